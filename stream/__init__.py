@@ -1,0 +1,1 @@
+"""posestream's line: ingest live video, estimate everybody's pose, publish keypoints."""

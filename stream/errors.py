@@ -1,0 +1,52 @@
+"""What can go wrong, drawn as a tree, so that a caller chooses what to catch.
+
+    PosestreamError                 one line for people: both parties, the value, the remedy
+     ├─ LaunchError                 a launch string or YAML file that does not say a line
+     ├─ PropertyError               an element was given a property it lacks, or a value it cannot take
+     ├─ LinkError                   two neighbours whose caps clash
+     ├─ SourceError                 a camera, stream or file that cannot be opened or ends badly
+     ├─ ModelError                  a network or its Signature that cannot run
+     ├─ TransportError              a socket, port, key or shared-memory segment that cannot be had
+     │   └─ StaleFrame              pixels that were overwritten before their reader had finished
+     └─ WireError                   bytes that are not a message of this version
+
+``engines`` raises ``engines.EngineError`` for its own; ``stream`` turns it into ``ModelError`` at its border.
+"""
+
+from __future__ import annotations
+
+
+class PosestreamError(Exception):
+    """Any fault that a user can mend; ``str()`` is the whole message, in one line."""
+
+
+class LaunchError(PosestreamError):
+    """A launch string or YAML file that does not describe a line; says where."""
+
+
+class PropertyError(PosestreamError):
+    """An element has no such property, or the value does not fit it."""
+
+
+class LinkError(PosestreamError):
+    """Two neighbours cannot be linked; names both and the caps that clash."""
+
+
+class SourceError(PosestreamError):
+    """A camera, stream or file cannot be opened, or ended before it should."""
+
+
+class ModelError(PosestreamError):
+    """A model file or its Signature cannot be used."""
+
+
+class TransportError(PosestreamError):
+    """A socket, port, key or shared-memory segment cannot be had."""
+
+
+class StaleFrame(TransportError):
+    """The slot that held these pixels was written again before the reader finished."""
+
+
+class WireError(PosestreamError):
+    """Bytes that are not a message this version understands."""

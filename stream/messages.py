@@ -1,0 +1,169 @@
+"""The four things that travel along a line: ``Frame`` → ``People`` → ``Window`` → ``Poses``.
+
+What is learned about a frame travels *with* the frame, so nothing is ever joined again. All are frozen; an element
+that learns something makes a new message with :func:`dataclasses.replace`.
+
+Conventions, stated once:
+
+* **Coordinates** are continuous pixels, origin at the top-left corner of the top-left pixel (the centre of that pixel
+  is (0.5, 0.5)); a box is ``x1, y1, x2, y2`` with ``x2``, ``y2`` exclusive edges, so its width is ``x2 - x1``.
+* **Times** end in ``_ns``. ``pts_ns`` is the source's own clock (when the frame should be shown; the first frame of a
+  file is usually 0); ``wall_ns`` is ``time.time_ns()`` at capture and so comparable between processes of one host.
+* **Arrays** are C-contiguous and must not be written to: pixels may be a view on memory that others are reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Key = tuple[str, int]
+"""``(camera, seq)``: names one frame in the whole run, and every message made from it."""
+
+FrameState = Literal["real", "repeated", "padded"]
+"""How a window came by one of its frames: the frame itself; a neighbour standing in for one that was dropped; the
+first or last frame standing in for one before the beginning or after the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a synthetic source knows exactly about its frame.
+
+    ``boxes`` (N, 4) float32 px, ``ids`` (N,) int64, ``keypoints`` (N, K, 3) float32: x px, y px and visibility
+    (0 outside the picture, 1 hidden, 2 visible, as in COCO).
+    """
+
+    boxes: NDArray[np.float32]
+    ids: NDArray[np.int64]
+    keypoints: NDArray[np.float32]
+    skeleton: str = "coco17"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of one camera.
+
+    ``pixels`` (H, W, 3) uint8 BGR. ``seq`` counts the frames a source captured, from 0, including those it then had to
+    drop, so a gap means frames that never entered the line. ``ledger`` maps the name of a step (``captured``,
+    ``decoded``, ``detected``, ``window_ready``, ``inferred``, ``published``) to its ``time.time_ns()``.
+    """
+
+    camera: str
+    seq: int
+    pts_ns: int
+    wall_ns: int
+    pixels: NDArray[np.uint8] = field(repr=False)
+    ledger: Mapping[str, int] = field(default_factory=dict, repr=False)
+    truth: Truth | None = field(default=None, repr=False)
+
+    @property
+    def key(self) -> Key:
+        """``(camera, seq)``."""
+        return self.camera, self.seq
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(width, height)`` in pixels."""
+        return int(self.pixels.shape[1]), int(self.pixels.shape[0])
+
+    def stamped(self, step: str, time_ns: int) -> Frame:
+        """The same frame with one more line in its ledger."""
+        return replace(self, ledger={**self.ledger, step: time_ns})
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """A frame and the people found in it.
+
+    ``boxes`` (N, 4) float32 px; ``scores`` (N,) float32 in 0..1; ``ids`` (N,) int64, -1 where nobody has given one.
+    ``detected`` is False when the detector skipped this frame (``detect interval=N``): boxes are then what the
+    detector last saw, and a tracker should carry its own instead.
+    """
+
+    frame: Frame
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    ids: NDArray[np.int64]
+    detected: bool = True
+
+    @property
+    def key(self) -> Key:
+        """``(camera, seq)`` of the frame."""
+        return self.frame.key
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The frames around a key frame, oldest first, and the people of the key frame.
+
+    ``frames`` are whole frames, T = past + 1 + future of them; every one is later cropped by ONE affine made from the
+    key frame's box, since cropping each by its own box would remove the motion a temporal model reads.
+    ``states[i]`` says how ``frames[i]`` came to be there.
+    """
+
+    frames: tuple[Frame, ...]
+    states: tuple[FrameState, ...]
+    index: int
+    people: People = field(repr=False)
+
+    @property
+    def key_frame(self) -> Frame:
+        """``frames[index]``: the frame whose people are estimated."""
+        return self.frames[self.index]
+
+    @property
+    def key(self) -> Key:
+        """``(camera, seq)`` of the key frame."""
+        return self.key_frame.key
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFrame:
+    """What a subscriber is told of one frame of the window: its offset from the key frame, in frames, its ``seq``
+    and ``pts_ns``, and whether it was real."""
+
+    offset: int
+    seq: int
+    pts_ns: int
+    state: FrameState
+
+
+@dataclass(frozen=True, slots=True)
+class Poses:
+    """Everybody's keypoints in one frame.
+
+    ``keypoints`` (N, K, 3) float32: x px, y px in the frame, score in 0..1; the order of K is the ``skeleton``'s.
+    ``fingerprint`` identifies the very model file that computed them.
+    """
+
+    frame: Frame
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    ids: NDArray[np.int64]
+    keypoints: NDArray[np.float32]
+    skeleton: str
+    model: str = ""
+    fingerprint: str = ""
+    window: tuple[WindowFrame, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        """``(camera, seq)`` of the key frame."""
+        return self.frame.key
+
+
+Message = Frame | People | Window | Poses
+
+
+def people_of(frame: Frame, boxes: object, scores: object, ids: object | None = None, *, detected: bool = True) -> People:
+    """People from anything array-like; checks that the lengths agree. Raises ``ValueError``."""
+    xyxy = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
+    confidence = np.ascontiguousarray(scores, np.float32).reshape(-1)
+    given = np.full(len(xyxy), -1, np.int64) if ids is None else np.ascontiguousarray(ids, np.int64).reshape(-1)
+    if not len(xyxy) == len(confidence) == len(given):
+        raise ValueError(f"{len(xyxy)} boxes, {len(confidence)} scores and {len(given)} ids: give one of each a person")
+    return People(frame, xyxy, confidence, given, detected)
