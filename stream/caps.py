@@ -20,6 +20,10 @@ CapsValue = int | str
 ANY = "any"
 """The media type that meets every other (``queue``, ``tee`` and ``fakesink`` take it)."""
 
+MEDIA = ("video/raw", "people/boxes", "people/window", "people/poses")
+"""The media types of the four messages, in the order in which they follow one another along a line: a ``Frame``,
+``People``, a ``Window``, ``Poses``."""
+
 _MEDIA = re.compile(r"[a-z]+/[a-z]+|any")
 _FIELD = re.compile(r"([a-z_]+)\s*=\s*([A-Za-z0-9_.+-]+)")
 

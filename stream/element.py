@@ -56,7 +56,15 @@ class Element:
     sink: ClassVar[Caps | None] = None
     src: ClassVar[Caps | None] = None
 
+    name: str = ""
+    """What this element is called in its line (``detect name=hall``); the part it begins is called the same."""
+
     _context: Context | None = None
+
+    def named(self, name: str) -> Self:
+        """The same element, called ``name`` in its line."""
+        self.name = name
+        return self
 
     @property
     def context(self) -> Context:
@@ -79,6 +87,10 @@ class Element:
         """The caps it gives when it is fed ``sink``; an element whose template is ``any`` passes on what it gets."""
         template = type(self).src
         return sink if template is not None and template.media == ANY and sink is not None else template
+
+    def fixates(self, src: Caps) -> Caps:
+        """Fill in what neither neighbour has fixed of what it gives (``window`` without a model: no past, no future)."""
+        return src
 
     def negotiated(self, sink: Caps | None, src: Caps | None) -> None:
         """Told once, before ``__enter__``, what its two links carry."""
