@@ -1,0 +1,201 @@
+"""The file name is the registry: ``detect`` is ``stream/elements/detect.py``, imported when it is named and not before.
+
+Outsiders write ``mypackage.blur`` for the element in their own module ``mypackage/blur.py``.
+
+>>> make("queue", leaky="downstream", max_items="2")
+Queue(name='', leaky='downstream', max_items=2, address='')
+>>> make("queue", max_itmes=2)
+Traceback (most recent call last):
+stream.errors.PropertyError: queue has no property 'max_itmes'; did you mean 'max_items'? It has: name, leaky, max_items, address
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+import stream.elements
+from stream.element import Element
+from stream.errors import LaunchError, PropertyError
+
+_HOME = stream.elements.__name__
+
+
+def make(name: str, /, **properties: object) -> Element:
+    """The element called ``name``, with these properties; text is converted to each property's type.
+
+    ``name=`` calls the element so in its line, also where it is no property of its own. Raises :class:`LaunchError` for
+    an unknown element and :class:`PropertyError` for a property it lacks or a value it cannot take.
+    """
+    cls = element_class(name)
+    own = property_names(cls)
+    called = properties.pop("name", "") if "name" not in own else ""
+    _refuse_unknown(name, properties, own)
+    element = cls(**_converted(name, cls, properties, strict=False))
+    return element.named(str(called)) if called else element
+
+
+def element_names() -> tuple[str, ...]:
+    """Every element that ships, without importing any."""
+    found = (module.name for module in pkgutil.iter_modules(stream.elements.__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def element_class(name: str) -> type[Element]:
+    """The class behind ``name``. Raises :class:`LaunchError` when there is none."""
+    return _only_element(name, _module(name))
+
+
+def element_name(element: Element | type[Element]) -> str:
+    """What the class of ``element`` is called in a launch string: the inverse of :func:`element_class`."""
+    cls = element if isinstance(element, type) else type(element)
+    return cls.__module__.removeprefix(_HOME + ".")
+
+
+def label(element: Element) -> str:
+    """What people call this very element: the name it was given, else its kind."""
+    if element.name:
+        return element.name
+    kind = element_name(element)
+    is_ours = type(element).__module__.startswith(_HOME)
+    return kind if is_ours else type(element).__name__.lower()
+
+
+def property_names(cls: type[Element]) -> tuple[str, ...]:
+    """The properties of an element class, in the order it declares them."""
+    return tuple(item.name for item in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
+
+
+def properties_of(element: Element, *, defaults: bool = False) -> dict[str, Any]:
+    """The properties of an element, in order; those still at their default only when asked for.
+
+    A ``name`` given to an element that has no such property comes first.
+    """
+    own = property_names(type(element))
+    first = {"name": element.name} if element.name and "name" not in own else {}
+    standard = _defaults(type(element))
+    values = {name: getattr(element, name) for name in own}
+    return first | {name: value for name, value in values.items() if defaults or not _same(value, standard.get(name))}
+
+
+def validate(element: Element) -> None:
+    """Check an element that was made by calling its class. Raises :class:`PropertyError`."""
+    cls = type(element)
+    values = {name: getattr(element, name) for name in property_names(cls)}
+    _converted(element_name(element), cls, values, strict=True)
+
+
+def schema_struct(cls: type[Element]) -> type[msgspec.Struct]:
+    """The properties of an element class alone, as msgspec understands them: types, ranges, descriptions, defaults."""
+    if not dataclasses.is_dataclass(cls):
+        return msgspec.defstruct(cls.__name__, [], kw_only=True)
+    hints = get_type_hints(cls, include_extras=True)
+    fields = [_struct_field(item, hints[item.name]) for item in dataclasses.fields(cls)]
+    return msgspec.defstruct(cls.__name__, fields, kw_only=True)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'detect'?`` when a known word is near, else nothing."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _module(name: str) -> ModuleType:
+    path = name if "." in name else f"{_HOME}.{name}"
+    if not all(part.isidentifier() for part in path.split(".")) or path.rpartition(".")[2].startswith("_"):
+        raise LaunchError(f"{name!r} is not the name of an element; {_ADVICE}")
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        raise _not_found(name, path, error) from error
+    except ImportError as error:
+        raise LaunchError(f"element {name!r} cannot be loaded: {error}") from error
+
+
+_ADVICE = "'posestream inspect' lists those there are"
+
+
+def _not_found(name: str, path: str, error: ModuleNotFoundError) -> LaunchError:
+    missing = error.name or ""
+    if path == missing or path.startswith(missing + "."):
+        return LaunchError(f"no element {name!r}{did_you_mean(name, element_names()) or ';'} {_ADVICE}")
+    return LaunchError(f"element {name!r} cannot be loaded: it needs the module {missing!r}, which is not installed")
+
+
+def _only_element(name: str, module: ModuleType) -> type[Element]:
+    defined = (item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Element))
+    public = [item for item in defined if item.__module__ == module.__name__ and not item.__name__.startswith("_")]
+    if len(public) != 1:
+        listed = ", ".join(item.__name__ for item in public) or "none"
+        raise LaunchError(
+            f"element {name!r}: {module.__name__} must hold exactly one public element, but holds {len(public)} ({listed})"
+        )
+    return public[0]
+
+
+def _struct_field(item: dataclasses.Field[Any], hint: Any) -> tuple[str, Any] | tuple[str, Any, Any]:
+    if item.default_factory is not dataclasses.MISSING:
+        return item.name, hint, msgspec.field(default_factory=item.default_factory)
+    if item.default is not dataclasses.MISSING:
+        return item.name, hint, item.default
+    return item.name, hint
+
+
+def _converted(name: str, cls: type[Element], values: Mapping[str, object], *, strict: bool) -> dict[str, Any]:
+    """``values`` with the types the class declares; defaults are left to the class."""
+    struct = schema_struct(cls)
+    given = {key: _split(value, struct, key) for key, value in values.items()}
+    try:
+        checked = msgspec.convert(given, struct, strict=strict)
+    except msgspec.ValidationError as error:
+        raise PropertyError(_one_line(name, values, str(error))) from error
+    return {key: getattr(checked, key) for key in values}
+
+
+def _split(value: object, struct: type[msgspec.Struct], key: str) -> object:
+    """``classes=0,2`` for a property that is a list."""
+    if not isinstance(value, str) or not _is_list(get_type_hints(struct).get(key)):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _is_list(hint: object) -> bool:
+    return get_origin(hint) in (list, tuple) or any(get_origin(part) in (list, tuple) for part in get_args(hint))
+
+
+def _one_line(name: str, values: Mapping[str, object], message: str) -> str:
+    """``detect: min_score=3 will not do: Expected float <= 1.0; …`` from msgspec's message and path."""
+    remedy = f"see 'posestream inspect {name}'"
+    why, _, path = message.replace("`", "").partition(" - at ")
+    if missing := why.removeprefix("Object missing required field ").strip() if "missing required" in why else "":
+        return f"{name}: {missing}= is missing and has no default; {remedy}"
+    prop = path.removeprefix("$.").partition("[")[0]
+    return f"{name}: {prop}={_shown(values.get(prop))} will not do: {why}; {remedy}"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) and value else repr(value)
+
+
+def _refuse_unknown(name: str, properties: Mapping[str, object], own: tuple[str, ...]) -> None:
+    for given in properties:
+        if given not in own:
+            has = f"It has: {', '.join(own)}" if own else "It has none"
+            raise PropertyError(f"{name} has no property {given!r}{did_you_mean(given, own) or ';'} {has}")
+
+
+def _defaults(cls: type[Element]) -> dict[str, Any]:
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    made = {item.name: item.default_factory() for item in fields if item.default_factory is not dataclasses.MISSING}
+    return made | {item.name: item.default for item in fields if item.default is not dataclasses.MISSING}
+
+
+def _same(value: Any, standard: Any) -> bool:
+    return type(value) is type(standard) and bool(value == standard)
