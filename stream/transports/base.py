@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from stream.messages import Key
+from stream.messages import EOS_SEQ, Key
+
+__all__ = ["EOS_SEQ", "Buffers", "Delivery", "Inbox", "Leaky", "LinkStatistics", "Outbox"]
 
 Leaky = Literal["no", "upstream", "downstream"]
 """As GStreamer's ``queue``: ``downstream`` drops the oldest waiting item, ``upstream`` refuses the newest."""
-
-EOS_SEQ = 2**62
-"""``seq`` of the item that ends a camera's stream; it is acknowledged like any other."""
 
 Buffers = Sequence[bytes | memoryview]
 
