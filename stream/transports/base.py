@@ -19,12 +19,28 @@ from typing import Literal, Protocol
 
 from stream.messages import EOS_SEQ, Key
 
-__all__ = ["EOS_SEQ", "Buffers", "Delivery", "Inbox", "Leaky", "LinkStatistics", "Outbox"]
+__all__ = [
+    "EOS_SEQ",
+    "MAX_BUFFERS",
+    "MAX_BUFFER_BYTES",
+    "Buffers",
+    "Delivery",
+    "Inbox",
+    "Leaky",
+    "LinkStatistics",
+    "Outbox",
+]
 
 Leaky = Literal["no", "upstream", "downstream"]
 """As GStreamer's ``queue``: ``downstream`` drops the oldest waiting item, ``upstream`` refuses the newest."""
 
 Buffers = Sequence[bytes | memoryview]
+
+MAX_BUFFERS = 130
+"""The most buffers of one item."""
+
+MAX_BUFFER_BYTES = 256 * 1024 * 1024
+"""The largest buffer of an item: an 8K picture is 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Keys:
         """Write the key file, readable by its owner only. Raises :class:`TransportError`; never overwrites."""
         text = f'public = "{self.public.decode()}"\nsecret = "{self.secret.decode()}"\n'
         try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
         except OSError as error:
             raise TransportError(f"key file {path} cannot be written: {error.strerror}; choose another name") from None

@@ -17,13 +17,12 @@ import zmq
 import zmq.auth.thread
 
 from stream.errors import TransportError
+from stream.transports.base import MAX_BUFFER_BYTES, MAX_BUFFERS
 from stream.transports.curve import VARIABLE, Keys
 
-MAX_PARTS = 130
-"""The most parts of one message that are kept; the rest of a longer one is thrown away as it arrives."""
-
-MAX_PART_BYTES = 256 * 1024 * 1024
-"""The largest part a socket accepts: an 8K picture is 100 MB."""
+MAX_PARTS = MAX_BUFFERS + 2
+"""The most parts of one message that are kept (sender, head, buffers); of a longer one the rest is thrown away as it
+arrives, all but one part, by which it is known to be too long."""
 
 _DOMAIN = b"posestream"
 _TCP = re.compile(r"tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5}|\*)")
@@ -75,7 +74,7 @@ class _Process:
                 self._guard.start()
                 self._guard.configure_curve_callback(domain=_DOMAIN.decode(), credentials_provider=self)
 
-    def callback(self, domain: str, key: bytes) -> bool:
+    def callback(self, _domain: str, key: bytes) -> bool:
         """Asked by the authenticator, in its thread, for every client that knocks."""
         return key in self._allowed
 
@@ -84,11 +83,11 @@ _process = _Process()
 
 
 def open_socket(kind: int, *, linger_ms: int = 0, high_water: int = 1000) -> Socket:
-    """A socket that is bounded, and forgets ``linger_ms`` after it is closed. Give it back with :func:`close_socket`."""
+    """A bounded socket that forgets ``linger_ms`` after its end; give it back with :func:`close_socket`."""
     made = _process.acquire().socket(kind)
     made.linger = linger_ms
     made.set_hwm(high_water)
-    made.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
+    made.setsockopt(zmq.MAXMSGSIZE, MAX_BUFFER_BYTES)
     made.setsockopt(zmq.RECONNECT_IVL, 20)
     made.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     made.setsockopt(zmq.TCP_KEEPALIVE, 1)
