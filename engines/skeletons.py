@@ -74,7 +74,9 @@ def _make(name: str, joints: str, limbs: str, sigmas: tuple[float, ...] = ()) ->
 _ARMS_AND_LEGS = """left_shoulder-left_elbow left_elbow-left_wrist right_shoulder-right_elbow right_elbow-right_wrist
     left_hip-left_knee left_knee-left_ankle right_hip-right_knee right_knee-right_ankle"""
 _TRUNK = "left_shoulder-right_shoulder left_shoulder-left_hip right_shoulder-right_hip left_hip-right_hip"
-_FACE = "nose-left_eye nose-right_eye left_eye-left_ear right_eye-right_ear left_ear-left_shoulder right_ear-right_shoulder"
+_FACE = (
+    "nose-left_eye nose-right_eye left_eye-left_ear right_eye-right_ear left_ear-left_shoulder right_ear-right_shoulder"
+)
 _HEAD = "nose-head_top nose-head_bottom head_bottom-left_shoulder head_bottom-right_shoulder"
 
 COCO_SIGMAS = (
