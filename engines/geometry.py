@@ -1,18 +1,18 @@
 """Box → crop → back: the affine by which a person is cut out of a frame, and by which keypoints return.
 
 Two conventions meet here. The project's coordinates are *continuous*: the centre of the top-left pixel is (0.5, 0.5).
-The published functions (HRNet and its descendants) and ``cv2.warpAffine`` use *index* coordinates: that centre is (0, 0).
+The published functions (HRNet and its descendants) and ``cv2.warpAffine`` use *index* coordinates: there it is (0, 0).
 They meet in two rules:
 
-* A **box** enters the published rule with its numbers as they stand. It only chooses a region, and half a pixel of choice
-  is no error; the crops stay, bit for bit, those that published networks were trained and evaluated on.
-* A **point** that comes back from a crop is an index, so half a pixel is added (:func:`to_frame`); a point that goes into
-  a crop loses it first (:func:`to_crop`).
+* A **box** enters the published rule with its numbers as they stand. It only chooses a region, and half a pixel of
+  choice is no error; the crops stay, bit for bit, those that published networks were trained and evaluated on.
+* A **point** that comes back from a crop is an index, so half a pixel is added (:func:`to_frame`); a point that goes
+  into a crop loses it first (:func:`to_crop`).
 
 Everything else in this module is in index coordinates and equals the published functions (judged by goldens made with
 those functions). The rule, as published: the box is widened to the aspect ratio of the input, its centre goes to
-(W/2, H/2), and its width alone sets the scale. ``dark`` uses W-1 and H-1, and one pixel less of the box: FAMI-Pose crops
-so, yet decodes by ``standard``, which displaces its keypoints by about half a pixel; both are kept as published.
+(W/2, H/2), and its width alone sets the scale. ``dark`` uses W-1 and H-1, and one pixel less of the box: FAMI-Pose
+crops so, yet decodes by ``standard``, which displaces its keypoints by half a pixel; both are kept as published.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ def _three_points(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     less = 1.0 if rule == "dark" else 0.0
     # In the precision given, as published: single-precision scales must round where theirs did.
-    size = np.asarray(scale) * SCALE_UNIT_PX
+    size: Floats = scale * SCALE_UNIT_PX
     moved = size * np.asarray(shift, np.float32)
     up = _turned_up(float(size[0] - less) * 0.5, np.deg2rad(rotation_degrees))
     width, height = output_size[0] - less, output_size[1] - less
-    source = _frame_of_reference(np.asarray(center), up, moved)
+    source = _frame_of_reference(center, up, moved)
     target = _frame_of_reference(np.array([width * 0.5, height * 0.5]), np.array([0.0, -width * 0.5]), np.zeros(2))
     return source, target
 

@@ -34,7 +34,7 @@ def highest_cells(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.f
 def decode(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The highest cells moved a quarter of a cell towards the higher neighbour in x and in y: (N, K, 2), (N, K).
 
-    A maximum in the outer two rows or columns at the low end, or the outermost at the high end, stays: 1 < x < width - 1.
+    A maximum in the first two columns or rows, or in the last, stays where it is: 1 < x < width - 1, as published.
     """
     cells, values = highest_cells(heatmaps)
     people, joints, columns, rows = _where_neighbours_count(cells, heatmaps.shape)
@@ -95,7 +95,6 @@ def _newton_step(
 
 def _blurred(heatmaps: Heatmaps, blur_px: int) -> Heatmaps:
     """Each map smoothed by a Gaussian, zero beyond its border, and scaled back to its own maximum."""
-    height, width = heatmaps.shape[2:]
     border = (blur_px - 1) // 2
     padded = np.pad(heatmaps, ((0, 0), (0, 0), (border, border), (border, border)))
     smooth = np.empty_like(heatmaps)
@@ -112,7 +111,10 @@ def _ratio(wanted: NDArray[np.float32], present: NDArray[np.float32]) -> NDArray
 
 
 def to_input(cells: NDArray[np.float32], stride: tuple[float, float], cell: str) -> NDArray[np.float64]:
-    """Cells (..., 2) as index coordinates in the crop; ``stride`` is (x, y) crop pixels a cell, ``cell`` as in Signature."""
+    """Cells (..., 2) as index coordinates in the crop; ``stride`` is crop pixels a cell, x and y.
+
+    ``cell`` is as in :class:`engines.signature.Signature`.
+    """
     step = np.array(stride)
     positions: NDArray[np.float64] = cells.astype(np.float64) * step
     return positions if cell == "corner" else positions + (step - 1) / 2

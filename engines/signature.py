@@ -1,4 +1,4 @@
-"""The Signature: what a pose network eats and returns. One JSON file beside each ``.onnx`` (``fami.onnx``, ``fami.json``).
+"""The Signature: what a pose network eats and returns; one JSON file beside each ``.onnx`` (``fami.json``).
 
 A Signature is all that is needed to link a line, print its look-ahead and prepare crops, so it is read without opening
 the network, without torch and without a GPU.
