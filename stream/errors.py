@@ -8,7 +8,8 @@
      ├─ ModelError                  a network or its Signature that cannot run
      ├─ TransportError              a socket, port, key or shared-memory segment that cannot be had
      │   └─ StaleFrame              pixels that were overwritten before their reader had finished
-     └─ WireError                   bytes that are not a message of this version
+     ├─ WireError                   bytes that are not a message of this version
+     └─ StageError                  an element that fails on everything, or a part that ends again and again
 
 ``engines`` raises ``engines.EngineError`` for its own; ``stream`` turns it into ``ModelError`` at its border.
 """
@@ -50,3 +51,7 @@ class StaleFrame(TransportError):
 
 class WireError(PosestreamError):
     """Bytes that are not a message this version understands."""
+
+
+class StageError(PosestreamError):
+    """An element failed on several items in a row, or a part of the line ended again and again; has its last words."""
