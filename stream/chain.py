@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from stream.element import Element, Sink, Source, Transform
@@ -94,7 +95,7 @@ class Chain:
     def _consume(self, sink: Sink, items: Iterable[Any]) -> list[Any]:
         for item in items:
             if self._is_new(item.key):  # what an earlier life of this part delivered is not delivered again
-                self._attempt(sink, lambda item=item: sink.consume(item), item.key)
+                self._attempt(sink, partial(sink.consume, item), item.key)
         return []
 
     def _step(self, element: Transform, batch: Sequence[Any]) -> list[Any]:
