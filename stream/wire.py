@@ -203,6 +203,11 @@ def _looks(array: NDArray[Any]) -> str:
     return f"{array.dtype} {array.shape}"
 
 
+def _one_line(error: Exception) -> str:
+    """What went wrong, in one line of bounded length whatever bytes it quotes."""
+    return "".join(one if one.isprintable() else "?" for one in str(error)[:200])
+
+
 def _title(message: Message) -> str:
     return f"{type(message).__name__} {message.key}"
 
@@ -213,7 +218,7 @@ def _encoded(head: Head, message: Message | Eos) -> bytes:
         encoded = _encoder.encode(head)
         _decoder.decode(encoded)
     except (msgspec.ValidationError, UnicodeEncodeError, OverflowError, TypeError) as error:
-        raise WireError(f"{type(message).__name__} {message.key} cannot be sent: {error}") from None
+        raise WireError(f"{type(message).__name__} {message.key} cannot be sent: {_one_line(error)}") from None
     if len(encoded) > MAX_HEAD_BYTES:
         raise WireError(f"{type(message).__name__} {message.key} cannot be sent: its head has {len(encoded):,} bytes")
     return encoded
@@ -232,7 +237,7 @@ def _decoded(buffers: Sequence[bytes | memoryview]) -> Head:
     try:
         head = _decoder.decode(buffers[0])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError(f"a head is not one: {error}") from None
+        raise WireError(f"a head is not one: {_one_line(error)}") from None
     if head.version != VERSION:
         raise WireError(f"a message of version {head.version[:40]!r}; {VERSION!r} is understood")
     return head
