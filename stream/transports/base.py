@@ -69,7 +69,11 @@ class Outbox(Protocol):
     """The sending end of a link, to exactly one receiver."""
 
     def send(self, key: Key, buffers: Buffers) -> None:
-        """Take an item to be delivered; never blocks. Bounding what is in flight is the source's affair (credits)."""
+        """Take an item to be delivered; never blocks. Bounding what is in flight is the source's affair (credits).
+
+        The items of a camera come in rising ``seq``. Raises :class:`stream.errors.TransportError` for one that does
+        not, or that is too large to be delivered.
+        """
 
     def acknowledged(self, timeout_ms: int = 0) -> list[Key]:
         """Keys whose items the receiver is done with, since the last call; waits up to ``timeout_ms`` for one.
@@ -87,7 +91,10 @@ class Inbox(Protocol):
     """The receiving end of a link, from any number of senders."""
 
     def receive(self, max_items: int = 1, timeout_ms: int = 0) -> list[Delivery]:
-        """The next items in order, at most ``max_items``; an empty list when none came within ``timeout_ms``."""
+        """The next items in order, at most ``max_items``; an empty list when none came within ``timeout_ms``.
+
+        With ``max_items=0`` none is handed out, but those that arrive are taken in, and too many of them dropped.
+        """
 
     def done(self, key: Key) -> None:
         """Nothing on this side needs the item any more; acknowledges it to its sender."""

@@ -12,6 +12,7 @@ import os
 import re
 import socket as network
 import threading
+import time
 
 import zmq
 import zmq.auth.thread
@@ -25,6 +26,7 @@ MAX_PARTS = MAX_BUFFERS + 2
 arrives, all but one part, by which it is known to be too long."""
 
 _DOMAIN = b"posestream"
+_PATIENCE_S = 1.0
 _TCP = re.compile(r"tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5}|\*)")
 
 Socket = zmq.Socket[bytes]
@@ -115,11 +117,24 @@ def bind(socket: Socket, address: str, who: str, keys: Keys | None = None) -> st
         socket.zap_domain = _DOMAIN
     socket.ipv6 = "[" in where
     try:
-        socket.bind(_numeric(where))
+        _bind(socket, _numeric(where))
     except (zmq.ZMQError, OSError) as error:
         raise TransportError(f"{who} cannot listen on {address}: {_reason(error)}") from None
     bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
     return bound if address.endswith(":*") else address
+
+
+def _bind(socket: Socket, address: str) -> None:
+    """Bind, with a moment's patience: who had the port before may still be on his way out."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            socket.bind(address)
+            return
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def connect(socket: Socket, address: str, who: str, keys: Keys | None = None) -> None:
