@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from stream.pipeline import Part, Pipeline, QueueSpec, camera_of
 from stream.registry import label
+
+if TYPE_CHECKING:
+    from stream.pipeline import Part, Pipeline, QueueSpec
 
 
 def describe(pipeline: Pipeline) -> str:
@@ -32,8 +35,8 @@ def _delays(pipeline: Pipeline, part: Part, future: int) -> str:
     """The milliseconds that ``future`` frames last, for each rate of the cameras upstream."""
     if future == 0:
         return "no delay"
-    sources = [source for source in pipeline.sources if camera_of(source) in part.cameras]
-    known = sorted({source.nominal_fps for source in sources if source.nominal_fps})
+    rates = (source.nominal_fps for source in pipeline.sources_of(part.cameras))
+    known = sorted({fps for fps in rates if fps})
     delays = ", ".join(f"{1000 * future / fps:.0f} ms at {fps:g} fps" for fps in known or [30.0])
     return delays if known else f"{delays}, if the camera gives so many"
 

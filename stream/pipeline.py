@@ -9,12 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from stream.caps import Caps
+from stream.description import describe
 from stream.element import Element, Source
 from stream.elements.queue import Queue
 from stream.errors import LinkError
@@ -162,7 +163,7 @@ class Pipeline:
         cameras = {camera for part in producers for camera in part.cameras}
         return QueueSpec(
             name,
-            _leaky(queue, [source for source in self.sources if camera_of(source) in cameras]),
+            _leaky(queue, self.sources_of(cameras)),
             queue.max_items,
             queue.address,
             tuple(part.name for part in producers),
@@ -178,6 +179,10 @@ class Pipeline:
     def cameras(self) -> tuple[str, ...]:
         """The names of all its cameras."""
         return tuple(camera_of(source) for source in self.sources)
+
+    def sources_of(self, cameras: Collection[str]) -> tuple[Source, ...]:
+        """The sources whose cameras are called so."""
+        return tuple(source for source in self.sources if camera_of(source) in cameras)
 
     @property
     def open_ends(self) -> tuple[str, ...]:
@@ -219,8 +224,6 @@ class Pipeline:
 
     def describe(self) -> str:
         """What ``posestream validate`` prints: parts, links with caps, look-ahead, what is in flight."""
-        from stream.description import describe
-
         return describe(self)
 
     def __str__(self) -> str:
@@ -259,7 +262,7 @@ def _unique(names: list[str]) -> list[str]:
     return taken
 
 
-def _leaky(queue: Queue, sources: list[Source]) -> Leaky:
+def _leaky(queue: Queue, sources: tuple[Source, ...]) -> Leaky:
     if queue.leaky != "auto":
         return queue.leaky
     return "downstream" if any(source.live for source in sources) else "no"
