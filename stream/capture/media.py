@@ -71,3 +71,20 @@ def _running(shots: Iterator[Shot]) -> Iterator[Shot]:
         pts_ns = due_ns if shot.pts_ns is None or shot.pts_ns <= last_ns else shot.pts_ns
         due_ns, last_ns = pts_ns + shot.duration_ns, pts_ns
         yield replace(shot, pts_ns=pts_ns)
+
+
+def lasting(shots: Iterator[Shot]) -> Iterator[Shot]:
+    """The same shots, each lasting until the next begins; it is held back until that is known.
+
+    What a container says of a frame's duration is of no use here: MP4 keeps durations in the order of decoding.
+    """
+    held: Shot | None = None
+    try:
+        for shot in shots:
+            if held is not None:
+                yield replace(held, duration_ns=shot.begin_ns - held.begin_ns)
+            held = shot
+    except SourceError:
+        yield from [held] if held is not None else []
+        raise
+    yield from [held] if held is not None else []

@@ -36,6 +36,7 @@ class VideoFile:
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
         self.promised = _promised_frames(self._container, self._stream)
         self.delivered = 0
+        self._packets = self._damages = 0
 
     def __enter__(self) -> VideoFile:
         return self
@@ -53,6 +54,8 @@ class VideoFile:
         if self.delivered == 0:
             raise SourceError(f"{self._name} has a video stream, but not one frame of it can be decoded; {_COPY_AGAIN}")
         self._check_end(end_ns)
+        if self._damages > 1:
+            _log.warning("%s was damaged in %d places; %s read", self._name, self._damages, self._progress)
 
     def _decoded(self) -> Iterator[Shot]:
         from av.video.reformatter import VideoReformatter
@@ -74,6 +77,7 @@ class VideoFile:
             try:
                 packet = next(packets)
                 captured_ns = self._now_ns()
+                self._packets += packet.dts is not None
                 # An empty packet in the middle says "the same picture again" (AVI); decoding it would end the decoder.
                 frames = packet.decode() if packet.size or packet.dts is None else []
             except (StopIteration, EndOfFile):
@@ -102,16 +106,26 @@ class VideoFile:
         text = f"{self._name} is damaged after {self._progress}: {why}"
         if self._damaged == "error" and self.delivered:
             raise SourceError(f"{text}; {_COPY_AGAIN}, or read past the damage with damaged=warn")
-        _log.warning("%s; going on", text)
+        self._damages += 1
+        if self._damages == 1:
+            _log.warning("%s; going on", text)
 
     def _check_end(self, end_ns: int) -> None:
-        promised_s = _promised_seconds(self._container, self._stream)
-        missing_ns = (promised_s or 0) * 1e9 - end_ns
-        # The header of a whole file rounds its duration by up to one frame.
-        if missing_ns > 1.5 * self._frame_ns:
-            self._damage(f"it ends at {end_ns / 1e9:.2f} s, but its header promises {promised_s:.2f} s")
+        if self._is_short(end_ns):
+            self._damage(f"it ends after {end_ns / 1e9:.2f} s")
         elif self._container.format.name == "gif" and not _ends_with(self._path, b";"):
-            self._damage("a GIF ends with ';', and this one does not")
+            self._damage("its end is missing (a GIF ends with ';')")
+
+    def _is_short(self, end_ns: int) -> bool:
+        """The header promises more, both in frames (where it counts them) and in seconds (where it tells them).
+
+        An edit list may rightly show fewer frames than are stored, and a frame's duration may be told wrongly.
+        """
+        seconds = _promised_seconds(self._container, self._stream)
+        lacks_frames = self._packets < (self._stream.frames or self.promised)
+        # The header of a whole file rounds its duration by up to one frame; that of an AVI may count empty ones.
+        tolerance_ns = max(1.5 * self._frame_ns, 50_000_000)
+        return lacks_frames and (seconds is None or seconds * 1e9 - end_ns > tolerance_ns)
 
     @property
     def _progress(self) -> str:
@@ -172,15 +186,11 @@ def _promised_frames(container: Any, stream: Any) -> int:
 
 
 def _promised_seconds(container: Any, stream: Any) -> float | None:
-    """How long the header says that the pictures last; None where it says nothing or counts only the bytes there are.
-
-    MP4 by the stream's duration (an edit list may rightly show fewer frames than are stored), Matroska by the tag its
-    writers leave, AVI by its count of frames, since its duration is computed from what is left of the file.
-    """
+    """How long the header says that the pictures last; None where it says nothing, or counts only the bytes left."""
     if "mp4" in container.format.name:
         return float(stream.duration * stream.time_base) if stream.duration else None
     if container.format.name == "avi":
-        return float(stream.frames / stream.average_rate) if stream.frames and stream.average_rate else None
+        return float(stream.frames * stream.time_base) if stream.frames else None
     return _tagged_seconds(stream)
 
 

@@ -13,7 +13,7 @@ from msgspec import Meta
 from stream.caps import Caps
 from stream.capture.files import find
 from stream.capture.framing import frame_of
-from stream.capture.media import Media
+from stream.capture.media import Media, lasting
 from stream.capture.pictures import Shot
 from stream.element import Source
 from stream.errors import SourceError
@@ -68,9 +68,9 @@ class Filesrc(Source):
             return None
 
     def frames(self) -> Iterator[Frame | None]:
-        numbered = enumerate(self._limited(self._shots()))
-        for shot in self._at_their_time(numbered) if self.realtime else numbered:
-            yield None if shot is None else self._frame(*shot)
+        shots = islice(self._shots(), self.num_frames or None)
+        for numbered in self._at_their_time(shots) if self.realtime else enumerate(shots):
+            yield None if numbered is None else self._frame(*numbered)
 
     def _media(self) -> Media:
         return Media(find(self.location), self.fps, self.damaged, self.context.now_ns)
@@ -92,15 +92,10 @@ class Filesrc(Source):
                 end_ns = moved.end_ns
                 yield moved
 
-    def _limited(self, shots: Iterator[Shot]) -> Iterator[Shot]:
-        return islice(shots, self.num_frames or None)
-
-    def _at_their_time(self, numbered: Iterator[tuple[int, Shot]]) -> Iterator[tuple[int, Shot] | None]:
+    def _at_their_time(self, shots: Iterator[Shot]) -> Iterator[tuple[int, Shot] | None]:
         """Wait for each shot's time; skip what is past when it comes, and what an earlier life of this stage gave."""
         origin_ns = None
-        for seq, shot in numbered:
-            if seq <= self._given:
-                continue
+        for seq, shot in islice(enumerate(lasting(shots)), self._given + 1, None):
             now_ns = time.monotonic_ns()
             origin_ns = now_ns - shot.begin_ns if origin_ns is None else origin_ns
             if now_ns < origin_ns + shot.end_ns:
