@@ -43,7 +43,7 @@ class ElementPage:
 
     def text(self) -> str:
         """The page as plain text."""
-        return "\n".join(_text(self))
+        return "\n".join(_text(self)).replace("``", "")
 
 
 def inspect_element(name: str) -> ElementPage:
@@ -72,14 +72,9 @@ def json_schema(name: str) -> dict[str, Any]:
     schema = msgspec.json.schema(schema_struct(cls))
     definitions = schema.pop("$defs")
     own = definitions.pop(cls.__name__)
-    others = {"$defs": definitions} if definitions else {}
-    return {
-        "title": name,
-        "description": _docstring(cls).partition("\n")[0],
-        **own,
-        "additionalProperties": False,
-        **others,
-    }
+    told = {"title": name, "description": _docstring(cls).partition("\n")[0], "additionalProperties": False}
+    shared = {"$defs": definitions} if definitions else {}
+    return {**own, **told, **shared}
 
 
 def _docstring(cls: type[Element]) -> str:
@@ -125,11 +120,7 @@ def _range(branch: dict[str, Any]) -> str:
 def _default(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
-    return (
-        {None: "null", True: "true", False: "false"}[value]
-        if value is None or value is True or value is False
-        else str(value)
-    )
+    return msgspec.json.encode(value).decode() if value is None or isinstance(value, bool) else str(value)
 
 
 def _example(cls: type[Element]) -> str:
@@ -140,9 +131,8 @@ def _example(cls: type[Element]) -> str:
     if cls.sink is not None:
         media = cls.sink.media if cls.sink.media in MEDIA else MEDIA[0]
         chain = [*_UPSTREAM[: MEDIA.index(media) + 1], *chain]
-    if name in ("queue", "tee") or cls.src is not None:
-        chain += ["queue"] if name == "tee" else []
-        chain += ["fakesink"]
+    if cls.src is not None:
+        chain += ["queue", "fakesink"] if name == "tee" else ["fakesink"]
     return " ! ".join(chain)
 
 

@@ -147,6 +147,7 @@ class _Ring:
         return (before if seq - before.seq <= after.seq - seq else after), "repeated"
 
     def _forget(self, seq: int) -> None:
-        """Drop what no later window can hold: all but ``past`` frames before the next key frame, by number."""
+        """Drop what no later window can hold: all but ``past`` frames before the next key frame. One is always kept, to
+        know a cut by."""
         index = bisect_left(self._frames, seq, key=lambda frame: frame.seq)
-        del self._frames[: max(0, index + 1 - self.past)]
+        del self._frames[: max(0, index + 1 - max(1, self.past))]
