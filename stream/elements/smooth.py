@@ -30,9 +30,9 @@ class Smooth(Transform):
     """Smooths x and y of every joint of every id; scores, boxes and people without an id pass as they are.
 
     Time is ``pts_ns``, so that dropped frames and a varying frame rate do no harm. A person starts afresh when it was
-    away for longer than ``max_gap_ms``, and everybody does when this stage is restarted. With the defaults, at 30 frames a
-    second, a third of the jitter of a joint at rest is left, and one that moves at 300 px/s is shown 16 ms late (measured;
-    see its tests).
+    away for longer than ``max_gap_ms``, and everybody does when this stage is restarted. With the defaults, at 30
+    frames a second, a third of the jitter of a joint at rest is left, and one that moves at 300 px/s is shown 16 ms
+    late (measured; its tests hold it).
     """
 
     sink = Caps("people/poses")
