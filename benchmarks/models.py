@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.detector import load_detector
 from engines.engine import PersonWindows, load
@@ -64,7 +65,7 @@ def main() -> None:
                 report(Path(model).stem, f"{people} people", lambda: engine.estimate([window]))  # noqa: B023
 
 
-def _window(pixels: np.ndarray, people: int, frames: int) -> PersonWindows:  # type: ignore[type-arg]
+def _window(pixels: NDArray[np.uint8], people: int, frames: int) -> PersonWindows:
     height, width = pixels.shape[:2]
     boxes = np.tile(np.array([width * 0.3, height * 0.1, width * 0.6, height * 0.9], np.float32), (people, 1))
     keys = tuple(("benchmark", seq) for seq in range(frames))

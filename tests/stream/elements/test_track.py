@@ -185,6 +185,15 @@ def test_after_a_restart_a_stranger_gets_nobodys_id() -> None:
     assert people.ids.tolist() == [2]
 
 
+def test_a_camera_that_ended_begins_again_with_nobody() -> None:
+    with Harness("track") as harness:
+        for seq in range(5):
+            harness.push(seen(seq, [walker(seq, 50, 3)]))
+        harness.flush("hall")
+        (people,) = harness.push(seen(0, [walker(5, 50, 3)]))
+    assert people.ids.tolist() == [2]
+
+
 def test_what_is_remembered_does_not_grow() -> None:
     memory: dict[str, int] = {}
     with restarted(memory) as harness:
