@@ -36,7 +36,8 @@ ANGLES: Final = (
     "right_thigh", "right_thigh_out", "right_shin", "right_shin_out",
 )  # fmt: skip
 """Names of the angles of a pose, radians. A limb's first angle swings it forward from hanging down, its second
-(``out``) away from the body; each is measured in the trunk (arms) or in the upright pelvis (legs), not from the limb above."""
+(``out``) away from the body; each is measured in the trunk (arms) or in the upright pelvis (legs), not from the limb
+above."""
 ANGLE: Final = {name: place for place, name in enumerate(ANGLES)}
 
 # Segment lengths as parts of a person's height: Drillis and Contini (1966), as reprinted in Winter, "Biomechanics and

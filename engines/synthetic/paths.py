@@ -1,8 +1,8 @@
 """Where a person goes: a closed walk between stops, laid out beforehand, so that any moment can be looked up.
 
 A walk is a table with a row every 20 ms, built once from a seed; its last row leads back to its first. Corners, starts
-and stops are rounded by a moving mean, and everything else (heading, step phase, how much of a walk it is) is read off the
-rounded path, so that feet, speed and heading agree.
+and stops are rounded by a moving mean, and everything else (heading, step phase, how much of a walk it is) is read off
+the rounded path, so that feet, speed and heading agree.
 """
 
 from __future__ import annotations

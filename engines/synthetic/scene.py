@@ -80,7 +80,7 @@ class Scene:
             return np.array([getattr(moment, name) for moment in moments], np.float64)
 
         heights = np.array([p.height for p in self._people])
-        clock = time_s + 1.7 * np.arange(len(moments))
+        clock = np.asarray(time_s + 1.7 * np.arange(len(moments)), np.float64)
         angles = blend(
             column("phase"),
             np.array([p.energy for p in self._people]),
@@ -108,10 +108,11 @@ class Scene:
         if self._blur > 0:
             pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), self._blur), np.uint8)
         if self._noise > 0:
-            grain = np.empty(pixels.shape, np.int16)
+            # One channel a row of 3 W numbers: OpenCV reads a mean of one number for one channel only.
+            grain = np.empty((self.height, 3 * self.width), np.int16)
             cv2.setRNGSeed((self._seed * 1_000_003 + number) & 0x7FFFFFFF)
             cv2.randn(grain, np.zeros(1), np.full(1, self._noise))
-            pixels = np.asarray(cv2.add(pixels, grain, dtype=cv2.CV_8U), np.uint8)
+            pixels = np.asarray(cv2.add(pixels, grain.reshape(pixels.shape), dtype=cv2.CV_8U), np.uint8)
         return pixels
 
     def _told(
