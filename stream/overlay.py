@@ -86,9 +86,8 @@ class _Pen:
         self._text(text, (below, height + below), _WHITE)
 
     def _dot(self, point: tuple[int, int], colour: Colour) -> None:
-        radius = (self._width + 1) << _SHIFT
-        cv2.circle(self._picture, point, radius, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-        cv2.circle(self._picture, point, radius, _WHITE, 1, cv2.LINE_AA, _SHIFT)
+        for radius, fill in ((self._width + 2, _WHITE), (self._width + 1, colour)):
+            cv2.circle(self._picture, point, radius << _SHIFT, fill, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
     def _plate(self, start: tuple[int, int], end: tuple[int, int], colour: Colour) -> None:
         cv2.rectangle(self._picture, start, end, colour, cv2.FILLED)

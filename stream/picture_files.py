@@ -37,8 +37,8 @@ _OPTIONS = {
     "libvpx": {"deadline": "realtime", "cpu-used": "5", "crf": "12", "b": "6M"},
     "mjpeg": {"qmin": "5", "qmax": "5"},
 }
-# What is on disk can be played up to its last whole fragment, also after a kill.
-_FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+# What is on disk can be played up to its last key frame or so, also after a kill.
+_MUXER = {"flush_packets": "1", "movflags": "frag_keyframe+empty_moov+default_base_moof"}
 _CONSTANT_RATE = (".avi",)
 _TICKS_A_SECOND = 90_000
 _GUESS_FPS = 30.0
@@ -153,9 +153,7 @@ class _Encoder:
         self._size = size
         self._tick_s = 1 / rate if suffix in _CONSTANT_RATE else Fraction(1, _TICKS_A_SECOND)
         self._last_tick = -1
-        self._container: OutputContainer | None = av.open(
-            str(path), "w", options=_FRAGMENTS if suffix == ".mp4" else {}
-        )
+        self._container: OutputContainer | None = av.open(str(path), "w", options=_MUXER)
         stream = self._container.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}))
         assert isinstance(stream, VideoStream)
         self._stream = stream
