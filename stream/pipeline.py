@@ -195,6 +195,11 @@ class Pipeline:
         return self._in_flight or self._needed_in_flight
 
     @property
+    def given_in_flight(self) -> int | None:
+        """``in_flight`` as it was given; None where it is left to be computed."""
+        return self._in_flight
+
+    @property
     def _needed_in_flight(self) -> int:
         elements = [element for part in self._parts for element in part.elements]
         return sum(self._held_by(element) for element in elements) + 2 * len(self._parts) + 2
@@ -217,6 +222,10 @@ class Pipeline:
         return run_in_process([Stage(part.elements, part.inbox, part.outboxes, part.cameras) for part in self._parts])
 
     # -- spellings ----------------------------------------------------------------------------------------------------
+
+    def with_lines(self, *lines: Line) -> Pipeline:
+        """A pipeline of other lines, with the same limit of what is in flight."""
+        return Pipeline(*lines, in_flight=self._in_flight)
 
     def to_yaml(self) -> str:
         """YAML that ``parse_yaml`` reads as an equal pipeline."""
