@@ -80,6 +80,29 @@ def _split(url: str) -> Any:
     return parts
 
 
+class Pile:
+    """What had gathered before the first packet was asked for: good to decode the next with, too old to be shown.
+
+    While a connection is opened FFmpeg looks at what comes for about a second, and some servers begin with the last key
+    picture and all since. All of it is there at once; it ends with the first packet that has to be waited for.
+    """
+
+    def __init__(self) -> None:
+        self._is_gone = False
+
+    def holds(self, waited_s: float, open_s: float) -> bool:
+        """Whether the packet belongs to it that came after so long a wait, so long after the opening."""
+        self._is_gone = self._is_gone or waited_s >= _INSTANT_S or open_s >= _PILE_S
+        return not self._is_gone
+
+
+_INSTANT_S = 0.003
+"""A packet that comes within this time of being asked for had been there; a frame period is 8 ms at the least."""
+
+_PILE_S = 3.0
+"""When a packet still comes at once so long after the opening, it is this machine that is slow."""
+
+
 class StreamFeed:
     """One connection, opened with PyAV; a read ends within about twice ``read_timeout_s`` whatever the server does."""
 
@@ -139,23 +162,37 @@ class StreamFeed:
         from av.video.reformatter import VideoReformatter
 
         reformatter = VideoReformatter()
-        for packet in self._container.demux(self._stream):
-            arrived_ns = self._now_ns()
+        for packet, arrived_ns, is_old in self._packets():
             try:
                 frames = packet.decode()
             except InvalidDataError:
                 continue  # a packet was lost on the way; the next key picture mends it
             for frame in frames:
-                if not frame.is_corrupt:
-                    yield Shot(VideoPicture(frame, reformatter), _pts_ns(frame), _duration_ns(frame), arrived_ns)
+                if not (is_old or frame.is_corrupt):
+                    yield Shot(VideoPicture(frame, reformatter), self._pts_ns(frame), 0, arrived_ns)
+
+    def _packets(self) -> Iterator[tuple[Any, int, bool]]:
+        """Packets, when each arrived, and whether it is too old to be shown."""
+        packets, pile, opened_s = self._container.demux(self._stream), Pile(), time.monotonic()
+        while True:
+            asked_s = time.monotonic()
+            packet = next(packets, None)
+            if packet is None:
+                return
+            now_s = time.monotonic()
+            yield packet, self._now_ns(), self._has_clock and pile.holds(now_s - asked_s, now_s - opened_s)
+
+    def _pts_ns(self, frame: Any) -> int | None:
+        """None where the stream has no clock (Motion JPEG over HTTP), for FFmpeg then makes up 25 frames a second."""
+        return int(frame.pts * frame.time_base * 1_000_000_000) if self._has_clock and frame.pts is not None else None
+
+    @property
+    def _has_clock(self) -> bool:
+        return not self._container.format.flags & _NO_TIMESTAMPS
 
 
-def _pts_ns(frame: Any) -> int | None:
-    return None if frame.pts is None else int(frame.pts * frame.time_base * 1_000_000_000)
-
-
-def _duration_ns(frame: Any) -> int:
-    return int((frame.duration or 0) * frame.time_base * 1_000_000_000)
+_NO_TIMESTAMPS = 0x80
+"""``AVFMT_NOTIMESTAMPS`` of libavformat/avformat.h: the format carries no times."""
 
 
 def _opening_failed(url: str, error: Any) -> Exception:

@@ -20,6 +20,7 @@ from stream.elements.camerasrc import Camerasrc
 from stream.errors import PropertyError, SourceError
 from stream.messages import Frame
 from stream.registry import make
+from stream.testing import check_element
 from stream.testing.videos import numbered_picture, read_number
 
 PATIENCE_S = 30.0
@@ -168,6 +169,11 @@ def test_a_camera_is_found_by_index_path_and_part_of_its_name(tmp_path: Path) ->
     assert resolve("front", (Device("1", "Front camera"),)) == 1
     assert resolve("/dev/no-such-camera", PRESENT) is None
     assert resolve("no such camera", PRESENT) is None
+
+
+def test_it_keeps_the_contract_of_elements(plug: Any) -> None:
+    plug(FakeCamera())
+    check_element(lambda: Camerasrc(camera="hall", num_frames=20))
 
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------
