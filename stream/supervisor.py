@@ -28,7 +28,7 @@ from stream.pipeline import Pipeline
 from stream.rundir import RunDirectory, sweep_stale
 from stream.watch import Orders, Plan, Watch
 
-_MOST_UNREAD = 10_000
+_MOST_UNREAD = 1000
 
 
 def _to_stderr(part: str, line: str) -> None:
