@@ -84,7 +84,7 @@ def test_pipelines_that_say_different_things_are_not_equal(changed: str) -> None
 def test_both_writings_of_a_pipeline_are_read_as_the_same() -> None:
     for pipeline in (PYTHON, FAN_IN_PYTHON):
         assert parse_yaml(pipeline.to_yaml()) == pipeline
-        assert parse_launch(str(pipeline), in_flight=pipeline._in_flight) == pipeline
+        assert parse_launch(str(pipeline), in_flight=pipeline.given_in_flight) == pipeline
 
 
 def test_yaml_is_written_as_people_write_it() -> None:

@@ -124,8 +124,8 @@ def test_an_element_is_told_once() -> None:
             "could not link src to window: media type 'video/raw' is not 'people/boxes'; put 'detect' between them",
         ),
         (
-            "tests.toys.src ! tests.toys.estimate name=p",
-            "could not link src to p: media type 'video/raw' is not 'people/window'; put 'detect ! window' between them",
+            f"{SRC} name=a ! {POSE} name=p",
+            "could not link a to p: media type 'video/raw' is not 'people/window'; put 'detect ! window' between them",
         ),
         (
             "tests.toys.src ! queue ! tee name=t ! queue ! window",
