@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import geometry
-from engines.synthetic.scene import Picture, Scene
+from engines.people.scene import Picture, Scene
 
 ENLARGE: Final = 1.25
 _LEAST_VISIBLE: Final = 4

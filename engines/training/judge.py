@@ -8,7 +8,7 @@ import numpy as np
 
 from engines.engine import Engine, PersonWindows, load
 from engines.metrics import HIDDEN, VISIBLE, Pck, correct
-from engines.synthetic.scene import Scene
+from engines.people.scene import Scene
 
 SCENES = range(100)
 FRAMES_A_SCENE = 3

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 import numpy as np
 from msgspec import Meta
 
-from engines.synthetic.scene import Picture, Scene
+from engines.people.scene import Picture, Scene
 from stream.caps import Caps
 from stream.element import Source
 from stream.messages import Frame, Truth
