@@ -86,6 +86,17 @@ def test_parts_come_upstream_first_in_whatever_order_the_lines_are_written() -> 
     assert [part.name for part in line.parts()] == ["src", "fakesink"]
 
 
+def test_links_come_upstream_first() -> None:
+    links = parse_launch(FAN_IN).links
+    assert [(link.upstream, link.downstream, link.queue) for link in links] == [
+        ("src", "find", "frames"),
+        ("src", "find", "frames"),
+        ("find", "window", "people"),
+        ("find", "counter", "people"),
+        ("window", "estimate", ""),
+    ]
+
+
 def test_a_part_is_found_by_its_name() -> None:
     line = parse_launch(WHOLE)
     assert line.part("find") is line.parts()[1]
