@@ -57,7 +57,7 @@ class TransportError(PosestreamError):
     """A socket, port, key or shared-memory segment cannot be had."""
 
 
-class StaleFrame(TransportError):
+class StaleFrame(TransportError):  # noqa: N818  # the state of a frame, as the transports speak of it
     """The slot that held these pixels was written again before the reader finished."""
 
 
