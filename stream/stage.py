@@ -5,8 +5,10 @@ This is the common ground of parts that begin with a source and parts that read 
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
 from stream import bus
@@ -76,6 +78,7 @@ class Stage:
         self._told_ended = set(self._ended)
         self._persisted = dict(before)
         self._warned: set[str] = set()
+        self._traced: set[int] = set()
         self.in_work = 0
         self.is_finished = False
         self._look()
@@ -211,8 +214,15 @@ class Stage:
         self.tally.errors += 1
         if key is not None:
             self.tally.drop(camera, "failed")
+        self._trace_once(element, error)
         text = f"{type(error).__name__}: {error}"
         self._post(bus.Error(part=self.name, element=label(element), text=text, camera=camera, seq=min(seq, EOS_SEQ)))
+
+    def _trace_once(self, element: Element, error: Exception) -> None:
+        """The first traceback of each element goes to stderr, where whoever mends it looks."""
+        if id(element) not in self._traced:
+            self._traced.add(id(element))
+            sys.stderr.write(bus.printable("".join(traceback.format_exception(error))))
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned and len(self._warned) < 100:
