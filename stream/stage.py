@@ -12,9 +12,9 @@ import traceback
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
 from stream import bus
-from stream.chain import Chain
+from stream.chain import MOST_FAILURES, Chain
 from stream.element import Element
-from stream.errors import StaleFrame, WireError
+from stream.errors import StageError, StaleFrame, WireError
 from stream.flow import Flow
 from stream.links import Links, frames_of
 from stream.messages import EOS_SEQ, Eos, Key, Message
@@ -79,6 +79,8 @@ class Stage:
         self._persisted = dict(before)
         self._warned: set[str] = set()
         self._traced: set[int] = set()
+        self._last = elements[-1]
+        self._unsendable_in_a_row = 0
         self.in_work = 0
         self.is_finished = False
         self._look()
@@ -144,17 +146,24 @@ class Stage:
         try:
             packed = self.links.pack(output)
         except WireError as error:
-            self._warn_once(str(error))
-            self.tally.drop(output.key[0], "failed")
-            return
+            return self._unsendable(output.key, error)
+        self._unsendable_in_a_row = 0
         if not self.flow.send(output.key, at):
             camera, seq = output.key
             self._warn_once(
                 f"{self.name} gives item {seq} of {camera!r} twice or late; make one item of a frame, in order"
             )
-            return
+            return None
         for outbox, buffers in zip(self.links.outboxes, packed, strict=True):
             outbox.send(output.key, buffers)
+        return None
+
+    def _unsendable(self, key: Key, error: WireError) -> None:
+        """The last element gave something that is no message: its failure, as an exception would be."""
+        self._failed(self._last, key, error)
+        self._unsendable_in_a_row += 1
+        if self._unsendable_in_a_row >= MOST_FAILURES:
+            raise StageError(f"{label(self._last)} gave {self._unsendable_in_a_row} bad messages in a row: {error}")
 
     def _fresh(self, items: Iterable[Message], outputs: list[Message]) -> list[Message]:
         """Without what was made of pixels that were overwritten meanwhile."""
