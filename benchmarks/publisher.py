@@ -5,8 +5,8 @@
 
 A message is five people of 17 joints. `keypointsink` encodes each, numbers it and retains it; its rivals are a plain
 pyzmq PUB socket that sends ready-made bytes of the same message, and one that sends it as JSON. Subscribers are SUB
-sockets that count, in two processes. The rate is raised step by step until one of them misses a message or the publisher falls
-behind; the last rate without is the figure. All rivals take turns at each number of subscribers.
+sockets that count, in two processes. The rate is raised step by step until one of them misses a message or the
+publisher falls behind; the last rate without is the figure. All rivals take turns at each number of subscribers.
 """
 
 from __future__ import annotations

@@ -115,6 +115,16 @@ def test_the_end_of_the_stream_is_told_once_for_each_camera_with_the_next_number
         assert found[6] == ("PoseMessage", "yard", 2)
 
 
+def test_a_camera_that_ends_before_the_others_is_told_of_at_once() -> None:
+    with opened() as sink, Subscriber(sink.endpoint, camera="hall", until_end=True, timeout_s=PATIENCE_S) as subscriber:
+        wait_until(lambda: greeted(sink), "the client was heard")
+        sink.consume(make_poses(0, "hall"))
+        sink.consume(make_poses(0, "yard"))
+        sink.ended("hall")
+        sink.ended("of nobody")
+        assert [message.camera for message in subscriber] == ["hall"]
+
+
 def test_a_skeleton_nobody_told_of_is_published_without_names() -> None:
     strange = dataclasses.replace(make_poses(0), skeleton="hand21")
     with opened() as sink, listening(sink.endpoint, "skeleton/", "snapshot/5f/") as client:
@@ -438,9 +448,9 @@ def test_what_cannot_be_bound_is_refused_in_one_line(
 
 def test_a_camera_name_too_long_to_remember_is_refused() -> None:
     with opened() as sink, pytest.raises(PropertyError) as caught:
-        sink.consume(make_poses(0, "h" * 101))
+        sink.consume(make_poses(0, "h" * 81))
     assert str(caught.value) == (
-        "keypointsink: the camera name 'hhhhhhhhhhhhhhhhhhhh'… has 101 bytes; give one of at most 100, camera=NAME"
+        "keypointsink: the camera name 'hhhhhhhhhhhhhhhhhhhh'… has 81 bytes; give one of at most 80, camera=NAME"
     )
 
 
