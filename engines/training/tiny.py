@@ -4,24 +4,25 @@
     python -m engines.training.tiny --scenes 20 --epochs 1 --out trial   # a trial of a minute
     python -m engines.training.tiny --judge engines/weights/tiny.onnx    # how right it is, on scenes never trained on
 
-Everything is drawn from ``--seed``. Scenes are numbered: training takes those from 1000 on, the judge 0 to 99, so what is
-judged was never trained on, nor are the scenes that ``testsrc`` shows by default.
+Everything is drawn from ``--seed``. Scenes are numbered: training takes those from 1000 on, the judge 0 to 99, so what
+is judged was never trained on, nor are the scenes that ``testsrc`` shows by default.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from engines.catalogue import fingerprint
 from engines.models.tiny import INPUT_SIZE, STRIDE, Tiny
 from engines.signature import IMAGENET_MEAN, IMAGENET_STD, Signature, write_signature
 from engines.skeletons import SKELETONS
@@ -49,7 +50,7 @@ def train(recipe: Recipe, crops: Crops, progress: Progress) -> Tiny:
     """A network trained on ``crops`` with AdamW and a one-cycle learning rate."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    model = Tiny().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model: Tiny = Tiny().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = recipe.epochs * math.ceil(len(crops) / recipe.batch)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_rate, total_steps=steps, pct_start=0.15)
@@ -65,15 +66,18 @@ def train(recipe: Recipe, crops: Crops, progress: Progress) -> Tiny:
             optimizer.step()
             rate.step()
             progress.update(bar, advance=1, description=f"training, loss {1e3 * loss.item():.2f}e-3")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _loss(model: Tiny, pictures: NDArray[np.uint8], joints: NDArray[np.float32], rng: np.random.Generator) -> Tensor:
     """Mean squared error of the heatmaps; joints outside the crop are not judged."""
     inputs, places = _augmented(pictures, joints.copy(), rng)
-    predicted = model(inputs)
-    target, weight = heatmaps_of(places, tuple(predicted.shape[-2:]))  # type: ignore[arg-type]
-    return ((predicted - target).square() * weight[..., None, None]).mean()
+    predicted: Tensor = model(inputs)
+    height, width = predicted.shape[-2:]
+    target, weight = heatmaps_of(places, (height, width))
+    loss: Tensor = ((predicted - target).square() * weight[..., None, None]).mean()
+    return loss
 
 
 def _augmented(
@@ -140,9 +144,10 @@ def export(model: Tiny, folder: Path) -> Path:
         verbose=False,
     )
     assert program is not None
-    program.save(folder / "tiny.onnx")
-    write_signature(SIGNATURE, folder / "tiny.json")
-    return folder / "tiny.onnx"
+    path = folder / "tiny.onnx"
+    program.save(path)
+    write_signature(replace(SIGNATURE, fingerprint=fingerprint(path)), folder / "tiny.json")
+    return path
 
 
 def gather(recipe: Recipe, progress: Progress) -> Crops:
@@ -174,7 +179,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m engines.training.tiny", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m engines.training.tiny",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=Recipe.seed, help="other scenes and other first weights")
     parser.add_argument("--scenes", type=int, default=Recipe.scenes, help="how many scenes to draw (default 320)")
@@ -185,4 +192,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
