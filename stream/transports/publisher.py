@@ -32,7 +32,7 @@ GREETING_INTERVAL_S = 0.05
 
 _ADDRESS = re.compile(r"ipc://.+|tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5}|\*)")
 _MAX_SUBSCRIPTION_BYTES = 4096
-_MAX_EVENTS_A_ROUND = 1000
+_MAX_EVENTS_A_ROUND = 5000
 _SUBSCRIBED = 1
 _DOMAIN = "posestream"
 _PEER_PING_MS = 5_000
