@@ -1,8 +1,8 @@
 """An element turns one item into any number of items; this is all an author of a stage needs to know.
 
 Write a dataclass in ``stream/elements/<name>.py`` (or in your own package, used as ``mypackage.blur``) that derives
-from :class:`Source`, :class:`Transform` or :class:`Sink`. Its fields are at once its properties, the keys of a launch string
-and of YAML, its ``posestream inspect`` page and its JSON schema; constraints are written once, as
+from :class:`Source`, :class:`Transform` or :class:`Sink`. Its fields are at once its properties, the keys of a launch
+string and of YAML, its ``posestream inspect`` page and its JSON schema; constraints are written once, as
 ``Annotated[float, Meta(ge=0, le=1, description="…")]``.
 
 An element never sees a socket, a process, or a clock it was not given: those are in ``self.context``. It logs as any
@@ -34,8 +34,8 @@ class Context:
 
     ``now_ns`` is the wall clock. ``allocate(shape)`` returns a writable (H, W, 3) uint8 array for the next frame: a
     slot of the shared-memory ring when the line spans processes, plain memory otherwise; a source that decodes straight
-    into it spares a copy. ``memory`` is a small map of integers that outlives a restart of the stage (ids given so far, last
-    number published). ``incarnation`` counts the restarts of this stage.
+    into it spares a copy. ``memory`` is a small map of integers that outlives a restart of the stage (ids given so far,
+    last number published). ``incarnation`` counts the restarts of this stage.
     """
 
     name: str = ""
