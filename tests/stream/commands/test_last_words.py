@@ -7,7 +7,9 @@ import pytest
 from stream.commands.running import LastWords
 
 
-def test_a_complaint_that_ends_the_line_is_left_to_the_error_that_repeats_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_complaint_that_ends_the_line_is_left_to_the_error_that_repeats_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     LastWords().hear("filesrc", "filesrc: there is no 'x.mp4'")
     assert capsys.readouterr().err == ""
 
