@@ -1,0 +1,66 @@
+"""Draws the pictures of docs/tiny.md: ``python docs/images/draw.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.engine import Engine, PersonWindows, load
+from engines.people.scene import Scene
+from engines.skeletons import SKELETONS
+
+HERE = Path(__file__).resolve().parent
+COCO = SKELETONS["coco17"]
+TILE = (320, 240)
+MOMENTS = ((0, 3.0), (1, 5.0), (3, 3.5), (8, 7.0), (12, 11.0), (21, 2.0))
+"""Seeds and seconds; training never saw these seeds."""
+SURE = 0.25
+"""Keypoints of a lower score are not drawn."""
+
+
+def sheet(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Three a row, each at half its size."""
+    tiles = [np.asarray(cv2.resize(p, TILE, interpolation=cv2.INTER_AREA), np.uint8) for p in pictures]
+    return np.vstack([np.hstack(tiles[i : i + 3]) for i in range(0, len(tiles), 3)])
+
+
+def overlaid(engine: Engine, scene: Scene, time_s: float) -> NDArray[np.uint8]:
+    """What the network makes of a moment."""
+    picture = scene.at(time_s)
+    window = PersonWindows((picture.pixels,), (("drawn", 0),), picture.boxes, picture.ids)
+    (people,) = engine.estimate([window])
+    drawn = picture.pixels.copy()
+    for joints in people:
+        draw_skeleton(drawn, joints)
+    return drawn
+
+
+def draw_skeleton(pixels: NDArray[np.uint8], joints: NDArray[np.float32]) -> None:
+    """Limbs and joints of one person, the left green and the right orange."""
+    places = [(int(x), int(y)) for x, y in joints[:, :2]]
+    for start, end in COCO.limbs:
+        if min(joints[start, 2], joints[end, 2]) > SURE:
+            cv2.line(pixels, places[start], places[end], COCO.colours[end], 2, cv2.LINE_AA)
+    for place, colour, score in zip(places, COCO.colours, joints[:, 2], strict=True):
+        if score > SURE:
+            cv2.circle(pixels, place, 4, colour, -1, cv2.LINE_AA)
+
+
+def main() -> None:
+    """Both pictures."""
+    scenes = [(Scene(seed, 4, 640, 480), time_s) for seed, time_s in MOMENTS]
+    with load("tiny") as engine:
+        drawn = sheet([overlaid(engine, scene, time_s) for scene, time_s in scenes])
+    _write("testsrc.png", sheet([scene.at(time_s).pixels for scene, time_s in scenes]))
+    _write("tiny.png", drawn)
+
+
+def _write(name: str, picture: NDArray[np.uint8]) -> None:
+    cv2.imwrite(str(HERE / name), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    main()
