@@ -4,17 +4,24 @@
                                     └─ 1/8 ──────── + ─┘
                                         └─ 1/16 ── ─┘
 
+Each heatmap is a softmax over its cells, so that all of it says where the one joint is; it is scaled so that a joint
+known as well as the training targets say (a Gaussian of SIGMA_CELLS) peaks at 1, and a peak is a score.
+
 Depthwise-separable residual blocks (MobileNetV2, Sandler et al., CVPR 2018) in an hourglass that adds what it knows of
 coarser scales to finer ones (Newell et al., ECCV 2016). A single-frame network: past = future = 0.
 """
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 INPUT_SIZE = (144, 192)
 """Width and height of a crop, px."""
 STRIDE = 4
+SIGMA_CELLS = 1.5
+"""Of the Gaussians it was trained to imitate, in cells of the heatmap."""
 JOINTS = 17
 
 
@@ -61,11 +68,17 @@ class Tiny(nn.Module):
     def _stage(channels: int, blocks: int) -> nn.Sequential:
         return nn.Sequential(*(Separable(channels) for _ in range(blocks)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
+        """What the softmax is taken of: (B, 17, 48, 36)."""
         quarter = self.quarter(self.stem(x))  # (B, 24, 48, 36)
         eighth = self.eighth(self.to_eighth(quarter))  # (B, 48, 24, 18)
         sixteenth = self.sixteenth(self.to_sixteenth(eighth))  # (B, 96, 12, 9)
         eighth = self.refine_eighth(eighth + self.up_eighth(sixteenth))
         quarter = self.refine_quarter(quarter + self.up_quarter(eighth))
-        heatmaps: Tensor = self.head(quarter)
-        return heatmaps
+        logits: Tensor = self.head(quarter)
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.logits(x)
+        shares = logits.flatten(2).softmax(-1).unflatten(2, logits.shape[2:])
+        return (2 * math.pi * SIGMA_CELLS**2 * shares).clamp(max=1)
