@@ -1,0 +1,91 @@
+"""How the published checkpoints name their parameters, and what those are called here.
+
+One table a network: ``(pattern, replacement)`` applied in order to every published key. Facts read from the key lists of
+the public implementations; HRNet's own names are kept, so its table is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+Rename = tuple[str, str]
+Value = TypeVar("Value")
+
+_RSB: tuple[Rename, ...] = (
+    (r"\.layers\.(\d+)\.conv_bn_relu1\.", r".\1.split."),
+    (r"\.layers\.(\d+)\.conv_bn_relu3\.", r".\1.join."),
+    (r"\.layers\.(\d+)\.downsample\.", r".\1.skip."),
+)
+
+
+def _rsb_step(match: re.Match[str]) -> str:
+    block, row, step = (int(g) for g in match.groups())
+    return f".{block}.steps.{row - 1}.{step - 1}."
+
+
+_RSB_STEP = re.compile(r"\.layers\.(\d+)\.conv_bn_relu2_(\d)_(\d)\.")
+
+_CORRECTION: tuple[Rename, ...] = (
+    *_RSB,
+    (r"diff_temporal_fuse", "prf"),
+    (r"support_temporal_fuse", "ptm"),
+    (r"offset_mask_combine_conv", "combine"),
+    (r"offsets_list\.(\d+)\.0\.", r"offsets.\1."),
+    (r"masks_list\.(\d+)\.0\.", r"masks.\1."),
+    (r"modulated_deform_conv_list\.(\d+)\.deform_conv\.", r"deform.\1."),
+)
+
+RENAMES: dict[str, tuple[Rename, ...]] = {
+    "hrnet": (),
+    "dcpose": (
+        *_CORRECTION,
+        (r"^rough_pose_estimation_net\.", "hrnet."),
+        (r"^(prf|ptm|combine|offsets|masks|deform)\.", r"correction.\1."),
+    ),
+    "posewarper": (
+        (r"^offset_feats\.", "offset_features."),
+        (r"^offsets(\d)\.", lambda m: f"offsets.{int(m[1]) - 1}."),  # type: ignore[list-item]
+        (r"^deform_conv(\d)\.", lambda m: f"deform.{int(m[1]) - 1}."),  # type: ignore[list-item]
+        (r"^(conv[12]|bn[12]|layer1|transition\d|stage\d|final_layer)\.", r"hrnet.\1."),
+    ),
+    "fasrnet": (
+        *_CORRECTION,
+        (r"^rough_pose_estimation_net\.", "hrnet."),
+        (r"^hm_improve\.", "semantics."),
+        (r"^TSA_Fusion\.", "fusion."),
+        (r"^pcda_p\.", "align_previous."),
+        (r"^pcda_n\.", "align_next."),
+        (r"\.cas_dcnpack\.conv_offset_mask\.", ".cas_dcn.conv_offset_mask."),
+        (r"\.cas_dcnpack\.", ".cas_dcn.deform."),
+        (r"\.dcn_pack\.l(\d)\.conv_offset_mask\.", lambda m: f".dcn.{int(m[1]) - 1}.conv_offset_mask."),  # type: ignore[list-item]
+        (r"\.dcn_pack\.l(\d)\.", lambda m: f".dcn.{int(m[1]) - 1}.deform."),  # type: ignore[list-item]
+        (r"\.l(\d)\.", lambda m: f".{int(m[1]) - 1}."),  # type: ignore[list-item]
+    ),
+    "fami": (
+        (r"\.layers\.(\d+)\.", r".\1."),
+        (r"^feat_global_offset_layers\.0\.0\.", "translation.reduce."),
+        (r"^feat_global_offset_layers\.([1-5])\.conv\.", lambda m: f"translation.shrink.{int(m[1]) - 1}.0."),  # type: ignore[list-item]
+        (r"^feat_global_offset_layers\.([1-5])\.bn\.", lambda m: f"translation.shrink.{int(m[1]) - 1}.1."),  # type: ignore[list-item]
+        (r"^feat_global_offset_layers\.([789])\.", lambda m: f"translation.regress.{int(m[1]) - 7}."),  # type: ignore[list-item]
+        (r"^sup_agg_block\.", "gather."),
+        (r"^combined_feat_layers\.", "relate."),
+        (r"^dcn_offset_(\d)\.conv\.", lambda m: f"calibrate.{int(m[1]) - 1}.offset."),  # type: ignore[list-item]
+        (r"^dcn_mask_(\d)\.conv\.", lambda m: f"calibrate.{int(m[1]) - 1}.mask."),  # type: ignore[list-item]
+        (r"^dcn_(\d)\.", lambda m: f"calibrate.{int(m[1]) - 1}.deform."),  # type: ignore[list-item]
+        (r"^init_feature_agg_block\.", "aggregate."),
+        (r"^agg_final_layer\.", "final."),
+    ),
+}
+
+
+def renamed(network: str, published: Mapping[str, Value]) -> dict[str, Value]:
+    """The entries of a published state dict under this project's names."""
+    result: dict[str, Value] = {}
+    for key, value in published.items():
+        name = _RSB_STEP.sub(_rsb_step, key)
+        for pattern, replacement in RENAMES[network]:
+            name = re.sub(pattern, replacement, name)
+        result[name] = value
+    return result
