@@ -63,6 +63,31 @@ RENAMES: dict[str, tuple[Rename, ...]] = {
         (r"\.dcn_pack\.l(\d)\.", lambda m: f".dcn.{int(m[1]) - 1}.deform."),  # type: ignore[list-item]
         (r"\.l(\d)\.", lambda m: f".{int(m[1]) - 1}."),  # type: ignore[list-item]
     ),
+    "inspose": (
+        (r"^neck\.lateral_convs\.(\d)\.conv\.", r"neck.lateral.\1."),
+        (r"^neck\.fpn_convs\.([012])\.conv\.", r"neck.output.\1."),
+        (r"^neck\.fpn_convs\.([34])\.conv\.", lambda m: f"neck.extra.{int(m[1]) - 3}."),  # type: ignore[list-item]
+        (r"^bbox_head\.", ""),
+        (r"^kpt_convs\.", "regress_tower."),
+        (r"^kpt_offset\.", "regress."),
+        (r"^cls_convs\.", "classify_tower."),
+        (r"^conv_cls\.", "classify."),
+        (r"^ctrl_convs\.", "parameter_tower."),
+        (r"^cls_star_conv\.", "classify_star."),
+        (r"^cls_star_gn\.", "classify_star.gn."),
+        (r"^ctr_star_conv\.", "parameter_star."),
+        (r"^ctr_star_gn\.", "parameter_star.gn."),
+        (r"^shared_convs\.([0-3])\.", r"features.0.\1."),
+        (r"^shared_convs\.4\.conv\.", "features.1."),
+        (r"^shared_convs\.4\.gn\.", "features.2."),
+        (r"^shared_convs\.4\.", "features.1."),
+        (r"^shared_convs\.5\.", "features.2."),
+        (r"^hm_convs\.([013])\.", r"fine.\1."),
+        (r"^hm_convs\.2\.", "fine.3."),
+        (r"^hm_pred\.", "heatmap."),
+        (r"^ae_pred\.", "tag."),
+        (r"^hm_offset\.", "disk_offset."),
+    ),
     "fami": (
         (r"\.layers\.(\d+)\.", r".\1."),
         (r"^feat_global_offset_layers\.0\.0\.", "translation.reduce."),

@@ -98,7 +98,8 @@ class HRNet(nn.Module):
     H and W must be multiples of 32, so that the lowest branch exists.
     """
 
-    def __init__(self, config: HRNetConfig = W48) -> None:
+    def __init__(self, config: HRNetConfig = W48, *, all_branches: bool = False) -> None:
+        """``all_branches`` keeps the last fusion of all four branches, for a feature pyramid; there is then no head."""
         super().__init__()
         self.config = config
         c, stem = config.width, config.stem_width
@@ -115,8 +116,9 @@ class HRNet(nn.Module):
         self.transition2 = nn.ModuleList([None, None, self._branch_off(2 * c, 4 * c)])  # type: ignore[list-item]
         self.stage3 = self._stage(widths[:3], config.modules[1])
         self.transition3 = nn.ModuleList([None, None, None, self._branch_off(4 * c, 8 * c)])  # type: ignore[list-item]
-        self.stage4 = self._stage(widths, config.modules[2], last=True)
-        self.final_layer = nn.Conv2d(c, config.joints, 1)
+        self.stage4 = self._stage(widths, config.modules[2], last=not all_branches)
+        if not all_branches:
+            self.final_layer = nn.Conv2d(c, config.joints, 1)
 
     @staticmethod
     def _branch_off(cin: int, cout: int) -> nn.Sequential:
@@ -128,6 +130,14 @@ class HRNet(nn.Module):
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The high-resolution branch as stage 1 leaves it and after stages 2, 3 and 4: four maps (B, C, H/4, W/4)."""
+        one, two, three, branches = self._run(x)
+        return [one, two, three, branches[0]]
+
+    def branches(self, x: Tensor) -> list[Tensor]:
+        """What stage 4 leaves: C at H/4, and with ``all_branches`` also 2C at H/8, 4C at H/16 and 8C at H/32."""
+        return self._run(x)[3]
+
+    def _run(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         x = F.relu(self.bn1(self.conv1(x)))  # (B, 64, H/2, W/2)
         x = F.relu(self.bn2(self.conv2(x)))  # (B, 64, H/4, W/4)
         x = self.layer1(x)  # (B, 256, H/4, W/4)
@@ -137,7 +147,7 @@ class HRNet(nn.Module):
         maps = self.stage3([*maps, self.transition2[2](maps[-1])])
         three = maps[0]
         maps = self.stage4([*maps, self.transition3[3](maps[-1])])
-        return [one, two, three, maps[0]]
+        return one, two, three, maps
 
     def features(self, x: Tensor) -> Tensor:
         """``(B, 3, H, W) -> (B, C, H/4, W/4)``: stage 4's high-resolution branch, after its ReLU."""
