@@ -1,1 +1,82 @@
-"""posestream's line: ingest live video, estimate everybody's pose, publish keypoints."""
+"""posestream's line: ingest live video, estimate everybody's pose, publish keypoints.
+
+The public names are here and are imported when they are first used, so that ``import stream`` is quick and brings in
+neither sockets nor codecs.
+
+>>> import stream
+>>> stream.Caps("people/window", past=2, future=2)
+Caps('people/window, past=2, future=2')
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream.caps import Caps as Caps
+    from stream.element import Context as Context
+    from stream.element import Element as Element
+    from stream.element import Sink as Sink
+    from stream.element import Source as Source
+    from stream.element import Transform as Transform
+    from stream.element import through as through
+    from stream.errors import LaunchError as LaunchError
+    from stream.errors import LinkError as LinkError
+    from stream.errors import ModelError as ModelError
+    from stream.errors import PosestreamError as PosestreamError
+    from stream.errors import PropertyError as PropertyError
+    from stream.errors import SourceError as SourceError
+    from stream.errors import StaleFrame as StaleFrame
+    from stream.errors import TransportError as TransportError
+    from stream.errors import WireError as WireError
+    from stream.launch import load_yaml as load_yaml
+    from stream.launch import parse_launch as parse_launch
+    from stream.launch import parse_yaml as parse_yaml
+    from stream.messages import Frame as Frame
+    from stream.messages import People as People
+    from stream.messages import Poses as Poses
+    from stream.messages import Truth as Truth
+    from stream.messages import Window as Window
+    from stream.messages import people_of as people_of
+    from stream.pipeline import Pipeline as Pipeline
+    from stream.registry import element_names as element_names
+    from stream.registry import make as make
+    from stream.wiring import Line as Line
+
+_HOMES = {
+    "caps": ("Caps",),
+    "element": ("Context", "Element", "Sink", "Source", "Transform", "through"),
+    "errors": (
+        "LaunchError",
+        "LinkError",
+        "ModelError",
+        "PosestreamError",
+        "PropertyError",
+        "SourceError",
+        "StaleFrame",
+        "TransportError",
+        "WireError",
+    ),
+    "launch": ("load_yaml", "parse_launch", "parse_yaml"),
+    "messages": ("Frame", "People", "Poses", "Truth", "Window", "people_of"),
+    "pipeline": ("Pipeline",),
+    "registry": ("element_names", "make"),
+    "wiring": ("Line",),
+}
+_HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+
+__all__ = tuple(sorted(_HOME_OF))  # a tuple, made from the one table above
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from where it lives."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

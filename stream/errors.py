@@ -7,8 +7,11 @@
      ├─ SourceError                 a camera, stream or file that cannot be opened or ends badly
      ├─ ModelError                  a network or its Signature that cannot run
      ├─ TransportError              a socket, port, key or shared-memory segment that cannot be had
-     │   └─ StaleFrame              pixels that were overwritten before their reader had finished
-     └─ WireError                   bytes that are not a message of this version
+     │   ├─ StaleFrame              pixels that were overwritten before their reader had finished
+     │   └─ SilenceError            a publisher was silent for longer than its subscriber would wait
+     ├─ WireError                   bytes that are not a message of this version
+     └─ StageError                  an element that fails on everything, or a part that ends again and again
+         └─ StartError              a part that failed before its first item: starting it again would not help
 
 ``engines`` raises ``engines.EngineError`` for its own; ``stream`` turns it into ``ModelError`` at its border.
 """
@@ -48,5 +51,17 @@ class StaleFrame(TransportError):
     """The slot that held these pixels was written again before the reader finished."""
 
 
+class SilenceError(TransportError, TimeoutError):
+    """Nothing came from a publisher within the time its subscriber was ready to wait."""
+
+
 class WireError(PosestreamError):
     """Bytes that are not a message this version understands."""
+
+
+class StageError(PosestreamError):
+    """An element failed on several items in a row, or a part of the line ended again and again; has its last words."""
+
+
+class StartError(StageError):
+    """A part failed before its first item; what the message names must be mended before another start."""

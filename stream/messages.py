@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 Key = tuple[str, int]
 """``(camera, seq)``: names one frame in the whole run, and every message made from it."""
 
+EOS_SEQ = 2**62
+"""``seq`` of the item that ends a camera's stream: greater than that of any frame."""
+
 FrameState = Literal["real", "repeated", "padded"]
 """How a window came by one of its frames: the frame itself; a neighbour standing in for one that was dropped; the
 first or last frame standing in for one before the beginning or after the end."""
@@ -154,6 +157,18 @@ class Poses:
     def key(self) -> Key:
         """``(camera, seq)`` of the key frame."""
         return self.frame.key
+
+
+@dataclass(frozen=True, slots=True)
+class Eos:
+    """The end of one camera's stream; travels between processes as the last item of that camera."""
+
+    camera: str
+
+    @property
+    def key(self) -> Key:
+        """``(camera, EOS_SEQ)``."""
+        return self.camera, EOS_SEQ
 
 
 Message = Frame | People | Window | Poses

@@ -4,9 +4,9 @@ Outsiders write ``mypackage.blur`` for the element in their own module ``mypacka
 
 >>> make("queue", leaky="downstream", max_items="2")
 Queue(name='', leaky='downstream', max_items=2, address='')
->>> make("queue", max_itmes=2)
+>>> make("tee", nam="people")
 Traceback (most recent call last):
-stream.errors.PropertyError: queue has no property 'max_itmes'; did you mean 'max_items'? It has: name, leaky, max_items, address
+stream.errors.PropertyError: tee has no property 'nam'; did you mean 'name'? It has: name
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def label(element: Element) -> str:
 
 def property_names(cls: type[Element]) -> tuple[str, ...]:
     """The properties of an element class, in the order it declares them."""
-    return tuple(item.name for item in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
+    return tuple(item.name for item in _fields(cls))
 
 
 def properties_of(element: Element, *, defaults: bool = False) -> dict[str, Any]:
@@ -94,10 +94,8 @@ def validate(element: Element) -> None:
 
 def schema_struct(cls: type[Element]) -> type[msgspec.Struct]:
     """The properties of an element class alone, as msgspec understands them: types, ranges, descriptions, defaults."""
-    if not dataclasses.is_dataclass(cls):
-        return msgspec.defstruct(cls.__name__, [], kw_only=True)
     hints = get_type_hints(cls, include_extras=True)
-    fields = [_struct_field(item, hints[item.name]) for item in dataclasses.fields(cls)]
+    fields = [_struct_field(item, hints[item.name]) for item in _fields(cls)]
     return msgspec.defstruct(cls.__name__, fields, kw_only=True)
 
 
@@ -135,7 +133,7 @@ def _only_element(name: str, module: ModuleType) -> type[Element]:
     if len(public) != 1:
         listed = ", ".join(item.__name__ for item in public) or "none"
         raise LaunchError(
-            f"element {name!r}: {module.__name__} must hold exactly one public element, but holds {len(public)} ({listed})"
+            f"element {name!r}: {module.__name__} must hold one public element, but holds {len(public)} ({listed})"
         )
     return public[0]
 
@@ -191,8 +189,13 @@ def _refuse_unknown(name: str, properties: Mapping[str, object], own: tuple[str,
             raise PropertyError(f"{name} has no property {given!r}{did_you_mean(given, own) or ';'} {has}")
 
 
+def _fields(cls: Any) -> tuple[dataclasses.Field[Any], ...]:
+    """The dataclass fields of an element class; an element without properties need not be a dataclass."""
+    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+
+
 def _defaults(cls: type[Element]) -> dict[str, Any]:
-    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    fields = _fields(cls)
     made = {item.name: item.default_factory() for item in fields if item.default_factory is not dataclasses.MISSING}
     return made | {item.name: item.default for item in fields if item.default is not dataclasses.MISSING}
 

@@ -17,15 +17,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from stream.messages import Key
+from stream.messages import EOS_SEQ, Key
+
+__all__ = [
+    "EOS_SEQ",
+    "MAX_BUFFERS",
+    "MAX_BUFFER_BYTES",
+    "Buffers",
+    "Delivery",
+    "Inbox",
+    "Leaky",
+    "LinkStatistics",
+    "Outbox",
+]
 
 Leaky = Literal["no", "upstream", "downstream"]
 """As GStreamer's ``queue``: ``downstream`` drops the oldest waiting item, ``upstream`` refuses the newest."""
 
-EOS_SEQ = 2**62
-"""``seq`` of the item that ends a camera's stream; it is acknowledged like any other."""
-
 Buffers = Sequence[bytes | memoryview]
+
+MAX_BUFFERS = 130
+"""The most buffers of one item."""
+
+MAX_BUFFER_BYTES = 256 * 1024 * 1024
+"""The largest buffer of an item: an 8K picture is 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,11 @@ class Outbox(Protocol):
     """The sending end of a link, to exactly one receiver."""
 
     def send(self, key: Key, buffers: Buffers) -> None:
-        """Take an item to be delivered; never blocks. Bounding what is in flight is the source's affair (credits)."""
+        """Take an item to be delivered; never blocks. Bounding what is in flight is the source's affair (credits).
+
+        The items of a camera come in rising ``seq``. Raises :class:`stream.errors.TransportError` for one that does
+        not, or that is too large to be delivered.
+        """
 
     def acknowledged(self, timeout_ms: int = 0) -> list[Key]:
         """Keys whose items the receiver is done with, since the last call; waits up to ``timeout_ms`` for one.
@@ -72,7 +91,10 @@ class Inbox(Protocol):
     """The receiving end of a link, from any number of senders."""
 
     def receive(self, max_items: int = 1, timeout_ms: int = 0) -> list[Delivery]:
-        """The next items in order, at most ``max_items``; an empty list when none came within ``timeout_ms``."""
+        """The next items in order, at most ``max_items``; an empty list when none came within ``timeout_ms``.
+
+        With ``max_items=0`` none is handed out, but those that arrive are taken in, and too many of them dropped.
+        """
 
     def done(self, key: Key) -> None:
         """Nothing on this side needs the item any more; acknowledges it to its sender."""

@@ -1,0 +1,169 @@
+"""Where a model's name leads: to a file on this machine, or to an entry that says where to get one.
+
+A name is ``tiny`` (the network that ships inside the package), a path to an ``.onnx`` (with its Signature in the
+``.json`` of the same stem beside it), a path to a ``.yaml`` entry, or the stem of an entry in ``configs/models``. The
+weights of an entry lie in the cache, where ``engines.pull`` puts them; its Signature can be read before they are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+import configs
+from engines.detectors import DetectorSignature
+from engines.errors import EngineError
+from engines.signature import Signature, read_signature
+
+Kind = Literal["pose", "detector"]
+
+EMBEDDED = "tiny"
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+CACHE_VARIABLE = "POSESTREAM_CACHE"
+FINGERPRINT_DIGITS = 16
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One network of the catalogue: ``configs/models/<name>.yaml``.
+
+    ``url`` is the ``.onnx`` itself, or a zip whose ``member`` it is. ``sha256`` is of what the url gives; None where
+    its publisher states none and nobody has vouched for one.
+    """
+
+    kind: Kind
+    title: str
+    licence: str
+    url: str
+    member: str | None = None
+    sha256: Sha256 | None = None
+    notes: str = ""
+    signature: Signature | None = None
+    detector: DetectorSignature | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "pose") != (self.signature is not None) or (self.kind == "detector") != (
+            self.detector is not None
+        ):
+            raise ValueError(f"kind {self.kind!r} goes with {'signature' if self.kind == 'pose' else 'detector'}, only")
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """What a name led to. ``signature`` is None for a pose network without one, which ``engines.engine`` may infer."""
+
+    name: str
+    path: Path
+    signature: Signature | None = None
+    detector: DetectorSignature | None = None
+    entry: Entry | None = None
+
+    def weights(self) -> Path:
+        """The file itself. Raises :class:`EngineError` with the remedy when it is not here."""
+        if self.path.is_file():
+            return self.path
+        if self.entry is None:
+            raise EngineError(f"model {str(self.path)!r}: there is no such file")
+        raise EngineError(
+            f"model {self.name!r} is not on this machine (looked for {self.path}); "
+            f"get it with 'posestream pull {self.name}' ({self.entry.licence}), or give the path of an .onnx"
+        )
+
+
+def find(model: str, kind: Kind) -> Model:
+    """Where ``model`` leads. Raises :class:`EngineError` when nowhere, or to a network of the other kind."""
+    if model == EMBEDDED:
+        return _of_file(WEIGHTS / f"{EMBEDDED}.onnx", kind)
+    if model.endswith(".onnx"):
+        return _of_file(Path(model).expanduser(), kind)
+    name, entry = _entry(model)
+    if entry.kind != kind:
+        raise EngineError(f"model {model!r} is a {entry.kind} network, but a {kind} network is wanted")
+    return Model(name=name, path=cached(name), signature=entry.signature, detector=entry.detector, entry=entry)
+
+
+def _of_file(path: Path, kind: Kind) -> Model:
+    beside = path.with_suffix(".json")
+    if not path.is_file():
+        raise EngineError(f"model {str(path)!r}: there is no such file")
+    if not beside.is_file():
+        return Model(name=path.stem, path=path)
+    if kind == "detector":
+        return Model(name=path.stem, path=path, detector=_read_detector(beside))
+    return Model(name=path.stem, path=path, signature=read_signature(beside))
+
+
+def _read_detector(path: Path) -> DetectorSignature:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=DetectorSignature)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise EngineError(f"Signature {path}: {error}") from error
+
+
+def _entry(model: str) -> tuple[str, Entry]:
+    """The stem and the entry of a catalogue name or of a ``.yaml`` path."""
+    path = Path(model).expanduser() if model.endswith(".yaml") else _folder() / f"{model}.yaml"
+    if path.is_file():
+        return path.stem, read_entry(path)
+    if model.endswith(".yaml"):
+        raise EngineError(f"model {model!r}: there is no such file")
+    near = get_close_matches(model, (EMBEDDED, *names()), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise EngineError(
+        f"model {model!r} is not a path to an .onnx and not one of {EMBEDDED}, {', '.join(names())}{hint}"
+    )
+
+
+def read_entry(path: Path) -> Entry:
+    """The entry in a YAML file. Raises :class:`EngineError` naming the file and the place."""
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text("utf-8")), Entry)
+    except (msgspec.ValidationError, yaml.YAMLError, ValueError) as error:
+        raise EngineError(f"model {path}: {' '.join(str(error).split())}") from error
+
+
+def names(kind: Kind | None = None) -> tuple[str, ...]:
+    """The names of the catalogue, sorted; of one kind only, where given."""
+    files = sorted(_folder().glob("*.yaml"))
+    return tuple(file.stem for file in files if kind is None or read_entry(file).kind == kind)
+
+
+def _folder() -> Path:
+    return configs.folder() / "models"
+
+
+def cached(name: str) -> Path:
+    """Where the weights of a catalogue entry lie once pulled."""
+    return cache_folder() / "models" / f"{name}.onnx"
+
+
+def cache_folder() -> Path:
+    """This user's cache: ``POSESTREAM_CACHE`` where set, else what the platform calls its cache."""
+    if told := os.environ.get(CACHE_VARIABLE):
+        return Path(told).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", "~")).expanduser() / "posestream" / "cache"
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/posestream").expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "posestream"
+
+
+def fingerprint(path: Path) -> str:
+    """The first 16 hex digits of the sha256 of a file: they travel with every pose it leads to."""
+    stat = path.stat()
+    return _fingerprint(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(path: Path, mtime_ns: int, size: int) -> str:  # noqa: ARG001 - they are the key of the cache
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:FINGERPRINT_DIGITS]

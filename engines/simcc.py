@@ -1,0 +1,21 @@
+"""SimCC to keypoints: each coordinate is the highest bin of a one-dimensional classification.
+
+Li et al., "SimCC: a Simple Coordinate Classification Perspective for Human Pose Estimation", ECCV 2022; RTMPose.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def decode(
+    across: NDArray[np.float32], down: NDArray[np.float32], split: float
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Index coordinates in the crop (N, K, 2) and scores (N, K).
+
+    ``across`` is (N, K, width * split), ``down`` (N, K, height * split). The score is the lower
+    of the two maxima, as RTMPose has it: a joint must be certain both ways.
+    """
+    bins = np.stack([across.argmax(axis=2), down.argmax(axis=2)], axis=2)
+    return bins / split, np.minimum(across.max(axis=2), down.max(axis=2))

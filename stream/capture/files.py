@@ -1,0 +1,65 @@
+"""Which files a location names, and whether they can be read at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from glob import has_magic
+from pathlib import Path
+
+from stream.capture.stills import is_still
+from stream.errors import SourceError
+
+
+def find(location: str) -> tuple[Path, ...]:
+    """The files that ``location`` names, in natural order (``2.png`` before ``10.png``).
+
+    A folder stands for the pictures in it, a pattern for whatever matches. Raises :class:`SourceError` for none.
+    """
+    path = Path(location).expanduser()
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.exists() and has_magic(location):
+        return _matching(path)
+    if not path.exists():
+        raise SourceError(f"there is no {str(path)!r} (looked in {Path.cwd()}); {_hint(path)}")
+    return (path,)
+
+
+def _in_folder(folder: Path) -> tuple[Path, ...]:
+    pictures = [path for path in folder.iterdir() if is_still(path) and not path.name.startswith(".")]
+    if not pictures:
+        raise SourceError(
+            f"folder {str(folder)!r} holds no pictures ({_count(folder)}); "
+            f"for the videos in it write a pattern, as in '{folder}/*.mp4'"
+        )
+    return tuple(sorted(pictures, key=_natural))
+
+
+def _matching(pattern: Path) -> tuple[Path, ...]:
+    files = [path for path in _glob(pattern) if path.is_file()]
+    if not files:
+        raise SourceError(f"no file matches {str(pattern)!r} (looked in {Path.cwd()}); check the folder and the suffix")
+    return tuple(sorted(files, key=_natural))
+
+
+def _glob(pattern: Path) -> Iterator[Path]:
+    anchor = Path(pattern.anchor)  # Path.glob takes relative patterns only
+    return anchor.glob(str(pattern.relative_to(anchor)))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Numbers by their value, the rest by the alphabet."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in parts]
+
+
+def _count(folder: Path) -> str:
+    entries = sum(1 for _ in folder.iterdir())
+    return "it is empty" if entries == 0 else f"{entries} other {'entry' if entries == 1 else 'entries'}"
+
+
+def _hint(path: Path) -> str:
+    if re.search(r"%\d*d", path.name):
+        return f"write a pattern, as in {re.sub(r'%[0-9]*d', '*', path.name)!r}"
+    return "check the path"

@@ -1,0 +1,238 @@
+"""``keypointsink``: publishes everybody's keypoints to whoever subscribes, as ``docs/protocol.md`` says.
+
+A slow subscriber loses messages and never slows the line. Messages of a camera are numbered without gaps, also when
+this stage is killed and restarted: a frame that was published is not published again, and one that may not have been is
+sent with the number it had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import threading
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
+
+from msgspec import Meta
+
+from engines.skeletons import SKELETONS
+from stream import protocol
+from stream.caps import Caps
+from stream.element import Sink
+from stream.errors import PropertyError
+from stream.messages import Poses
+from stream.transports import certificates
+from stream.transports.publisher import Access, Publisher, check_address
+
+_LOG = logging.getLogger(__name__)
+_MAX_CAMERA_BYTES = 100
+# A killed predecessor's port is free at once, but its process may take this long to be gone.
+_RESTART_PATIENCE_S = 5.0
+
+
+@dataclass
+class KeypointSink(Sink):
+    """Publishes poses on ``bind``, one message a frame, topic ``poses/<camera>``; see docs/protocol.md.
+
+    Beyond loopback it wants CURVE keys (``keys``), and refuses to start without. Raises :class:`TransportError` for a
+    port in use, :class:`WireError` for a pose with numbers that are not.
+    """
+
+    sink = Caps("people/poses")
+
+    bind: Annotated[
+        str, Meta(description="where to publish: tcp://HOST:PORT or ipc://PATH; PORT * takes any free one")
+    ] = "tcp://127.0.0.1:5570"
+    prefix: Annotated[str, Meta(description="put before every topic, e.g. 'site1/'", max_length=255)] = ""
+    keys: Annotated[str, Meta(description="CURVE .key_secret file of this publisher; needed beyond loopback")] = ""
+    clients: Annotated[
+        str, Meta(description="folder of the public .key files of subscribers let in; all who know our key where empty")
+    ] = ""
+    max_waiting: Annotated[int, Meta(ge=1, description="messages kept for a subscriber that does not keep up")] = 256
+    heartbeat_ms: Annotated[int, Meta(ge=50, le=60_000, description="time between two signs of life")] = 1000
+
+    def __post_init__(self) -> None:
+        check_address(self.bind, "keypointsink", has_keys=bool(self.keys))
+        if self.clients and not self.keys:
+            raise PropertyError(f"keypointsink: clients={self.clients} says who is let in, which needs keys= as well")
+        self._publisher: Publisher | None = None
+        self._numbers = _Numbers({}, restarted=False)
+        self._board = _Board(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
+
+    @property
+    def endpoint(self) -> str:
+        """Where it publishes, with the port that was chosen; ``bind`` while it is not open."""
+        return self._publisher.endpoint if self._publisher else self.bind
+
+    def __enter__(self) -> Self:
+        restarted = self.context.incarnation > 0
+        self._numbers = _Numbers(self.context.memory, restarted=restarted)
+        self._board = _Board(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
+        self._publisher = Publisher(
+            self.bind,
+            welcome=self._board.welcome,
+            heartbeat=lambda: (protocol.heartbeat_topic(self.prefix), self._board.heartbeat()),
+            heartbeat_ms=self.heartbeat_ms,
+            max_waiting=self.max_waiting,
+            access=self._access(),
+            who="keypointsink",
+            patience_s=_RESTART_PATIENCE_S if restarted else 0.0,
+        )
+        _LOG.info("publishing on %s", self._publisher.endpoint)
+        return self
+
+    def consume(self, item: Poses) -> None:
+        camera, frame_seq = item.key
+        if self._numbers.published(camera, frame_seq):
+            return
+        _check_camera(camera)
+        self._tell_skeleton(item.skeleton)
+        seq = self._numbers.next(camera)
+        stamped = dataclasses.replace(item, frame=item.frame.stamped("published", self.context.now_ns()))
+        payload = protocol.encode_poses(stamped, session=self._board.session, seq=seq)
+        self._publish(protocol.poses_topic(camera, self.prefix), payload, seq=seq)
+        self._numbers.commit(camera, seq, frame_seq)
+
+    def flush(self) -> None:
+        """Tell subscribers that nothing more will come from any camera."""
+        for camera in self._numbers.cameras():
+            seq, now_ns = self._numbers.next(camera), self.context.now_ns()
+            payload = protocol.encode_end(session=self._board.session, seq=seq, camera=camera, wall_ns=now_ns)
+            self._publish(protocol.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
+            self._numbers.commit(camera, seq, self._numbers.last_frame(camera))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+
+    def _tell_skeleton(self, name: str) -> None:
+        topic = protocol.skeleton_topic(name, self.prefix)
+        if not self._board.holds(topic):
+            known = SKELETONS.get(name)
+            joints, limbs = (known.joints, known.limbs) if known else ((), ())
+            session = self._board.session
+            self._publish(topic, protocol.encode_skeleton(session=session, name=name, joints=joints, limbs=limbs))
+
+    def _publish(self, topic: str, payload: bytes, *, seq: int | None = None, retain_as: str = "last") -> None:
+        if self._publisher is None:
+            raise RuntimeError("keypointsink is not open; use it within 'with'")
+        # Kept before it is sent: a newcomer between the two then gets it twice, which it can tell, rather than never.
+        self._board.keep(topic, payload, retain_as)
+        self._publisher.publish(topic, payload)
+        if seq is not None:
+            self._board.sent(topic, seq)
+
+    def _access(self) -> Access:
+        keys = certificates.load(self.keys, secret=True) if self.keys else None
+        return Access(keys, Path(self.clients) if self.clients else None)
+
+
+class _Board:
+    """What newcomers are told: skeletons, the last message of each camera, and a heartbeat to end with."""
+
+    def __init__(self, session: str, prefix: str, heartbeat_ms: int, now_ns: Callable[[], int]) -> None:
+        self.session = session
+        self._now_ns = now_ns
+        self._prefix, self._heartbeat_ms = prefix, heartbeat_ms
+        self._kept: dict[tuple[str, str], bytes] = {}
+        self._last: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, topic: str, payload: bytes, retain_as: str) -> None:
+        """Retain ``payload`` as the newest of its (topic, ``retain_as``)."""
+        with self._lock:
+            self._kept[topic, retain_as] = payload
+
+    def sent(self, topic: str, seq: int) -> None:
+        """Message ``seq`` has left: from now on a heartbeat says so, and none before it did."""
+        with self._lock:
+            self._last[topic] = seq
+
+    def holds(self, topic: str) -> bool:
+        """True when something was published on ``topic``."""
+        return (topic, "last") in self._kept
+
+    def welcome(self, topic: str) -> list[bytes]:
+        """The answer to a subscription: nothing, unless it asks for a snapshot."""
+        wanted = protocol.wanted_by(topic, self._prefix)
+        if wanted is None:
+            return []
+        with self._lock:
+            skeletons = self._under(protocol.skeleton_topic("", self._prefix))
+            values = self._under(protocol.poses_topic("", self._prefix), self._prefix + wanted)
+        return [*skeletons, *values, self.heartbeat()]
+
+    def heartbeat(self) -> bytes:
+        """The sign of life."""
+        with self._lock:
+            topics = dict(self._last)
+        return protocol.encode_heartbeat(
+            session=self.session, wall_ns=self._now_ns(), interval_ms=self._heartbeat_ms, topics=topics
+        )
+
+    def _under(self, *starts: str) -> list[bytes]:
+        return [payload for (topic, _), payload in self._kept.items() if all(map(topic.startswith, starts))]
+
+
+class _Numbers:
+    """The numbers given so far, in a memory that outlives a restart.
+
+    Number and frame must become valid together though only single integers are written at once: the frame of number n
+    is written to one of two places by the parity of n, and writing n is what makes it valid.
+    """
+
+    def __init__(self, memory: MutableMapping[str, int], *, restarted: bool) -> None:
+        self._memory = memory
+        if not restarted:
+            for name in [name for name in memory if name.startswith(_OURS)]:
+                del memory[name]
+        self.session = f"{memory.setdefault(_SESSION, secrets.randbits(63)):016x}"
+
+    def published(self, camera: str, frame_seq: int) -> bool:
+        """True when this frame, or a later one, has a number already."""
+        return frame_seq <= self.last_frame(camera)
+
+    def last_frame(self, camera: str) -> int:
+        """The last frame of ``camera`` that has a number; -1 before the first."""
+        last = self._last(camera)
+        return -1 if last < 0 else self._memory[_frame(last, camera)]
+
+    def next(self, camera: str) -> int:
+        """The number of the next message of ``camera``."""
+        return self._last(camera) + 1
+
+    def commit(self, camera: str, seq: int, frame_seq: int) -> None:
+        """Message ``seq`` of ``camera`` is out."""
+        self._memory[_frame(seq, camera)] = frame_seq
+        self._memory[_SEQ + camera] = seq
+
+    def cameras(self) -> list[str]:
+        """Those of which something was published."""
+        return [name.removeprefix(_SEQ) for name in self._memory if name.startswith(_SEQ)]
+
+    def _last(self, camera: str) -> int:
+        return self._memory.get(_SEQ + camera, -1)
+
+
+_OURS = "published/"
+_SESSION = f"{_OURS}session"
+_SEQ = f"{_OURS}seq/"
+
+
+def _frame(seq: int, camera: str) -> str:
+    return f"{_OURS}{seq % 2}/{camera}"
+
+
+def _check_camera(camera: str) -> None:
+    if len(camera.encode()) > _MAX_CAMERA_BYTES:
+        raise PropertyError(
+            f"keypointsink: the camera name {camera[:20]!r}… has {len(camera.encode())} bytes; "
+            f"give one of at most {_MAX_CAMERA_BYTES}, camera=NAME"
+        )

@@ -1,0 +1,116 @@
+"""``pose``: everybody's keypoints, from windows of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Annotated, ParamSpec, Self, TypeVar
+
+from msgspec import Meta
+
+from engines.engine import Engine, Keypoints, PersonWindows, load, signature_of
+from engines.errors import EngineError
+from engines.signature import Signature
+from stream.caps import Caps
+from stream.element import Transform
+from stream.errors import ModelError
+from stream.messages import Poses, Window, WindowFrame
+
+_Given = ParamSpec("_Given")
+_Got = TypeVar("_Got")
+
+
+@dataclass
+class Pose(Transform):
+    """Runs a top-down pose network on the people of each window: crops, network, decoding, back to the frame.
+
+    How many frames a window has is the model's affair: its Signature fixes ``past`` and ``future`` when the line is
+    linked. All people of all windows that wait, whatever camera they are from, share one batch. A frame without
+    people gives Poses without people, so that whoever listens knows that nobody was there.
+    """
+
+    sink = Caps("people/window")
+    src = Caps("people/poses")
+
+    model: Annotated[
+        str, Meta(description="'tiny' (ships with posestream), a name of the catalogue, or an .onnx with its Signature")
+    ] = "tiny"
+    backend: Annotated[str, Meta(description="who runs the network")] = "auto"
+    threads: Annotated[int, Meta(ge=1, description="processor threads of the network")] = 1
+    max_batch: Annotated[int, Meta(ge=1, le=256, description="windows that may share a run when several wait")] = 8
+
+    def __post_init__(self) -> None:
+        self._engine: Engine | None = None
+        self._known: Signature | None = None
+
+    @property
+    def signature(self) -> Signature:
+        """What the model eats and returns; read without opening it. Raises :class:`ModelError`."""
+        if self._known is None:
+            self._known = _model_error(signature_of, self.model)
+        return self._known
+
+    def accepts(self) -> Caps:
+        return Caps("people/window", past=self.signature.past, future=self.signature.future)
+
+    def offers(self, sink: Caps | None) -> Caps:  # noqa: ARG002
+        return Caps("people/poses", skeleton=self.signature.skeleton)
+
+    def __enter__(self) -> Self:
+        self._engine = _model_error(load, self.model, self.backend, self.threads)
+        _model_error(self._engine.open)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def process(self, item: Window) -> Iterator[Poses]:
+        yield from self.process_many([item])
+
+    def process_many(self, items: Sequence[Window]) -> Iterator[Poses]:
+        engine = self._engine
+        if engine is None:
+            raise ModelError(f"pose: model {self.model!r} is not open; use the element in a 'with'")
+        found = _model_error(engine.estimate, [_request(window) for window in items])
+        for window, keypoints in zip(items, found, strict=True):
+            yield self._poses(engine, window, keypoints)
+
+    def _poses(self, engine: Engine, window: Window, keypoints: Keypoints) -> Poses:
+        people = window.people
+        return Poses(
+            frame=window.key_frame.stamped("inferred", self.context.now_ns()),
+            boxes=people.boxes,
+            scores=people.scores,
+            ids=people.ids,
+            keypoints=keypoints,
+            skeleton=engine.signature.skeleton,
+            model=engine.signature.name,
+            fingerprint=engine.fingerprint,
+            window=_account_of(window),
+        )
+
+
+def _request(window: Window) -> PersonWindows:
+    frames = tuple(frame.pixels for frame in window.frames)
+    return PersonWindows(frames, tuple(frame.key for frame in window.frames), window.people.boxes, window.people.ids)
+
+
+def _account_of(window: Window) -> tuple[WindowFrame, ...]:
+    """What a subscriber is told of each frame of the window."""
+    return tuple(
+        WindowFrame(place - window.index, frame.seq, frame.pts_ns, state)
+        for place, (frame, state) in enumerate(zip(window.frames, window.states, strict=True))
+    )
+
+
+def _model_error(call: Callable[_Given, _Got], *given: _Given.args, **named: _Given.kwargs) -> _Got:
+    """``call(*given)``, with what goes wrong in ``engines`` said as ``stream`` says it."""
+    try:
+        return call(*given, **named)
+    except EngineError as error:
+        raise ModelError(f"pose: {error}") from error

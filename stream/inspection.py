@@ -1,0 +1,155 @@
+"""What an element says of itself: the page of ``posestream inspect``, and its JSON schema, from the same dataclass."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from stream.caps import ANY, MEDIA
+from stream.element import Element, Sink, Source
+from stream.registry import element_class, element_name, schema_struct
+
+_UPSTREAM = ("testsrc", "detect ! track", "window", "pose")
+_NUMBERS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
+
+
+@dataclass(frozen=True)
+class PropertyPage:
+    """One property: its name, type, default (None when it is required), range in words, and description."""
+
+    name: str
+    type: str
+    default: str | None
+    range: str
+    description: str
+
+
+@dataclass(frozen=True)
+class ElementPage:
+    """Everything ``posestream inspect ELEMENT`` prints; ``sink`` and ``src`` are caps, empty where there is no pad."""
+
+    name: str
+    kind: str
+    summary: str
+    details: str
+    sink: str
+    src: str
+    properties: tuple[PropertyPage, ...]
+    example: str
+
+    def text(self) -> str:
+        """The page as plain text."""
+        return "\n".join(_text(self)).replace("``", "")
+
+
+def inspect_element(name: str) -> ElementPage:
+    """The page of the element called ``name``. Raises :class:`LaunchError` when there is none."""
+    return inspect_class(element_class(name))
+
+
+def inspect_class(cls: type[Element]) -> ElementPage:
+    """The page of an element class."""
+    summary, _, details = _docstring(cls).partition("\n")
+    return ElementPage(
+        name=element_name(cls),
+        kind="source" if issubclass(cls, Source) else "sink" if issubclass(cls, Sink) else "transform",
+        summary=summary.strip(),
+        details=details.strip(),
+        sink=str(cls.sink or ""),
+        src=str(cls.src or ""),
+        properties=tuple(_properties(cls)),
+        example=_example(cls),
+    )
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of an element's properties, for editors that check YAML."""
+    cls = element_class(name)
+    schema = msgspec.json.schema(schema_struct(cls))
+    definitions = schema.pop("$defs")
+    own = definitions.pop(cls.__name__)
+    told = {"title": name, "description": _docstring(cls).partition("\n")[0], "additionalProperties": False}
+    shared = {"$defs": definitions} if definitions else {}
+    return {**own, **told, **shared}
+
+
+def _docstring(cls: type[Element]) -> str:
+    """The class's own docstring; not its base's, and not the signature a dataclass makes up."""
+    own = cls.__dict__.get("__doc__") or ""
+    return "" if own.startswith(f"{cls.__name__}(") else inspect.cleandoc(own)
+
+
+def _properties(cls: type[Element]) -> Iterator[PropertyPage]:
+    schema = msgspec.json.schema(schema_struct(cls))["$defs"][cls.__name__]
+    for field in msgspec.structs.fields(schema_struct(cls)):
+        told = schema["properties"][field.name]
+        default = None if field.required else _default(told.get("default"))
+        types = _branches(told)
+        limits = "; ".join(filter(None, map(_range, types)))
+        yield PropertyPage(field.name, " or ".join(map(_type, types)), default, limits, _described(told))
+
+
+def _described(told: dict[str, Any]) -> str:
+    """The description, wherever in an optional type it was written."""
+    return next((branch["description"] for branch in (told, *_branches(told)) if "description" in branch), "")
+
+
+def _branches(told: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(told.get("anyOf", [told]))
+
+
+def _type(branch: dict[str, Any]) -> str:
+    if "enum" in branch:
+        return "|".join(map(str, branch["enum"]))
+    names = {"integer": "int", "number": "float", "string": "text", "boolean": "true|false", "null": "null"}
+    if branch.get("type") == "array":
+        return f"list of {_type(branch.get('items') or {'type': 'value'})}"
+    return names.get(str(branch.get("type")), str(branch.get("type", "value")))
+
+
+def _range(branch: dict[str, Any]) -> str:
+    keys = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
+    limits = [_NUMBERS[keys[key]].format(branch[key]) for key in keys if key in branch]
+    return ", ".join(limits)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return msgspec.json.encode(value).decode() if value is None or isinstance(value, bool) else str(value)
+
+
+def _example(cls: type[Element]) -> str:
+    """A whole line around the element: what must come before it, and a sink if it needs one."""
+    name = element_name(cls)
+    required = [f"{field.name}=…" for field in msgspec.structs.fields(schema_struct(cls)) if field.required]
+    chain = [" ".join([name, *required])]
+    if cls.sink is not None:
+        media = cls.sink.media if cls.sink.media in MEDIA else MEDIA[0]
+        chain = [*_UPSTREAM[: MEDIA.index(media) + 1], *chain]
+    if cls.src is not None:
+        chain += ["queue", "fakesink"] if name == "tee" else ["fakesink"]
+    return " ! ".join(chain)
+
+
+def _text(page: ElementPage) -> Iterator[str]:
+    yield f"{page.name} ({page.kind}): {page.summary}"
+    if page.details:
+        yield from ("", *page.details.splitlines())
+    yield ""
+    for pad, caps in (("sink", page.sink), ("src", page.src)):
+        if caps:
+            yield f"{pad}: {'anything' if caps == ANY else caps}"
+    for item in page.properties:
+        yield from ("", *_property_text(item))
+    yield from ("", f"example: posestream launch '{page.example}'")
+
+
+def _property_text(item: PropertyPage) -> Iterator[str]:
+    default = "required" if item.default is None else f"default {item.default or 'empty'}"
+    yield f"  {item.name}: {', '.join(filter(None, [item.type, item.range, default]))}"
+    yield f"      {item.description}"

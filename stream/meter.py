@@ -1,0 +1,84 @@
+"""What a part measures about itself: a rate and percentiles over the last few seconds, and how much memory it takes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+SPAN_S = 5.0
+"""How far back a rate or a percentile looks."""
+
+_MOST_SAMPLES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at a :class:`Meter`: items a second, and percentiles of how long they took and how old they were."""
+
+    fps: float = 0.0
+    process_p50_ms: float = 0.0
+    process_p95_ms: float = 0.0
+    age_p50_ms: float = 0.0
+    age_p95_ms: float = 0.0
+    items: int = 0
+
+
+class Meter:
+    """Counts items; one thread may count while another reads."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._since_s = now_s()
+        self._samples: deque[tuple[float, float, float]] = deque(maxlen=_MOST_SAMPLES)
+        self._items = 0
+        self._lock = threading.Lock()
+
+    def count(self, process_ms: float, age_ms: float) -> None:
+        """One more item left the part: how long its elements took, and how old its frame was then."""
+        with self._lock:
+            self._samples.append((self._now_s(), process_ms, age_ms))
+            self._items += 1
+
+    def read(self) -> Reading:
+        """What was measured over the last :data:`SPAN_S` seconds."""
+        now_s = self._now_s()
+        with self._lock:
+            while self._samples and self._samples[0][0] < now_s - SPAN_S:
+                self._samples.popleft()
+            samples, items = list(self._samples), self._items
+        span_s = max(1e-3, min(SPAN_S, now_s - self._since_s))
+        process_ms, age_ms = (sorted(sample[column] for sample in samples) for column in (1, 2))
+        return Reading(
+            fps=len(samples) / span_s,
+            process_p50_ms=percentile(process_ms, 50),
+            process_p95_ms=percentile(process_ms, 95),
+            age_p50_ms=percentile(age_ms, 50),
+            age_p95_ms=percentile(age_ms, 95),
+            items=items,
+        )
+
+
+def percentile(ordered: list[float], percent: float) -> float:
+    """The nearest-rank percentile of values in rising order; 0.0 of none.
+
+    >>> percentile([1.0, 2.0, 3.0, 4.0], 50), percentile([1.0, 2.0, 3.0, 4.0], 95), percentile([], 50)
+    (2.0, 4.0, 0.0)
+    """
+    if not ordered:
+        return 0.0
+    rank = -(-len(ordered) * percent // 100)
+    return ordered[max(0, int(rank) - 1)]
+
+
+def resident_bytes() -> int:
+    """The memory this process has in use now, in bytes; 0 where the system has no ``/proc``."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,189 @@
+"""A black box around an element, or a few: push, pull, a clock in your hand; no socket, no process.
+
+>>> from stream.testing import Harness, make_people
+>>> box = Harness("window", src="people/window, past=1, future=1")
+>>> [[frame.seq for frame in window.frames] for window in box.push_all(make_people(seq) for seq in range(3))]
+[[0, 0, 1], [0, 1, 2], [1, 2, 2]]
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, Self
+
+from stream.caps import Caps
+from stream.element import Context, Element, Sink, Source, Transform
+from stream.errors import LaunchError
+from stream.launch import parse_lines
+from stream.messages import Message
+from stream.negotiation import negotiate, tell
+from stream.registry import label
+from stream.wiring import Junction
+
+
+@dataclass
+class Clock:
+    """A wall clock that stands still until it is told: ``clock()`` is ``time.time_ns()`` in a test."""
+
+    time_ns: int = 1_700_000_000 * 10**9
+
+    def __call__(self) -> int:
+        return self.time_ns
+
+    def advance(self, milliseconds: float) -> None:
+        """Let so much time go by."""
+        self.time_ns += round(milliseconds * 1e6)
+
+
+class Harness:
+    """Elements one after another, from a launch string (which need not begin with a source), an element, or several.
+
+    ``sink`` and ``src`` are caps of what will be pushed and what is wanted, where the elements leave them open; a
+    clash raises :class:`LinkError` as it does in a line. Elements are opened by the first push or pull and closed by
+    :meth:`close`, at the end of :meth:`push_all`, or by ``with``.
+    """
+
+    def __init__(
+        self,
+        elements: str | Element | Iterable[Element],
+        *,
+        sink: str | Caps | None = None,
+        src: str | Caps | None = None,
+        now_ns: Callable[[], int] | None = None,
+    ) -> None:
+        self.elements = _elements(elements)
+        self.clock = now_ns or Clock()
+        self._waiting: deque[Any] = deque()
+        self._opened: ExitStack | None = None
+        self._frames: Iterator[Any] | None = None
+        self._negotiate(_caps(sink), _caps(src))
+        for element in self.elements:
+            element.context = Context(name=label(element), now_ns=self.clock)
+
+    @property
+    def element(self) -> Any:
+        """The only element, or the first of several."""
+        return self.elements[0]
+
+    @property
+    def caps(self) -> tuple[Caps, ...]:
+        """The caps of every link, those of the two open ends included."""
+        return self._agreed
+
+    def push(self, item: Message) -> list[Any]:
+        """What comes out because of ``item``, in order."""
+        self.open()
+        return list(self._down(0, item))
+
+    def push_all(self, items: Iterable[Message]) -> list[Any]:
+        """What comes out for all ``items`` and the end of the stream; then everything is closed."""
+        results = [result for item in items for result in self.push(item)]
+        results += self.flush()
+        self.close()
+        return results
+
+    def pull(self) -> Any:
+        """The next frame of the source and what became of it; None at the end. Skips a source's "nothing yet"."""
+        self.open()
+        while not self._waiting and (frame := next(self._source_frames(), _END)) is not _END:
+            self._waiting.extend(() if frame is None else self._down(1, frame))
+        return self._waiting.popleft() if self._waiting else None
+
+    def pull_all(self, max_items: int | None = None) -> list[Any]:
+        """All that the source gives, or the first ``max_items``; at the end of the stream it is flushed and closed."""
+        results: list[Any] = []
+        while (max_items is None or len(results) < max_items) and (item := self.pull()) is not None:
+            results.append(item)
+        if max_items is None:
+            results += self.flush()
+            self.close()
+        return results
+
+    def flush(self, camera: str | None = None) -> list[Any]:
+        """What comes out because the stream of ``camera``, or of all, has ended."""
+        self.open()
+        results: list[Any] = []
+        for index, element in enumerate(self.elements):
+            if isinstance(element, Transform):
+                results += [out for item in list(element.flush(camera)) for out in self._down(index + 1, item)]
+            elif isinstance(element, Sink):
+                element.flush()
+        return results
+
+    def open(self) -> None:
+        """Enter all elements, once."""
+        if self._opened is None:
+            with ExitStack() as entering:
+                for element in self.elements:
+                    entering.enter_context(element)
+                self._opened = entering.pop_all()
+
+    def close(self) -> None:
+        """Leave all elements; the next push enters them again."""
+        opened, self._opened, self._frames = self._opened, None, None
+        if opened is not None:
+            opened.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _source_frames(self) -> Iterator[Any]:
+        source = self.elements[0]
+        if not isinstance(source, Source):
+            raise TypeError(f"{label(source)} is no source: push items into it instead of pulling")
+        if self._frames is None:
+            self._frames = source.frames()
+        return self._frames
+
+    def _down(self, index: int, item: Any) -> Iterator[Any]:
+        if index == len(self.elements):
+            yield item
+            return
+        match self.elements[index]:
+            case Transform() as element:
+                for result in element.process(item):
+                    yield from self._down(index + 1, result)
+            case Sink() as element:
+                element.consume(item)
+            case element:
+                raise TypeError(f"nothing can be pushed into {label(element)}: it is a source; pull from it")
+
+    def _negotiate(self, sink: Caps | None, src: Caps | None) -> None:
+        chain = self.elements
+        inside = [Junction((giver,), (taker,)) for giver, taker in pairwise(chain)]
+        begin = [] if isinstance(chain[0], Source) else [Junction((), chain[:1])]
+        end = [] if isinstance(chain[-1], Sink) else [Junction(chain[-1:], ())]
+        pushed = {id(chain[0]): sink} if sink else {}
+        pulled = {id(chain[-1]): src} if src else {}
+        agreement = negotiate([*begin, *inside, *end], chain, pushed=pushed, pulled=pulled)
+        tell(chain, agreement)
+        self._agreed = agreement.caps
+
+
+_END = object()
+
+
+def _elements(given: str | Element | Iterable[Element]) -> tuple[Element, ...]:
+    if isinstance(given, Element):
+        return (given,)
+    if not isinstance(given, str):
+        return tuple(given)
+    lines = parse_lines(given)
+    if len(lines) != 1 or lines[0].from_queue:
+        raise LaunchError(f"a harness holds one line without 'from', not {given!r}")
+    return lines[0].elements
+
+
+def _caps(given: str | Caps | None) -> Caps | None:
+    return Caps.parse(given) if isinstance(given, str) else given

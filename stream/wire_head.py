@@ -1,0 +1,148 @@
+"""The head of a message on the wire, field by field, with the bounds that hostile bytes meet before anything is made.
+
+Every class is a msgpack array; where several may stand in one place the first field is a tag that tells which. Small
+arrays are bytes, little-endian and C-contiguous: ``boxes`` (N, 4) float32, ``scores`` (N,) float32, ``ids`` (N,) int64,
+``keypoints`` (N, ``joints``, 3) float32, where N follows from the length of ``ids``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from stream.messages import EOS_SEQ, FrameState
+
+VERSION = "posestream.wire.1"
+"""First field of every head; another value is another version, and refused."""
+
+MAX_FRAMES = 128
+MAX_PEOPLE = 4096
+MAX_JOINTS = 1024
+MAX_SIDE_PX = 16384
+MAX_HEAD_BYTES = 8 * 1024 * 1024
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Seq = Annotated[int, Meta(ge=0, le=EOS_SEQ)]
+Index = Annotated[int, Meta(ge=0, lt=MAX_FRAMES)]
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE_PX)]
+Shape = tuple[Side, Side, Annotated[int, Meta(ge=3, le=3)]]
+Name = Annotated[str, Meta(max_length=256)]
+Boxes = Annotated[bytes, Meta(max_length=MAX_PEOPLE * 16)]
+Scores = Annotated[bytes, Meta(max_length=MAX_PEOPLE * 4)]
+Ids = Annotated[bytes, Meta(max_length=MAX_PEOPLE * 8)]
+Joints = Annotated[int, Meta(ge=0, le=MAX_JOINTS)]
+Keypoints = Annotated[bytes, Meta(max_length=MAX_HEAD_BYTES)]
+Ledger = Annotated[dict[Name, Int64], Meta(max_length=64)]
+
+
+class Body(Struct, array_like=True, forbid_unknown_fields=True):
+    """What every part has in common."""
+
+
+class FrameRef(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="ref"):
+    """Where pixels lie: slot ``slot`` of shared-memory ring ``ring``, as long as its generation is ``generation``.
+
+    ``shape`` is (height, width, 3); the pixels are uint8 BGR.
+    """
+
+    ring: Annotated[str, Meta(min_length=1, max_length=200)]
+    slot: Annotated[int, Meta(ge=0, lt=65536)]
+    generation: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    shape: Shape
+
+
+class InlinePicture(Body, tag="inline"):
+    """Pixels in buffer number ``buffer``, counted from the one after the head."""
+
+    buffer: Index
+    shape: Shape
+
+
+class TruthBody(Body):
+    """:class:`stream.messages.Truth`."""
+
+    boxes: Boxes
+    ids: Ids
+    joints: Joints
+    keypoints: Keypoints
+    skeleton: Name
+
+
+class FrameBody(Body):
+    """A frame; ``picture`` is its place among the pictures."""
+
+    camera: Name
+    seq: Seq
+    pts_ns: Int64
+    wall_ns: Int64
+    picture: Index
+    ledger: Ledger
+    truth: TruthBody | None
+
+
+class JustFrame(Body, tag="frame"):
+    """A frame that is the whole message."""
+
+    frame: Index
+
+
+class PeopleBody(Body, tag="people"):
+    """:class:`stream.messages.People`."""
+
+    frame: Index
+    boxes: Boxes
+    scores: Scores
+    ids: Ids
+    detected: bool
+
+
+class WindowBody(Body, tag="window"):
+    """:class:`stream.messages.Window`."""
+
+    frames: Annotated[list[Index], Meta(min_length=1, max_length=MAX_FRAMES)]
+    states: Annotated[list[FrameState], Meta(min_length=1, max_length=MAX_FRAMES)]
+    index: Index
+    people: PeopleBody
+
+
+class WindowFrameBody(Body):
+    """:class:`stream.messages.WindowFrame`."""
+
+    offset: Int64
+    seq: Seq
+    pts_ns: Int64
+    state: FrameState
+
+
+class PosesBody(Body, tag="poses"):
+    """:class:`stream.messages.Poses`."""
+
+    frame: Index
+    boxes: Boxes
+    scores: Scores
+    ids: Ids
+    joints: Joints
+    keypoints: Keypoints
+    skeleton: Name
+    model: Name
+    fingerprint: Name
+    window: Annotated[list[WindowFrameBody], Meta(max_length=MAX_FRAMES)]
+
+
+class EosBody(Body, tag="eos"):
+    """:class:`stream.messages.Eos`."""
+
+    camera: Name
+
+
+AnyBody = JustFrame | PeopleBody | WindowBody | PosesBody | EosBody
+
+
+class Head(Body):
+    """All of it: pictures and frames, each once, and the message that names them by their places."""
+
+    version: str
+    pictures: Annotated[list[FrameRef | InlinePicture], Meta(max_length=MAX_FRAMES)]
+    frames: Annotated[list[FrameBody], Meta(max_length=MAX_FRAMES)]
+    body: AnyBody

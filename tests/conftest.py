@@ -1,0 +1,86 @@
+"""What tests share: real clips where they are to be had, and the promise that a test leaves nothing behind."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+_PROC = Path("/proc")
+_SEGMENTS = Path("/dev/shm")
+_MARK = "POSESTREAM_TEST"
+# Long enough for a janitor on a busy machine to notice that its parent has gone; a clean machine never waits.
+_PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real clips, annotations and networks, kept beside the checkout and never in it; skips where they are not."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"the real clips and networks are not here: no {folder.name}/ beside the checkout")
+    return folder
+
+
+@pytest.fixture
+def no_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails the test if a process it started, or a shared-memory segment it made, is still there after it.
+
+    Processes are known by a mark in their environment, which children inherit, so that one whose parent was killed is
+    found too. A segment is left over when it is new and no process maps it any more.
+    """
+    if not _PROC.is_dir():
+        pytest.skip("leftovers are looked for in /proc, which this system does not have")
+    mark = f"{_MARK}={uuid.uuid4().hex}"
+    monkeypatch.setenv(*mark.split("="))
+    before = _segments()
+    yield
+    left = _settled(lambda: [*_marked_processes(mark), *_orphans(_segments() - before)])
+    assert not left, f"left behind: {left}"
+
+
+def _settled(look: Callable[[], list[str]]) -> list[str]:
+    """What is still there when nothing more goes away by itself."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while (left := look()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def _segments() -> set[str]:
+    return {entry.name for entry in _SEGMENTS.glob("posestream-*")} if _SEGMENTS.is_dir() else set()
+
+
+def _orphans(names: set[str]) -> list[str]:
+    if not names:
+        return []
+    maps = "\n".join(_read(process / "maps") for process in _processes())
+    return [str(_SEGMENTS / name) for name in sorted(names & _segments()) if f"/{name}" not in maps]
+
+
+def _marked_processes(mark: str) -> list[str]:
+    found = (process for process in _processes() if mark in _read(process / "environ").split("\0"))
+    # Python's own resource tracker lives as long as the test process that started it.
+    lines = ((process.name, _read(process / "cmdline").replace("\0", " ")) for process in found)
+    return [f"process {number}: {line}" for number, line in lines if line and "resource_tracker" not in line]
+
+
+def _processes() -> Iterator[Path]:
+    return (entry for entry in _PROC.iterdir() if entry.name.isdigit())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:  # it ended meanwhile, or is not ours to read
+        return ""

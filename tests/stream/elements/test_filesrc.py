@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import time
+from itertools import islice, pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stream.elements.filesrc import Filesrc
+from stream.errors import PropertyError, SourceError
+from stream.messages import Frame
+from stream.registry import make
+from stream.testing.videos import numbered_picture, read_number, write_video
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "walk.mp4"
+    write_video(path, [numbered_picture(number) for number in range(20)], fps=25)
+    return path
+
+
+def frames_of(source: Filesrc, most: int | None = None) -> list[Frame]:
+    with source:
+        return [frame for frame in islice(source.frames(), most) if frame is not None]
+
+
+def numbers(frames: list[Frame]) -> list[int | None]:
+    return [read_number(frame.pixels) for frame in frames]
+
+
+def test_every_frame_of_a_video_comes_with_its_number_and_time(clip: Path) -> None:
+    frames = frames_of(Filesrc(str(clip)))
+    assert numbers(frames) == list(range(20))
+    assert [frame.key for frame in frames] == [("filesrc", seq) for seq in range(20)]
+    assert [frame.pts_ns for frame in frames] == [seq * 40_000_000 for seq in range(20)]
+
+
+def test_a_frame_says_when_it_was_captured_and_decoded(clip: Path) -> None:
+    before_ns = time.time_ns()
+    frame = frames_of(Filesrc(str(clip), num_frames=1))[0]
+    assert before_ns <= frame.wall_ns == frame.ledger["captured"] <= frame.ledger["decoded"] <= time.time_ns()
+
+
+def test_frames_are_written_into_the_memory_that_the_line_lends(clip: Path) -> None:
+    source, lent = Filesrc(str(clip), num_frames=2), [np.zeros((240, 320, 3), np.uint8) for _ in range(2)]
+    slots = iter(lent)
+    source.context.allocate = lambda shape: next(slots)
+    frames = frames_of(source)
+    assert all(frame.pixels is slot for frame, slot in zip(frames, lent, strict=True))
+    assert [read_number(slot) for slot in lent] == [0, 1]
+
+
+def test_the_camera_is_called_as_asked_else_as_the_element(clip: Path) -> None:
+    assert frames_of(Filesrc(str(clip), camera="hall", num_frames=1))[0].camera == "hall"
+    assert frames_of(Filesrc(str(clip), num_frames=1).named("yard"))[0].camera == "yard"
+
+
+def test_frames_can_be_left_out_at_the_beginning_and_at_the_end(clip: Path) -> None:
+    frames = frames_of(Filesrc(str(clip), start=5, num_frames=3))
+    assert numbers(frames) == [5, 6, 7]
+    assert [frame.seq for frame in frames] == [0, 1, 2]
+    assert frames[0].pts_ns == 5 * 40_000_000, "the time is that of the file"
+
+
+def test_a_loop_runs_on_in_number_and_in_time(clip: Path) -> None:
+    frames = frames_of(Filesrc(str(clip), start=17, loop=True, num_frames=7))
+    assert numbers(frames) == [17, 18, 19, 17, 18, 19, 17]
+    assert [frame.seq for frame in frames] == list(range(7))
+    assert {after.pts_ns - before.pts_ns for before, after in pairwise(frames)} == {40_000_000}
+
+
+def test_a_start_behind_the_end_is_told(clip: Path) -> None:
+    with pytest.raises(SourceError, match=r"walk.mp4' has no frame left after start=99; give a smaller start"):
+        frames_of(Filesrc(str(clip), start=99, loop=True))
+
+
+def test_every_clip_gives_all_its_frames_in_order_of_time(shared: Path) -> None:
+    for name, count in {
+        "clips/felix_exercise.avi": 393,
+        "clips/intel_classroom.gif": 45,
+        "clips_robust/unordered.mov": 4,
+    }.items():
+        frames = frames_of(Filesrc(str(shared / "data" / name)))
+        times = [frame.pts_ns for frame in frames]
+        assert (len(frames), times) == (count, sorted(set(times)))
+
+
+def test_the_numbers_in_a_real_clip_show_that_nothing_is_lost(shared: Path) -> None:
+    source = Filesrc(str(shared / "data" / "rtsp" / "juggle_barcode_720p24.mp4"))
+    with source:
+        assert [read_number(frame.pixels) for frame in source.frames() if frame] == list(range(247))
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in (1, 2, 10):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), numbered_picture(number))
+    return tmp_path
+
+
+def test_a_folder_of_pictures_is_a_video_of_so_many_frames_a_second(folder: Path) -> None:
+    frames = frames_of(Filesrc(str(folder), fps=10))
+    assert numbers(frames) == [1, 2, 10]
+    assert [frame.pts_ns for frame in frames] == [0, 100_000_000, 200_000_000]
+    assert Filesrc(str(folder), fps=10).nominal_fps == 10
+
+
+def test_one_picture_is_one_frame(folder: Path) -> None:
+    assert numbers(frames_of(Filesrc(str(folder / "10.png")))) == [10]
+
+
+def test_pictures_of_different_sizes_are_frames_of_different_sizes(folder: Path) -> None:
+    cv2.imwrite(str(folder / "3.png"), numbered_picture(3, (256, 64)))
+    assert [frame.size for frame in frames_of(Filesrc(f"{folder}/*.png"))] == [
+        (320, 240),
+        (320, 240),
+        (256, 64),
+        (320, 240),
+    ]
+
+
+def test_a_pattern_may_find_videos_and_pictures_and_time_runs_on(folder: Path, clip: Path) -> None:
+    (folder / "5.mp4").write_bytes(clip.read_bytes())
+    frames = frames_of(Filesrc(f"{folder}/*", fps=25))
+    assert numbers(frames) == [1, 2, *range(20), 10]
+    assert [frame.pts_ns for frame in frames] == [40_000_000 * seq for seq in range(23)]
+
+
+def test_a_damaged_picture_ends_the_run_after_the_good_ones(folder: Path) -> None:
+    (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:100])
+    source, good = Filesrc(str(folder)), []
+    with source, pytest.raises(SourceError, match=r"2.png' was cut off: its end is missing \(100 bytes\)"):
+        good.extend(source.frames())
+    assert [read_number(frame.pixels) for frame in good if frame] == [1]
+
+
+def test_a_damaged_picture_can_be_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "2.png").write_bytes(b"")
+    assert numbers(frames_of(Filesrc(str(folder), damaged="warn"))) == [1, 10]
+    assert "2.png' is empty (0 bytes); copy or download it again; left out" in caplog.text
+
+
+# -- as a camera would ------------------------------------------------------------------------------------------------
+
+
+def test_only_a_realtime_file_is_live(clip: Path) -> None:
+    assert Filesrc(str(clip), realtime=True).live
+    assert not Filesrc(str(clip)).live
+
+
+def test_a_realtime_file_takes_its_time(clip: Path) -> None:
+    begin = time.monotonic()
+    frames = frames_of(Filesrc(str(clip), realtime=True, num_frames=11))
+    # The eleventh frame is due 400 ms after the first; frames may be skipped on a busy machine, but none comes early.
+    assert time.monotonic() - begin >= 0.4
+    assert frames[-1].wall_ns - frames[0].wall_ns >= frames[-1].pts_ns - frames[0].pts_ns - 45_000_000
+
+
+def test_a_realtime_file_skips_what_a_slow_line_has_missed(clip: Path) -> None:
+    source = Filesrc(str(clip), realtime=True, loop=True)
+    with source:
+        frames = (frame for frame in source.frames() if frame)
+        first = next(frames)
+        time.sleep(0.3)
+        second = next(frames)
+    # 300 ms are seven frames and a half; a busy machine may make it more.
+    assert first.seq == 0
+    assert second.seq >= 7
+    assert read_number(second.pixels) == second.seq % 20
+
+
+def test_a_realtime_source_speaks_while_it_waits(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", [numbered_picture(0), numbered_picture(1)], pts_ms=[0, 1500])
+    source = Filesrc(str(tmp_path / "a.mp4"), realtime=True)
+    with source:
+        words = list(source.frames())
+    assert [word is None for word in (words[0], words[-1])] == [False, False]
+    assert words.count(None) >= 3, "1.5 s of waiting want a word at least twice a second"
+
+
+def test_a_restarted_realtime_source_goes_on_behind_the_last_number_it_gave(clip: Path) -> None:
+    source = Filesrc(str(clip), realtime=True)
+    source.context.memory["seq"] = 11
+    source.context.incarnation = 1
+    frames = frames_of(source)
+    assert frames[0].seq >= 12
+    assert read_number(frames[0].pixels) == frames[0].seq
+
+
+# -- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_told_when_the_line_opens() -> None:
+    with (
+        pytest.raises(SourceError, match=r"there is no 'nowhere.mp4' \(looked in .*\); check the path"),
+        Filesrc("nowhere.mp4"),
+    ):
+        pass
+
+
+def test_a_missing_file_has_no_nominal_rate(clip: Path) -> None:
+    assert Filesrc("nowhere.mp4").nominal_fps is None
+    assert Filesrc(str(clip)).nominal_fps == 25
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({}, "filesrc: location= is missing and has no default"),
+        ({"location": "a", "fps": "0"}, "filesrc: fps=0 will not do"),
+        ({"location": "a", "start": "-1"}, "filesrc: start=-1 will not do"),
+        ({"location": "a", "damaged": "ignore"}, "filesrc: damaged=ignore will not do"),
+        ({"path": "a"}, "filesrc has no property 'path'"),
+    ],
+)
+def test_a_wrong_property_is_told(properties: dict[str, str], message: str) -> None:
+    with pytest.raises(PropertyError) as caught:
+        make("filesrc", **properties)
+    assert message in str(caught.value)
