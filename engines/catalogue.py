@@ -85,10 +85,10 @@ def find(model: str, kind: Kind) -> Model:
         return _of_file(WEIGHTS / f"{EMBEDDED}.onnx", kind)
     if model.endswith(".onnx"):
         return _of_file(Path(model).expanduser(), kind)
-    name, entry = _entry(model)
-    if entry.kind != kind:
-        raise EngineError(f"model {model!r} is a {entry.kind} network, but a {kind} network is wanted")
-    return Model(name=name, path=cached(name), signature=entry.signature, detector=entry.detector, entry=entry)
+    name, listed = entry(model)
+    if listed.kind != kind:
+        raise EngineError(f"model {model!r} is a {listed.kind} network, but a {kind} network is wanted")
+    return Model(name=name, path=cached(name), signature=listed.signature, detector=listed.detector, entry=listed)
 
 
 def _of_file(path: Path, kind: Kind) -> Model:
@@ -109,18 +109,17 @@ def _read_detector(path: Path) -> DetectorSignature:
         raise EngineError(f"Signature {path}: {error}") from error
 
 
-def _entry(model: str) -> tuple[str, Entry]:
-    """The stem and the entry of a catalogue name or of a ``.yaml`` path."""
+def entry(model: str) -> tuple[str, Entry]:
+    """The stem and the entry of a catalogue name or of a ``.yaml`` path. Raises :class:`EngineError`."""
     path = Path(model).expanduser() if model.endswith(".yaml") else _folder() / f"{model}.yaml"
     if path.is_file():
         return path.stem, read_entry(path)
     if model.endswith(".yaml"):
         raise EngineError(f"model {model!r}: there is no such file")
-    near = get_close_matches(model, (EMBEDDED, *names()), n=1)
+    known = (EMBEDDED, *names())
+    near = get_close_matches(model, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise EngineError(
-        f"model {model!r} is not a path to an .onnx and not one of {EMBEDDED}, {', '.join(names())}{hint}"
-    )
+    raise EngineError(f"model {model!r} is not a path to an .onnx and not one of {', '.join(known)}{hint}")
 
 
 def read_entry(path: Path) -> Entry:

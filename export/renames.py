@@ -7,10 +7,11 @@ the public implementations; HRNet's own names are kept, so its table is empty.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-Rename = tuple[str, str]
+Replacement = str | Callable[[re.Match[str]], str]
+Rename = tuple[str, Replacement]
 Value = TypeVar("Value")
 
 _RSB: tuple[Rename, ...] = (
@@ -39,6 +40,10 @@ _CORRECTION: tuple[Rename, ...] = (
 
 RENAMES: dict[str, tuple[Rename, ...]] = {
     "hrnet": (),
+    "hrnet-mmpose": (
+        (r"^backbone\.", ""),
+        (r"^(keypoint_head|head)\.final_layer\.", "final_layer."),
+    ),
     "dcpose": (
         *_CORRECTION,
         (r"^rough_pose_estimation_net\.", "hrnet."),
@@ -46,8 +51,8 @@ RENAMES: dict[str, tuple[Rename, ...]] = {
     ),
     "posewarper": (
         (r"^offset_feats\.", "offset_features."),
-        (r"^offsets(\d)\.", lambda m: f"offsets.{int(m[1]) - 1}."),  # type: ignore[list-item]
-        (r"^deform_conv(\d)\.", lambda m: f"deform.{int(m[1]) - 1}."),  # type: ignore[list-item]
+        (r"^offsets(\d)\.", lambda m: f"offsets.{int(m[1]) - 1}."),
+        (r"^deform_conv(\d)\.", lambda m: f"deform.{int(m[1]) - 1}."),
         (r"^(conv[12]|bn[12]|layer1|transition\d|stage\d|final_layer)\.", r"hrnet.\1."),
     ),
     "fasrnet": (
@@ -59,14 +64,14 @@ RENAMES: dict[str, tuple[Rename, ...]] = {
         (r"^pcda_n\.", "align_next."),
         (r"\.cas_dcnpack\.conv_offset_mask\.", ".cas_dcn.conv_offset_mask."),
         (r"\.cas_dcnpack\.", ".cas_dcn.deform."),
-        (r"\.dcn_pack\.l(\d)\.conv_offset_mask\.", lambda m: f".dcn.{int(m[1]) - 1}.conv_offset_mask."),  # type: ignore[list-item]
-        (r"\.dcn_pack\.l(\d)\.", lambda m: f".dcn.{int(m[1]) - 1}.deform."),  # type: ignore[list-item]
-        (r"\.l(\d)\.", lambda m: f".{int(m[1]) - 1}."),  # type: ignore[list-item]
+        (r"\.dcn_pack\.l(\d)\.conv_offset_mask\.", lambda m: f".dcn.{int(m[1]) - 1}.conv_offset_mask."),
+        (r"\.dcn_pack\.l(\d)\.", lambda m: f".dcn.{int(m[1]) - 1}.deform."),
+        (r"\.l(\d)\.", lambda m: f".{int(m[1]) - 1}."),
     ),
     "inspose": (
         (r"^neck\.lateral_convs\.(\d)\.conv\.", r"neck.lateral.\1."),
         (r"^neck\.fpn_convs\.([012])\.conv\.", r"neck.output.\1."),
-        (r"^neck\.fpn_convs\.([34])\.conv\.", lambda m: f"neck.extra.{int(m[1]) - 3}."),  # type: ignore[list-item]
+        (r"^neck\.fpn_convs\.([34])\.conv\.", lambda m: f"neck.extra.{int(m[1]) - 3}."),
         (r"^bbox_head\.", ""),
         (r"^kpt_convs\.", "regress_tower."),
         (r"^kpt_offset\.", "regress."),
@@ -91,14 +96,14 @@ RENAMES: dict[str, tuple[Rename, ...]] = {
     "fami": (
         (r"\.layers\.(\d+)\.", r".\1."),
         (r"^feat_global_offset_layers\.0\.0\.", "translation.reduce."),
-        (r"^feat_global_offset_layers\.([1-5])\.conv\.", lambda m: f"translation.shrink.{int(m[1]) - 1}.0."),  # type: ignore[list-item]
-        (r"^feat_global_offset_layers\.([1-5])\.bn\.", lambda m: f"translation.shrink.{int(m[1]) - 1}.1."),  # type: ignore[list-item]
-        (r"^feat_global_offset_layers\.([789])\.", lambda m: f"translation.regress.{int(m[1]) - 7}."),  # type: ignore[list-item]
+        (r"^feat_global_offset_layers\.([1-5])\.conv\.", lambda m: f"translation.shrink.{int(m[1]) - 1}.0."),
+        (r"^feat_global_offset_layers\.([1-5])\.bn\.", lambda m: f"translation.shrink.{int(m[1]) - 1}.1."),
+        (r"^feat_global_offset_layers\.([789])\.", lambda m: f"translation.regress.{int(m[1]) - 7}."),
         (r"^sup_agg_block\.", "gather."),
         (r"^combined_feat_layers\.", "relate."),
-        (r"^dcn_offset_(\d)\.conv\.", lambda m: f"calibrate.{int(m[1]) - 1}.offset."),  # type: ignore[list-item]
-        (r"^dcn_mask_(\d)\.conv\.", lambda m: f"calibrate.{int(m[1]) - 1}.mask."),  # type: ignore[list-item]
-        (r"^dcn_(\d)\.", lambda m: f"calibrate.{int(m[1]) - 1}.deform."),  # type: ignore[list-item]
+        (r"^dcn_offset_(\d)\.conv\.", lambda m: f"calibrate.{int(m[1]) - 1}.offset."),
+        (r"^dcn_mask_(\d)\.conv\.", lambda m: f"calibrate.{int(m[1]) - 1}.mask."),
+        (r"^dcn_(\d)\.", lambda m: f"calibrate.{int(m[1]) - 1}.deform."),
         (r"^init_feature_agg_block\.", "aggregate."),
         (r"^agg_final_layer\.", "final."),
     ),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stream.errors import ModelError as ModelError
     from stream.errors import PosestreamError as PosestreamError
     from stream.errors import PropertyError as PropertyError
+    from stream.errors import SilenceError as SilenceError
     from stream.errors import SourceError as SourceError
     from stream.errors import StaleFrame as StaleFrame
     from stream.errors import TransportError as TransportError
@@ -40,8 +41,12 @@ if TYPE_CHECKING:
     from stream.messages import Window as Window
     from stream.messages import people_of as people_of
     from stream.pipeline import Pipeline as Pipeline
+    from stream.protocol import Person as Person
+    from stream.protocol import PoseMessage as PoseMessage
     from stream.registry import element_names as element_names
     from stream.registry import make as make
+    from stream.subscriber import Subscriber as Subscriber
+    from stream.subscriber import generate_keys as generate_keys
     from stream.wiring import Line as Line
 
 _HOMES = {
@@ -53,6 +58,7 @@ _HOMES = {
         "ModelError",
         "PosestreamError",
         "PropertyError",
+        "SilenceError",
         "SourceError",
         "StaleFrame",
         "TransportError",
@@ -61,7 +67,9 @@ _HOMES = {
     "launch": ("load_yaml", "parse_launch", "parse_yaml"),
     "messages": ("Frame", "People", "Poses", "Truth", "Window", "people_of"),
     "pipeline": ("Pipeline",),
+    "protocol": ("Person", "PoseMessage"),
     "registry": ("element_names", "make"),
+    "subscriber": ("Subscriber", "generate_keys"),
     "wiring": ("Line",),
 }
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}

@@ -23,12 +23,21 @@ Failed = Callable[[Element, Key | None, Exception], None]
 
 
 class Chain:
-    """``elements`` behind the inbox (or the source) of a part, in order."""
+    """``elements`` behind the inbox (or the source) of a part, in order.
 
-    def __init__(self, elements: Sequence[Element], failed: Failed, is_new: Callable[[Key], bool]) -> None:
+    A sink consumes what ``is_new``, and ``delivered`` is told of it.
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[Element],
+        failed: Failed,
+        is_new: Callable[[Key], bool] = lambda _key: True,
+        delivered: Callable[[Key], None] = lambda _key: None,
+    ) -> None:
         self._elements = [element for element in elements if not isinstance(element, Source)]
         self._failed = failed
-        self._is_new = is_new
+        self._is_new, self._delivered = is_new, delivered
         self._in_a_row: dict[int, int] = {}
         self._open = ExitStack()
 
@@ -49,11 +58,6 @@ class Chain:
     def max_batch(self) -> int:
         """The most items worth taking at once: what the greediest element wants."""
         return max((element.max_batch for element in self._elements if isinstance(element, Transform)), default=1)
-
-    @property
-    def reach(self) -> int:
-        """How many earlier items of a camera an output may depend on."""
-        return sum(element.reach for element in self._elements)
 
     def pending(self) -> Iterator[Key]:
         """Keys of the items taken in whose output is still to come."""
@@ -96,6 +100,7 @@ class Chain:
         for item in items:
             if self._is_new(item.key):  # what an earlier life of this part delivered is not delivered again
                 self._attempt(sink, partial(sink.consume, item), item.key)
+                self._delivered(item.key)
         return []
 
     def _step(self, element: Transform, batch: Sequence[Any]) -> list[Any]:

@@ -153,7 +153,8 @@ class Flow:
 
     def has_ended(self, camera: str) -> bool:
         """True when the camera's end of stream, and so everything before it, is finished."""
-        return self.finished().get(camera, -1) == EOS_SEQ
+        known = self._cameras.get(camera)
+        return (self._before.get(camera) if known is None else known.finished) == EOS_SEQ
 
     def unfinished(self, camera: str | None = None) -> int:
         """How many inputs are not finished, ends of streams not counted; of all cameras when None."""

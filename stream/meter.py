@@ -35,14 +35,14 @@ class Meter:
         self._now_s = now_s
         self._since_s = now_s()
         self._samples: deque[tuple[float, float, float]] = deque(maxlen=_MOST_SAMPLES)
-        self._items = 0
+        self.items = 0
         self._lock = threading.Lock()
 
     def count(self, process_ms: float, age_ms: float) -> None:
         """One more item left the part: how long its elements took, and how old its frame was then."""
         with self._lock:
             self._samples.append((self._now_s(), process_ms, age_ms))
-            self._items += 1
+            self.items += 1
 
     def read(self) -> Reading:
         """What was measured over the last :data:`SPAN_S` seconds."""
@@ -50,7 +50,7 @@ class Meter:
         with self._lock:
             while self._samples and self._samples[0][0] < now_s - SPAN_S:
                 self._samples.popleft()
-            samples, items = list(self._samples), self._items
+            samples, items = list(self._samples), self.items
         span_s = max(1e-3, min(SPAN_S, now_s - self._since_s))
         process_ms, age_ms = (sorted(sample[column] for sample in samples) for column in (1, 2))
         return Reading(

@@ -124,7 +124,8 @@ class Reception:
 
     def statistics(self, skipped: int = 0) -> Statistics:
         """The counters so far."""
-        cameras = {name: camera.counts for name, camera in self._cameras.items()}
+        # A copy, since another thread may be taking messages in.
+        cameras = {name: camera.counts for name, camera in self._cameras.copy().items()}
         return Statistics(sum(cameras.values(), Counts()), cameras, skipped, self._malformed, self._sessions)
 
     # -- what happens --------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import register_flop_formula
 
 Pair = int | tuple[int, int]
 
@@ -129,6 +130,12 @@ def _backward(ctx, gradient):  # type: ignore[no-untyped-def]
 
 
 _operator.register_autograd(_backward, setup_context=_remember)
+
+
+@register_flop_formula(torch.ops.posestream.deform_conv2d)
+def _flops(x: Sequence[int], offset: Sequence[int], mask: object, weight: Sequence[int], *_: object, **__: object) -> int:
+    """Of the matrix product, as for an ordinary convolution; the interpolation is not counted, nor is it by others."""
+    return 2 * x[0] * math.prod(weight) * offset[2] * offset[3]
 
 
 def deform_conv2d(x: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None = None, mask: Tensor | None = None,

@@ -16,7 +16,7 @@ import zmq.auth
 
 from stream.errors import TransportError
 
-REMEDY = "make keys with: python -c 'import stream.subscriber as s; s.generate_keys(\"keys\")'"
+REMEDY = "make them with: posestream keygen keys"
 
 
 @dataclass(frozen=True, slots=True)

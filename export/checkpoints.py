@@ -1,0 +1,152 @@
+"""Published checkpoints, read into the networks here: every key and every shape checked before anything is copied.
+
+A file is opened with ``weights_only=True``, so nothing in it can run. What surrounds the weights (a training state, a
+``module.`` prefix left by data parallelism, an ImageNet classifier) is taken off; names are translated by
+``export.renames``; what then does not fit is listed, both sides, and nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engines.errors import EngineError
+from export.renames import renamed
+
+StateDict = dict[str, Tensor]
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one family of checkpoints is written down."""
+
+    network: str
+    """The table of ``export.renames`` that translates it."""
+    drop: str = r"(?!)"
+    """Keys that have no place here, such as a classifier."""
+    partial: str = r"(?!)"
+    """Of our parameters, those that the file is allowed to lack: an ImageNet file has no pose head."""
+
+
+LAYOUTS: dict[str, Layout] = {
+    "hrnet": Layout("hrnet"),
+    "hrnet-imagenet": Layout(
+        "hrnet",
+        drop=r"^(classifier|incre_modules|downsamp_modules|final_layer)\.|^stage4\.2\.fuse_layers\.[123]\.",
+        partial=r"^final_layer\.",
+    ),
+    "hrnet-mmpose": Layout("hrnet-mmpose", drop=r"^data_preprocessor\."),
+    "dcpose": Layout("dcpose"),
+    "posewarper": Layout("posewarper"),
+    "fasrnet": Layout("fasrnet"),
+    "fami": Layout("fami"),
+    "inspose": Layout("inspose"),
+    "resnet-imagenet": Layout("hrnet", drop=r"^fc\."),
+}
+
+
+def read(path: Path) -> StateDict:
+    """The tensors of a ``.pth`` or ``.safetensors`` file by their published names, without any wrapper.
+
+    Raises :class:`EngineError` for a missing, truncated or foreign file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EngineError(f"checkpoint {str(path)!r}: there is no such file")
+    loaded = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
+    return _bare(_unwrapped(path, loaded))
+
+
+def _pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise EngineError(
+            f"checkpoint {str(path)!r} holds more than weights and was not opened, since opening it could run "
+            f"what it holds ({_reason(error)}); save its state_dict alone"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+
+
+def _safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {error}") from None
+
+
+def _unwrapped(path: Path, loaded: Any) -> Mapping[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+            break
+    tensors = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
+    if not tensors:
+        found = f"a {type(loaded).__name__}" if not isinstance(loaded, Mapping) else f"{list(loaded)[:4]}"
+        raise EngineError(f"checkpoint {str(path)!r} holds no weights but {found}; give a state_dict")
+    return tensors
+
+
+def _bare(tensors: Mapping[str, Tensor]) -> StateDict:
+    return {re.sub(r"^(module\.)+", "", key): value for key, value in tensors.items()}
+
+
+def translated(published: StateDict, layout: str) -> StateDict:
+    """Published entries under this project's names, those without a place here left out."""
+    if layout not in LAYOUTS:
+        raise EngineError(f"no checkpoint layout {layout!r}; there are {', '.join(LAYOUTS)}")
+    kept = {key: value for key, value in published.items() if not re.search(LAYOUTS[layout].drop, key)}
+    return renamed(LAYOUTS[layout].network, kept)
+
+
+def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]:
+    """Fill ``model`` (or its submodule ``into``, such as ``hrnet``) from a published file; the names left as they were.
+
+    Raises :class:`EngineError` listing what is missing, what has no place and which shapes differ; ``model`` is then
+    untouched.
+    """
+    target = model.get_submodule(into) if into else model
+    ours, theirs = target.state_dict(), translated(read(path), layout)
+    optional: Callable[[str], bool] = lambda key: (  # noqa: E731
+        key.endswith("num_batches_tracked") or re.search(LAYOUTS[layout].partial, key) is not None
+    )
+    missing = [key for key in ours if key not in theirs and not optional(key)]
+    foreign = [key for key in theirs if key not in ours and not key.endswith("num_batches_tracked")]
+    reshaped = [
+        f"{key}: {tuple(theirs[key].shape)} in the file, {tuple(ours[key].shape)} here"
+        for key in ours
+        if key in theirs and theirs[key].shape != ours[key].shape
+    ]
+    if missing or foreign or reshaped:
+        raise EngineError(_difference(model, path, layout, missing, foreign, reshaped))
+    fitting = {key: value for key, value in theirs.items() if key in ours}
+    target.load_state_dict(fitting, strict=False)
+    return [key for key in ours if key not in fitting and not key.endswith("num_batches_tracked")]
+
+
+def _difference(model: nn.Module, path: Path, layout: str, missing: list[str], foreign: list[str],
+                reshaped: list[str]) -> str:
+    parts = [
+        f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
+        for what, names in (("missing", missing), ("without a place", foreign), ("of another shape", reshaped))
+        if names
+    ]
+    return f"checkpoint {str(path)!r} (layout {layout}) does not fit {type(model).__name__}: {'; '.join(parts)}"

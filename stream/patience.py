@@ -1,0 +1,53 @@
+"""How long a supervisor waits for what, and how often it starts a part again."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Limits of a supervisor's patience, in seconds unless said otherwise.
+
+    A part that is silent for ``silence_s`` (its heartbeat comes twice a second) or whose loop has not turned for
+    ``hang_s`` is killed and started again, after a delay that doubles from ``first_delay_s`` to ``longest_delay_s``;
+    after ``restarts`` of them within ``within_s`` it is given up, and the line with it. To open its elements (a network
+    may take long to load) a part has ``opening_s``. A clean stop takes at most ``stop_s`` to deliver what is in flight,
+    and then at most ``quit_s`` until all processes have left.
+    """
+
+    silence_s: float = 4.0
+    hang_s: float = 15.0
+    opening_s: float = 120.0
+    restarts: int = 5
+    within_s: float = 60.0
+    first_delay_s: float = 0.1
+    longest_delay_s: float = 5.0
+    stop_s: float = 10.0
+    quit_s: float = 3.0
+
+
+class Restarts:
+    """The restarts of one part: when the next one is due, and whether there have been too many.
+
+    >>> restarts = Restarts(Patience(restarts=2, within_s=60))
+    >>> [restarts.delay_s(now_s) for now_s in (0.0, 1.0, 2.0)]
+    [0.1, 0.2, None]
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._times_s: deque[float] = deque()
+        self.count = 0
+
+    def delay_s(self, now_s: float) -> float | None:
+        """The part has ended: how long to wait before it is started again, or None when it is given up."""
+        while self._times_s and self._times_s[0] <= now_s - self._patience.within_s:
+            self._times_s.popleft()
+        recent = len(self._times_s)
+        if recent >= self._patience.restarts:
+            return None
+        self._times_s.append(now_s)
+        self.count += 1
+        return float(min(self._patience.longest_delay_s, self._patience.first_delay_s * 2**recent))
