@@ -22,9 +22,10 @@ from msgspec import Meta
 import configs
 from engines.detectors import DetectorSignature
 from engines.errors import EngineError
+from engines.networks import NetworkSpec
 from engines.signature import Signature, read_signature
 
-Kind = Literal["pose", "detector"]
+Kind = Literal["pose", "detector", "network"]
 
 EMBEDDED = "tiny"
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -44,18 +45,20 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kind: Kind
     title: str
     licence: str
-    url: str
+    url: str = ""
     member: str | None = None
     sha256: Sha256 | None = None
     notes: str = ""
     signature: Signature | None = None
     detector: DetectorSignature | None = None
+    network: NetworkSpec | None = None
 
     def __post_init__(self) -> None:
-        if (self.kind == "pose") != (self.signature is not None) or (self.kind == "detector") != (
-            self.detector is not None
-        ):
-            raise ValueError(f"kind {self.kind!r} goes with {'signature' if self.kind == 'pose' else 'detector'}, only")
+        parts = {"pose": self.signature, "detector": self.detector, "network": self.network}
+        if any((kind == self.kind) != (part is not None) for kind, part in parts.items()):
+            raise ValueError(f"kind {self.kind!r} goes with {'signature' if self.kind == 'pose' else self.kind}, only")
+        if self.kind != "network" and not self.url:
+            raise ValueError(f"kind {self.kind!r} needs the url of its weights")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

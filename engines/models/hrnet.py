@@ -38,8 +38,10 @@ class HRNetConfig:
 
 W32 = HRNetConfig(width=32)
 W48 = HRNetConfig(width=48)
-COMPACT = HRNetConfig(width=16, modules=(1, 1, 1), blocks=2, stem_width=32, bottlenecks=1)
-"""Ours, for CPUs: the same shape of network, an eighth of the work; no published weights."""
+COMPACT = HRNetConfig(width=24, modules=(1, 1, 1), blocks=2, stem_width=32, bottlenecks=1)
+"""Ours, for CPUs: the same shape of network, 0.85 GMAC at 256x192; no published weights."""
+COMPACT16 = HRNetConfig(width=16, modules=(1, 1, 1), blocks=2, stem_width=32, bottlenecks=1)
+"""Smaller still: 0.46 GMAC at 256x192."""
 
 
 def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1, *, relu: bool = True) -> nn.Sequential:

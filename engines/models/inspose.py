@@ -16,7 +16,7 @@ stride 4, and rectangles of the *regressed* keypoints go through soft-NMS.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import deform_conv2d
 from engines.layers.nms import nms, soft_nms
+from engines.models.hrnet import COMPACT, W32
 from engines.models.resnet_fpn import FPN, HRNetPyramid, ResNet
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -172,8 +173,13 @@ def candidates(scores: Sequence[Tensor], minimum: float, top: int | None = None)
 
 
 def backbone_of(name: str) -> nn.Module:
-    """``r50``, ``r101`` or ``hrnet-w32``: a module giving C2 … C5 with their ``channels``."""
-    makers = {"r50": lambda: ResNet(50), "r101": lambda: ResNet(101), "hrnet-w32": HRNetPyramid}
+    """``r50``, ``r101``, ``hrnet-w32`` or ``hrnet-compact``: a module giving C2 … C5 with their ``channels``."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "r50": lambda: ResNet(50),
+        "r101": lambda: ResNet(101),
+        "hrnet-w32": lambda: HRNetPyramid(W32),
+        "hrnet-compact": lambda: HRNetPyramid(COMPACT),
+    }
     if name not in makers:
         raise ValueError(f"InsPose: no backbone {name!r}; there are {', '.join(makers)}")
     return makers[name]()
@@ -193,7 +199,7 @@ class InsPose(nn.Module):
         self.parameter_tower = tower(width, width, 4)
         self.controller = conv3(width, PARAMETERS)
         self.box_head = conv3(width, 4) if boxes else None
-        self.features = nn.Sequential(tower(width, 128, 4), conv3(128, FEATURES))
+        self.features = nn.Sequential(tower(width, width // 2, 4), conv3(width // 2, FEATURES))
         self.disk_offset = nn.Sequential(tower(width, width, 2), conv3(width, 2 * KEYPOINTS))
         self.auxiliary = nn.Sequential(tower(width, width, 2), conv3(width, KEYPOINTS))
         self.reset_parameters()
