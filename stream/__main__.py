@@ -1,7 +1,7 @@
 """The command ``posestream``: what went wrong becomes one line on stderr and an exit code.
 
-Exit codes: 0 done; 1 something is wrong with the line, a file, a camera, a network; 2 the command was typed wrongly; 130
-interrupted with Ctrl-C.
+Exit codes: 0 done; 1 something is wrong with the line, a file, a camera, a network; 2 the command was typed wrongly;
+130 interrupted with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
-from stream.commands import doctor, inspect, keygen, launch, models, pull, run, validate
+from stream.commands import demo, doctor, inspect, keygen, launch, models, pull, run, subscribe, top, validate
 from stream.errors import PosestreamError
 
 FAULT, USAGE, INTERRUPTED = 1, 2, 130
@@ -31,10 +31,13 @@ app = typer.Typer(
 
 _LINES, _LOOK, _NETWORKS = "Run lines", "Look", "Networks and keys"
 for _command, _panel in (
+    (demo.demo, _LINES),
     (launch.launch, _LINES),
     (run.run, _LINES),
     (validate.validate, _LINES),
     (inspect.inspect, _LOOK),
+    (subscribe.subscribe, _LOOK),
+    (top.top, _LOOK),
     (doctor.doctor, _LOOK),
     (models.models, _NETWORKS),
     (pull.pull, _NETWORKS),
@@ -57,7 +60,8 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which version this is.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show where an error came from; may stand anywhere. Also POSESTREAM_DEBUG=1.")
+        bool,
+        typer.Option("--debug", help="Show where an error came from; may stand anywhere, or POSESTREAM_DEBUG=1."),
     ] = False,
 ) -> None:
     """Options that every command has."""

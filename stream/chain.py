@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from stream.element import Element, Sink, Source, Transform
-from stream.errors import StageError, StaleFrame
+from stream.errors import StageError
 from stream.messages import Key
 from stream.registry import label
 
@@ -127,8 +127,6 @@ class Chain:
     def _attempt(self, element: Element, action: Callable[[], object], key: Key | None) -> None:
         try:
             action()
-        except StaleFrame:
-            raise
         except Exception as error:  # noqa: BLE001 - whatever an element raises costs its item, not the line
             self._count_failure(element, key, error)
         else:

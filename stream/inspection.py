@@ -13,6 +13,8 @@ from stream.caps import ANY, MEDIA
 from stream.element import Element, Sink, Source
 from stream.registry import element_class, element_name, schema_struct
 
+_SAMPLES = {"location": "video.mp4", "url": "rtsp://camera/stream"}
+"""What to write for a property without a default, in an example."""
 _UPSTREAM = ("testsrc", "detect ! track", "window", "pose")
 _NUMBERS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
 
@@ -126,11 +128,12 @@ def _default(value: object) -> str:
 def _example(cls: type[Element]) -> str:
     """A whole line around the element: what must come before it, and a sink if it needs one."""
     name = element_name(cls)
-    required = [f"{field.name}=…" for field in msgspec.structs.fields(schema_struct(cls)) if field.required]
-    chain = [" ".join([name, *required])]
+    required = [field.name for field in msgspec.structs.fields(schema_struct(cls)) if field.required]
+    chain = [" ".join([name, *(f"{key}={_SAMPLES.get(key, '…')}" for key in required)])]
     if cls.sink is not None:
         media = cls.sink.media if cls.sink.media in MEDIA else MEDIA[0]
-        chain = [*_UPSTREAM[: MEDIA.index(media) + 1], *chain]
+        before = " ! ".join(_UPSTREAM[: MEDIA.index(media) + 1])
+        chain = [before.removesuffix(f" ! {name}"), *chain]
     if cls.src is not None:
         chain += ["queue", "fakesink"] if name == "tee" else ["fakesink"]
     return " ! ".join(chain)

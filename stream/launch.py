@@ -149,7 +149,8 @@ def _composed(text: str, place: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise LaunchError(f"{place}{where}: {error.problem or error.context}") from error
+        why = " ".join(filter(None, [error.context, error.problem]))
+        raise LaunchError(f"{place}{where}: {why}") from error
     except yaml.YAMLError as error:
         raise LaunchError(f"{place}: {' '.join(str(error).split())}") from error
 
@@ -158,7 +159,7 @@ def _yaml_line(node: yaml.Node, place: str) -> Line:
     entries = [_entry(item, place) for item in _sequence(node, place, "a line")]
     start = ""
     if entries and entries[0][1] == "from":
-        start = _scalar(entries.pop(0)[2], place, "from")
+        start = _queue_name(*entries.pop(0), place)
     return Line(*(_yaml_element(*entry, place) for entry in entries), from_queue=start)
 
 
@@ -214,16 +215,16 @@ def _sequence(node: yaml.Node, place: str, what: str) -> list[yaml.Node]:
     return list(node.value)
 
 
-def _scalar(node: yaml.Node | None, place: str, key: str) -> str:
+def _queue_name(key: yaml.Node, _from: str, node: yaml.Node | None, place: str) -> str:
     if not isinstance(node, yaml.ScalarNode) or not node.value:
-        raise LaunchError(f"{_at(place, node) if node else place}: {key}: needs the name of one queue")
+        raise LaunchError(f"{_at(place, key)}: 'from:' needs the name of one queue, as in 'from: people'")
     return str(node.value)
 
 
 def _in_flight(node: yaml.Node, place: str) -> int:
-    text = str(node.value)
+    text = str(node.value) if isinstance(node, yaml.ScalarNode) else "…"
     if not text.isdecimal() or int(text) < 1:
-        raise LaunchError(f"{_at(place, node)}: in_flight={text!r} is not a number of frames; give at least 1")
+        raise LaunchError(f"{_at(place, node)}: in_flight={text} is not a number of frames; give at least 1")
     return int(text)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from stream.messages import Eos, Frame, Message, People, Poses, Window
 from stream.pipeline import Part, Pipeline, QueueSpec
+from stream.rundir import run_id_of
 from stream.transports.base import Delivery, Inbox, LinkStatistics, Outbox
 from stream.transports.curve import Keys
 from stream.transports.shm import FrameReader, FrameRing
@@ -119,7 +120,7 @@ def open_links(pipeline: Pipeline, part: Part, run_dir: Path) -> Links:
         raise
     links.is_near = [is_near(queue) for queue, _ in targets]
     if part.source is not None and any(links.is_near):
-        links.ring = FrameRing(run_dir.name, part.name, pipeline.in_flight + SPARE_SLOTS)
+        links.ring = FrameRing(run_id_of(run_dir), part.name, pipeline.in_flight + SPARE_SLOTS)
     return links
 
 

@@ -7,7 +7,7 @@ stands between them. Each fact remembers who said it first: a clash names the tw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stream.caps import ANY, MEDIA, Caps, CapsValue
@@ -113,8 +113,9 @@ def _speak(element: Element, sink: _Place | None, src: _Place | None) -> None:
         sink.learn(accepted, label(element), gives=False)
     offered = element.offers(sink.caps if sink else None)
     if sink and src and accepted and offered and passes_through(element):
-        _copy(sink, src, open_in=offered if not _is_any(type(element).src) else Caps(ANY))
-        _copy(src, sink, open_in=accepted)
+        own = _entries(accepted) if _is_any(type(element).src) else _entries(accepted) | _entries(offered)
+        _copy(sink, src, besides=own)
+        _copy(src, sink, besides=own)
     if src and offered:
         src.learn(offered, label(element), gives=True)
 
@@ -129,10 +130,10 @@ def _is_any(template: Caps | None) -> bool:
     return template is not None and template.media == ANY
 
 
-def _copy(here: _Place, there: _Place, *, open_in: Caps) -> None:
-    said = _entries(open_in)
+def _copy(here: _Place, there: _Place, *, besides: Collection[str]) -> None:
+    """Pass on what is known here, but for the fields that the element speaks of itself."""
     for name, fact in list(here.facts.items()):
-        if name not in said:
+        if name not in besides:
             there.add(name, fact)
 
 
@@ -156,11 +157,15 @@ def _rivals(junction: Junction, name: str, one: Fact, other: Fact) -> str:
     """Two that give different things into one queue, or want different things from one place."""
     where = f" queue {junction.name!r}" if junction.name else " one place"
     verb = "both feed" if one.gives else "both read"
-    facts = f"{one.origin} {_spelt(name, one.value)}, {other.origin} {_spelt(name, other.value)}"
-    remedy = (
-        "give each a queue of its own" if one.gives or name == _MEDIA_TYPE else f"give each its own '{_fixer(name)}'"
-    )
-    return f"{one.origin} and {other.origin} cannot {verb}{where}: {facts}; {remedy}"
+    facts = ", ".join(f"{fact.origin} {_said(name, fact)}" for fact in (one, other))
+    its_own = "" if one.gives or name == _MEDIA_TYPE else f" '{_fixer(name)}'"
+    return f"{one.origin} and {other.origin} cannot {verb}{where}: {facts}; give each its own{its_own}"
+
+
+def _said(name: str, fact: Fact) -> str:
+    if name == _MEDIA_TYPE:
+        return f"{'gives' if fact.gives else 'takes'} {fact.value!r}"
+    return f"{name}={fact.value}"
 
 
 def _spelt(name: str, value: CapsValue, *, short: bool = False) -> str:
@@ -181,7 +186,7 @@ def _remedy(name: str, giver: Fact, taker: Fact) -> str:
         return f"put an element between them that makes {end!r} of {start!r}"
     if route := _route(start, end):
         return f"put '{route}' between them"
-    return f"{taker.origin} belongs before {giver.origin}, or is not needed at all"
+    return f"{taker.origin} belongs before {giver.origin}, or is not needed"
 
 
 def _route(start: str, end: str) -> str:

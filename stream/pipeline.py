@@ -104,8 +104,10 @@ class Pipeline:
     @cached_property
     def links(self) -> tuple[Link, ...]:
         """Every link and its caps, upstream first; an open end leads to nothing and is not one."""
+        order = {id(element): place for place, element in enumerate(self._elements)}
         pairs = zip(self._junctions, self._agreement.caps, strict=True)
-        return tuple(link for junction, caps in pairs for link in _links(junction, caps))
+        found = [link for junction, caps in pairs for link in _links(junction, caps)]
+        return tuple(link for *_, link in sorted(found, key=lambda at: (order[at[0]], order[at[1]])))
 
     @cached_property
     def _wiring(self) -> Wiring:
@@ -113,15 +115,19 @@ class Pipeline:
         _check_cameras(wiring)
         return wiring
 
+    @property
+    def _elements(self) -> list[Element]:
+        """All elements but the queues, upstream first."""
+        return [element for segment in self._wiring.segments for element in segment.elements]
+
     @cached_property
     def _junctions(self) -> tuple[Junction, ...]:
         return tuple(self._wiring.junctions())
 
     @cached_property
     def _agreement(self) -> Agreement:
-        elements = [element for segment in self._wiring.segments for element in segment.elements]
-        agreement = negotiate(self._junctions, elements)
-        tell(elements, agreement)
+        agreement = negotiate(self._junctions, self._elements)
+        tell(self._elements, agreement)
         return agreement
 
     def caps_of(self, element: Element) -> tuple[Caps | None, Caps | None]:
@@ -195,9 +201,13 @@ class Pipeline:
         return self._in_flight or self._needed_in_flight
 
     @property
+    def given_in_flight(self) -> int | None:
+        """``in_flight`` as it was given; None where it is left to be computed."""
+        return self._in_flight
+
+    @property
     def _needed_in_flight(self) -> int:
-        elements = [element for part in self._parts for element in part.elements]
-        return sum(self._held_by(element) for element in elements) + 2 * len(self._parts) + 2
+        return sum(self._held_by(element) for element in self._elements) + 2 * len(self._parts) + 2
 
     def _held_by(self, element: Element) -> int:
         """The frames an element keeps from being finished: a window's, or those it could not be restarted without."""
@@ -217,6 +227,10 @@ class Pipeline:
         return run_in_process([Stage(part.elements, part.inbox, part.outboxes, part.cameras) for part in self._parts])
 
     # -- spellings ----------------------------------------------------------------------------------------------------
+
+    def with_lines(self, *lines: Line) -> Pipeline:
+        """A pipeline of other lines, with the same limit of what is in flight."""
+        return Pipeline(*lines, in_flight=self._in_flight)
 
     def to_yaml(self) -> str:
         """YAML that ``parse_yaml`` reads as an equal pipeline."""
@@ -246,10 +260,11 @@ def camera_of(source: Source) -> str:
     return str(getattr(source, "camera", "")) or label(source)
 
 
-def _links(junction: Junction, caps: Caps) -> Iterator[Link]:
+def _links(junction: Junction, caps: Caps) -> Iterator[tuple[int, int, Link]]:
+    """The links of a junction, each with the ``id`` of its two elements."""
     for giver in junction.producers:
         for taker in junction.consumers:
-            yield Link(label(giver), label(taker), caps, junction.name)
+            yield id(giver), id(taker), Link(label(giver), label(taker), caps, junction.name)
 
 
 def _unique(names: list[str]) -> list[str]:

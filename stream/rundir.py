@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -64,9 +65,7 @@ class RunDirectory:
         self.path = ensure(directory or ensure(base()) / secrets.token_hex(4))
         self._lock = _locked(self.path / "lock")
         if self._lock is None:
-            raise TransportError(
-                f"run directory {self.path} is in use by another line; end that one, or choose another"
-            )
+            raise TransportError(f"run directory {self.path} is in use by another line; end it, or choose another")
         for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
             former.unlink()
         _write(self.path / "run.json", {"title": title, "pid": os.getpid(), "began_s": time.time()})
@@ -74,7 +73,7 @@ class RunDirectory:
     @property
     def run_id(self) -> str:
         """What the names of this run's shared memory begin with, after ``posestream-``."""
-        return self.path.name
+        return run_id_of(self.path)
 
     def note_process(self, part: str, pid: int) -> None:
         """Write down who runs a part, for whoever may have to sweep up."""
@@ -91,6 +90,12 @@ class RunDirectory:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
+
+
+def run_id_of(directory: Path) -> str:
+    """What the names of a run's shared memory begin with: its directory's name, and a digest of where that lies."""
+    digest = hashlib.blake2b(str(directory.resolve()).encode(), digest_size=4).hexdigest()
+    return f"{directory.name[:40]}.{digest}"
 
 
 def running() -> list[Run]:
@@ -113,7 +118,7 @@ def sweep(directory: Path) -> bool:
         return False
     try:
         end_processes(directory)
-        unlink_all(directory.name)
+        unlink_all(run_id_of(directory))
         shutil.rmtree(directory, ignore_errors=True)
     finally:
         os.close(lock)

@@ -28,7 +28,7 @@ from stream.pipeline import Pipeline
 from stream.rundir import RunDirectory, sweep_stale
 from stream.watch import Orders, Plan, Watch
 
-_MOST_UNREAD = 10_000
+_MOST_UNREAD = 1000
 
 
 def _to_stderr(part: str, line: str) -> None:
@@ -91,6 +91,8 @@ class Supervisor:
         Raises :class:`StageError` when a part was given up, :class:`StartError` when one could not begin, or whatever
         else made the line fail.
         """
+        if self._line is None:
+            raise StageError("the line was not started; call play() or pause() first, or run() for both")
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         # In short waits, so that signals are handled meanwhile on every system.
         while not self._done.wait(0.2 if deadline_s is None else max(0.0, min(0.2, deadline_s - time.monotonic()))):

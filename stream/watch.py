@@ -123,9 +123,10 @@ class Watch:
 
     @property
     def state(self) -> bus.State:
-        """The lowest state of all parts."""
+        """The state of the part that is furthest from what is wanted."""
+        wanted = bus.STATES.index(self._target().state)
         states = [self._state_of(part) for part in self._counted()]
-        return min(states, key=bus.STATES.index, default="NULL")
+        return max(states, key=lambda state: abs(bus.STATES.index(state) - wanted), default="NULL")
 
     def _state_of(self, part: str) -> bus.State:
         stats = self.heard.get(part)
@@ -200,9 +201,9 @@ class Watch:
 
     def _mourn(self, child: Child, code: int, now_s: float) -> None:
         """A part's process has ended."""
-        self.heard.pop(child.part, None)
         if self.phase in ("quitting", "done"):
             return
+        self.heard.pop(child.part, None)
         words = child.last_words(code)
         delay_s = None if child.is_beyond_help(code) else child.restarts.delay_s(now_s)
         if delay_s is not None:

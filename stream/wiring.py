@@ -220,10 +220,8 @@ def _check_queues(segments: Sequence[Segment], queues: dict[str, Queue]) -> None
         if name not in fed:
             raise LinkError(f"nothing feeds queue {name!r}; put a source or a stage before it")
         if queue.address and readers > 1:
-            raise LinkError(
-                f"queue {name!r}: address={queue.address} can be bound by one part only, but {readers} read it; "
-                "put a tee before it and give each branch a queue of its own"
-            )
+            remedy = "branch with a tee, a queue for each"
+            raise LinkError(f"queue {name!r} has an address, which one part can bind, but {readers} read it; {remedy}")
 
 
 def _check_tees(segments: Sequence[Segment]) -> None:
@@ -236,7 +234,7 @@ def _check_tees(segments: Sequence[Segment]) -> None:
 def _begin(name: str, then: str) -> str:
     if name:
         return f"begin a line with 'from {name} ! {then}…'"
-    return f"call it name=NAME and begin a line with 'from NAME ! {then}…', or let something follow it"
+    return f"let something follow it, or call it name=NAME and write 'from NAME ! {then}…'"
 
 
 def _upstream_first(segments: Sequence[Segment]) -> list[Segment]:

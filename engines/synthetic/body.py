@@ -1,8 +1,8 @@
 """A body: how long its limbs are, and where its joints go when the limbs bend.
 
 World coordinates are metres as a camera sees them: x to the right of the picture, y down, z away from the camera.
-A body turned by ``heading`` 0 faces the camera; a positive heading turns it towards the right of the picture, so its own
-left is at the right of the picture when it faces us.
+A body turned by ``heading`` 0 faces the camera; a positive heading turns it towards the right of the picture, so its
+own left is at the right of the picture when it faces us.
 
 Everything is computed for P people at once.
 """
@@ -35,8 +35,9 @@ ANGLES: Final = (
     "left_thigh", "left_thigh_out", "left_shin", "left_shin_out",
     "right_thigh", "right_thigh_out", "right_shin", "right_shin_out",
 )  # fmt: skip
-"""Names of the angles of a pose, radians. A limb's first angle swings it forward from hanging down, its second (``out``)
-away from the body; each is measured in the trunk (arms) or in the upright pelvis (legs), not from the limb above."""
+"""Names of the angles of a pose, radians. A limb's first angle swings it forward from hanging down, its second
+(``out``) away from the body; each is measured in the trunk (arms) or in the upright pelvis (legs), not from the limb
+above."""
 ANGLE: Final = {name: place for place, name in enumerate(ANGLES)}
 
 # Segment lengths as parts of a person's height: Drillis and Contini (1966), as reprinted in Winter, "Biomechanics and
@@ -56,8 +57,8 @@ HEAD_RADII: Final = np.array([0.046, 0.067, 0.054])
 
 @dataclass(frozen=True)
 class Posture:
-    """Where P bodies are: ``points`` (P, len(POINTS), 3) m in world coordinates; ``heads`` and ``trunks`` (P, 3, 3), whose
-    rows are the unit vectors left, up and forward of the head and of the trunk."""
+    """Where P bodies are: ``points`` (P, len(POINTS), 3) m in world coordinates; ``heads`` and ``trunks`` (P, 3, 3),
+    whose rows are the unit vectors left, up and forward of the head and of the trunk."""
 
     points: Floats
     heads: Floats

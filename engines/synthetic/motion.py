@@ -6,7 +6,7 @@ Each returns (P, len(ANGLES)) radians for P people. Doings are blended by weight
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ def blank(people: int) -> Floats:
     return np.zeros((people, len(ANGLES)))
 
 
-def _set(pose: Floats, **angles: Floats | float) -> Floats:
+def _set(pose: Floats, **angles: Any) -> Floats:
+    """Angles by name, each a number or (P,); ``Any`` since half the names are put together from a side."""
     for name, value in angles.items():
         pose[:, ANGLE[name]] = value
     return pose
@@ -31,7 +32,8 @@ def _set(pose: Floats, **angles: Floats | float) -> Floats:
 
 def walk(phase: Floats, energy: Floats) -> Floats:
     """A step cycle in 2 pi of ``phase`` (P,), left thigh forward at pi/2; ``energy`` (P,) about 1 scales the swing."""
-    pose = _set(blank(len(phase)), pitch=0.05, twist=-0.12 * energy * np.sin(phase), roll=0.025 * np.cos(phase))
+    twist = 0.12 * energy * np.sin(phase)
+    pose = _set(blank(len(phase)), pitch=0.05, twist=twist, head_yaw=-twist, roll=0.025 * np.cos(phase))
     for side, ahead in _SIDES:
         _step(pose, side, phase + ahead, energy)
         _swing(pose, side, phase + ahead + np.pi, energy)

@@ -8,6 +8,7 @@ from glob import has_magic
 from pathlib import Path
 
 from stream.capture.stills import is_still
+from stream.credentials import redacted
 from stream.errors import SourceError
 
 
@@ -22,7 +23,7 @@ def find(location: str) -> tuple[Path, ...]:
     if not path.exists() and has_magic(location):
         return _matching(path)
     if not path.exists():
-        raise SourceError(f"there is no {str(path)!r} (looked in {Path.cwd()}); {_hint(path)}")
+        raise SourceError(f"there is no {redacted(location)!r} (looked in {Path.cwd()}); {_hint(path)}")
     return (path,)
 
 
@@ -60,6 +61,8 @@ def _count(folder: Path) -> str:
 
 
 def _hint(path: Path) -> str:
+    if re.match(r"[a-z]+:/", str(path)):
+        return "an address is for rtspsrc"
     if re.search(r"%\d*d", path.name):
         return f"write a pattern, as in {re.sub(r'%[0-9]*d', '*', path.name)!r}"
     return "check the path"

@@ -51,6 +51,10 @@ class Shot:
         """The same picture, to be shown ``by_ns`` later."""
         return replace(self, pts_ns=self.begin_ns + by_ns)
 
+    def at(self, pts_ns: int) -> Shot:
+        """The same picture, to be shown at ``pts_ns``."""
+        return replace(self, pts_ns=pts_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class ArrayPicture:

@@ -16,7 +16,7 @@ _MARKS = {"good": "[green]✓[/]", "note": "[yellow]–[/]", "bad": "[red]✗[/]
 
 
 def doctor() -> None:
-    """Say what this machine can do: cores, shared memory, cameras, codecs, GPU, backends; and what to do about the rest.
+    """Say what this machine can do: cores, shared memory, cameras, codecs, GPU, backends; and remedies.
 
     Ends with 1 when something is missing that posestream cannot do without.
 

@@ -73,7 +73,9 @@ def _shared_memory(topic: str) -> Iterator[Finding]:
     if free_mib >= WANTED_SHM_MIB:
         yield Finding(topic, "good", text)
     else:
-        remedy = f"a 1080p camera needs about {WANTED_SHM_MIB:.0f} MiB: 'mount -o remount,size=1G {_SHM}', or 'docker run --shm-size=1g'"
+        remedy = (
+            f"a 1080p camera needs {WANTED_SHM_MIB:.0f} MiB: mount -o remount,size=1G {_SHM} (docker: --shm-size=1g)"
+        )
         yield Finding(topic, "note", text, remedy)
     if left := sorted(path.name for path in _SHM.glob("posestream-*")):
         yield Finding(topic, "note", f"{len(left)} segments of lines that run now, or ran: {left[0]} …")
@@ -81,7 +83,12 @@ def _shared_memory(topic: str) -> Iterator[Finding]:
 
 def _cameras(topic: str) -> Iterator[Finding]:
     if platform.system() != "Linux":
-        yield Finding(topic, "note", "not listed on this system", "try 'posestream launch \"camerasrc device=0 ! fakesink dump=true\"'")
+        yield Finding(
+            topic,
+            "note",
+            "not listed on this system",
+            "try 'posestream launch \"camerasrc device=0 ! fakesink dump=true\"'",
+        )
         return
     devices = sorted(Path("/dev").glob("video*"))
     if not devices:
@@ -101,7 +108,7 @@ def _opencv(topic: str) -> Iterator[Finding]:
     try:
         import cv2
     except ImportError as error:
-        remedy = "'apt-get install libgl1 libglib2.0-0', or 'pip install opencv-python-headless' in place of opencv-python"
+        remedy = "'apt-get install libgl1 libglib2.0-0', or put opencv-python-headless in place of opencv-python"
         yield Finding(topic, "bad", f"cannot be loaded: {error}", remedy)
         return
     yield Finding(topic, "good", f"OpenCV {cv2.__version__}")
@@ -133,7 +140,9 @@ def _rtsp(topic: str) -> Iterator[Finding]:
 
 
 def _display(topic: str) -> Iterator[Finding]:
-    has_one = platform.system() in ("Darwin", "Windows") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    has_one = (
+        platform.system() in ("Darwin", "Windows") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
     remedy = "overlaysink writes videos and pictures; it needs no display"
     yield Finding(topic, "good", "there is one") if has_one else Finding(topic, "note", "none", remedy)
 
@@ -150,14 +159,21 @@ def _gpu(topic: str) -> Iterator[Finding]:
 
 
 def _backends(topic: str) -> Iterator[Finding]:
-    # The engine's own backend knows ONNX Runtime; here only what is installed is asked.
-    yield Finding(topic, "good", f"onnxrt: ONNX Runtime {version('onnxruntime')}")
+    from engines.backends.onnxrt import available_providers
+
+    providers = [name.removesuffix("ExecutionProvider") for name in available_providers()]
+    yield Finding(topic, "good", f"onnxrt: ONNX Runtime {version('onnxruntime')} on {', '.join(providers)}")
 
 
 def _extras(topic: str) -> Iterator[Finding]:
     for package, use in (("torch", "training and export"), ("tensorrt", "TensorRT engines")):
         if importlib.util.find_spec(package) is None:
-            yield Finding(topic, "note", f"{package} is not installed", f"only {use} needs it: 'pip install posestream[{package}]'")
+            yield Finding(
+                topic,
+                "note",
+                f"{package} is not installed",
+                f"wanted only for {use}: 'pip install posestream[{package}]'",
+            )
         else:
             yield Finding(topic, "good", f"{package} {_version(package)}")
 

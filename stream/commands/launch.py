@@ -20,7 +20,7 @@ def launch(
     in_process: InProcess = False,
     run_dir: RunDir = None,
     quiet: Quiet = False,
-) -> None:
+) -> int:
     """Run a line: elements joined by '!', a process for each part between two queues. Ctrl-C ends it.
 
     A line that ends before a sink prints what comes out of it.
@@ -36,4 +36,4 @@ def launch(
     from stream.commands.lines import from_launch
     from stream.commands.running import play
 
-    play(from_launch(" ".join(line)), in_process=in_process, run_dir=run_dir, quiet=quiet)
+    return play(from_launch(" ".join(line)), in_process=in_process, run_dir=run_dir, quiet=quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,12 +12,11 @@ from stream.errors import LaunchError
 
 def run(
     file: Annotated[str, typer.Argument(help="A YAML file, or the name of a line that ships.", show_default=False)],
-    part: Annotated[str, typer.Option("--part", help="Run this part alone, here; see 'posestream validate FILE'.")] = "",
+    part: Annotated[str, typer.Option("--part", help="Run this part alone; see 'posestream validate FILE'.")] = "",
     run_dir: RunDir = None,
     in_process: InProcess = False,
     quiet: Quiet = False,
-    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
-) -> None:
+) -> int:
     """Run a line written in YAML; or, with --part, one part of it alone.
 
     Parts started by hand find one another in the same --run-dir; on two hosts, by the tcp:// address of the queue
@@ -38,4 +36,4 @@ def run(
         return play(pipeline, in_process=in_process, run_dir=run_dir, quiet=quiet)
     if run_dir is None:
         raise LaunchError(f"--part {part} needs --run-dir: the folder where the parts of this line find one another")
-    return play_part(pipeline, part, run_dir, supervised=supervised)
+    return play_part(pipeline, part, run_dir)

@@ -3,72 +3,118 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stream.commands.progress import Watch
     from stream.pipeline import Pipeline
+    from stream.supervisor import Supervisor
     from stream.wiring import Line
 
-
-def play(pipeline: Pipeline, *, in_process: bool, run_dir: Path | None, quiet: bool) -> None:
-    """Run the whole line to its end; a line that ends before a sink prints what comes out of it."""
-    closed = with_sinks(pipeline)
-    if in_process or len(closed.parts()) == 1:
-        play_here(closed, quiet=quiet)
-    else:
-        play_in_processes(closed, run_dir, quiet=quiet)
+_LISTENER_PATIENCE_S = 5.0
 
 
-def play_here(pipeline: Pipeline, *, quiet: bool) -> None:
-    """Run the line in this process."""
+def play(pipeline: Pipeline, *, in_process: bool, run_dir: Path | None, quiet: bool) -> int:
+    """Run the whole line to its end and return the exit code; a line that ends before a sink prints what comes out."""
     from stream.commands.progress import watching
 
-    with _terminable(), watching(pipeline, quiet=quiet) as progress:
-        for _ in pipeline.run():
-            progress.advance()
+    closed = with_sinks(pipeline)
+    with watching(closed, quiet=quiet) as watch:
+        if in_process or (len(closed.parts()) == 1 and run_dir is None):
+            return play_here(closed, watch)
+        return play_in_processes(closed, run_dir, watch)
 
 
-def play_in_processes(pipeline: Pipeline, run_dir: Path | None, *, quiet: bool) -> None:
-    """Run the line with a process for each part."""
+def play_here(pipeline: Pipeline, watch: Watch) -> int:
+    """Run the line in this process."""
+    counted = pipeline.with_lines(*(_counted(line, watch) for line in pipeline.lines)) if watch.is_shown else pipeline
+    with _terminable():
+        for _ in counted.run():
+            pass
+    return 0
+
+
+def play_in_processes(pipeline: Pipeline, run_dir: Path | None, watch: Watch) -> int:
+    """Run the line with a process for each part; 128 + its number when a signal ended it."""
     from stream.supervisor import Supervisor
 
-    with Supervisor(pipeline, run_dir=run_dir) as supervisor:
-        supervisor.wait()
+    with Supervisor(pipeline, run_dir) as supervisor, _telling(supervisor, pipeline, watch):
+        number = supervisor.run()
+    return 128 + number if number else 0
 
 
-def play_part(pipeline: Pipeline, name: str, run_dir: Path, *, supervised: bool) -> None:
+def play_part(pipeline: Pipeline, name: str, run_dir: Path) -> int:
     """Run one part in this process; Ctrl-C ends its streams, and a second one ends it at once."""
+    from stream.rundir import ensure
     from stream.runner import Options, Stops, run_part
 
     stops = Stops()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stops)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    run_part(pipeline, name, run_dir, Options(is_alone=not supervised), stops)
+    run_part(pipeline, name, ensure(run_dir), Options(is_alone=True), stops)
+    return 128 + signal.SIGINT if stops.count else 0
 
 
 def with_sinks(pipeline: Pipeline) -> Pipeline:
-    """The same lines, each open end closed by a sink that prints."""
-    from stream.pipeline import Pipeline
-
+    """The same lines, each open end closed by a sink that prints: JSON for poses, a line of words for all else."""
     if not pipeline.open_ends:
         return pipeline
-    return Pipeline(*map(_closed, pipeline.lines), in_flight=pipeline._in_flight)
+    return pipeline.with_lines(*(_closed(line, pipeline) for line in pipeline.lines))
 
 
-def _closed(line: Line) -> Line:
+def _closed(line: Line, pipeline: Pipeline) -> Line:
     from stream.element import Sink
     from stream.elements.queue import Queue
     from stream.elements.tee import Tee
     from stream.registry import make
     from stream.wiring import Line
 
-    if isinstance(line.elements[-1], Sink | Queue | Tee):
+    last = line.elements[-1]
+    if isinstance(last, Sink | Queue | Tee):
         return line
-    return Line(*line.elements, make("fakesink", dump=True), from_queue=line.from_queue)
+    gives = pipeline.caps_of(last)[1]
+    has_poses = gives is not None and gives.media == "people/poses"
+    return Line(
+        *line.elements, make("jsonsink") if has_poses else make("fakesink", dump=True), from_queue=line.from_queue
+    )
+
+
+def _counted(line: Line, watch: Watch) -> Line:
+    """The same line, with a counter in front of its sink."""
+    from stream.commands.counting import Counter
+    from stream.element import Sink
+    from stream.registry import label
+    from stream.wiring import Line
+
+    *others, last = line.elements
+    if not isinstance(last, Sink):
+        return line
+    return Line(*others, Counter().telling(watch, label(last)), last, from_queue=line.from_queue)
+
+
+@contextmanager
+def _telling(supervisor: Supervisor, pipeline: Pipeline, watch: Watch) -> Iterator[None]:
+    """Let the heartbeats of the parts at the end of the line move the progress bar."""
+    ends = {part.name for part in pipeline.parts() if not part.outboxes}
+
+    def listen() -> None:
+        from stream.bus import Stats
+
+        for notice in supervisor.messages():
+            if isinstance(notice, Stats) and notice.part in ends:
+                watch.reach(notice.part, notice.items)
+
+    listener = threading.Thread(target=listen, name="progress", daemon=True)
+    if watch.is_shown:
+        supervisor.pause()
+        listener.start()
+    yield
+    if watch.is_shown:
+        listener.join(_LISTENER_PATIENCE_S)
 
 
 @contextmanager

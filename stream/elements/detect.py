@@ -47,7 +47,8 @@ class Detect(Transform):
     ] = "auto"
     min_score: Annotated[float, Meta(ge=0, le=1, description="boxes below this score are dropped")] = 0.4
     iou: Annotated[
-        float, Meta(ge=0, le=1, description="of two boxes that overlap by more, only the better is kept")
+        float,
+        Meta(ge=0, le=1, description="of two boxes that overlap by more, only the better is kept; more for crowds"),
     ] = 0.45
     max_people: Annotated[int, Meta(ge=1, description="the best are kept when there are more")] = 50
     min_height_px: Annotated[float, Meta(ge=0, description="smaller people are dropped")] = 0.0

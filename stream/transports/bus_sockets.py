@@ -7,8 +7,6 @@ statistics and notices; items travel over :mod:`stream.transports.zeromq`, which
 
 from __future__ import annotations
 
-import contextlib
-
 import zmq
 
 from stream.transports.curve import Keys
@@ -72,11 +70,13 @@ class _Listener(_BusSocket):
     def receive(self, max_notices: int = 1000, timeout_ms: int = 0) -> list[bytes]:
         """The notices that wait, oldest first; an empty list when none came within ``timeout_ms``."""
         notices: list[bytes] = []
-        with contextlib.suppress(zmq.Again):
-            if timeout_ms and not self._socket.poll(timeout_ms):
-                return notices
-            for _ in range(max_notices):
-                self._keep(receive_parts(self._socket), notices)
+        if timeout_ms and not self._socket.poll(timeout_ms):
+            return notices
+        for _ in range(max_notices):
+            parts = receive_parts(self._socket)
+            if not parts:
+                break
+            self._keep(parts, notices)
         return notices
 
     def _keep(self, parts: list[zmq.Frame], notices: list[bytes]) -> None:

@@ -13,6 +13,7 @@ import re
 import socket as network
 import threading
 import time
+from collections.abc import Sequence
 
 import zmq
 import zmq.auth.thread
@@ -151,7 +152,9 @@ def connect(socket: Socket, address: str, who: str, keys: Keys | None = None) ->
 
 
 def receive_parts(socket: Socket) -> list[zmq.Frame]:
-    """The parts of one waiting message, at most :data:`MAX_PARTS` + 1 of them. Raises ``zmq.Again`` when none waits."""
+    """The parts of one waiting message, at most :data:`MAX_PARTS` + 1 of them; none when no message waits."""
+    if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # asked first, since an exception costs more than asking
+        return []
     parts = [socket.recv(zmq.DONTWAIT, copy=False)]
     last = parts[0]
     while last.more:
@@ -159,6 +162,13 @@ def receive_parts(socket: Socket) -> list[zmq.Frame]:
         if len(parts) <= MAX_PARTS:
             parts.append(last)
     return parts
+
+
+def send_parts(socket: Socket, parts: Sequence[bytes | memoryview]) -> None:
+    """Send one message without waiting; large parts are not copied. Raises ``zmq.Again`` when there is no room."""
+    for part in parts[:-1]:
+        socket.send(part, zmq.DONTWAIT | zmq.SNDMORE, copy=False)
+    socket.send(parts[-1], zmq.DONTWAIT, copy=False)
 
 
 def is_loopback(address: str) -> bool:

@@ -17,7 +17,7 @@ from stream.transports.base import Leaky
 from stream.transports.curve import Keys
 from stream.transports.ends import HopInbox, HopOutbox
 from stream.transports.hop import Parts
-from stream.transports.sockets import Socket, bind, close_socket, connect, open_socket, receive_parts
+from stream.transports.sockets import Socket, bind, close_socket, connect, open_socket, receive_parts, send_parts
 
 _LAST_ACKS_MS = 500
 """How long a closed inbox may take to get rid of its last acknowledgements; those of the end of stream, usually."""
@@ -64,10 +64,7 @@ def wait(inboxes: Sequence[Pollable], outboxes: Sequence[Pollable] = (), timeout
     ends = [*inboxes, *outboxes]
     if any(end.ready for end in ends):
         return True
-    poller = zmq.Poller()
-    for end in ends:
-        poller.register(end.pollable, zmq.POLLIN)
-    return bool(poller.poll(timeout_ms))
+    return bool(zmq.zmq_poll([(end.pollable, zmq.POLLIN) for end in ends], timeout_ms))
 
 
 class _Dealer:
@@ -84,19 +81,16 @@ class _Dealer:
 
     def write(self, parts: Parts) -> bool:
         try:
-            self.pollable.send_multipart(parts, zmq.DONTWAIT, copy=False)
+            send_parts(self.pollable, parts)
         except zmq.Again:
             return False
         return True
 
     def read(self) -> Parts | None:
-        try:
-            return [part.buffer for part in receive_parts(self.pollable)]
-        except zmq.Again:
-            return None
+        return [part.buffer for part in receive_parts(self.pollable)] or None
 
     def wait(self, timeout_ms: int) -> None:
-        self.pollable.poll(timeout_ms)
+        zmq.zmq_poll([(self.pollable, zmq.POLLIN)], timeout_ms)
 
     def close(self) -> None:
         close_socket(self.pollable)
@@ -116,19 +110,16 @@ class _Router:
 
     def write(self, sender: bytes, parts: Parts) -> None:
         try:
-            self.pollable.send_multipart([sender, *parts], zmq.DONTWAIT)
-        except (zmq.Again, zmq.ZMQError):
+            send_parts(self.pollable, [sender, *parts])
+        except zmq.ZMQError:
             return  # lost: the count of notes in the next hello tells the sender
 
     def read(self) -> tuple[bytes, Parts] | None:
-        try:
-            sender, *parts = receive_parts(self.pollable)
-        except zmq.Again:
-            return None
-        return sender.bytes, [part.buffer for part in parts]
+        parts = receive_parts(self.pollable)
+        return (parts[0].bytes, [part.buffer for part in parts[1:]]) if parts else None
 
     def wait(self, timeout_ms: int) -> None:
-        self.pollable.poll(timeout_ms)
+        zmq.zmq_poll([(self.pollable, zmq.POLLIN)], timeout_ms)
 
     def close(self) -> None:
         close_socket(self.pollable)

@@ -22,6 +22,7 @@ from engines.geometry import (
     to_frame,
     transform,
 )
+from engines.heatmaps import to_input
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,19 @@ def test_crops_equal_the_pixels_of_this_opencv(shared: Path) -> None:
         assert np.array_equal(crop(picture, np.array(affine), (144, 192)), golden[f"cv{major}_{number}"])
     mirrored = np.ascontiguousarray(picture[:, ::-1])
     assert np.array_equal(crop(mirrored, np.array(affines[0]), (144, 192)), golden[f"cv{major}_3"])
+
+
+def test_decoded_cells_come_home_as_published_and_half_a_pixel_on(goldens: Any) -> None:
+    for case in goldens["get_final_preds"]:
+        height, width = case["shape"][2:]
+        size = (4 * width, 4 * height)
+        for row, (center, scale) in enumerate(zip(case["center"], case["scale"], strict=True)):
+            x, y, w, h = center_scale_to_box(np.array(center, np.float32), np.array(scale, np.float32))
+            affine = affine_of_box(np.array([x, y, x + w, y + h]), size, enlarge=1.0)
+            cells = to_input(np.array(case["max_preds"][row], np.float32), (4.0, 4.0), "corner")
+            home = to_frame(cells, affine) - 0.5
+            # The published way uses the affine of the heatmap, and stores single precision.
+            np.testing.assert_allclose(home, case["final_preds_no_postprocess"][row], atol=2e-3)
 
 
 def test_the_middle_of_a_pixel_survives_the_way_into_a_crop_and_back() -> None:

@@ -74,3 +74,8 @@ def test_a_location_that_names_nothing_is_told_with_a_remedy(folder: Path, locat
         find(f"{folder}/{location}")
     assert message.replace("{}", str(folder)) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_address_is_sent_to_the_right_element_without_its_password() -> None:
+    with pytest.raises(SourceError, match=r"there is no 'rtsp://\*\*\*@h/x' .*; an address is for rtspsrc"):
+        find("rtsp://admin:hunter2@h/x")

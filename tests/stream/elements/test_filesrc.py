@@ -12,6 +12,7 @@ from stream.elements.filesrc import Filesrc
 from stream.errors import PropertyError, SourceError
 from stream.messages import Frame
 from stream.registry import make
+from stream.testing import check_element
 from stream.testing.videos import numbered_picture, read_number, write_video
 
 
@@ -144,6 +145,11 @@ def test_a_damaged_picture_can_be_left_out(folder: Path, caplog: pytest.LogCaptu
     (folder / "2.png").write_bytes(b"")
     assert numbers(frames_of(Filesrc(str(folder), damaged="warn"))) == [1, 10]
     assert "2.png' is empty (0 bytes); copy or download it again; left out" in caplog.text
+
+
+@pytest.mark.parametrize("properties", [{}, {"realtime": True}, {"loop": True}, {"start": 3, "num_frames": 9}])
+def test_it_keeps_the_contract_of_elements(clip: Path, properties: dict[str, int]) -> None:
+    check_element(lambda: make("filesrc", location=str(clip), **properties))
 
 
 # -- as a camera would ------------------------------------------------------------------------------------------------

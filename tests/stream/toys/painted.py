@@ -20,7 +20,7 @@ from stream.messages import Frame
 
 @dataclass
 class Painted(Source):
-    """Gives numbered pictures, as fast as they are taken or, ``interval_ms`` apart, as a camera does when it is live."""
+    """Gives numbered pictures, as fast as they are taken or ``interval_ms`` apart; when live, for nobody."""
 
     src = Caps("video/raw")
 

@@ -1,0 +1,1 @@
+"""How the networks of this project were trained; needs PyTorch (extra ``torch``)."""

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from stream.capture.timeline import Timeline
+
+MS = 1_000_000
+SECOND = 1000 * MS
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time_ns = 1_700_000_000 * SECOND
+
+    def __call__(self) -> int:
+        return self.time_ns
+
+    def advance(self, milliseconds: int) -> None:
+        self.time_ns += milliseconds * MS
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_the_first_frame_is_at_nought_and_the_others_keep_their_distance(clock: Clock) -> None:
+    timeline, placed = Timeline({}, clock), []
+    for pts_ms, waited_ms in ((5000, 0), (5040, 90), (5080, 3), (5120, 20)):
+        clock.advance(waited_ms)
+        placed.append(timeline.place(pts_ms * MS))
+    assert placed == [0, 40 * MS, 80 * MS, 120 * MS]
+
+
+def test_a_new_connection_goes_on_where_the_wall_clock_is(clock: Clock) -> None:
+    timeline = Timeline({}, clock)
+    assert timeline.place(0) == 0
+    clock.advance(7000)
+    timeline.reconnected()
+    assert [timeline.place(0), timeline.place(40 * MS)] == [7 * SECOND, 7040 * MS]
+
+
+def test_a_new_connection_never_runs_backwards(clock: Clock) -> None:
+    timeline = Timeline({}, clock)
+    last = [timeline.place(pts * MS) for pts in (0, 1000, 2000)][-1]
+    clock.advance(10)
+    timeline.reconnected()
+    assert last < timeline.place(0) < timeline.place(1)
+
+
+def test_a_stream_clock_that_stands_still_or_jumps_back_is_straightened(clock: Clock) -> None:
+    timeline = Timeline({}, clock)
+    placed = [timeline.place(pts * MS) for pts in (0, 40, 40, 20, 60, 80)]
+    assert placed == sorted(set(placed))
+    assert placed[-1] == 80 * MS, "a small stumble does not move the axis"
+
+
+@pytest.mark.parametrize("jump_ms", [-3_600_000, 3_600_000])
+def test_a_camera_that_sets_its_clock_does_not_move_the_axis(clock: Clock, jump_ms: int) -> None:
+    timeline = Timeline({}, clock)
+    timeline.place(4_000_000 * MS)
+    clock.advance(40)
+    after = timeline.place((4_000_040 + jump_ms) * MS)
+    assert after == 40 * MS
+    clock.advance(40)
+    assert timeline.place((4_000_080 + jump_ms) * MS) == 80 * MS
+
+
+def test_frames_without_a_time_get_that_of_their_arrival(clock: Clock) -> None:
+    timeline = Timeline({}, clock)
+    assert timeline.place(None) == 0
+    clock.advance(33)
+    assert timeline.place(None) == 33 * MS
+    assert timeline.place(None) == 34 * MS, "two at once are put one after the other"
+
+
+def test_a_restarted_process_goes_on_along_the_same_axis(clock: Clock) -> None:
+    memory: dict[str, int] = {}
+    assert Timeline(memory, clock).place(900 * MS) == 0
+    clock.advance(2500)
+    assert Timeline(memory, clock).place(123 * MS) == 2500 * MS
+
+
+def test_a_wall_clock_set_back_does_not_turn_time_round(clock: Clock) -> None:
+    timeline = Timeline({}, clock)
+    first = timeline.place(0)
+    clock.advance(-60_000)
+    timeline.reconnected()
+    assert timeline.place(0) > first

@@ -1,0 +1,288 @@
+"""Poses on disk: whole whenever it is looked at, each frame once, in the data sets' own terms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engines.skeletons import SKELETONS
+from stream.element import Context
+from stream.elements.jsonsink import JsonSink
+from stream.errors import PropertyError, TransportError
+from stream.messages import Frame, Poses, WindowFrame
+from stream.testing import check_element, make_poses
+
+
+def lines_of(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def opened(sink: JsonSink, incarnation: int = 0) -> JsonSink:
+    sink.context = Context(name="jsonsink", incarnation=incarnation)
+    return sink.__enter__()
+
+
+def abandon(sink: JsonSink) -> None:
+    """What a kill leaves: files closed by the system, nothing tidied."""
+    for lines in sink._files.values():
+        lines.close()
+
+
+def test_jsonsink_is_an_element(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_element("jsonsink")
+    check_element(f"jsonsink location={tmp_path}/poses.jsonl")
+    check_element(f"jsonsink location={tmp_path}/{{camera}}.json format=coco")
+    check_element(f"jsonsink location={tmp_path}/{{camera}}.track.json format=posetrack")
+    assert capsys.readouterr().out.count("\n") > 0
+
+
+def test_a_line_holds_the_frame_with_the_keys_of_the_protocol(tmp_path: Path) -> None:
+    path = tmp_path / "poses.jsonl"
+    keypoints = np.array([[[1.23456, 2.5, 0.9]] * 17], np.float32)
+    frame = Frame("hall", 7, 233_000_000, 1_700_000_000_000_000_000, np.zeros((48, 64, 3), np.uint8), {"captured": 5})
+    window = (WindowFrame(-1, 6, 200_000_000, "repeated"), WindowFrame(0, 7, 233_000_000, "real"))
+    box, score = np.array([[1, 2, 30, 40.5]], np.float32), np.array([0.9], np.float32)
+    with JsonSink(location=str(path)) as sink:
+        sink.consume(Poses(frame, box, score, np.array([4]), keypoints, "coco17", "tiny", "abc", window))
+    assert lines_of(path) == [
+        {
+            "camera": "hall",
+            "frame_seq": 7,
+            "pts_ns": 233_000_000,
+            "wall_ns": 1_700_000_000_000_000_000,
+            "size": [64, 48],
+            "skeleton": "coco17",
+            "model": "tiny",
+            "fingerprint": "abc",
+            "people": [{"id": 4, "box": [1, 2, 30, 40.5], "score": 0.9, "keypoints": [[1.2346, 2.5, 0.9]] * 17}],
+            "window": [
+                {"offset": -1, "seq": 6, "pts_ns": 200_000_000, "state": "repeated"},
+                {"offset": 0, "seq": 7, "pts_ns": 233_000_000, "state": "real"},
+            ],
+            "ledger": {"captured": 5},
+        }
+    ]
+
+
+def test_stdout_gets_lines_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with JsonSink() as sink:
+        sink.consume(make_poses(3, "hall"))
+        assert json.loads(capsys.readouterr().out)["frame_seq"] == 3
+
+
+def test_a_new_run_begins_a_new_file(tmp_path: Path) -> None:
+    for seqs in ((0, 1, 2), (0, 1)):
+        with JsonSink(location=str(tmp_path / "poses.jsonl")) as sink:
+            for seq in seqs:
+                sink.consume(make_poses(seq))
+    assert [line["frame_seq"] for line in lines_of(tmp_path / "poses.jsonl")] == [0, 1]
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1, 500, -1, -200])
+def test_killed_at_any_byte_and_restarted_every_frame_is_there_once_in_order(tmp_path: Path, kept_bytes: int) -> None:
+    path = tmp_path / "poses.jsonl"
+    sink = opened(JsonSink(location=str(path)))
+    for seq in range(4):
+        sink.consume(make_poses(seq, "hall"))
+        sink.consume(make_poses(seq, "yard"))
+    abandon(sink)
+    written = path.read_bytes()
+    path.write_bytes(written[:kept_bytes] if kept_bytes else b"")
+    again = opened(JsonSink(location=str(path)), incarnation=1)
+    for seq in range(6):  # a restarted stage is given again whatever is not known to be done
+        again.consume(make_poses(seq, "hall"))
+        again.consume(make_poses(seq, "yard"))
+    again.__exit__(None, None, None)
+    for camera in ("hall", "yard"):
+        assert [line["frame_seq"] for line in lines_of(path) if line["camera"] == camera] == list(range(6))
+
+
+def test_stdout_is_not_told_twice_what_an_earlier_life_has_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    memory: dict[str, int] = {}
+    for incarnation, seqs in enumerate(((0, 1, 2), (1, 2, 3))):
+        sink = JsonSink()
+        sink.context = Context(memory=memory, incarnation=incarnation)
+        with sink:
+            for seq in seqs:
+                sink.consume(make_poses(seq))
+    assert [json.loads(line)["frame_seq"] for line in capsys.readouterr().out.splitlines()] == [0, 1, 2, 3]
+
+
+def test_a_restart_onto_a_file_that_is_not_ours_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary\n")
+    with pytest.raises(TransportError) as caught:
+        opened(JsonSink(location=str(path)), incarnation=1)
+    assert "jsonsink cannot go on with" in str(caught.value)
+    assert str(caught.value).endswith("remove the file")
+    assert path.read_text() == "dear diary\n"
+
+
+@pytest.mark.parametrize("kind", ["coco", "posetrack"])
+def test_a_document_is_whole_or_absent_whatever_stops_it(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "out.json"
+    sink = opened(JsonSink(location=str(path), format=kind))
+    for seq in range(3):
+        sink.consume(make_poses(seq))
+        assert not path.exists()
+    abandon(sink)
+    again = opened(JsonSink(location=str(path), format=kind), incarnation=1)
+    for seq in range(1, 5):
+        again.consume(make_poses(seq))
+    again.flush()
+    whole = path.read_text()
+    abandon(again)  # killed after the end of the stream, before that was known upstream
+    last = opened(JsonSink(location=str(path), format=kind), incarnation=2)
+    last.consume(make_poses(4))
+    last.flush()
+    last.__exit__(None, None, None)
+    assert path.read_text() == whole
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
+    found = json.loads(whole)
+    frames = [result["image_id"] for result in (found if kind == "coco" else found["annotations"])]
+    first = 0 if kind == "coco" else 10_000_000_000
+    assert frames == [first + seq for seq in range(5) for _ in range(2)]
+
+
+def test_a_line_stopped_early_leaves_a_whole_document_of_what_there_was(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    sink = opened(JsonSink(location=str(path), format="coco"))
+    sink.consume(make_poses(0))
+    sink.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert len(json.loads(path.read_text())) == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_nobody_at_all_makes_an_empty_coco_list(tmp_path: Path) -> None:
+    with JsonSink(location=str(tmp_path / "out.json"), format="coco") as sink:
+        sink.consume(make_poses(0, count=0))
+    assert json.loads((tmp_path / "out.json").read_text()) == []
+
+
+def test_a_coco_result_has_the_fields_and_the_pixel_convention_of_coco(tmp_path: Path) -> None:
+    poses = make_poses(5, count=1)
+    with JsonSink(location=str(tmp_path / "out.json"), format="coco") as sink:
+        sink.consume(poses)
+    (result,) = json.loads((tmp_path / "out.json").read_text())
+    x1, y1, x2, y2 = poses.boxes[0].tolist()
+    assert {key: result[key] for key in ("image_id", "category_id", "track_id")} == {
+        "image_id": 5,
+        "category_id": 1,
+        "track_id": 1,
+    }
+    assert result["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=1e-3)
+    assert result["score"] == pytest.approx(0.9 * 0.8, abs=1e-4)
+    # Four decimals are written.
+    np.testing.assert_allclose(
+        np.reshape(result["keypoints"], (17, 3)), poses.keypoints[0] - np.array([0.5, 0.5, 0.0]), atol=6e-5
+    )
+
+
+def write(sink: JsonSink, items: Sequence[Poses]) -> None:
+    """All of them, from beginning to end."""
+    with sink:
+        for item in items:
+            sink.consume(item)
+        sink.flush()
+
+
+def real_poses(document: Any) -> list[Poses]:
+    """What a line would hold that had estimated a PoseTrack annotation exactly."""
+    items = []
+    for image in document["images"]:
+        people = [one for one in document["annotations"] if one["image_id"] == image["id"]]
+        keypoints = np.array([one["keypoints"] for one in people], np.float32).reshape(-1, 17, 3)
+        keypoints[..., :2] += 0.5 * (keypoints[..., 2:] > 0)
+        camera = image["file_name"].split("/")[2]
+        pixels = np.zeros((image["height"], image["width"], 3), np.uint8)
+        frame = Frame(camera, image["frame_id"] % 10000, 0, 0, pixels)
+        ids = np.array([one["track_id"] for one in people])
+        count = len(people)
+        boxes, scores = np.zeros((count, 4), np.float32), np.ones(count, np.float32)
+        items.append(Poses(frame, boxes, scores, ids, keypoints, "posetrack17"))
+    return items
+
+
+@pytest.mark.parametrize("name", ["003418_mpii_test", "009473_mpii_test", "012834_mpii_test"])
+def test_posetrack_json_equals_the_files_that_the_official_evaluation_reads(
+    shared: Path, tmp_path: Path, name: str
+) -> None:
+    expected = json.loads((shared / "data/annot/posetrack18_poseval/A_identity" / f"{name}.json").read_text())
+    with JsonSink(location=str(tmp_path / "{camera}.json"), format="posetrack") as sink:
+        for poses in real_poses(expected):
+            sink.consume(poses)
+    written = json.loads((tmp_path / f"{name}.json").read_text())
+    assert written.keys() == expected.keys()
+    assert written["categories"][0]["keypoints"] == expected["categories"][0]["keypoints"]
+    for ours, theirs in zip(written["images"], expected["images"], strict=True):
+        assert ours == {key: theirs[key] for key in ours} | {"nframes": 1}
+    by_person = {(one["image_id"], one["track_id"]): one for one in expected["annotations"]}
+    for ours in written["annotations"]:
+        theirs = by_person.pop((ours["image_id"], ours["track_id"]))
+        assert ours.keys() == theirs.keys()
+        # float32 of coordinates up to 1920 steps by 1.2e-4, and four decimals are written.
+        np.testing.assert_allclose(ours["keypoints"], theirs["keypoints"], atol=3e-4)
+        assert ours["scores"] == theirs["scores"]
+        assert ours["category_id"] == theirs["category_id"]
+    assert not by_person
+
+
+def test_posetrack_joints_that_coco_does_not_have_are_not_invented(tmp_path: Path) -> None:
+    with JsonSink(location=str(tmp_path / "out.json"), format="posetrack") as sink:
+        sink.consume(make_poses(0, count=1))
+    (person,) = json.loads((tmp_path / "out.json").read_text())["annotations"]
+    joints = SKELETONS["posetrack17"].joints
+    points = dict(zip(joints, np.reshape(person["keypoints"], (17, 3)).tolist(), strict=True))
+    absent = {"head_top", "head_bottom", "left_ear", "right_ear"}
+    assert {joint for joint, point in points.items() if point == [0, 0, 0]} == absent
+    assert [score > 0 for score in person["scores"]] == [joint not in absent for joint in joints]
+
+
+@pytest.mark.parametrize(
+    ("properties", "items", "message"),
+    [
+        (
+            {"format": "coco"},
+            [],
+            "jsonsink: format=coco is one document, not a stream; give location=FILE.json",
+        ),
+        (
+            {"format": "coco", "location": "{tmp}/out.json"},
+            [make_poses(0, "hall"), make_poses(0, "yard")],
+            "jsonsink: {tmp}/out.json holds camera 'hall' and cannot hold 'yard' as well; put {camera} into location=",
+        ),
+        (
+            {"location": "/proc/x.jsonl"},
+            [],
+            "jsonsink cannot write /proc/x.jsonl: No such file or directory; choose another place, location=…",
+        ),
+        (
+            {"location": "/dev/full"},
+            [make_poses(0)],
+            "jsonsink cannot write /dev/full: No space left on device; choose another place, location=…",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_refused_in_one_line(
+    tmp_path: Path, properties: Any, items: Any, message: str
+) -> None:
+    filled = {key: value.replace("{tmp}", str(tmp_path)) for key, value in properties.items()}
+    with pytest.raises((PropertyError, TransportError)) as caught:
+        write(JsonSink(**filled), items)
+    assert str(caught.value) == message.replace("{tmp}", str(tmp_path))
+
+
+def test_a_skeleton_that_cannot_be_turned_into_cocos_is_refused_by_name(tmp_path: Path) -> None:
+    poses = make_poses(0)
+    strange = Poses(poses.frame, poses.boxes, poses.scores, poses.ids, poses.keypoints, "hand21")
+    sink = opened(JsonSink(location=str(tmp_path / "out.json"), format="coco"))
+    sink.consume(strange)
+    with pytest.raises(PropertyError) as caught:
+        sink.flush()
+    abandon(sink)
+    assert "skeleton 'hand21', which cannot be turned into coco17; use format=lines" in str(caught.value)

@@ -1,0 +1,212 @@
+"""Pictures on disk: every frame, at its time, one file a camera."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stream.element import Context
+from stream.elements.overlaysink import OverlaySink
+from stream.errors import PropertyError, TransportError
+from stream.messages import Poses
+from stream.overlay import draw
+from stream.picture_files import CODECS
+from stream.testing import check_element, make_poses
+
+VIDEOS = ".mp4, .mov, .mkv, .webm, .avi"
+
+
+def poses_at(seq: int, pts_ms: float, level: int = 0, size: tuple[int, int] = (64, 48), camera: str = "hall") -> Poses:
+    """Nobody, in a picture of one grey ``level``."""
+    poses = make_poses(seq, camera, count=0)
+    pixels = np.full((size[1], size[0], 3), level, np.uint8)
+    return dataclasses.replace(poses, frame=dataclasses.replace(poses.frame, pts_ns=round(pts_ms * 1e6), pixels=pixels))
+
+
+def write(location: Path | str, items: list[Poses], **properties: Any) -> None:
+    with OverlaySink(location=str(location), **{"caption": False, **properties}) as sink:
+        for item in items:
+            sink.consume(item)
+        sink.flush()
+
+
+def read(path: Path) -> list[tuple[float, NDArray[np.uint8]]]:
+    """(time in ms from the first frame, picture) of every frame of a video."""
+    with av.open(str(path)) as container:
+        found = [
+            (float((frame.time or 0) * 1000), frame.to_ndarray(format="bgr24")) for frame in container.decode(video=0)
+        ]
+    return [(at - found[0][0], picture) for at, picture in found]
+
+
+def test_overlaysink_is_an_element(tmp_path: Path) -> None:
+    check_element(f"overlaysink location={tmp_path}/{{camera}}.mp4")
+    check_element(f"overlaysink location={tmp_path}/pictures/{{camera}}")
+
+
+@pytest.mark.parametrize("suffix", sorted(CODECS))
+def test_a_video_holds_every_frame_in_order(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    write(path, [poses_at(seq, seq * 40, level=20 + seq * 10) for seq in range(20)])
+    found = read(path)
+    assert len(found) == 20
+    assert [at for at, _ in found] == pytest.approx([seq * 40 for seq in range(20)], abs=0.6)  # webm counts whole ms
+    # The codecs are lossy, but not by half a step of ten grey levels.
+    assert [float(picture.mean()) for _, picture in found] == pytest.approx([20 + seq * 10 for seq in range(20)], abs=4)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_frames_of_a_varying_rate_keep_their_times(tmp_path: Path, suffix: str) -> None:
+    times_ms = [1000.0, 1033.4, 1100.0, 1500.0, 1516.7, 3000.0]
+    write(tmp_path / f"out{suffix}", [poses_at(seq, at) for seq, at in enumerate(times_ms)])
+    found = [at for at, _ in read(tmp_path / f"out{suffix}")]
+    assert found == pytest.approx([at - 1000 for at in times_ms], abs=0.6)  # webm and mkv count whole ms
+
+
+def test_an_avi_has_the_rate_of_the_source_and_leaves_room_for_frames_that_were_dropped(tmp_path: Path) -> None:
+    seqs = [0, 1, 2, 5, 6]
+    write(tmp_path / "out.avi", [poses_at(seq, seq * 100) for seq in seqs])
+    with av.open(str(tmp_path / "out.avi")) as container:
+        assert container.streams.video[0].average_rate == 10
+    assert [at for at, _ in read(tmp_path / "out.avi")] == pytest.approx([seq * 100 for seq in seqs])
+
+
+def test_a_folder_gets_a_png_a_frame_exactly_as_drawn(tmp_path: Path) -> None:
+    items = [make_poses(seq) for seq in (3, 4, 7)]
+    write(tmp_path / "pictures", items)
+    assert sorted(file.name for file in (tmp_path / "pictures").iterdir()) == ["000003.png", "000004.png", "000007.png"]
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "pictures/000004.png")), draw(items[1]))
+
+
+def test_each_camera_has_its_own_file_where_the_place_says_so(tmp_path: Path) -> None:
+    items = [poses_at(seq, seq * 40, camera=camera) for seq in range(3) for camera in ("hall", "site/yard")]
+    write(tmp_path / "{camera}.mp4", items)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["hall.mp4", "site_yard.mp4"]
+    assert len(read(tmp_path / "site_yard.mp4")) == 3
+
+
+def test_two_cameras_in_one_file_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(PropertyError) as caught:
+        write(tmp_path / "out.mp4", [poses_at(0, 0), poses_at(0, 0, camera="yard")])
+    assert str(caught.value).startswith(f"overlaysink: {tmp_path}/out.mp4 holds camera 'hall' and cannot hold 'yard'")
+    assert str(caught.value).endswith("put {camera} into location=")
+
+
+def test_a_single_frame_makes_a_video_and_none_makes_no_file(tmp_path: Path) -> None:
+    write(tmp_path / "one.mp4", [poses_at(0, 0, level=200)])
+    write(tmp_path / "none.mp4", [])
+    assert len(read(tmp_path / "one.mp4")) == 1
+    assert not (tmp_path / "none.mp4").exists()
+
+
+def test_odd_sizes_lose_a_column_and_a_changed_size_is_fitted_in(tmp_path: Path) -> None:
+    items = [poses_at(0, 0, 255, (65, 49)), poses_at(1, 40, 255, (65, 49)), poses_at(2, 80, 255, (32, 48))]
+    write(tmp_path / "out.mp4", items)
+    *_, (_, last) = read(tmp_path / "out.mp4")
+    assert last.shape == (48, 64, 3)
+    # A picture of half the width stands in the middle; lossy coding blurs its edges.
+    assert last[:, :12].mean() < 10
+    assert last[:, 20:44].mean() > 245
+
+
+def test_scale_makes_the_video_smaller(tmp_path: Path) -> None:
+    write(tmp_path / "out.mp4", [poses_at(seq, seq * 40) for seq in range(3)], scale=0.5)
+    assert read(tmp_path / "out.mp4")[0][1].shape == (24, 32, 3)
+
+
+def test_what_a_killed_stage_had_written_can_be_played_and_a_restart_writes_beside_it(tmp_path: Path) -> None:
+    sink = OverlaySink(location=str(tmp_path / "out.mp4"), caption=False)
+    sink.__enter__()
+    for seq in range(300):
+        sink.consume(poses_at(seq, seq * 40, level=seq % 200))
+    killed = (tmp_path / "out.mp4").read_bytes()  # as it would be left: the muxer has not been told of an end
+    sink.__exit__(None, None, None)
+    (tmp_path / "out.mp4").write_bytes(killed)
+    again = OverlaySink(location=str(tmp_path / "out.mp4"), caption=False)
+    again.context = Context(incarnation=1)
+    with again:
+        again.consume(poses_at(300, 12_000))
+    # A key frame, and so a fragment, every two seconds of 25 frames; the encoder and the file's buffer hold some more.
+    assert len(read(tmp_path / "out.mp4")) >= 300 - 3 * 50
+    assert len(read(tmp_path / "out.2.mp4")) == 1
+
+
+def test_the_caption_tells_the_speed_by_the_lent_clock(tmp_path: Path) -> None:
+    now_ns = 0
+
+    def clock() -> int:
+        return now_ns
+
+    sink = OverlaySink(location=str(tmp_path))
+    sink.context = Context(now_ns=clock)
+    captions = []
+    for seq in range(100):
+        now_ns = seq * 50_000_000
+        captions.append(sink._caption(poses_at(seq, seq * 40)))
+    assert captions[0] == "hall  0  0.00 s  0.0 fps"
+    assert captions[-1] == "hall  99  3.96 s  20.0 fps"
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        (
+            {},
+            f"overlaysink: nowhere to draw to; give location=FILE ({VIDEOS}), a folder, or display=true",
+        ),
+        (
+            {"location": "out.mpg"},
+            f"overlaysink: location=out.mpg ends in '.mpg'; write a video ({VIDEOS}) or give a folder",
+        ),
+        (
+            {"location": "/proc/out.mp4"},
+            "overlaysink cannot write /proc/out.mp4: No such file or directory; choose another place, location=…",
+        ),
+        (
+            {"display": True},
+            (
+                "overlaysink: display=true, but this session has no display (DISPLAY is not set); "
+                "give location=FILE instead"
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, properties: dict[str, Any], message: str
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises((PropertyError, TransportError)) as caught:
+        OverlaySink(**properties).__enter__()
+    assert str(caught.value) == message
+
+
+def test_a_window_shows_each_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[str, tuple[int, ...]]] = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "imshow", lambda name, picture: shown.append((name, picture.shape)))
+    monkeypatch.setattr(cv2, "waitKey", lambda delay: -1)
+    monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
+    with OverlaySink(display=True) as sink:
+        sink.consume(make_poses(0, "hall"))
+    assert shown == [("posestream hall", (48, 64, 3))]
+
+
+def test_drawing_does_not_hold_up_a_line(tmp_path: Path) -> None:
+    # Not a benchmark: a guard against work that grows with the picture, such as a copy for every joint.
+    poses = make_poses(0)
+    big = dataclasses.replace(poses.frame, pixels=np.zeros((1080, 1920, 3), np.uint8))
+    item = dataclasses.replace(poses, frame=big)
+    began = time.process_time()
+    for _ in range(10):
+        draw(item)
+    assert (time.process_time() - began) / 10 < 0.5

@@ -1,0 +1,288 @@
+"""``track``: ids that stay, boxes that stay, and a memory that outlives the stage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from engines.detectors import overlap
+from stream.element import Context
+from stream.elements.track import Track
+from stream.launch import parse_launch
+from stream.messages import People, people_of
+from stream.registry import make
+from stream.testing import Harness, check_element
+from stream.testing.items import make_frame
+
+FRAME_NS = 33_333_333
+SIZE = (640, 360)
+
+
+def seen(seq: int, boxes: object, scores: object = None, *, camera: str = "hall", detected: bool = True) -> People:
+    """People at ``boxes`` in frame ``seq`` of a camera of 30 frames a second."""
+    frame = replace(make_frame(seq, camera), pts_ns=seq * FRAME_NS)
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    return people_of(frame, corners, np.full(len(corners), 0.9) if scores is None else scores, detected=detected)
+
+
+def walker(seq: int, x: float, speed: float) -> tuple[float, float, float, float]:
+    """Somebody 60 px wide who walks ``speed`` px a frame."""
+    left = x + speed * seq
+    return left, 100, left + 60, 280
+
+
+def test_it_keeps_the_contract_of_an_element() -> None:
+    check_element("track")
+
+
+def test_everybody_keeps_an_id_from_the_first_frame_with_people_on() -> None:
+    with Harness("track") as harness:
+        harness.push(seen(0, []))
+        found = [harness.push(seen(seq, [walker(seq, 50, 3), walker(seq, 400, -1)]))[0] for seq in range(1, 20)]
+    assert [people.ids.tolist() for people in found] == [[1, 2]] * 19
+
+
+def test_every_detection_keeps_its_box_its_score_and_its_place() -> None:
+    random = np.random.default_rng(4)
+    with Harness("track") as harness:
+        for seq in range(12):
+            boxes = np.array([walker(seq, x, 2) for x in random.permutation([20, 200, 400])])
+            item = seen(seq, boxes, random.uniform(0.05, 1, 3))
+            (people,) = harness.push(item)
+            assert np.array_equal(people.boxes, item.boxes)
+            assert np.array_equal(people.scores, item.scores)
+            assert len(people.ids) == 3
+
+
+def test_a_newcomer_gets_an_id_when_a_second_detection_agrees() -> None:
+    with Harness("track") as harness:
+        ids = []
+        for seq in range(6):
+            boxes = [walker(seq, 50, 3)] + ([walker(seq, 400, 0)] if seq >= 3 else [])
+            ids.append(harness.push(seen(seq, boxes))[0].ids.tolist())
+    assert ids == [[1], [1], [1], [1, -1], [1, 2], [1, 2]]
+
+
+def test_a_false_alarm_of_one_frame_gets_no_id() -> None:
+    with Harness("track") as harness:
+        ids = [harness.push(seen(seq, [walker(seq, 50, 3)] + [(500, 20, 560, 80)] * (seq == 4)))[0] for seq in range(8)]
+    assert ids[4].ids.tolist() == [1, -1]
+    assert {int(i) for people in ids for i in people.ids} == {1, -1}
+
+
+@pytest.mark.parametrize("missing", [1, 5, 20])
+def test_an_id_survives_missed_detections(missing: int) -> None:
+    with Harness("track") as harness:
+        for seq in range(15):
+            harness.push(seen(seq, [walker(seq, 50, 3), walker(seq, 400, 0)]))
+        for seq in range(15, 15 + missing):
+            assert harness.push(seen(seq, [walker(seq, 400, 0)]))[0].ids.tolist() == [2]
+        back = 15 + missing
+        assert harness.push(seen(back, [walker(back, 50, 3), walker(back, 400, 0)]))[0].ids.tolist() == [1, 2]
+
+
+def test_an_id_is_not_given_again_after_its_owner_was_lost_for_too_long() -> None:
+    with Harness("track max_lost_s=0.5") as harness:
+        for seq in range(5):
+            harness.push(seen(seq, [walker(seq, 50, 0)]))
+        for seq in range(5, 40):
+            harness.push(seen(seq, []))
+        later = [harness.push(seen(seq, [walker(seq, 50, 0)]))[0].ids.tolist() for seq in range(40, 43)]
+    assert later == [[-1], [2], [2]]
+
+
+@pytest.mark.parametrize("frames_a_second", [10, 30])
+def test_ids_survive_a_crossing_in_which_one_hides_the_other(frames_a_second: int) -> None:
+    random = np.random.default_rng(1)
+    step = 30 // frames_a_second
+    with Harness("track") as harness:
+        for seq in range(0, 150, step):
+            left, right = np.array([walker(seq, 50, 3.5), walker(seq, 560, -3.5)]) + random.normal(0, 1.5, (2, 4))
+            right += [0, 12, 8, 20]  # nearer to the camera
+            hidden = overlap(right.astype(np.float32), left[None].astype(np.float32))[0] > 0.35
+            (people,) = harness.push(seen(seq, [right] if hidden else [left, right]))
+            assert people.ids.tolist() == ([2] if hidden else [1, 2]), f"frame {seq}"
+
+
+def test_boxes_are_carried_on_where_the_detector_did_not_look() -> None:
+    with Harness("track") as harness:
+        for seq in range(0, 31, 3):
+            (looked,) = harness.push(seen(seq, [walker(seq, 50, 3), walker(seq, 400, 0)]))
+            for skipped in (seq + 1, seq + 2):
+                stale = seen(skipped, looked.boxes, looked.scores, detected=False)
+                (carried,) = harness.push(stale)
+                assert not carried.detected
+                assert carried.ids.tolist() == [1, 2]
+                if seq >= 15:  # the filter has learned the speed by then; a pixel is a third of a frame's motion
+                    truth = [walker(skipped, 50, 3), walker(skipped, 400, 0)]
+                    np.testing.assert_allclose(carried.boxes, truth, atol=1.0)
+
+
+def test_carrying_boxes_does_not_disturb_the_next_look() -> None:
+    def ids_and_boxes(skipping: bool) -> list[list[int]]:
+        with Harness("track") as harness:
+            out = []
+            for seq in range(0, 60, 3):
+                out.append(harness.push(seen(seq, [walker(seq, 50, 4), walker(seq, 500, -4)]))[0].ids.tolist())
+                if skipping:
+                    harness.push(seen(seq + 1, [walker(seq, 50, 4), walker(seq, 500, -4)], detected=False))
+            return out
+
+    assert ids_and_boxes(True) == ids_and_boxes(False)
+
+
+def test_cameras_do_not_know_each_other() -> None:
+    with Harness("track") as harness:
+        for seq in range(5):
+            for camera in ("hall", "yard"):
+                (people,) = harness.push(seen(seq, [walker(seq, 50, 2)], camera=camera))
+                assert people.ids.tolist() == [1]
+
+
+def test_a_clock_that_goes_back_or_stands_still_does_no_harm() -> None:
+    with Harness("track") as harness:
+        for at in [0, 1, 2, 3, 3, 0, 1, 2, 10_000, 10_001]:
+            (people,) = harness.push(seen(at, [walker(0, 50, 0)]))
+            assert people.ids.tolist() == [1]
+
+
+def restarted(memory: dict[str, int]) -> Harness:
+    """A harness around a tracker that finds ``memory`` as the last one left it."""
+    element = make("track")
+    harness = Harness(element)
+    element.context = Context(name="track", memory=memory)
+    return harness
+
+
+def test_after_a_restart_people_keep_their_ids_and_newcomers_get_new_ones() -> None:
+    memory: dict[str, int] = {}
+    with restarted(memory) as harness:
+        for seq in range(8):
+            harness.push(seen(seq, [walker(seq, 50, 3), walker(seq, 300, 0)]))
+    with restarted(memory) as harness:
+        crowd = [
+            harness.push(seen(seq, [walker(seq, 300, 0), walker(seq, 50, 3), walker(seq, 500, 0)]))[0]
+            for seq in (10, 11)
+        ]
+    assert crowd[0].ids.tolist() == [2, 1, 3]
+    assert crowd[1].ids.tolist() == [2, 1, 3]
+
+
+def test_after_a_restart_a_stranger_gets_nobodys_id() -> None:
+    memory: dict[str, int] = {}
+    with restarted(memory) as harness:
+        for seq in range(8):
+            harness.push(seen(seq, [walker(seq, 50, 3)]))
+    with restarted(memory) as harness:
+        (people,) = harness.push(seen(9, [walker(9, 500, 0)]))
+    assert people.ids.tolist() == [2]
+
+
+def test_a_camera_that_ended_begins_again_with_nobody() -> None:
+    with Harness("track") as harness:
+        for seq in range(5):
+            harness.push(seen(seq, [walker(seq, 50, 3)]))
+        harness.flush("hall")
+        (people,) = harness.push(seen(0, [walker(5, 50, 3)]))
+    assert people.ids.tolist() == [2]
+
+
+def test_what_is_remembered_does_not_grow() -> None:
+    memory: dict[str, int] = {}
+    with restarted(memory) as harness:
+        for seq in range(400):
+            # Somebody new every 40 frames, elsewhere.
+            harness.push(seen(seq, [walker(0, 50 + 130 * (seq // 40 % 4), 0)]))
+        assert memory["next_id:hall"] > 5
+        assert len(memory) <= 4  # the next id, the one in view, and those within max_lost_s
+
+
+# -- real clips -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("interval", [1, 2, 3])
+def test_three_people_keep_three_ids_through_the_aerobics_clip(shared: Path, interval: int) -> None:
+    clip, model = shared / "data/clips/felix_exercise.avi", shared / "data/models/yolox_nano.onnx"
+    line = parse_launch(f"filesrc location={clip} ! detect model={model} interval={interval} ! track")
+    ids = [set(people.ids.tolist()) for people in line.run()]
+    assert len(ids) == 393
+    assert all({1, 2, 3} <= found for found in ids)
+    assert set.union(*ids) <= {1, 2, 3, -1}
+
+
+MOT = dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]]
+
+
+def read_mot(path: Path) -> MOT:
+    """Frame -> ids and boxes of a MOTChallenge text file (left, top, width, height)."""
+    rows = np.loadtxt(path, delimiter=",")
+    tables = {int(frame): rows[rows[:, 0] == frame] for frame in np.unique(rows[:, 0])}
+    return {
+        frame: (table[:, 1].astype(np.int64), np.c_[table[:, 2:4], table[:, 2:4] + table[:, 4:6]].astype(np.float32))
+        for frame, table in tables.items()
+    }
+
+
+def idf1(truth: MOT, found: MOT) -> float:
+    """Ristani et al. 2016: twice the boxes on the best one-to-one pairing of identities, over all boxes."""
+    pairs: Counter[tuple[int, int]] = Counter()
+    for frame, (ids, boxes) in truth.items():
+        others, other_boxes = found.get(frame, (np.zeros(0, np.int64), np.zeros((0, 4), np.float32)))
+        for identity, box in zip(ids, boxes, strict=True):
+            pairs.update((int(identity), int(other)) for other in others[overlap(box, other_boxes) >= 0.5])
+    names = [sorted({pair[side] for pair in pairs}) for side in (0, 1)]
+    table = np.array([[pairs[one, other] for other in names[1]] for one in names[0]])
+    rows, columns = linear_sum_assignment(-table)
+    total = sum(len(ids) for table_of in (truth, found) for ids, _ in table_of.values())
+    return float(2 * table[rows, columns].sum() / total)
+
+
+def tracked(detections: MOT, keep: Callable[[int], bool] = lambda frame: True) -> MOT:
+    """What ``track`` makes of detections at 25 frames a second; frames that are not kept were dropped."""
+
+    def items() -> Iterator[People]:
+        for frame in filter(keep, range(1, max(detections) + 1)):
+            item = seen(frame, detections.get(frame, (0, []))[1])
+            yield replace(item, frame=replace(item.frame, pts_ns=frame * 40_000_000))
+
+    found: MOT = {}
+    with Harness(Track()) as harness:
+        for item in items():
+            (people,) = harness.push(item)
+            known = people.ids >= 0
+            found[people.frame.seq] = people.ids[known], people.boxes[known]
+    return found
+
+
+# Known score of the stored tracker's output, and what ours makes of the same boxes: measured .538 and .652 against
+# .558 and .645, where the stored one chose its boxes and ours had to live with them. The floors leave .03 for other
+# versions of the tracker library.
+@pytest.mark.parametrize(
+    ("clip", "known", "floor"), [("TUD-Campus", 0.557659, 0.508), ("TUD-Stadtmitte", 0.644619, 0.62)]
+)
+def test_ids_are_as_good_as_a_published_trackers_on_its_own_boxes(
+    shared: Path, clip: str, known: float, floor: float
+) -> None:
+    folder = shared / "data/annot/mot15/train"
+    truth, given = read_mot(folder / clip / "gt/gt.txt"), read_mot(folder / "results" / f"{clip}.txt")
+    assert idf1(truth, given) == pytest.approx(known, abs=1e-6)  # the measure itself is right
+    assert idf1(truth, tracked(given)) > floor
+
+
+def test_people_who_walk_keep_their_ids_while_frames_are_dropped(shared: Path) -> None:
+    truth = read_mot(shared / "data/annot/mot15/train/TUD-Campus/gt/gt.txt")
+
+    def keep(frame: int) -> bool:
+        """Twelve frames come, five do not."""
+        return frame % 17 < 12
+
+    left = {frame: table for frame, table in truth.items() if keep(frame)}
+    # Measured .996; a clock that counts looks instead of time gets .745.
+    assert idf1(left, tracked(truth, keep)) > 0.95

@@ -1,0 +1,362 @@
+"""Lines of real processes that are killed, stopped, broken and abandoned: what survives, and that nothing is left.
+
+The elements are toys (``tests/stream/toys``) whose outputs are known from camera and number alone, so that what comes
+out of a tormented line can be compared, to the last digit, with what one process makes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stream import bus
+from stream.errors import StageError, StartError
+from stream.launch import parse_launch
+from stream.patience import Patience
+from stream.rundir import base
+from stream.supervisor import Supervisor
+from tests.stream.toys.notebook import key_of, lines_in
+
+pytestmark = [pytest.mark.survival, pytest.mark.usefixtures("no_leaks", "own_run_directories")]
+
+TOYS = "tests.stream.toys."
+# Nothing here waits so long on a machine that is not broken; a busy one may take many times what a quiet one does.
+_LONG_S = 100.0
+
+# Many restarts are wanted here, and a stopped part is to be noticed soon.
+STUBBORN = Patience(silence_s=1.5, restarts=1000)
+
+
+@pytest.fixture
+def own_run_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run directories of these tests alone; none may be left. Short, since they hold sockets."""
+    folder = Path(f"/tmp/pst-{os.getpid()}")
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(folder))
+    yield
+    assert until(lambda: not folder.exists() or not list(folder.iterdir())), list(folder.iterdir())
+    with contextlib.suppress(FileNotFoundError):
+        folder.rmdir()
+
+
+def until(is_so: Callable[[], object]) -> bool:
+    """Wait for it."""
+    deadline_s = time.monotonic() + _LONG_S
+    while not (so := is_so()) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return bool(so)
+
+
+def five(notebook: Path, source: str = "", locate: str = "", gauge: str = "") -> str:
+    """A line of five processes."""
+    return (
+        f"{TOYS}painted {source} ! queue ! {TOYS}locate {locate} ! queue ! window "
+        f"! queue ! {TOYS}gauge {gauge} ! queue ! {TOYS}notebook location={notebook}"
+    )
+
+
+def expected(text: str, notebook: Path) -> list[str]:
+    """What the same line writes in one process."""
+    for _ in parse_launch(text).run():
+        raise AssertionError("a line that ends in a sink yields nothing")
+    return seen(notebook)
+
+
+def seen(notebook: Path) -> list[str]:
+    """What was written, without how old it was then."""
+    return [" ".join([*line.split()[:2], *line.split()[3:]]) for line in lines_in(notebook)]
+
+
+def kill(supervisor: Supervisor, part: str) -> None:
+    """Kill the process of a part, once it has one."""
+    assert until(lambda: part in supervisor.pids)
+    os.kill(supervisor.pids[part], signal.SIGKILL)
+
+
+def torment(supervisor: Supervisor, seed: int, blows: int, signals: tuple[signal.Signals, ...]) -> list[str]:
+    """Hit processes of a line at random moments, until they have been hit so often or it has ended."""
+    fate = random.Random(seed)
+    log: list[str] = []
+    while len(log) < blows and not supervisor.wait(timeout_s=fate.uniform(0.0, 0.4)):
+        living = supervisor.pids
+        if living:
+            part, blow = fate.choice(sorted(living)), fate.choice(signals)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(living[part], blow)
+            log.append(f"{part} {blow.name}")
+    return log
+
+
+# -- whatever befalls a stage -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seed", "signals"),
+    [(1, (signal.SIGKILL,)), (2, (signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))],
+    ids=["killed", "killed or stopped"],
+)
+def test_a_file_line_whose_stages_are_hit_at_random_delivers_every_frame_once_in_order(
+    seed: int, signals: tuple[signal.Signals, ...], tmp_path: Path
+) -> None:
+    text = five(tmp_path / "notes", "num_frames=400", "step_ms=5", "step_ms=5")
+    want = expected(text, tmp_path / "notes")
+    with Supervisor(parse_launch(text), patience=STUBBORN) as supervisor:
+        supervisor.play()
+        log = torment(supervisor, seed, blows=8, signals=signals)
+        assert supervisor.wait(_LONG_S), f"the line did not end after {log}"
+    assert seen(tmp_path / "notes") == want, f"after {log}"
+    assert len(log) == 8, "the line had ended before it was tormented enough"
+
+
+def test_a_live_line_that_does_not_leak_loses_only_frames_for_which_there_was_no_credit(tmp_path: Path) -> None:
+    source = "num_frames=120 interval_ms=20 is_live=true"
+    text = five(tmp_path / "notes", source).replace("! queue !", "! queue leaky=no !")
+    with Supervisor(parse_launch(text), patience=STUBBORN) as supervisor:
+        supervisor.play()
+        assert until(lambda: len(lines_in(tmp_path / "notes")) > 20)
+        kill(supervisor, "window")
+        assert supervisor.wait(_LONG_S)
+        dropped = supervisor.statistics["painted"].dropped
+    delivered = [key_of(line)[1] for line in lines_in(tmp_path / "notes")]
+    assert delivered == sorted(set(delivered))
+    # Until the whole line plays a camera is read, but nothing of it taken. What was in flight was sent again.
+    assert len(delivered) + dropped == 120 - delivered[0]
+
+
+def test_a_live_camera_goes_on_counting_where_it_was_killed(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "num_frames=60 interval_ms=20 is_live=true")
+    with Supervisor(parse_launch(text), patience=STUBBORN) as supervisor:
+        supervisor.play()
+        assert until(lambda: len(lines_in(tmp_path / "notes")) > 10)
+        kill(supervisor, "painted")
+        assert supervisor.wait(_LONG_S)
+    delivered = [key_of(line)[1] for line in lines_in(tmp_path / "notes")]
+    assert delivered == sorted(set(delivered))
+    assert 60 < delivered[-1] < 120  # the second life gave 60 more
+
+
+def test_two_cameras_share_a_detector_that_is_killed(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    text = f"""
+        {TOYS}painted camera=hall num_frames=150 ! queue name=seen
+        {TOYS}painted camera=yard num_frames=200 ! queue name=seen
+        from seen ! {TOYS}locate step_ms=3 ! window ! queue ! {TOYS}gauge ! {TOYS}notebook location={notes}
+    """
+    want = expected(text, notes)
+    with Supervisor(parse_launch(text), patience=STUBBORN) as supervisor:
+        supervisor.play()
+        for count in (40, 120):
+            assert until(lambda count=count: len(lines_in(notes)) > count)
+            kill(supervisor, "locate")
+        assert supervisor.wait(_LONG_S)
+    for camera in ("hall", "yard"):  # their order among each other is nobody's promise
+        assert of(camera, seen(notes)) == of(camera, want)
+
+
+def of(camera: str, lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith(camera)]
+
+
+def test_a_stage_that_hangs_is_started_again(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "num_frames=40", "hangs_at=20")
+    with Supervisor(parse_launch(text), patience=Patience(hang_s=1.0)) as supervisor:
+        supervisor.play()
+        said = list(supervisor.messages())
+        assert supervisor.wait(_LONG_S)
+    assert [line.split()[1] for line in seen(tmp_path / "notes")] == [str(seq) for seq in range(40)]
+    assert any(isinstance(notice, bus.Restarted) and notice.part == "locate" for notice in said)
+    assert any(isinstance(notice, bus.Warning_) and "hung in one step" in notice.text for notice in said)
+
+
+# -- whatever an element does -----------------------------------------------------------------------------------------
+
+
+def test_an_exception_costs_its_item_and_is_reported_with_element_camera_and_seq(tmp_path: Path) -> None:
+    sink = f"{TOYS}notebook location={tmp_path}/n"
+    text = f"{TOYS}painted num_frames=40 ! queue ! {TOYS}locate fails_every=10 ! queue ! {sink}"
+    with Supervisor(parse_launch(text)) as supervisor:
+        supervisor.play()
+        errors = [notice for notice in supervisor.messages() if isinstance(notice, bus.Error)]
+        assert supervisor.wait(_LONG_S)
+    assert [key_of(line)[1] for line in lines_in(tmp_path / "n")] == [seq for seq in range(40) if seq % 10 != 9]
+    assert [(error.element, error.camera, error.seq, error.text) for error in errors] == [
+        ("locate", "hall", seq, f"ValueError: no luck with {seq}") for seq in (9, 19, 29, 39)
+    ]
+
+
+def test_a_stage_that_crashes_again_and_again_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "num_frames=40", "dies_from=20")
+    heard: list[str] = []
+    patience = Patience(first_delay_s=0.01)
+    with Supervisor(parse_launch(text), patience=patience, hear=lambda _part, line: heard.append(line)) as supervisor:
+        supervisor.play()
+        restarts = [notice for notice in supervisor.messages() if isinstance(notice, bus.Restarted)]
+        with pytest.raises(StageError, match="locate was started again 5 times within 60 s and") as given_up:
+            supervisor.wait(_LONG_S)
+    assert [notice.count for notice in restarts] == [1, 2, 3, 4, 5]
+    assert "its last words: it was killed by SIGSEGV: " in str(given_up.value)
+    assert any("locate.py" in line for line in heard), "faulthandler tells where it crashed"
+
+
+def test_a_broken_element_ends_its_stage_and_then_the_line(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "num_frames=100", "fails_from=20")
+    with Supervisor(parse_launch(text), patience=Patience(restarts=1), hear=lambda *_: None) as supervisor:
+        supervisor.play()
+        with pytest.raises(StageError) as given_up:
+            supervisor.wait(_LONG_S)
+    assert str(given_up.value) == (
+        "locate was started again 1 times within 60 s and is given up; its last words: "
+        "locate failed on 5 items in a row, last with RuntimeError: broken since 20; mend the element, or what feeds it"
+    )
+
+
+def test_what_must_be_mended_ends_the_line_at_once(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "is_missing=true")
+    with Supervisor(parse_launch(text), hear=lambda *_: None) as supervisor:
+        supervisor.play()
+        restarts = [notice for notice in supervisor.messages() if isinstance(notice, bus.Restarted)]
+        with pytest.raises(StartError, match=r"^painted: hall: no such camera; plug it in$"):
+            supervisor.wait(_LONG_S)
+    assert not restarts
+
+
+def test_of_a_damaged_file_every_frame_before_the_damage_is_delivered_and_the_run_fails(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "num_frames=40 fails_at=30")
+    with Supervisor(parse_launch(text)) as supervisor:
+        supervisor.play()
+        with pytest.raises(StageError, match=r"^painted: hall: damaged at frame 30; copy the file again$"):
+            supervisor.wait(_LONG_S)
+    assert [key_of(line)[1] for line in lines_in(tmp_path / "notes")] == list(range(30))
+
+
+# -- whatever the user does -------------------------------------------------------------------------------------------
+
+
+def test_a_paused_line_holds_its_frames_and_goes_on(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "num_frames=60", "step_ms=10")
+    with Supervisor(parse_launch(text)) as supervisor:
+        supervisor.pause()
+        assert until(lambda: supervisor.state == "PAUSED")
+        assert not lines_in(tmp_path / "notes")
+        supervisor.play()
+        assert until(lambda: len(lines_in(tmp_path / "notes")) > 5)
+        supervisor.pause()
+        assert until(lambda: supervisor.state == "PAUSED")
+        time.sleep(1.0)  # what is in flight arrives; 16 frames at 10 ms each, and room for a busy machine
+        held = len(lines_in(tmp_path / "notes"))
+        time.sleep(0.5)  # time enough for fifty frames
+        assert len(lines_in(tmp_path / "notes")) == held < 60
+        supervisor.play()
+        assert supervisor.wait(_LONG_S)
+    assert len(lines_in(tmp_path / "notes")) == 60
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a line without end in a process group of its own, as a shell does, and waits until it is under way."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(step_ms: int = 0) -> subprocess.Popen[bytes]:
+        text = five(tmp_path / "notes", "num_frames=1000000 interval_ms=10").replace(
+            "notes", f"notes step_ms={step_ms}"
+        )
+        script = (
+            "import sys; from stream.launch import parse_launch; from stream.supervisor import Supervisor\n"
+            "came = Supervisor(parse_launch(sys.argv[1])).run()\n"
+            "sys.exit(128 + came if came else 0)"
+        )
+        process = subprocess.Popen([sys.executable, "-c", script, text], start_new_session=True)
+        started.append(process)
+        assert until(lambda: len(lines_in(tmp_path / "notes")) > 3)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_the_first_signal_ends_the_streams_and_everything_in_flight_is_delivered(
+    number: signal.Signals, endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    process = endless()
+    os.killpg(process.pid, number)  # as Ctrl-C does: everybody in the foreground gets it
+    assert process.wait(_LONG_S) == 128 + number
+    text = (tmp_path / "notes").read_text()
+    assert text.endswith("end\n")
+    assert [key_of(line)[1] for line in lines_in(tmp_path / "notes")] == list(range(text.count("\n") - 1))
+
+
+def test_the_second_signal_ends_everything_at_once(
+    endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    process = endless(step_ms=500)  # a clean stop would take ten seconds for all that is in flight
+    began_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    process.wait(_LONG_S)
+    assert "end" not in (tmp_path / "notes").read_text()
+    # 16 frames are in flight, at half a second each: a clean stop takes 8 s at least.
+    assert time.monotonic() - began_s < 6
+
+
+def test_kill_9_of_the_supervisor_leaves_no_process_no_segment_and_no_directory(
+    endless: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    process = endless()
+    process.kill()
+    process.wait()
+    assert until(lambda: not list(base().iterdir()))  # processes and segments are the fixture's to look for
+
+
+def test_kill_9_of_the_supervisor_takes_a_stopped_stage_along(
+    endless: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    process = endless()
+    children = [int(path.read_text().split('"pid": ')[1].split(",")[0]) for path in base().glob("*/*.pid")]
+    os.kill(children[0], signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    assert until(lambda: not list(base().iterdir()))
+
+
+def test_an_exception_beside_the_supervisor_ends_the_line(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "num_frames=1000000")
+    supervisor = Supervisor(parse_launch(text))
+    with pytest.raises(ZeroDivisionError):
+        _fail_beside(supervisor)
+    assert supervisor.state == "NULL"
+
+
+def _fail_beside(supervisor: Supervisor) -> None:
+    with supervisor:
+        supervisor.play()
+        assert until(lambda: supervisor.state == "PLAYING")
+        raise ZeroDivisionError
+
+
+def test_a_part_started_by_hand_takes_its_place_in_the_line(tmp_path: Path) -> None:
+    text = five(tmp_path / "notes", "num_frames=40")
+    want = expected(text, tmp_path / "notes")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from stream.launch import parse_launch; from stream.part import run_by_hand\n"
+        "sys.exit(run_by_hand(parse_launch(sys.argv[1]), 'locate', Path(sys.argv[2])))"
+    )
+    with Supervisor(parse_launch(text), external={"locate"}) as supervisor:
+        supervisor.play()
+        assert until(lambda: len(supervisor.pids) == 4)
+        by_hand = subprocess.Popen([sys.executable, "-c", script, text, str(supervisor.run_dir)])
+        assert supervisor.wait(_LONG_S)
+        assert by_hand.wait(_LONG_S) == 0
+    assert seen(tmp_path / "notes") == want
