@@ -43,8 +43,10 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``parameters``; GMAC of one frame's ``backbone`` and of one key frame's ``head``, for one person; bytes of features
-    kept a person (float32). A single-frame network has no head: its work is all in ``backbone``."""
+    """What one person costs: parameters, GMAC of one frame's ``backbone`` and of one key frame's ``head``, bytes kept.
+
+    Features are counted as float32. A single-frame network has no head: its work is all in ``backbone``.
+    """
 
     parameters: int
     backbone_gmac: float
@@ -53,8 +55,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Published weights: their ``layout`` (``export.checkpoints``), the ``file`` and ``where`` a person finds it; ``into``
-    names the submodule they fill when they are of the backbone only."""
+    """Published weights: their ``layout`` (``export.checkpoints``), the ``file`` and ``where`` a person finds it.
+
+    ``into`` names the submodule they fill when they are of the backbone only.
+    """
 
     layout: str
     file: str
@@ -93,12 +97,21 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def signature(self, name: str) -> Signature:
         """What an engine exported from it eats and returns."""
-        return Signature(name=name, input_size=self.input_size, skeleton=self.skeleton, past=self.past,
-                         future=self.future, layout="ntchw" if len(self.window) > 1 else "nchw")
+        return Signature(
+            name=name,
+            input_size=self.input_size,
+            skeleton=self.skeleton,
+            past=self.past,
+            future=self.future,
+            layout="ntchw" if len(self.window) > 1 else "nchw",
+        )
 
 
 def build(name: str, spec: NetworkSpec) -> nn.Module:
-    """The network itself, with fresh weights. Raises :class:`EngineError` without PyTorch or for options that do not fit."""
+    """The network itself, with fresh weights.
+
+    Raises :class:`EngineError` without PyTorch, for a class that is not there, and for options that do not fit it.
+    """
     try:
         module_name, class_name = spec.model.split(".")
         module = importlib.import_module(f"engines.models.{module_name}")
@@ -115,7 +128,9 @@ def build(name: str, spec: NetworkSpec) -> nn.Module:
         raise EngineError(f"network {name!r} ({spec.model}): {error}") from None
     frames = getattr(model, "frames", (0,))
     if tuple(frames) != spec.window:
-        raise EngineError(f"network {name!r}: its entry says window {list(spec.window)}, {spec.model} reads {list(frames)}")
+        raise EngineError(
+            f"network {name!r}: its entry says window {list(spec.window)}, {spec.model} reads {list(frames)}"
+        )
     return model
 
 

@@ -26,9 +26,10 @@ def check_model(model: TemporalModel, size: tuple[int, int], seed: int = 0) -> N
         streamed = model.head(_arriving(model, crops, generator))
     assert whole.std() > 0, "heatmaps are constant: the network ignores what it is given"
     error = float((streamed - whole).abs().max() / whole.abs().max())
-    assert error <= TOLERANCE, f"heatmaps of cached features differ from the whole window's by {error:.1e} of their range"
+    assert error <= TOLERANCE, (
+        f"heatmaps of cached features differ from the whole window's by {error:.1e} of their range"
+    )
     assert whole.shape[0] == 2, f"heatmaps {tuple(whole.shape)} are not one set a person"
-    assert 0 <= model.past and 0 <= model.future, "the window must hold its key frame"
 
 
 def _scatter(model: nn.Module, generator: torch.Generator) -> None:

@@ -142,8 +142,9 @@ def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]
     return [key for key in ours if key not in fitting and not key.endswith("num_batches_tracked")]
 
 
-def _difference(model: nn.Module, path: Path, layout: str, missing: list[str], foreign: list[str],
-                reshaped: list[str]) -> str:
+def _difference(
+    model: nn.Module, path: Path, layout: str, missing: list[str], foreign: list[str], reshaped: list[str]
+) -> str:
     parts = [
         f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
         for what, names in (("missing", missing), ("without a place", foreign), ("of another shape", reshaped))

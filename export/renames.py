@@ -1,7 +1,7 @@
 """How the published checkpoints name their parameters, and what those are called here.
 
-One table a network: ``(pattern, replacement)`` applied in order to every published key. Facts read from the key lists of
-the public implementations; HRNet's own names are kept, so its table is empty.
+One table a network: ``(pattern, replacement)`` applied in order to every published key. Facts read from the key lists
+of the public implementations; HRNet's own names are kept, so its table is empty.
 """
 
 from __future__ import annotations

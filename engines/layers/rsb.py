@@ -1,4 +1,4 @@
-"""Residual Steps Block: Learning Delicate Local Representations for Multi-Person Pose Estimation, Cai et al., ECCV 2020.
+"""Residual Steps Block: Learning Delicate Local Representations for Multi-Person Pose Estimation, Cai et al., 2020.
 
 A 1×1 convolution splits its result into four slices; slice i passes i+1 3×3 convolutions, and every step also hears the
 step above it (Fig. 3), so that one block sees many receptive fields.
@@ -43,7 +43,7 @@ class ResidualStepsBlock(nn.Module):
         ends = []
         for piece, steps in zip(self.split(x).chunk(SLICES, dim=1), self.steps, strict=True):
             y, here = piece, []
-            for i, step in enumerate(steps):  # type: ignore[arg-type]
+            for i, step in enumerate(steps.children()):
                 y = step(y + above[i]) if i < len(above) else step(y)
                 here.append(y)
             above = here

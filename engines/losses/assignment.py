@@ -1,4 +1,4 @@
-"""Which location of the pyramid answers for which person: FCOS (Tian et al., ICCV 2019, Sec. 3.1) with centre sampling."""
+"""Which location of the pyramid answers for which person: FCOS (Tian et al., ICCV 2019, Sec. 3.1), centre sampling."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def pseudo_boxes(keypoints: Tensor) -> Tensor:
 
 
 def assign(sizes: list[tuple[int, int]], boxes: Tensor) -> Assignment:
-    """``sizes`` (h, w) of the levels; ``boxes`` (n, 4) px. A location belongs to the smallest box whose centre region it
-    lies strictly inside and whose size suits its level."""
+    """``sizes`` (h, w) of the levels; ``boxes`` (n, 4) px.
+
+    A location belongs to the smallest box whose centre region it lies strictly inside and whose size suits its level.
+    """
     points = torch.cat([locations(h, w, s, boxes) for (h, w), s in zip(sizes, STRIDES, strict=True)])
     counts = torch.tensor([h * w for h, w in sizes])
     level = torch.arange(len(sizes)).repeat_interleave(counts)

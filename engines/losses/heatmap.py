@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 
-def gaussian_heatmaps(joints: Tensor, weights: Tensor, size: tuple[int, int], sigma: float,
-                      stride: float = 4.0) -> tuple[Tensor, Tensor]:
+def gaussian_heatmaps(
+    joints: Tensor, weights: Tensor, size: tuple[int, int], sigma: float, stride: float = 4.0
+) -> tuple[Tensor, Tensor]:
     """Targets with a peak of 1 at each joint: ``(heatmaps (J, h, w), weights (J,))``.
 
     ``joints`` (J, 2) px of the crop; ``weights`` (J,), at most 0.5 for a joint without a label; ``size`` (w, h) of the
@@ -31,8 +32,8 @@ def gaussian_heatmaps(joints: Tensor, weights: Tensor, size: tuple[int, int], si
 def heatmap_mse(predicted: Tensor, target: Tensor, weights: Tensor | None = None, *, half: bool = False) -> Tensor:
     """Mean over joints of the mean squared error of weighted maps; both (B, J, h, w), ``weights`` (B, J, 1) or None.
 
-    ``half=True`` is HRNet's, with the factor ½; without it DCPose's, FaSRnet's and FAMI-Pose's. Joints of weight 0 count
-    in the divisor.
+    ``half=True`` is HRNet's, with the factor ½; without it DCPose's, FaSRnet's and FAMI-Pose's. Joints of weight 0
+    count in the divisor.
     """
     error = predicted - target
     if weights is not None:
@@ -41,7 +42,9 @@ def heatmap_mse(predicted: Tensor, target: Tensor, weights: Tensor | None = None
     return 0.5 * loss if half else loss
 
 
-def two_level(refined: Tensor, final: Tensor, target: Tensor, weights: Tensor | None = None, alpha: float = 0.4) -> Tensor:
+def two_level(
+    refined: Tensor, final: Tensor, target: Tensor, weights: Tensor | None = None, alpha: float = 0.4
+) -> Tensor:
     """FaSRnet: α of the error after the feature stage and 1 - α of the error after the semantics stage.
 
     The paper's α is 0.4; the released PoseTrack18 configuration leaves it at 0.5.
@@ -55,5 +58,3 @@ def visible_l2(predicted: Tensor, target: Tensor, visible: Tensor) -> Tensor:
     ‖·‖² is taken as the mean over the pixels, so that the scale does not change with the size of the input.
     """
     return (visible * (predicted - target).square().mean(dim=(2, 3))).mean()
-
-

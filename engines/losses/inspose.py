@@ -1,8 +1,8 @@
 """InsPose's losses: the paper's four (Eq. 5) and the released code's seven.
 
-    paper     L = L_cls + L_kpf + L_do + L_hm      focal, keypoint cross-entropy (Eq. 4), L1 in a disk, heatmap focal
-    released  varifocal with an OKS target, cross-entropy, L1 of regressed keypoints, heatmap focal,
-              associative embedding pull and push, L1 of disk offsets
+paper     L = L_cls + L_kpf + L_do + L_hm      focal, keypoint cross-entropy (Eq. 4), L1 in a disk, heatmap focal
+released  varifocal with an OKS target, cross-entropy, L1 of regressed keypoints, heatmap focal,
+          associative embedding pull and push, L1 of disk offsets
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ from torch import Tensor
 
 from engines.losses.assignment import Assignment, assign, pseudo_boxes
 from engines.models.inspose import KEYPOINTS, STRIDES, Predictions, kp_net
-
-COCO_SIGMAS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
-               0.089, 0.089)
-"""Of the object keypoint similarity, COCO's order."""
+from engines.skeletons import SKELETONS
 
 UNLABELLED_TARGET = 0.1
 """Released classification target of a person without any labelled keypoint."""
@@ -119,7 +116,7 @@ def gaussian_radius(height: Tensor, width: Tensor, overlap: float = 0.9) -> Tens
 
 @dataclass
 class Dense:
-    """Targets on a whole map: ``heatmaps`` (17, h, w), ``disk`` (34, h, w) cells, ``mask`` (17, h, w) where it holds."""
+    """Targets of a map: ``heatmaps`` (17, h, w), ``disk`` (34, h, w) cells, ``mask`` (17, h, w) where they hold."""
 
     heatmaps: Tensor
     disk: Tensor
@@ -198,13 +195,13 @@ def oks_targets(chosen: Positives, people: People) -> Tensor:
     """
     if people.areas is None:
         raise ValueError("the released InsPose loss needs segmentation areas: give People(..., areas=…)")
-    p, k, _, w = chosen.maps.shape
+    w = chosen.maps.shape[3]
     keypoints = people.keypoints[chosen.person]
     labelled = keypoints[..., 2] > 0
     peak = chosen.maps.detach().flatten(2).argmax(2)
     cell = torch.stack((peak % w, torch.div(peak, w, rounding_mode="floor")), dim=2).to(keypoints.dtype)
     wanted = torch.div(keypoints[..., :2], STRIDES[0], rounding_mode="floor")
-    variances = (2 * keypoints.new_tensor(COCO_SIGMAS)) ** 2
+    variances = (2 * keypoints.new_tensor(SKELETONS["coco17"].sigmas)) ** 2
     d2 = (cell - wanted).square().sum(2)
     similarity = torch.exp(-d2 / variances / (people.areas[chosen.person, None] + 1e-4) / 2)
     count = labelled.sum(1)

@@ -60,8 +60,9 @@ def vanishing(label: Tensor, source: Tensor, enhanced: Tensor, detect: Detect) -
     return label_information(label, source, detect) - feature_information(source, enhanced)
 
 
-def fami_loss(label: Tensor, key: Tensor, supports: Sequence[Tensor], enhanced: Tensor, detect: Detect,
-              alpha: float = 1.0) -> Tensor:
+def fami_loss(
+    label: Tensor, key: Tensor, supports: Sequence[Tensor], enhanced: Tensor, detect: Detect, alpha: float = 1.0
+) -> Tensor:
     """FAMI-Pose, Eq. 10: vanishing w.r.t. z_t, plus w.r.t. every z_t+δ, minus α times the complementary information.
 
     The complementary term is Eq. 7: I(y; z̃ | z_t) ≈ I(y; z̃) - I(z_t; z̃).
@@ -101,9 +102,12 @@ def fami_released_terms(features: Mapping[str, Tensor], detect: Detect) -> list[
     predicted = features["heatmaps"]
     relevance = released_score(key, enhanced)
     return [
-        released_score(detect(enhanced), predicted), relevance,
-        released_score(detect(supports), predicted), released_score(supports, enhanced),
-        released_score(detect(key), predicted), relevance,
+        released_score(detect(enhanced), predicted),
+        relevance,
+        released_score(detect(supports), predicted),
+        released_score(supports, enhanced),
+        released_score(detect(key), predicted),
+        relevance,
     ]
 
 

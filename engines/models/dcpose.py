@@ -47,11 +47,14 @@ class PoseCorrection(nn.Module):
         self.ptm = rsb_chain(3 * joints, joints, blocks=1)
         self.combine = rsb_chain(3 * joints, channels, blocks=2)
         self.offsets = nn.ModuleList(
-            nn.Conv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in dilations)
+            nn.Conv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in dilations
+        )
         self.masks = nn.ModuleList(
-            nn.Conv2d(channels, joints * 9, 3, padding=d, dilation=d, bias=False) for d in dilations)
+            nn.Conv2d(channels, joints * 9, 3, padding=d, dilation=d, bias=False) for d in dilations
+        )
         self.deform = nn.ModuleList(
-            DeformConv2d(joints, joints, padding=d, dilation=d, offset_groups=joints) for d in dilations)
+            DeformConv2d(joints, joints, padding=d, dilation=d, offset_groups=joints) for d in dilations
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

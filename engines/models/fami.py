@@ -10,14 +10,16 @@ information between the two means something (engines/losses/mutual_information.p
 
 :class:`FAMIPose` is the paper. What it leaves open, decided here:
 
-* φ: a residual block, five strided convolutions, 3×3 average pooling (so that any input size fits), three linear layers;
-  Θ is the identity plus what they say, in coordinates where the map spans -1 … 1. Shared by all supporting frames.
+* φ: a residual block, five strided convolutions, 3×3 average pooling (so that any input size fits), three linear
+  layers; Θ is the identity plus what they say, in coordinates where the map spans -1 … 1. Shared by all supporting
+  frames.
 * LCM: one residual block each for O and for M, 12 offset groups, dilation 3 (as released); M passes a sigmoid, as in
   DCNv2. Shared by all supporting frames.
 * Detection head: two 3×3 convolutions with batch normalisation and ReLU, and a 3×3 convolution to the joints.
 
-:class:`FAMIPoseReleased` is the authors' code (``Alignment_V15``), which differs: a translation instead of Θ, all four
-supporting frames fused before one chain of four deformable convolutions (no sigmoid), concatenation instead of addition.
+:class:`FAMIPoseReleased` is the authors' code (``Alignment_V15``), which differs: a translation instead of Θ, all
+four supporting frames fused before one chain of four deformable convolutions (no sigmoid), concatenation instead of
+addition.
 """
 
 from __future__ import annotations
@@ -48,10 +50,9 @@ def sampled(x: Tensor, theta: Tensor) -> Tensor:
     Coordinates run from -1 at the left or top edge of the map to 1 at the other.
     """
     _, _, h, w = x.shape
-    like = {"dtype": x.dtype, "device": x.device}
-    ys = (torch.arange(h, **like) * 2 + 1) / h - 1
-    xs = (torch.arange(w, **like) * 2 + 1) / w - 1
-    points = torch.stack((xs.expand(h, w), ys[:, None].expand(h, w), torch.ones(h, w, **like)), dim=-1)  # (h, w, 3)
+    ys = (torch.arange(h, dtype=x.dtype, device=x.device) * 2 + 1) / h - 1
+    xs = (torch.arange(w, dtype=x.dtype, device=x.device) * 2 + 1) / w - 1
+    points = torch.stack((xs.expand(h, w), ys[:, None].expand(h, w), x.new_ones(h, w)), dim=-1)  # (h, w, 3)
     grid = torch.einsum("hwk,nck->nhwc", points, theta)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -62,8 +63,14 @@ class GlobalTransformation(nn.Module):
     def __init__(self, channels: int, hidden: int = 16, pool: int = 3) -> None:
         super().__init__()
         self.phi = nn.Sequential(
-            BasicBlock(2 * channels, hidden), *(strided(hidden) for _ in range(5)), nn.AdaptiveAvgPool2d(pool),
-            nn.Flatten(), nn.Linear(hidden * pool * pool, 64), nn.Linear(64, 64), nn.Linear(64, 6))
+            BasicBlock(2 * channels, hidden),
+            *(strided(hidden) for _ in range(5)),
+            nn.AdaptiveAvgPool2d(pool),
+            nn.Flatten(),
+            nn.Linear(hidden * pool * pool, 64),
+            nn.Linear(64, 64),
+            nn.Linear(64, 6),
+        )
         self.register_buffer("identity", torch.tensor([[1.0, 0, 0], [0, 1, 0]]), persistent=False)
         self.identity: Tensor
 
@@ -83,9 +90,11 @@ class LocalCalibration(nn.Module):
         super().__init__()
         d = DILATION
         self.offset = nn.Sequential(
-            BasicBlock(2 * channels, channels), nn.Conv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d))
+            BasicBlock(2 * channels, channels), nn.Conv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
+        )
         self.mask = nn.Sequential(
-            BasicBlock(2 * channels, channels), nn.Conv2d(channels, 9 * OFFSET_GROUPS, 3, padding=d, dilation=d))
+            BasicBlock(2 * channels, channels), nn.Conv2d(channels, 9 * OFFSET_GROUPS, 3, padding=d, dilation=d)
+        )
         self.deform = DeformConv2d(channels, channels, padding=d, dilation=d, offset_groups=OFFSET_GROUPS)
 
     def forward(self, key: Tensor, coarse: Tensor) -> Tensor:

@@ -153,14 +153,16 @@ class AttentionFusion(nn.Module):
         half = lrelu(self.spatial_attn3(half)) + self._up(quarter, half)
         attention = self.spatial_attn5(self._up(lrelu(self.spatial_attn4(half)), top))
         added = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attention)))
-        return feature * torch.sigmoid(attention) * 2 + added
+        fused: Tensor = feature * torch.sigmoid(attention) * 2 + added
+        return fused
 
 
 class FaSRnet(TemporalModel):
     """``(B, 3, 3, H, W) -> (B, J, H/4, W/4)``. 65,395,439 parameters with HRNet-W48. Keeps C + J maps a frame."""
 
-    def __init__(self, hrnet: HRNetConfig = W48, *, offset_maps: OffsetMaps = "matching",
-                 align: Align = "neighbour") -> None:
+    def __init__(
+        self, hrnet: HRNetConfig = W48, *, offset_maps: OffsetMaps = "matching", align: Align = "neighbour"
+    ) -> None:
         super().__init__((-1, 0, 1))
         self.align = align
         self.hrnet = HRNet(hrnet)
@@ -187,11 +189,17 @@ class FaSRnet(TemporalModel):
         return aligned
 
     def refined(self, window: Features, margin: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Both outputs (B, J, h, w): after the feature stage (H_r) and after the semantics stage; training needs both."""
+        """Both outputs (B, J, h, w), for training: after the feature stage (H_r) and after the semantics stage."""
         features, heatmaps = window
         previous, current, following = features.unbind(1)
-        aligned = torch.stack((self._aligned(self.align_previous, previous, current), current,
-                               self._aligned(self.align_next, following, current)), dim=1)
+        aligned = torch.stack(
+            (
+                self._aligned(self.align_previous, previous, current),
+                current,
+                self._aligned(self.align_next, following, current),
+            ),
+            dim=1,
+        )
         h_r = self.final_layer(self.fusion(aligned, current))
         return h_r, self.semantics(heatmaps[:, 0], h_r, heatmaps[:, 2], margin)
 

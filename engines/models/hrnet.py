@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,23 +53,25 @@ def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1, *, relu: bool
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
 
-class Fuse(nn.ModuleList):
-    """How one branch hears the others: row i holds, for every branch j, the way from j to i.
+def way(widths: Sequence[int], i: int, j: int) -> nn.Module | None:
+    """How branch i hears branch j: None where it hears itself.
 
     From a lower resolution: 1×1 to the branch's channels, then nearest up-sampling. From a higher one: 3×3 convolutions
     of stride 2, all but the last keeping their channels and ending in ReLU.
     """
+    if i == j:
+        return None
+    if j > i:
+        layers = conv_bn(widths[j], widths[i], kernel=1, relu=False)
+        layers.append(nn.Upsample(scale_factor=2 ** (j - i), mode="nearest"))
+        return layers
+    steps = [conv_bn(widths[j], widths[j], stride=2) for _ in range(i - j - 1)]
+    return nn.Sequential(*steps, conv_bn(widths[j], widths[i], stride=2, relu=False))
 
-    @staticmethod
-    def way(widths: Sequence[int], i: int, j: int) -> nn.Module | None:
-        if i == j:
-            return None
-        if j > i:
-            layers = conv_bn(widths[j], widths[i], kernel=1, relu=False)
-            layers.append(nn.Upsample(scale_factor=2 ** (j - i), mode="nearest"))
-            return layers
-        steps = [conv_bn(widths[j], widths[j], stride=2) for _ in range(i - j - 1)]
-        return nn.Sequential(*steps, conv_bn(widths[j], widths[i], stride=2, relu=False))
+
+def listed(*modules: nn.Module | None) -> nn.ModuleList:
+    """A list with gaps, so that names count as in the checkpoints; PyTorch takes None, its types say otherwise."""
+    return nn.ModuleList(cast("tuple[nn.Module, ...]", modules))
 
 
 class HighResolutionModule(nn.Module):
@@ -77,21 +82,19 @@ class HighResolutionModule(nn.Module):
         self.branches = nn.ModuleList(
             nn.Sequential(*(BasicBlock(width, width) for _ in range(blocks))) for width in widths
         )
-        rows = range(outputs or len(widths))
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(Fuse.way(widths, i, j) for j in range(len(widths))) for i in rows  # type: ignore[misc]
+            listed(*(way(widths, i, j) for j in range(len(widths)))) for i in range(outputs or len(widths))
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
-        return [self._hear(row, maps) for row in self.fuse_layers]  # type: ignore[arg-type]
+        return [self._hear(cast("nn.ModuleList", row), maps) for row in self.fuse_layers]
 
     @staticmethod
     def _hear(row: nn.ModuleList, maps: list[Tensor]) -> Tensor:
-        total = maps[0] if row[0] is None else row[0](maps[0])
-        for way, x in zip(list(row)[1:], maps[1:], strict=True):
-            total = total + (x if way is None else way(x))
-        return F.relu(total)
+        ways: list[nn.Module | None] = list(row)
+        heard = [x if layers is None else layers(x) for layers, x in zip(ways, maps, strict=True)]
+        return F.relu(reduce(add, heard))
 
 
 class HRNet(nn.Module):
@@ -115,9 +118,9 @@ class HRNet(nn.Module):
         widths = [c * 2**i for i in range(4)]
         self.transition1 = nn.ModuleList([conv_bn(4 * stem, c), self._branch_off(4 * stem, 2 * c)])
         self.stage2 = self._stage(widths[:2], config.modules[0])
-        self.transition2 = nn.ModuleList([None, None, self._branch_off(2 * c, 4 * c)])  # type: ignore[list-item]
+        self.transition2 = listed(None, None, self._branch_off(2 * c, 4 * c))
         self.stage3 = self._stage(widths[:3], config.modules[1])
-        self.transition3 = nn.ModuleList([None, None, None, self._branch_off(4 * c, 8 * c)])  # type: ignore[list-item]
+        self.transition3 = listed(None, None, None, self._branch_off(4 * c, 8 * c))
         self.stage4 = self._stage(widths, config.modules[2], last=not all_branches)
         if not all_branches:
             self.final_layer = nn.Conv2d(c, config.joints, 1)

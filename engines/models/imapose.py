@@ -10,8 +10,8 @@ open (the figure with the encoder's layers is not readable in it) is decided her
 * *Dynamic heads*: one offset group, a 3×3 convolution of the head's own dilation each for offsets and scalars, sigmoid.
 * *f_ME,j*: six 3×3 convolutions, the first from C to 16 channels at stride 1, five of stride 2 (96×72 becomes 3×3), the
   mean over what is left, so that any input size fits, and the fully connected layer.
-* *K_j* is depth-wise, C×3×3: ⊗ keeps C maps, which the 1×1 convolution, one a joint, then joins to one heatmap. Both are
-  linear, so all joints run as one convolution with the kernel v_jc · K_jc; no map is stored per joint.
+* *K_j* is depth-wise, C×3×3: ⊗ keeps C maps, which the 1×1 convolution, one a joint, then joins to one heatmap. Both
+  are linear, so all joints run as one convolution with the kernel v_jc · K_jc; no map is stored per joint.
 
 Switches for Table 5: ``dilations`` (none to five), ``motion="human"`` (one kernel for all joints), ``aggregate=False``
 (Ψ = F^S_t), ``radius`` D.
@@ -97,16 +97,27 @@ class MotionDrivenDecoder(nn.Module):
         b, c, h, w = psi.shape
         weight = self.join[None, :, :, None, None] * kernels  # (B, J, C, 3, 3)
         # One group a person: each person's maps meet that person's kernels.
-        maps = F.conv2d(psi.reshape(1, b * c, h, w), weight.reshape(b * self.joints, c, KERNEL, KERNEL),
-                        padding=KERNEL // 2, groups=b)
+        maps = F.conv2d(
+            psi.reshape(1, b * c, h, w),
+            weight.reshape(b * self.joints, c, KERNEL, KERNEL),
+            padding=KERNEL // 2,
+            groups=b,
+        )
         return maps.reshape(b, self.joints, h, w) + self.bias[None, :, None, None]
 
 
 class IMAPose(TemporalModel):
     """``(B, 2D+1, 3, H, W) -> (B, J, H/4, W/4)``. Keeps C maps a frame."""
 
-    def __init__(self, hrnet: HRNetConfig = W48, radius: int = 2, *, dilations: Sequence[int] = DILATIONS,
-                 motion: Literal["keypoint", "human"] = "keypoint", aggregate: bool = True) -> None:
+    def __init__(
+        self,
+        hrnet: HRNetConfig = W48,
+        radius: int = 2,
+        *,
+        dilations: Sequence[int] = DILATIONS,
+        motion: Literal["keypoint", "human"] = "keypoint",
+        aggregate: bool = True,
+    ) -> None:
         super().__init__(range(-radius, radius + 1))
         c = hrnet.width
         self.hrnet = HRNet(hrnet)

@@ -77,7 +77,7 @@ def kp_net(theta: Tensor, f_kp: Tensor, points: Tensor, strides: Tensor) -> Tens
     grid = locations(h, w, STRIDES[0], f_kp)  # (h·w, 2)
     relative = (grid[None] - points[:, None]) / (8 * strides)[:, None, None]  # (n, h·w, 2)
     x = torch.cat((f_kp.flatten(1).expand(n, -1, -1), relative.transpose(1, 2)), dim=1)  # (n, 10, h·w)
-    w1, b1, w2, b2, w3, b3 = theta.split((80, 8, 64, 8, 8 * KEYPOINTS, KEYPOINTS), dim=1)
+    w1, b1, w2, b2, w3, b3 = torch.split(theta, [80, 8, 64, 8, 8 * KEYPOINTS, KEYPOINTS], dim=1)
     x = F.relu(torch.baddbmm(b1[:, :, None], w1.reshape(n, 8, 10), x))
     x = F.relu(torch.baddbmm(b2[:, :, None], w2.reshape(n, 8, 8), x))
     return torch.baddbmm(b3[:, :, None], w3.reshape(n, KEYPOINTS, 8), x).reshape(n, KEYPOINTS, h, w)
@@ -89,7 +89,7 @@ def rectangles(keypoints: Tensor) -> Tensor:
 
 
 def shifted_peaks(maps: Tensor, offsets: Tensor, stride: int) -> Tensor:
-    """Eqs. 2 and 3: the arg-max of each map (n, K, h, w) plus the disk offset (2K, h, w) found there, in px (n, K, 2)."""
+    """Eqs. 2 and 3: the arg-max of each map (n, K, h, w) plus the disk offset (2K, h, w) found there: (n, K, 2) px."""
     n, k, _, w = maps.shape
     peak = maps.flatten(2).argmax(2)  # (n, K)
     pairs = offsets.reshape(k, 2, -1)  # (K, 2, h·w)
@@ -165,11 +165,13 @@ def candidates(scores: Sequence[Tensor], minimum: float, top: int | None = None)
         if top is not None and len(confidence) > top:
             confidence, where = confidence.topk(top)
         keep = confidence > minimum
-        points = locations(*logits.shape[1:], stride, logits)
+        _, h, w = logits.shape
+        points = locations(h, w, stride, logits)
         where = where[keep]
         found.append(Candidates(confidence[keep], points[where], torch.full_like(where, level), where))
-    return Candidates(*(torch.cat([getattr(c, name) for c in found])
-                        for name in ("scores", "points", "level", "location")))
+    return Candidates(
+        *(torch.cat([getattr(c, name) for c in found]) for name in ("scores", "points", "level", "location"))
+    )
 
 
 def backbone_of(name: str) -> nn.Module:
@@ -218,8 +220,11 @@ class InsPose(nn.Module):
     def forward(self, image: Tensor) -> Predictions:
         levels = self.neck(self.backbone(image)[1:])
         towers = [self.parameter_tower(p) for p in levels]
-        boxes = [] if self.box_head is None else [
-            F.relu(self.box_head(t)) * s for t, s in zip(towers, STRIDES, strict=True)]
+        boxes = (
+            []
+            if self.box_head is None
+            else [F.relu(self.box_head(t)) * s for t, s in zip(towers, STRIDES, strict=True)]
+        )
         return Predictions(
             scores=[self.classify(p) for p in levels],
             theta=[self.controller(t) for t in towers],
@@ -230,8 +235,15 @@ class InsPose(nn.Module):
         )
 
 
-def decode(predictions: Predictions, image: int = 0, *, min_score: float = 0.1, top: int = 500, threshold: float = 0.6,
-           max_people: int = 100) -> Instances:
+def decode(
+    predictions: Predictions,
+    image: int = 0,
+    *,
+    min_score: float = 0.1,
+    top: int = 500,
+    threshold: float = 0.6,
+    max_people: int = 100,
+) -> Instances:
     """Sec. 3.4: threshold, the best ``top`` locations, their KP-Nets, NMS on the rectangles of the keypoints.
 
     The paper does not state the NMS threshold; 0.6 is FCOS's.
@@ -300,7 +312,11 @@ class InsPoseReleased(nn.Module):
         self.parameter_star = StarConv(width)
         self.controller = conv3(2 * width, PARAMETERS)
         self.features = nn.Sequential(
-            tower(width, 128, 4), nn.Conv2d(128, FEATURES, 3, padding=1, bias=False), nn.GroupNorm(2, FEATURES), nn.ReLU())
+            tower(width, 128, 4),
+            nn.Conv2d(128, FEATURES, 3, padding=1, bias=False),
+            nn.GroupNorm(2, FEATURES),
+            nn.ReLU(),
+        )
         self.fine = nn.Sequential(CGR(width, 512), CGR(512, 512), Doubled(), CGR(512, 512))
         self.heatmap = conv3(512, KEYPOINTS)
         self.tag = conv3(512, KEYPOINTS)
@@ -312,10 +328,14 @@ class InsPoseReleased(nn.Module):
         offsets = [star_offsets(r) for r in regressed]
         fine = self.fine(levels[0])
         return Predictions(
-            scores=[self._starred(p, o, self.classify_tower, self.classify_star, self.classify)
-                    for p, o in zip(levels, offsets, strict=True)],
-            theta=[self._starred(p, o, self.parameter_tower, self.parameter_star, self.controller)
-                   for p, o in zip(levels, offsets, strict=True)],
+            scores=[
+                self._starred(p, o, self.classify_tower, self.classify_star, self.classify)
+                for p, o in zip(levels, offsets, strict=True)
+            ],
+            theta=[
+                self._starred(p, o, self.parameter_tower, self.parameter_star, self.controller)
+                for p, o in zip(levels, offsets, strict=True)
+            ],
             f_kp=self.features(levels[0]),
             disk=self.disk_offset(fine),
             heatmaps=self.heatmap(fine),
@@ -330,9 +350,18 @@ class InsPoseReleased(nn.Module):
         return result
 
 
-def decode_released(predictions: Predictions, size: tuple[int, int], image: int = 0, *, scale: Tensor | None = None,
-                    min_score: float = 0.05, top: int = 1000, threshold: float = 0.3, max_people: int = 100,
-                    soft: bool = True) -> Instances:
+def decode_released(
+    predictions: Predictions,
+    size: tuple[int, int],
+    image: int = 0,
+    *,
+    scale: Tensor | None = None,
+    min_score: float = 0.05,
+    top: int = 1000,
+    threshold: float = 0.3,
+    max_people: int = 100,
+    soft: bool = True,
+) -> Instances:
     """The public code's order: per-level top, NMS on rectangles of regressed keypoints, then the KP-Nets of those left.
 
     ``size`` (height, width) of the picture without padding, to which regressed keypoints are clamped; ``scale`` (2,)

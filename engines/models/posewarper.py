@@ -1,8 +1,8 @@
 """PoseWarper: Learning Temporal Pose Estimation from Sparsely Labeled Videos, Bertasius et al., NeurIPS 2019.
 
-    heatmaps of 5 frames ─ difference to the key frame's ─ 20 basic blocks ─ offsets for dilations 3, 6, 12, 18, 24
-    each heatmap is warped to the key frame by the mean of five deformable convolutions (no modulation), then all are
-    added with weights 0.3 (key), 0.25 (±1) and 0.1 (±2)
+heatmaps of 5 frames ─ difference to the key frame's ─ 20 basic blocks ─ offsets for dilations 3, 6, 12, 18, 24
+each heatmap is warped to the key frame by the mean of five deformable convolutions (no modulation), then all are
+added with weights 0.3 (key), 0.25 (±1) and 0.1 (±2)
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ class PoseWarper(TemporalModel):
         joints = hrnet.joints
         self.hrnet = HRNet(hrnet)
         self.offset_features = nn.Sequential(
-            BasicBlock(joints, channels), *(BasicBlock(channels, channels) for _ in range(blocks - 1)))
+            BasicBlock(joints, channels), *(BasicBlock(channels, channels) for _ in range(blocks - 1))
+        )
         self.offsets = nn.ModuleList(
-            nn.Conv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in DILATIONS)
+            nn.Conv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in DILATIONS
+        )
         self.deform = nn.ModuleList(
-            DeformConv2d(joints, joints, padding=d, dilation=d, offset_groups=joints, bias=False) for d in DILATIONS)
+            DeformConv2d(joints, joints, padding=d, dilation=d, offset_groups=joints, bias=False) for d in DILATIONS
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -47,12 +50,13 @@ class PoseWarper(TemporalModel):
         """``heatmap`` of a frame, moved to where the ``reference`` frame has it; both (B, J, h, w)."""
         phi = self.offset_features(reference - heatmap)
         return torch.stack(
-            [deform(heatmap, offset(phi)) for offset, deform in zip(self.offsets, self.deform, strict=True)]).mean(0)
+            [deform(heatmap, offset(phi)) for offset, deform in zip(self.offsets, self.deform, strict=True)]
+        ).mean(0)
 
     def head(self, window: Features) -> Tensor:
         (heatmaps,) = window
         b, t = heatmaps.shape[:2]
         reference = heatmaps[:, self.key : self.key + 1].expand_as(heatmaps)
-        warped = self.warp(heatmaps.flatten(0, 1), reference.flatten(0, 1)).unflatten(0, (b, t))
+        warped = self.warp(heatmaps.flatten(0, 1), reference.flatten(0, 1)).reshape(b, t, *heatmaps.shape[2:])
         weights = warped.new_tensor([WEIGHTS[frame] for frame in self.frames])
         return torch.einsum("t,btjhw->bjhw", weights, warped)

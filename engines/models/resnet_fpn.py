@@ -1,4 +1,4 @@
-"""ResNet (He et al., CVPR 2016) under a Feature Pyramid Network (Lin et al., CVPR 2017), as single-stage detectors use it.
+"""ResNet (He et al., CVPR 2016) under a Feature Pyramid Network (Lin et al., CVPR 2017), as single-stage detectors do.
 
     image (B, 3, H, W) ─ C2 ─ C3 ─ C4 ─ C5      strides 4, 8, 16, 32; 256, 512, 1024, 2048 channels
                                │    │    │

@@ -1,4 +1,4 @@
-"""TDMI: Mutual Information-Based Temporal Difference Learning for Human Pose Estimation in Video, Feng et al., CVPR 2023.
+"""TDMI: Mutual Information-Based Temporal Difference Learning for Human Pose Estimation in Video, Feng et al., 2023.
 
     F_t+δ^j   features of HRNet's four stages, every frame
       TDE  S_j = consecutive differences (Eq. 1) ─ residual blocks ─ D_j (Eq. 2) ─ DCNv2 ─ D̄_j (Eqs. 3, 4)
@@ -54,9 +54,11 @@ class SpatialModulation(nn.Module):
         super().__init__()
         g, d = offset_groups, dilation
         self.offset = nn.Sequential(
-            BasicBlock(channels, channels), nn.Conv2d(channels, 18 * g, 3, padding=d, dilation=d))
+            BasicBlock(channels, channels), nn.Conv2d(channels, 18 * g, 3, padding=d, dilation=d)
+        )
         self.scalars = nn.Sequential(
-            BasicBlock(channels, channels), nn.Conv2d(channels, 9 * g, 3, padding=d, dilation=d))
+            BasicBlock(channels, channels), nn.Conv2d(channels, 9 * g, 3, padding=d, dilation=d)
+        )
         self.deform = DeformConv2d(channels, channels, padding=d, dilation=d, offset_groups=g)
         self.reset_parameters()
 
@@ -99,7 +101,7 @@ class TemporalDifferenceEncoder(nn.Module):
         if self.fusion == "concatenate":
             merged: Tensor = self.merge[0](torch.cat(stages, dim=1))
             return merged
-        m = self.merge[0](stages[0])
+        m: Tensor = self.merge[0](stages[0])
         for merge, d_j in zip(list(self.merge)[1:], stages[1:], strict=True):
             m = merge(m + d_j)  # Eq. 5
         return m
@@ -130,9 +132,16 @@ class Disentanglement(nn.Module):
 class TDMI(TemporalModel):
     """``(B, T, 3, H, W) -> (B, J, H/4, W/4)``. Keeps 4·C maps a frame. ``spatiotemporal=True`` is TDMI-ST."""
 
-    def __init__(self, hrnet: HRNetConfig = W48, frames: Sequence[int] = (-2, -1, 0, 1, 2), *,
-                 spatiotemporal: bool = False, fusion: Fusion = "progressive", modulation: bool = True,
-                 factorization: Factorization = "attention") -> None:
+    def __init__(
+        self,
+        hrnet: HRNetConfig = W48,
+        frames: Sequence[int] = (-2, -1, 0, 1, 2),
+        *,
+        spatiotemporal: bool = False,
+        fusion: Fusion = "progressive",
+        modulation: bool = True,
+        factorization: Factorization = "attention",
+    ) -> None:
         super().__init__(frames)
         c, t = hrnet.width, len(self.frames)
         self.hrnet = HRNet(hrnet)
@@ -154,8 +163,14 @@ class TDMI(TemporalModel):
         m_u, m_n = self.rdm(m)
         visual = last[:, self.key] if self.appearance is None else self.appearance(last.flatten(1, 2))
         f_tilde = self.enhance(torch.cat((m_u, visual), dim=1))
-        return {"motion": m, "useful": m_u, "noisy": m_n, "visual": visual, "enhanced": f_tilde,
-                "heatmaps": self.detect(f_tilde)}
+        return {
+            "motion": m,
+            "useful": m_u,
+            "noisy": m_n,
+            "visual": visual,
+            "enhanced": f_tilde,
+            "heatmaps": self.detect(f_tilde),
+        }
 
     def head(self, window: Features) -> Tensor:
         return self.features(window)["heatmaps"]

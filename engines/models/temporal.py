@@ -3,8 +3,8 @@
     features = model.backbone(crops)       # once a frame:      (N, 3, H, W)    -> tuple of maps (N, C, h, w)
     heatmaps = model.head(window)          # once a key frame:  (B, T, C, h, w) -> (B, J, h, w)
 
-A window is in order of time; ``frames`` says which ones it holds, relative to the key frame, which is 0. The papers' way, a whole
-window at once, is ``model(crops)`` with crops (B, T, 3, H, W), and by construction it is the same numbers.
+A window is in order of time; ``frames`` says which ones it holds, relative to the key frame, which is 0. The papers'
+way, a whole window at once, is ``model(crops)`` with crops (B, T, 3, H, W), and by construction it is the same numbers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TemporalModel(nn.Module):
     def features_of(self, crops: Tensor) -> Features:
         """The backbone over a whole window: (B, T, 3, H, W) -> maps (B, T, C, h, w)."""
         b, t = crops.shape[:2]
-        return tuple(f.unflatten(0, (b, t)) for f in self.backbone(crops.flatten(0, 1)))
+        return tuple(f.reshape(b, t, *f.shape[1:]) for f in self.backbone(crops.flatten(0, 1)))
 
     def forward(self, crops: Tensor) -> Tensor:
         return self.head(self.features_of(crops))
@@ -59,7 +59,7 @@ def neighbours(window: Tensor, key: int) -> list[Tensor]:
 
 
 def initialise(module: nn.Module, std: float = 0.001) -> None:
-    """Convolutions from N(0, std), biases 0, batch normalisation 1 and 0: as HRNet, DCPose, FaSRnet and IMAPose begin."""
+    """Convolutions from N(0, std), biases 0, batch normalisation 1 and 0: so HRNet, DCPose, FaSRnet, IMAPose begin."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=std)

@@ -4,15 +4,14 @@
     python -m engines.training.tiny --scenes 20 --epochs 1 --out trial   # a trial of a minute
     python -m engines.training.tiny --judge engines/weights/tiny.onnx    # how right it is, on scenes never trained on
 
-Everything is drawn from ``--seed``. Scenes are numbered: training takes those from 1000 on, the judge 0 to 99, so what is
-judged was never trained on, nor are the scenes that ``testsrc`` shows by default.
+Everything is drawn from ``--seed``. Scenes are numbered: training takes those from 1000 on, the judge 0 to 99, so what
+is judged was never trained on, nor are the scenes that ``testsrc`` shows by default.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,15 +64,17 @@ def train(recipe: Recipe, crops: Crops, progress: Progress) -> Tiny:
             optimizer.step()
             rate.step()
             progress.update(bar, advance=1, description=f"training, loss {1e3 * loss.item():.2f}e-3")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _loss(model: Tiny, pictures: NDArray[np.uint8], joints: NDArray[np.float32], rng: np.random.Generator) -> Tensor:
     """Mean squared error of the heatmaps; joints outside the crop are not judged."""
     inputs, places = _augmented(pictures, joints.copy(), rng)
     predicted = model(inputs)
-    target, weight = heatmaps_of(places, tuple(predicted.shape[-2:]))  # type: ignore[arg-type]
-    return ((predicted - target).square() * weight[..., None, None]).mean()
+    target, weight = heatmaps_of(places, (predicted.shape[-2], predicted.shape[-1]))
+    loss: Tensor = ((predicted - target).square() * weight[..., None, None]).mean()
+    return loss
 
 
 def _augmented(
@@ -174,7 +175,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m engines.training.tiny", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m engines.training.tiny",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=Recipe.seed, help="other scenes and other first weights")
     parser.add_argument("--scenes", type=int, default=Recipe.scenes, help="how many scenes to draw (default 320)")
@@ -185,4 +188,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

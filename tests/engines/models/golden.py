@@ -17,17 +17,31 @@ _SHARED_SCALES = [(r"(^|\.)(layer1|branches|fuse_layers)\..*\.weight$", 0.4, Tru
 SCALES: dict[str, list[tuple[str, float, bool]]] = {
     "exact": [],
     "hrnet": _SHARED_SCALES,
-    "dcpose": [*_SHARED_SCALES, (r"^offsets_list\.\d+\.0\.weight$", 0.07, False),
-               (r"^masks_list\.\d+\.0\.weight$", 0.02, False)],
-    "fasrnet": [*_SHARED_SCALES, (r"\.conv_offset_mask\.(weight|bias)$", 0.4, False),
-                (r"^hm_improve\.offsets_list\.0\.0\.weight$", 0.02, False),
-                (r"^hm_improve\.masks_list\.0\.0\.weight$", 0.01, False)],
-    "fami": [*_SHARED_SCALES, (r"^feat_global_offset_layers\.9\.weight$", 4.0, False),
-             (r"^dcn_offset_1\.conv\.weight$", 0.3, False), (r"^dcn_offset_2\.conv\.weight$", 0.7, False),
-             (r"^dcn_mask_1\.conv\.weight$", 0.05, False), (r"^dcn_mask_2\.conv\.weight$", 0.15, False),
-             (r"^dcn_mask_[34]\.conv\.weight$", 0.3, False)],
-    "posewarper": [*_SHARED_SCALES, (r"^offset_feats\.\d+\.bn2\.weight$", 0.3, False),
-                   (r"^offsets\d\.weight$", 0.1, False)],
+    "dcpose": [
+        *_SHARED_SCALES,
+        (r"^offsets_list\.\d+\.0\.weight$", 0.07, False),
+        (r"^masks_list\.\d+\.0\.weight$", 0.02, False),
+    ],
+    "fasrnet": [
+        *_SHARED_SCALES,
+        (r"\.conv_offset_mask\.(weight|bias)$", 0.4, False),
+        (r"^hm_improve\.offsets_list\.0\.0\.weight$", 0.02, False),
+        (r"^hm_improve\.masks_list\.0\.0\.weight$", 0.01, False),
+    ],
+    "fami": [
+        *_SHARED_SCALES,
+        (r"^feat_global_offset_layers\.9\.weight$", 4.0, False),
+        (r"^dcn_offset_1\.conv\.weight$", 0.3, False),
+        (r"^dcn_offset_2\.conv\.weight$", 0.7, False),
+        (r"^dcn_mask_1\.conv\.weight$", 0.05, False),
+        (r"^dcn_mask_2\.conv\.weight$", 0.15, False),
+        (r"^dcn_mask_[34]\.conv\.weight$", 0.3, False),
+    ],
+    "posewarper": [
+        *_SHARED_SCALES,
+        (r"^offset_feats\.\d+\.bn2\.weight$", 0.3, False),
+        (r"^offsets\d\.weight$", 0.1, False),
+    ],
 }
 
 

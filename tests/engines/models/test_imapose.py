@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import torch.nn.functional as F  # noqa: E402, N812
+import torch.nn.functional as F  # noqa: E402
 
 from engines.models.imapose import KERNEL, KeypointMotionEncoder, MotionDrivenDecoder  # noqa: E402
 
