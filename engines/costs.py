@@ -1,7 +1,8 @@
 """What a network costs: parameters, multiply-accumulates and bytes kept, counted on the network itself.
 
 GMAC are convolutions, matrix products and the matrix product of deformable convolutions, for one person. (What the
-papers call GFLOPs is multiply-accumulates too, counted by thop, which leaves deformable convolutions out.)
+papers call GFLOPs is multiply-accumulates too, counted by thop, which leaves deformable convolutions out.) Only shapes
+are computed, on PyTorch's meta device, so that counting the largest network takes a second.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from engines.models.temporal import TemporalModel
 from engines.networks import Cost
 
-FLOAT32_BYTES = 4
-
 
 def gmac(function: Callable[[], Any]) -> tuple[Any, float]:
     """The result of ``function`` and the 10^9 multiply-accumulates it took."""
@@ -27,11 +26,11 @@ def gmac(function: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def measure(model: nn.Module, input_size: tuple[int, int]) -> Cost:
-    """``input_size`` (width, height) px of a crop. Leaves ``model`` in evaluation mode."""
+    """``input_size`` (width, height) px of a crop; ``model`` may live on any device. Leaves it in evaluation mode."""
     width, height = input_size
     model.eval()
     parameters = sum(p.numel() for p in model.parameters())
-    crop = torch.zeros(1, 3, height, width)
+    crop = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
     if not isinstance(model, TemporalModel):
         _, whole = gmac(lambda: model(crop))
         return Cost(parameters=parameters, backbone_gmac=round(whole, 3))
@@ -39,5 +38,5 @@ def measure(model: nn.Module, input_size: tuple[int, int]) -> Cost:
     t = len(model.frames)
     window = tuple(torch.stack([f] * t, dim=1) for f in features)
     _, head = gmac(lambda: model.head(window))
-    kept = sum(f.numel() for f in window) * FLOAT32_BYTES
-    return Cost(parameters=parameters, backbone_gmac=round(backbone, 3), head_gmac=round(head, 3), kept_bytes=kept)
+    keeps = tuple((f.shape[1], f.shape[2], f.shape[3]) for f in features)
+    return Cost(parameters=parameters, backbone_gmac=round(backbone, 3), head_gmac=round(head, 3), keeps=keeps)

@@ -1,14 +1,14 @@
-"""The networks of the papers by name: ``engines.create("fami-w48-384x288")``.
+"""The networks of the papers as entries of ``configs/models`` of kind ``network``, and how one is built.
 
-Each is an entry of ``configs/models`` of kind ``network``: which class of ``engines.models``, with which HRNet, window
-and options; what the paper reports for it and in which table; where published weights are to be had. Costs are written
-there too, measured by :func:`engines.costs.measure` and held to it by a test, so that they can be listed without
-PyTorch.
+An entry says which class of ``engines.models``, with which HRNet, window and options; what the paper reports for it and
+in which table; where published weights are to be had. Costs are written there too, measured by
+:func:`engines.costs.measure` and held to it by a test, so that they can be listed without PyTorch.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -43,20 +43,22 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one person costs: parameters, GMAC of one frame's ``backbone`` and of one key frame's ``head``, bytes kept.
+    """What one person costs: parameters, GMAC of one frame's ``backbone`` and of one key frame's ``head``.
 
-    Features are counted as float32. A single-frame network has no head: its work is all in ``backbone``.
+    ``keeps`` are the shapes (C, h, w) of the maps kept of a frame, float32. A single-frame network keeps none and has
+    no head: its work is all in ``backbone``.
     """
 
     parameters: int
     backbone_gmac: float
     head_gmac: float = 0.0
-    kept_bytes: int = 0
+    keeps: tuple[tuple[int, int, int], ...] = ()
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Published weights: their ``layout`` (``export.checkpoints``), the ``file`` and ``where`` a person finds it.
 
+    ``url`` is for those that a program can fetch, ``sha256`` as many of its first digits as the publisher states.
     ``into`` names the submodule they fill when they are of the backbone only.
     """
 
@@ -65,17 +67,20 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     where: str
     licence: str
     into: str = ""
+    url: str = ""
+    sha256: Annotated[str, Meta(pattern="^([0-9a-f]{8,64})?$")] = ""
 
 
 class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to build one network and what is known of it.
 
     ``model`` is ``<file>.<Class>`` in ``engines.models``. ``window`` lists the frames it reads, as offsets from the key
-    frame. ``options`` are further keyword arguments of the class.
+    frame. ``options`` are further keyword arguments of the class. ``takes`` a crop of one person, or the whole picture.
     """
 
     model: Annotated[str, Meta(pattern=r"^[a-z_]+\.[A-Za-z0-9]+$")]
     input_size: tuple[int, int]
+    takes: Literal["crop", "picture"] = "crop"
     hrnet: HRNetName | HRNetSpec | None = None
     window: tuple[int, ...] = (0,)
     skeleton: str = "posetrack17"
@@ -83,7 +88,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     paper: str = ""
     reported: tuple[Reported, ...] = ()
     cost: Cost | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoints: tuple[Checkpoint, ...] = ()
 
     @property
     def past(self) -> int:
@@ -95,8 +100,20 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Frames it waits for: its look-ahead."""
         return max(self.window)
 
+    @property
+    def gmac(self) -> float | None:
+        """10^9 multiply-accumulates for a person and key frame, other frames' features being kept; None: unknown."""
+        return None if self.cost is None else self.cost.backbone_gmac + self.cost.head_gmac
+
+    @property
+    def gmac_of_window(self) -> float | None:
+        """The same when every frame of the window is computed anew."""
+        return None if self.cost is None else len(self.window) * self.cost.backbone_gmac + self.cost.head_gmac
+
     def signature(self, name: str) -> Signature:
-        """What an engine exported from it eats and returns."""
+        """What an engine exported from it eats and returns. Raises :class:`EngineError` if that is a whole picture."""
+        if self.takes == "picture":
+            raise EngineError(f"network {name!r} finds people in whole pictures; a Signature describes one of crops")
         return Signature(
             name=name,
             input_size=self.input_size,
@@ -104,6 +121,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             past=self.past,
             future=self.future,
             layout="ntchw" if len(self.window) > 1 else "nchw",
+            keeps=self.cost.keeps if self.cost else (),
         )
 
 
@@ -112,16 +130,7 @@ def build(name: str, spec: NetworkSpec) -> nn.Module:
 
     Raises :class:`EngineError` without PyTorch, for a class that is not there, and for options that do not fit it.
     """
-    try:
-        module_name, class_name = spec.model.split(".")
-        module = importlib.import_module(f"engines.models.{module_name}")
-    except ModuleNotFoundError as error:
-        if error.name == "torch":
-            raise EngineError(f"network {name!r} needs PyTorch: pip install 'posestream[torch]'") from None
-        raise EngineError(f"network {name!r}: there is no file {module_name}.py in engines/models") from None
-    maker = getattr(module, class_name, None)
-    if maker is None:
-        raise EngineError(f"network {name!r}: engines/models/{module_name}.py has no class {class_name!r}")
+    maker = _class(name, *spec.model.split("."))
     try:
         model: nn.Module = maker(**_arguments(spec))
     except (TypeError, ValueError) as error:
@@ -134,6 +143,20 @@ def build(name: str, spec: NetworkSpec) -> nn.Module:
     return model
 
 
+def _class(name: str, file: str, called: str) -> Callable[..., nn.Module]:
+    # By name, so that whoever only lists networks never imports PyTorch.
+    try:
+        module = importlib.import_module(f"engines.models.{file}")
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise EngineError(f"network {name!r} needs PyTorch: pip install 'posestream[torch]'") from None
+        raise EngineError(f"network {name!r}: there is no file {file}.py in engines/models") from None
+    maker: Callable[..., nn.Module] | None = getattr(module, called, None)
+    if maker is None:
+        raise EngineError(f"network {name!r}: engines/models/{file}.py has no class {called!r}")
+    return maker
+
+
 def _arguments(spec: NetworkSpec) -> dict[str, Any]:
     arguments = dict(spec.options)
     if spec.hrnet is not None:
@@ -142,8 +165,7 @@ def _arguments(spec: NetworkSpec) -> dict[str, Any]:
 
 
 def _hrnet(told: HRNetName | HRNetSpec) -> Any:
-    from engines.models import hrnet
-
+    hrnet = importlib.import_module("engines.models.hrnet")
     if isinstance(told, str):
         return {"w32": hrnet.W32, "w48": hrnet.W48, "compact": hrnet.COMPACT, "compact16": hrnet.COMPACT16}[told]
     return hrnet.HRNetConfig(**msgspec.structs.asdict(told))

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import engines
+from engines import catalogue
 from engines.errors import EngineError
 from export.renames import renamed
 
@@ -34,6 +36,8 @@ class Layout:
     """The table of ``export.renames`` that translates it."""
     drop: str = r"(?!)"
     """Keys that have no place here, such as a classifier."""
+    spare: str = r"(?!)"
+    """Keys that only some networks have a place for, such as the last fusion of branches that a pose head leaves."""
     partial: str = r"(?!)"
     """Of our parameters, those that the file is allowed to lack: an ImageNet file has no pose head."""
 
@@ -42,7 +46,8 @@ LAYOUTS: dict[str, Layout] = {
     "hrnet": Layout("hrnet"),
     "hrnet-imagenet": Layout(
         "hrnet",
-        drop=r"^(classifier|incre_modules|downsamp_modules|final_layer)\.|^stage4\.2\.fuse_layers\.[123]\.",
+        drop=r"^(classifier|incre_modules|downsamp_modules|final_layer)\.",
+        spare=r"^stage4\.2\.fuse_layers\.[123]\.",
         partial=r"^final_layer\.",
     ),
     "hrnet-mmpose": Layout("hrnet-mmpose", drop=r"^data_preprocessor\."),
@@ -124,7 +129,12 @@ def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]
     untouched.
     """
     target = model.get_submodule(into) if into else model
-    ours, theirs = target.state_dict(), translated(read(path), layout)
+    ours = target.state_dict()
+    theirs = {
+        key: value
+        for key, value in translated(read(path), layout).items()
+        if key in ours or not re.search(LAYOUTS[layout].spare, key)
+    }
     optional: Callable[[str], bool] = lambda key: (  # noqa: E731
         key.endswith("num_batches_tracked") or re.search(LAYOUTS[layout].partial, key) is not None
     )
@@ -140,6 +150,24 @@ def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]
     fitting = {key: value for key, value in theirs.items() if key in ours}
     target.load_state_dict(fitting, strict=False)
     return [key for key in ours if key not in fitting and not key.endswith("num_batches_tracked")]
+
+
+def pretrained(name: str) -> nn.Module:
+    """The network of that name with the first of its published weights that are on this machine.
+
+    Raises :class:`EngineError` when there are none, saying how to get them, and as :func:`load` does.
+    """
+    stem, spec = catalogue.network(name)
+    for checkpoint in spec.checkpoints:
+        path = catalogue.checkpoint_path(checkpoint)
+        if path.is_file():
+            model = engines.create(name)
+            load(model, path, checkpoint.layout, checkpoint.into)
+            return model
+    raise EngineError(
+        f"network {stem!r}: none of its published weights are on this machine; "
+        f"'posestream pull {stem}' fetches them, or says what to put where"
+    )
 
 
 def _difference(

@@ -48,7 +48,7 @@ def train(recipe: Recipe, crops: Crops, progress: Progress) -> Tiny:
     """A network trained on ``crops`` with AdamW and a one-cycle learning rate."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    model = Tiny().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model: Tiny = Tiny().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = recipe.epochs * math.ceil(len(crops) / recipe.batch)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_rate, total_steps=steps, pct_start=0.15)
