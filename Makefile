@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SECONDS_OF_DEMO ?=
 
-.PHONY: help demo test lint format bench pin clean
+.PHONY: help demo test lint format pages bench pin clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -28,6 +28,9 @@ lint: $(VENV)/.dev  ## style, strict types and import contracts alone
 format: $(VENV)/.dev  ## put the source in its usual form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+pages: $(VENV)/.dev  ## write docs/elements.md from what the elements say of themselves
+	@$(BIN)/python -m scripts.elements_page > docs/elements.new && mv docs/elements.new docs/elements.md
 
 bench: $(VENV)/.dev  ## measure; benchmarks/README.md holds each figure and the command that gave it
 	@$(BIN)/python -m benchmarks

@@ -81,7 +81,7 @@ def execute(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer makes the second of the first
         return _reader_left()
     except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a line for people
         if debug:

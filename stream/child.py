@@ -118,14 +118,18 @@ class Child:
         if not self.is_alive:
             return None
         state = _process_state(self.pid)
-        if state == "t" or (self.stats is None and state not in ("T", "")):
-            self._heard_s = now_s  # stopped by a debugger; or still starting, and not stopped
+        if state == "t" or (self._is_opening and state != "T"):
+            self._heard_s = now_s  # a debugger has stopped it; or it loads something large, and is not stopped
         if now_s - self._heard_s > self._patience.silence_s:
             return f"silent for {now_s - self._heard_s:.1f} s"
         return self._stuck(now_s)
 
+    @property
+    def _is_opening(self) -> bool:
+        return self.stats is None or self.stats.state == "NULL"
+
     def _stuck(self, now_s: float) -> str | None:
-        if self.stats is None or self.stats.state == "NULL":
+        if self.stats is None or self._is_opening:
             opening_s = now_s - self._began_s
             return f"still not open after {opening_s:.0f} s" if opening_s > self._patience.opening_s else None
         idle_s = self.stats.idle_ms / 1000

@@ -20,7 +20,17 @@ from __future__ import annotations
 
 
 class PosestreamError(Exception):
-    """Any fault that a user can mend; ``str()`` is the whole message, in one line."""
+    """Any fault that a user can mend; ``str()`` is the whole message, in one line.
+
+    Line breaks and control characters, which a value that is quoted in it may hold, are shown escaped: what is printed
+    stays one line and cannot steer a terminal.
+
+    >>> print(PosestreamError("no element 'a\\nb'"))
+    no element 'a\\nb'
+    """
+
+    def __str__(self) -> str:
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in super().__str__())
 
 
 class LaunchError(PosestreamError):
@@ -47,7 +57,7 @@ class TransportError(PosestreamError):
     """A socket, port, key or shared-memory segment cannot be had."""
 
 
-class StaleFrame(TransportError):
+class StaleFrame(TransportError):  # noqa: N818  # the state of a frame, as the transports speak of it
     """The slot that held these pixels was written again before the reader finished."""
 
 

@@ -14,7 +14,7 @@ from stream.element import Element, Sink, Source
 from stream.registry import element_class, element_name, schema_struct
 
 _SAMPLES = {"location": "video.mp4", "url": "rtsp://camera/stream"}
-"""What to write for a property without a default, in an example."""
+"""What to write in an example for a property that has no default, or an empty one."""
 _UPSTREAM = ("testsrc", "detect ! track", "window", "pose")
 _NUMBERS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
 
@@ -55,11 +55,11 @@ def inspect_element(name: str) -> ElementPage:
 
 def inspect_class(cls: type[Element]) -> ElementPage:
     """The page of an element class."""
-    summary, _, details = _docstring(cls).partition("\n")
+    summary, _, details = _docstring(cls).partition("\n\n")
     return ElementPage(
         name=element_name(cls),
         kind="source" if issubclass(cls, Source) else "sink" if issubclass(cls, Sink) else "transform",
-        summary=summary.strip(),
+        summary=" ".join(summary.split()),
         details=details.strip(),
         sink=str(cls.sink or ""),
         src=str(cls.src or ""),
@@ -74,7 +74,7 @@ def json_schema(name: str) -> dict[str, Any]:
     schema = msgspec.json.schema(schema_struct(cls))
     definitions = schema.pop("$defs")
     own = definitions.pop(cls.__name__)
-    told = {"title": name, "description": _docstring(cls).partition("\n")[0], "additionalProperties": False}
+    told = {"title": name, "description": inspect_class(cls).summary, "additionalProperties": False}
     shared = {"$defs": definitions} if definitions else {}
     return {**own, **told, **shared}
 
@@ -128,8 +128,8 @@ def _default(value: object) -> str:
 def _example(cls: type[Element]) -> str:
     """A whole line around the element: what must come before it, and a sink if it needs one."""
     name = element_name(cls)
-    required = [field.name for field in msgspec.structs.fields(schema_struct(cls)) if field.required]
-    chain = [" ".join([name, *(f"{key}={_SAMPLES.get(key, '…')}" for key in required)])]
+    told = [field.name for field in msgspec.structs.fields(schema_struct(cls)) if _must_be_told(field)]
+    chain = [" ".join([name, *(f"{key}={_SAMPLES.get(key, '…')}" for key in told)])]
     if cls.sink is not None:
         media = cls.sink.media if cls.sink.media in MEDIA else MEDIA[0]
         before = " ! ".join(_UPSTREAM[: MEDIA.index(media) + 1])
@@ -137,6 +137,11 @@ def _example(cls: type[Element]) -> str:
     if cls.src is not None:
         chain += ["queue", "fakesink"] if name == "tee" else ["fakesink"]
     return " ! ".join(chain)
+
+
+def _must_be_told(field: msgspec.structs.FieldInfo) -> bool:
+    """What has no default, or an empty one where the element looks outside."""
+    return field.required or (field.name in _SAMPLES and field.default == "")
 
 
 def _text(page: ElementPage) -> Iterator[str]:

@@ -18,7 +18,7 @@ class Patience:
     """
 
     silence_s: float = 4.0
-    hang_s: float = 15.0
+    hang_s: float = 10.0
     opening_s: float = 120.0
     restarts: int = 5
     within_s: float = 60.0

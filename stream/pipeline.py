@@ -1,6 +1,5 @@
 """A pipeline: lines of elements, linked, negotiated, and split at their queues into parts.
 
->>> from stream.elements.fakesink import Fakesink
 >>> from stream.launch import parse_launch
 >>> pipeline = parse_launch("testsrc num_frames=2 ! queue ! fakesink")
 >>> [part.name for part in pipeline.parts()]

@@ -115,7 +115,6 @@ class Runner:
             opened.callback(self._become, "NULL")
             self._input.open(opened)
             self._become("READY")
-            self._become("PAUSED")
             self._turn_until_done()
         if self._links.ring is not None:
             self._links.ring.close()
@@ -145,10 +144,16 @@ class Runner:
 
     def _obey(self) -> None:
         target = self._reporter.target
-        if target.state != self.state and target.state != "NULL":
-            self._become(target.state)
+        if target.state != "NULL":
+            self._step_to(target.state)
         if target.ending or self._stops.count:
             self._input.end()
+
+    def _step_to(self, target: bus.State) -> None:
+        """As in GStreamer, one state after the other."""
+        goal = bus.STATES.index(target)
+        while (at := bus.STATES.index(self.state)) != goal:
+            self._become(bus.STATES[at + (1 if goal > at else -1)])
 
     def _become(self, new: bus.State) -> None:
         if new != self.state:

@@ -5,14 +5,16 @@ This is the common ground of parts that begin with a source and parts that read 
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
 from stream import bus
-from stream.chain import Chain
+from stream.chain import MOST_FAILURES, Chain
 from stream.element import Element
-from stream.errors import StaleFrame, WireError
+from stream.errors import StageError, StaleFrame, WireError
 from stream.flow import Flow
 from stream.links import Links, frames_of
 from stream.messages import EOS_SEQ, Eos, Key, Message
@@ -76,6 +78,9 @@ class Stage:
         self._told_ended = set(self._ended)
         self._persisted = dict(before)
         self._warned: set[str] = set()
+        self._traced: set[int] = set()
+        self._last = elements[-1]
+        self._unsendable_in_a_row = 0
         self.in_work = 0
         self.is_finished = False
         self._look()
@@ -141,17 +146,24 @@ class Stage:
         try:
             packed = self.links.pack(output)
         except WireError as error:
-            self._warn_once(str(error))
-            self.tally.drop(output.key[0], "failed")
-            return
+            return self._unsendable(output.key, error)
+        self._unsendable_in_a_row = 0
         if not self.flow.send(output.key, at):
             camera, seq = output.key
             self._warn_once(
                 f"{self.name} gives item {seq} of {camera!r} twice or late; make one item of a frame, in order"
             )
-            return
+            return None
         for outbox, buffers in zip(self.links.outboxes, packed, strict=True):
             outbox.send(output.key, buffers)
+        return None
+
+    def _unsendable(self, key: Key, error: WireError) -> None:
+        """The last element gave something that is no message: its failure, as an exception would be."""
+        self._failed(self._last, key, error)
+        self._unsendable_in_a_row += 1
+        if self._unsendable_in_a_row >= MOST_FAILURES:
+            raise StageError(f"{label(self._last)} gave {self._unsendable_in_a_row} bad messages in a row: {error}")
 
     def _fresh(self, items: Iterable[Message], outputs: list[Message]) -> list[Message]:
         """Without what was made of pixels that were overwritten meanwhile."""
@@ -211,8 +223,15 @@ class Stage:
         self.tally.errors += 1
         if key is not None:
             self.tally.drop(camera, "failed")
+        self._trace_once(element, error)
         text = f"{type(error).__name__}: {error}"
         self._post(bus.Error(part=self.name, element=label(element), text=text, camera=camera, seq=min(seq, EOS_SEQ)))
+
+    def _trace_once(self, element: Element, error: Exception) -> None:
+        """The first traceback of each element goes to stderr, where whoever mends it looks."""
+        if id(element) not in self._traced:
+            self._traced.add(id(element))
+            sys.stderr.write(bus.printable("".join(traceback.format_exception(error))))
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned and len(self._warned) < 100:

@@ -13,6 +13,7 @@ The protocol is described in ``docs/protocol.md``, for any language.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import threading
 import time
@@ -281,7 +282,9 @@ def _connected(
         socket.connect(address)
     except zmq.ZMQError as error:
         close_socket(socket)
-        raise TransportError(f"subscriber: {address!r}: {error}; write tcp://HOST:PORT or ipc://PATH") from None
+        raise TransportError(
+            f"subscriber: {address!r}: {os.strerror(error.errno or 0)}; write tcp://HOST:PORT or ipc://PATH"
+        ) from None
     return socket
 
 

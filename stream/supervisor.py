@@ -69,13 +69,21 @@ class Supervisor:
 
     def play(self) -> None:
         """Start the line, or let it go on; returns at once. Raises when there is no room to start it."""
-        self._orders.wanted = "PLAYING"
-        self._begin()
+        self.set_state("PLAYING")
 
     def pause(self) -> None:
         """Start the line, or let it rest: everything is opened and linked, and sources hold."""
-        self._orders.wanted = "PAUSED"
-        self._begin()
+        self.set_state("PAUSED")
+
+    def set_state(self, state: bus.State) -> None:
+        """Start the line if need be, and bring every part to a state; NULL is :meth:`stop`. Returns at once.
+
+        READY is as PAUSED, but what waits between the parts is left to wait, too.
+        """
+        if state == "NULL":
+            return self.stop()
+        self._orders.wanted = state
+        return self._begin()
 
     def stop(self) -> None:
         """End the streams at their sources; what is in flight is delivered, sinks finish. Returns at once."""

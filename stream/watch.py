@@ -171,7 +171,7 @@ class Watch:
         if self.phase in ("quitting", "done"):
             return bus.Target(state="NULL")
         if self.phase == "starting":
-            return bus.Target(state="PAUSED")
+            return bus.Target(state=min(self._orders.wanted, "PAUSED", key=bus.STATES.index))
         return bus.Target(state=self._orders.wanted, ending=self.phase == "ending")
 
     def _say_target(self) -> None:

@@ -120,12 +120,14 @@ def _head(points: Floats, flat: Floats, axes: Floats, height: float, camera: Cam
     hair_at = camera.project(middle - 0.016 * height * axes[2] + 0.012 * height * axes[1])
     hair = ellipse(hair_at, 0.056 * radius, 0.073 * radius, axes)
     if looks.long_hair:
-        hair = hull(np.concatenate([hair, hair + np.array([0, 0.07 * radius])]))
+        nape = camera.project(middle - 0.035 * height * axes[2] - 0.065 * height * axes[1])
+        hair = hull(np.concatenate([hair, ellipse(nape, 0.05 * radius, 0.055 * radius, axes)]))
     face_at = camera.project(middle + 0.012 * height * axes[2] - 0.010 * height * axes[1])
     face = Part(
         "face", ellipse(face_at, 0.046 * radius, 0.060 * radius, axes), looks.skin, depth - 0.06 * facing - 0.02
     )
-    parts = [Part("hair", hair, looks.hair, depth - 0.015), face]
+    # Seen from before, hair hangs behind the neck; seen from behind, over it.
+    parts = [Part("hair", hair, looks.hair, depth - 0.015 + 0.08 * max(facing, 0.0)), face]
     for ear in ("left_ear", "right_ear"):
         near = 0.02 if points[AT[ear], 2] < middle[2] + 0.03 else -0.05
         parts.append(Part(ear, circle(flat[AT[ear]], 0.013 * radius), looks.skin, depth - 0.03 - near))

@@ -19,6 +19,8 @@ from engines.people.motion import GESTURE, STRIDE_SWING
 ROWS_PER_S: Final = 50
 _ROUNDING_S: Final = 0.6
 _TURNING_S: Final = 0.4
+_TURNING_M_S: Final = 0.45
+"""Who is slower than this turns to where they will face; so a turn on the spot goes by way of the camera."""
 _DRAWS: Final = 8
 
 
@@ -102,17 +104,25 @@ def _route(rng: np.random.Generator, lane: Lane, stops: int) -> _Route:
     speeds = rng.uniform(0.8, 1.5, stops)
     pauses = np.where(rng.random(stops) < 0.55, rng.uniform(2.0, 4.5, stops), 0.0)
     pieces = [_piece(points[i - 1], points[i], speeds[i], pauses[i]) for i in range(stops)]
-    stop = np.repeat(np.arange(stops), [len(piece) for piece in pieces])
+    stop = _nearest_stop([len(piece) for piece in pieces], pauses)
     # Most people who stop face the camera, more or less; a few turn their back.
     facing = rng.normal(0, 0.7, stops) + np.pi * (rng.random(stops) < 0.15)
     return _Route(np.concatenate(pieces), stop, facing, rng.integers(0, GESTURE + 4, stops).clip(0, GESTURE))
+
+
+def _nearest_stop(rows: list[int], pauses: Floats) -> NDArray[np.int64]:
+    """(R,) the stop nearest in time: it changes halfway between two, where one walks and does nothing else."""
+    halves = [(length - round(pause_s * ROWS_PER_S)) // 2 for length, pause_s in zip(rows, pauses, strict=True)]
+    owners = [np.repeat([i - 1, i], [half, rows[i] - half]) for i, half in enumerate(halves)]
+    return np.concatenate(owners) % len(rows)
 
 
 def _waypoints(rng: np.random.Generator, lane: Lane, stops: int) -> Floats:
     """From side to side, so that people in different lanes cross."""
     z = rng.uniform(lane.near, lane.far, stops)
     sides = np.where(np.arange(stops) % 2, 1.0, -1.0)
-    aside = sides * rng.uniform(0.15, 1.0, stops)
+    # Never so near the middle that a walk would end before it has begun to be one.
+    aside = sides * rng.uniform(0.35, 1.0, stops)
     return np.stack([aside * lane.reach * z, z], 1)
 
 
@@ -144,7 +154,7 @@ def _smoothstep(value: Floats) -> Floats:
 
 def _facings(velocity: Floats, speed: Floats, standing: Floats) -> Floats:
     """(R, 2) sine and cosine of the heading: where one walks to, or where one faces at a stop, turning gradually."""
-    moving = (speed > 0.2)[:, None]
+    moving = (speed > _TURNING_M_S)[:, None]
     towards = np.stack([velocity[:, 0], -velocity[:, 1]], 1) / np.maximum(speed, 1e-9)[:, None]
     still = np.stack([np.sin(standing), np.cos(standing)], 1)
     return _rounded(np.where(moving, towards, still), _TURNING_S)

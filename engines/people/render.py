@@ -63,11 +63,20 @@ def label(plane: NDArray[np.int32], parts: list[Part], first: int) -> None:
 
 
 def box_of(parts: list[Part], width: int, height: int) -> NDArray[np.float32]:
-    """The silhouette's x1, y1, x2, y2 px, cut to the picture."""
+    """x1, y1, x2, y2 px of what lies in the picture of a silhouette; all 0 where nothing does."""
     outline = np.concatenate([part.outline for part in parts])
-    low, high = outline.min(0), outline.max(0)
-    limits = np.array([width, height])
-    return np.concatenate([np.clip(low, 0, limits), np.clip(high, 0, limits)]).astype(np.float32)
+    if outline.min() < 0 or (outline.max(0) > (width, height)).any():
+        outline = np.concatenate([_within(part.outline, width, height) for part in parts])
+    if outline.size == 0:
+        return np.zeros(4, np.float32)
+    return np.concatenate([outline.min(0), outline.max(0)]).astype(np.float32)
+
+
+def _within(outline: Floats, width: int, height: int) -> Floats:
+    """(n, 2) the convex part of an outline that lies in the picture; (0, 2) where none does."""
+    picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    area, shared = cv2.intersectConvexConvex(outline.astype(np.float32), picture)
+    return np.asarray(shared if area > 0 else [], np.float64).reshape(-1, 2)
 
 
 def visibility(plane: NDArray[np.int32], joints: Floats, depths: Floats, parts: list[Part], first: int) -> Floats:

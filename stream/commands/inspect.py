@@ -55,10 +55,21 @@ def catalogue() -> str:
     pages = all_pages()
     width = max(len(page.name) for page in pages)
     blocks = (
-        "\n".join([f"{title}:", *(f"  {page.name:<{width}}  {page.summary}" for page in pages if page.kind == kind)])
+        "\n".join(
+            [f"{title}:", *(f"  {page.name:<{width}}  {plain(page.summary)}" for page in pages if page.kind == kind)]
+        )
         for kind, title in KINDS.items()
     )
     return "\n\n".join(blocks) + "\n\n'posestream inspect ELEMENT' says everything about one."
+
+
+def plain(text: str) -> str:
+    """Without the marks of code, which a terminal does not show.
+
+    >>> plain("counts in ``count``")
+    'counts in count'
+    """
+    return text.replace("``", "")
 
 
 def all_pages() -> list[ElementPage]:

@@ -1,4 +1,4 @@
-"""``posestream keygen``: keys for publishing to other hosts."""
+"""``posestream keygen``: keys, without which nothing leaves this host."""
 
 from __future__ import annotations
 
@@ -10,15 +10,30 @@ import typer
 
 def keygen(
     folder: Annotated[Path, typer.Argument(help="Where to write them; made if it is not there.")] = Path("keys"),
+    line: Annotated[
+        Path | None, typer.Option("--line", help="Write this file instead: the key that all parts of one line share.")
+    ] = None,
 ) -> None:
-    """Make CURVE keys, without which nothing leaves this host: one pair for the publisher, one for its subscribers.
+    """Make CURVE keys: for a publisher and its subscribers, or for a line whose parts sit on several hosts.
 
-    The publisher keeps server.key_secret. A subscriber gets server.key, and client.key_secret.
+    The publisher keeps server.key_secret. A subscriber gets server.key, and client.key_secret. A line's key goes to
+    each of its hosts, where POSESTREAM_CURVE names it.
 
-    Example:
+    Examples:
 
         posestream keygen keys
+
+        posestream keygen --line hall.key
     """
+    if line is not None:
+        from stream.transports.curve import Keys
+
+        Keys.generate().save(line)
+        return print(f"{line}  (keep it secret; on every host: POSESTREAM_CURVE={line})")
+    return _for_subscribers(folder)
+
+
+def _for_subscribers(folder: Path) -> None:
     from stream.transports.certificates import generate_keys
 
     for secret in generate_keys(folder):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,9 +44,25 @@ def play_in_processes(pipeline: Pipeline, run_dir: Path | None, watch: Watch) ->
     """Run the line with a process for each part; 128 + its number when a signal ended it."""
     from stream.supervisor import Supervisor
 
-    with Supervisor(pipeline, run_dir) as supervisor, _telling(supervisor, pipeline, watch):
+    def hear(part: str, line: str) -> None:
+        if reader_has_left():
+            supervisor.kill()
+        else:
+            print(f"{part}: {line}", file=sys.stderr)
+
+    with Supervisor(pipeline, run_dir, hear=hear) as supervisor, _telling(supervisor, pipeline, watch):
         number = supervisor.run()
     return 128 + number if number else 0
+
+
+def reader_has_left() -> bool:
+    """Nobody reads stdout any more, as after ``posestream … | head``: parts that print then fail, and nobody cares."""
+    try:
+        watched = select.poll()
+        watched.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in watched.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll on this system, no descriptor behind stdout, or closed
+        return False
 
 
 def play_part(pipeline: Pipeline, name: str, run_dir: Path) -> int:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from engines.metrics import Pck, matched, pck
-from engines.synthetic.scene import Scene
+from engines.people.scene import Scene
 from stream.live_table import LiveTable
 from stream.meter import percentile
 from stream.protocol import PoseMessage

@@ -60,6 +60,7 @@ class KeypointSink(Sink):
         if self.clients and not self.keys:
             raise PropertyError(f"keypointsink: clients={self.clients} says who is let in, which needs keys= as well")
         self._publisher: Publisher | None = None
+        self._ended: set[str] = set()
         self._numbers = _Numbers({}, restarted=False)
         self._board = _Board(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
 
@@ -70,6 +71,7 @@ class KeypointSink(Sink):
 
     def __enter__(self) -> Self:
         restarted = self.context.incarnation > 0
+        self._ended = set()
         self._numbers = _Numbers(self.context.memory, restarted=restarted)
         self._board = _Board(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
         self._publisher = Publisher(
@@ -96,14 +98,16 @@ class KeypointSink(Sink):
         payload = protocol.encode_poses(stamped, session=self._board.session, seq=seq)
         self._publish(protocol.poses_topic(camera, self.prefix), payload, seq=seq)
         self._numbers.commit(camera, seq, frame_seq)
+        self._ended.discard(camera)
 
     def flush(self) -> None:
         """Tell subscribers that nothing more will come from any camera."""
-        for camera in self._numbers.cameras():
+        for camera in set(self._numbers.cameras()) - self._ended:
             seq, now_ns = self._numbers.next(camera), self.context.now_ns()
             payload = protocol.encode_end(session=self._board.session, seq=seq, camera=camera, wall_ns=now_ns)
             self._publish(protocol.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
             self._numbers.commit(camera, seq, self._numbers.last_frame(camera))
+            self._ended.add(camera)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -23,14 +23,15 @@ PATIENCE_S = 20.0
 def check_source(build: Callable[[], Harness], *, quiet: bool = False) -> None:
     """Frames are well formed, numbered upwards, of the camera it names; it starts again when entered again; it speaks
     (a frame or ``None``) at least twice a second."""
+    harness = build()
     if quiet:
-        _check_it_says_nothing(build())
+        _check_it_says_nothing(harness)
         return
-    first, again = (_read(build()) for _ in range(2))
-    who = label(build().element)
+    first, again = (_read(harness) for _ in range(2))
+    who = label(harness.element)
     assert first, f"{who}: gave no frame; say quiet=True if it has none for now"
     assert again, f"{who}: gave frames when first entered, but none the second time"
-    camera, last = camera_of(build().element), -1
+    camera, last = camera_of(harness.element), -1
     for frame in first:
         _check_frame(who, frame)
         assert frame.camera == camera, f"{who}: a frame of camera {frame.camera!r}, but its camera is {camera!r}"
@@ -67,7 +68,8 @@ def _spoken(harness: Harness) -> Iterator[Any]:
     """What the source yields; it runs in a thread, so that one that hangs is found out."""
     words: queue.Queue[Any] = queue.Queue(maxsize=1)
     enough = threading.Event()
-    threading.Thread(target=_listen, args=(harness, words, enough), daemon=True).start()
+    listener = threading.Thread(target=_listen, args=(harness, words, enough), daemon=True)
+    listener.start()
     try:
         while (word := _next_word(harness, words)) is not _END:
             if isinstance(word, _Raised):
@@ -75,6 +77,7 @@ def _spoken(harness: Harness) -> Iterator[Any]:
             yield word
     finally:
         enough.set()
+        listener.join(PATIENCE_S)
 
 
 _END = object()

@@ -137,10 +137,10 @@ class HopInbox:
     def receive(self, max_items: int = 1, timeout_ms: int = 0) -> list[Delivery]:
         """The next items in order; an empty list when none came within ``timeout_ms``."""
         deadline = time.monotonic() + timeout_ms / 1000
-        self._listen()
+        self._listen(max_items)
         while not self._receiving.has_items and (left_ms := _left_ms(deadline)) > 0:
             self._carrier.wait(left_ms)
-            self._listen()
+            self._listen(max_items)
         return self._receiving.take(max_items)
 
     def done(self, key: Key) -> None:
@@ -160,12 +160,14 @@ class HopInbox:
         """Give back the socket once what was acknowledged is on its way; idempotent."""
         self._carrier.close()
 
-    def _listen(self) -> None:
+    def _listen(self, max_items: int) -> None:
         for _ in range(_MESSAGES_A_CALL):
             heard = self._carrier.read()
             if heard is None:
                 break
             self._receiving.arrived(*heard)
+            if self._receiving.has_enough(max_items):
+                break
         self._reply(self._receiving.take_replies())
 
     def _reply(self, replies: Iterable[tuple[bytes, Parts]]) -> None:

@@ -251,6 +251,10 @@ class Receiving:
         """True when :meth:`take` has something to give."""
         return bool(self._waiting)
 
+    def has_enough(self, max_items: int) -> bool:
+        """True when there is no need to hear more now; a leaky queue must hear all there is, to know what is late."""
+        return 0 < max_items <= len(self._waiting) and self._waiting.leaky == "no"
+
     def arrived(self, sender: bytes, parts: Parts) -> None:
         """Take a message of a sender's; what is not one is counted and dropped."""
         match _note(_heard_by_receiver, parts):

@@ -2,7 +2,7 @@
 
 An XPUB socket: a subscriber that does not keep up loses messages once ``max_waiting`` wait for it, and nobody waits for
 it. Its one extra over PUB is that it hears subscriptions, which is how a newcomer asks for what is retained (see
-``docs/decisions/late-joiners.md``). A thread answers newcomers and beats the heart while nothing is published.
+``docs/decisions/2026-11-21-late-joiners.md``). A thread answers newcomers and beats the heart while nothing is published.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _ADDRESS = re.compile(r"ipc://.+|tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):
 _MAX_SUBSCRIPTION_BYTES = 4096
 _MAX_EVENTS_A_ROUND = 1000
 _SUBSCRIBED = 1
+_DOMAIN = "posestream"
 _PEER_PING_MS = 5_000
 _PEER_GONE_MS = 15_000
 
@@ -160,9 +161,9 @@ class Publisher:
 
     def _greet(self, topic: str) -> None:
         if answer := self._welcome(topic):
+            self._snapshots += 1
             for payload in answer:
                 self._socket.send_multipart((topic.encode(), payload))
-            self._snapshots += 1
 
     def _beat_when_due(self) -> None:
         if time.monotonic() >= self._next_beat_s:
@@ -198,7 +199,7 @@ def _guarding(context: zmq.Context[zmq.Socket[bytes]], clients: Path | None, who
         raise TransportError(f"{who}: no public keys (*.key) in {clients}; put those of the subscribers there")
     guard = ThreadAuthenticator(context)
     guard.start()
-    guard.configure_curve(domain="*", location=clients)
+    guard.configure_curve(domain=_DOMAIN, location=clients)
     return guard
 
 
@@ -208,7 +209,7 @@ def _encrypt(socket: zmq.Socket[bytes], access: Access) -> None:
     socket.curve_server = True
     socket.curve_publickey, socket.curve_secretkey = access.keys.public, access.keys.secret
     if access.clients is not None:
-        socket.zap_domain = b"posestream"
+        socket.zap_domain = _DOMAIN.encode()
 
 
 def _bind(socket: zmq.Socket[bytes], address: str, who: str, patience_s: float) -> str:

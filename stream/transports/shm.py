@@ -111,7 +111,11 @@ class FrameRing:
 
         From the first call on the slot is written no more, and is held for the frame until :meth:`release`.
         """
-        return next((ref for ring in self._rings if (ref := ring.hold(frame)) is not None), None)
+        for ring in self._rings:
+            ref = ring.hold(frame)
+            if ref is not None:
+                return ref
+        return None
 
     def release(self, key: Key) -> None:
         """No process needs this frame any more. Does nothing for a frame that is not in the ring."""
@@ -206,13 +210,19 @@ class _Ring:
 
     def hold(self, frame: Frame) -> FrameRef | None:
         """Seal the slot that holds these pixels and hold it for the frame; None when no slot does."""
-        slot = next((slot for slot in self._lent if self._borrower(slot) is frame.pixels), None)
+        slot = self._slot_of(frame.pixels)
         if slot is None:
             return None
-        former = self._former(frame.key)
+        former = self._former(frame.key) if self._inherited else None
         if former is not None:
             return self._segment.ref(former)
         return self._segment.ref(slot) if self._seal(slot, frame) else None
+
+    def _slot_of(self, pixels: Pixels) -> int | None:
+        for slot, lent in self._lent.items():
+            if lent() is pixels:
+                return slot
+        return None
 
     def _former(self, key: Key) -> int | None:
         """The slot in which a former life of this owner put the very same frame, and which others are still reading."""
@@ -223,7 +233,7 @@ class _Ring:
         line = self._segment.lines[slot]
         if line[_HELD]:
             return self._holds(slot, frame.key)
-        frame.pixels.flags.writeable = False
+        frame.pixels.setflags(write=False)
         line[_CAMERA], line[_SEQ] = _digest(frame.camera), frame.seq
         line[_GENERATION] += line[_GENERATION] % 2
         line[_HELD] = 1
@@ -255,7 +265,7 @@ class FrameReader:
         segment = self._segment(ref)
         self._compare(segment, ref)
         pixels = segment.pixels(ref.slot)
-        pixels.flags.writeable = False
+        pixels.setflags(write=False)
         self._remember(pixels, ref)
         return pixels
 

@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream import bus
 from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
-from stream.errors import TransportError
+from stream.errors import StageError, TransportError
 from stream.inputs import Deliveries, Frames
 from stream.links import Links
 from stream.messages import EOS_SEQ, Eos, Frame, Key
@@ -194,6 +195,22 @@ def test_a_second_item_of_one_frame_is_not_sent_and_said_once(bench: Bench) -> N
         "part gives item 0 of 'cam' twice or late; make one item of a frame, in order",
         "part gives item 1 of 'cam' twice or late; make one item of a frame, in order",
     ]
+
+
+def test_an_element_that_gives_no_messages_is_at_fault(bench: Bench) -> None:
+    @dataclass
+    class Mute(Transform):
+        sink = src = Caps(ANY)
+
+        def process(self, item: Frame) -> Iterator[Frame]:
+            yield replace(item, pixels=item.pixels.astype(np.float64))
+
+    stage = bench.stage(Mute(), outbox="out")
+    with pytest.raises(StageError, match=r"^mute gave 5 bad messages in a row: .* pixels are float64"):
+        stage.work([make_frame(seq) for seq in range(9)])
+    errors = [notice for notice in bench.posted if isinstance(notice, bus.Error)]
+    assert [(error.element, error.seq) for error in errors] == [("mute", seq) for seq in range(5)]
+    assert stage.tally.take() == [bus.Qos(camera=CAMERA, reason="failed", dropped=5)]
 
 
 # -- sources ----------------------------------------------------------------------------------------------------------

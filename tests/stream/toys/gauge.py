@@ -43,5 +43,5 @@ class Gauge(Transform):
 
 def _poses(item: Window) -> Poses:
     colours = [frame.pixels.mean(axis=(0, 1)) for frame in item.frames]
-    keypoints = np.asarray(colours, np.float32)[None]
+    keypoints = np.repeat(np.asarray(colours, np.float32)[None], len(item.people.ids), axis=0)
     return Poses(item.key_frame, item.people.boxes, item.people.scores, item.people.ids, keypoints, "toy")

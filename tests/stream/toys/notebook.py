@@ -70,4 +70,4 @@ def _age_ms(item: Message) -> float:
 def _seen(item: Message) -> str:
     if not isinstance(item, Poses):
         return type(item).__name__
-    return " ".join(f"{value:.3f}" for value in (*item.boxes.ravel(), *item.keypoints.ravel()))
+    return " ".join(f"{value:.3f}" for value in (*item.ids, *item.boxes.ravel(), *item.keypoints.ravel()))

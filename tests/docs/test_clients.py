@@ -1,0 +1,139 @@
+"""The clients in docs/clients, run as a reader would run them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream.elements.keypointsink import KeypointSink
+from stream.messages import Poses
+from stream.testing import make_poses
+from stream.transports.certificates import generate_keys
+from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
+
+# npm fetches two packages of ready-made binaries; a machine that needs longer has no network to speak of.
+INSTALL_TIMEOUT_S = 90
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def node(root: Path, request: pytest.FixtureRequest) -> Path:
+    """The Node.js client with its packages installed, once for every version of its package.json."""
+    source = root / "docs/clients/node"
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("the Node.js client is not tried: no node and npm here")
+    digest = hashlib.sha256((source / "package.json").read_bytes()).hexdigest()[:16]
+    home = request.config.cache.mkdir(f"node-client-{digest}")
+    if not (home / "ready").exists():
+        install(source, home)
+    shutil.copy(source / "subscribe.mjs", home)
+    return home
+
+
+def install(source: Path, home: Path) -> None:
+    shutil.copy(source / "package.json", home)
+    command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"]
+    try:
+        subprocess.run(command, cwd=home, check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S)
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"the Node.js client is not tried: its packages cannot be installed ({error})")
+    (home / "ready").touch()
+
+
+@contextmanager
+def running(*command: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """A client in a process of its own, which is gone afterwards."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def told(process: subprocess.Popen[str]) -> list[str]:
+    """All it printed, when it has ended by itself."""
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+def published(sink: KeypointSink, count: int = 5) -> list[Poses]:
+    items = [make_poses(seq * 3, "hall") for seq in range(count)]
+    for item in items:
+        sink.consume(item)
+        sink.consume(make_poses(item.frame.seq, "hallway"))
+    sink.flush()
+    return items
+
+
+def check_equal(message: Any, number: int, item: Poses) -> None:
+    """What a client printed as JSON is what was published."""
+    assert (message["kind"], message["camera"], message["seq"]) == ("poses", "hall", number)
+    assert message["frame_seq"] == item.frame.seq
+    assert int(message["wall_ns"]) == item.frame.wall_ns
+    assert int(message["ledger"]["captured"]) == item.frame.ledger["captured"]
+    assert [person["id"] for person in message["people"]] == item.ids.tolist()
+    for person, keypoints in zip(message["people"], item.keypoints, strict=True):
+        np.testing.assert_array_equal(np.array(person["keypoints"], np.float32), keypoints)
+
+
+def test_the_node_client_gets_the_very_keypoints_that_were_published(node: Path) -> None:
+    with opened() as sink:
+        command = ["node", "subscribe.mjs", "--address", sink.endpoint, "--camera", "hall", "--json", "--count", "6"]
+        with running(*command, cwd=node) as client:
+            wait_until(lambda: greeted(sink) or client.poll() is not None, "the client is heard")
+            items = published(sink)
+            *messages, end = map(json.loads, told(client))
+    for number, (message, item) in enumerate(zip(messages, items, strict=True)):
+        check_equal(message, number, item)
+    assert messages[-1]["joints"][9] == "left_wrist"
+    assert messages[-1]["lost"] == 0
+    assert (end["kind"], end["seq"]) == ("end", 5)
+
+
+def test_the_node_client_joins_late_and_learns_skeleton_and_last_value(node: Path) -> None:
+    with opened() as sink:
+        items = published(sink)
+        command = ["node", "subscribe.mjs", "--address", sink.endpoint, "--camera", "hall", "--json", "--count", "2"]
+        with running(*command, cwd=node) as client:
+            last, end = map(json.loads, told(client))
+    check_equal(last, 4, items[4])
+    assert last["joints"][0] == "nose"
+    assert end["kind"] == "end"
+
+
+def test_the_node_client_comes_in_with_keys(node: Path, tmp_path: Path) -> None:
+    generate_keys(tmp_path)
+    keys = ["--server-key", str(tmp_path / "server.key"), "--client-key", str(tmp_path / "client.key_secret")]
+    with opened(keys=str(tmp_path / "server.key_secret"), clients=str(tmp_path)) as sink:
+        published(sink)
+        with running("node", "subscribe.mjs", "--address", sink.endpoint, "--count", "1", *keys, cwd=node) as client:
+            assert told(client)[0].startswith("hall 12: ")
+
+
+def test_the_python_example_prints_what_is_published(root: Path, tmp_path: Path) -> None:
+    source = (root / "docs/clients/subscribe.py").read_text()
+    assert source.count("tcp://127.0.0.1:5570") == 1
+    with opened() as sink:
+        (tmp_path / "subscribe.py").write_text(source.replace("tcp://127.0.0.1:5570", sink.endpoint))
+        with running(sys.executable, tmp_path / "subscribe.py", cwd=root) as client:
+            wait_until(lambda: greeted(sink) or client.poll() is not None, "the client is heard")
+            sink.consume(make_poses(0, "hall"))
+            assert client.stdout is not None
+            wrist = make_poses(0).keypoints[0, 9]
+            assert client.stdout.readline() == f"hall #1 at ({wrist[0]:.0f}, {wrist[1]:.0f}) px, score 0.80\n"

@@ -1,0 +1,92 @@
+"""``posestream subscribe`` as people and programs see it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from stream.__main__ import execute
+from stream.elements.keypointsink import KeypointSink
+from stream.testing import make_poses
+from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
+
+Capture = pytest.CaptureFixture[str]
+
+
+@contextmanager
+def publishing(count: int = 5) -> Iterator[str]:
+    """An address where a short run is published when somebody listens."""
+    with opened() as sink:
+        thread = threading.Thread(target=run_once_heard, args=(sink, count))
+        thread.start()
+        yield sink.endpoint
+        thread.join(PATIENCE_S)
+
+
+def run_once_heard(sink: KeypointSink, count: int) -> None:
+    wait_until(lambda: greeted(sink), "somebody listens")
+    for seq in range(count):
+        sink.consume(make_poses(seq, "hall"))
+        sink.consume(make_poses(seq, "yard"))
+    sink.flush()
+
+
+def test_lines_are_printed_where_nobody_watches(capsys: Capture) -> None:
+    with publishing() as address:
+        assert execute(["subscribe", address, "--camera", "hall", "--until-end", "--timeout", "30"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"hall {seq}: 2 people" for seq in range(5)]
+
+
+def test_json_is_one_object_a_line_with_the_keys_of_the_protocol(capsys: Capture) -> None:
+    with publishing() as address:
+        assert (
+            execute(["subscribe", address, "--json", "-n", "3", "--person", "2", "-c", "yard", "--timeout", "30"]) == 0
+        )
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(message["camera"], message["seq"]) for message in found] == [("yard", 0), ("yard", 1), ("yard", 2)]
+    (person,) = found[0]["people"]
+    assert person["id"] == 2
+    assert dict(zip(found[0]["joints"], person["keypoints"], strict=True))["nose"][2] == 0.8
+
+
+class Terminal(io.StringIO):
+    """A stdout that somebody watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, run: Callable[[], int]) -> str:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    assert run() == 0
+    return terminal.getvalue()
+
+
+def test_a_terminal_gets_a_live_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    with publishing() as address:
+        seen = shown(monkeypatch, lambda: execute(["subscribe", address, "--until-end", "--timeout", "30"]))
+    for text in ("hall", "yard", "0.90", "10 messages, 0 lost in 0 gaps", f"{address}: publishing"):
+        assert text in seen
+
+
+def test_silence_is_one_line_and_an_exit_code(capsys: Capture) -> None:
+    assert execute(["subscribe", "tcp://127.0.0.1:1", "--timeout", "0.2"]) == 1
+    assert capsys.readouterr().err == (
+        "posestream: nothing for 0.2 s: tcp://127.0.0.1:1 gives no sign of life; "
+        "is a line with keypointsink running there?\n"
+    )
+
+
+def test_another_host_without_keys_is_one_line(capsys: Capture) -> None:
+    assert execute(["subscribe", "tcp://192.168.1.20:5570"]) == 1
+    assert capsys.readouterr().err.startswith("posestream: subscriber: tcp://192.168.1.20:5570 is another host")

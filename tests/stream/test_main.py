@@ -1,0 +1,211 @@
+"""The command as a user meets it: every wrong command, the one line it gets, and the exit code."""
+
+# A table is read by its rows.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.__main__ import execute
+
+COMMANDS = ("demo", "launch", "run", "validate", "inspect", "subscribe", "top", "doctor", "models", "pull", "keygen")
+
+Capture = pytest.CaptureFixture[str]
+LINE = "testsrc num_frames=2 ! detect model=truth"
+
+# What is typed, what the one line must contain, the exit code.
+WRONG: dict[str, tuple[list[str], list[str], int]] = {
+    "unknown command": (["lunch"], ["lunch", "Did you mean", "launch"], 2),
+    "unknown option": (["validate", "--fast", LINE], ["--fast"], 2),
+    "missing argument": (["launch"], ["Missing argument 'line'"], 2),
+    "unknown element": (["launch", "testscr ! fakesink"], ["column 1", "'testscr'", "did you mean 'testsrc'"], 1),
+    "unknown property": (["launch", "testsrc widht=9 ! fakesink"], ["'widht'", "did you mean 'width'"], 1),
+    "value out of range": (["launch", "testsrc ! detect min_score=3 ! fakesink"], ["min_score=3", "<= 1"], 1),
+    "value of another type": (["launch", "testsrc width=wide ! fakesink"], ["width=wide", "int"], 1),
+    "caps that clash": (["launch", "testsrc ! window ! fakesink"], ["testsrc", "window", "video/raw", "people/boxes"], 1),
+    "two links in a row": (["launch", "testsrc ! ! fakesink"], ["column 11", "!"], 1),
+    "quote left open": (["launch", "testsrc camera='hall ! fakesink"], ["column 16", "'"], 1),
+    "nothing at all": (["launch", ""], ["empty"], 1),
+    "no source": (["launch", "detect ! fakesink"], ["detect"], 1),
+    "two cameras of one name": (["launch", "testsrc ! queue name=q; testsrc ! queue name=q; from q ! fakesink"], ["testsrc"], 1),
+    "from nowhere": (["launch", "from peple ! fakesink; testsrc ! queue name=people"], ["'peple'", "people"], 1),
+    "missing video": (["launch", "filesrc location=nowhere.mp4 ! fakesink"], ["nowhere.mp4"], 1),
+    "no video at all": (["launch", "filesrc location={folder}/notes.mp4 ! fakesink"], ["notes.mp4"], 1),
+    "camera not there": (["launch", "camerasrc device=/dev/video97 ! fakesink"], ["/dev/video97"], 1),
+    "no such network": (["launch", f"{LINE} ! track ! window ! pose model=rtmpose-q ! fakesink"], ["'rtmpose-q'"], 1),
+    "network file missing": (["launch", "testsrc ! detect model=gone.onnx ! fakesink"], ["gone.onnx"], 1),
+    "network no network": (["launch", "testsrc num_frames=1 ! detect model={folder}/bad.onnx ! fakesink"], ["bad.onnx"], 1),
+    "sink nowhere to write": (["launch", f"{LINE} ! track ! window ! pose ! jsonsink location={{folder}}/notes.mp4/x"], ["notes.mp4"], 1),
+    "address beyond this host": (["validate", f"{LINE} ! track ! window ! pose ! keypointsink bind=tcp://*:5570"], ["tcp://*:5570", "keys"], 1),
+    "YAML that is none": (["run", "{folder}/bad.yaml"], ["bad.yaml", "line 3, column 1"], 1),
+    "YAML of something else": (["run", "{folder}/other.yaml"], ["other.yaml", "colour"], 1),
+    "YAML with a wrong property": (["run", "{folder}/wrong.yaml"], ["wrong.yaml", "widht", "width"], 1),
+    "YAML missing": (["run", "nowhere.yaml"], ["nowhere.yaml", "demo"], 1),
+    "part unknown": (["run", "{folder}/good.yaml", "--part", "detekt", "--run-dir", "{folder}/run"], ["'detekt'", "testsrc"], 1),
+    "part without a place": (["run", "{folder}/good.yaml", "--part", "detect"], ["--part", "--run-dir"], 1),
+    "inspect nothing": (["inspect", "detekt"], ["'detekt'", "did you mean 'detect'"], 1),
+    "schema of nothing": (["inspect", "--json-schema"], ["--json-schema", "inspect detect"], 1),
+    "top of nothing": (["top", "--run-dir", "{folder}"], ["{folder}", "launch"], 1),
+    "pull the unknown": (["pull", "yolox-nanu"], ["yolox-nanu", "yolox-nano"], 1),
+    "keys twice": (["keygen", "{folder}/keys"], ["server.key_secret", "exists"], 1),
+    "demo into nowhere": (["demo", "--output", "{folder}/not/there.mp4"], ["there.mp4"], 1),
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Files that are not what they should be."""
+    (tmp_path / "notes.mp4").write_text("no video")
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    (tmp_path / "bad.yaml").write_text("line:\n  - [testsrc\n")
+    (tmp_path / "other.yaml").write_text("colour: red\n")
+    (tmp_path / "wrong.yaml").write_text("line:\n  - testsrc: {widht: 9}\n  - fakesink\n")
+    (tmp_path / "good.yaml").write_text(
+        "line: [{testsrc: {num_frames: 1}}, queue, {detect: {model: truth}}, fakesink]\n"
+    )
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "server.key_secret").write_text("taken")
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_command_gets_one_line_that_says_what_and_an_exit_code(
+    case: str, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    words, expected, code = WRONG[case]
+    assert execute([word.replace("{folder}", str(folder)) for word in words]) == code
+    told = capsys.readouterr()
+    assert told.err.startswith("posestream: ")
+    assert told.err.count("\n") == 1, told.err
+    assert "Traceback" not in told.err + told.out
+    for part in expected:
+        assert part.replace("{folder}", str(folder)) in told.err
+
+
+def test_a_port_in_use_is_named(capsys: Capture, folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        line = f"{LINE} ! track ! window ! pose ! keypointsink bind={address}"
+        assert execute(["launch", line]) == 1
+    told = capsys.readouterr().err
+    assert address in told
+    assert told.count("\n") == 1
+
+
+def test_debug_shows_where_an_error_came_from_wherever_it_stands(capsys: Capture) -> None:
+    for words in (["--debug", "inspect", "detekt"], ["inspect", "detekt", "--debug"]):
+        assert execute(words) == 1
+        told = capsys.readouterr().err
+        assert "Traceback" in told
+        assert told.rstrip().splitlines()[-1].startswith("posestream: no element 'detekt'")
+
+
+def test_the_environment_may_ask_for_debug_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSESTREAM_DEBUG", "1")
+    assert execute(["inspect", "detekt"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_fault_of_our_own_says_so(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_name: str) -> str:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr("stream.inspection.inspect_element", broken)
+    assert execute(["inspect", "detect"]) == 1
+    told = capsys.readouterr().err
+    assert told == "posestream: ZeroDivisionError: by zero (a fault of posestream; add --debug to see where)\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str, capsys: Capture) -> None:
+    assert execute([command, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert f"posestream {command}" in told.split("Usage:")[1].split("\n", 1)[1], "no example"
+    assert "Options" in told
+
+
+def test_the_version_is_that_of_the_distribution(capsys: Capture) -> None:
+    assert execute(["--version"]) == 0
+    assert capsys.readouterr().out == "posestream 0.1.0\n"
+
+
+# -- as a process ---------------------------------------------------------------------------------------------------------
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(no_leaks: None) -> Iterator[Start]:
+    """Starts ``posestream`` with these words; whatever still runs is ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stream", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("line", ["detect model=truth", "queue ! detect model=truth"], ids=["one process", "two"])
+def test_ctrl_c_ends_a_line_without_noise(line: str, start: Start) -> None:
+    process = start("launch", f"testsrc realtime=true fps=20 width=64 height=64 ! {line}")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("testsrc")
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == ""
+
+
+@pytest.mark.parametrize("queue", ["", "! queue"], ids=["one process", "two"])
+def test_a_reader_that_leaves_early_is_no_fault(queue: str, start: Start) -> None:
+    process = start("launch", f"testsrc num_frames=2000 width=64 height=64 {queue} ! detect model=truth")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert "0 people" in process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+
+
+def test_both_ways_to_run_a_line_print_the_same(start: Start) -> None:
+    line = "testsrc num_frames=8 width=64 height=64 ! queue ! detect model=truth ! queue ! track"
+    here, apart = start("launch", line, "--in-process"), start("launch", line)
+    told = [process.communicate(timeout=90) for process in (here, apart)]
+    assert told[0] == told[1]
+    assert [text.split()[1] for text in told[0][0].splitlines()] == [str(seq) for seq in range(8)]
+
+
+def test_one_part_of_a_line_can_be_started_by_hand(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "line.yaml"
+    file.write_text("line: [{testsrc: {num_frames: 5}}, queue, {detect: {model: truth}}, {fakesink: {dump: true}}]\n")
+    place = ["--run-dir", str(tmp_path / "run")]
+    begin, end = (start("run", str(file), "--part", part, *place) for part in ("testsrc", "detect"))
+    told, fault = end.communicate(timeout=90)
+    assert fault == ""
+    assert [text.split()[1] for text in told.splitlines()] == ["0", "1", "2", "3", "4"]
+    assert begin.wait(90) == end.returncode == 0

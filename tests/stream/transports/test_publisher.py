@@ -1,0 +1,82 @@
+"""The publishing socket by itself, with payloads that mean nothing."""
+
+from __future__ import annotations
+
+import threading
+
+from stream.transports.publisher import Publisher
+from tests.stream.publishing import PATIENCE_S, listening, wait_until
+
+
+def answering(topic: str) -> list[bytes]:
+    """What a newcomer is told who asks for it."""
+    return [b"first", b"second"] if topic.startswith("ask") else []
+
+
+def made(heartbeat_ms: int = 20) -> Publisher:
+    return Publisher(
+        "tcp://127.0.0.1:*", welcome=answering, heartbeat=lambda: ("beat", b"alive"), heartbeat_ms=heartbeat_ms
+    )
+
+
+def test_the_endpoint_tells_the_port_that_was_chosen() -> None:
+    with made() as one, made() as other:
+        ports = {publisher.endpoint.rpartition(":")[2] for publisher in (one, other)}
+        assert len(ports) == 2
+        assert all(port.isdecimal() for port in ports)
+
+
+def test_what_is_published_reaches_those_who_subscribed_to_the_beginning_of_its_topic() -> None:
+    with made() as publisher, listening(publisher.endpoint, "a/", "ask") as client:
+        assert client.recv_multipart() == [b"ask", b"first"]
+        assert client.recv_multipart() == [b"ask", b"second"]
+        publisher.publish("b/1", b"not for you")
+        publisher.publish("a/1", b"for you")
+        assert client.recv_multipart() == [b"a/1", b"for you"]
+        assert publisher.statistics().published == 2
+        assert publisher.statistics().snapshots == 1
+
+
+def test_the_heart_beats_by_itself() -> None:
+    with made() as publisher, listening(publisher.endpoint, "beat") as client:
+        for _ in range(3):
+            assert client.recv_multipart() == [b"beat", b"alive"]
+        assert publisher.statistics().heartbeats >= 3
+
+
+def test_several_threads_may_publish_and_each_ones_order_is_kept() -> None:
+    with made(heartbeat_ms=60_000) as publisher, listening(publisher.endpoint, "t", "ask", rcvhwm=0) as client:
+        client.recv_multipart()
+        client.recv_multipart()
+
+        def count(name: str) -> None:
+            for number in range(60):  # fewer in all than the 256 that wait for a slow client
+                publisher.publish(name, b"%d" % number)
+
+        threads = [threading.Thread(target=count, args=(f"t{number}",)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        got: dict[bytes, list[int]] = {}
+        for _ in range(240):
+            topic, payload = client.recv_multipart()
+            got.setdefault(topic, []).append(int(payload))
+        assert got == {b"t%d" % number: list(range(60)) for number in range(4)}
+
+
+def test_closing_sends_what_was_published_first_and_twice_is_once() -> None:
+    publisher = made()
+    with listening(publisher.endpoint, "a/", "ask", rcvtimeo=round(PATIENCE_S * 1000)) as client:
+        client.recv_multipart()
+        client.recv_multipart()
+        for number in range(100):
+            publisher.publish("a/", b"%d" % number)
+        publisher.close()
+        publisher.close()
+        assert [int(client.recv_multipart()[1]) for _ in range(100)] == list(range(100))
+
+
+def test_it_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    with made():
+        assert threading.active_count() > before
+    wait_until(lambda: threading.active_count() == before, "its thread ended")

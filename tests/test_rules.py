@@ -1,0 +1,70 @@
+"""The rules of the house, executed: style, strict types, who imports whom, and names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RULES = {
+    "style": ("-m", "ruff", "check", "."),
+    "form": ("-m", "ruff", "format", "--check", "."),
+    "types": ("-m", "mypy"),
+    "imports": ("-c", "from importlinter.cli import lint_imports_command as main; main()"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_source_keeps_the_rule_of(rule: str, root: Path) -> None:
+    answer = subprocess.run([sys.executable, *RULES[rule]], cwd=root, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, f"{answer.stdout}\n{answer.stderr}"
+
+
+# Without these a rule that silently checks nothing would look kept.
+BROKEN = {
+    "style": ("import os\n", "F401"),
+    "types": ("def f(x):\n    return x\n", "no-untyped-def"),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_breach_is_found_of_the_rule_of(rule: str, root: Path, tmp_path: Path) -> None:
+    text, expected = BROKEN[rule]
+    breach = tmp_path / "breach.py"
+    breach.write_text(text)
+    settings = (
+        ("--config", str(root / "pyproject.toml"))
+        if rule == "style"
+        else ("--config-file", str(root / "pyproject.toml"))
+    )
+    command = [sys.executable, *RULES[rule][:2], *(["check"] if rule == "style" else []), *settings, str(breach)]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode != 0
+    assert expected in answer.stdout
+
+
+def test_no_file_is_called_like_a_library(root: Path) -> None:
+    named = {path.stem for folder in ("stream", "engines", "export") for path in (root / folder).rglob("*.py")}
+    assert not named & {"torch", "onnx", "tensorrt", "zmq", "numpy", "cv2"}
+
+
+def test_running_a_line_imports_neither_torch_nor_what_it_does_not_name() -> None:
+    script = (
+        "import sys; from stream.launch import parse_launch;"
+        "parse_launch('filesrc location=x.mp4 ! detect ! track ! queue ! window ! pose ! fakesink');"
+        "print(*sorted({'torch', 'onnx', 'tensorrt', 'zmq'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == ""
+
+
+def test_help_comes_at_once_since_nothing_heavy_is_imported_for_it() -> None:
+    script = (
+        "import sys; from stream.__main__ import execute; execute(['--help']);"
+        "print(*sorted({'numpy', 'cv2', 'av', 'onnxruntime', 'zmq', 'trackers'} & set(sys.modules)), file=sys.stderr)"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "posestream" in answer.stdout
+    assert answer.stderr.strip() == ""
