@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ StateDict = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 _SHOWN = 6
+_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -129,27 +130,43 @@ def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]
     untouched.
     """
     target = model.get_submodule(into) if into else model
-    ours = target.state_dict()
-    theirs = {
-        key: value
-        for key, value in translated(read(path), layout).items()
-        if key in ours or not re.search(LAYOUTS[layout].spare, key)
+    ours, theirs = target.state_dict(), translated(read(path), layout)
+    theirs = {key: value for key, value in theirs.items() if key in ours or not _spare(key, LAYOUTS[layout])}
+    faults = _faults(ours, theirs, LAYOUTS[layout])
+    if any(faults.values()):
+        raise EngineError(
+            f"checkpoint {str(path)!r} (layout {layout}) does not fit {type(model).__name__}: {_told(faults)}"
+        )
+    target.load_state_dict(theirs, strict=False)
+    return [key for key in ours if key not in theirs and not key.endswith(_COUNTER)]
+
+
+def _spare(key: str, layout: Layout) -> bool:
+    # Batch normalisation counts batches since PyTorch 0.4.1: older files lack the counters, and nothing reads them.
+    return key.endswith(_COUNTER) or re.search(layout.spare, key) is not None
+
+
+def _faults(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], layout: Layout) -> dict[str, list[str]]:
+    """What does not fit, by kind."""
+    absent = [key for key in ours if key not in theirs and not key.endswith(_COUNTER)]
+    return {
+        "missing": [key for key in absent if not re.search(layout.partial, key)],
+        "without a place": [key for key in theirs if key not in ours],
+        "of another shape": [
+            f"{key}: {tuple(theirs[key].shape)} in the file, {tuple(ours[key].shape)} here"
+            for key in ours
+            if key in theirs and theirs[key].shape != ours[key].shape
+        ],
     }
-    optional: Callable[[str], bool] = lambda key: (  # noqa: E731
-        key.endswith("num_batches_tracked") or re.search(LAYOUTS[layout].partial, key) is not None
+
+
+def _told(faults: Mapping[str, list[str]]) -> str:
+    """How many of each kind, and the first few of them."""
+    return "; ".join(
+        f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{', …' if len(keys) > _SHOWN else ''})"
+        for kind, keys in faults.items()
+        if keys
     )
-    missing = [key for key in ours if key not in theirs and not optional(key)]
-    foreign = [key for key in theirs if key not in ours and not key.endswith("num_batches_tracked")]
-    reshaped = [
-        f"{key}: {tuple(theirs[key].shape)} in the file, {tuple(ours[key].shape)} here"
-        for key in ours
-        if key in theirs and theirs[key].shape != ours[key].shape
-    ]
-    if missing or foreign or reshaped:
-        raise EngineError(_difference(model, path, layout, missing, foreign, reshaped))
-    fitting = {key: value for key, value in theirs.items() if key in ours}
-    target.load_state_dict(fitting, strict=False)
-    return [key for key in ours if key not in fitting and not key.endswith("num_batches_tracked")]
 
 
 def pretrained(name: str) -> nn.Module:
@@ -168,14 +185,3 @@ def pretrained(name: str) -> nn.Module:
         f"network {stem!r}: none of its published weights are on this machine; "
         f"'posestream pull {stem}' fetches them, or says what to put where"
     )
-
-
-def _difference(
-    model: nn.Module, path: Path, layout: str, missing: list[str], foreign: list[str], reshaped: list[str]
-) -> str:
-    parts = [
-        f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
-        for what, names in (("missing", missing), ("without a place", foreign), ("of another shape", reshaped))
-        if names
-    ]
-    return f"checkpoint {str(path)!r} (layout {layout}) does not fit {type(model).__name__}: {'; '.join(parts)}"

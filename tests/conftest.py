@@ -17,6 +17,15 @@ _MARK = "POSESTREAM_TEST"
 _PATIENCE_S = 30.0
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests marked ``large`` out unless ``-m`` names them."""
+    if "large" in config.option.markexpr:
+        return
+    large = [item for item in items if item.get_closest_marker("large")]
+    config.hook.pytest_deselected(items=large)
+    items[:] = [item for item in items if item not in large]
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""

@@ -79,10 +79,11 @@ class PoseCorrection(nn.Module):
 class DCPose(TemporalModel):
     """``(B, 3, 3, H, W) -> (B, J, H/4, W/4)``. 65,198,798 parameters with HRNet-W48. Keeps J maps a frame."""
 
-    def __init__(self, hrnet: HRNetConfig = W48) -> None:
+    def __init__(self, hrnet: HRNetConfig = W48, channels: int = 64) -> None:
+        """``channels`` carry what offsets and modulation are made of."""
         super().__init__((-1, 0, 1))
         self.hrnet = HRNet(hrnet)
-        self.correction = PoseCorrection(hrnet.joints)
+        self.correction = PoseCorrection(hrnet.joints, channels=channels)
 
     def backbone(self, crops: Tensor) -> Features:
         return (self.hrnet(crops),)
