@@ -194,7 +194,7 @@ def oks_targets(chosen: Positives, people: People) -> Tensor:
     As released, distances are in cells while areas are in px², which makes it 64 times too lenient in d².
     """
     if people.areas is None:
-        raise ValueError("the released InsPose loss needs segmentation areas: give People(..., areas=…)")
+        raise ValueError("the released InsPose loss needs segmentation areas: give People(areas=)")
     w = chosen.maps.shape[3]
     keypoints = people.keypoints[chosen.person]
     labelled = keypoints[..., 2] > 0
