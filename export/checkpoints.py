@@ -48,7 +48,7 @@ LAYOUTS: dict[str, Layout] = {
     "hrnet-imagenet": Layout(
         "hrnet",
         drop=r"^(classifier|incre_modules|downsamp_modules|final_layer)\.",
-        spare=r"^stage4\.2\.fuse_layers\.[123]\.",
+        spare=r"^stage4\.\d+\.fuse_layers\.[123]\.",
         partial=r"^final_layer\.",
     ),
     "hrnet-mmpose": Layout("hrnet-mmpose", drop=r"^data_preprocessor\."),
