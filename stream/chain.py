@@ -71,12 +71,17 @@ class Chain:
         return self._through(self._elements, items)
 
     def flush(self, camera: str) -> list[Any]:
-        """The stream of ``camera`` has ended: everything the transforms still held of it, taken to the end."""
+        """The stream of ``camera`` has ended: everything the transforms still held of it, taken to the end.
+
+        Sinks are told of the end when all of it has reached them.
+        """
         outputs: list[Any] = []
         for index, element in enumerate(self._elements):
             if isinstance(element, Transform):
                 held = self._collect(element, element.flush(camera), None)
                 outputs += self._through(self._elements[index + 1 :], held)
+            elif isinstance(element, Sink):
+                self._attempt(element, partial(element.ended, camera), None)
         return outputs
 
     def finish(self) -> None:

@@ -166,8 +166,11 @@ class Sink(Element):
         """Take one item to the world outside. When it returns, the item is delivered."""
         raise NotImplementedError
 
+    def ended(self, camera: str) -> None:
+        """The stream of ``camera`` has ended; those of others may go on."""
+
     def flush(self) -> None:
-        """The stream has ended."""
+        """All streams have ended."""
 
 
 def through(element: Element, items: Iterable[Message]) -> Iterator[Any]:

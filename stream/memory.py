@@ -13,6 +13,7 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from stream.errors import PosestreamError, TransportError
+from stream.messages import Key
 
 _SLOTS = 1024
 _NAME_BYTES = 120
@@ -101,6 +102,62 @@ class Section(MutableMapping[str, int]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+class Draft(MutableMapping[str, int]):
+    """A memory whose changes become final item by item, each when its item will not come again.
+
+    A part that is restarted takes in again all items that were not done with. What it remembers must be as it was
+    before the first of these, or it would meet them with a memory of their own future: a tracker would look for people
+    where they are only going to be.
+    """
+
+    def __init__(self, final: MutableMapping[str, int]) -> None:
+        self._final = final
+        self._now = dict(final)
+        self._changed: dict[str, int | None] = {}
+        self._drafts: dict[Key, tuple[int, dict[str, int | None]]] = {}
+        self._count = 0
+        self._written_at: dict[str, int] = {}
+
+    def mark(self, key: Key) -> None:
+        """All changes since the last mark were made while item ``key`` was processed."""
+        if self._changed:
+            self._count += 1
+            self._drafts[key] = self._count, self._changed
+            self._changed = {}
+
+    def commit(self, key: Key) -> None:
+        """Item ``key`` will not come again: make what was changed with it final, unless a later item did before."""
+        number, changed = self._drafts.pop(key, (0, {}))
+        for name, value in changed.items():
+            if self._written_at.get(name, 0) < number:
+                self._written_at[name] = number
+                self._write(name, value)
+        if not self._drafts:  # names that come and go are not to be remembered for ever
+            self._written_at.clear()
+
+    def _write(self, name: str, value: int | None) -> None:
+        if value is None:
+            self._final.pop(name, None)
+        else:
+            self._final[name] = value
+
+    def __getitem__(self, name: str) -> int:
+        return self._now[name]
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self._now[name] = self._changed[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._now[name]
+        self._changed[name] = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._now))
+
+    def __len__(self) -> int:
+        return len(self._now)
 
 
 def _mapped(path: Path) -> mmap.mmap:

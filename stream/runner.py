@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from stream import bus
-from stream.element import Context, Element
+from stream.element import Context, Element, Transform
 from stream.errors import PosestreamError, StartError
 from stream.inputs import Deliveries, Frames, Input
 from stream.links import Links, open_links
-from stream.memory import PersistentMemory, Section
+from stream.memory import Draft, PersistentMemory, Section
 from stream.messages import Key
 from stream.meter import resident_bytes
 from stream.pipeline import Part, Pipeline
@@ -96,8 +96,11 @@ class Runner:
         for index, element in enumerate(part.elements):
             self._lend(element, Section(memory, f"{index} {label(element)} "))
 
-    def _lend(self, element: Element, memory: Section) -> None:
+    def _lend(self, element: Element, memory: MutableMapping[str, int]) -> None:
         ring = self._links.ring
+        if isinstance(element, Transform):  # what a source or a sink remembers is in step with the world outside
+            memory = Draft(memory)
+            self.stage.drafts.append(memory)
         context = Context(name=label(element), memory=memory, incarnation=self._incarnation)
         element.context = context if ring is None else replace(context, allocate=ring.allocate)
 

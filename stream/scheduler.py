@@ -76,7 +76,8 @@ class _Run:
                 element.consume(item)
 
     def _end(self, stage: Stage, sink: Sink, camera: str) -> None:
-        """A sink is flushed once, when all its cameras have ended."""
+        """A sink is told of each end, and flushed once, when all its cameras have ended."""
+        sink.ended(camera)
         ended = self._ended[id(stage)]
         ended.add(camera)
         if ended == set(stage.cameras):

@@ -17,6 +17,7 @@ from stream.element import Element
 from stream.errors import StageError, StaleFrame, WireError
 from stream.flow import Flow
 from stream.links import Links, frames_of
+from stream.memory import Draft
 from stream.messages import EOS_SEQ, Eos, Key, Message
 from stream.meter import Meter
 from stream.registry import label
@@ -77,6 +78,8 @@ class Stage:
         self._ended = {camera for camera in cameras if self.flow.has_ended(camera)}
         self._told_ended = set(self._ended)
         self._persisted = dict(before)
+        self.drafts: list[Draft] = []
+        """The memories of transforms, which are to be in step with the items that are done with."""
         self._warned: set[str] = set()
         self._traced: set[int] = set()
         self._last = elements[-1]
@@ -102,6 +105,7 @@ class Stage:
         outputs = self._fresh(items, outputs)
         self.send(outputs, at=keys[-1])
         self._measure(items, (time.perf_counter() - began) * 1000)
+        self._mark(keys[-1])
         self._settle(keys)
 
     def skip(self, key: Key, reason: bus.DropReason) -> None:
@@ -120,6 +124,7 @@ class Stage:
             if self._ended >= set(self.cameras):
                 self.chain.finish()
         self.send([Eos(camera)], at=key)
+        self._mark(key)
         self._settle([key])
 
     def fault(self, element: Element, error: Exception) -> None:
@@ -182,6 +187,10 @@ class Stage:
             age_ms = (now_ns - frames_of(item)[0].wall_ns) / 1e6
             self.meter.count(took_ms / len(items), age_ms)
 
+    def _mark(self, key: Key) -> None:
+        for draft in self.drafts:
+            draft.mark(key)
+
     def _settle(self, keys: Iterable[Key]) -> None:
         self.flow.processed(keys, self.chain.pending())
         self._acknowledge()
@@ -190,6 +199,9 @@ class Stage:
         """First remember what is finished, then say so: who is killed in between says it again."""
         released = self.flow.release()
         self._persist()
+        for draft in self.drafts:
+            for key in released:
+                draft.commit(key)
         for key in released:
             self._release(key)
         self._tell_ended()

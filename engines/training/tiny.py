@@ -17,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from engines.catalogue import fingerprint
 from engines.models.tiny import INPUT_SIZE, STRIDE, Tiny
 from engines.signature import IMAGENET_MEAN, IMAGENET_STD, Signature, write_signature
 from engines.skeletons import SKELETONS
@@ -71,8 +73,9 @@ def train(recipe: Recipe, crops: Crops, progress: Progress) -> Tiny:
 def _loss(model: Tiny, pictures: NDArray[np.uint8], joints: NDArray[np.float32], rng: np.random.Generator) -> Tensor:
     """Mean squared error of the heatmaps; joints outside the crop are not judged."""
     inputs, places = _augmented(pictures, joints.copy(), rng)
-    predicted = model(inputs)
-    target, weight = heatmaps_of(places, (predicted.shape[-2], predicted.shape[-1]))
+    predicted: Tensor = model(inputs)
+    height, width = predicted.shape[-2:]
+    target, weight = heatmaps_of(places, (height, width))
     loss: Tensor = ((predicted - target).square() * weight[..., None, None]).mean()
     return loss
 
@@ -141,9 +144,10 @@ def export(model: Tiny, folder: Path) -> Path:
         verbose=False,
     )
     assert program is not None
-    program.save(folder / "tiny.onnx")
-    write_signature(SIGNATURE, folder / "tiny.json")
-    return folder / "tiny.onnx"
+    path = folder / "tiny.onnx"
+    program.save(path)
+    write_signature(replace(SIGNATURE, fingerprint=fingerprint(path)), folder / "tiny.json")
+    return path
 
 
 def gather(recipe: Recipe, progress: Progress) -> Crops:

@@ -29,7 +29,8 @@ from stream.transports import certificates
 from stream.transports.publisher import Access, Publisher, check_address
 
 _LOG = logging.getLogger(__name__)
-_MAX_CAMERA_BYTES = 100
+# So that a number can be remembered under it.
+_MAX_CAMERA_BYTES = 80
 # A killed predecessor's port is free at once, but its process may take this long to be gone.
 _RESTART_PATIENCE_S = 5.0
 
@@ -100,14 +101,20 @@ class KeypointSink(Sink):
         self._numbers.commit(camera, seq, frame_seq)
         self._ended.discard(camera)
 
+    def ended(self, camera: str) -> None:
+        """Tell subscribers that nothing more will come from ``camera``, once."""
+        if camera in self._ended or camera not in self._numbers.cameras():
+            return
+        seq, now_ns = self._numbers.next(camera), self.context.now_ns()
+        payload = protocol.encode_end(session=self._board.session, seq=seq, camera=camera, wall_ns=now_ns)
+        self._publish(protocol.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
+        self._numbers.commit(camera, seq, self._numbers.last_frame(camera))
+        self._ended.add(camera)
+
     def flush(self) -> None:
-        """Tell subscribers that nothing more will come from any camera."""
-        for camera in set(self._numbers.cameras()) - self._ended:
-            seq, now_ns = self._numbers.next(camera), self.context.now_ns()
-            payload = protocol.encode_end(session=self._board.session, seq=seq, camera=camera, wall_ns=now_ns)
-            self._publish(protocol.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
-            self._numbers.commit(camera, seq, self._numbers.last_frame(camera))
-            self._ended.add(camera)
+        """The same of all cameras."""
+        for camera in self._numbers.cameras():
+            self.ended(camera)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -195,7 +202,7 @@ class _Numbers:
     def __init__(self, memory: MutableMapping[str, int], *, restarted: bool) -> None:
         self._memory = memory
         if not restarted:
-            for name in [name for name in memory if name.startswith(_OURS)]:
+            for name in [name for name in memory if name.startswith((_SESSION, _SEQ, *_FRAMES))]:
                 del memory[name]
         self.session = f"{memory.setdefault(_SESSION, secrets.randbits(63)):016x}"
 
@@ -225,13 +232,13 @@ class _Numbers:
         return self._memory.get(_SEQ + camera, -1)
 
 
-_OURS = "published/"
-_SESSION = f"{_OURS}session"
-_SEQ = f"{_OURS}seq/"
+_SESSION = "session"
+_SEQ = "seq/"
+_FRAMES = ("frame0/", "frame1/")
 
 
 def _frame(seq: int, camera: str) -> str:
-    return f"{_OURS}{seq % 2}/{camera}"
+    return _FRAMES[seq % 2] + camera
 
 
 def _check_camera(camera: str) -> None:

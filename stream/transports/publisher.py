@@ -2,7 +2,8 @@
 
 An XPUB socket: a subscriber that does not keep up loses messages once ``max_waiting`` wait for it, and nobody waits for
 it. Its one extra over PUB is that it hears subscriptions, which is how a newcomer asks for what is retained (see
-``docs/decisions/2026-11-21-late-joiners.md``). A thread answers newcomers and beats the heart while nothing is published.
+``docs/decisions/2026-11-21-late-joiners.md``). A thread answers newcomers and beats the heart while nothing is
+published.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ GREETING_INTERVAL_S = 0.05
 
 _ADDRESS = re.compile(r"ipc://.+|tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5}|\*)")
 _MAX_SUBSCRIPTION_BYTES = 4096
-_MAX_EVENTS_A_ROUND = 1000
+_MAX_EVENTS_A_ROUND = 5000
 _SUBSCRIBED = 1
 _DOMAIN = "posestream"
 _PEER_PING_MS = 5_000

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stream.errors import PosestreamError
-from stream.memory import PersistentMemory, Section
+from stream.memory import Draft, PersistentMemory, Section
 
 
 @pytest.fixture
@@ -72,3 +72,48 @@ def test_a_section_sees_its_own_names_only(path: Path) -> None:
     assert dict(memory) == {"track.next": 7, "pose.next": 9}
     del track["next"]
     assert (len(track), len(pose)) == (0, 1)
+
+
+def test_a_draft_becomes_final_with_the_item_it_was_made_for() -> None:
+    final: dict[str, int] = {}
+    draft = Draft(final)
+    draft["next id"] = 1
+    draft.mark(("cam", 0))
+    draft["next id"] = 2
+    draft["box"] = 7
+    draft.mark(("cam", 1))
+    assert (dict(draft), final) == ({"next id": 2, "box": 7}, {})
+    draft.commit(("cam", 0))
+    assert final == {"next id": 1}
+    draft.commit(("cam", 1))
+    assert final == {"next id": 2, "box": 7}
+
+
+def test_what_was_drafted_for_items_that_will_come_again_is_forgotten_by_a_restart() -> None:
+    final = {"next id": 3}
+    draft = Draft(final)
+    draft["next id"] = 4
+    draft.mark(("cam", 0))
+    assert dict(Draft(final)) == {"next id": 3}
+
+
+def test_an_earlier_item_that_is_done_with_later_does_not_undo_a_later_one() -> None:
+    final: dict[str, int] = {}
+    draft = Draft(final)
+    for seq in (0, 1):
+        draft["next id"] = seq
+        draft.mark(("cam", seq))
+    draft.commit(("cam", 1))
+    draft.commit(("cam", 0))
+    assert final == {"next id": 1}
+
+
+def test_what_is_deleted_in_a_draft_is_deleted_for_good_with_its_item() -> None:
+    final = {"box": 1, "id": 2}
+    draft = Draft(final)
+    del draft["box"]
+    draft.mark(("cam", 0))
+    assert (dict(draft), final) == ({"id": 2}, {"box": 1, "id": 2})
+    draft.commit(("cam", 0))
+    draft.commit(("cam", 7))  # an item that changed nothing
+    assert final == {"id": 2}

@@ -193,23 +193,27 @@ def test_a_publisher_that_stopped_is_seen_to_be_dead() -> None:
         wait_until(lambda: subscriber.poll(0.01) is None and not subscriber.alive, "it is seen to be dead")
 
 
+@contextmanager
+def false_publisher() -> Iterator[tuple[zmq.Socket[bytes], str]]:
+    """A publisher that never drops anything, and its address."""
+    with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
+        socket.linger = socket.sndhwm = 0  # before it is connected to, since later it counts for nothing
+        yield socket, f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
+
+
 def test_noise_from_a_false_publisher_is_counted_and_does_no_harm() -> None:
     dice = random.Random(1)
-    with (
-        zmq.Context() as context,
-        context.socket(zmq.XPUB) as false,
-        Subscriber(f"tcp://127.0.0.1:{false.bind_to_random_port('tcp://127.0.0.1')}") as subscriber,
-    ):
-        false.linger = 0
-        false.sndhwm = 0
+    with false_publisher() as (false, address), Subscriber(address) as subscriber:
         for _ in range(4):
             assert false.poll(PATIENCE_S * 1000)
             false.recv()  # its four subscriptions
-        for number in range(900):
-            topic = b"poses/" + dice.randbytes(number % 20)
-            false.send_multipart([topic, *(dice.randbytes(dice.randrange(80)) for _ in range(number % 4))])
+        noise = dice.randbytes(100_080)
+        for number in range(100_000):
+            parts = [noise[number + part : number + part + number % 80] for part in range(number % 4)]
+            false.send_multipart([b"poses/" + noise[number : number + number % 20], *parts])
         wait_until(
-            lambda: subscriber.poll(0.05) is None and subscriber.statistics.malformed == 900, "all noise was counted"
+            lambda: subscriber.poll(0.05) is None and subscriber.statistics.malformed == 100_000,
+            "all noise was counted",
         )
         assert subscriber.statistics.total.messages == 0
 

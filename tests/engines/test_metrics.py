@@ -1,0 +1,51 @@
+"""PCK, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from engines.metrics import Pck, correct, matched, pck
+
+BOX = np.array([[0.0, 0.0, 50.0, 100.0]])
+
+
+def joints(*rows: tuple[float, float, float]) -> np.ndarray:
+    return np.array([rows])
+
+
+def test_near_enough_is_a_share_of_the_longer_side_of_the_box() -> None:
+    truth = joints((10, 10, 2), (10, 10, 2), (10, 10, 2))
+    found = joints((30, 10, 1), (30.1, 10, 1), (10, 10, 1))
+    assert correct(found, truth, BOX, alpha=0.2).tolist() == [[True, False, True]]
+    assert correct(found, truth, BOX, alpha=0.1).tolist() == [[False, False, True]]
+
+
+def test_only_visible_joints_are_judged_unless_hidden_ones_are_asked_for() -> None:
+    truth = joints((10, 10, 2), (10, 10, 1), (10, 10, 0))
+    found = joints((10, 10, 1), (90, 90, 1), (90, 90, 1))
+    assert pck(found, truth, BOX) == Pck(1, 1)
+    assert pck(found, truth, BOX, visibility=1) == Pck(1, 2)
+
+
+def test_counts_add_up_over_frames_and_nothing_judged_is_no_number() -> None:
+    assert float(Pck(1, 2) + Pck(2, 2)) == 0.75
+    assert math.isnan(float(Pck()))
+
+
+def test_a_person_who_was_not_found_is_wrong_and_does_not_vanish() -> None:
+    nowhere = np.full((1, 2, 3), np.inf)
+    assert pck(nowhere, joints((1, 1, 2), (2, 2, 2)), BOX) == Pck(0, 2)
+
+
+def test_boxes_are_matched_best_overlap_first_and_each_once() -> None:
+    true = np.array([[0.0, 0, 10, 10], [8.0, 0, 18, 10]])
+    found = np.array([[7.0, 0, 17, 10], [1.0, 0, 11, 10], [100.0, 0, 110, 10]])
+    rows, columns = matched(found, true)
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
+def test_nobody_matches_nobody() -> None:
+    rows, columns = matched(np.zeros((0, 4)), BOX)
+    assert (len(rows), len(columns)) == (0, 0)
