@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# PyTorch's threads spin while they wait for each other; beside anything else that runs, tests would take minutes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]
 _PROC = Path("/proc")

@@ -76,6 +76,15 @@ def test_posewarper_equals_the_published_network(reference: Path, size: Any) -> 
     assert golden.relative_error(model(window(size, 5, REFERENCE_FIRST)), theirs) <= BOUND
 
 
+@pytest.mark.large
+def test_fasrnet_as_released_equals_the_published_network_at_the_larger_size(reference: Path) -> None:
+    model = loaded(FaSRnet(offset_maps="flat", align="current"), reference, "fasrnet")
+    theirs = np.load(reference / "golden_fasrnet_384x288.npz")
+    refined, final = model.refined(model.features_of(window((384, 288), 3, CURRENT_FIRST)), MARGIN[:1])
+    assert golden.relative_error(refined, theirs["out/hm_feature_refined"]) <= BOUND
+    assert golden.relative_error(final, theirs["out/hm_final"]) <= BOUND
+
+
 @pytest.mark.parametrize(("tag", "offset_maps"), [("fixedoffset", "matching"), ("persample", "flat")])
 def test_fasrnet_equals_the_published_network(reference: Path, tag: str, offset_maps: Any) -> None:
     # Both references align the current feature, as the released code does.
