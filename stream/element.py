@@ -1,8 +1,8 @@
 """An element turns one item into any number of items; this is all an author of a stage needs to know.
 
-Write a dataclass in ``stream/elements/<name>.py`` (or in your own package, used as ``mypackage.blur``) that derives from
-:class:`Source`, :class:`Transform` or :class:`Sink`. Its fields are at once its properties, the keys of a launch string
-and of YAML, its ``posestream inspect`` page and its JSON schema; constraints are written once, as
+Write a dataclass in ``stream/elements/<name>.py`` (or in your own package, used as ``mypackage.blur``) that derives
+from :class:`Source`, :class:`Transform` or :class:`Sink`. Its fields are at once its properties, the keys of a launch
+string and of YAML, its ``posestream inspect`` page and its JSON schema; constraints are written once, as
 ``Annotated[float, Meta(ge=0, le=1, description="…")]``.
 
 An element never sees a socket, a process, or a clock it was not given: those are in ``self.context``. It logs as any
@@ -32,10 +32,10 @@ def _heap(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 class Context:
     """What the one who runs an element lends it.
 
-    ``now_ns`` is the wall clock. ``allocate(shape)`` returns a writable (H, W, 3) uint8 array for the next frame: a slot
-    of the shared-memory ring when the line spans processes, plain memory otherwise; a source that decodes straight into
-    it spares a copy. ``memory`` is a small map of integers that outlives a restart of the stage (ids given so far, last
-    number published). ``incarnation`` counts the restarts of this stage.
+    ``now_ns`` is the wall clock. ``allocate(shape)`` returns a writable (H, W, 3) uint8 array for the next frame: a
+    slot of the shared-memory ring when the line spans processes, plain memory otherwise; a source that decodes straight
+    into it spares a copy. ``memory`` is a small map of integers that outlives a restart of the stage (ids given so far,
+    last number published). ``incarnation`` counts the restarts of this stage.
     """
 
     name: str = ""
@@ -89,7 +89,7 @@ class Element:
         return sink if template is not None and template.media == ANY and sink is not None else template
 
     def fixates(self, src: Caps) -> Caps:
-        """Fill in what neither neighbour has fixed of what it gives (``window`` without a model: no past, no future)."""
+        """Fill in what neither neighbour fixed of what it gives (``window`` without a model: no past, no future)."""
         return src
 
     def negotiated(self, sink: Caps | None, src: Caps | None) -> None:
@@ -154,7 +154,7 @@ class Transform(Element):
         """The most items worth handing to :meth:`process_many` at once."""
         return 1
 
-    def flush(self, camera: str | None = None) -> Iterator[Any]:
+    def flush(self, camera: str | None = None) -> Iterator[Any]:  # noqa: ARG002 - for those who hold something
         """Yield what is still held of ``camera``, whose stream has ended; of all of them when None."""
         yield from ()
 

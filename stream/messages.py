@@ -174,7 +174,9 @@ class Eos:
 Message = Frame | People | Window | Poses
 
 
-def people_of(frame: Frame, boxes: object, scores: object, ids: object | None = None, *, detected: bool = True) -> People:
+def people_of(
+    frame: Frame, boxes: object, scores: object, ids: object | None = None, *, detected: bool = True
+) -> People:
     """People from anything array-like; checks that the lengths agree. Raises ``ValueError``."""
     xyxy = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
     confidence = np.ascontiguousarray(scores, np.float32).reshape(-1)

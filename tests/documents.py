@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r"<!-- (not run|run beside|run after): (.+?) -->\n\Z", re.DOTALL)
+_COMMENT = re.compile(r"<!-- (not run|run beside): ([^\n]+?) -->\n\Z")
 _LINE = re.compile(r"posestream (?:launch|validate) '([^']+)'")
 
 

@@ -80,6 +80,8 @@ def test_the_pages_hold_something_to_run() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_line_a_page_launches_can_be_linked(page: str) -> None:
     for line in launch_strings((ROOT / page).read_text("utf-8")):
+        if "mine." in line:
+            continue  # an element that the page itself writes; its block is run
         assert parse_launch(line).negotiate()
 
 

@@ -44,15 +44,39 @@ def play_in_processes(pipeline: Pipeline, run_dir: Path | None, watch: Watch) ->
     """Run the line with a process for each part; 128 + its number when a signal ended it."""
     from stream.supervisor import Supervisor
 
+    words = LastWords()
+
     def hear(part: str, line: str) -> None:
         if reader_has_left():
             supervisor.kill()
         else:
-            print(f"{part}: {line}", file=sys.stderr)
+            words.hear(part, line)
 
     with Supervisor(pipeline, run_dir, hear=hear) as supervisor, _telling(supervisor, pipeline, watch):
         number = supervisor.run()
+    words.say()
     return 128 + number if number else 0
+
+
+class LastWords:
+    """Prints what parts write to stderr. An element's own complaint is held back until more is heard: when it is why
+    the line ends, the error that ends it says the same, and a user's mistake is answered with one line, not with two."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def hear(self, part: str, line: str) -> None:
+        """A line of a part's stderr; one that names its element already is not named twice."""
+        self.say()
+        self._held = line if line.startswith(f"{part}: ") else ""
+        if not self._held:
+            print(f"{part}: {line}", file=sys.stderr)
+
+    def say(self) -> None:
+        """Print what is held back."""
+        if self._held:
+            print(self._held, file=sys.stderr)
+        self._held = ""
 
 
 def reader_has_left() -> bool:

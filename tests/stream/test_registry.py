@@ -140,7 +140,8 @@ def test_a_library_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(LaunchError) as refused:
         make("needy.element")
     assert str(refused.value) == (
-        "element 'needy.element' cannot be loaded: it needs the module 'a_library_that_nobody_has', which is not installed"
+        "element 'needy.element' cannot be loaded: "
+        "it needs the module 'a_library_that_nobody_has', which is not installed"
     )
 
 
