@@ -60,7 +60,7 @@ def play_in_processes(pipeline: Pipeline, run_dir: Path | None, watch: Watch) ->
 
 class LastWords:
     """Prints what parts write to stderr. An element's own complaint is held back until more is heard: when it is why
-    the line ends, the error that ends it says the same, and a user's mistake is answered with one line, not with two."""
+    the line ends, the error that ends it says the same, and a user's mistake is answered once."""
 
     def __init__(self) -> None:
         self._held = ""
