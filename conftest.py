@@ -6,4 +6,9 @@ import importlib.util
 
 collect_ignore_glob: list[str] = []
 if importlib.util.find_spec("torch") is None:
-    collect_ignore_glob += ["engines/models/*.py", "engines/training/*.py"]
+    collect_ignore_glob += [
+        *(f"engines/{folder}/*.py" for folder in ("layers", "losses", "models", "training")),
+        "engines/costs.py",
+        "engines/testing_models.py",
+        "export/*.py",
+    ]

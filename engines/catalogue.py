@@ -22,9 +22,10 @@ from msgspec import Meta
 import configs
 from engines.detectors import DetectorSignature
 from engines.errors import EngineError
+from engines.networks import Checkpoint, NetworkSpec
 from engines.signature import Signature, read_signature
 
-Kind = Literal["pose", "detector"]
+Kind = Literal["pose", "detector", "network"]
 
 EMBEDDED = "tiny"
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -44,18 +45,20 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kind: Kind
     title: str
     licence: str
-    url: str
+    url: str = ""
     member: str | None = None
     sha256: Sha256 | None = None
     notes: str = ""
     signature: Signature | None = None
     detector: DetectorSignature | None = None
+    network: NetworkSpec | None = None
 
     def __post_init__(self) -> None:
-        if (self.kind == "pose") != (self.signature is not None) or (self.kind == "detector") != (
-            self.detector is not None
-        ):
-            raise ValueError(f"kind {self.kind!r} goes with {'signature' if self.kind == 'pose' else 'detector'}, only")
+        parts = {"pose": self.signature, "detector": self.detector, "network": self.network}
+        if any((kind == self.kind) != (part is not None) for kind, part in parts.items()):
+            raise ValueError(f"kind {self.kind!r} goes with {'signature' if self.kind == 'pose' else self.kind}, only")
+        if self.kind != "network" and not self.url:
+            raise ValueError(f"kind {self.kind!r} needs the url of its weights")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,9 +89,27 @@ def find(model: str, kind: Kind) -> Model:
     if model.endswith(".onnx"):
         return _of_file(Path(model).expanduser(), kind)
     name, listed = entry(model)
+    if listed.kind == "network":
+        raise EngineError(
+            f"model {model!r} is a network to train and to export, not weights that run; give an .onnx made from it"
+        )
     if listed.kind != kind:
         raise EngineError(f"model {model!r} is a {listed.kind} network, but a {kind} network is wanted")
     return Model(name=name, path=cached(name), signature=listed.signature, detector=listed.detector, entry=listed)
+
+
+def network(model: str) -> tuple[str, NetworkSpec]:
+    """The stem and the description of a network of the papers, by name or by ``.yaml``. Raises :class:`EngineError`."""
+    if not model.endswith(".yaml") and not (_folder() / f"{model}.yaml").is_file():
+        known = names("network")
+        near = " or ".join(repr(name) for name in get_close_matches(model, known, n=3))
+        raise EngineError(
+            f"network {model!r} is not known; " + (f"did you mean {near}?" if near else f"there are {', '.join(known)}")
+        )
+    name, listed = entry(model)
+    if listed.network is None:
+        raise EngineError(f"network {model!r} is ready-made weights for {listed.kind}; 'engines.load' opens those")
+    return name, listed.network
 
 
 def _of_file(path: Path, kind: Kind) -> Model:
@@ -116,7 +137,7 @@ def entry(model: str) -> tuple[str, Entry]:
         return path.stem, read_entry(path)
     if model.endswith(".yaml"):
         raise EngineError(f"model {model!r}: there is no such file")
-    known = (EMBEDDED, *names())
+    known = (EMBEDDED, *(name for kind in ("pose", "detector") for name in names(kind)))
     near = get_close_matches(model, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise EngineError(f"model {model!r} is not a path to an .onnx and not one of {', '.join(known)}{hint}")
@@ -143,6 +164,11 @@ def _folder() -> Path:
 def cached(name: str) -> Path:
     """Where the weights of a catalogue entry lie once pulled."""
     return cache_folder() / "models" / f"{name}.onnx"
+
+
+def checkpoint_path(checkpoint: Checkpoint) -> Path:
+    """Where published weights of a network lie, whether pulled or put there by hand."""
+    return cache_folder() / "models" / Path(checkpoint.file).name
 
 
 def cache_folder() -> Path:

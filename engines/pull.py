@@ -10,7 +10,7 @@ import shutil
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -19,6 +19,7 @@ from pathlib import Path
 from engines import catalogue
 from engines.catalogue import Entry
 from engines.errors import EngineError
+from engines.networks import Checkpoint
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes here so far and, where the server says, the bytes in all."""
@@ -51,21 +52,54 @@ def pull(model: str, progress: Progress | None = None, *, again: bool = False) -
     Raises :class:`EngineError` in one line when the address does not answer, breaks off (what came is kept, and a
     second call goes on from there), or gives something other than its ``sha256`` or its ``member`` say.
     """
-    name, entry = catalogue.entry(model)
-    path = catalogue.cached(name)
+    wanted = _wanted(*catalogue.entry(model))
+    path = wanted.path
     if path.is_file() and not again:
-        return Pulled(path, entry.licence)
+        return Pulled(path, wanted.licence)
     path.parent.mkdir(parents=True, exist_ok=True)
-    download = _Download(name, entry.url, path.with_name(f"{name}.part"))
+    download = _Download(wanted.name, wanted.url, path.with_name(f"{path.stem}.part"))
     download.run(progress or _silent)
     digest = download.sha256()
     try:
-        _check_digest(name, entry, digest)
-        _install(name, entry, download.part, path)
+        _check_digest(wanted, digest)
+        _install(wanted, download.part)
     finally:
         # Whatever is wrong with a whole file, adding to it will not mend it.
         download.forget()
-    return Pulled(path, entry.licence, digest)
+    return Pulled(path, wanted.licence, digest)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One file to fetch: ``sha256`` are the digits known of it, perhaps none; ``member`` names it in a zip."""
+
+    name: str
+    url: str
+    path: Path
+    licence: str
+    sha256: str = ""
+    member: str | None = None
+
+
+def _wanted(name: str, entry: Entry) -> _Wanted:
+    if entry.network is not None:
+        return _wanted_checkpoint(name, entry.network.checkpoints)
+    return _Wanted(name, entry.url, catalogue.cached(name), entry.licence, entry.sha256 or "", entry.member)
+
+
+def _wanted_checkpoint(name: str, checkpoints: Sequence[Checkpoint]) -> _Wanted:
+    """The first that is here or can be fetched; else, what to do by hand."""
+    if not checkpoints:
+        raise EngineError(f"pull {name}: nobody has published weights for it; it has to be trained")
+    for told in checkpoints:
+        path = catalogue.checkpoint_path(told)
+        if told.url or path.is_file():
+            return _Wanted(name, told.url, path, told.licence, told.sha256)
+    told = checkpoints[0]
+    raise EngineError(
+        f"pull {name}: no program can fetch its weights: get {told.file} ({told.where}; licence: {told.licence}) "
+        f"and put it at {catalogue.checkpoint_path(told)}"
+    )
 
 
 def _silent(here: int, whole: int | None) -> None:
@@ -169,37 +203,37 @@ class _AlreadyWholeError(Exception):
     """The server has no bytes beyond those that are here."""
 
 
-def _check_digest(name: str, entry: Entry, digest: str) -> None:
-    if entry.sha256 not in (None, digest):
+def _check_digest(wanted: _Wanted, digest: str) -> None:
+    if not digest.startswith(wanted.sha256):
         raise EngineError(
-            f"pull {name}: {entry.url} gave a file with sha256 {digest}, but the catalogue says {entry.sha256}; "
-            "it was thrown away: do not use it before you know why"
+            f"pull {wanted.name}: {wanted.url} gave a file with sha256 {digest}, but the catalogue says "
+            f"{wanted.sha256}; it was thrown away: do not use it before you know why"
         )
 
 
-def _install(name: str, entry: Entry, part: Path, path: Path) -> None:
+def _install(wanted: _Wanted, part: Path) -> None:
     """Put the weights in their place in one step."""
-    if entry.member is None:
-        part.replace(path)
+    if wanted.member is None:
+        part.replace(wanted.path)
         return
-    unpacked = path.with_suffix(".unpacked")
-    with _member(name, entry, part) as (archive, member), archive.open(member) as source, unpacked.open("wb") as target:
+    unpacked = wanted.path.with_suffix(".unpacked")
+    with _member(wanted, part) as (archive, member), archive.open(member) as source, unpacked.open("wb") as target:
         shutil.copyfileobj(source, target)
-    unpacked.replace(path)
+    unpacked.replace(wanted.path)
 
 
 @contextmanager
-def _member(name: str, entry: Entry, part: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
-    """The one file in the zip whose path ends in ``entry.member``."""
+def _member(wanted: _Wanted, part: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
+    """The one file in the zip whose path ends in ``wanted.member``."""
     try:
         archive = zipfile.ZipFile(part)
     except zipfile.BadZipFile as error:
-        raise EngineError(f"pull {name}: {entry.url} gave something that is not a zip; pull again") from error
+        raise EngineError(f"pull {wanted.name}: {wanted.url} gave something that is not a zip; pull again") from error
     with archive:
-        found = [inside for inside in archive.namelist() if f"/{inside}".endswith(f"/{entry.member}")]
+        found = [inside for inside in archive.namelist() if f"/{inside}".endswith(f"/{wanted.member}")]
         if len(found) != 1:
             raise EngineError(
-                f"pull {name}: {entry.url} holds {len(found)} files called {entry.member!r}, not one; "
+                f"pull {wanted.name}: {wanted.url} holds {len(found)} files called {wanted.member!r}, not one; "
                 f"it has {', '.join(archive.namelist()[:8])}"
             )
         yield archive, found[0]

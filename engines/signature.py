@@ -9,6 +9,7 @@ the network, without torch and without a GPU.
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +47,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``cell``: where heatmap cell i lies in the crop: ``corner`` on crop pixel i * stride, as HRNet and all that descends
     from it are trained; ``centre`` in the middle of the stride pixels it covers.
     ``inputs`` and ``outputs`` name the tensors, in the order above; empty: the file's own, in its order.
+    ``keeps``: where the network is cut for streaming, the shapes (C, h, w) of the float32 maps kept of each frame.
     ``fingerprint``, where given, binds this Signature to one file: the first 16 hex digits of its sha256.
     """
 
@@ -67,6 +69,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     simcc_split: Annotated[float, Meta(gt=0, le=16)] = 2.0
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    keeps: tuple[tuple[int, int, int], ...] = ()
     fingerprint: str = ""
     licence: str = ""
     source: str = ""
@@ -91,6 +94,11 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def offsets(self) -> tuple[int, ...]:
         """The window's frames as offsets from the key frame, oldest first."""
         return tuple(range(-self.past, self.future + 1))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of one person: the maps kept of all frames of a window, float32."""
+        return 4 * self.frames * sum(prod(shape) for shape in self.keeps)
 
     @property
     def joints(self) -> Skeleton:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,12 +10,24 @@ from pathlib import Path
 
 import pytest
 
+# PyTorch's threads spin while they wait for each other; beside anything else that runs, tests would take minutes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).resolve().parents[1]
 _PROC = Path("/proc")
 _SEGMENTS = Path("/dev/shm")
 _MARK = "POSESTREAM_TEST"
 # Long enough for a janitor on a busy machine to notice that its parent has gone; a clean machine never waits.
 _PATIENCE_S = 30.0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests marked ``large`` out unless ``-m`` names them."""
+    if "large" in config.option.markexpr:
+        return
+    large = [item for item in items if item.get_closest_marker("large")]
+    config.hook.pytest_deselected(items=large)
+    items[:] = [item for item in items if item not in large]
 
 
 @pytest.fixture(scope="session")

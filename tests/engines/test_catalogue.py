@@ -16,13 +16,29 @@ from tests.engines import networks
 
 
 @pytest.mark.parametrize("path", sorted((configs.folder() / "models").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_entry_can_be_read_and_says_where_it_comes_from(path: Path) -> None:
+def test_every_entry_can_be_read_and_says_what_it_is_and_under_which_licence(path: Path) -> None:
     entry = catalogue.read_entry(path)
-    assert entry.url.startswith("https://")
+    assert entry.title
     assert entry.licence
+
+
+@pytest.mark.parametrize("name", [*catalogue.names("pose"), *catalogue.names("detector")])
+def test_every_entry_with_weights_says_where_they_come_from(name: str) -> None:
+    _, entry = catalogue.entry(name)
+    assert entry.url.startswith("https://")
     told = entry.signature or entry.detector
     assert told is not None
-    assert told.name == path.stem
+    assert told.name == name
+
+
+@pytest.mark.parametrize("name", catalogue.names("network"))
+def test_every_network_says_where_weights_are_published_if_they_are(name: str) -> None:
+    _, spec = catalogue.network(name)
+    for checkpoint in spec.checkpoints:
+        assert checkpoint.licence
+        assert checkpoint.where
+        assert checkpoint.url.startswith("https://") or "Drive" in checkpoint.where or "Dropbox" in checkpoint.where
+        assert checkpoint.sha256 in checkpoint.file, "a digest that its publisher did not put into the name"
 
 
 def test_a_signature_is_known_before_its_weights_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +54,14 @@ def test_an_unknown_name_gets_the_nearest_known_one() -> None:
     with pytest.raises(EngineError) as caught:
         catalogue.find("yolox-nan", "detector")
     assert str(caught.value).endswith("did you mean 'yolox-nano'?")
+
+
+def test_a_network_of_the_papers_does_not_run_as_it_is() -> None:
+    with pytest.raises(EngineError) as caught:
+        catalogue.find("fami-w48-384x288", "pose")
+    assert str(caught.value) == (
+        "model 'fami-w48-384x288' is a network to train and to export, not weights that run; give an .onnx made from it"
+    )
 
 
 def test_a_network_of_the_other_kind_is_refused() -> None:
@@ -77,6 +101,8 @@ def test_a_detector_has_its_own_kind_of_signature(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("kind: pose\ntitle: a\nlicence: b\nurl: c\n", "kind 'pose' goes with signature, only"),
+        ("kind: detector\ntitle: a\nlicence: b\ndetector: {name: x, family: yolox}\n", "needs the url of its weights"),
+        ("kind: network\ntitle: a\nlicence: b\n", "kind 'network' goes with network, only"),
         ("kind: dog\ntitle: a\nlicence: b\nurl: c\n", "$.kind"),
         ("kind: [\n", "line 2"),
         ("title: a\n", "kind"),

@@ -201,3 +201,56 @@ def test_what_was_pulled_is_told_in_one_line(entry: Path, shelf: Shelf) -> None:
     digest = hashlib.sha256(WEIGHTS).hexdigest()
     assert str(pull(str(entry))) == f"{catalogue.cached('net')} (licence: MIT; sha256 {digest})"
     assert str(pull(str(entry))) == f"{catalogue.cached('net')} (licence: MIT; was here already)"
+
+
+# -- networks of the papers: their weights are published, each in its own way ------------------------------------------
+
+
+def write_network(path: Path, *checkpoints: str) -> None:
+    path.write_text(
+        "kind: network\ntitle: a network\nlicence: ours\nnetwork:\n  model: hrnet.HRNet\n  input_size: [32, 32]\n"
+        + "".join(["  checkpoints:\n", *(f"  - {{layout: hrnet, licence: MIT, {told}}}\n" for told in checkpoints)])
+    )
+
+
+def test_published_weights_of_a_network_come_under_their_own_name(entry: Path, shelf: Shelf) -> None:
+    digits = hashlib.sha256(WEIGHTS).hexdigest()[:8]
+    write_network(entry, f"file: nets/w32-{digits}.pth, where: here, url: '{shelf.address}', sha256: '{digits}'")
+    pulled = pull(str(entry))
+    assert pulled.path == catalogue.cache_folder() / "models" / f"w32-{digits}.pth"
+    assert pulled.path.read_bytes() == WEIGHTS
+    assert pulled.licence == "MIT"
+    assert left_over() == [f"w32-{digits}.pth"]
+
+
+def test_the_few_digits_that_a_publisher_states_are_checked(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, f"file: w32.pth, where: here, url: '{shelf.address}', sha256: '00000000'")
+    assert "but the catalogue says 00000000" in message_of(entry)
+    assert left_over() == []
+
+
+def test_what_no_program_can_fetch_says_what_to_put_where(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, "file: nets/w32.pth, where: Google Drive folder 123")
+    assert message_of(entry) == (
+        "pull net: no program can fetch its weights: get nets/w32.pth (Google Drive folder 123; licence: MIT) and put "
+        f"it at {catalogue.cache_folder() / 'models' / 'w32.pth'}"
+    )
+
+
+def test_what_was_put_there_by_hand_is_found(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, "file: nets/w32.pth, where: Google Drive folder 123")
+    folder = catalogue.cache_folder() / "models"
+    folder.mkdir(parents=True)
+    (folder / "w32.pth").write_bytes(WEIGHTS)
+    assert str(pull(str(entry))) == f"{folder / 'w32.pth'} (licence: MIT; was here already)"
+
+
+def test_of_several_checkpoints_the_one_that_can_be_fetched_is(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, "file: a.pth, where: a Drive", f"file: b.pth, where: here, url: '{shelf.address}'")
+    assert pull(str(entry)).path.name == "b.pth"
+
+
+def test_a_network_that_nobody_published_weights_of_has_to_be_trained(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, "file: a.pth, where: a Drive")
+    entry.write_text(entry.read_text().partition("  checkpoints:")[0])
+    assert message_of(entry) == "pull net: nobody has published weights for it; it has to be trained"

@@ -1,0 +1,1 @@
+"""What the papers minimise; formulas derived where they stand."""

@@ -1,0 +1,208 @@
+"""FaSRnet: a Feature and Semantics Refinement network for video human pose estimation (see the project's paper list).
+
+    features F and heatmaps H of the previous, current and next frame (HRNet each)
+      1. feature refinement: each neighbour is aligned with the current frame in three levels of deformable convolution
+         (dilations 5, 3, 1) and a cascade, then fused by temporal and spatial attention ── 1×1 ── H_r
+      2. semantics refinement: H_r with the neighbours' heatmaps through DCPose's correction, one dilation
+
+Two things of the authors' released code differ from the paper, and both are options here (``released``):
+the offset maps of the dilated levels have the wrong size there and are read as flat memory (``offset_maps="flat"``, per
+sample), and the modules are called with the current frame in the neighbour's place (``align="current"``: it is the
+current feature that is warped). The published weights were trained so.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.layers.deform_conv import DeformConv2d, deform_conv2d
+from engines.models.dcpose import PoseCorrection
+from engines.models.hrnet import W48, HRNet, HRNetConfig
+from engines.models.temporal import Features, TemporalModel, initialise
+
+OffsetMaps = Literal["matching", "flat"]
+Align = Literal["neighbour", "current"]
+
+
+def lrelu(x: Tensor) -> Tensor:
+    """Leaky ReLU with slope 0.1, everywhere in this network."""
+    return F.leaky_relu(x, 0.1)
+
+
+def conv3(cin: int, cout: int) -> nn.Conv2d:
+    """3×3 with bias, size kept."""
+    return nn.Conv2d(cin, cout, 3, padding=1)
+
+
+def interleave(a: Tensor, b: Tensor) -> Tensor:
+    """Channels a0, b0, a1, b1, …: (B, C, h, w) twice -> (B, 2C, h, w)."""
+    return torch.stack((a, b), dim=2).flatten(1, 2)
+
+
+class GuidedDeformConv(nn.Module):
+    """A modulated deformable convolution (one offset group) whose maps are computed from a guide: DCNv2, with sigmoid.
+
+    ``x, guide (B, C, h, w) -> (B, C, h, w)``.
+    """
+
+    def __init__(self, channels: int, dilation: int, offset_maps: OffsetMaps) -> None:
+        super().__init__()
+        self.dilation, self.offset_maps = dilation, offset_maps
+        self.deform = DeformConv2d(channels, channels, padding=dilation, dilation=dilation)
+        self.conv_offset_mask = nn.Conv2d(channels, 27, 3)
+
+    def maps(self, guide: Tensor) -> tuple[Tensor, Tensor]:
+        """Offsets (B, 18, h, w) px and modulation (B, 9, h, w) in 0..1."""
+        h, w = guide.shape[2:]
+        dilation = self.dilation if self.offset_maps == "matching" else 1
+        weight, bias = self.conv_offset_mask.weight, self.conv_offset_mask.bias
+        both = F.conv2d(guide, weight, bias, padding=self.dilation, dilation=dilation)
+        # With dilation 1 and padding 5 or 3 the maps come out larger than the picture; the released kernel reads the
+        # first h·w·C numbers of them as if they had its size.
+        return self._cut(both[:, :18], h, w), self._cut(torch.sigmoid(both[:, 18:]), h, w)
+
+    @staticmethod
+    def _cut(maps: Tensor, h: int, w: int) -> Tensor:
+        b, c = maps.shape[:2]
+        return maps.reshape(b, -1)[:, : c * h * w].reshape(b, c, h, w)
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        offset, mask = self.maps(guide)
+        d = self.dilation
+        return deform_conv2d(x, offset, self.deform.weight, self.deform.bias, mask, padding=d, dilation=d)
+
+
+class Alignment(nn.Module):
+    """Moves ``a`` to ``b`` in three levels and a cascade: ``(B, C, h, w) twice -> (B, C, h, w)``."""
+
+    DILATIONS = (1, 3, 5)
+
+    def __init__(self, channels: int = 48, offset_maps: OffsetMaps = "matching") -> None:
+        super().__init__()
+        c, levels = channels, self.DILATIONS
+        self.offset_conv1 = nn.ModuleList(conv3(2 * c, c) for _ in levels)
+        self.offset_conv2 = nn.ModuleList([conv3(2 * c, c), conv3(2 * c, c), conv3(c, c)])
+        self.offset_conv3 = nn.ModuleList([conv3(c, c), conv3(c, c)])
+        self.dcn = nn.ModuleList(GuidedDeformConv(c, d, offset_maps) for d in levels)
+        self.feat_conv = nn.ModuleList([conv3(2 * c, c), conv3(2 * c, c)])
+        self.cas_offset_conv1, self.cas_offset_conv2 = conv3(2 * c, c), conv3(c, c)
+        self.cas_dcn = GuidedDeformConv(c, 1, offset_maps)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        both = interleave(a, b)
+        o = lrelu(self.offset_conv2[2](lrelu(self.offset_conv1[2](both))))
+        f = lrelu(self.dcn[2](a, o))
+        for level in (1, 0):
+            o = interleave(lrelu(self.offset_conv1[level](both)), o)
+            o = lrelu(self.offset_conv3[level](lrelu(self.offset_conv2[level](o))))
+            f = self.feat_conv[level](interleave(self.dcn[level](a, o), f))
+            f = lrelu(f) if level else f
+        o = lrelu(self.cas_offset_conv2(lrelu(self.cas_offset_conv1(interleave(f, b)))))
+        return lrelu(self.cas_dcn(f, o))
+
+
+class AttentionFusion(nn.Module):
+    """Temporal and spatial attention over three aligned features (EDVR, Wang et al. 2019, Sec. 3.3).
+
+    ``(B, 3, C, h, w), current (B, C, h, w) -> (B, C, h, w)``.
+    """
+
+    def __init__(self, channels: int = 48, frames: int = 3) -> None:
+        super().__init__()
+        c = channels
+        self.temporal_attn1, self.temporal_attn2 = conv3(c, c), conv3(c, c)
+        self.feat_fusion = nn.Conv2d(frames * c, c, 1)
+        self.spatial_attn1 = nn.Conv2d(frames * c, c, 1)
+        self.spatial_attn2 = nn.Conv2d(2 * c, c, 1)
+        self.spatial_attn3 = conv3(c, c)
+        self.spatial_attn4 = nn.Conv2d(c, c, 1)
+        self.spatial_attn5 = conv3(c, c)
+        self.spatial_attn_l1 = nn.Conv2d(c, c, 1)
+        self.spatial_attn_l2 = conv3(2 * c, c)
+        self.spatial_attn_l3 = conv3(c, c)
+        self.spatial_attn_add1 = nn.Conv2d(c, c, 1)
+        self.spatial_attn_add2 = nn.Conv2d(c, c, 1)
+
+    def temporal(self, aligned: Tensor, current: Tensor) -> Tensor:
+        """Every frame weighted by how like the current one it is, pixel by pixel: (B, 3C, h, w)."""
+        b, t = aligned.shape[:2]
+        reference = self.temporal_attn1(current)
+        embedding = self.temporal_attn2(aligned.flatten(0, 1)).unflatten(0, (b, t))
+        similarity = torch.sigmoid((embedding * reference[:, None]).sum(2, keepdim=True))  # (B, 3, 1, h, w)
+        return (aligned * similarity).flatten(1, 2)
+
+    @staticmethod
+    def _pools(x: Tensor) -> Tensor:
+        return torch.cat((F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1)), dim=1)
+
+    @staticmethod
+    def _up(x: Tensor, like: Tensor) -> Tensor:
+        return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+    def forward(self, aligned: Tensor, current: Tensor) -> Tensor:
+        weighted = self.temporal(aligned, current)
+        feature = lrelu(self.feat_fusion(weighted))
+        top = lrelu(self.spatial_attn1(weighted))
+        half = lrelu(self.spatial_attn2(self._pools(top)))
+        quarter = lrelu(self.spatial_attn_l1(half))
+        quarter = lrelu(self.spatial_attn_l3(lrelu(self.spatial_attn_l2(self._pools(quarter)))))
+        half = lrelu(self.spatial_attn3(half)) + self._up(quarter, half)
+        attention = self.spatial_attn5(self._up(lrelu(self.spatial_attn4(half)), top))
+        added = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attention)))
+        fused: Tensor = feature * torch.sigmoid(attention) * 2 + added
+        return fused
+
+
+class FaSRnet(TemporalModel):
+    """``(B, 3, 3, H, W) -> (B, J, H/4, W/4)``. 65,395,439 parameters with HRNet-W48. Keeps C + J maps a frame."""
+
+    def __init__(
+        self, hrnet: HRNetConfig = W48, *, offset_maps: OffsetMaps = "matching", align: Align = "neighbour"
+    ) -> None:
+        super().__init__((-1, 0, 1))
+        self.align = align
+        self.hrnet = HRNet(hrnet)
+        self.align_previous = Alignment(hrnet.width, offset_maps)
+        self.align_next = Alignment(hrnet.width, offset_maps)
+        self.fusion = AttentionFusion(hrnet.width)
+        self.final_layer = nn.Conv2d(hrnet.width, hrnet.joints, 1)
+        self.semantics = PoseCorrection(hrnet.joints, dilations=(1,))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Convolutions N(0, 0.001), deformable ones the identity."""
+        initialise(self)
+        for layer in self.modules():
+            if isinstance(layer, DeformConv2d):
+                nn.init.dirac_(layer.weight)
+
+    def backbone(self, crops: Tensor) -> Features:
+        features = self.hrnet.features(crops)
+        return features, self.hrnet.final_layer(features)
+
+    def _aligned(self, module: Alignment, neighbour: Tensor, current: Tensor) -> Tensor:
+        aligned: Tensor = module(neighbour, current) if self.align == "neighbour" else module(current, neighbour)
+        return aligned
+
+    def refined(self, window: Features, margin: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Both outputs (B, J, h, w), for training: after the feature stage (H_r) and after the semantics stage."""
+        features, heatmaps = window
+        previous, current, following = features.unbind(1)
+        aligned = torch.stack(
+            (
+                self._aligned(self.align_previous, previous, current),
+                current,
+                self._aligned(self.align_next, following, current),
+            ),
+            dim=1,
+        )
+        h_r = self.final_layer(self.fusion(aligned, current))
+        return h_r, self.semantics(heatmaps[:, 0], h_r, heatmaps[:, 2], margin)
+
+    def head(self, window: Features, margin: Tensor | None = None) -> Tensor:
+        """As :class:`TemporalModel`; ``margin`` (B, 2) int, distances in frames where frames are missing."""
+        return self.refined(window, margin)[1]

@@ -1,0 +1,45 @@
+"""Operators of this project as standard ONNX: deformable convolution becomes one ``DeformConv`` node (opset 19 and on).
+
+torch.onnx.export(model, inputs, dynamo=True, opset_version=20, custom_translation_table=TRANSLATIONS)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from onnxscript import opset20 as op
+
+import engines.layers.deform_conv  # noqa: F401 - registers torch.ops.posestream.deform_conv2d
+
+
+def deform_conv(
+    x: Any,
+    offset: Any,
+    mask: Any,
+    weight: Any,
+    bias: Any,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    offset_groups: int,
+) -> Any:
+    """The node. The maps have ONNX's layout already; channels of ``x`` and ``weight`` must be known."""
+    return op.DeformConv(
+        x,
+        weight,
+        offset,
+        bias,
+        mask,
+        strides=[*stride],
+        pads=[*padding, *padding],  # top, left, bottom, right
+        dilations=[*dilation],
+        group=int(x.shape[1]) // int(weight.shape[1]),
+        offset_group=offset_groups,
+        kernel_shape=[int(side) for side in weight.shape[2:]],
+    )
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.posestream.deform_conv2d.default: deform_conv}
+"""For ``torch.onnx.export``."""
