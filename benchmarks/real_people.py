@@ -1,17 +1,19 @@
-"""How far a pose network's keypoints lie from the references of two real clips.
+"""How far a pose network's keypoints lie from where real people's joints are.
 
-    python benchmarks/real_people.py --shared ../shared --models tiny
+    python -m benchmarks.real_people --shared ../shared --models tiny
 
-The references are another network's output (BlazePose full), which was looked at and sits on the joints. Boxes are
-those of the reference keypoints, so that no detector is judged along with the network. PCK is within a share of the
-longer side of that box.
+Two clips of one person each, whose references are another network's output (BlazePose full) that was looked at and sits
+on the joints; and four photographs of COCO's validation set, whose twelve people were annotated by hand. Boxes are the
+annotated ones, or those of the reference keypoints, so that no detector is judged along with the network. PCK is within
+a share of the longer side of the box.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -29,31 +31,58 @@ CLIPS = {"tfjs_pose_squats": "pose_squats.full.json", "tfjs_pose_1": "pose_1.jso
 MARGIN = 0.1
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A person in a picture: ``box`` (4,) px, ``joints`` (17, 3) x, y px and whether it is annotated."""
+
+    pixels: NDArray[np.uint8]
+    box: NDArray[np.float32]
+    joints: NDArray[np.float64]
+
+
 def main() -> None:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shared", type=Path, required=True, help="the folder with data/clips and data/annot/tfjs")
+    parser.add_argument("--shared", type=Path, required=True, help="the folder with data/clips and data/annot")
     parser.add_argument("--models", nargs="+", default=["tiny"])
     told = parser.parse_args()
-    print(f"{'network':24} {'clip':20} {'median px':>9} {'of box':>7} {'PCK@0.2':>8} {'PCK@0.1':>8}")
+    print(f"{'network':28} {'pictures':18} {'joints':>7} {'median px':>9} {'of box':>7} {'PCK@0.2':>8} {'PCK@0.1':>8}")
     for model in told.models:
         with load(model) as engine:
-            for clip, annotation in CLIPS.items():
-                report(engine, Path(model).stem, told.shared / "data", clip, annotation)
+            for name, samples in sets_of(told.shared / "data"):
+                report(engine, Path(model).stem, name, samples)
 
 
-def report(engine: Engine, name: str, data: Path, clip: str, annotation: str) -> None:
+def sets_of(data: Path) -> Iterator[tuple[str, Iterable[Sample]]]:
+    """The clips and the photographs."""
+    for clip, annotation in CLIPS.items():
+        yield clip, clip_samples(data / "clips" / f"{clip}.mp4", data / "annot/tfjs" / annotation)
+    yield "COCO, 4 photos", photo_samples(data / "annot/mmpose/coco")
+
+
+def report(engine: Engine, model: str, name: str, samples: Iterable[Sample]) -> None:
     """One line of the table."""
-    wanted = references(data / "annot/tfjs" / annotation)
-    boxes = np.array([box_around(joints) for joints in wanted], np.float32)
-    found = np.array(
-        [estimate(engine, *pair) for pair in zip(frames(data / "clips" / f"{clip}.mp4"), boxes, strict=True)]
-    )
-    errors = np.linalg.norm(found[..., :2] - wanted, axis=2)
-    sides = (boxes[:, 2:] - boxes[:, :2]).max(1)
-    near = [100 * correct(found, wanted, boxes, alpha).mean() for alpha in (0.2, 0.1)]
-    share = np.median(errors / sides[:, None])
-    print(f"{name:24} {clip:20} {np.median(errors):9.1f} {share:7.3f} {near[0]:7.1f}% {near[1]:7.1f}%", flush=True)
+    rows = [(estimate(engine, sample), sample.joints, sample.box) for sample in samples]
+    found, wanted, boxes = (np.array(column) for column in zip(*rows, strict=True))
+    judged = wanted[..., 2] > 0
+    errors = np.linalg.norm(found[..., :2] - wanted[..., :2], axis=2)
+    share = np.median((errors / (boxes[:, 2:] - boxes[:, :2]).max(1)[:, None])[judged])
+    wide, narrow = (100 * correct(found, wanted, boxes, alpha)[judged].mean() for alpha in (0.2, 0.1))
+    figures = f"{judged.sum():7} {np.median(errors[judged]):9.1f} {share:7.3f} {wide:7.1f}% {narrow:7.1f}%"
+    print(f"{model:28} {name:18} {figures}", flush=True)
+
+
+def estimate(engine: Engine, sample: Sample) -> NDArray[np.float32]:
+    """(17, 3) of the one person."""
+    window = PersonWindows((sample.pixels,), (("picture", 0),), sample.box[None], np.ones(1, np.int64))
+    ((person,),) = engine.estimate([window])
+    return np.asarray(person, np.float32)
+
+
+def clip_samples(video: Path, annotation: Path) -> Iterator[Sample]:
+    """Every frame of a clip with its one person."""
+    for pixels, joints in zip(frames(video), references(annotation), strict=True):
+        yield Sample(pixels, box_around(joints), np.column_stack([joints, np.ones(17)]))
 
 
 def references(path: Path) -> NDArray[np.float64]:
@@ -66,11 +95,11 @@ def references(path: Path) -> NDArray[np.float64]:
     )
 
 
-def box_around(joints: NDArray[np.float64]) -> NDArray[np.float64]:
+def box_around(joints: NDArray[np.float64]) -> NDArray[np.float32]:
     """(4,) px: the joints' box, widened by a share of its height."""
     low, high = joints.min(0), joints.max(0)
     margin = MARGIN * (high - low)[1]
-    return np.concatenate([low - margin, high + margin])
+    return np.concatenate([low - margin, high + margin]).astype(np.float32)
 
 
 def frames(path: Path) -> Iterator[NDArray[np.uint8]]:
@@ -83,11 +112,16 @@ def frames(path: Path) -> Iterator[NDArray[np.uint8]]:
         yield np.asarray(pixels, np.uint8)
 
 
-def estimate(engine: Engine, pixels: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(17, 3) of the one person."""
-    window = PersonWindows((pixels,), (("clip", 0),), box[None], np.ones(1, np.int64))
-    ((person,),) = engine.estimate([window])
-    return np.asarray(person, np.float32)
+def photo_samples(folder: Path) -> Iterator[Sample]:
+    """Every annotated person of a folder in COCO's format."""
+    told = json.loads((folder / "test_coco.json").read_text())
+    names = {image["id"]: image["file_name"] for image in told["images"]}
+    for person in told["annotations"]:
+        if person["num_keypoints"]:
+            x, y, width, height = person["bbox"]
+            pixels = np.asarray(cv2.imread(str(folder / names[person["image_id"]])), np.uint8)
+            box = np.array([x, y, x + width, y + height], np.float32)
+            yield Sample(pixels, box, np.array(person["keypoints"], np.float64).reshape(17, 3))
 
 
 if __name__ == "__main__":
