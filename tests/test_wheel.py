@@ -96,9 +96,8 @@ def test_the_installed_command_runs_the_demo_from_any_folder(bin_folder: Path, t
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     right = float(answer.stdout.rpartition("PCK@0.2 ")[2].split(" %")[0])
-    # The network reaches far more on people it never saw (docs/models.md); half says that it is that network, and that
-    # crops, decoding and truth agree.
-    assert right > 50
+    # 96.8 % in 8 s when measured; which frames a busy machine drops and judges differs, so some points are left.
+    assert right > 85
     assert (tmp_path / "posestream-demo.mp4").stat().st_size > 10_000
     assert (tmp_path / "posestream-demo.png").stat().st_size > 10_000
 
@@ -106,7 +105,8 @@ def test_the_installed_command_runs_the_demo_from_any_folder(bin_folder: Path, t
 def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_folder: Path, tmp_path: Path) -> None:
     script = (
         "import importlib, pkgutil, stream, engines, configs\n"
-        "skipped = ('stream.__main__', 'stream.part', 'stream.janitor', 'engines.training', 'engines.models')\n"
+        "torch = ('costs', 'layers', 'losses', 'models', 'testing_models', 'training')\n"
+        "skipped = ('stream.__main__', 'stream.part', 'stream.janitor', *(f'engines.{name}' for name in torch))\n"
         "for package in (stream, engines):\n"
         "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        if not found.name.startswith(skipped):\n"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from stream.__main__ import execute
+from stream.commands.demo import free_port
 
 COMMANDS = ("demo", "launch", "run", "validate", "inspect", "subscribe", "top", "doctor", "models", "pull", "keygen")
 
@@ -209,3 +210,41 @@ def test_one_part_of_a_line_can_be_started_by_hand(start: Start, tmp_path: Path)
     assert fault == ""
     assert [text.split()[1] for text in told.splitlines()] == ["0", "1", "2", "3", "4"]
     assert begin.wait(90) == end.returncode == 0
+
+
+def test_parts_on_two_hosts_meet_at_an_address_with_one_key(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    key, file = tmp_path / "line.key", tmp_path / "line.yaml"
+    assert execute(["keygen", "--line", str(key)]) == 0
+    assert f"POSESTREAM_CURVE={key}" in capsys.readouterr().out
+    monkeypatch.setenv("POSESTREAM_CURVE", str(key))
+    queue = f"{{queue: {{address: 'tcp://127.0.0.1:{free_port(0)}'}}}}"
+    file.write_text(
+        f"line: [{{testsrc: {{num_frames: 5}}}}, {queue}, {{detect: {{model: truth}}}}, {{fakesink: {{dump: true}}}}]\n"
+    )
+    begin, end = (
+        start("run", str(file), "--part", part, "--run-dir", str(tmp_path / part)) for part in ("testsrc", "detect")
+    )
+    told, fault = end.communicate(timeout=90)
+    assert fault == ""
+    assert [text.split()[1] for text in told.splitlines()] == ["0", "1", "2", "3", "4"]
+    assert begin.wait(90) == end.returncode == 0
+
+
+def test_subscribe_shows_what_a_line_publishes(start: Start, tmp_path: Path) -> None:
+    address = f"tcp://127.0.0.1:{free_port(0)}"
+    start(
+        "launch", f"testsrc realtime=true fps=10 ! detect ! track ! queue ! window ! pose ! keypointsink bind={address}"
+    )
+    told, fault = start("subscribe", address, "--count", "2", "--timeout", "60").communicate(timeout=90)
+    assert fault == ""
+    assert [line.startswith("testsrc ") for line in told.splitlines()] == [True, True]
+
+
+def test_models_lists_the_network_that_ships_and_what_can_be_pulled(capsys: Capture) -> None:
+    assert execute(["models"]) == 0
+    told = capsys.readouterr().out
+    assert "tiny" in told
+    assert "rtmpose-s" in told
+    assert "yolox-nano" in told
