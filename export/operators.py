@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from onnxscript import opset20 as op
 
-import engines.layers.deform_conv  # noqa: F401 - registers torch.ops.posestream.deform_conv2d
+import engines.layers.deform_dilated  # noqa: F401 - registers torch.ops.posestream.deform_conv2d and …_dilated
 
 
 def deform_conv(
@@ -41,5 +41,27 @@ def deform_conv(
     )
 
 
-TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.posestream.deform_conv2d.default: deform_conv}
+def deform_conv_dilated(
+    x: Any,
+    offsets: Sequence[Any],
+    masks: Sequence[Any],
+    weights: Sequence[Any],
+    biases: Sequence[Any],
+    dilations: Sequence[int],
+    offset_groups: int,
+) -> Any:
+    """A node a dilation, and their sum."""
+    total = None
+    for i, d in enumerate(dilations):
+        padding = [d * (int(side) // 2) for side in weights[i].shape[2:]]
+        mask, bias = masks[i] if masks else None, biases[i] if biases else None
+        y = deform_conv(x, offsets[i], mask, weights[i], bias, (1, 1), padding, (d, d), offset_groups)
+        total = y if total is None else op.Add(total, y)
+    return total
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.posestream.deform_conv2d.default: deform_conv,
+    torch.ops.posestream.deform_conv2d_dilated.default: deform_conv_dilated,
+}
 """For ``torch.onnx.export``."""

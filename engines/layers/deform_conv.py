@@ -40,7 +40,7 @@ def output_size(
     return h, w
 
 
-def _sampling_points(
+def sampling_points(
     offset: Tensor,
     kernel: Sequence[int],
     stride: Sequence[int],
@@ -62,7 +62,7 @@ def _sampling_points(
     return y, x
 
 
-def _gather(x: Tensor, rows: Tensor, columns: Tensor, offset_groups: int) -> Tensor:
+def gather(x: Tensor, rows: Tensor, columns: Tensor, offset_groups: int) -> Tensor:
     """Bilinear samples (N, G, C/G, K, oh, ow) of ``x`` (N, C, H, W)."""
     n, c, h, w = x.shape
     _, _, k, oh, ow = rows.shape
@@ -94,8 +94,8 @@ def deform_conv2d_reference(
     n, c, _, _ = x.shape
     o, c_group, kh, kw = weight.shape
     oh, ow = offset.shape[2:]
-    rows, columns = _sampling_points(offset, (kh, kw), stride, padding, dilation, offset_groups)
-    samples = _gather(x, rows, columns, offset_groups)  # (N, G, C/G, K, oh, ow)
+    rows, columns = sampling_points(offset, (kh, kw), stride, padding, dilation, offset_groups)
+    samples = gather(x, rows, columns, offset_groups)  # (N, G, C/G, K, oh, ow)
     if mask is not None:
         samples = samples * mask.reshape(n, offset_groups, 1, kh * kw, oh, ow)
     groups = c // c_group

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
+from engines.layers.deform_dilated import deform_conv2d_dilated
 from engines.layers.rsb import rsb_chain
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
@@ -69,11 +70,9 @@ class PoseCorrection(nn.Module):
         residuals = self.prf(by_joint(a, a * w_p, b, b * w_n))  # (B, 2J, h, w)
         merged = self.ptm(by_joint(current, previous * w_p, following * w_n))  # (B, J, h, w)
         z = self.combine(torch.cat((residuals, merged), dim=1))  # (B, 64, h, w)
-        corrected = [
-            deform(merged, offset(z), mask(z))
-            for offset, mask, deform in zip(self.offsets, self.masks, self.deform, strict=True)
-        ]
-        return torch.stack(corrected).mean(0)
+        offsets, masks = [offset(z) for offset in self.offsets], [mask(z) for mask in self.masks]
+        corrected = deform_conv2d_dilated(merged, list(self.deform), offsets, masks)  # type: ignore[arg-type]
+        return corrected / len(self.deform)
 
 
 class DCPose(TemporalModel):

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
+from engines.layers.deform_dilated import deform_conv2d_dilated
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
 
@@ -35,7 +36,7 @@ KERNEL = 3
 
 
 class DynamicHead(nn.Module):
-    """Eq. 2 with dilation r: ``F^A (N, C, h, w) -> F^S_r (N, C, h, w)``."""
+    """What Eq. 2 with dilation r needs: the convolution, and the networks of its offsets and scalars."""
 
     def __init__(self, channels: int, r: int) -> None:
         super().__init__()
@@ -43,9 +44,9 @@ class DynamicHead(nn.Module):
         self.scalars = nn.Conv2d(channels, 9, 3, padding=r, dilation=r)
         self.deform = DeformConv2d(channels, channels, padding=r, dilation=r)
 
-    def forward(self, f_a: Tensor) -> Tensor:
-        f_s: Tensor = self.deform(f_a, self.offset(f_a), torch.sigmoid(self.scalars(f_a)))  # Eq. 3
-        return f_s
+    def maps(self, f_a: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 3: Δo (N, 18, h, w) px and Δw (N, 9, h, w) in 0..1."""
+        return self.offset(f_a), torch.sigmoid(self.scalars(f_a))
 
 
 class InstanceSensitiveExtractor(nn.Module):
@@ -58,7 +59,9 @@ class InstanceSensitiveExtractor(nn.Module):
     def forward(self, f_a: Tensor) -> Tensor:
         if not len(self.heads):
             return f_a
-        return torch.stack([head(f_a) for head in self.heads]).mean(0)
+        heads: list[DynamicHead] = list(self.heads)  # type: ignore[arg-type]
+        offsets, scalars = zip(*(head.maps(f_a) for head in heads), strict=True)
+        return deform_conv2d_dilated(f_a, [head.deform for head in heads], offsets, scalars) / len(heads)
 
 
 class KeypointMotionEncoder(nn.Module):

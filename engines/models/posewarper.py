@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
+from engines.layers.deform_dilated import deform_conv2d_dilated
 from engines.layers.residual import BasicBlock
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel
@@ -49,9 +50,8 @@ class PoseWarper(TemporalModel):
     def warp(self, heatmap: Tensor, reference: Tensor) -> Tensor:
         """``heatmap`` of a frame, moved to where the ``reference`` frame has it; both (B, J, h, w)."""
         phi = self.offset_features(reference - heatmap)
-        return torch.stack(
-            [deform(heatmap, offset(phi)) for offset, deform in zip(self.offsets, self.deform, strict=True)]
-        ).mean(0)
+        offsets = [offset(phi) for offset in self.offsets]
+        return deform_conv2d_dilated(heatmap, list(self.deform), offsets) / len(self.deform)  # type: ignore[arg-type]
 
     def head(self, window: Features) -> Tensor:
         (heatmaps,) = window
