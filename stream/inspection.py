@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ import msgspec
 from stream.caps import ANY, MEDIA
 from stream.element import Element, Sink, Source
 from stream.registry import element_class, element_name, schema_struct
+
+_ROLE = re.compile(r":\w+:`~?([^`]+)`")
+"""A cross-reference as Sphinx writes them: pages are read as they stand, so its name alone is shown."""
 
 _SAMPLES = {"location": "video.mp4", "url": "rtsp://camera/stream"}
 """What to write in an example for a property that has no default, or an empty one."""
@@ -82,7 +86,7 @@ def json_schema(name: str) -> dict[str, Any]:
 def _docstring(cls: type[Element]) -> str:
     """The class's own docstring; not its base's, and not the signature a dataclass makes up."""
     own = cls.__dict__.get("__doc__") or ""
-    return "" if own.startswith(f"{cls.__name__}(") else inspect.cleandoc(own)
+    return "" if own.startswith(f"{cls.__name__}(") else _ROLE.sub(r"\1", inspect.cleandoc(own))
 
 
 def _properties(cls: type[Element]) -> Iterator[PropertyPage]:
