@@ -63,13 +63,22 @@ class Testsrc(Source):
     def frames(self) -> Iterator[Frame | None]:
         scene = self._scene or self.__enter__()._scene
         assert scene is not None
-        begun_ns = time.monotonic_ns()
-        for seq in range(self.num_frames) if self.num_frames else count():
-            pts_ns = round(seq * 1e9 / self.fps)
+        first = self._given + 1 if self.realtime else 0
+        begun_ns = time.monotonic_ns() - self._pts_ns(first)
+        for seq in range(first, self.num_frames) if self.num_frames else count(first):
             if self.realtime:
-                yield from _waiting(begun_ns + pts_ns)
+                yield from _waiting(begun_ns + self._pts_ns(seq))
+                self.context.memory["seq"] = seq
             captured_ns = self.context.now_ns()
-            yield self._frame(scene.at(seq / self.fps, seq), seq, pts_ns, captured_ns)
+            yield self._frame(scene.at(seq / self.fps, seq), seq, self._pts_ns(seq), captured_ns)
+
+    def _pts_ns(self, seq: int) -> int:
+        return round(seq * 1e9 / self.fps)
+
+    @property
+    def _given(self) -> int:
+        """The last frame that an earlier life of this stage gave: a camera does not give it again."""
+        return self.context.memory.get("seq", -1) if self.context.incarnation else -1
 
     def _frame(self, picture: Picture, seq: int, pts_ns: int, captured_ns: int) -> Frame:
         pixels = self.context.allocate((self.height, self.width, 3))

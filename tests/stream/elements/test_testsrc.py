@@ -60,3 +60,20 @@ def test_frames_are_drawn_into_the_memory_that_is_lent() -> None:
     (frame,) = through(source, [])
     assert frame.pixels is lent
     assert lent.any()
+
+
+def test_a_live_one_that_is_restarted_goes_on_where_it_was() -> None:
+    source = make("testsrc", width=64, height=64, people=1, realtime=True, fps=200, num_frames=9)
+    source.context = Context(name="testsrc", memory={"seq": 5}, incarnation=1)
+    assert [(frame.seq, frame.pts_ns) for frame in through(source, [])] == [
+        (6, 30_000_000),
+        (7, 35_000_000),
+        (8, 40_000_000),
+    ]
+    assert source.context.memory == {"seq": 8}
+
+
+def test_one_that_waits_begins_anew_after_a_restart_so_that_what_was_in_flight_comes_again() -> None:
+    source = make("testsrc", width=64, height=64, people=1, num_frames=2)
+    source.context = Context(name="testsrc", memory={"seq": 5}, incarnation=1)
+    assert [frame.seq for frame in through(source, [])] == [0, 1]
