@@ -1,6 +1,6 @@
 """Train the network that ships inside the package, on synthetic people, and export it.
 
-    python -m engines.training.tiny                     # as shipped: about five minutes on two quiet cores
+    python -m engines.training.tiny                     # as shipped: about seven minutes on two busy cores
     python -m engines.training.tiny --scenes 20 --epochs 1 --out trial   # a trial of a minute
     python -m engines.training.tiny --judge engines/weights/tiny.onnx    # how right it is, on scenes never trained on
 

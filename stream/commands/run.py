@@ -26,7 +26,7 @@ def run(
 
         posestream run line.yaml
 
-        posestream run line.yaml --part detect --run-dir /tmp/line
+        posestream run line.yaml --part detect --run-dir line-run
     """
     from stream.commands.lines import from_yaml
     from stream.commands.running import play, play_part

@@ -196,7 +196,7 @@ def _checked(address: str, who: str, keys: Keys | None) -> str:
     if keys is None and not is_loopback(address):
         raise TransportError(
             f"{who}: {address} leaves this host and there are no CURVE keys; "
-            f"make a key file with python -m stream.transports.curve FILE and set {VARIABLE} to its path on every host"
+            f"make a key file with posestream keygen --line FILE and set {VARIABLE} to its path on every host"
         )
     return address
 

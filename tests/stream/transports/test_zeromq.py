@@ -192,7 +192,7 @@ def test_a_link_that_leaves_the_host_wants_keys() -> None:
         zeromq.open_inbox("tcp://0.0.0.0:5555", "pose")
     assert str(caught.value) == (
         "link to pose: tcp://0.0.0.0:5555 leaves this host and there are no CURVE keys; make a key file with "
-        "python -m stream.transports.curve FILE and set POSESTREAM_CURVE to its path on every host"
+        "posestream keygen --line FILE and set POSESTREAM_CURVE to its path on every host"
     )
     with pytest.raises(TransportError, match=r"link from track: tcp://10\.1\.2\.3:5555 leaves this host"):
         zeromq.open_outbox("tcp://10.1.2.3:5555", "track")
