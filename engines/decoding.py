@@ -16,6 +16,9 @@ def decode(signature: Signature, outputs: Sequence[Array]) -> tuple[NDArray[np.f
     """Index coordinates in the crop (N, K, 2) px and scores (N, K), as the network gave them."""
     if signature.decode == "simcc":
         return simcc.decode(outputs[0], outputs[1], signature.simcc_split)
+    if signature.decode == "points":
+        points = np.asarray(outputs[0], np.float32)
+        return points[..., :2].astype(np.float64), points[..., 2]
     maps = np.asarray(outputs[0], np.float32)
     dark = signature.decode == "heatmap-dark"
     cells, scores = heatmaps.decode_dark(maps, signature.blur_px) if dark else heatmaps.decode(maps)

@@ -136,8 +136,8 @@ class Engine:
         missing = (self._backend.describe().batch or len(inputs)) - len(inputs)
         return np.pad(inputs, [(0, missing)] + [(0, 0)] * (inputs.ndim - 1)) if missing else inputs
 
-    def _input(self, person: _Person) -> NDArray[np.float32]:
-        """(T, 3, H, W) or (3 T, H, W): every frame of the window through the affine of the key frame's box."""
+    def _input(self, person: _Person) -> Array:
+        """One person's input as the Signature has it: every frame through the affine of the key frame's box."""
         rule = self.signature.affine
         affine = geometry.affine_of_box(
             person.box, self.signature.input_size, enlarge=self.signature.enlarge, rule=rule
@@ -145,8 +145,10 @@ class Engine:
         planes = [self._planes(person.window.frames[place], affine) for place in self.signature.feeding_order]
         return np.stack(planes).reshape(self.signature.input_shape)
 
-    def _planes(self, pixels: NDArray[np.uint8], affine: geometry.Affine) -> NDArray[np.float32]:
+    def _planes(self, pixels: NDArray[np.uint8], affine: geometry.Affine) -> Array:
         cut = geometry.crop(pixels, affine, self.signature.input_size)
+        if self.signature.pixel == "uint8":
+            return cut
         return to_tensor(cut, self.signature.colour, self.signature.mean, self.signature.std)
 
     def _way_back(self, person: _Person) -> geometry.Affine:

@@ -36,6 +36,11 @@ def _check_input(signature: Signature, tensor: Tensor) -> None:
             f"model {signature.name}: its input {tensor.name!r} is {tensor}, but its Signature says "
             f"{_with_batch(signature.input_shape)}; correct input_size, past, future or layout"
         )
+    if tensor.dtype != signature.pixel:
+        raise EngineError(
+            f"model {signature.name}: its input {tensor.name!r} is {tensor}, but its Signature says pixel="
+            f"{signature.pixel}; correct the Signature"
+        )
 
 
 def _check_output(signature: Signature, tensor: Tensor, shape: tuple[int | None, ...]) -> None:
@@ -54,6 +59,8 @@ def _output_shapes(signature: Signature) -> list[tuple[int | None, ...]]:
     joints = len(signature.joints)
     if signature.decode == "simcc":
         return [(joints, round(size * signature.simcc_split)) for size in signature.input_size]
+    if signature.decode == "points":
+        return [(joints, 3)]
     return [(joints, None, None)]
 
 

@@ -19,9 +19,11 @@ from msgspec import Meta
 from engines.errors import EngineError
 from engines.skeletons import SKELETONS, Skeleton
 
-Decode = Literal["heatmap", "heatmap-dark", "simcc"]
+Decode = Literal["heatmap", "heatmap-dark", "simcc", "points"]
 Colour = Literal["rgb", "bgr"]
-Layout = Literal["nchw", "ntchw"]
+Layout = Literal["nchw", "ntchw", "nthwc"]
+Pixel = Literal["float32", "uint8"]
+KeptType = Literal["float32", "float16"]
 Cell = Literal["corner", "centre"]
 AffineRule = Literal["standard", "dark"]
 
@@ -40,14 +42,19 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``colour``: the network is given ``(pixel - mean) / std``; outside the picture a pixel is 0 before that.
     ``past`` and ``future`` count the frames before and after the key frame; ``order`` names the frames as the network
     takes them, as offsets from the key frame (``[0, -1, 1]`` for DCPose), oldest first when empty.
-    ``layout``: ``ntchw`` is (N, T, 3, H, W); ``nchw`` is (N, 3 T, H, W), frames along the channels.
+    ``layout``: ``ntchw`` is (N, T, 3, H, W); ``nchw`` is (N, 3 T, H, W), frames along the channels; ``nthwc`` is
+    (N, T, H, W, 3), a picture as it lies in memory.
+    ``pixel``: ``uint8`` networks take the crop's own pixels, blue first, and order and normalise them themselves:
+    ``mean``, ``std`` and ``colour`` then say what they do inside.
     ``enlarge`` widens the box before cropping. ``affine`` is the rule of the crop (see ``engines.geometry``).
     ``decode``: ``heatmap`` (argmax, quarter shift) and ``heatmap-dark`` read (N, K, h, w); ``simcc`` reads
-    (N, K, width * simcc_split) and (N, K, height * simcc_split), x first.
+    (N, K, width * simcc_split) and (N, K, height * simcc_split), x first; ``points`` is (N, K, 3), x and y in index
+    coordinates of the crop, px, and score: the network has decoded by itself.
     ``cell``: where heatmap cell i lies in the crop: ``corner`` on crop pixel i * stride, as HRNet and all that descends
     from it are trained; ``centre`` in the middle of the stride pixels it covers.
     ``inputs`` and ``outputs`` name the tensors, in the order above; empty: the file's own, in its order.
-    ``keeps``: where the network is cut for streaming, the shapes (C, h, w) of the float32 maps kept of each frame.
+    ``keeps``: where the network is cut for streaming, the shapes (C, h, w) of the maps kept of each frame, of type
+    ``kept_type``.
     ``fingerprint``, where given, binds this Signature to one file: the first 16 hex digits of its sha256.
     """
 
@@ -61,6 +68,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     std: Triple = IMAGENET_STD
     colour: Colour = "rgb"
     layout: Layout = "nchw"
+    pixel: Pixel = "float32"
     enlarge: Annotated[float, Meta(gt=0, le=4)] = 1.25
     affine: AffineRule = "standard"
     decode: Decode = "heatmap"
@@ -70,6 +78,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     keeps: tuple[tuple[int, int, int], ...] = ()
+    kept_type: KeptType = "float32"
     fingerprint: str = ""
     licence: str = ""
     source: str = ""
@@ -84,6 +93,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"order {list(self.order)} must name each of the offsets {list(self.offsets)} once")
         if self.decode == "heatmap-dark" and self.blur_px % 2 == 0:
             raise ValueError(f"blur_px {self.blur_px} must be odd")
+        if (self.pixel == "uint8") != (self.layout == "nthwc"):
+            raise ValueError(f"pixel {self.pixel!r} does not go with layout {self.layout!r}: uint8 with nthwc, only")
 
     @property
     def frames(self) -> int:
@@ -97,8 +108,9 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def kept_bytes(self) -> int:
-        """Of one person: the maps kept of all frames of a window, float32."""
-        return 4 * self.frames * sum(prod(shape) for shape in self.keeps)
+        """Of one person: the maps kept of all frames of a window."""
+        each = 4 if self.kept_type == "float32" else 2
+        return each * self.frames * sum(prod(shape) for shape in self.keeps)
 
     @property
     def joints(self) -> Skeleton:
@@ -107,8 +119,10 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one person's input, without the batch: (T, 3, H, W) or (3 T, H, W)."""
+        """The shape of one person's input, without the batch: (T, 3, H, W), (3 T, H, W) or (T, H, W, 3)."""
         width, height = self.input_size
+        if self.layout == "nthwc":
+            return self.frames, height, width, 3
         return (self.frames, 3, height, width) if self.layout == "ntchw" else (3 * self.frames, height, width)
 
     @property

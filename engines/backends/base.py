@@ -11,8 +11,10 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineError
@@ -71,27 +73,87 @@ class Backend(Protocol):
         """Give back memory and device; idempotent. The backend may be opened again."""
 
 
+class FeatureRing(Protocol):
+    """A network that is cut in two, and the maps of frames it keeps between them, where it runs.
+
+    Slots are numbered from 0; who calls decides which frame lies in which, and never reads a slot it has not filled.
+    Calls come from one thread at a time.
+    """
+
+    def open(self) -> None:
+        """Load both graphs and take the memory of all slots. Raises :class:`EngineError`. Idempotent."""
+
+    def describe(self) -> Description:
+        """Input of the backbone and outputs of the head, as a :class:`Backend` of the whole would say."""
+
+    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+        """Run the backbone over ``crops`` (n, ...), one person in one frame each; keep its maps in ``slots`` (n,)."""
+
+    def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
+        """Run the head over ``windows`` (B, T) of slots, in order of time: every output by name."""
+
+    def close(self) -> None:
+        """Give back memory and device; idempotent."""
+
+
+MODULES = {"torch": "pytorch", "tensorrt": "trt"}
+"""Where a backend's file cannot be called as the backend is, since a library is called so."""
+
 BY_SUFFIX = {".onnx": "onnxrt"}
 """What ``auto`` means for a file."""
 
 
 def make_backend(path: Path, name: str = "auto", threads: int = 1) -> Backend:
-    """The backend ``name`` for ``path``, not yet open. Raises :class:`EngineError` for a name that nobody has."""
+    """The backend ``name`` for ``path``, not yet open. Raises :class:`EngineError` for a name that nobody has.
+
+    ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``.
+    """
     chosen = BY_SUFFIX.get(path.suffix, "onnxrt") if name == "auto" else name
+    module, options = _module(chosen)
+    return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
+
+
+def make_ring(backbone: Path, head: Path, slots: int, name: str = "auto", threads: int = 1) -> FeatureRing:
+    """The ring of ``slots`` frames for a network cut in two, by the same backend names; not yet open.
+
+    A backend whose module has no ``create_ring`` keeps its maps in the host's memory.
+    """
+    chosen = BY_SUFFIX.get(backbone.suffix, "onnxrt") if name == "auto" else name
+    module, options = _module(chosen)
+    if hasattr(module, "create_ring"):
+        return cast(Callable[..., FeatureRing], module.create_ring)(
+            backbone, head, slots=slots, threads=threads, **options
+        )
+    from engines.backends.host_ring import HostRing
+
+    create = cast(Callable[..., Backend], module.create)
+    first, second = (create(part, threads=threads, **options) for part in (backbone, head))
+    return HostRing(first, second, slots)
+
+
+def _module(name: str) -> tuple[ModuleType, dict[str, str]]:
+    """The module of a backend and the options that its name carries."""
+    backend, _, mode = name.partition(":")
+    chosen = MODULES.get(backend, backend)
     try:
         module = importlib.import_module(f"engines.backends.{chosen}")
     except ModuleNotFoundError as error:
         raise EngineError(f"backend {name!r}: {_missing(chosen, error)}") from error
-    return cast(Callable[..., Backend], module.create)(path, threads=threads)
+    return module, {"mode": mode} if mode else {}
 
 
 def _missing(chosen: str, error: ModuleNotFoundError) -> str:
     if error.name == f"engines.backends.{chosen}":
-        known = sorted(
-            file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", "base")
-        )
+        known = sorted(names())
         return f"there is no such backend; choose auto or one of {', '.join(known)}"
     return f"it needs the Python package {error.name!r}, which is not installed"
+
+
+def names() -> tuple[str, ...]:
+    """Every backend there is a file for, whether or not its library is installed."""
+    called = {module: name for name, module in MODULES.items()}
+    here = (entry.stem for entry in Path(__file__).parent.iterdir() if not entry.name.startswith(("_", ".")))
+    return tuple(sorted(called.get(stem, stem) for stem in here if stem not in ("base", "host_ring")))
 
 
 def check_feeds(model: str, inputs: tuple[Tensor, ...], feeds: Mapping[str, Array]) -> None:

@@ -28,6 +28,9 @@ DTYPES = {
 PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 """``auto``, best first. TensorRT's provider is left out: it spends minutes building on the first frame."""
 
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+"""By the mode in ``onnxrt:<mode>``."""
+
 ONLY_ERRORS = 3
 """Below this, files that list initialisers as inputs (NanoDet's) print a hundred warnings each."""
 
@@ -87,9 +90,9 @@ class OnnxRuntime:
         return options
 
 
-def create(path: Path, *, threads: int = 1) -> OnnxRuntime:
-    """What ``make_backend`` calls."""
-    return OnnxRuntime(path, threads=threads)
+def create(path: Path, *, threads: int = 1, mode: str = "") -> OnnxRuntime:
+    """What ``make_backend`` calls. ``mode``: ``cpu``, ``cuda`` or ``tensorrt``, the provider that must be there."""
+    return OnnxRuntime(path, threads=threads, providers=(PROVIDERS[mode],) if mode else ())
 
 
 def available_providers() -> tuple[str, ...]:

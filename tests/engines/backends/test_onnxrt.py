@@ -73,7 +73,7 @@ def test_a_backend_whose_package_is_missing_says_which(tmp_path: Path, monkeypat
     assert importlib.util.find_spec("engines.backends.onnxrt") is not None
     with pytest.raises(EngineError) as caught:
         make_backend(tmp_path / "any.onnx")
-    assert str(caught.value) == "backend 'auto': it needs the Python package 'onnxruntime', which is not installed"
+    assert str(caught.value) == "backend 'onnxrt': it needs the Python package 'onnxruntime', which is not installed"
 
 
 def test_the_gpu_is_taken_only_where_this_runtime_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

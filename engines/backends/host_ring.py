@@ -1,0 +1,69 @@
+"""A feature ring in the host's memory, for any backend: what the backbone gives is kept in numpy arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.backends.base import Array, Backend, Description, Tensor
+from engines.errors import EngineError
+
+
+class HostRing:
+    """Backbone and head of one network on any backend, and ``slots`` frames' maps between them.
+
+    The head's inputs are the backbone's outputs in the same order, each with a window axis after the batch.
+    """
+
+    def __init__(self, backbone: Backend, head: Backend, slots: int) -> None:
+        self.slots = slots
+        self._backbone, self._head = backbone, head
+        self._maps: tuple[Array, ...] = ()
+
+    def open(self) -> None:
+        """Load both and check that what one gives is what the other takes."""
+        self._backbone.open()
+        self._head.open()
+        self._check()
+        if not self._maps:
+            self._maps = tuple(map(self._empty, self._outputs))
+
+    def describe(self) -> Description:
+        head = self._head.describe()
+        return Description(self._backbone.describe().inputs, head.outputs, head.device)
+
+    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+        (name,) = (tensor.name for tensor in self._backbone.describe().inputs)
+        maps = self._backbone.run({name: crops})
+        for kept, tensor in zip(self._maps, self._outputs, strict=True):
+            kept[slots] = maps[tensor.name]
+
+    def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
+        inputs = self._head.describe().inputs
+        return self._head.run({tensor.name: kept[windows] for tensor, kept in zip(inputs, self._maps, strict=True)})
+
+    def close(self) -> None:
+        self._backbone.close()
+        self._head.close()
+        self._maps = ()
+
+    @property
+    def _outputs(self) -> tuple[Tensor, ...]:
+        return self._backbone.describe().outputs
+
+    def _empty(self, tensor: Tensor) -> Array:
+        sizes = [size for size in tensor.shape[1:] if size is not None]
+        return np.zeros((self.slots, *sizes), tensor.dtype)
+
+    def _check(self) -> None:
+        """Raise :class:`EngineError` unless the head takes windows of what the backbone gives."""
+        gives, takes = self._outputs, self._head.describe().inputs
+        fits = len(gives) == len(takes) and all(
+            one.dtype == other.dtype and None not in one.shape[1:] and one.shape[1:] == other.shape[2:]
+            for one, other in zip(gives, takes, strict=True)
+        )
+        if not fits:
+            raise EngineError(
+                f"the backbone gives {', '.join(map(str, gives))}, its head takes {', '.join(map(str, takes))}; "
+                "they are not of one export"
+            )

@@ -1,0 +1,158 @@
+"""The manifest of an exported network: what lies in its folder, where it came from, and how far it may be trusted.
+
+An export is a folder: ``manifest.json``, one graph a part (``fused.onnx``; ``backbone.onnx`` and ``head.onnx`` where
+the network is cut for streaming), the weights they share, and the checkpoint under this project's names for PyTorch.
+Whoever opens it verifies every file against the manifest first, so a damaged or mixed folder never runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engines.errors import EngineError
+from engines.networks import NetworkSpec
+from engines.signature import Signature
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+FINGERPRINT_DIGITS = 16
+
+Part = Literal["fused", "backbone", "head"]
+Precision = Literal["fp32", "fp16", "int8"]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+"""A file of the folder itself: no path leads out of it."""
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of the folder."""
+
+    sha256: Sha256
+    bytes: Annotated[int, Meta(ge=0)]
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The checkpoint it was made from: its name, its digest and the layout it was read by; ``note`` where none was."""
+
+    file: str = ""
+    sha256: str = ""
+    layout: str = ""
+    note: str = ""
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far one graph, run by ``runner``, is from ``reference`` on the same inputs.
+
+    ``heatmap_error`` is the largest difference of two heatmaps as a share of the reference's largest value;
+    ``shift_px`` are distances of keypoints in crop pixels: the largest, and the mean. ``bound_heatmap`` and
+    ``bound_px`` are what the export promised, and failed unless it held. ``inputs`` says what was compared.
+    """
+
+    reference: str
+    runner: str
+    inputs: str
+    windows: int
+    heatmap_error: float
+    shift_px_max: float
+    shift_px_mean: float
+    bound_heatmap: float
+    bound_px: float
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ``manifest.json`` says.
+
+    ``network`` is how PyTorch builds it and ``weights`` the file of its weights (safetensors, this project's names).
+    ``graphs`` names the file of each part. ``parity`` holds one account a part. ``fingerprint`` identifies what is
+    computed, the digests of graphs and weights; it travels in every message of keypoints.
+    """
+
+    format: int = FORMAT
+    signature: Signature
+    network: NetworkSpec
+    precision: Precision
+    graphs: dict[Part, FileName]
+    weights: FileName
+    files: dict[FileName, File]
+    source: Source
+    versions: dict[str, str]
+    parity: dict[Part, Parity]
+    fingerprint: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+    opset: int
+
+
+def is_export(path: Path) -> bool:
+    """True for the folder of an exported network."""
+    return (path / MANIFEST).is_file()
+
+
+def fingerprint_of(files: Mapping[str, File]) -> str:
+    """The first 16 hex digits of the sha256 of every file's name and digest, in order of names."""
+    told = "".join(f"{name} {files[name].sha256}\n" for name in sorted(files))
+    return hashlib.sha256(told.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def digest(path: Path) -> File:
+    """What the manifest says of a file."""
+    with path.open("rb") as file:
+        return File(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of ``folder``, its files not yet looked at. Raises :class:`EngineError` naming file and field."""
+    path = folder / MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise EngineError(f"export {folder}: {MANIFEST}: {error.strerror}; export the network again") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise EngineError(f"export {folder}: {MANIFEST} is damaged ({error}); export the network again") from error
+    if manifest.format != FORMAT:
+        raise EngineError(
+            f"export {folder}: its manifest is of format {manifest.format}, this version reads {FORMAT}; export again"
+        )
+    return manifest
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write ``manifest.json``, indented, at once or not at all."""
+    told = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    partial = folder / f"{MANIFEST}.part"
+    partial.write_bytes(told)
+    partial.replace(folder / MANIFEST)
+
+
+def verify(manifest: Manifest, folder: Path) -> None:
+    """Raise :class:`EngineError` naming the first file that is missing, cut short or not the one that was exported."""
+    for name, wanted in manifest.files.items():
+        _verify_file(folder, name, wanted)
+    told = fingerprint_of(manifest.files)
+    if told != manifest.fingerprint:
+        raise EngineError(
+            f"export {folder}: its manifest says fingerprint {manifest.fingerprint}, its list of files makes {told}; "
+            "one of the two was changed by hand; export the network again"
+        )
+
+
+def _verify_file(folder: Path, name: str, wanted: File) -> None:
+    path = folder / name
+    if not path.is_file():
+        raise EngineError(f"export {folder}: its file {name} is missing; copy the whole folder, or export again")
+    size = path.stat().st_size
+    if size != wanted.bytes:
+        raise EngineError(
+            f"export {folder}: {name} has {size} bytes, its manifest says {wanted.bytes}; "
+            "copy it again, or export the network again"
+        )
+    found = digest(path).sha256
+    if found != wanted.sha256:
+        raise EngineError(
+            f"export {folder}: {name} is not the file that was exported (sha256 {found[:12]}…, its manifest says "
+            f"{wanted.sha256[:12]}…); copy it again, or export again"
+        )

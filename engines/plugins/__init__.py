@@ -1,0 +1,1 @@
+"""CUDA kernels of our own, for PyTorch and for TensorRT."""
