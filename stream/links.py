@@ -14,7 +14,7 @@ from stream.messages import Eos, Frame, Message, People, Poses, Window
 from stream.pipeline import Part, Pipeline, QueueSpec
 from stream.rundir import run_id_of
 from stream.transports.base import Delivery, Inbox, LinkStatistics, Outbox
-from stream.transports.curve import Keys
+from stream.transports.certificates import Keys
 from stream.transports.shm import FrameReader, FrameRing
 from stream.transports.zeromq import Pollable, open_inbox, open_outbox, wait
 from stream.wire import inline, pack, unpack

@@ -270,8 +270,8 @@ def _connected(
         raise TransportError(
             f"subscriber: {address} is another host, whose publisher wants CURVE keys; give server_key= (its .key file)"
         )
-    server = certificates.load(server_key, secret=False) if server_key is not None else None
-    client = certificates.load(client_key, secret=True) if client_key is not None else None
+    server = certificates.load_public(server_key) if server_key is not None else None
+    client = certificates.Keys.load(client_key) if client_key is not None else None
     socket = open_socket(zmq.SUB, high_water=max_waiting)
     try:
         _identify(socket, server, client)
@@ -288,11 +288,9 @@ def _connected(
     return socket
 
 
-def _identify(
-    socket: zmq.Socket[bytes], server: certificates.Certificate | None, client: certificates.Certificate | None
-) -> None:
+def _identify(socket: zmq.Socket[bytes], server: bytes | None, client: certificates.Keys | None) -> None:
     if server is None:
         return
-    public, secret = (client.public, client.secret) if client else zmq.curve_keypair()
-    socket.curve_serverkey = server.public
-    socket.curve_publickey, socket.curve_secretkey = public, secret
+    own = client or certificates.Keys.generate()
+    socket.curve_serverkey = server
+    socket.curve_publickey, socket.curve_secretkey = own.public, own.secret

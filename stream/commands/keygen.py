@@ -26,9 +26,9 @@ def keygen(
         posestream keygen --line hall.key
     """
     if line is not None:
-        from stream.transports.curve import Keys
+        from stream.transports.certificates import make_line_key
 
-        Keys.generate().save(line)
+        make_line_key(line)
         return print(f"{line}  (keep it secret; on every host: POSESTREAM_CURVE={line})")
     return _for_subscribers(folder)
 

@@ -141,7 +141,7 @@ class KeypointSink(Sink):
             self._board.sent(topic, seq)
 
     def _access(self) -> Access:
-        keys = certificates.load(self.keys, secret=True) if self.keys else None
+        keys = certificates.Keys.load(self.keys) if self.keys else None
         return Access(keys, Path(self.clients) if self.clients else None)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zmq
 
-from stream.transports.curve import Keys
+from stream.transports.certificates import Keys
 from stream.transports.sockets import Socket, bind, close_socket, connect, open_socket, receive_parts
 
 MAX_BYTES = 1 << 20

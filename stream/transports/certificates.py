@@ -1,7 +1,11 @@
-"""CURVE certificates of a publisher and its subscribers: files in ZeroMQ's own certificate format.
+"""CURVE keys: what lets a link, a bus or a publisher leave this host. Files are ZeroMQ's own certificates.
 
-``generate_keys("keys")`` makes two pairs: the publisher keeps ``server.key_secret``; a subscriber gets ``server.key``
-(whom to believe) and ``client.key_secret`` (who it is). Secret files are readable by their owner only.
+* Parts of one line share one key: :func:`make_line_key` writes it, ``POSESTREAM_CURVE`` names it on every host, and
+  whoever holds it may join, nobody else.
+* A publisher and its subscribers have a pair each: :func:`generate_keys` makes both. The publisher keeps
+  ``server.key_secret``; a subscriber gets ``server.key`` (whom to believe) and ``client.key_secret`` (who it is).
+
+Secret files are readable by their owner only, and are refused when they are not.
 """
 
 from __future__ import annotations
@@ -16,15 +20,54 @@ import zmq.auth
 
 from stream.errors import TransportError
 
+VARIABLE = "POSESTREAM_CURVE"
+"""The environment variable that names the key of a line."""
+
 REMEDY = "make them with: posestream keygen keys"
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
-    """A public key and, of one's own, the secret half; 40 printable characters (Z85) each."""
+class Keys:
+    """A key pair; both halves are 40 printable characters (Z85)."""
 
     public: bytes
-    secret: bytes | None = field(default=None, repr=False)
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Keys:
+        """A fresh pair, in no file."""
+        return cls(*zmq.curve_keypair())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Keys:
+        """Both halves from a secret file. Raises :class:`TransportError`, also where others may read it."""
+        public, secret = _halves(Path(path))
+        if secret is None:
+            raise TransportError(f"key file {path} holds no secret key; name the .key_secret file")
+        _refuse_readable_by_others(Path(path))
+        return cls(public, secret)
+
+    @classmethod
+    def from_environment(cls) -> Keys | None:
+        """The line's pair, which ``POSESTREAM_CURVE`` names, or None where it is unset."""
+        path = os.environ.get(VARIABLE, "")
+        return cls.load(path) if path else None
+
+
+def load_public(path: str | Path) -> bytes:
+    """The public half from either file of a pair. Raises :class:`TransportError`."""
+    return _halves(Path(path))[0]
+
+
+def make_line_key(path: str | Path) -> Path:
+    """Write a fresh key for a line to ``path``. Raises :class:`TransportError`; never overwrites."""
+    file = Path(path)
+    if file.exists():
+        raise TransportError(f"key file {file} exists already; choose another name or remove it first")
+    try:
+        return _generate(file.parent, "line", secret=file)
+    except OSError as error:
+        raise TransportError(f"key file {file} cannot be written: {error.strerror}; choose another name") from None
 
 
 def generate_keys(folder: str | Path, names: tuple[str, ...] = ("server", "client")) -> tuple[Path, ...]:
@@ -38,33 +81,30 @@ def generate_keys(folder: str | Path, names: tuple[str, ...] = ("server", "clien
             raise TransportError(f"{home / name}.key_secret exists already; choose another folder or remove it first")
     try:
         home.mkdir(parents=True, exist_ok=True)
-        return tuple(_generate(home, name) for name in names)
+        return tuple(_generate_pair(home, name) for name in names)
     except OSError as error:
         raise TransportError(f"keys cannot be written to {home}: {error.strerror}; choose another folder") from None
 
 
-def load(path: str | Path, *, secret: bool) -> Certificate:
-    """Read a certificate; with ``secret`` it must hold the secret half. Raises :class:`TransportError`."""
-    file = Path(path)
-    try:
-        public, private = zmq.auth.load_certificate(file)
-    except (OSError, ValueError) as error:
-        raise TransportError(f"key file {file} cannot be read ({error}); {REMEDY}") from None
-    if not secret:
-        return Certificate(public)
-    if private is None:
-        raise TransportError(f"key file {file} holds no secret key; name the .key_secret file")
-    _refuse_readable_by_others(file)
-    return Certificate(public, private)
+def _generate_pair(home: Path, name: str) -> Path:
+    return _generate(home, name, secret=home / f"{name}.key_secret", public=home / f"{name}.key")
 
 
-def _generate(home: Path, name: str) -> Path:
+def _generate(home: Path, name: str, *, secret: Path, public: Path | None = None) -> Path:
     # A folder of mode 0700 keeps the secret to its owner until its own mode does.
     with tempfile.TemporaryDirectory(dir=home) as private:
         public_file, secret_file = zmq.auth.create_certificates(private, name)
         Path(secret_file).chmod(0o600)
-        shutil.move(public_file, home / f"{name}.key")
-        return Path(shutil.move(secret_file, home / f"{name}.key_secret"))
+        if public is not None:
+            shutil.move(public_file, public)
+        return Path(shutil.move(secret_file, secret))
+
+
+def _halves(file: Path) -> tuple[bytes, bytes | None]:
+    try:
+        return zmq.auth.load_certificate(file)
+    except (OSError, ValueError) as error:
+        raise TransportError(f"key file {file} cannot be read ({error}); {REMEDY}") from None
 
 
 def _refuse_readable_by_others(file: Path) -> None:

@@ -24,7 +24,7 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from stream.errors import TransportError
-from stream.transports.certificates import REMEDY, Certificate
+from stream.transports.certificates import REMEDY, Keys
 from stream.transports.sockets import is_loopback
 
 GREETING_INTERVAL_S = 0.05
@@ -61,10 +61,10 @@ def check_address(address: str, who: str, *, has_keys: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may listen: ``keys`` with their secret half turn encryption on; ``clients`` is a folder of the public keys
+    """Who may listen: ``keys`` turn encryption on; ``clients`` is a folder of the public keys
     that are let in, and without it whoever knows the public half of ``keys`` is."""
 
-    keys: Certificate | None = None
+    keys: Keys | None = None
     clients: Path | None = None
 
 
@@ -205,7 +205,7 @@ def _guarding(context: zmq.Context[zmq.Socket[bytes]], clients: Path | None, who
 
 
 def _encrypt(socket: zmq.Socket[bytes], access: Access) -> None:
-    if access.keys is None or access.keys.secret is None:
+    if access.keys is None:
         return
     socket.curve_server = True
     socket.curve_publickey, socket.curve_secretkey = access.keys.public, access.keys.secret

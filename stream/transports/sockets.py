@@ -20,7 +20,7 @@ import zmq.auth.thread
 
 from stream.errors import TransportError
 from stream.transports.base import MAX_BUFFER_BYTES, MAX_BUFFERS
-from stream.transports.curve import VARIABLE, Keys
+from stream.transports.certificates import VARIABLE, Keys
 
 MAX_PARTS = MAX_BUFFERS + 2
 """The most parts of one message that are kept (sender, head, buffers); of a longer one the rest is thrown away as it

@@ -14,7 +14,7 @@ from typing import Protocol
 import zmq
 
 from stream.transports.base import Leaky
-from stream.transports.curve import Keys
+from stream.transports.certificates import Keys
 from stream.transports.ends import HopInbox, HopOutbox
 from stream.transports.hop import Parts
 from stream.transports.sockets import Socket, bind, close_socket, connect, open_socket, receive_parts, send_parts

@@ -9,7 +9,7 @@ import pytest
 import zmq.auth
 
 from stream.errors import TransportError
-from stream.transports.certificates import generate_keys, load
+from stream.transports.certificates import Keys, generate_keys, load_public, make_line_key
 
 
 def test_two_pairs_are_made_and_the_secret_halves_are_the_owners_alone(tmp_path: Path) -> None:
@@ -23,10 +23,9 @@ def test_two_pairs_are_made_and_the_secret_halves_are_the_owners_alone(tmp_path:
 
 def test_they_are_certificates_of_zeromqs_own_format(tmp_path: Path) -> None:
     secret = generate_keys(tmp_path)[0]
-    ours = load(secret, secret=True)
+    ours = Keys.load(secret)
     assert (ours.public, ours.secret) == zmq.auth.load_certificate(secret)
-    assert load(tmp_path / "server.key", secret=False).public == ours.public
-    assert ours.secret is not None
+    assert load_public(tmp_path / "server.key") == ours.public
     assert ours.secret.decode() not in repr(ours)
 
 
@@ -49,7 +48,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
 def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(TransportError) as caught:
-        load(tmp_path / "server.key", secret=False)
+        load_public(tmp_path / "server.key")
     assert str(caught.value).startswith(f"key file {tmp_path}/server.key cannot be read")
     assert str(caught.value).endswith("make them with: posestream keygen keys")
 
@@ -57,14 +56,14 @@ def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_key_says_so(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("dear diary\n")
     with pytest.raises(TransportError) as caught:
-        load(tmp_path / "notes", secret=False)
+        load_public(tmp_path / "notes")
     assert f"key file {tmp_path}/notes cannot be read" in str(caught.value)
 
 
 def test_a_public_key_where_a_secret_one_is_needed_is_told_apart(tmp_path: Path) -> None:
     generate_keys(tmp_path)
     with pytest.raises(TransportError) as caught:
-        load(tmp_path / "server.key", secret=True)
+        Keys.load(tmp_path / "server.key")
     assert str(caught.value) == f"key file {tmp_path}/server.key holds no secret key; name the .key_secret file"
 
 
@@ -73,5 +72,33 @@ def test_a_secret_that_others_can_read_is_refused_with_the_remedy(tmp_path: Path
     secret = generate_keys(tmp_path)[0]
     secret.chmod(0o644)
     with pytest.raises(TransportError) as caught:
-        load(secret, secret=True)
+        Keys.load(secret)
     assert str(caught.value) == f"key file {secret} is open to others (mode …44); run: chmod 600 {secret}"
+
+
+def test_the_key_of_a_line_is_one_such_file_and_its_owners_alone(tmp_path: Path) -> None:
+    path = make_line_key(tmp_path / "hall.key")
+    keys = Keys.load(path)
+    assert (keys.public, keys.secret) == zmq.auth.load_certificate(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["hall.key"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_key_of_a_line_is_never_overwritten(tmp_path: Path) -> None:
+    before = make_line_key(tmp_path / "hall.key").read_bytes()
+    with pytest.raises(TransportError, match=r"hall\.key exists already; choose another name or remove it first"):
+        make_line_key(tmp_path / "hall.key")
+    assert (tmp_path / "hall.key").read_bytes() == before
+
+
+def test_a_key_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(TransportError, match="cannot be written: No such file or directory; choose another name"):
+        make_line_key(tmp_path / "no" / "hall.key")
+
+
+def test_the_key_of_a_line_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSESTREAM_CURVE", raising=False)
+    assert Keys.from_environment() is None
+    path = make_line_key(tmp_path / "hall.key")
+    monkeypatch.setenv("POSESTREAM_CURVE", str(path))
+    assert Keys.from_environment() == Keys.load(path)

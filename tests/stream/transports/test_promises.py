@@ -11,7 +11,7 @@ import pytest
 
 from stream.testing.transports import Link, MakeLink, check_transport
 from stream.transports import zeromq
-from stream.transports.curve import Keys
+from stream.transports.certificates import Keys
 from stream.transports.memory import Exchange
 
 

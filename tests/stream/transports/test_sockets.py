@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import zmq
 
 from stream.errors import TransportError
-from stream.transports.curve import Keys
+from stream.transports.certificates import Keys
 from stream.transports.sockets import Socket, bind, close_socket, connect, is_loopback, open_socket
 
 
@@ -93,48 +92,3 @@ def test_everything_else_does(address: str) -> None:
 def test_a_bad_address_to_connect_to_is_explained(router: Socket) -> None:
     with pytest.raises(TransportError, match=r"link from track: 'udp://x' is not an address"):
         connect(router, "udp://x", "link from track")
-
-
-def test_a_key_file_comes_back_as_it_was_written_and_is_its_owners_alone(tmp_path: Path) -> None:
-    keys, path = Keys.generate(), tmp_path / "line.key"
-    keys.save(path)
-    assert Keys.load(path) == keys
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert keys.secret.decode() not in repr(keys)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"), [(None, "cannot be read"), ("public = 1", "does not hold a public and a secret key")]
-)
-def test_a_file_without_keys_is_refused(content: str | None, words: str, tmp_path: Path) -> None:
-    path = tmp_path / "line.key"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(TransportError, match=words):
-        Keys.load(path)
-
-
-def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "line.key"
-    Keys.generate().save(path)
-    with pytest.raises(TransportError, match="File exists; choose another name"):
-        Keys.generate().save(path)
-
-
-def test_keys_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("POSESTREAM_CURVE", raising=False)
-    assert Keys.from_environment() is None
-    keys = Keys.generate()
-    keys.save(tmp_path / "line.key")
-    monkeypatch.setenv("POSESTREAM_CURVE", str(tmp_path / "line.key"))
-    assert Keys.from_environment() == keys
-
-
-def test_the_key_maker_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from stream.transports.curve import main
-
-    path = str(tmp_path / "line.key")
-    assert main([path]) == 0
-    assert "copy it to every host of the line and set POSESTREAM_CURVE" in capsys.readouterr().out
-    assert main([path]) == 1
-    assert main([]) == 2

@@ -20,7 +20,7 @@ from stream.errors import TransportError, WireError
 from stream.messages import Key
 from stream.transports import sockets, zeromq
 from stream.transports.base import Delivery, Inbox, Outbox
-from stream.transports.curve import Keys
+from stream.transports.certificates import Keys
 
 FUZZ_MESSAGES = 100_000
 
