@@ -1,8 +1,9 @@
 """Where a model's name leads: to a file on this machine, or to an entry that says where to get one.
 
-A name is ``tiny`` (the network that ships inside the package), a path to an ``.onnx`` (with its Signature in the
-``.json`` of the same stem beside it), a path to a ``.yaml`` entry, or the stem of an entry in ``configs/models``. The
-weights of an entry lie in the cache, where ``engines.pull`` puts them; its Signature can be read before they are there.
+A name is ``tiny`` (the network that ships inside the package), the folder of an export, a path to an ``.onnx`` (with
+its Signature in the ``.json`` of the same stem beside it), a path to a ``.yaml`` entry, or the stem of an entry in
+``configs/models``. The weights of an entry lie in the cache, where ``engines.pull`` puts them; its Signature can be
+read before they are there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from msgspec import Meta
 import configs
 from engines.detectors import DetectorSignature
 from engines.errors import EngineError
+from engines.manifest import MANIFEST, Manifest, is_export, read_manifest
 from engines.networks import Checkpoint, NetworkSpec
 from engines.signature import Signature, read_signature
 
@@ -62,13 +64,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """What a name led to. ``signature`` is None for a pose network without one, which ``engines.engine`` may infer."""
+    """What a name led to. ``signature`` is None for a pose network without one, which ``engines.engine`` may infer.
+
+    ``path`` is the file of its weights; the folder where it is an export, which then has a ``manifest``.
+    """
 
     name: str
     path: Path
     signature: Signature | None = None
     detector: DetectorSignature | None = None
     entry: Entry | None = None
+    manifest: Manifest | None = None
 
     def weights(self) -> Path:
         """The file itself. Raises :class:`EngineError` with the remedy when it is not here."""
@@ -88,10 +94,13 @@ def find(model: str, kind: Kind) -> Model:
         return _of_file(WEIGHTS / f"{EMBEDDED}.onnx", kind)
     if model.endswith(".onnx"):
         return _of_file(Path(model).expanduser(), kind)
+    if (folder := Path(model).expanduser()).is_dir() and (is_export(folder) or not _is_listed(model)):
+        return _of_export(folder, kind)
     name, listed = entry(model)
     if listed.kind == "network":
         raise EngineError(
-            f"model {model!r} is a network to train and to export, not weights that run; give an .onnx made from it"
+            f"model {model!r} is a network to train and to export, not weights that run; give the folder that "
+            "'posestream export' makes of it"
         )
     if listed.kind != kind:
         raise EngineError(f"model {model!r} is a {listed.kind} network, but a {kind} network is wanted")
@@ -123,6 +132,23 @@ def _of_file(path: Path, kind: Kind) -> Model:
     return Model(name=path.stem, path=path, signature=read_signature(beside))
 
 
+def _of_export(folder: Path, kind: Kind) -> Model:
+    """The files themselves are looked at only when they are to run: a line is linked by the Signature alone."""
+    if not is_export(folder):
+        raise EngineError(
+            f"model {str(folder)!r}: this folder holds no {MANIFEST}; give one that 'posestream export' wrote, or the "
+            "path of an .onnx"
+        )
+    if kind != "pose":
+        raise EngineError(f"model {str(folder)!r} is an exported pose network, but a {kind} network is wanted")
+    manifest = read_manifest(folder)
+    return Model(name=manifest.signature.name, path=folder, signature=manifest.signature, manifest=manifest)
+
+
+def _is_listed(model: str) -> bool:
+    return (_folder() / f"{model}.yaml").is_file() or model.endswith(".yaml")
+
+
 def _read_detector(path: Path) -> DetectorSignature:
     try:
         return msgspec.json.decode(path.read_bytes(), type=DetectorSignature)
@@ -140,7 +166,10 @@ def entry(model: str) -> tuple[str, Entry]:
     known = (EMBEDDED, *(name for kind in ("pose", "detector") for name in names(kind)))
     near = get_close_matches(model, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise EngineError(f"model {model!r} is not a path to an .onnx and not one of {', '.join(known)}{hint}")
+    raise EngineError(
+        f"model {model!r} is not a path to an .onnx, not the folder of an export and not one of "
+        f"{', '.join(known)}{hint}"
+    )
 
 
 def read_entry(path: Path) -> Entry:

@@ -1,90 +1,55 @@
 """An engine: a pose network ready to run. People in windows of frames in, keypoints in frame coordinates out.
 
-Everything between is here and in the modules it names: crop by one affine for all frames of a window (``geometry``),
-normalise and run (``backends``), decode (``heatmaps``, ``simcc``), and back to the frame (``geometry``).
+Between are the modules it names: a person's crop is one region for all frames of a window (``regions``, ``geometry``),
+goes through a network in one graph (``whole``) or in two (``streamed``), is decoded (``decoding``) and taken back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engines import catalogue, geometry
-from engines.backends.base import Array, Backend, make_backend
-from engines.decoding import decode
+from engines import catalogue, exports
+from engines.backends.base import Backend, make_backend
+from engines.batches import Work
 from engines.errors import EngineError
-from engines.fitting import check_fit, infer_signature
-from engines.letterbox import to_tensor
+from engines.exports import MARGIN, PEOPLE, Crop
+from engines.fitting import infer_signature
 from engines.signature import Signature
+from engines.streamed import Streamed
+from engines.whole import MAX_BATCH, Whole
+from engines.windows import Key, Keypoints, PersonWindows, people_of
 
-Key = tuple[str, int]
-"""``(camera, seq)``: names one frame."""
-
-Keypoints = NDArray[np.float32]
-
-MAX_BATCH = 16
-"""People in one run of a network of any batch; measured on a CPU, more brings no speed and takes memory."""
-
-
-@dataclass(frozen=True)
-class PersonWindows:
-    """One window and its people.
-
-    ``frames``: T = past + 1 + future of (H, W, 3) uint8 BGR, oldest first; ``keys`` name them, one each, and ``ids``
-    (N,) name the people, so that an engine may recognise what it has computed before. ``boxes`` (N, 4) px are the key
-    frame's, and crop every frame of the window.
-    """
-
-    frames: tuple[NDArray[np.uint8], ...]
-    keys: tuple[Key, ...]
-    boxes: NDArray[np.float32]
-    ids: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Person:
-    """One row of a batch: its window and which of the window's people it is."""
-
-    window: PersonWindows
-    place: int
-
-    @property
-    def box(self) -> NDArray[np.float32]:
-        box: NDArray[np.float32] = self.window.boxes[self.place]
-        return box
+__all__ = ["MARGIN", "PEOPLE", "Crop", "Engine", "Key", "Keypoints", "PersonWindows", "Work", "load", "signature_of"]
 
 
 class Engine:
-    """A pose network, its Signature and the backend that runs it.
+    """A pose network, its Signature and what runs it: the backend of one graph, or a network that is cut in two.
 
-    Opened by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the file.
+    Opened by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the file, or the export.
     """
 
     def __init__(
-        self, signature: Signature, backend: Backend, fingerprint: str = "", max_batch: int = MAX_BATCH
+        self, signature: Signature, network: Backend | Streamed, fingerprint: str = "", max_batch: int = MAX_BATCH
     ) -> None:
         self.signature = signature
         self.fingerprint = fingerprint
-        self.max_batch = max_batch
-        self._backend = backend
+        self._strategy = network if isinstance(network, Streamed) else Whole(signature, network, max_batch)
         self._open = False
 
     def open(self) -> None:
         """Load the network. Raises :class:`EngineError` where it does not fit its Signature. Idempotent."""
         if not self._open:
-            self._backend.open()
-            check_fit(self.signature, self._backend.describe())
+            self._strategy.open()
             self._open = True
 
     def close(self) -> None:
         """Give back memory and device; idempotent."""
-        self._backend.close()
+        self._strategy.close()
         self._open = False
 
     def __enter__(self) -> Self:
@@ -96,6 +61,11 @@ class Engine:
     ) -> None:
         self.close()
 
+    @property
+    def work(self) -> Work:
+        """How many windows it has estimated, and how much of them it had to compute."""
+        return self._strategy.work
+
     def estimate(self, requests: Sequence[PersonWindows]) -> list[Keypoints]:
         """Keypoints (N, K, 3) float32 for each window: x px, y px in its key frame, score in 0..1.
 
@@ -104,9 +74,8 @@ class Engine:
         for window in requests:
             self._check_window(window)
         self.open()
-        people = [_Person(window, place) for window in requests for place in range(len(window.boxes))]
-        rows = iter([row for batch in self._batches(people) for row in self._run(batch)])
-        return [self._stacked(list(islice(rows, len(window.boxes)))) for window in requests]
+        rows = iter(self._strategy.estimate(people_of(requests)))
+        return [self._stacked(list(islice(rows, len(window)))) for window in requests]
 
     def _check_window(self, window: PersonWindows) -> None:
         wanted = self.signature.frames
@@ -117,65 +86,35 @@ class Engine:
                 f"{len(window.keys)} keys"
             )
 
-    def _batches(self, people: list[_Person]) -> Iterator[list[_Person]]:
-        size = self._backend.describe().batch or self.max_batch
-        for start in range(0, len(people), size):
-            yield people[start : start + size]
-
-    def _run(self, people: list[_Person]) -> Keypoints:
-        """(n, K, 3) of one batch."""
-        inputs = self._padded(np.stack([self._input(person) for person in people]))
-        outputs = self._backend.run({self._input_name: inputs})
-        points, scores = decode(self.signature, [outputs[name] for name in self._output_names])
-        placed = [geometry.to_frame(points[row], self._way_back(person)) for row, person in enumerate(people)]
-        sure = np.clip(scores[: len(people)], 0, 1)
-        return np.concatenate([np.array(placed), sure[..., None]], axis=2, dtype=np.float32)
-
-    def _padded(self, inputs: Array) -> Array:
-        """A network of fixed batch gets rows of zeros for the people it lacks."""
-        missing = (self._backend.describe().batch or len(inputs)) - len(inputs)
-        return np.pad(inputs, [(0, missing)] + [(0, 0)] * (inputs.ndim - 1)) if missing else inputs
-
-    def _input(self, person: _Person) -> Array:
-        """One person's input as the Signature has it: every frame through the affine of the key frame's box."""
-        rule = self.signature.affine
-        affine = geometry.affine_of_box(
-            person.box, self.signature.input_size, enlarge=self.signature.enlarge, rule=rule
-        )
-        planes = [self._planes(person.window.frames[place], affine) for place in self.signature.feeding_order]
-        return np.stack(planes).reshape(self.signature.input_shape)
-
-    def _planes(self, pixels: NDArray[np.uint8], affine: geometry.Affine) -> Array:
-        cut = geometry.crop(pixels, affine, self.signature.input_size)
-        if self.signature.pixel == "uint8":
-            return cut
-        return to_tensor(cut, self.signature.colour, self.signature.mean, self.signature.std)
-
-    def _way_back(self, person: _Person) -> geometry.Affine:
-        """Always by the standard rule, also where crops are made by another: so it was published."""
-        return geometry.affine_of_box(person.box, self.signature.input_size, enlarge=self.signature.enlarge)
-
     def _stacked(self, rows: list[Keypoints]) -> Keypoints:
         joints = len(self.signature.joints)
         return np.stack(rows) if rows else np.zeros((0, joints, 3), np.float32)
 
-    @property
-    def _input_name(self) -> str:
-        return (self.signature.inputs or (self._backend.describe().inputs[0].name,))[0]
 
-    @property
-    def _output_names(self) -> tuple[str, ...]:
-        own = tuple(tensor.name for tensor in self._backend.describe().outputs)
-        return self.signature.outputs or own
-
-
-def load(model: str = catalogue.EMBEDDED, backend: str = "auto", threads: int = 1) -> Engine:
+def load(
+    model: str = catalogue.EMBEDDED,
+    backend: str = "auto",
+    threads: int = 1,
+    *,
+    crop: Crop = "auto",
+    margin: float = MARGIN,
+    people: int = PEOPLE,
+) -> Engine:
     """The engine called ``model``: ``tiny``, a path or a name of the catalogue; its network is not loaded yet.
 
-    Raises :class:`EngineError` when there is no such model, or no Signature and none can be inferred.
+    ``crop``, ``margin`` and ``people`` are for exports that are cut in two, see :mod:`engines.exports`. Raises
+    :class:`EngineError` when there is no such model, no Signature and none can be inferred, or it is damaged.
     """
     found = catalogue.find(model, "pose")
+    if found.manifest is not None:
+        network = exports.network(found.path, found.manifest, backend, threads, crop, margin, people)
+        return Engine(found.manifest.signature, network, found.manifest.fingerprint)
     signature = signature_of(model)
+    exports.check_crop(signature, {"fused"}, crop)
+    return _of_file(found, signature, backend, threads)
+
+
+def _of_file(found: catalogue.Model, signature: Signature, backend: str, threads: int) -> Engine:
     path = found.weights()
     mark = catalogue.fingerprint(path)
     if signature.fingerprint not in ("", mark):

@@ -17,7 +17,17 @@ COCO_JOINTS = 17
 
 def check_fit(signature: Signature, description: Description) -> None:
     """Raises :class:`EngineError`, naming what the file has and what the Signature says, unless they agree."""
-    _check_input(signature, _first(signature, "input", signature.inputs, description.inputs))
+    _check_input(signature, signature.input_shape, _first(signature, "input", signature.inputs, description.inputs))
+    _check_outputs(signature, description)
+
+
+def check_cut_fit(signature: Signature, description: Description) -> None:
+    """The same of a network that is cut in two: frames of one person go in, one by one, and come out of the head."""
+    _check_input(signature, signature.frame_shape, _first(signature, "input", (), description.inputs))
+    _check_outputs(signature, description)
+
+
+def _check_outputs(signature: Signature, description: Description) -> None:
     outputs = _named(signature, "output", signature.outputs, description.outputs)
     wanted = _output_shapes(signature)
     if len(outputs) < len(wanted):
@@ -29,12 +39,12 @@ def check_fit(signature: Signature, description: Description) -> None:
         _check_output(signature, tensor, shape)
 
 
-def _check_input(signature: Signature, tensor: Tensor) -> None:
+def _check_input(signature: Signature, shape: tuple[int, ...], tensor: Tensor) -> None:
     batch = tensor.shape[0] or 1 if tensor.shape else 1
-    if not tensor.takes((batch, *signature.input_shape)):
+    if not tensor.takes((batch, *shape)):
         raise EngineError(
             f"model {signature.name}: its input {tensor.name!r} is {tensor}, but its Signature says "
-            f"{_with_batch(signature.input_shape)}; correct input_size, past, future or layout"
+            f"{_with_batch(shape)}; correct input_size, past, future or layout"
         )
     if tensor.dtype != signature.pixel:
         raise EngineError(

@@ -126,6 +126,12 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return (self.frames, 3, height, width) if self.layout == "ntchw" else (3 * self.frames, height, width)
 
     @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """The shape of one frame of one person, as the backbone of a network that is cut takes it."""
+        width, height = self.input_size
+        return (height, width, 3) if self.pixel == "uint8" else (3, height, width)
+
+    @property
     def feeding_order(self) -> tuple[int, ...]:
         """Indices into a window (oldest first) in the order in which the network takes its frames."""
         return tuple(offset + self.past for offset in self.order or self.offsets)

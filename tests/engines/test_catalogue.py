@@ -60,7 +60,8 @@ def test_a_network_of_the_papers_does_not_run_as_it_is() -> None:
     with pytest.raises(EngineError) as caught:
         catalogue.find("fami-w48-384x288", "pose")
     assert str(caught.value) == (
-        "model 'fami-w48-384x288' is a network to train and to export, not weights that run; give an .onnx made from it"
+        "model 'fami-w48-384x288' is a network to train and to export, not weights that run; give the folder that "
+        "'posestream export' makes of it"
     )
 
 
