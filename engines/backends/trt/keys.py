@@ -12,15 +12,15 @@ FORMAT = 1
 DIGITS = 16
 
 
-class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Shapes of one input that an engine is built for: the smallest, the one it is fastest at, the largest."""
+class Batches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many people at once an engine is built for: the fewest, the number it is fastest at, the most."""
 
-    min: tuple[int, ...]
-    opt: tuple[int, ...]
-    max: tuple[int, ...]
+    min: int
+    opt: int
+    max: int
 
     def __str__(self) -> str:
-        return f"{_told(self.min)} to {_told(self.max)}, best at {_told(self.opt)}"
+        return f"batches of {self.min} to {self.max}, best at {self.opt}"
 
 
 class EngineKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +41,7 @@ class EngineKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sm: str
     driver: str
     cuda_major: int
-    profiles: tuple[dict[str, Range], ...]
+    profiles: tuple[Batches, ...]
     flags: tuple[str, ...]
     hardware_compatibility: str
     precision: str
@@ -78,10 +78,6 @@ def _values(key: EngineKey, fields: tuple[str, ...]) -> list[Any]:
     return [getattr(key, field) for field in fields]
 
 
-def _told(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
-
-
 def _told_kernels(built: EngineKey, wanted: EngineKey) -> str:
     changed = [
         name for name in {**built.kernels, **wanted.kernels} if built.kernels.get(name) != wanted.kernels.get(name)
@@ -90,8 +86,7 @@ def _told_kernels(built: EngineKey, wanted: EngineKey) -> str:
 
 
 def _told_profiles(key: EngineKey) -> str:
-    each = (f"{name} {shapes}" for profile in key.profiles for name, shapes in profile.items())
-    return " and ".join(each) or "its fixed shapes"
+    return " and ".join(map(str, key.profiles)) or "its one fixed batch"
 
 
 _PHRASES: tuple[tuple[tuple[str, ...], Callable[[EngineKey, EngineKey], str]], ...] = (
