@@ -99,17 +99,17 @@ class FeatureRing(Protocol):
 MODULES = {"torch": "pytorch", "tensorrt": "trt"}
 """Where a backend's file cannot be called as the backend is, since a library is called so."""
 
-BY_SUFFIX = {".onnx": "onnxrt"}
-"""What ``auto`` means for a file."""
+NOT_BACKENDS = ("base", "choosing", "host_ring")
+"""Files of this folder that serve backends and are none."""
 
 
 def make_backend(path: Path, name: str = "auto", threads: int = 1) -> Backend:
     """The backend ``name`` for ``path``, not yet open. Raises :class:`EngineError` for a name that nobody has.
 
-    ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``.
+    ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``; ``auto`` is what
+    ``engines.backends.choosing`` picks.
     """
-    chosen = BY_SUFFIX.get(path.suffix, "onnxrt") if name == "auto" else name
-    module, options = _module(chosen)
+    module, options = _module(_resolved(path, name))
     return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
 
 
@@ -118,8 +118,7 @@ def make_ring(backbone: Path, head: Path, slots: int, name: str = "auto", thread
 
     A backend whose module has no ``create_ring`` keeps its maps in the host's memory.
     """
-    chosen = BY_SUFFIX.get(backbone.suffix, "onnxrt") if name == "auto" else name
-    module, options = _module(chosen)
+    module, options = _module(_resolved(backbone, name))
     if hasattr(module, "create_ring"):
         return cast(Callable[..., FeatureRing], module.create_ring)(
             backbone, head, slots=slots, threads=threads, **options
@@ -129,6 +128,14 @@ def make_ring(backbone: Path, head: Path, slots: int, name: str = "auto", thread
     create = cast(Callable[..., Backend], module.create)
     first, second = (create(part, threads=threads, **options) for part in (backbone, head))
     return HostRing(first, second, slots)
+
+
+def _resolved(path: Path, name: str) -> str:
+    if name != "auto":
+        return name
+    from engines.backends.choosing import choose
+
+    return choose(path).name
 
 
 def _module(name: str) -> tuple[ModuleType, dict[str, str]]:
@@ -153,7 +160,7 @@ def names() -> tuple[str, ...]:
     """Every backend there is a file for, whether or not its library is installed."""
     called = {module: name for name, module in MODULES.items()}
     here = (entry.stem for entry in Path(__file__).parent.iterdir() if not entry.name.startswith(("_", ".")))
-    return tuple(sorted(called.get(stem, stem) for stem in here if stem not in ("base", "host_ring")))
+    return tuple(sorted(called.get(stem, stem) for stem in here if stem not in NOT_BACKENDS))
 
 
 def check_feeds(model: str, inputs: tuple[Tensor, ...], feeds: Mapping[str, Array]) -> None:
@@ -167,3 +174,28 @@ def check_feeds(model: str, inputs: tuple[Tensor, ...], feeds: Mapping[str, Arra
             raise EngineError(
                 f"{model}: its input {tensor.name!r} is {tensor}, but it was fed {given.shape} {given.dtype}"
             )
+
+
+def check_kept(slots: NDArray[np.intp], crops: Array, total: int) -> None:
+    """Raises :class:`EngineError` unless ``slots`` (n,) are of a ring of ``total``, one for each of ``crops``."""
+    if slots.shape != (len(crops),):
+        raise EngineError(
+            f"a ring of {total} slots: {len(crops)} crops need slots of shape ({len(crops)},), "
+            f"but it was given {slots.shape}"
+        )
+    _check_slots(slots, total)
+
+
+def check_windows(windows: NDArray[np.intp], frames: int | None, total: int) -> None:
+    """Raises :class:`EngineError` unless ``windows`` are (B, ``frames``) slots of a ring of ``total``."""
+    if windows.ndim != 2 or frames not in (None, windows.shape[1]):
+        raise EngineError(
+            f"a ring of {total} slots: its head takes windows (B, {frames or 'any'}), but it was given {windows.shape}"
+        )
+    _check_slots(windows, total)
+
+
+def _check_slots(slots: NDArray[np.intp], total: int) -> None:
+    wrong = slots[(slots < 0) | (slots >= total)]
+    if wrong.size:
+        raise EngineError(f"a ring of {total} slots: there is no slot {wrong[0]}; give 0 to {total - 1}")

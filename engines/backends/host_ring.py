@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import Array, Backend, Description, Tensor
+from engines.backends.base import Array, Backend, Description, Tensor, check_kept, check_windows
 from engines.errors import EngineError
 
 
@@ -34,12 +34,14 @@ class HostRing:
 
     def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
         (name,) = (tensor.name for tensor in self._backbone.describe().inputs)
+        check_kept(slots, crops, self.slots)
         maps = self._backbone.run({name: crops})
         for kept, tensor in zip(self._maps, self._outputs, strict=True):
             kept[slots] = maps[tensor.name]
 
     def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
         inputs = self._head.describe().inputs
+        check_windows(windows, inputs[0].shape[1], self.slots)
         return self._head.run({tensor.name: kept[windows] for tensor, kept in zip(inputs, self._maps, strict=True)})
 
     def close(self) -> None:

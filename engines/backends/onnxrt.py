@@ -1,4 +1,4 @@
-"""ONNX Runtime: any ``.onnx``, on the CPU unless this machine's runtime has CUDA.
+"""ONNX Runtime: any ``.onnx``, on the CPU unless this machine's runtime has CUDA; by name on any of ``PROVIDERS``.
 
 One thread by default, and never a spinning one: measured on two shared cores, two spinning threads took twice the time
 of one (76 against 35 ms for YOLOX-nano), since a line has other processes that want the core.
@@ -6,14 +6,18 @@ of one (76 against 35 ms for YOLOX-nano), since a line has other processes that 
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import onnxruntime
 
+from engines import catalogue
 from engines.backends.base import Array, Description, Tensor, check_feeds
 from engines.errors import EngineError
+from engines.manifest import MANIFEST
 
 DTYPES = {
     "tensor(float)": "float32",
@@ -28,8 +32,15 @@ DTYPES = {
 PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 """``auto``, best first. TensorRT's provider is left out: it spends minutes building on the first frame."""
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-"""By the mode in ``onnxrt:<mode>``."""
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+"""By the mode in ``onnxrt:<mode>``: the first is what is asked for, the others take the nodes it does not know."""
+
+PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu[cuda,cudnn]", "tensorrt": "onnxruntime-gpu[cuda,cudnn]"}
+"""Where a provider comes from. Two packages of ONNX Runtime in one environment write over each other's files."""
 
 ONLY_ERRORS = 3
 """Below this, files that list initialisers as inputs (NanoDet's) print a hundred warnings each."""
@@ -72,14 +83,35 @@ class OnnxRuntime:
     def _load(self) -> Any:
         if not self.path.is_file():
             raise EngineError(f"model {self.path}: there is no such file")
-        providers = list(self.providers) or [name for name in PREFERRED if name in available_providers()]
+        there = available_providers()
+        wanted = [name for name in self.providers or PREFERRED if name in there]
+        session = self._session_on(wanted)
+        self._check_provider(session)
+        return session
+
+    def _session_on(self, providers: list[str]) -> Any:
+        if "CUDAExecutionProvider" in providers:
+            _find_cuda_libraries()
+        told = [provider_options(name, self.path) for name in providers]
         try:
-            return onnxruntime.InferenceSession(str(self.path), self._options(), providers=providers)
+            return onnxruntime.InferenceSession(
+                str(self.path), self._options(), providers=providers, provider_options=told
+            )
         except Exception as error:
             raise EngineError(
                 f"model {self.path}: ONNX Runtime {onnxruntime.__version__} cannot read it as ONNX "
                 f"({_first_line(error)}); export it, or download it, again"
             ) from error
+
+    def _check_provider(self, session: Any) -> None:
+        """A provider that cannot begin is left out by ONNX Runtime, with a word on stderr; here that is an error."""
+        if self.providers and session.get_providers()[0] != self.providers[0]:
+            mode = short_name(self.providers[0])
+            raise EngineError(
+                f"backend 'onnxrt:{mode}': {mode} could not begin on this machine and ONNX Runtime "
+                f"{onnxruntime.__version__} would run {self.path.name} on {short_name(session.get_providers()[0])}; "
+                f"see 'posestream doctor' for the driver and its libraries, or choose backend=onnxrt:cpu"
+            )
 
     def _options(self) -> Any:
         options = onnxruntime.SessionOptions()
@@ -92,7 +124,20 @@ class OnnxRuntime:
 
 def create(path: Path, *, threads: int = 1, mode: str = "") -> OnnxRuntime:
     """What ``make_backend`` calls. ``mode``: ``cpu``, ``cuda`` or ``tensorrt``, the provider that must be there."""
-    return OnnxRuntime(path, threads=threads, providers=(PROVIDERS[mode],) if mode else ())
+    return OnnxRuntime(path, threads=threads, providers=_providers_of(mode) if mode else ())
+
+
+def _providers_of(mode: str) -> tuple[str, ...]:
+    """What ``onnxrt:<mode>`` asks for. Raises :class:`EngineError` naming what there is instead."""
+    if mode not in PROVIDERS:
+        raise EngineError(f"backend 'onnxrt:{mode}': there is no such mode; choose one of {', '.join(PROVIDERS)}")
+    if PROVIDERS[mode][0] not in available_providers():
+        here = ", ".join(map(short_name, available_providers()))
+        raise EngineError(
+            f"backend 'onnxrt:{mode}': this ONNX Runtime {onnxruntime.__version__} has {here}; {mode} comes with "
+            f"another package: pip uninstall onnxruntime, then pip install '{PACKAGES[mode]}'"
+        )
+    return PROVIDERS[mode]
 
 
 def available_providers() -> tuple[str, ...]:
@@ -100,9 +145,49 @@ def available_providers() -> tuple[str, ...]:
     return tuple(cast(list[str], onnxruntime.get_available_providers()))
 
 
+def short_name(provider: str) -> str:
+    """``cuda`` for ``CUDAExecutionProvider``."""
+    return provider.removesuffix("ExecutionProvider").lower()
+
+
+def provider_options(provider: str, path: Path) -> dict[str, str]:
+    """What a provider is told. TensorRT's keeps its engines, which take minutes to build, in this user's cache.
+
+    Its fp16 stays off: which type a layer computes in stands in the graph.
+    """
+    if provider != "TensorrtExecutionProvider":
+        return {}
+    folder = _engine_folder(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(folder),
+        "trt_fp16_enable": "False",
+    }
+
+
+def _engine_folder(path: Path) -> Path:
+    """One for every file and release: ONNX Runtime's own names for engines know neither the weights nor its version.
+
+    The weights of an export lie in another file than its graph, and its manifest has the digests of both.
+    """
+    beside = path.parent / MANIFEST
+    mark = catalogue.fingerprint(beside if beside.is_file() else path)
+    return catalogue.cache_folder() / f"onnxrt-{onnxruntime.__version__}-tensorrt" / f"{path.stem}-{mark}"
+
+
+def _find_cuda_libraries() -> None:
+    """Load CUDA's libraries from their Python packages, where they are; what is missing shows in the session."""
+    if hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it did not find, also where nothing is wrong
+            onnxruntime.preload_dlls()
+
+
 def _describe(session: Any) -> Description:
     inputs, outputs = (tuple(map(_tensor, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))
-    return Description(inputs, outputs, device=session.get_providers()[0].removesuffix("ExecutionProvider").lower())
+    return Description(inputs, outputs, device=short_name(session.get_providers()[0]))
 
 
 def _tensor(argument: Any) -> Tensor:

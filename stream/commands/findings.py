@@ -159,10 +159,27 @@ def _gpu(topic: str) -> Iterator[Finding]:
 
 
 def _backends(topic: str) -> Iterator[Finding]:
-    from engines.backends.onnxrt import available_providers
+    from engines.backends.choosing import why_no_gpu
+    from engines.backends.onnxrt import available_providers, short_name
 
-    providers = [name.removesuffix("ExecutionProvider") for name in available_providers()]
-    yield Finding(topic, "good", f"onnxrt: ONNX Runtime {version('onnxruntime')} on {', '.join(providers)}")
+    providers = ", ".join(map(short_name, available_providers()))
+    yield Finding(topic, "good", f"onnxrt: ONNX Runtime {_version('onnxruntime')} on {providers}")
+    if absent := why_no_gpu():
+        yield Finding(topic, "good", f"auto is onnxrt:cpu for every network: {absent}")
+    else:
+        yield from _on_gpu(topic)
+
+
+def _on_gpu(topic: str) -> Iterator[Finding]:
+    """In the order in which ``auto`` asks; which one it takes is up to the network, see 'posestream compare'."""
+    from engines.backends.choosing import why_no_provider, why_no_tensorrt, why_no_torch_cuda
+
+    for backend, lacking, needs in (
+        ("tensorrt", why_no_tensorrt(), "for networks that 'posestream export --to tensorrt' built an engine of"),
+        ("torch", why_no_torch_cuda(), "for exported networks"),
+        ("onnxrt:cuda", why_no_provider(), "for every network"),
+    ):
+        yield Finding(topic, "note" if lacking else "good", f"{backend}: {lacking or f'auto takes it {needs}'}")
 
 
 def _extras(topic: str) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -100,6 +101,36 @@ class Wordy(OnnxRuntime):
             raise EngineError(f"oh dear\n{error}") from error
 
 
+class Jealous(OnnxRuntime):
+    """Serves only the thread that opened it."""
+
+    def open(self) -> None:
+        super().open()
+        self.mine = threading.get_ident()
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        assert threading.get_ident() == self.mine
+        return super().run(feeds)
+
+
+class Guarding(OnnxRuntime):
+    """Gives outputs that nobody may write to."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        outputs = super().run(feeds)
+        for array in outputs.values():
+            array.setflags(write=False)
+        return outputs
+
+
+class Obliging(OnnxRuntime):
+    """Takes whatever numbers it is given."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        known = {name: a.astype(np.float32) if a.dtype == np.uint8 else a for name, a in feeds.items()}
+        return super().run(known)
+
+
 class Sociable(OnnxRuntime):
     """Lets the samples of a batch see each other."""
 
@@ -129,6 +160,9 @@ def test_a_network_of_fixed_batch_keeps_them_too(tmp_path: Path) -> None:
         (Wavering, "the same inputs must give the same outputs"),
         (Tolerant, "run() with an unknown input must raise EngineError"),
         (Wordy, "must raise EngineError"),
+        (Jealous, "run() from another thread than open()'s failed"),
+        (Guarding, "outputs belong to the caller, who may write to them"),
+        (Obliging, "an input of dtype uint8 in place of float32 must raise EngineError naming both"),
         (Sociable, "output 'heatmaps' of a sample depends on its company in the batch"),
     ],
 )

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from engines import catalogue
 from engines.backends.base import make_backend
-from engines.backends.onnxrt import OnnxRuntime
+from engines.backends.onnxrt import OnnxRuntime, provider_options
 from engines.errors import EngineError
 from tests.engines import networks
 
@@ -73,13 +74,15 @@ def test_a_backend_whose_package_is_missing_says_which(tmp_path: Path, monkeypat
     assert importlib.util.find_spec("engines.backends.onnxrt") is not None
     with pytest.raises(EngineError) as caught:
         make_backend(tmp_path / "any.onnx")
-    assert str(caught.value) == "backend 'onnxrt': it needs the Python package 'onnxruntime', which is not installed"
+    assert (
+        str(caught.value) == "backend 'onnxrt:cpu': it needs the Python package 'onnxruntime', which is not installed"
+    )
 
 
 def test_the_gpu_is_taken_only_where_this_runtime_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
 
-    def session(*_: object, providers: list[str]) -> SimpleNamespace:
+    def session(*_: object, providers: list[str], provider_options: object) -> SimpleNamespace:
         taken.extend(providers)
         return SimpleNamespace(get_inputs=list, get_outputs=list, get_providers=lambda: providers)
 
@@ -91,3 +94,48 @@ def test_the_gpu_is_taken_only_where_this_runtime_has_one(tmp_path: Path, monkey
     backend.open()
     assert taken == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert backend.describe().device == "cuda"
+
+
+def test_a_provider_of_another_package_is_refused_with_what_is_here(tmp_path: Path) -> None:
+    with pytest.raises(EngineError) as caught:
+        make_backend(tmp_path / "any.onnx", "onnxrt:tensorrt")
+    message = str(caught.value)
+    assert message.startswith("backend 'onnxrt:tensorrt': this ONNX Runtime ")
+    assert "cpu; tensorrt comes with another package" in message
+    assert message.endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'")
+
+
+def test_a_mode_that_nobody_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(EngineError) as caught:
+        make_backend(tmp_path / "any.onnx", "onnxrt:abacus")
+    assert str(caught.value) == ("backend 'onnxrt:abacus': there is no such mode; choose one of cpu, cuda, tensorrt")
+
+
+def test_a_provider_that_silently_gave_way_to_the_processor_is_an_error(tmp_path: Path) -> None:
+    # As with a GPU's runtime on a machine without its driver: the session opens, on the processor.
+    path = networks.brightness(tmp_path / "bright.onnx")
+    message = message_of(OnnxRuntime(path, providers=("CUDAExecutionProvider", "CPUExecutionProvider")))
+    assert message.startswith("backend 'onnxrt:cuda': cuda could not begin on this machine and ONNX Runtime ")
+    assert message.endswith("or choose backend=onnxrt:cpu")
+
+
+def test_tensorrts_engines_are_kept_apart_for_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path / "cache"))
+    one = networks.brightness(tmp_path / "one.onnx")
+    other = networks.brightness(tmp_path / "other.onnx", batch=1)
+    folders = [
+        Path(provider_options("TensorrtExecutionProvider", path)["trt_engine_cache_path"]) for path in (one, other)
+    ]
+    assert folders[0] != folders[1]
+    assert all(folder.is_dir() and tmp_path / "cache" in folder.parents for folder in folders)
+
+
+def test_tensorrts_engines_of_an_export_go_with_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its weights lie beside the graph: new ones leave the graph as it was.
+    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path / "cache"))
+    path = networks.brightness(tmp_path / "fused.onnx")
+    folders = []
+    for digests in ("one", "the other"):
+        (tmp_path / "manifest.json").write_text(digests)
+        folders.append(provider_options("TensorrtExecutionProvider", path)["trt_engine_cache_path"])
+    assert folders[0] != folders[1]
