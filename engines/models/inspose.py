@@ -67,35 +67,46 @@ def locations(h: int, w: int, stride: int, like: Tensor) -> Tensor:
     return torch.stack((x.repeat(h), y.repeat_interleave(w)), dim=1)
 
 
-def kp_net(theta: Tensor, f_kp: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Eq. 4's FCN for n instances of one image at once.
+def kp_nets(theta: Tensor, f_kp: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """Eq. 4's FCN for n instances of each of B pictures at once.
 
-    ``theta`` (n, 313); ``f_kp`` (8, h, w) at stride 8; ``points`` (n, 2) px, where each θ was made; ``strides`` (n,) of
-    their levels. Returns logits (n, 17, h, w).
+    ``theta`` (B, n, 313); ``f_kp`` (B, 8, h, w) at stride 8; ``points`` (B, n, 2) px, where each θ was made;
+    ``strides`` (B, n) of their levels. Returns logits (B, n, 17, h, w).
     """
-    n, (_, h, w) = len(theta), f_kp.shape
+    (b, _, h, w), n = f_kp.shape, theta.shape[1]
     grid = locations(h, w, STRIDES[0], f_kp)  # (h·w, 2)
-    relative = (grid[None] - points[:, None]) / (8 * strides)[:, None, None]  # (n, h·w, 2)
-    x = torch.cat((f_kp.flatten(1).expand(n, -1, -1), relative.transpose(1, 2)), dim=1)  # (n, 10, h·w)
-    w1, b1, w2, b2, w3, b3 = torch.split(theta, [80, 8, 64, 8, 8 * KEYPOINTS, KEYPOINTS], dim=1)
-    x = F.relu(torch.baddbmm(b1[:, :, None], w1.reshape(n, 8, 10), x))
-    x = F.relu(torch.baddbmm(b2[:, :, None], w2.reshape(n, 8, 8), x))
-    return torch.baddbmm(b3[:, :, None], w3.reshape(n, KEYPOINTS, 8), x).reshape(n, KEYPOINTS, h, w)
+    relative = (grid.T - points[..., None]) / (8 * strides)[..., None, None]  # (B, n, 2, h·w)
+    x = torch.cat((f_kp.flatten(2)[:, None].expand(-1, n, -1, -1), relative), dim=2)  # (B, n, 10, h·w)
+    w1, b1, w2, b2, w3, b3 = torch.split(theta, [80, 8, 64, 8, 8 * KEYPOINTS, KEYPOINTS], dim=2)
+    x = F.relu(w1.reshape(b, n, 8, 10) @ x + b1[..., None])
+    x = F.relu(w2.reshape(b, n, 8, 8) @ x + b2[..., None])
+    return (w3.reshape(b, n, KEYPOINTS, 8) @ x + b3[..., None]).reshape(b, n, KEYPOINTS, h, w)
+
+
+def kp_net(theta: Tensor, f_kp: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """The same for one picture: (n, 313), (8, h, w), (n, 2) and (n,) to (n, 17, h, w)."""
+    return kp_nets(theta[None], f_kp[None], points[None], strides[None])[0]
 
 
 def rectangles(keypoints: Tensor) -> Tensor:
-    """Minimum enclosing rectangles of keypoints (n, K, 2): (n, 4) x1, y1, x2, y2."""
-    return torch.cat((keypoints.amin(1), keypoints.amax(1)), dim=1)
+    """Minimum enclosing rectangles of keypoints (…, K, 2): (…, 4) x1, y1, x2, y2."""
+    return torch.cat((keypoints.amin(-2), keypoints.amax(-2)), dim=-1)
+
+
+def moved_cells(peaks: Tensor, offsets: Tensor, stride: int) -> Tensor:
+    """Eq. 3: cells (B, n, K), row by row, plus the disk offsets (B, 2K, h, w) found there: (B, n, K, 2) px."""
+    b, n, k = peaks.shape
+    w = offsets.shape[3]
+    pairs = offsets.reshape(b, k, 2, -1)  # (B, K, 2, h·w)
+    delta = torch.gather(pairs, 3, peaks.transpose(1, 2)[:, :, None].expand(-1, -1, 2, -1))  # (B, K, 2, n)
+    row = torch.div(peaks, w, rounding_mode="floor")
+    cell = torch.stack((peaks - row * w, row), dim=3)
+    return (cell + delta.permute(0, 3, 1, 2)) * stride
 
 
 def shifted_peaks(maps: Tensor, offsets: Tensor, stride: int) -> Tensor:
-    """Eqs. 2 and 3: the arg-max of each map (n, K, h, w) plus the disk offset (2K, h, w) found there: (n, K, 2) px."""
-    n, k, _, w = maps.shape
-    peak = maps.flatten(2).argmax(2)  # (n, K)
-    pairs = offsets.reshape(k, 2, -1)  # (K, 2, h·w)
-    delta = torch.gather(pairs.expand(n, -1, -1, -1), 3, peak[:, :, None, None].expand(-1, -1, 2, 1)).squeeze(3)
-    cell = torch.stack((peak % w, torch.div(peak, w, rounding_mode="floor")), dim=2)
-    return (cell + delta) * stride
+    """Eqs. 2 and 3 in one picture: the arg-max of each map (n, K, h, w), moved by ``offsets`` (2K, h, w): (n, K, 2)."""
+    return moved_cells(maps.flatten(2).argmax(2)[None], offsets[None], stride)[0]
 
 
 @dataclass

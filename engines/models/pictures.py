@@ -1,0 +1,141 @@
+"""InsPose with answers of fixed shape: pictures as they lie in memory in, candidates for people out.
+
+    pictures ─ normalise ─ InsPose ─ the best M locations of all levels ─ their KP-Nets ─ points, scores, boxes
+
+What is left to whoever runs it is suppression of doubles, whose answers have no fixed shape (``engines.nms``). So this
+is what is exported, and what the PyTorch backend runs. The published order of the released network is suppression
+first and KP-Nets for those left; as it reads the boxes and scores of *regressed* keypoints alone, the same people come
+out, as long as no more than M locations pass the score threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from engines.layers.doubling import doubled
+from engines.models.inspose import (
+    KEYPOINTS,
+    STRIDES,
+    InsPose,
+    InsPoseReleased,
+    Predictions,
+    kp_nets,
+    locations,
+    moved_cells,
+    rectangles,
+)
+from engines.picture_signature import CANDIDATES, Suppression
+from engines.signature import IMAGENET_MEAN, IMAGENET_STD, Triple
+
+AT_ONCE = 25
+"""KP-Nets computed together: at 1344x800 their maps take 115 MB as released, where those of 500 would take 2.3 GB."""
+
+PAPER = Suppression(kind="hard", iou=0.6, min_score=0.1)
+"""Sec. 3.4; it does not state the overlap, 0.6 is FCOS's."""
+
+RELEASED = Suppression(kind="soft", iou=0.3, min_score=0.05)
+"""Of the public code's configuration."""
+
+
+@dataclass
+class Chosen:
+    """The best M locations of each picture, best first.
+
+    ``scores`` (B, M) 0..1; ``points`` (B, M, 2) px; ``strides`` (B, M) of their levels; ``index`` (B, M) into all
+    locations, level by level.
+    """
+
+    scores: Tensor
+    points: Tensor
+    strides: Tensor
+    index: Tensor
+
+    def of(self, maps: list[Tensor]) -> Tensor:
+        """The columns of per-level maps (B, C, h, w) at these locations: (B, M, C)."""
+        columns = torch.cat([level.flatten(2) for level in maps], dim=2)
+        wanted = self.index[:, None].expand(-1, columns.shape[1], -1)
+        return torch.gather(columns, 2, wanted).transpose(1, 2)
+
+
+def best(scores: list[Tensor], most: int) -> Chosen:
+    """The ``most`` locations of the highest score; all of them where there are fewer. ``scores``: (B, 1, h, w) each."""
+    logits = torch.cat([level.flatten(1) for level in scores], dim=1)
+    sizes = [level.shape[2:] for level in scores]
+    places = torch.cat([locations(h, w, s, logits) for (h, w), s in zip(sizes, STRIDES, strict=True)])
+    strides = torch.cat([logits.new_full((h * w,), s) for (h, w), s in zip(sizes, STRIDES, strict=True)])
+    value, index = logits.topk(min(most, logits.shape[1]))
+    return Chosen(torch.sigmoid(value), places[index], strides[index], index)
+
+
+class Pictures(nn.Module):
+    """``(N, H, W, 3) uint8`` blue first ``-> points (N, M, 17, 3), scores (N, M), boxes (N, M, 4)``, best first.
+
+    H and W are multiples of 32. ``points`` are x px, y px and the person's score: InsPose has none of a single joint.
+    ``boxes`` are those that suppression compares. ``mean`` and ``std`` in grey levels, red first.
+    """
+
+    def __init__(
+        self,
+        model: InsPose | InsPoseReleased,
+        candidates: int = CANDIDATES,
+        mean: Triple = IMAGENET_MEAN,
+        std: Triple = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.candidates = candidates
+        self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1), persistent=False)
+
+    @property
+    def suppression(self) -> Suppression:
+        """What its candidates go through before they are people."""
+        return RELEASED if isinstance(self.model, InsPoseReleased) else PAPER
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        predictions = self.model(self.normalised(pictures))
+        chosen = best(predictions.scores, self.candidates)
+        cells, stride = self._peaks(predictions, chosen)
+        places = moved_cells(cells, predictions.disk, stride)
+        points = torch.cat((places, chosen.scores[..., None, None].expand(-1, -1, KEYPOINTS, 1)), dim=3)
+        return points, chosen.scores, _boxes(predictions, chosen, places)
+
+    def normalised(self, pictures: Tensor) -> Tensor:
+        """(N, 3, H, W), red first."""
+        planes = pictures.permute(0, 3, 1, 2).flip(1).to(self.mean.dtype)
+        return (planes - self.mean) / self.std
+
+    def _peaks(self, predictions: Predictions, chosen: Chosen) -> tuple[Tensor, int]:
+        """The arg-max of every KP-Net's maps (B, M, 17), as cells of the disk offsets' grid, and that grid's stride."""
+        theta = chosen.of(predictions.theta)
+        is_doubled = isinstance(self.model, InsPoseReleased)
+        found = [
+            self._peaks_of(theta[:, some], predictions.f_kp, chosen.points[:, some], chosen.strides[:, some], is_doubled)
+            for some in _slices(theta.shape[1])
+        ]
+        return torch.cat(found, dim=1), STRIDES[0] // 2 if is_doubled else STRIDES[0]
+
+    @staticmethod
+    def _peaks_of(theta: Tensor, f_kp: Tensor, points: Tensor, strides: Tensor, is_doubled: bool) -> Tensor:
+        maps = kp_nets(theta, f_kp, points, strides)
+        if is_doubled:
+            maps = doubled(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
+        return maps.flatten(3).argmax(3)
+
+
+def _slices(count: int) -> list[slice]:
+    return [slice(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE)]
+
+
+def _boxes(predictions: Predictions, chosen: Chosen, places: Tensor) -> Tensor:
+    """(B, M, 4): around regressed keypoints, by the box head, or around the keypoints, as the network was published."""
+    if predictions.regressed:
+        cells = chosen.of(predictions.regressed).unflatten(2, (KEYPOINTS, 2))
+        return rectangles(chosen.points[:, :, None] + cells * chosen.strides[..., None, None])
+    if predictions.boxes:
+        sides = chosen.of(predictions.boxes)
+        return torch.cat((chosen.points - sides[..., :2], chosen.points + sides[..., 2:]), dim=2)
+    return rectangles(places)
