@@ -44,6 +44,7 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
+    "ours": Layout("ours"),
     "hrnet": Layout("hrnet"),
     "hrnet-imagenet": Layout(
         "hrnet",
@@ -139,6 +140,18 @@ def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]
         )
     target.load_state_dict(theirs, strict=False)
     return [key for key in ours if key not in theirs and not key.endswith(_COUNTER)]
+
+
+def fits(model: nn.Module, published: StateDict, layout: str) -> bool:
+    """True when ``published`` (as :func:`read`) fills ``model`` in this layout, with nothing left over."""
+    return misfits(model, published, layout) == 0
+
+
+def misfits(model: nn.Module, published: StateDict, layout: str) -> int:
+    """How many weights are missing, have no place or have another shape."""
+    ours, theirs = model.state_dict(), translated(published, layout)
+    theirs = {key: value for key, value in theirs.items() if key in ours or not _spare(key, LAYOUTS[layout])}
+    return sum(map(len, _faults(ours, theirs, LAYOUTS[layout]).values()))
 
 
 def _spare(key: str, layout: Layout) -> bool:

@@ -39,6 +39,7 @@ _CORRECTION: tuple[Rename, ...] = (
 )
 
 RENAMES: dict[str, tuple[Rename, ...]] = {
+    "ours": (),
     "hrnet": (),
     "hrnet-mmpose": (
         (r"^backbone\.", ""),

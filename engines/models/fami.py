@@ -139,7 +139,9 @@ class FAMIPose(TemporalModel):
         supports = neighbours(z, self.key)
         n = len(supports)
         stacked, keys = torch.cat(supports), key.repeat(n, 1, 1, 1)  # all supporting frames in one call
-        return key, list(self.lcm(keys, self.gtm(keys, stacked)).chunk(n))
+        fine: Tensor = self.lcm(keys, self.gtm(keys, stacked))
+        # Not chunk(), which an export turns into pieces of a fixed batch.
+        return key, list(fine.unflatten(0, (n, z.shape[0])).unbind(0))
 
     def head(self, window: Features) -> Tensor:
         key, supports = self.aligned(window)
@@ -202,9 +204,9 @@ class FAMIPoseReleased(TemporalModel):
         """``support`` shifted by the estimated translation: out(x, y) = in(x - tx, y - ty)."""
         _, _, h, w = support.shape
         shift = self.translation(support - key)  # px
-        theta = shift.new_zeros(len(shift), 2, 3)
-        theta[:, 0, 0] = theta[:, 1, 1] = 1
-        theta[:, :, 2] = -shift * 2 / shift.new_tensor([w, h])
+        n = shift.shape[0]  # not len(), which an export takes for a number
+        straight = torch.eye(2, dtype=shift.dtype, device=shift.device).expand(n, 2, 2)
+        theta = torch.cat((straight, (-shift * 2 / shift.new_tensor([w, h]))[:, :, None]), dim=2)
         return sampled(support, theta)
 
     def features(self, window: Features) -> dict[str, Tensor]:

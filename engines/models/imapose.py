@@ -99,13 +99,12 @@ class MotionDrivenDecoder(nn.Module):
     def forward(self, psi: Tensor, kernels: Tensor) -> Tensor:
         b, c, h, w = psi.shape
         weight = self.join[None, :, :, None, None] * kernels  # (B, J, C, 3, 3)
-        # One group a person: each person's maps meet that person's kernels.
-        maps = F.conv2d(
-            psi.reshape(1, b * c, h, w),
-            weight.reshape(b * self.joints, c, KERNEL, KERNEL),
-            padding=KERNEL // 2,
-            groups=b,
-        )
+        # Each person's maps meet that person's kernels: a matrix product a person, since a grouped convolution with
+        # one group a person could not be exported for any number of people.
+        padded = F.pad(psi, (KERNEL // 2,) * 4)
+        moved = [padded[:, :, i : i + h, j : j + w] for i in range(KERNEL) for j in range(KERNEL)]
+        patches = torch.stack(moved, dim=2).reshape(b, c * KERNEL**2, h * w)
+        maps = torch.matmul(weight.reshape(b, self.joints, c * KERNEL**2), patches)
         return maps.reshape(b, self.joints, h, w) + self.bias[None, :, None, None]
 
 

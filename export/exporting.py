@@ -1,0 +1,180 @@
+"""One export, from a checkpoint to a verified folder: read, trace, lower the precision, write, measure, sign."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import onnx
+import torch
+from torch import nn
+
+from engines import catalogue
+from engines.backends.base import make_backend
+from engines.manifest import Manifest, Parity, Part, Precision, Source, fingerprint_of, verify, write_manifest
+from engines.models.temporal import TemporalModel
+from engines.networks import NetworkSpec
+from engines.signature import Pixel, Signature
+from export import artefact, graphs, parity, samples
+from export.decoding import Decoding, Points, blur_of
+from export.lowering import lowered
+from export.sources import Choice, network_with_weights
+from export.telling import step
+from export.to_onnx import OPSET, check_opset, to_onnx, without_output
+from export.weights_file import save, write_graphs
+
+STATE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted. ``out``: the folder, or None for ``<network>-<precision>`` here."""
+
+    network: str
+    choice: Choice = field(default_factory=Choice)
+    precision: Precision = "fp32"
+    decoding: Decoding = "heatmap"
+    pixel: Pixel = "uint8"
+    frames: Path | None = None
+    out: Path | None = None
+    opset: int = OPSET
+    force: bool = False
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+    def folder(self, name: str) -> Path:
+        """Where it goes. A name says when weights are random, so that nobody takes it for the network."""
+        chance = "-random" if self.choice.random else ""
+        return self.out or Path(f"{name}-{self.precision}{chance}")
+
+
+def export_network(request: Request) -> Path:
+    """Make the folder and give its path. Raises :class:`engines.errors.EngineError`; nothing is left behind then."""
+    name, spec = catalogue.network(request.network)
+    check_opset(request.opset)
+    folder = request.folder(name)
+    with artefact.made_whole(folder, force=request.force) as partial:
+        if spec.takes == "picture":
+            from export.pictures import export_picture
+
+            export_picture(name, spec, request, partial)
+        else:
+            export_crops(name, spec, request, partial)
+    return folder
+
+
+def export_crops(name: str, spec: NetworkSpec, request: Request, folder: Path) -> None:
+    """Everything into ``folder``, for a network of crops."""
+    with step("weights"):
+        signature = _signature(name, spec, request)
+        people = samples.samples(signature, request.frames)
+        batch = torch.from_numpy(samples.normalised(people.crops[:2], signature))
+        model, source = network_with_weights(name, spec, request.choice, batch if len(spec.window) > 1 else batch[:, 0])
+        signature = msgspec.structs.replace(signature, keeps=graphs.kept_shapes(model, spec.input_size))
+    models = {graph.part: _traced(graph, request) for graph in graphs.parts(model, signature, _points(signature))}
+    if request.precision != "fp32":
+        models, signature = lowered(models, model, signature, people, request.precision)
+    with step("writing"):
+        names = write_graphs(models, folder)
+        _write_state(model, folder / STATE)
+    accounts = measured(name, folder, names, model, signature, people, request)
+    _ship(models, folder)
+    _sign(signature, spec, request, source, names, accounts, folder)
+
+
+def _traced(graph: graphs.Graph, request: Request) -> onnx.ModelProto:
+    with step(f"{graph.part} to ONNX"):
+        return to_onnx(graph, request.opset)
+
+
+def _signature(name: str, spec: NetworkSpec, request: Request) -> Signature:
+    return msgspec.structs.replace(
+        spec.signature(name),
+        layout="nthwc" if request.pixel == "uint8" else "ntchw",
+        pixel=request.pixel,
+        decode="points",
+        blur_px=blur_of(spec.input_size),
+        inputs=("crops",),
+        outputs=("points",),
+        notes={"decoding": request.decoding},
+    )
+
+
+def _points(signature: Signature) -> Points:
+    how: Decoding = "dark" if signature.notes["decoding"] == "dark" else "heatmap"
+    return Points(how, signature.input_size, signature.blur_px)
+
+
+def _write_state(model: nn.Module, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
+
+
+def measured(
+    name: str,
+    folder: Path,
+    names: dict[Part, str],
+    model: nn.Module,
+    signature: Signature,
+    people: samples.Samples,
+    request: Request,
+) -> dict[Part, Parity]:
+    """An account a part. Raises :class:`engines.errors.EngineError` where one breaks its bound."""
+    bound = parity.BOUNDS[request.precision]
+    with step("PyTorch on the same crops"):
+        wanted = parity.by_pytorch(model, signature, people)
+    told: Callable[..., Parity] = lambda one, other, against, by: parity.account(  # noqa: E731
+        parity.difference(one, other), against, f"{by} in {parity.RUNNER}", people, bound
+    )
+    with step("fused.onnx on the same crops"):
+        whole = parity.fused(folder, names["fused"], signature, people, request.threads)
+    accounts: dict[Part, Parity] = {"fused": told(wanted, whole, "PyTorch in float32", "fused.onnx")}
+    if isinstance(model, TemporalModel):
+        with step("backbone.onnx and head.onnx, frame by frame"):
+            cut = parity.streamed(
+                folder, (names["backbone"], names["head"]), signature, people, request.threads
+            )
+        accounts["backbone"] = told(whole, cut, "fused.onnx", "backbone.onnx frame by frame and head.onnx")
+        accounts["head"] = told(wanted, cut, "PyTorch in float32", "backbone.onnx frame by frame and head.onnx")
+    for part, account in accounts.items():
+        parity.check(name, part, account)
+    return accounts
+
+
+def _ship(models: dict[Part, onnx.ModelProto], folder: Path) -> None:
+    """The graphs without the heatmaps they were measured by, and each opened once more."""
+    for part, model in models.items():
+        without_output(model, "heatmaps")
+        backend = make_backend(folder / save(model, part, folder), "onnxrt:cpu")
+        backend.open()
+        backend.close()
+
+
+def _sign(
+    signature: Signature,
+    spec: NetworkSpec,
+    request: Request,
+    source: Source,
+    names: dict[Part, str],
+    accounts: dict[Part, Parity],
+    folder: Path,
+) -> None:
+    files = artefact.files_of(folder)
+    manifest = Manifest(
+        signature=signature,
+        network=spec,
+        precision=request.precision,
+        graphs=names,
+        weights=STATE,
+        files=files,
+        source=source,
+        versions=artefact.versions(),
+        parity=accounts,
+        fingerprint=fingerprint_of(files),
+        opset=request.opset,
+    )
+    write_manifest(manifest, folder)
+    verify(manifest, folder)

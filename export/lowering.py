@@ -1,0 +1,52 @@
+"""Lower precision for all graphs of a network, each with crops to be calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engines.manifest import Part, Precision
+from engines.models.temporal import TemporalModel
+from engines.signature import Signature
+from export.samples import Samples, normalised
+from export.telling import step
+
+Feeds = dict[str, NDArray[np.generic]]
+
+
+def lowered(
+    models: dict[Part, onnx.ModelProto], model: nn.Module, signature: Signature, people: Samples, precision: Precision
+) -> tuple[dict[Part, onnx.ModelProto], Signature]:
+    """Every graph in ``precision``, and the Signature of that."""
+    from export.precision import to_fp16
+    from export.precision.int8 import to_int8
+
+    result: dict[Part, onnx.ModelProto] = {}
+    for part, graph in models.items():
+        feeds = list(feeds_of(part, model, signature, people))
+        with step(f"{part} to {precision}"):
+            result[part] = to_fp16(graph, feeds) if precision == "fp16" else to_int8(graph, feeds)
+    return result, msgspec.structs.replace(signature, kept_type="float16" if precision == "fp16" else "float32")
+
+
+def feeds_of(part: Part, model: nn.Module, signature: Signature, people: Samples) -> Iterator[Feeds]:
+    """What a part is fed with these crops, a window at a time; maps come from PyTorch."""
+    for crops, planes in zip(people.inputs(signature), normalised(people.crops, signature), strict=True):
+        if part == "fused":
+            yield {"crops": crops[None]}
+        elif part == "backbone":
+            yield {"crops": crops}
+        else:
+            yield _maps(model, torch.from_numpy(planes)[None])
+
+
+def _maps(model: nn.Module, planes: torch.Tensor) -> Feeds:
+    assert isinstance(model, TemporalModel)  # nothing else has a head
+    with torch.no_grad():
+        return {f"maps_{i}": maps.numpy() for i, maps in enumerate(model.features_of(planes))}

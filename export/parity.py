@@ -1,0 +1,196 @@
+"""How far the graphs are from PyTorch in float32, on the same crops: every export measures it, and fails beyond a bound.
+
+Three accounts. ``fused``: the whole-window graph against the network in PyTorch, prepared and decoded by ``engines``
+outside the graph. ``head``: the same for backbone, a frame at a time, and head, through the feature ring that a line
+uses. ``backbone``: those two graphs against the fused one.
+
+A keypoint is where a heatmap is highest, so where two places are equally high it may jump from one to the other, however
+small the difference of the maps. Shifts are therefore measured on *clear* keypoints: those whose peak stands higher than
+anything beyond its neighbouring cells by more than twice the largest difference of this very map, so that no other place
+can have overtaken it. How many are clear is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engines.backends.base import FeatureRing, make_backend, make_ring
+from engines.decoding import decode
+from engines.errors import EngineError
+from engines.manifest import Parity, Part, Precision
+from engines.models.temporal import TemporalModel
+from engines.signature import Signature
+from export.samples import Samples, normalised
+
+Floats = NDArray[np.float32]
+RUNNER = "ONNX Runtime on the CPU"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What an export promises: see :class:`engines.manifest.Parity`."""
+
+    heatmap_error: float
+    shift_px: float
+
+
+HALF_CELLS_PX = 3.0
+"""Where two neighbouring cells are equally high, either may win; each is moved a quarter towards the other, so half a
+cell apart in x and in y is 2.8 px at the four pixels a cell that all networks here have."""
+
+BOUNDS: dict[Precision, Bound] = {
+    # Rounding of float32 in another order of addition: PyTorch's own convolutions differ from float64 by up to 1.1e-5
+    # (FaSRnet, docs/networks.md); the rest is for networks that amplify more.
+    "fp32": Bound(2e-4, HALF_CELLS_PX),
+    # 11 bits a number through some 300 layers, where sampling keeps float32.
+    "fp16": Bound(5e-2, 2 * HALF_CELLS_PX),
+    # 8 bits a number: a wrong scale gives errors as large as the map itself, and that is what this finds.
+    "int8": Bound(5e-1, 4 * HALF_CELLS_PX),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of M windows: ``heatmaps`` (M, K, h, w) and ``points`` (M, K, 3)."""
+
+    heatmaps: Floats
+    points: Floats
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two outcomes: as in :class:`engines.manifest.Parity`; ``clear`` of ``keypoints`` could be measured."""
+
+    heatmap_error: float
+    shift_px_max: float
+    shift_px_mean: float
+    clear: int
+    keypoints: int
+
+
+def by_pytorch(model: nn.Module, signature: Signature, samples: Samples) -> Outcome:
+    """The reference: float32 in PyTorch, a window at a time; prepared and decoded by ``engines``, outside any graph."""
+    rows = []
+    with torch.no_grad():
+        for window in samples.crops:
+            planes = torch.from_numpy(normalised(window[None], signature))
+            rows.append(model(planes if isinstance(model, TemporalModel) else planes[:, 0]).numpy())
+    return decoded(np.concatenate(rows), signature)
+
+
+def decoded(heatmaps: Floats, signature: Signature) -> Outcome:
+    """Heatmaps with the points that ``engines`` finds in them; how, ``signature.notes['decoding']`` says."""
+    how = "heatmap-dark" if signature.notes.get("decoding") == "dark" else "heatmap"
+    places, scores = decode(msgspec.structs.replace(signature, decode=how), [heatmaps])
+    return Outcome(heatmaps, np.concatenate([places, scores[..., None]], axis=2, dtype=np.float32))
+
+
+def fused(folder: Path, name: str, signature: Signature, samples: Samples, threads: int) -> Outcome:
+    """The fused graph, three windows at a time and the last ones by themselves: the batch is any."""
+    backend = make_backend(folder / name, "onnxrt:cpu", threads)
+    backend.open()
+    try:
+        return _in_batches(lambda crops: backend.run({"crops": crops}), samples.inputs(signature))
+    finally:
+        backend.close()
+
+
+def streamed(
+    folder: Path, names: tuple[str, str], signature: Signature, samples: Samples, threads: int, batch: int = 3
+) -> Outcome:
+    """Backbone, frame by frame, and head, through the ring of kept maps."""
+    ring = make_ring(
+        folder / names[0], folder / names[1], batch * signature.frames, name="onnxrt:cpu", threads=threads
+    )
+    ring.open()
+    try:
+        return _in_batches(lambda crops: _through(ring, crops), samples.inputs(signature), batch)
+    finally:
+        ring.close()
+
+
+def _through(ring: FeatureRing, crops: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
+    people, frames = crops.shape[:2]
+    slots = np.arange(people * frames, dtype=np.intp).reshape(people, frames)
+    for t in range(frames):
+        ring.keep(slots[:, t], np.ascontiguousarray(crops[:, t]))
+    return ring.read(slots)
+
+
+def _in_batches(
+    run: Callable[[NDArray[np.generic]], dict[str, NDArray[np.generic]]], inputs: NDArray[np.generic], batch: int = 3
+) -> Outcome:
+    """Batches of three, then of one: a graph that holds for one size only cannot pass."""
+    whole = len(inputs) - len(inputs) % batch
+    cuts = [*range(0, max(whole - batch, 0), batch), *range(max(whole - batch, 0), len(inputs))]
+    sizes = [*(batch for _ in range(0, max(whole - batch, 0), batch)), *(1 for _ in range(max(whole - batch, 0), len(inputs)))]
+    outputs = [run(inputs[start : start + size]) for start, size in zip(cuts, sizes, strict=True)]
+    heatmaps, points = (
+        np.concatenate([np.asarray(output[name], np.float32) for output in outputs]) for name in ("heatmaps", "points")
+    )
+    return Outcome(heatmaps, points)
+
+
+def difference(reference: Outcome, other: Outcome) -> Difference:
+    """How far ``other`` is from ``reference``."""
+    apart = np.abs(other.heatmaps - reference.heatmaps)
+    if not np.isfinite(apart).all():
+        return Difference(float("inf"), float("inf"), float("inf"), 0, reference.points[..., 0].size)
+    is_clear = clear(reference.heatmaps, apart.max(axis=(2, 3)))
+    shifts = np.linalg.norm(other.points[..., :2] - reference.points[..., :2], axis=2)[is_clear]
+    largest = float(np.abs(reference.heatmaps).max()) or 1.0
+    return Difference(
+        heatmap_error=float(apart.max()) / largest,
+        shift_px_max=float(shifts.max(initial=0)),
+        shift_px_mean=float(shifts.mean()) if shifts.size else 0.0,
+        clear=int(is_clear.sum()),
+        keypoints=is_clear.size,
+    )
+
+
+def clear(heatmaps: Floats, apart: Floats) -> NDArray[np.bool_]:
+    """(M, K): the peak is above 0 and above all that is not beside it by more than twice ``apart`` (M, K)."""
+    people, joints, height, width = heatmaps.shape
+    flat = heatmaps.reshape(people, joints, -1)
+    best = flat.argmax(axis=2)
+    peak = flat.max(axis=2)
+    beside = np.zeros((people * joints, height, width), np.uint8)
+    beside[np.arange(people * joints), best.ravel() // width, best.ravel() % width] = 1
+    near = np.stack([cv2.dilate(mark, np.ones((3, 3), np.uint8)) for mark in beside]).astype(bool)
+    elsewhere = np.where(near.reshape(heatmaps.shape), -np.inf, heatmaps).max(axis=(2, 3))
+    is_clear: NDArray[np.bool_] = (peak - elsewhere > 2 * apart) & (peak > apart)
+    return is_clear
+
+
+def account(found: Difference, reference: str, runner: str, samples: Samples, bound: Bound) -> Parity:
+    """A difference as the manifest has it."""
+    return Parity(
+        reference=reference,
+        runner=runner,
+        inputs=f"{samples.told}; {found.clear} of {found.keypoints} keypoints are clear",
+        windows=len(samples.crops),
+        heatmap_error=found.heatmap_error,
+        shift_px_max=found.shift_px_max,
+        shift_px_mean=found.shift_px_mean,
+        bound_heatmap=bound.heatmap_error,
+        bound_px=bound.shift_px,
+    )
+
+
+def check(name: str, part: Part, parity: Parity) -> None:
+    """Raise :class:`EngineError` with the figures where a promise is broken."""
+    if parity.heatmap_error > parity.bound_heatmap or parity.shift_px_max > parity.bound_px:
+        raise EngineError(
+            f"export of {name!r}: {part} by {parity.runner} differs from {parity.reference} by "
+            f"{parity.heatmap_error:.1e} of the largest heatmap value (bound {parity.bound_heatmap:.0e}), keypoints by "
+            f"{parity.shift_px_max:.2f} px (bound {parity.bound_px:g}) on {parity.inputs}; nothing was written"
+        )
