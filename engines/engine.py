@@ -22,7 +22,7 @@ from engines.fitting import infer_signature
 from engines.signature import Signature
 from engines.streamed import Streamed
 from engines.whole import MAX_BATCH, Whole
-from engines.windows import Key, Keypoints, PersonWindows, people_of
+from engines.windows import Key, Keypoints, PersonWindows
 
 __all__ = ["MARGIN", "PEOPLE", "Crop", "Engine", "Key", "Keypoints", "PersonWindows", "Work", "load", "signature_of"]
 
@@ -74,7 +74,7 @@ class Engine:
         for window in requests:
             self._check_window(window)
         self.open()
-        rows = iter(self._strategy.estimate(people_of(requests)))
+        rows = iter(self._strategy.estimate(requests))
         return [self._stacked(list(islice(rows, len(window)))) for window in requests]
 
     def _check_window(self, window: PersonWindows) -> None:
@@ -109,9 +109,7 @@ def load(
     if found.manifest is not None:
         network = exports.network(found.path, found.manifest, backend, threads, crop, margin, people)
         return Engine(found.manifest.signature, network, found.manifest.fingerprint)
-    signature = signature_of(model)
-    exports.check_crop(signature, {"fused"}, crop)
-    return _of_file(found, signature, backend, threads)
+    return _of_file(found, signature_of(model, crop), backend, threads)
 
 
 def _of_file(found: catalogue.Model, signature: Signature, backend: str, threads: int) -> Engine:
@@ -125,7 +123,12 @@ def _of_file(found: catalogue.Model, signature: Signature, backend: str, threads
     return Engine(signature, make_backend(path, backend, threads), mark)
 
 
-def signature_of(model: str = catalogue.EMBEDDED) -> Signature:
-    """The Signature of ``model``, without opening the network where it has one written down."""
+def signature_of(model: str = catalogue.EMBEDDED, crop: Crop = "auto") -> Signature:
+    """The Signature of ``model``, without opening the network where it has one written down.
+
+    Raises :class:`EngineError` also where it cannot be cropped by ``crop``.
+    """
     found = catalogue.find(model, "pose")
-    return found.signature or infer_signature(found.name, found.weights())
+    signature = found.signature or infer_signature(found.name, found.weights())
+    exports.check_crop(signature, found.manifest.graphs.keys() if found.manifest else {"fused"}, crop)
+    return signature

@@ -7,7 +7,7 @@ nothing is met again but a frame that stands in a window twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from engines.feature_slots import FeatureSlots, SlotKey, in_groups
 from engines.fitting import check_cut_fit
 from engines.regions import cut, placed, region_of
 from engines.signature import Signature
-from engines.windows import Keypoints, Person, PersonWindows
+from engines.windows import Keypoints, Person, PersonWindows, people_of
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Streamed:
         self._ring.close()
         self._forget_all()
 
-    def estimate(self, people: Sequence[Person]) -> list[Keypoints]:
-        """(K, 3) for each; people of one window stand together, windows in order of time."""
-        rows = self._anchored(people)
+    def estimate(self, windows: Sequence[PersonWindows]) -> list[Keypoints]:
+        """(K, 3) for everybody, window by window; each camera's windows come in order of time."""
+        rows = [row for window in windows for row in self._anchored(window)]
         try:
             groups = in_groups([row.keys for row in rows], self._slots.count)
             found = [keypoints for group in groups for keypoints in self._run(rows[group])]
@@ -72,24 +72,14 @@ class Streamed:
 
     # -- whose crop, and under which keys ---------------------------------------------------------------------------
 
-    def _anchored(self, people: Iterable[Person]) -> list[_Row]:
-        rows: list[_Row] = []
-        begun: PersonWindows | None = None
-        for person in people:
-            if person.window is not begun:
-                self._begin(person.window)
-                begun = person.window
-            rows.append(self._row(person))
-        return rows
+    def _anchored(self, window: PersonWindows) -> list[_Row]:
+        # Also where nobody is: a stream that began anew is known by its frames.
+        (camera, seq), pixels = window.keys[self.signature.past], window.frames[self.signature.past]
+        self._crops.begin(camera, seq, (pixels.shape[1], pixels.shape[0]))
+        return [self._row(person, camera) for person in people_of([window])]
 
-    def _begin(self, window: PersonWindows) -> None:
-        camera, seq = window.keys[self.signature.past]
-        height, width = window.frames[self.signature.past].shape[:2]
-        self._crops.begin(camera, seq, (width, height))
-
-    def _row(self, person: Person) -> _Row:
+    def _row(self, person: Person, camera: str) -> _Row:
         wanted = region_of(self.signature, person.box)
-        camera = person.window.keys[self.signature.past][0]
         anchor = self._crops.anchor(camera, person.identity, wanted)
         keys = tuple(SlotKey(*key, person.identity, anchor.number) for key in person.window.keys)
         return _Row(person, anchor, keys)

@@ -12,7 +12,7 @@ from engines.decoding import decode
 from engines.fitting import check_fit
 from engines.regions import Region, cut, placed, region_of
 from engines.signature import Signature
-from engines.windows import Keypoints, Person
+from engines.windows import Keypoints, Person, PersonWindows, people_of
 
 MAX_BATCH = 16
 """People in one run of a network of any batch; measured on a CPU, more brings no speed and takes memory."""
@@ -36,8 +36,9 @@ class Whole:
         """Give back memory and device."""
         self._backend.close()
 
-    def estimate(self, people: Sequence[Person]) -> list[Keypoints]:
-        """(K, 3) for each."""
+    def estimate(self, windows: Sequence[PersonWindows]) -> list[Keypoints]:
+        """(K, 3) for everybody, window by window."""
+        people = people_of(windows)
         size = run_size(self._backend.describe(), self.max_batch)
         return [row for run in in_runs(len(people), size) for row in self._run(people[run])]
 

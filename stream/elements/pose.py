@@ -9,7 +9,7 @@ from typing import Annotated, ParamSpec, Self, TypeVar
 
 from msgspec import Meta
 
-from engines.engine import Engine, Keypoints, PersonWindows, load, signature_of
+from engines.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, load, signature_of
 from engines.errors import EngineError
 from engines.signature import Signature
 from stream.caps import Caps
@@ -28,17 +28,36 @@ class Pose(Transform):
     How many frames a window has is the model's affair: its Signature fixes ``past`` and ``future`` when the line is
     linked. All people of all windows that wait, whatever camera they are from, share one batch. A frame without
     people gives Poses without people, so that whoever listens knows that nobody was there.
+
+    A temporal network that was exported in two (see docs/models.md) computes each frame of a person once, and keeps
+    its features, for as long as the person's crop is held still: crop=lock, which auto takes wherever it can.
+    crop=exact is the papers' way: each key frame crops its whole window anew, and computes it anew. Only people with
+    ids gain by it, so track comes before.
     """
 
     sink = Caps("people/window")
     src = Caps("people/poses")
 
     model: Annotated[
-        str, Meta(description="'tiny' (ships with posestream), a name of the catalogue, or an .onnx with its Signature")
+        str,
+        Meta(
+            description="'tiny' (ships with posestream), the folder of an export, an .onnx with its Signature, or a "
+            "name of the catalogue"
+        ),
     ] = "tiny"
-    backend: Annotated[str, Meta(description="who runs the network")] = "auto"
+    backend: Annotated[str, Meta(description="who runs the network: NAME or NAME:MODE, as onnxrt:cuda")] = "auto"
     threads: Annotated[int, Meta(ge=1, description="processor threads of the network")] = 1
     max_batch: Annotated[int, Meta(ge=1, le=256, description="windows that may share a run when several wait")] = 8
+    crop: Annotated[
+        Crop,
+        Meta(description="hold a person's crop (lock), make one for every key frame (exact), or lock where it can"),
+    ] = "auto"
+    crop_margin: Annotated[
+        float, Meta(ge=0, le=1, description="crop=lock: by this part of itself a crop is wider than the box asks for")
+    ] = MARGIN
+    people: Annotated[
+        int, Meta(ge=1, le=1024, description="crop=lock: features are kept of so many people, of all cameras together")
+    ] = PEOPLE
 
     def __post_init__(self) -> None:
         self._engine: Engine | None = None
@@ -48,7 +67,7 @@ class Pose(Transform):
     def signature(self) -> Signature:
         """What the model eats and returns; read without opening it. Raises :class:`ModelError`."""
         if self._known is None:
-            self._known = _model_error(signature_of, self.model)
+            self._known = _model_error(signature_of, self.model, self.crop)
         return self._known
 
     def accepts(self) -> Caps:
@@ -58,7 +77,15 @@ class Pose(Transform):
         return Caps("people/poses", skeleton=self.signature.skeleton)
 
     def __enter__(self) -> Self:
-        self._engine = _model_error(load, self.model, self.backend, self.threads)
+        self._engine = _model_error(
+            load,
+            self.model,
+            self.backend,
+            self.threads,
+            crop=self.crop,
+            margin=self.crop_margin,
+            people=self.people,
+        )
         _model_error(self._engine.open)
         return self
 
