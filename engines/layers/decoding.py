@@ -1,4 +1,4 @@
-"""Decoding inside the graph: heatmaps to points in the crop, by the rules of ``engines.heatmaps`` in operations of ONNX.
+"""Decoding inside a graph: heatmaps to points in the crop, by the rules of ``engines.heatmaps`` in operations of ONNX.
 
 Heatmaps then need not leave the device: of 17 maps of 96x72 cells, 51 numbers are left.
 """
@@ -53,15 +53,13 @@ class Points(nn.Module):
         step = self._newton(heatmaps, best) if self.how == "dark" else quarter(heatmaps, best)
         inside = self._inside(columns, rows, width, height)
         cells = torch.cat((columns, rows), dim=2).to(heatmaps.dtype) + torch.where(inside, step, 0.0)
-        return torch.cat((cells * self._stride(cells, width, height), score), dim=2)
+        x, y = cells.split(1, dim=2)
+        return torch.cat((x * (self.input_size[0] / width), y * (self.input_size[1] / height), score), dim=2)
 
     def _inside(self, columns: Tensor, rows: Tensor, width: int, height: int) -> Tensor:
         """Cells far enough from the border, as published: 1 < x < width - 1; DARK reads one further to the far side."""
         far = 2 if self.how == "dark" else 1
         return (columns > 1) & (columns < width - far) & (rows > 1) & (rows < height - far)
-
-    def _stride(self, like: Tensor, width: int, height: int) -> Tensor:
-        return torch.tensor([self.input_size[0] / width, self.input_size[1] / height], dtype=like.dtype)
 
     def _newton(self, heatmaps: Tensor, best: Tensor) -> Tensor:
         """DARK's step (N, K, 2): where the expansion of the logarithm about the cell has its top; 0 where flat."""
@@ -97,8 +95,9 @@ def highest(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
 def read(maps: Tensor, cells: Tensor, around: tuple[tuple[int, int], ...]) -> Tensor:
     """Values (N, K, P) of ``maps`` beside ``cells`` (N, K, 1); beyond the map any value at all."""
     height, width = maps.shape[2:]
-    beside = torch.tensor([row * width + column for column, row in around])
-    return maps.flatten(2).gather(2, (cells + beside).clamp(0, height * width - 1))
+    # Numbers and no tensor made here: that would be copied to the device each time, which no CUDA graph allows.
+    beside = torch.cat([cells + (row * width + column) for column, row in around], dim=2)
+    return maps.flatten(2).gather(2, beside.clamp(0, height * width - 1))
 
 
 def quarter(heatmaps: Tensor, best: Tensor) -> Tensor:
