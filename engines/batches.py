@@ -50,7 +50,7 @@ def in_runs(count: int, most: int) -> Iterator[slice]:
 
 def run_size(description: Description, most: int) -> int:
     """Rows in one run: the network's own batch, else ``most``, or fewer where it was built for fewer."""
-    return description.batch or min(most, getattr(description, "max_batch", None) or most)
+    return description.batch or min(most, description.max_batch or most)
 
 
 def padded(rows: Array, description: Description) -> Array:

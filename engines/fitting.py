@@ -24,6 +24,11 @@ def check_fit(signature: Signature, description: Description) -> None:
 def check_cut_fit(signature: Signature, description: Description) -> None:
     """The same of a network that is cut in two: frames of one person go in, one by one, and come out of the head."""
     _check_input(signature, signature.frame_shape, _first(signature, "input", (), description.inputs))
+    if description.frames not in (None, signature.frames):
+        raise EngineError(
+            f"model {signature.name}: its head takes windows of {description.frames} frames, but its Signature says "
+            f"{signature.frames} (past {signature.past}, future {signature.future}); correct the Signature"
+        )
     _check_outputs(signature, description)
 
 

@@ -42,11 +42,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Description:
-    """What a model file says of itself, in its own order, and where it runs."""
+    """What a model file says of itself, in its own order, and where it runs.
+
+    ``max_batch`` is the largest batch it was built for, None where any goes. ``frames`` is how many a ring's head takes
+    at once, None where the file does not say.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     device: str
+    max_batch: int | None = None
+    frames: int | None = None
 
     @property
     def batch(self) -> int | None:

@@ -30,7 +30,8 @@ class HostRing:
 
     def describe(self) -> Description:
         head = self._head.describe()
-        return Description(self._backbone.describe().inputs, head.outputs, head.device)
+        inputs = self._backbone.describe().inputs
+        return Description(inputs, head.outputs, head.device, frames=head.inputs[0].shape[1])
 
     def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
         (name,) = (tensor.name for tensor in self._backbone.describe().inputs)
