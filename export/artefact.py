@@ -40,14 +40,15 @@ def made_whole(folder: Path, *, force: bool) -> Iterator[Path]:
 
 
 def check_free(folder: Path, *, force: bool) -> None:
-    """Raise :class:`EngineError` unless ``folder`` may be written: it is not there, or an export that ``force`` gives up."""
+    """Raise :class:`EngineError` unless ``folder`` is not there, or is an export that ``force`` gives up."""
     if not folder.exists():
         return
     if not is_export(folder):
         raise EngineError(f"export into {str(folder)!r}: something else is there ({MANIFEST} is not in it); give --out")
     if not force:
         raise EngineError(
-            f"export into {str(folder)!r}: an export is there already; --force replaces it, --out FOLDER puts it elsewhere"
+            f"export into {str(folder)!r}: an export is there already; "
+            "--force replaces it, --out FOLDER puts it elsewhere"
         )
 
 

@@ -9,12 +9,9 @@ import sys
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from export.exporting import Request
 
 _NEEDED = ("torch", "onnx", "onnxscript", "safetensors")
 
@@ -50,7 +47,8 @@ class Input(StrEnum):
 
 def export(
     network: Annotated[
-        str, typer.Argument(help="A network that 'posestream models' lists, or a .yaml of your own.", show_default=False)
+        str,
+        typer.Argument(help="A network that 'posestream models' lists, or a .yaml of your own.", show_default=False),
     ],
     weights: Annotated[
         Path | None,
@@ -71,7 +69,7 @@ def export(
         Path | None,
         typer.Option(help="Video, or folder of pictures, to measure and to calibrate on; drawn people without it."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder; '<network>-<precision>' here without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder; NETWORK-PRECISION here without it.")] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 20 or newer.")] = 20,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
     random_weights: Annotated[
@@ -109,7 +107,7 @@ def export(
     folder = export_network(request)
     print(_told(folder))
     if to is Target.tensorrt:
-        _build_engines(folder, request)
+        _build_engines(folder)
 
 
 def _check_installed() -> None:
@@ -145,7 +143,7 @@ def _told(folder: Path) -> str:
     return "\n".join([*lines, f"  run it in a line: pose model={folder}"])
 
 
-def _build_engines(folder: Path, request: Request) -> None:
+def _build_engines(folder: Path) -> None:
     from export.to_tensorrt import build_engines
 
     build_engines(folder)

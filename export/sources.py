@@ -1,4 +1,4 @@
-"""The weights of an export: a checkpoint whose layout is told or found out, published ones, or random ones on request."""
+"""The weights of an export: a checkpoint, its layout told or found out; published ones; or random ones on request."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def _found(name: str, spec: NetworkSpec, choice: Choice) -> tuple[Path, Sequence
             return path, [checkpoint.layout]
     published = any(not checkpoint.into for checkpoint in spec.checkpoints)
     first = f"'posestream pull {name}' fetches its published weights, or says" if published else "give a checkpoint"
-    remedy = f"{first} what to put where; or --weights FILE" if published else f"{first} of your own with --weights FILE"
+    remedy = (
+        f"{first} what to put where; or --weights FILE" if published else f"{first} of your own with --weights FILE"
+    )
     raise EngineError(
         f"network {name!r}: no weights for it are on this machine; {remedy}, or --random-weights to try the chain"
     )

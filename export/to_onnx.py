@@ -1,4 +1,4 @@
-"""A graph of PyTorch as standard ONNX: any number of people, optimised, checked, no word of the machine it was made on."""
+"""A graph of PyTorch as standard ONNX: for any number of people, optimised, checked, silent on where it was made."""
 
 from __future__ import annotations
 

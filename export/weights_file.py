@@ -41,7 +41,7 @@ class Store:
 
 
 def write_graphs(models: Mapping[Part, onnx.ModelProto], folder: Path) -> dict[Part, str]:
-    """Write ``<part>.onnx`` and their common weights; the models are changed to refer to the file. Returns the names."""
+    """Write ``<part>.onnx`` and their common weights; the models then refer to that file. Returns the names."""
     with (folder / WEIGHTS).open("wb") as file:
         store = Store(file)
         for model in models.values():

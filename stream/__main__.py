@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
-from stream.commands import demo, doctor, inspect, keygen, launch, models, pull, run, subscribe, top, validate
+from stream.commands import demo, doctor, foreign, inspect, keygen, launch, models, pull, run, subscribe, top, validate
 from stream.errors import PosestreamError
 
 FAULT, USAGE, INTERRUPTED = 1, 2, 130
@@ -44,6 +44,8 @@ for _command, _panel in (
     (keygen.keygen, _NETWORKS),
 ):
     app.command(rich_help_panel=_panel, no_args_is_help=False)(_command)
+for _name, _command in foreign.commands():
+    app.command(_name, rich_help_panel=_NETWORKS)(_command)
 
 
 def _print_version(asked: bool) -> None:

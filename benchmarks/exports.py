@@ -1,0 +1,102 @@
+"""Exports every network of crops by the command a user types, and writes down what came of it.
+
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.exports --write
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.exports --networks fami-compact-256x192 --precision fp16
+
+Weights are random, since most published ones cannot be fetched by a program: shown is that every network goes through
+the whole chain, how long it takes, and how far ONNX Runtime is from PyTorch. Each export is a process of its own; its
+memory is the largest it ever held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from engines import catalogue
+from engines.manifest import Manifest, read_manifest
+
+PAGE = Path(__file__).parents[1] / "docs" / "export.md"
+TABLE = re.compile(r"(<!-- exports: begin -->\n).*(<!-- exports: end -->)", re.DOTALL)
+HEAD = (
+    "| network | nodes: fused, backbone, head | MB | s | GB | heatmaps: fused, cut | px, clear keypoints |",
+    "|---|---|---|---|---|---|---|",
+)
+
+
+def networks() -> list[str]:
+    """All that take a crop."""
+    return [name for name in catalogue.names("network") if catalogue.network(name)[1].takes == "crop"]
+
+
+def row(name: str, precision: str) -> str:
+    """A line of the table."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / name
+        command = [sys.executable, "-m", "stream", "export", name, "--random-weights", "--precision", precision]
+        seconds, gigabytes, code = timed([*command, "--out", str(folder)])
+        if code:
+            return f"| {name} | failed with exit code {code} | | {seconds:.0f} | {gigabytes:.1f} | | |"
+        manifest = read_manifest(folder)
+        nodes = ", ".join(str(nodes_of(folder / graph)) for graph in manifest.graphs.values())
+    megabytes = sum(file.bytes for file in manifest.files.values()) / 1e6
+    return f"| {name} | {nodes} | {megabytes:.0f} | {seconds:.0f} | {gigabytes:.1f} | {' | '.join(told(manifest))} |"
+
+
+def told(manifest: Manifest) -> tuple[str, str]:
+    """Errors of the heatmaps, and how far keypoints moved at most, of how many."""
+    accounts = [manifest.parity[part] for part in ("fused", "head") if part in manifest.parity]
+    clear = re.search(r"(\d+) of (\d+) keypoints", accounts[0].inputs)
+    assert clear is not None
+    shift = max(account.shift_px_max for account in accounts)
+    return ", ".join(f"{account.heatmap_error:.1e}" for account in accounts), f"{shift:.2f}, {clear[1]} of {clear[2]}"
+
+
+def nodes_of(path: Path) -> int:
+    """How many operators a graph has."""
+    return len(onnx.load(str(path), load_external_data=False).graph.node)
+
+
+def timed(command: Sequence[str]) -> tuple[float, float, int]:
+    """Seconds, GB of memory at most, and the exit code."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e9, process.returncode
+
+
+def page(names: Sequence[str], precision: str) -> str:
+    """The table and how it came about."""
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    lines = [f"`python -m benchmarks.exports --write` on {machine}; {precision}, random weights.", "", *HEAD]
+    for name in names:
+        print(line := row(name, precision), flush=True)
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Export what the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", nargs="*", default=networks())
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--write", action="store_true", help=f"write the table of {PAGE.name} too")
+    asked = parser.parse_args()
+    text = page(asked.networks, asked.precision)
+    if asked.write:
+        PAGE.write_text(TABLE.sub(lambda match: match[1] + text + match[2], PAGE.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
