@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Fit = Literal["top-left", "centre", "stretch"]
 Triple = tuple[float, float, float]
+Pad = int | tuple[int, int, int]
+"""What is left over: a grey level, or blue, green and red."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Fitted:
         return placed
 
 
-def fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: int) -> Fitted:
-    """``pixels`` resized, bilinear, to ``size`` (width, height); what is left over is grey level ``pad``."""
+def fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> Fitted:
+    """``pixels`` resized, bilinear, to ``size`` (width, height); what is left over is ``pad``."""
     if fit == "stretch":
         stretched = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
         scale = (size[0] / pixels.shape[1], size[1] / pixels.shape[0])
@@ -43,7 +45,7 @@ def fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: i
     return _letterbox(pixels, size, fit, pad)
 
 
-def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: int) -> Fitted:
+def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> Fitted:
     height, width = pixels.shape[:2]
     ratio = min(size[0] / width, size[1] / height)
     inner = max(1, round(width * ratio)), max(1, round(height * ratio))

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from engines.errors import EngineError
 from engines.networks import NetworkSpec
+from engines.picture_signature import PictureSignature
 from engines.signature import Signature
 
 MANIFEST = "manifest.json"
@@ -65,8 +66,8 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bound_px: float
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What ``manifest.json`` says.
+class Exported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every ``manifest.json`` says.
 
     ``network`` is how PyTorch builds it and ``weights`` the file of its weights (safetensors, this project's names).
     ``graphs`` names the file of each part. ``parity`` holds one account a part. ``fingerprint`` identifies what is
@@ -74,7 +75,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     format: int = FORMAT
-    signature: Signature
     network: NetworkSpec
     precision: Precision
     graphs: dict[Part, FileName]
@@ -85,6 +85,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     parity: dict[Part, Parity]
     fingerprint: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
     opset: int
+
+
+class Manifest(Exported, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a network of crops."""
+
+    signature: Signature
+
+
+class PictureManifest(Exported, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a network of whole pictures: one graph, ``fused``."""
+
+    signature: PictureSignature
 
 
 def is_export(path: Path) -> bool:
@@ -105,14 +117,38 @@ def digest(path: Path) -> File:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of ``folder``, its files not yet looked at. Raises :class:`EngineError` naming file and field."""
+    """The manifest of ``folder``, its files not yet looked at.
+
+    Raises :class:`EngineError` naming file and field, and for a network of whole pictures.
+    """
+    manifest = read_exported(folder)
+    if isinstance(manifest, PictureManifest):
+        raise EngineError(
+            f"export {folder}: network {manifest.signature.name!r} finds people and their keypoints in whole pictures, "
+            f"not in crops of people; use 'posedetect model={folder}' in place of 'detect', 'window' and 'pose'"
+        )
+    return manifest
+
+
+def read_picture_manifest(folder: Path) -> PictureManifest:
+    """The same for a network of whole pictures, and for no other."""
+    manifest = read_exported(folder)
+    if isinstance(manifest, Manifest):
+        raise EngineError(
+            f"export {folder}: network {manifest.signature.name!r} takes crops of people, not whole pictures; "
+            f"use 'detect ! window ! pose model={folder}'"
+        )
+    return manifest
+
+
+def read_exported(folder: Path) -> Manifest | PictureManifest:
+    """The manifest of ``folder``, whatever its network takes. Raises :class:`EngineError` naming file and field."""
     path = folder / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        told = path.read_bytes()
     except OSError as error:
         raise EngineError(f"export {folder}: {MANIFEST}: {error.strerror}; export the network again") from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise EngineError(f"export {folder}: {MANIFEST} is damaged ({error}); export the network again") from error
+    manifest = _decoded(folder, told, PictureManifest) if _takes_pictures(told) else _decoded(folder, told, Manifest)
     if manifest.format != FORMAT:
         raise EngineError(
             f"export {folder}: its manifest is of format {manifest.format}, this version reads {FORMAT}; export again"
@@ -120,7 +156,30 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def write_manifest(manifest: Manifest, folder: Path) -> None:
+class _Glimpse(msgspec.Struct):
+    """As much of a manifest as tells its kind."""
+
+    network: dict[str, Any]
+
+
+def _takes_pictures(told: bytes) -> bool:
+    try:
+        return msgspec.json.decode(told, type=_Glimpse).network.get("takes") == "picture"
+    except msgspec.DecodeError:  # what is wrong with it is said when it is read in full
+        return False
+
+
+_Kind = TypeVar("_Kind", Manifest, PictureManifest)
+
+
+def _decoded(folder: Path, told: bytes, kind: type[_Kind]) -> _Kind:
+    try:
+        return msgspec.json.decode(told, type=kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise EngineError(f"export {folder}: {MANIFEST} is damaged ({error}); export the network again") from error
+
+
+def write_manifest(manifest: Exported, folder: Path) -> None:
     """Write ``manifest.json``, indented, at once or not at all."""
     told = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     partial = folder / f"{MANIFEST}.part"
@@ -128,7 +187,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     partial.replace(folder / MANIFEST)
 
 
-def verify(manifest: Manifest, folder: Path) -> None:
+def verify(manifest: Exported, folder: Path) -> None:
     """Raise :class:`EngineError` naming the first file that is missing, cut short or not the one that was exported."""
     for name, wanted in manifest.files.items():
         _verify_file(folder, name, wanted)

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from engines.errors import EngineError
 from engines.letterbox import Fit
-from engines.signature import IMAGENET_MEAN, IMAGENET_STD, Colour, Pixels, Triple
+from engines.signature import IMAGENET_MEAN, IMAGENET_STD, Pixels, Triple
 from engines.skeletons import SKELETONS, Skeleton
 
 SuppressionKind = Literal["hard", "soft"]
@@ -48,12 +48,11 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What one network of whole pictures eats and returns.
 
     Input ``pictures`` (N, H, W, 3) uint8, blue first; ``input_size`` is (width, height) px. A frame is made to fit by
-    ``fit``; what is left over is of the colour ``pad`` (blue, green, red). ``mean``, ``std`` and ``colour`` say what
-    the network does with pixels inside.
-    Outputs, best first: ``points`` (N, M, K, 3), x px and y px in the input, in index coordinates, and score; ``scores``
+    ``fit``; what is left over is of the colour ``pad`` (blue, green, red): the mean, to be 0 inside. ``mean`` and
+    ``std``, grey levels, red first, are what the network normalises by.
+    Outputs, best first: ``points`` (N, M, K, 3): x px, y px in index coordinates of the input, and score; ``scores``
     (N, M) in 0..1; ``boxes`` (N, M, 4) px, those that ``suppression`` compares. M is ``candidates``, or all locations
-    there are. ``max_people`` of those left are people.
-    ``fingerprint``, where given, binds this signature to one file.
+    there are. The best ``max_people`` of those left are people.
     """
 
     name: str
@@ -63,14 +62,9 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     pad: tuple[Grey, Grey, Grey] = (104, 116, 124)
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
-    colour: Colour = "rgb"
     candidates: Annotated[int, Meta(ge=1, le=3840)] = CANDIDATES
     suppression: Suppression = Suppression()
     max_people: Annotated[int, Meta(ge=1, le=1000)] = 100
-    fingerprint: str = ""
-    licence: str = ""
-    source: str = ""
-    notes: dict[str, str | float] = {}
 
     def __post_init__(self) -> None:
         if self.skeleton not in SKELETONS:

@@ -53,6 +53,9 @@ class Chosen:
     strides: Tensor
     index: Tensor
 
+    def __getitem__(self, some: slice) -> Chosen:
+        return Chosen(self.scores[:, some], self.points[:, some], self.strides[:, some], self.index[:, some])
+
     def of(self, maps: list[Tensor]) -> Tensor:
         """The columns of per-level maps (B, C, h, w) at these locations: (B, M, C)."""
         columns = torch.cat([level.flatten(2) for level in maps], dim=2)
@@ -95,11 +98,15 @@ class Pictures(nn.Module):
         """What its candidates go through before they are people."""
         return RELEASED if isinstance(self.model, InsPoseReleased) else PAPER
 
+    @property
+    def cell_px(self) -> int:
+        """In cells of this size keypoints are found, and disk offsets given."""
+        return STRIDES[0] // 2 if isinstance(self.model, InsPoseReleased) else STRIDES[0]
+
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         predictions = self.model(self.normalised(pictures))
         chosen = best(predictions.scores, self.candidates)
-        cells, stride = self._peaks(predictions, chosen)
-        places = moved_cells(cells, predictions.disk, stride)
+        places = moved_cells(self._peaks(predictions, chosen), predictions.disk, self.cell_px)
         points = torch.cat((places, chosen.scores[..., None, None].expand(-1, -1, KEYPOINTS, 1)), dim=3)
         return points, chosen.scores, _boxes(predictions, chosen, places)
 
@@ -108,20 +115,15 @@ class Pictures(nn.Module):
         planes = pictures.permute(0, 3, 1, 2).flip(1).to(self.mean.dtype)
         return (planes - self.mean) / self.std
 
-    def _peaks(self, predictions: Predictions, chosen: Chosen) -> tuple[Tensor, int]:
-        """The arg-max of every KP-Net's maps (B, M, 17), as cells of the disk offsets' grid, and that grid's stride."""
+    def _peaks(self, predictions: Predictions, chosen: Chosen) -> Tensor:
+        """The highest cell of every KP-Net's maps: (B, M, 17)."""
         theta = chosen.of(predictions.theta)
-        is_doubled = isinstance(self.model, InsPoseReleased)
-        found = [
-            self._peaks_of(theta[:, some], predictions.f_kp, chosen.points[:, some], chosen.strides[:, some], is_doubled)
-            for some in _slices(theta.shape[1])
-        ]
-        return torch.cat(found, dim=1), STRIDES[0] // 2 if is_doubled else STRIDES[0]
+        found = [self._peaks_of(theta[:, some], predictions.f_kp, chosen[some]) for some in _slices(theta.shape[1])]
+        return torch.cat(found, dim=1)
 
-    @staticmethod
-    def _peaks_of(theta: Tensor, f_kp: Tensor, points: Tensor, strides: Tensor, is_doubled: bool) -> Tensor:
-        maps = kp_nets(theta, f_kp, points, strides)
-        if is_doubled:
+    def _peaks_of(self, theta: Tensor, f_kp: Tensor, chosen: Chosen) -> Tensor:
+        maps = kp_nets(theta, f_kp, chosen.points, chosen.strides)
+        if self.cell_px < STRIDES[0]:
             maps = doubled(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
         return maps.flatten(3).argmax(3)
 
