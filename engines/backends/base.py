@@ -205,3 +205,16 @@ def _check_slots(slots: NDArray[np.intp], total: int) -> None:
     wrong = slots[(slots < 0) | (slots >= total)]
     if wrong.size:
         raise EngineError(f"a ring of {total} slots: there is no slot {wrong[0]}; give 0 to {total - 1}")
+
+
+def check_cut(gives: tuple[Tensor, ...], takes: tuple[Tensor, ...]) -> None:
+    """Raises :class:`EngineError` unless a head that ``takes`` windows (N, T, ...) takes what a backbone ``gives``."""
+    fits = len(gives) == len(takes) and all(
+        one.dtype == other.dtype and None not in one.shape[1:] and one.shape[1:] == other.shape[2:]
+        for one, other in zip(gives, takes, strict=True)
+    )
+    if not fits:
+        raise EngineError(
+            f"the backbone gives {', '.join(map(str, gives))}, its head takes {', '.join(map(str, takes))}; "
+            "they are not of one export"
+        )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import Array, Backend, Description, Tensor, check_kept, check_windows
-from engines.errors import EngineError
+from engines.backends.base import Array, Backend, Description, Tensor, check_cut, check_kept, check_windows
 
 
 class HostRing:
@@ -24,7 +23,7 @@ class HostRing:
         """Load both and check that what one gives is what the other takes."""
         self._backbone.open()
         self._head.open()
-        self._check()
+        check_cut(self._outputs, self._head.describe().inputs)
         if not self._maps:
             self._maps = tuple(map(self._empty, self._outputs))
 
@@ -57,16 +56,3 @@ class HostRing:
     def _empty(self, tensor: Tensor) -> Array:
         sizes = [size for size in tensor.shape[1:] if size is not None]
         return np.zeros((self.slots, *sizes), tensor.dtype)
-
-    def _check(self) -> None:
-        """Raise :class:`EngineError` unless the head takes windows of what the backbone gives."""
-        gives, takes = self._outputs, self._head.describe().inputs
-        fits = len(gives) == len(takes) and all(
-            one.dtype == other.dtype and None not in one.shape[1:] and one.shape[1:] == other.shape[2:]
-            for one, other in zip(gives, takes, strict=True)
-        )
-        if not fits:
-            raise EngineError(
-                f"the backbone gives {', '.join(map(str, gives))}, its head takes {', '.join(map(str, takes))}; "
-                "they are not of one export"
-            )
