@@ -6,7 +6,7 @@ a smooth function of every kept value, so that one wrong, missing or misplaced f
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.manifest import File, Manifest, Part, Source, digest, fingerprint_of, write_manifest
+from engines.backends.onnxrt import OnnxRuntime
+from engines.crop_lock import CropLock
+from engines.manifest import File, Manifest, Part, Source, digest, fingerprint_of, read_manifest, write_manifest
 from engines.networks import NetworkSpec
+from engines.regions import cut, placed, region_of
 from engines.signature import Signature
+from engines.windows import Keypoints, PersonWindows
 
 SIZE = (48, 64)
 """Width and height of a crop."""
@@ -157,3 +161,31 @@ def _constants(seed: int, frames: int) -> dict[str, NDArray[np.generic]]:
         "in_rows": np.array([-1, JOINTS, CELLS[0] * CELLS[1]]),
         "last": np.array([2]),
     }
+
+
+# -- what it should give -----------------------------------------------------------------------------------------------
+
+# Points of the drawn network, in another batch or another graph: sums of 20 products and a softmax in single precision,
+# carried from crops of 48 px to boxes of 60.
+ATOL_PX = 1e-3
+
+
+def reference(folder: Path, windows: Sequence[PersonWindows], margin: float = 0.15) -> list[Keypoints]:
+    """The fused graph on whole windows, each person alone, in the crops that a lock of its own holds."""
+    signature = read_manifest(folder).signature
+    lock = CropLock(margin, patience=signature.frames)
+    network = OnnxRuntime(folder / "fused.onnx")
+    network.open()
+    return [_estimated(network, signature, window, lock) for window in windows]
+
+
+def _estimated(network: OnnxRuntime, signature: Signature, window: PersonWindows, lock: CropLock) -> Keypoints:
+    (camera, seq), pixels = window.keys[signature.past], window.frames[signature.past]
+    lock.begin(camera, seq, (pixels.shape[1], pixels.shape[0]))
+    found = []
+    for box, identity in zip(window.boxes, window.ids, strict=True):
+        region = lock.anchor(camera, int(identity), region_of(signature, box)).region
+        crops = np.stack([cut(signature, frame, region) for frame in window.frames])
+        points = network.run({"crops": crops[None]})["points"][0]
+        found.append(placed(signature, points[:, :2].astype(np.float64), points[:, 2], region))
+    return np.stack(found) if found else np.zeros((0, JOINTS, 3), np.float32)

@@ -11,19 +11,12 @@ import numpy as np
 import pytest
 
 from engines import catalogue
-from engines.backends.onnxrt import OnnxRuntime
-from engines.crop_lock import CropLock
 from engines.engine import Crop, Engine, Keypoints, PersonWindows, load, signature_of
 from engines.errors import EngineError
 from engines.manifest import MANIFEST, read_manifest, write_manifest
-from engines.regions import cut, placed, region_of
 from engines.streamed import Streamed
 from engines.whole import Whole
 from tests.engines import exports
-
-# Points of the drawn network, in another batch or another graph: sums of 20 products and a softmax in single precision,
-# carried from crops of 48 px to boxes of 60.
-ATOL_PX = 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +39,6 @@ def stream(count: int, past: int = 2, future: int = 2) -> list[PersonWindows]:
     return windows
 
 
-def reference(folder: Path, windows: list[PersonWindows], margin: float) -> list[Keypoints]:
-    """The fused graph on whole windows, each person alone, in the crops that a lock of its own holds."""
-    signature = signature_of(str(folder))
-    lock = CropLock(margin, patience=signature.frames)
-    network = OnnxRuntime(folder / "fused.onnx")
-    network.open()
-    return [np.stack(_estimated(network, signature, window, lock)) for window in windows]
-
-
-def _estimated(network: OnnxRuntime, signature: Any, window: PersonWindows, lock: CropLock) -> list[Keypoints]:
-    (camera, seq), pixels = window.keys[signature.past], window.frames[signature.past]
-    lock.begin(camera, seq, (pixels.shape[1], pixels.shape[0]))
-    found = []
-    for box, identity in zip(window.boxes, window.ids, strict=True):
-        region = lock.anchor(camera, int(identity), region_of(signature, box)).region
-        crops = np.stack([cut(signature, frame, region) for frame in window.frames])
-        points = network.run({"crops": crops[None]})["points"][0]
-        found.append(placed(signature, points[:, :2].astype(np.float64), points[:, 2], region))
-    return found
-
-
 def estimated(folder: Path, windows: list[PersonWindows], **how: Any) -> list[Keypoints]:
     with load(str(folder), **how) as engine:
         return [engine.estimate([window])[0] for window in windows]
@@ -75,7 +47,7 @@ def estimated(folder: Path, windows: list[PersonWindows], **how: Any) -> list[Ke
 def assert_close(found: list[Keypoints], wanted: list[Keypoints]) -> None:
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one, other, atol=ATOL_PX)
+        np.testing.assert_allclose(one, other, atol=exports.ATOL_PX)
 
 
 def test_the_drawn_network_reads_every_frame(export: Path) -> None:
@@ -88,7 +60,7 @@ def test_the_drawn_network_reads_every_frame(export: Path) -> None:
         (other,) = estimated(
             export, [PersonWindows(tuple(frames), window.keys, window.boxes, window.ids)], crop="exact"
         )
-        assert (np.abs(other - plain).max(axis=2) > 50 * ATOL_PX).mean() > 0.5
+        assert (np.abs(other - plain).max(axis=2) > 50 * exports.ATOL_PX).mean() > 0.5
 
 
 def test_a_folder_is_a_model_known_by_the_name_and_fingerprint_of_its_manifest(export: Path) -> None:
@@ -101,8 +73,8 @@ def test_a_folder_is_a_model_known_by_the_name_and_fingerprint_of_its_manifest(e
 
 def test_crop_lock_by_kept_features_gives_what_whole_windows_of_the_same_crops_give(export: Path) -> None:
     windows = stream(24)
-    assert_close(estimated(export, windows, crop="lock"), reference(export, windows, margin=0.15))
-    assert_close(estimated(export, windows, crop="lock", margin=0.4), reference(export, windows, margin=0.4))
+    assert_close(estimated(export, windows, crop="lock"), exports.reference(export, windows, margin=0.15))
+    assert_close(estimated(export, windows, crop="lock", margin=0.4), exports.reference(export, windows, margin=0.4))
 
 
 def test_crop_exact_is_the_same_in_one_graph_and_in_two(export: Path, tmp_path: Path) -> None:
