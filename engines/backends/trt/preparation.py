@@ -1,0 +1,133 @@
+"""What an export prepared for TensorRT: its own graphs beside the standard ones, and ``tensorrt.json``, their list.
+
+``fused.onnx`` is what every runtime reads; ``fused.trt.onnx`` is the same network as TensorRT's parser wants it, with
+our kernel in place of ``DeformConv`` where that was asked for. Both read their weights from the same file. A plain
+``.onnx`` without such a list is built as it is, with TensorRT's own deformable convolution.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engines.backends.trt.caching import write_whole
+from engines.backends.trt.options import Plugin
+from engines.errors import EngineError
+from engines.manifest import FileName, Sha256, digest
+
+LIST = "tensorrt.json"
+FORMAT = 1
+
+Type = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+class PreparedGraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One graph for TensorRT.
+
+    ``source_sha256`` is of the standard graph it was made from; ``structure_sha256`` of itself with the weights left
+    out, by which a plan without weights is known. ``kernels`` are the settings of its plugin nodes, each once.
+    ``types`` gives for every convolution and matrix product, by its node's name, the type it must run in.
+    """
+
+    file: FileName
+    sha256: Sha256
+    source_sha256: Sha256
+    structure_sha256: Sha256
+    kernels: tuple[str, ...]
+    types: dict[str, Type]
+
+
+class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All graphs of one export, by the names of the standard files: ``fused.onnx`` and so on."""
+
+    format: Annotated[int, Meta(ge=1)] = FORMAT
+    plugin: Plugin
+    precision: str
+    weights_sha256: str
+    graphs: dict[FileName, PreparedGraph]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an engine is built from: a file, and all of it that the engine's key holds."""
+
+    part: str
+    path: Path
+    onnx_sha256: str
+    weights_sha256: str
+    precision: str
+    structure_sha256: str = ""
+    kernels: tuple[str, ...] = ()
+    types: dict[str, Type] = field(default_factory=dict)
+
+
+def write_preparation(preparation: Preparation, folder: Path) -> None:
+    """Write ``tensorrt.json``, indented, at once or not at all."""
+    write_whole(folder / LIST, msgspec.json.format(msgspec.json.encode(preparation), indent=2) + b"\n")
+
+
+def read_preparation(folder: Path) -> Preparation | None:
+    """What was prepared in ``folder``; None where nothing was. Raises :class:`EngineError` where it cannot be read."""
+    path = folder / LIST
+    if not path.is_file():
+        return None
+    try:
+        preparation = msgspec.json.decode(path.read_bytes(), type=Preparation)
+    except (OSError, msgspec.DecodeError) as error:
+        raise EngineError(f"{path} is damaged ({error}); export the network again, --to tensorrt") from error
+    if preparation.format != FORMAT:
+        raise EngineError(f"{path} is of format {preparation.format}, this version reads {FORMAT}; export again")
+    return preparation
+
+
+def source_of(path: Path) -> Source:
+    """What to build for the standard graph ``path``: what was prepared for TensorRT, else the graph itself.
+
+    Raises :class:`EngineError` where a prepared graph is missing, damaged or of another export than ``path``.
+    """
+    preparation = read_preparation(path.parent)
+    if preparation is None or path.name not in preparation.graphs:
+        return _plain(path)
+    prepared = preparation.graphs[path.name]
+    _check(path, prepared)
+    return Source(
+        part=path.stem,
+        path=path.with_name(prepared.file),
+        onnx_sha256=prepared.sha256,
+        weights_sha256=preparation.weights_sha256,
+        precision=preparation.precision,
+        structure_sha256=prepared.structure_sha256,
+        kernels=prepared.kernels,
+        types=prepared.types,
+    )
+
+
+def _plain(path: Path) -> Source:
+    """A graph that nothing was prepared for; files that lie beside it may hold its weights, so all of them count."""
+    if not path.is_file():
+        raise EngineError(f"TensorRT: there is no file {path}; give an .onnx file, or the folder of an export")
+    beside = sorted((*path.parent.glob("*.data"), *path.parent.glob(f"{path.name}*data")))
+    weights = "".join(digest(file).sha256 for file in dict.fromkeys(beside))
+    return Source(
+        part=path.stem,
+        path=path,
+        onnx_sha256=digest(path).sha256,
+        weights_sha256=hashlib.sha256(weights.encode()).hexdigest() if weights else "",
+        precision="as in the graph",
+    )
+
+
+def _check(path: Path, prepared: PreparedGraph) -> None:
+    again = "export the network again, --to tensorrt"
+    if digest(path).sha256 != prepared.source_sha256:
+        raise EngineError(f"{path.parent / LIST} was made from another {path.name} than the one beside it; {again}")
+    made = path.with_name(prepared.file)
+    if not made.is_file():
+        raise EngineError(f"{path.parent / LIST} lists {prepared.file}, which is missing; {again}")
+    if digest(made).sha256 != prepared.sha256:
+        raise EngineError(f"{made} is not the graph that was prepared (its sha256 is another); {again}")

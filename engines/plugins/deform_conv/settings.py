@@ -1,0 +1,47 @@
+"""The kernel's settings as one line of text, as they travel in an ONNX node, and the digest of what they make.
+
+One text attribute, and no numbers: TensorRT 10's Python creators turn every number of an ONNX node into an array of one
+and call ``int`` on it, which numpy 2.4 refuses; text arrives whole in 10 and 11.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+
+import msgspec
+
+from engines.errors import EngineError
+from engines.plugins.deform_conv.compiling import source
+from engines.plugins.deform_conv.spec import DeformConvSpec
+
+DOMAIN = "posestream"
+"""Of the ONNX nodes, and the plugins' namespace: TensorRT's parser looks for one where it finds no plugin without."""
+
+
+def settings_of(spec: DeformConvSpec) -> str:
+    """All of ``spec``, in one line."""
+    return msgspec.json.encode(asdict(spec)).decode()
+
+
+def spec_of(settings: str) -> DeformConvSpec:
+    """The spec that ``settings`` were made of. Raises :class:`EngineError` naming what is wrong with them."""
+    try:
+        # The parser ends text with a NUL, which becomes part of what Python is given.
+        return msgspec.json.decode(settings.rstrip("\0"), type=DeformConvSpec)
+    except msgspec.DecodeError as error:
+        raise EngineError(f"plugin settings {settings!r}: {error}; export the network again") from error
+
+
+def operator_of(spec: DeformConvSpec) -> str:
+    """The operator of the ONNX node, and the plugin's name: one for each list of inputs.
+
+    A plugin has a fixed number of inputs. It must not be called as any operator of ONNX is, whatever its domain: the
+    parser goes by the name alone, and would take a ``DeformConv`` of ours for the standard one.
+    """
+    return f"FusedDeformConv{spec.rounds}{'' if spec.mask == 'none' else 'Modulated'}"
+
+
+def kernel_digest(settings: str, architecture: str) -> str:
+    """The sha256 of everything a kernel is compiled from: its source, with the settings in it, and what for."""
+    return hashlib.sha256(f"{architecture}\n{source(spec_of(settings))}".encode()).hexdigest()
