@@ -10,6 +10,7 @@ out, as long as no more than M locations pass the score threshold.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,7 @@ RELEASED = Suppression(kind="soft", iou=0.3, min_score=0.05)
 
 @dataclass
 class Chosen:
-    """The best M locations of each picture, best first.
+    """M locations of each picture.
 
     ``scores`` (B, M) 0..1; ``points`` (B, M, 2) px; ``strides`` (B, M) of their levels; ``index`` (B, M) into all
     locations, level by level.
@@ -63,14 +64,22 @@ class Chosen:
         return torch.gather(columns, 2, wanted).transpose(1, 2)
 
 
-def best(scores: list[Tensor], most: int) -> Chosen:
-    """The ``most`` locations of the highest score; all of them where there are fewer. ``scores``: (B, 1, h, w) each."""
+def best(scores: list[Tensor], most: int) -> Tensor:
+    """Where the ``most`` highest scores are, or all where there are fewer: (B, M) into all locations, level by level.
+
+    ``scores``: logits (B, 1, h, w) of each level.
+    """
+    logits = torch.cat([level.flatten(1) for level in scores], dim=1)
+    return logits.topk(min(most, logits.shape[1])).indices
+
+
+def at(scores: list[Tensor], index: Tensor) -> Chosen:
+    """The locations ``index`` (B, M)."""
     logits = torch.cat([level.flatten(1) for level in scores], dim=1)
     sizes = [level.shape[2:] for level in scores]
     places = torch.cat([locations(h, w, s, logits) for (h, w), s in zip(sizes, STRIDES, strict=True)])
     strides = torch.cat([logits.new_full((h * w,), s) for (h, w), s in zip(sizes, STRIDES, strict=True)])
-    value, index = logits.topk(min(most, logits.shape[1]))
-    return Chosen(torch.sigmoid(value), places[index], strides[index], index)
+    return Chosen(torch.sigmoid(torch.gather(logits, 1, index)), places[index], strides[index], index)
 
 
 class Pictures(nn.Module):
@@ -83,13 +92,13 @@ class Pictures(nn.Module):
     def __init__(
         self,
         model: InsPose | InsPoseReleased,
-        candidates: int = CANDIDATES,
+        most: int = CANDIDATES,
         mean: Triple = IMAGENET_MEAN,
         std: Triple = IMAGENET_STD,
     ) -> None:
         super().__init__()
         self.model = model
-        self.candidates = candidates
+        self.most = most
         self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1), persistent=False)
 
@@ -105,31 +114,32 @@ class Pictures(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         predictions = self.model(self.normalised(pictures))
-        chosen = best(predictions.scores, self.candidates)
-        places = moved_cells(self._peaks(predictions, chosen), predictions.disk, self.cell_px)
+        chosen = at(predictions.scores, best(predictions.scores, self.most))
+        return self.candidates_of(predictions, chosen, self.cells(predictions, chosen))
+
+    def cells(self, predictions: Predictions, chosen: Chosen) -> Tensor:
+        """The highest cell, row by row, of every KP-Net's maps: (B, M, 17)."""
+        return torch.cat([maps.flatten(3).argmax(3) for maps in self.maps(predictions, chosen)], dim=1)
+
+    def candidates_of(self, predictions: Predictions, chosen: Chosen, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is given of the ``chosen`` whose joints lie in ``cells``."""
+        places = moved_cells(cells, predictions.disk, self.cell_px)
         points = torch.cat((places, chosen.scores[..., None, None].expand(-1, -1, KEYPOINTS, 1)), dim=3)
         return points, chosen.scores, _boxes(predictions, chosen, places)
+
+    def maps(self, predictions: Predictions, chosen: Chosen) -> Iterator[Tensor]:
+        """What the KP-Nets of the chosen say, :data:`AT_ONCE` of them at a time: (B, n, 17, h, w)."""
+        theta = chosen.of(predictions.theta)
+        for start in range(0, theta.shape[1], AT_ONCE):
+            some = chosen[start : start + AT_ONCE]
+            maps = kp_nets(theta[:, start : start + AT_ONCE], predictions.f_kp, some.points, some.strides)
+            is_fine = self.cell_px < STRIDES[0]
+            yield doubled(maps.flatten(0, 2)).unflatten(0, maps.shape[:3]) if is_fine else maps
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W), red first."""
         planes = pictures.permute(0, 3, 1, 2).flip(1).to(self.mean.dtype)
         return (planes - self.mean) / self.std
-
-    def _peaks(self, predictions: Predictions, chosen: Chosen) -> Tensor:
-        """The highest cell of every KP-Net's maps: (B, M, 17)."""
-        theta = chosen.of(predictions.theta)
-        found = [self._peaks_of(theta[:, some], predictions.f_kp, chosen[some]) for some in _slices(theta.shape[1])]
-        return torch.cat(found, dim=1)
-
-    def _peaks_of(self, theta: Tensor, f_kp: Tensor, chosen: Chosen) -> Tensor:
-        maps = kp_nets(theta, f_kp, chosen.points, chosen.strides)
-        if self.cell_px < STRIDES[0]:
-            maps = doubled(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
-        return maps.flatten(3).argmax(3)
-
-
-def _slices(count: int) -> list[slice]:
-    return [slice(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE)]
 
 
 def _boxes(predictions: Predictions, chosen: Chosen, places: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def found(request: pytest.FixtureRequest) -> Any:
     }
     # In float64 no two scores and no two cells of a map tie.
     model = scattered(makers[request.param]()).double()
-    fixed = Pictures(model, candidates=1000).double()
+    fixed = Pictures(model, most=1000).double()
     shown = torch.randint(0, 256, (2, *SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         return model, model(fixed.normalised(shown)), fixed(shown), shown
@@ -81,7 +81,7 @@ def test_fewer_candidates_are_the_best_of_all(found: Any, monkeypatch: pytest.Mo
     model, _, everybody, shown = found
     monkeypatch.setattr(pictures, "AT_ONCE", 7)  # in runs, the last of which is shorter
     with torch.no_grad():
-        some = Pictures(model, candidates=40).double()(shown)
+        some = Pictures(model, most=40).double()(shown)
     for few, many in zip(some, everybody, strict=True):
         torch.testing.assert_close(few, many[:, :40])
 
@@ -89,7 +89,7 @@ def test_fewer_candidates_are_the_best_of_all(found: Any, monkeypatch: pytest.Mo
 def test_a_picture_does_not_depend_on_its_company(found: Any) -> None:
     model, _, everybody, shown = found
     with torch.no_grad():
-        alone = Pictures(model, candidates=1000).double()(shown[1:])
+        alone = Pictures(model, most=1000).double()(shown[1:])
     torch.testing.assert_close(alone[1], everybody[1][1:])
 
 
