@@ -1,0 +1,107 @@
+"""Rewrites a float32 graph so that the nodes asked for compute in float16, with a ``Cast`` wherever types meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from export.precision.wiring import FLOAT, HALF, Wiring, value_of
+
+_SUFFIX = {FLOAT: "_fp32", HALF: "_fp16"}
+
+
+def retyped(wiring: Wiring, half: set[int], half_interface: Iterable[str] = ()) -> onnx.ModelProto:
+    """The graph with the nodes ``half`` in float16; ``half_interface`` names graph inputs and outputs to be float16.
+
+    It is checked before it is returned: every type is inferred anew from ONNX's schemas.
+    """
+    graph = _Retyping(wiring, set(half_interface)).run(half)
+    model = onnx.ModelProto()
+    model.CopyFrom(wiring.model)
+    model.graph.CopyFrom(graph)
+    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    onnx.checker.check_model(model)
+    return model
+
+
+class _Retyping:
+    """One rewriting: ``names`` says under which name a tensor is to be had in a type."""
+
+    def __init__(self, wiring: Wiring, half_interface: set[str]) -> None:
+        self.wiring = wiring
+        self.half_interface = half_interface
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.names: dict[tuple[str, int], str] = {}
+
+    def run(self, half: set[int]) -> onnx.GraphProto:
+        for entry in self.wiring.graph.input:
+            self.names[entry.name, self._interface_type(entry.name)] = entry.name
+        for place in range(len(self.wiring.nodes)):
+            self._add(place, HALF if place in half else FLOAT)
+        for entry in self.wiring.graph.output:
+            self._give_back(entry.name)
+        return self._graph()
+
+    def _interface_type(self, name: str) -> int:
+        return HALF if name in self.half_interface else FLOAT
+
+    def _add(self, place: int, kind: int) -> None:
+        """The node, its floats of type ``kind``."""
+        node = onnx.NodeProto()
+        node.CopyFrom(self.wiring.nodes[place])
+        convertible = set(self.wiring.convertible_inputs(place))
+        for i, name in enumerate(node.input):
+            if name and self.wiring.is_float(name):
+                node.input[i] = self._in(name, kind if i in convertible else FLOAT)
+        self.nodes.append(node)
+        for i in self.wiring.convertible_outputs(place):
+            node.output[i] = self._made(node.output[i], kind)
+
+    def _made(self, name: str, kind: int) -> str:
+        """The name under which a tensor made in ``kind`` is known: a graph output's own belongs to its own type."""
+        outputs = {entry.name for entry in self.wiring.graph.output}
+        told = name + _SUFFIX[kind] if name in outputs and kind != self._interface_type(name) else name
+        self.names[name, kind] = told
+        return told
+
+    def _in(self, name: str, kind: int) -> str:
+        """The tensor ``name`` in ``kind``: its own name, another constant, or a ``Cast`` which all readers share."""
+        if (name, kind) not in self.names:
+            tensor = self.wiring.initializers.get(name)
+            self.names[name, kind] = self._cast(name, kind) if tensor is None else self._constant(tensor, kind)
+        return self.names[name, kind]
+
+    def _constant(self, tensor: onnx.TensorProto, kind: int) -> str:
+        """Under its own name where only one type of it is needed."""
+        name = tensor.name + _SUFFIX[kind] if tensor.name in self.initializers else tensor.name
+        value = value_of(tensor)
+        self.initializers[name] = numpy_helper.from_array(value.astype(np.float16) if kind == HALF else value, name)
+        return name
+
+    def _cast(self, name: str, kind: int, told: str = "") -> str:
+        other = FLOAT if kind == HALF else HALF
+        told = told or name + _SUFFIX[kind]
+        self.nodes.append(helper.make_node("Cast", [self.names[name, other]], [told], name=told, to=kind))
+        return told
+
+    def _give_back(self, name: str) -> None:
+        kind = self._interface_type(name)
+        if self.wiring.is_float(name) and (name, kind) not in self.names:
+            self._cast(name, kind, told=name)
+
+    def _graph(self) -> onnx.GraphProto:
+        graph = onnx.GraphProto()
+        graph.CopyFrom(self.wiring.graph)
+        for field in ("node", "initializer", "value_info"):
+            graph.ClearField(field)
+        graph.node.extend(self.nodes)
+        others = [tensor for tensor in self.wiring.graph.initializer if tensor.data_type != FLOAT]
+        graph.initializer.extend([*self.initializers.values(), *others])
+        for entry in (*graph.input, *graph.output):
+            if entry.name in self.half_interface:
+                entry.type.tensor_type.elem_type = HALF
+        return graph
