@@ -121,8 +121,26 @@ def stubs(release: Bindings) -> Path:
         assert made.returncode == 0, made.stderr
         module = partial / "tensorrt" / "tensorrt.pyi"
         module.write_text(_mended(module.read_text()))
+        plugin = partial / "tensorrt" / "plugin"
+        _publish(release, plugin / "__init__.pyi")
+        tensors = (plugin / "_tensor.pyi").read_text()
+        (plugin / "_tensor.pyi").write_text(_mended_tuples(tensors))
+        (plugin / "_top_level.pyi").write_text(_mended_tuples((plugin / "_top_level.pyi").read_text()))
         partial.rename(folder)
     return folder
+
+
+def _publish(release: Bindings, stub: Path) -> None:
+    """Name in ``stub`` what ``tensorrt.plugin`` puts into itself while it is imported, which stubgen does not see."""
+    script = (
+        "import tensorrt.plugin as p\n"
+        "for name in sorted({*p.__all__} - {'op'}):\n"
+        "    print('from', getattr(p, name).__module__, 'import', name, 'as', name)"
+    )
+    told = release.run(script, cwd=release.folder)
+    assert told.returncode == 0, told.stderr
+    lines = [line for line in told.stdout.splitlines() if line.startswith("from tensorrt.plugin.")]
+    stub.write_text("\n".join((stub.read_text(), *lines, "")))
 
 
 def _mended(stub: str) -> str:
@@ -143,6 +161,12 @@ def _mended(stub: str) -> str:
     stub = re.sub(r"\b(typing_extensions\.CapsuleType|capsule)\b", "Any", stub)
     stub = re.sub(r"\b(typing_extensions\.Buffer|buffer)\b", "Buffer", stub)
     return f"import builtins\nfrom collections.abc import Sequence\nfrom typing_extensions import Buffer\n{stub}"
+
+
+def _mended_tuples(stub: str) -> str:
+    """Its authors write ``Tuple[X]`` for any number of X, and one class method returns its own class."""
+    stub = re.sub(r"tuple\[([^\[\],]+)\]", r"tuple[\1, ...]", stub)
+    return re.sub(r"(def from_tuple\(cls, .*\)) -> \w+: \.\.\.", r"\1 -> Self: ...", f"from typing import Self\n{stub}")
 
 
 def _without_early_defaults(found: re.Match[str]) -> str:

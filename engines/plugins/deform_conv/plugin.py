@@ -106,7 +106,7 @@ def launched(spec: DeformConvSpec, x: trtp.TensorDesc) -> tuple[trtp.KernelLaunc
     parameters.grid_x, parameters.grid_y, parameters.grid_z = plan.grid
     parameters.block_x = plan.block
     parameters.shared_mem = plan.shared_bytes
-    return parameters, trtp.SymIntExprs.from_tuple([trtp.SymInt32(integer) for integer in plan.integers])
+    return parameters, trtp.SymIntExprs.from_tuple(tuple(map(trtp.SymInt32, plan.integers)))
 
 
 def _tensors(shape: DeformConvSpec) -> list[inspect.Parameter]:
