@@ -1,15 +1,18 @@
 """Crop lock: a person's crop is held still while they stay in it, so that features of a frame can be used again.
 
 The paper's way makes a new crop of every key frame's box; each frame of a window then has to pass the backbone again,
-though nothing but the crop has moved. Here the crop of a person is *anchored*: the region made of their box, widened by
-``margin``, stays their crop for as long as the region that their box would make now
+though nothing but the crop has moved. Here the crop of a person is *anchored*: the region that their box makes stays
+their crop for as long as the region that their box would make now
 
-* lies inside it, and
-* is not so small that the person shrinks: it is at least ``1 / (1 + margin)`` of what it was at anchoring.
+* lies inside the anchored one widened by ``margin``, and
+* is not so small that the person shrinks: it is at least ``1 / (1 + margin)`` of the anchored one.
 
-Otherwise the crop is anchored anew, and frames of the window pass the backbone again, once. Both limits are as far
-away after anchoring as ``margin`` makes them, so a box that trembles about a limit does not anchor at every frame.
-With ``margin=0`` a crop is kept only while it is exactly the paper's.
+Otherwise the crop is anchored anew, and frames of the window pass the backbone again, once. Both limits are as far away
+after anchoring as ``margin`` makes them, so a box that trembles about a limit does not anchor at every frame. A region
+is wider than its box (1.25 times, as published): up to a margin of 0.17 the box itself never leaves the crop. With
+``margin=0`` a crop is kept only while it is exactly the paper's.
+
+That the crop itself is not widened is by measurement: docs/decisions/2026-11-21-crop-lock.md.
 
 No pixel is touched here: the rule is a function of boxes alone.
 """
@@ -129,8 +132,8 @@ class CropLock:
         return (held for camera in self._cameras.values() for held in camera.people.values())
 
     def _new(self, wanted: Region) -> Anchor:
-        return Anchor(wanted.widened(1 + self.margin), next(self._numbers))
+        return Anchor(wanted, next(self._numbers))
 
     def _still_fits(self, locked: Region, wanted: Region) -> bool:
-        smallest = float(locked.scale[0]) / (1 + self.margin) ** 2
-        return float(wanted.scale[0]) >= smallest * (1 - ROUNDING) and locked.holds(wanted)
+        smallest = float(locked.scale[0]) / (1 + self.margin)
+        return float(wanted.scale[0]) >= smallest * (1 - ROUNDING) and locked.widened(1 + self.margin).holds(wanted)
