@@ -69,6 +69,13 @@ def export(
         Path | None,
         typer.Option(help="Video, or folder of pictures, to measure and to calibrate on; drawn people without it."),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Of the pictures that a network of whole pictures takes, such as 960x544; else its own."),
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=1, max=3840, help="For such a network: places looked at; 500 without it.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder; NETWORK-PRECISION here without it.")] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 20 or newer.")] = 20,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
@@ -98,6 +105,8 @@ def export(
         decoding=decode.value,
         pixel=input.value,
         frames=frames,
+        size=None if size is None else _size(size),
+        candidates=candidates,
         out=out,
         opset=opset,
         force=force,
@@ -123,6 +132,14 @@ def _check_words(weights: Path | None, layout: str | None, *, random: bool) -> N
         _refuse(f"--layout {layout} says how a checkpoint is written down; give the checkpoint with --weights FILE")
 
 
+def _size(told: str) -> tuple[int, int]:
+    """Width and height of ``960x544``."""
+    width, by, height = told.partition("x")
+    if not (by and width.isdecimal() and height.isdecimal()):
+        _refuse(f"--size {told}: give width and height of the pictures in px, such as 960x544")
+    return int(width), int(height)
+
+
 def _refuse(told: str) -> None:
     from engines.errors import EngineError
 
@@ -131,16 +148,17 @@ def _refuse(told: str) -> None:
 
 def _told(folder: Path) -> str:
     """What came of it, in a few lines."""
-    from engines.manifest import read_manifest
+    from engines.manifest import Manifest, read_exported
 
-    manifest = read_manifest(folder)
+    manifest = read_exported(folder)
     lines = [f"{folder}: {manifest.precision}, {sum(f.bytes for f in manifest.files.values()) / 1e6:.1f} MB"]
     for part, account in manifest.parity.items():
         lines.append(
             f"  {part}: {account.runner} against {account.reference}: heatmaps {account.heatmap_error:.1e}, keypoints "
             f"{account.shift_px_max:.2f} px at most ({account.inputs})"
         )
-    return "\n".join([*lines, f"  run it in a line: pose model={folder}"])
+    element = "pose" if isinstance(manifest, Manifest) else "posedetect"
+    return "\n".join([*lines, f"  run it in a line: {element} model={folder}"])
 
 
 def _build_engines(folder: Path) -> None:

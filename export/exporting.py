@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +14,22 @@ from torch import nn
 
 from engines import catalogue
 from engines.backends.base import make_backend
+from engines.errors import EngineError
 from engines.layers.decoding import Decoding, Points, blur_of
-from engines.manifest import Manifest, Parity, Part, Precision, Source, fingerprint_of, verify, write_manifest
+from engines.manifest import (
+    Exported,
+    Manifest,
+    Parity,
+    Part,
+    Precision,
+    Source,
+    fingerprint_of,
+    verify,
+    write_manifest,
+)
 from engines.models.temporal import TemporalModel
 from engines.networks import NetworkSpec
+from engines.picture_signature import PictureSignature
 from engines.signature import Pixel, Signature
 from export import artefact, graphs, parity, samples
 from export.lowering import lowered
@@ -31,7 +44,10 @@ PYTORCH, FUSED, CUT = "PyTorch in float32", "fused.onnx", "backbone.onnx frame b
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted. ``out``: the folder, or None for ``<network>-<precision>`` here."""
+    """What is wanted. ``out``: the folder, or None for ``<network>-<precision>`` here.
+
+    ``size`` (width, height) px and ``candidates`` are for networks of whole pictures.
+    """
 
     network: str
     choice: Choice = field(default_factory=Choice)
@@ -39,6 +55,8 @@ class Request:
     decoding: Decoding = "heatmap"
     pixel: Pixel = "uint8"
     frames: Path | None = None
+    size: tuple[int, int] | None = None
+    candidates: int | None = None
     out: Path | None = None
     opset: int = OPSET
     force: bool = False
@@ -54,6 +72,7 @@ def export_network(request: Request) -> Path:
     """Make the folder and give its path. Raises :class:`engines.errors.EngineError`; nothing is left behind then."""
     name, spec = catalogue.network(request.network)
     check_opset(request.opset)
+    _check_wishes(name, spec, request)
     folder = request.folder(name)
     with artefact.made_whole(folder, force=request.force) as partial:
         if spec.takes == "picture":
@@ -65,6 +84,22 @@ def export_network(request: Request) -> Path:
     return folder
 
 
+def _check_wishes(name: str, spec: NetworkSpec, request: Request) -> None:
+    """Raise :class:`engines.errors.EngineError` for what only networks of the other kind can do."""
+    options = {
+        "picture": {"--decode dark": request.decoding != "heatmap", "--input float32": request.pixel != "uint8"},
+        "crop": {"--size": request.size is not None, "--candidates": request.candidates is not None},
+    }
+    wished = [option for option, is_wished in options[spec.takes].items() if is_wished]
+    if wished:
+        kinds = ("whole pictures", "crops of people")
+        takes, others = kinds if spec.takes == "picture" else kinds[::-1]
+        raise EngineError(
+            f"{wished[0]}: network {name!r} takes {takes}, and only those of {others} have this choice; "
+            "leave the option away"
+        )
+
+
 def export_crops(name: str, spec: NetworkSpec, request: Request, folder: Path) -> None:
     """Everything into ``folder``, for a network of crops."""
     with step("weights"):
@@ -73,18 +108,18 @@ def export_crops(name: str, spec: NetworkSpec, request: Request, folder: Path) -
         batch = torch.from_numpy(samples.normalised(people.crops[:2], signature))
         model, source = network_with_weights(name, spec, request.choice, batch if len(spec.window) > 1 else batch[:, 0])
         signature = msgspec.structs.replace(signature, keeps=graphs.kept_shapes(model, spec.input_size))
-    models = {graph.part: _traced(graph, request) for graph in graphs.parts(model, signature, _points(signature))}
+    models = {graph.part: traced(graph, request) for graph in graphs.parts(model, signature, _points(signature))}
     if request.precision != "fp32":
         models, signature = lowered(models, model, signature, people, request.precision)
     with step("writing"):
         names = write_graphs(models, folder)
-        _write_state(model, folder / STATE)
+        write_state(model, folder / STATE)
     accounts = measured(name, folder, names, model, signature, people, request)
-    _ship(models, folder)
-    _sign(signature, spec, request, source, names, accounts, folder)
+    ship(models, folder, "heatmaps")
+    sign(Manifest, signature, spec, request, source, names, accounts, folder)
 
 
-def _traced(graph: graphs.Graph, request: Request) -> onnx.ModelProto:
+def traced(graph: graphs.Graph, request: Request) -> onnx.ModelProto:
     with step(f"{graph.part} to ONNX"):
         return to_onnx(graph, request.opset)
 
@@ -107,7 +142,7 @@ def _points(signature: Signature) -> Points:
     return Points(how, signature.input_size, signature.blur_px)
 
 
-def _write_state(model: nn.Module, path: Path) -> None:
+def write_state(model: nn.Module, path: Path) -> None:
     from safetensors.torch import save as serialised
 
     # Not its own save_file, which leaves a file that only its owner may read.
@@ -140,17 +175,19 @@ def measured(
     return accounts
 
 
-def _ship(models: dict[Part, onnx.ModelProto], folder: Path) -> None:
-    """The graphs without the heatmaps they were measured by, and each opened once more."""
+def ship(models: dict[Part, onnx.ModelProto], folder: Path, *measured: str) -> None:
+    """The graphs without the outputs they were ``measured`` by, and each opened once more."""
     for part, model in models.items():
-        without_output(model, "heatmaps")
+        for output in measured:
+            without_output(model, output)
         backend = make_backend(folder / save(model, part, folder), "onnxrt:cpu")
         backend.open()
         backend.close()
 
 
-def _sign(
-    signature: Signature,
+def sign(
+    kind: Callable[..., Exported],
+    signature: Signature | PictureSignature,
     spec: NetworkSpec,
     request: Request,
     source: Source,
@@ -158,8 +195,9 @@ def _sign(
     accounts: dict[Part, Parity],
     folder: Path,
 ) -> None:
+    """Write the manifest of this ``kind`` over all that lies in ``folder``."""
     files = artefact.files_of(folder)
-    manifest = Manifest(
+    manifest = kind(
         signature=signature,
         network=spec,
         precision=request.precision,

@@ -69,7 +69,7 @@ def of_frames(path: Path, signature: Signature, count: int = REAL) -> Crops:
     There is no detector here: the boxes are as high as the picture and as wide as a person's crop, in its middle, left
     and right. Raises :class:`EngineError` where there is nothing to read, or fewer frames than a window has.
     """
-    frames = list(_frames(path))
+    frames = list(read_frames(path))
     if len(frames) < signature.frames:
         raise EngineError(
             f"--frames {path}: it holds {len(frames)} pictures of one size, a window of {signature.name} needs "
@@ -119,8 +119,8 @@ def samples(signature: Signature, frames: Path | None = None, count: int = REAL)
     return Samples(np.concatenate([people, noise(signature)]), f"{len(people)} windows of {told}, {RANDOM} of noise")
 
 
-def _frames(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Every picture that has the size of the first."""
+def read_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Every picture of a video or a folder that has the size of the first. Raises :class:`EngineError`."""
     if not path.exists():
         raise EngineError(f"--frames {path}: there is no such video or folder")
     size: tuple[int, ...] | None = None

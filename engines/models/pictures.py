@@ -31,8 +31,9 @@ from engines.models.inspose import (
 from engines.picture_signature import CANDIDATES, Suppression
 from engines.signature import IMAGENET_MEAN, IMAGENET_STD, Triple
 
-AT_ONCE = 25
-"""KP-Nets computed together: at 1344x800 their maps take 115 MB as released, where those of 500 would take 2.3 GB."""
+CELLS_AT_ONCE = 25 * 200 * 336
+"""Of the maps of a joint: as many KP-Nets are computed together as have so many, 25 at 1344x800 as released. Their
+maps then take 115 MB, where those of 500 would take 2.3 GB."""
 
 PAPER = Suppression(kind="hard", iou=0.6, min_score=0.1)
 """Sec. 3.4; it does not state the overlap, 0.6 is FCOS's."""
@@ -128,13 +129,15 @@ class Pictures(nn.Module):
         return points, chosen.scores, _boxes(predictions, chosen, places)
 
     def maps(self, predictions: Predictions, chosen: Chosen) -> Iterator[Tensor]:
-        """What the KP-Nets of the chosen say, :data:`AT_ONCE` of them at a time: (B, n, 17, h, w)."""
+        """What the KP-Nets of the chosen say, some at a time: (B, n, 17, h, w)."""
         theta = chosen.of(predictions.theta)
-        for start in range(0, theta.shape[1], AT_ONCE):
-            some = chosen[start : start + AT_ONCE]
-            maps = kp_nets(theta[:, start : start + AT_ONCE], predictions.f_kp, some.points, some.strides)
-            is_fine = self.cell_px < STRIDES[0]
-            yield doubled(maps.flatten(0, 2)).unflatten(0, maps.shape[:3]) if is_fine else maps
+        size = predictions.disk.shape[2:]
+        at_once = max(1, CELLS_AT_ONCE // size.numel())
+        for start in range(0, theta.shape[1], at_once):
+            some = chosen[start : start + at_once]
+            maps = kp_nets(theta[:, start : start + at_once], predictions.f_kp, some.points, some.strides)
+            is_fine = size == maps.shape[3:]
+            yield maps if is_fine else doubled(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W), red first."""

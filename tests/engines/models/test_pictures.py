@@ -79,7 +79,7 @@ def _inside(boxes: Any) -> Any:
 
 def test_fewer_candidates_are_the_best_of_all(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _, everybody, shown = found
-    monkeypatch.setattr(pictures, "AT_ONCE", 7)  # in runs, the last of which is shorter
+    monkeypatch.setattr(pictures, "CELLS_AT_ONCE", 7 * 240)  # in runs, the last of which is shorter
     with torch.no_grad():
         some = Pictures(model, most=40).double()(shown)
     for few, many in zip(some, everybody, strict=True):

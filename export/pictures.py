@@ -1,0 +1,118 @@
+"""Export of a network of whole pictures: one graph of one picture size, for any number of pictures.
+
+    fused     pictures (N, H, W, 3) uint8  ->  points (N, M, 17, 3), scores (N, M), boxes (N, M, 4)
+
+While it is measured, ``cells`` and ``locations`` stand beside these (``engines.models.pictures``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from engines.errors import EngineError
+from engines.letterbox import fit_frame
+from engines.manifest import Part, PictureManifest, Precision
+from engines.models.inspose import InsPose, InsPoseReleased
+from engines.models.pictures import Pictures, at, best
+from engines.networks import NetworkSpec
+from engines.people.scene import Scene
+from engines.picture_signature import CANDIDATES, INPUT, OUTPUTS, PictureSignature, check_size
+from export import picture_parity
+from export.exporting import STATE, Request, ship, sign, traced, write_state
+from export.graphs import EXAMPLES, Graph
+from export.samples import Samples, read_frames
+from export.sources import network_with_weights
+from export.telling import step
+from export.weights_file import write_graphs
+
+REAL, RANDOM = 3, 1
+"""Pictures to measure on: few, since one costs as much as a hundred crops."""
+
+
+class Measured(nn.Module):
+    """Candidates, and where each comes from."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        super().__init__()
+        self.pictures = pictures
+
+    def forward(self, shown: Tensor) -> tuple[Tensor, ...]:
+        predictions = self.pictures.model(self.pictures.normalised(shown))
+        chosen = at(predictions.scores, best(predictions.scores, self.pictures.most))
+        cells = self.pictures.cells(predictions, chosen)
+        return *self.pictures.candidates_of(predictions, chosen, cells), cells, chosen.index
+
+
+def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path) -> None:
+    """Everything into ``folder``, for a network of whole pictures. Raises :class:`EngineError`."""
+    size = request.size or spec.input_size
+    check_size(name, size)
+    with step("weights"):
+        shown = samples(size, request.frames)
+        model, source = network_with_weights(name, spec, request.choice, picture_parity.planes(shown.crops[0]))
+    pictures = Pictures(cast(InsPose | InsPoseReleased, model), request.candidates or CANDIDATES).eval()
+    models: dict[Part, onnx.ModelProto] = {"fused": traced(_graph(pictures, size), request)}
+    if request.precision != "fp32":
+        with step(f"fused to {request.precision}"):
+            models["fused"] = _lowered(models["fused"], shown, request.precision)
+    with step("writing"):
+        names = write_graphs(models, folder)
+        write_state(model, folder / STATE)
+    account = picture_parity.measured(name, folder / names["fused"], pictures, shown, request)
+    ship(models, folder, *picture_parity.MEASURED)
+    signature = signature_of(name, spec, pictures, size)
+    sign(PictureManifest, signature, spec, request, source, names, {"fused": account}, folder)
+
+
+def signature_of(name: str, spec: NetworkSpec, pictures: Pictures, size: tuple[int, int]) -> PictureSignature:
+    """What the export eats and returns."""
+    return PictureSignature(
+        name=name,
+        input_size=size,
+        skeleton=spec.skeleton,
+        candidates=pictures.most,
+        suppression=pictures.suppression,
+    )
+
+
+def _graph(pictures: Pictures, size: tuple[int, int]) -> Graph:
+    example = torch.zeros(EXAMPLES, size[1], size[0], 3, dtype=torch.uint8)
+    return Graph("fused", Measured(pictures).eval(), (example,), (INPUT,), (*OUTPUTS, *picture_parity.MEASURED))
+
+
+def _lowered(model: onnx.ModelProto, shown: Samples, precision: Precision) -> onnx.ModelProto:
+    from export.precision import to_fp16
+    from export.precision.int8 import to_int8
+
+    feeds = [{INPUT: picture[None]} for picture in shown.crops]
+    return to_fp16(model, feeds) if precision == "fp16" else to_int8(model, feeds)
+
+
+def samples(size: tuple[int, int], frames: Path | None = None) -> Samples:
+    """Pictures (M, H, W, 3) of ``size`` (width, height): drawn people or the user's frames, and random pixels."""
+    people = _drawn(size) if frames is None else _of_frames(frames, size)
+    noise = np.random.default_rng(0).integers(0, 256, (RANDOM, size[1], size[0], 3), np.uint8)
+    told = "drawn people" if frames is None else frames.name
+    return Samples(np.concatenate([people, noise]), f"{len(people)} pictures of {told}, {RANDOM} of noise")
+
+
+def _drawn(size: tuple[int, int]) -> NDArray[np.uint8]:
+    scene = Scene(11, 4, *size)
+    return np.stack([scene.at(float(second), second).pixels for second in range(REAL)])
+
+
+def _of_frames(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Evenly spaced frames of a video or a folder of pictures, fitted as an engine fits them."""
+    frames = list(read_frames(path))
+    if not frames:
+        raise EngineError(f"--frames {path}: it holds no pictures; give a video or a folder of pictures")
+    habits = PictureSignature(name="", input_size=size)
+    places = np.linspace(0, len(frames) - 1, min(REAL, len(frames))).astype(int)
+    return np.stack([fit_frame(frames[place], size, habits.fit, habits.pad).pixels for place in places])
