@@ -92,6 +92,7 @@ class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
     the time since the frame was captured at which it left the part; p50 and p95 of each. ``waiting`` items are in the
     inbox, ``unfinished`` ones are taken in and not done downstream. ``idle_ms`` is how long ago the loop last turned:
     a part that hangs in an element is seen by it. ``finished`` when every stream has ended and is delivered.
+    ``account`` is what its elements say of how they are doing.
     """
 
     state: State = "NULL"
@@ -112,6 +113,7 @@ class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
     rss_bytes: Count = 0
     idle_ms: float = 0.0
     finished: bool = False
+    account: Text = ""
 
 
 class Restarted(Notice, frozen=True, kw_only=True, tag="restarted"):
@@ -159,6 +161,8 @@ def _cleaned(notice: AnyNotice) -> AnyNotice:
     match notice:
         case Error(text=text) | Warning_(text=text):
             return msgspec.structs.replace(notice, text=printable(text))
+        case Stats(account=account) if account:
+            return msgspec.structs.replace(notice, account=printable(account))
         case Restarted(why=why):
             return msgspec.structs.replace(notice, why=printable(why))
     return notice

@@ -106,6 +106,12 @@ class Element:
         """Keys of the items taken in whose output is still to come (a window waiting for its future)."""
         return ()
 
+    # -- what whoever watches the line is told ------------------------------------------------------------------------
+
+    def account(self) -> str:
+        """A few words of how it is doing, or none; shown by ``posestream top``. Another thread may ask for them."""
+        return ""
+
     # -- life -------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:

@@ -194,6 +194,7 @@ class Runner:
             malformed=received.malformed + sent.malformed,
             rss_bytes=resident_bytes(),
             finished=self.stage.is_finished,
+            account="; ".join(filter(None, map(_account, self._part.elements))),
         )
 
 
@@ -252,6 +253,13 @@ def _forwarded_log(name: str, reporter: Reporter) -> Iterator[None]:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+def _account(element: Element) -> str:
+    try:
+        return element.account()
+    except Exception as error:  # noqa: BLE001 - a heart may not stop because an element cannot say how it is
+        return f"{label(element)} cannot say how it is: {_words(error)}"
 
 
 def _words(error: Exception) -> str:

@@ -30,7 +30,9 @@ _COLUMNS = (
     "dropped",
     "errors",
     "restarts",
+    "says",
 )
+_TEXTS = ("part", "state", "says")
 _LOOK_S = 0.5
 # A part is silent when its heartbeat, sent twice a second, has not come for so long.
 _SILENT_S = 3.0
@@ -43,7 +45,8 @@ def top(
 ) -> None:
     """Show every part of a running line, live: frames a second, milliseconds, age, drops, errors, restarts.
 
-    'ms' is the time a part's elements take for an item; 'age' is how old the frame was when it left the part.
+    'ms' is the time a part's elements take for an item; 'age' is how old the frame was when it left the part; 'says' is
+    what its elements have to say, as pose does of features it could use again.
 
     Examples:
 
@@ -134,8 +137,8 @@ class Board:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for index, title in enumerate(_COLUMNS):
-            table.add_column(title, justify="left" if index < 2 else "right")
+        for title in _COLUMNS:
+            table.add_column(title, justify="left" if title in _TEXTS else "right")
         for name in self.parts:
             table.add_row(name, *self._row(name))
         return table
@@ -144,8 +147,14 @@ class Board:
         stats = self._stats.get(name)
         if stats is None:
             return ("not heard yet",)
+        from rich.markup import escape
+
         is_silent = time.monotonic() - self._heard_s[name] > _SILENT_S
-        return ("silent" if is_silent else "ended" if stats.finished else stats.state.lower(), *_figures(stats))
+        return (
+            "silent" if is_silent else "ended" if stats.finished else stats.state.lower(),
+            *_figures(stats),
+            escape(stats.account),
+        )
 
 
 def _figures(stats: Stats) -> tuple[str, ...]:

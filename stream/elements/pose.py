@@ -9,7 +9,7 @@ from typing import Annotated, ParamSpec, Self, TypeVar
 
 from msgspec import Meta
 
-from engines.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, load, signature_of
+from engines.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, signature_of
 from engines.errors import EngineError
 from engines.signature import Signature
 from stream.caps import Caps
@@ -62,6 +62,7 @@ class Pose(Transform):
     def __post_init__(self) -> None:
         self._engine: Engine | None = None
         self._known: Signature | None = None
+        self._work = Work()
 
     @property
     def signature(self) -> Signature:
@@ -87,6 +88,7 @@ class Pose(Transform):
             people=self.people,
         )
         _model_error(self._engine.open)
+        self._work = self._engine.work
         return self
 
     def __exit__(
@@ -95,6 +97,11 @@ class Pose(Transform):
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+    def account(self) -> str:
+        """What kept features have spared so far; nothing where none are kept."""
+        work = self._work
+        return f"{work.reused:.0%} of frames reused" if work.computed < work.frames else ""
 
     def process(self, item: Window) -> Iterator[Poses]:
         yield from self.process_many([item])

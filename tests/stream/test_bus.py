@@ -71,6 +71,13 @@ def test_a_text_cannot_steer_the_terminal_it_is_shown_on() -> None:
     assert decoded.text == "�[2Jgone �back\nnext line"
 
 
+def test_what_elements_say_of_themselves_can_neither() -> None:
+    told = bus.decode(bus.encode(bus.Stats(part="pose", account="rtsp://me:secret@door \x1b[2J")))
+    assert isinstance(told, bus.Stats)
+    assert "secret" not in told.account
+    assert "\x1b" not in told.account
+
+
 def test_of_a_long_text_the_end_is_kept_where_the_reason_stands() -> None:
     decoded = bus.decode(bus.encode(bus.Error(text="x" * 10_000 + "ValueError: 7")))
     assert isinstance(decoded, bus.Error)

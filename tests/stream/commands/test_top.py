@@ -54,6 +54,15 @@ def test_figures_are_those_of_the_last_heartbeat(board: Board) -> None:
     assert row.split() == ["detect", "playing", "19.5", "0.0", "7.2", "0.0", "0.0", "0", "3", "0", "2"]
 
 
+def test_what_elements_say_of_themselves_is_shown_as_they_say_it(board: Board) -> None:
+    board.hear(Stats(part="detect", state="PLAYING", account="[bold] 79% of frames reused"))
+    assert (
+        next(line for line in told_by(board) if line.startswith("detect"))
+        .rstrip()
+        .endswith("[bold] 79% of frames reused")
+    )
+
+
 def test_a_part_that_fell_silent_is_called_so(board: Board) -> None:
     board.hear(Stats(part="detect", state="PLAYING"))
     board._heard_s["detect"] -= 60
