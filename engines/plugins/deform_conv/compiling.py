@@ -59,6 +59,7 @@ def macros(spec: DeformConvSpec) -> dict[str, str | int]:
         "SLOPE": f"{float(spec.slope)!r}f",
         "TILE": spec.tile,
         "THREADS": spec.threads,
+        "BLOCKS": t.blocks,
         "DIRECT": int(t.direct),
         "VECTOR": t.vector,
         "VALUES": t.values,

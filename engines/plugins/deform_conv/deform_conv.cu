@@ -86,6 +86,11 @@ INLINE float mask_to_float(unsigned bits)
 INLINE unsigned pair(unsigned low, unsigned high) { return low | high << 16; }
 INLINE unsigned low_twice(unsigned both) { return (both & 0xffffu) * 0x10001u; }
 INLINE unsigned high_twice(unsigned both) { return (both >> 16) * 0x10001u; }
+// A base that is the same for all threads and 32 bits of a thread's own: one register less for each address.
+template <class T> INLINE const T* beyond(const T* base, unsigned bytes)
+{
+    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(base) + bytes);
+}
 INLINE int within(int value, int low, int high) { return value < low ? low : (value > high ? high : value); }
 
 // -- what the launch says --------------------------------------------------------------------------------------------
@@ -217,11 +222,12 @@ INLINE void fetch(Raw (&raw)[SAMPLES], const Inputs& in, const Pixel& pixel, int
         const Sample sample = sample_of(stage, i);
         raw[i] = {0, 0, 0};
         if (sample.there) {
-            const int channel = first + sample.group * POINTS + sample.k;
-            raw[i].dy = load_once(offset + 2 * channel * shape.area + pixel.inside);
-            raw[i].dx = load_once(offset + (2 * channel + 1) * shape.area + pixel.inside);
+            const unsigned map = static_cast<unsigned>((first + sample.group * POINTS + sample.k) * shape.area);
+            const unsigned dy = (2 * map + pixel.inside) * sizeof(float), row = shape.area * sizeof(float);
+            raw[i].dy = load_once(beyond(offset, dy));
+            raw[i].dx = load_once(beyond(offset, dy + row));
             if (HAS_MASK)
-                raw[i].mask = load_once(mask + channel * shape.area + pixel.inside);
+                raw[i].mask = load_once(beyond(mask, (map + pixel.inside) * sizeof(Mask)));
         }
     }
 }
@@ -277,7 +283,7 @@ struct Item {
 };
 INLINE Item item_of(const Stage& stage, int i)
 {
-    const int t = threadIdx.x;
+    const int t = NHWC ? thread_again() : static_cast<int>(threadIdx.x);
     if (NHWC) {
         const int e = i * THREADS + t, column = e % PAIRS * VECTOR, channel = stage.channel + column;
         return {e / PAIRS, column, channel, e < TILE * PAIRS && channel < CHANNELS};
@@ -300,34 +306,34 @@ struct Gathered {
     float weight[KEPT_WEIGHTS][4];
 };
 
-INLINE void load_corner(unsigned (&words)[WORDS], const Element* at, int plane)
+INLINE void load_corner(unsigned (&words)[WORDS], const Element* x, unsigned byte, unsigned plane)
 {
-    if constexpr (NHWC && WORDS * 4 == 16 && VECTOR * SIZE == 16) {
-        const Words4 got = load_words4(at);
+    if constexpr (NHWC && VECTOR * SIZE == 16) {
+        const Words4 got = load_words4(beyond(x, byte));
         words[0] = got.x, words[1] = got.y, words[2] = got.z, words[3] = got.w;
     } else if constexpr (NHWC && VECTOR * SIZE == 8) {
-        const Words2 got = load_words2(at);
+        const Words2 got = load_words2(beyond(x, byte));
         words[0] = got.x, words[1] = got.y;
     } else if constexpr (NHWC && VECTOR * SIZE == 4) {
-        words[0] = load_word(at);
+        words[0] = load_word(beyond(x, byte));
     } else {
 #pragma unroll
         for (int v = 0; v < VECTOR; ++v)
-            words[v] = load(at + v * plane);
+            words[v] = load(beyond(x, byte + v * plane));
     }
 }
 
 INLINE void load_corners(
     unsigned (&corner)[4][WORDS], const Element* x, unsigned where, int channel, const Shape& shape)
 {
-    const int plane = shape.h * shape.w, unit = NHWC ? CHANNELS : 1;
-    const int place = static_cast<int>(where & 0x3fffffffu);
-    const int right = (where >> 30 & 1u) ? unit : 0, down = (where >> 31) ? shape.w * unit : 0;
-    const Element* at = x + (NHWC ? place * CHANNELS + channel : channel * plane + place);
-    load_corner(corner[0], at, plane);
-    load_corner(corner[1], at + right, plane);
-    load_corner(corner[2], at + down, plane);
-    load_corner(corner[3], at + down + right, plane);
+    const unsigned plane = shape.h * shape.w * SIZE, unit = (NHWC ? CHANNELS : 1) * SIZE;
+    const unsigned place = where & 0x3fffffffu;
+    const unsigned right = (where >> 30 & 1u) * unit, down = (where >> 31) * (shape.w * unit);
+    const unsigned at = NHWC ? (place * CHANNELS + channel) * SIZE : channel * plane + place * SIZE;
+    load_corner(corner[0], x, at, plane);
+    load_corner(corner[1], x, at + right, plane);
+    load_corner(corner[2], x, at + down, plane);
+    load_corner(corner[3], x, at + down + right, plane);
 }
 
 // Starts the reads of stage s; `raw` holds its offsets where there is no table.
@@ -543,7 +549,7 @@ INLINE int first_tile() { return static_cast<int>(threadIdx.x) / 32 / WARPS_DOWN
 INLINE void multiply(Sums& sums, int s)
 {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
+#pragma unroll 1
     for (int k = 0; k < DEPTH / 16; ++k) {
         unsigned a[DOWN][4];
 #pragma unroll
@@ -662,8 +668,8 @@ INLINE void accumulate(Sums& sums, const Inputs& in, const Pixel& pixel, const S
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) KERNEL_NAME(const Element* x, OFFSET_PARAMETERS MASK_PARAMETERS
-    const Element* weight, const float* bias, int h, int w, int oh, int ow, Element* out)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) KERNEL_NAME(const Element* x, OFFSET_PARAMETERS
+    MASK_PARAMETERS const Element* weight, const float* bias, int h, int w, int oh, int ow, Element* out)
 {
     const long long person = blockIdx.z;
     const Shape shape = {h, w, oh * ow, ow};

@@ -65,6 +65,14 @@ INLINE void wait_for_copies()
 #endif
 }
 
+// The compiler must not keep what is computed from it: a few instructions cost less than registers held for a whole loop.
+INLINE int thread_again()
+{
+    int thread = threadIdx.x;
+    asm volatile("" : "+r"(thread));
+    return thread;
+}
+
 INLINE void barrier() { __syncthreads(); }
 
 // -- numbers ---------------------------------------------------------------------------------------------------------

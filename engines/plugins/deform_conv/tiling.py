@@ -38,6 +38,8 @@ class Tiling(NamedTuple):
     out_tile: int
     out_tiles: int
     shared_bytes: int
+    blocks: int = 3
+    """blocks of 256 threads that registers shall leave room for on a multiprocessor"""
 
 
 def ceil_to(value: int, unit: int) -> int:
@@ -149,4 +151,12 @@ def result_bytes(spec: DeformConvSpec, tiling: Tiling) -> int:
 
 def _with_shared(spec: DeformConvSpec, tiling: Tiling) -> Tiling:
     total = max(2 * sum(shared_parts(spec, tiling).values()), result_bytes(spec, tiling))
-    return tiling._replace(shared_bytes=total)
+    return tiling._replace(shared_bytes=total, blocks=_blocks(spec, tiling))
+
+
+def _blocks(spec: DeformConvSpec, tiling: Tiling) -> int:
+    """As many as the compiler manages without spilling: three of 256 threads, fewer where a thread holds much."""
+    per_thread = tiling.out_tile * spec.tile // spec.threads
+    held = 4 * tiling.values * spec.tile // spec.threads if tiling.direct else 0
+    full = 2 if per_thread > 16 or held > 32 or (held > 16 and spec.dtype == "fp32") else 3
+    return full * 256 // spec.threads
