@@ -105,6 +105,9 @@ class FeatureRing(Protocol):
 MODULES = {"torch": "pytorch", "tensorrt": "trt"}
 """Where a backend's file cannot be called as the backend is, since a library is called so."""
 
+EXTRAS = {"pytorch": "posestream[torch]", "trt": "posestream[tensorrt]"}
+"""What to install for a backend's file."""
+
 NOT_BACKENDS = ("base", "choosing", "host_ring")
 """Files of this folder that serve backends and are none."""
 
@@ -159,7 +162,8 @@ def _missing(chosen: str, error: ModuleNotFoundError) -> str:
     if error.name == f"engines.backends.{chosen}":
         known = sorted(names())
         return f"there is no such backend; choose auto or one of {', '.join(known)}"
-    return f"it needs the Python package {error.name!r}, which is not installed"
+    remedy = f": pip install {EXTRAS[chosen]!r}" if chosen in EXTRAS else ""
+    return f"it needs the Python package {error.name!r}, which is not installed{remedy}"
 
 
 def names() -> tuple[str, ...]:

@@ -5,15 +5,18 @@
     head      maps (N, T, C, h, w), in order of time  ->  points                            once a key frame
 
 The graphs are made of these (``export.graphs``), and the backend of PyTorch runs them. ``heatmaps`` (N, K, h, w) stand
-beside the points.
+beside the points while an export is measured; :func:`shipped` is without them.
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from engines.models.temporal import TemporalModel
+from engines.layers.decoding import Decoding, Points
+from engines.models.temporal import Features, TemporalModel
 from engines.signature import Signature
 
 
@@ -69,3 +72,53 @@ class Head(nn.Module):
     def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         heatmaps = self.model.head(maps)
         return self.points(heatmaps), heatmaps
+
+
+class RoundedMaps(TemporalModel):
+    """A network whose whole windows are rounded as kept maps are, so that keeping them changes no number."""
+
+    def __init__(self, model: TemporalModel, kept_type: torch.dtype) -> None:
+        super().__init__(model.frames)
+        self.model, self.kept_type = model, kept_type
+
+    def backbone(self, crops: Tensor) -> Features:
+        return tuple(maps.to(self.kept_type).float() for maps in self.model.backbone(crops))
+
+    def head(self, window: Features) -> Tensor:
+        return self.model.head(window)
+
+
+class Shipped(nn.Module):
+    """A part with the inputs and outputs of its graph: maps of ``kept_type``, one by one, and no heatmaps."""
+
+    def __init__(self, part: Fused | Backbone | Head, kept_type: torch.dtype) -> None:
+        super().__init__()
+        self.part, self.kept_type = part, kept_type
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        if isinstance(self.part, Backbone):
+            return tuple(maps.to(self.kept_type) for maps in self.part(*inputs))
+        points, _ = self.part(tuple(maps.float() for maps in inputs)) if self._is_head else self.part(*inputs)
+        return (points,)
+
+    @property
+    def _is_head(self) -> bool:
+        return isinstance(self.part, Head)
+
+
+def points_of(signature: Signature) -> Points:
+    """How the graphs of this Signature decode."""
+    how = cast(Decoding, signature.notes.get("decoding", "heatmap"))
+    return Points(how, signature.input_size, signature.blur_px)
+
+
+def shipped(part: str, model: nn.Module, signature: Signature) -> Shipped:
+    """``part``, one of ``fused``, ``backbone`` and ``head``, of a network that is filled and ready to run."""
+    pixels = Pixels(signature) if signature.pixel == "uint8" else nn.Identity()
+    kept_type = torch.float16 if signature.kept_type == "float16" else torch.float32
+    if part == "fused":
+        whole = RoundedMaps(model, kept_type) if isinstance(model, TemporalModel) else model
+        return Shipped(Fused(whole, pixels, points_of(signature)), kept_type).eval()
+    cut = cast(TemporalModel, model)
+    half: Backbone | Head = Backbone(cut, pixels) if part == "backbone" else Head(cut, points_of(signature))
+    return Shipped(half, kept_type).eval()

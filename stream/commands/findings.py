@@ -179,7 +179,8 @@ def _on_gpu(topic: str) -> Iterator[Finding]:
         ("torch", why_no_torch_cuda(), "for exported networks"),
         ("onnxrt:cuda", why_no_provider(), "for every network"),
     ):
-        yield Finding(topic, "note" if lacking else "good", f"{backend}: {lacking or f'auto takes it {needs}'}")
+        text = f"auto passes {backend} by" if lacking else f"auto takes {backend} {needs}"
+        yield Finding(topic, "note" if lacking else "good", text, lacking)
 
 
 def _extras(topic: str) -> Iterator[Finding]:
