@@ -155,4 +155,4 @@ class Executions:
             execution.capture(self._lane)
         except (DriverError, EngineError) as error:
             self.graphs = False
-            _logger.warning("%s: it runs without CUDA graphs: %s", self._loaded.model, error)
+            _logger.warning("%s: it runs without CUDA graphs: %s", self._loaded.model, str(error))
