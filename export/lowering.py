@@ -13,7 +13,7 @@ from torch import nn
 
 from engines.manifest import Part, Precision
 from engines.models.temporal import TemporalModel
-from engines.signature import Signature
+from engines.signature import KeptType, Signature
 from export.samples import Samples, normalised
 from export.telling import step
 
@@ -24,7 +24,7 @@ def lowered(
     models: dict[Part, onnx.ModelProto], model: nn.Module, signature: Signature, people: Samples, precision: Precision
 ) -> tuple[dict[Part, onnx.ModelProto], Signature]:
     """Every graph in ``precision``, and the Signature of that."""
-    from export.precision import to_fp16
+    from export.precision.fp16 import to_fp16
     from export.precision.int8 import to_int8
 
     result: dict[Part, onnx.ModelProto] = {}
@@ -32,7 +32,15 @@ def lowered(
         feeds = list(feeds_of(part, model, signature, people))
         with step(f"{part} to {precision}"):
             result[part] = to_fp16(graph, feeds) if precision == "fp16" else to_int8(graph, feeds)
-    return result, msgspec.structs.replace(signature, kept_type="float16" if precision == "fp16" else "float32")
+    return result, msgspec.structs.replace(signature, kept_type=_kept_type(result))
+
+
+def _kept_type(models: dict[Part, onnx.ModelProto]) -> KeptType:
+    """What the backbone gives, as its graph says."""
+    if "backbone" not in models:
+        return "float32"
+    half = models["backbone"].graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+    return "float16" if half else "float32"
 
 
 def feeds_of(part: Part, model: nn.Module, signature: Signature, people: Samples) -> Iterator[Feeds]:

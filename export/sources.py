@@ -17,6 +17,8 @@ from export import checkpoints
 from export.renames import RENAMES
 
 OURS = "ours"
+_POINTS = 9
+"""Of a deformable kernel: its offsets and modulation are multiples of it."""
 RANDOM = "random weights, drawn for trying the chain: its keypoints mean nothing"
 
 
@@ -99,17 +101,22 @@ def scattered(model: nn.Module, batch: Tensor, seed: int = 0) -> nn.Module:
     """Random weights that keep what passes through them of order one, as a trained network's do.
 
     Convolutions from N(0, 1/fan-in); normalisations take on the mean and variance of ``batch``, one forward pass, so
-    that activations neither fade nor burst in a hundred layers, and offsets are pixels and not zeros.
+    that activations neither fade nor burst in a hundred layers.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.parameters():
-            fan = parameter[0].numel() if parameter.dim() > 1 else 1
-            spread = fan**-0.5 if parameter.dim() > 1 else 0.1
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
-        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-        for norm in norms:
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * _spread(name, parameter))
+        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
             norm.momentum = 1.0
             norm.weight.add_(1.0)
         model.train()(batch)
     return model.eval()
+
+
+def _spread(name: str, parameter: Tensor) -> float:
+    """Standard deviation. What says where a map is read (matrices: Θ; offsets) is less: about a pixel, as trained."""
+    if parameter.dim() == 1:
+        return 0.1
+    places = parameter.dim() == 2 or ("offset" in name and len(parameter) % _POINTS == 0)
+    return (0.1 if places else 1.0) * float(parameter[0].numel()) ** -0.5
