@@ -28,7 +28,7 @@ class BuildOptions:
     stays should be built without, since TensorRT fuses less across weights that may change.
     """
 
-    max_batch: int = 32
+    max_batch: int = 16
     best_batch: int = 0
     workspace_mib: int = 4096
     optimization_level: int = 3

@@ -42,14 +42,16 @@ def plan_for(
 ) -> Plan:
     """The engine of the standard graph ``path`` for the GPU ``ordinal``; ``say`` is told before minutes are spent.
 
+    Without ``options`` it is built as its export says.
+
     Raises :class:`EngineError` in one line where TensorRT, the driver or the GPU is missing or does not fit, where the
     graph is damaged, and where it cannot be built.
     """
-    options = options or BuildOptions()
     version = str(versions.require().__version__)
     facts = device.facts(ordinal)
     versions.check_device(version, facts)
     source = source_of(path)
+    options = options or source.options
     key = key_of(source, options, facts, version)
     folder = caching.engine_folder(path.parent)
     found = caching.find(folder, key)

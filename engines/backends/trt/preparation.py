@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from engines.backends.trt.caching import write_whole
-from engines.backends.trt.options import Plugin
+from engines.backends.trt.options import BuildOptions, Plugin
 from engines.errors import EngineError
 from engines.manifest import FileName, Sha256, digest
 
@@ -43,12 +43,16 @@ class PreparedGraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All graphs of one export, by the names of the standard files: ``fused.onnx`` and so on."""
+    """All graphs of one export, by the names of the standard files: ``fused.onnx`` and so on.
+
+    ``options`` are how its engines are built, also by a line that finds none: the same, or they would not be found.
+    """
 
     format: Annotated[int, Meta(ge=1)] = FORMAT
     plugin: Plugin
     precision: str
     weights_sha256: str
+    options: BuildOptions = BuildOptions()
     graphs: dict[FileName, PreparedGraph]
 
 
@@ -61,6 +65,7 @@ class Source:
     onnx_sha256: str
     weights_sha256: str
     precision: str
+    options: BuildOptions = field(default_factory=BuildOptions)
     structure_sha256: str = ""
     kernels: tuple[str, ...] = ()
     types: dict[str, Type] = field(default_factory=dict)
@@ -101,6 +106,7 @@ def source_of(path: Path) -> Source:
         onnx_sha256=prepared.sha256,
         weights_sha256=preparation.weights_sha256,
         precision=preparation.precision,
+        options=preparation.options,
         structure_sha256=prepared.structure_sha256,
         kernels=prepared.kernels,
         types=prepared.types,
