@@ -19,7 +19,7 @@ from engines.backends.base import Description
 from engines.backends.trt.faults import TrtLog, refuse
 from engines.backends.trt.graphs import CapturedGraph, DriverError, capture
 from engines.backends.trt.memory import DeviceBuffer, Lane
-from engines.backends.trt.tensors import Interface, full_shape
+from engines.backends.trt.tensors import Interface, full_shape, new_context
 from engines.errors import EngineError
 
 KEPT = 16
@@ -53,9 +53,9 @@ class Loaded:
 class Execution:
     """An engine at one size of batch."""
 
-    def __init__(self, loaded: Loaded, batch: int, scratch: DeviceBuffer) -> None:
+    def __init__(self, loaded: Loaded, batch: int, scratch: DeviceBuffer, lane: Lane) -> None:
         self._loaded = loaded
-        self._context = self._made(batch, scratch)
+        self._context = self._made(batch, scratch, lane)
         self._addresses: dict[str, int] = {}
         self._warm = False
         self._graph: CapturedGraph | None = None
@@ -91,9 +91,8 @@ class Execution:
         """Give back the graph, which may no longer run; idempotent. The context goes with the object itself."""
         self._forget_graph()
 
-    def _made(self, batch: int, scratch: DeviceBuffer) -> trt.IExecutionContext:
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._loaded.engine.create_execution_context(strategy=strategy)
+    def _made(self, batch: int, scratch: DeviceBuffer, lane: Lane) -> trt.IExecutionContext:
+        context = new_context(self._loaded.engine, lane)
         if context is None:
             self._refuse("create_execution_context")
         context.set_device_memory(scratch.address, scratch.size)
@@ -140,7 +139,7 @@ class Executions:
     def _of(self, batch: int) -> Execution:
         if batch not in self._ready:
             self._make_room()
-            self._ready[batch] = Execution(self._loaded, batch, self._scratch)
+            self._ready[batch] = Execution(self._loaded, batch, self._scratch, self._lane)
         self._ready.move_to_end(batch)
         return self._ready[batch]
 

@@ -11,6 +11,7 @@ import tensorrt as trt
 from engines.backends.trt import caching, device, plans
 from engines.backends.trt.executions import Loaded
 from engines.backends.trt.faults import TrtLog, refuse
+from engines.backends.trt.memory import Lane
 from engines.backends.trt.modes import Mode
 from engines.backends.trt.refitting import refit
 from engines.backends.trt.tensors import interface_of
@@ -27,7 +28,7 @@ def ready_plan(path: Path, mode: Mode) -> plans.Plan:
     return plans.plan_for(path, say=_logger.warning if mode.builds else _refuse_to_build)
 
 
-def load(plan: plans.Plan, model: str) -> Loaded:
+def load(plan: plans.Plan, model: str, lane: Lane) -> Loaded:
     """A plan as an engine, its weights on the GPU whose context is current; ``model`` names it in messages.
 
     Raises :class:`EngineError` in one line where it does not load and where its tensors are of no use to numpy.
@@ -37,7 +38,7 @@ def load(plan: plans.Plan, model: str) -> Loaded:
     engine = _deserialized(plan, log)
     if plan.options.refit:
         refit(engine, plan.source, log)
-    return Loaded(model, engine, interface_of(engine, model), log, f"{facts.name}, TensorRT {trt.__version__}")
+    return Loaded(model, engine, interface_of(engine, model, lane), log, f"{facts.name}, TensorRT {trt.__version__}")
 
 
 def _refuse_to_build(told: str) -> NoReturn:

@@ -38,7 +38,7 @@ class DeviceRing:
         if self._session is None:
             plans = {path.name: ready_plan(path, self.mode) for path in (self.backbone, self.head)}
             with on_gpu(f"{self._name}: TensorRT could not open it"), holding() as held:
-                backbone, head = (load(plan, name) for name, plan in plans.items())
+                backbone, head = (load(plan, name, held.lane) for name, plan in plans.items())
                 check_cut(backbone.interface.outputs, head.interface.inputs)
                 self._session = RingSession(backbone, head, self.slots, held, self.mode)
 

@@ -28,7 +28,7 @@ class TensorRT:
         if self._session is None:
             plan = ready_plan(self.path, self.mode)
             with on_gpu(f"{self.path.name}: TensorRT could not open it"), holding() as held:
-                self._session = Session(load(plan, self.path.name), held, self.mode)
+                self._session = Session(load(plan, self.path.name, held.lane), held, self.mode)
 
     def describe(self) -> Description:
         return self._opened().loaded.description

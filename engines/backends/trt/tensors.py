@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorrt as trt
 
 from engines.backends.base import Tensor
-from engines.backends.trt.memory import fixed_sizes
+from engines.backends.trt.memory import Lane, fixed_sizes
 from engines.errors import EngineError
 
 DTYPES = {
@@ -57,15 +57,25 @@ class Interface:
         return batch
 
 
-def interface_of(engine: trt.ICudaEngine, model: str) -> Interface:
+def interface_of(engine: trt.ICudaEngine, model: str, lane: Lane) -> Interface:
     """Raises :class:`EngineError` naming the first tensor that cannot be fed from or read into a numpy array."""
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     given = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     inputs = tuple(_tensor(engine, model, name, engine.get_tensor_shape(name)) for name in given)
     smallest, largest = _batches(engine, model, inputs)
-    shapes = _output_shapes(engine, model, inputs, largest)
+    shapes = _output_shapes(engine, model, inputs, largest, lane)
     outputs = tuple(_tensor(engine, model, name, shapes[name]) for name in names if name not in given)
     return Interface(inputs, tuple(_of_any_batch(tensor, inputs) for tensor in outputs), smallest, largest)
+
+
+def new_context(engine: trt.ICudaEngine, lane: Lane) -> trt.IExecutionContext | None:
+    """A context that is to be given its scratch memory; None where TensorRT makes none.
+
+    The profile is chosen by name: of several contexts, older releases gave it to the first alone.
+    """
+    context = engine.create_execution_context(strategy=trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+    chosen = context is not None and context.set_optimization_profile_async(PROFILE, lane.handle)
+    return context if chosen else None
 
 
 def full_shape(tensor: Tensor, batch: int) -> tuple[int, ...]:
@@ -105,9 +115,11 @@ def _range(engine: trt.ICudaEngine, tensor: Tensor) -> tuple[int, int]:
     return int(low[0]), int(high[0])
 
 
-def _output_shapes(engine: trt.ICudaEngine, model: str, inputs: tuple[Tensor, ...], batch: int) -> dict[str, trt.Dims]:
+def _output_shapes(
+    engine: trt.ICudaEngine, model: str, inputs: tuple[Tensor, ...], batch: int, lane: Lane
+) -> dict[str, trt.Dims]:
     """Of the largest batch: an engine by itself may leave open what only follows from its inputs."""
-    context = engine.create_execution_context(strategy=trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+    context = new_context(engine, lane)
     if context is None:
         raise EngineError(f"{model}: TensorRT made no execution context of it; its log above says why")
     for tensor in inputs:

@@ -144,12 +144,19 @@ class IExecutionContext:
         self._addresses: dict[str, int] = {}
         self._scratch = (0, 0)
         self._settled = False
+        self._profile = -1
         self._gpu.alive["contexts"] += 1
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        assert stream_handle in self._gpu.streams, "neither the default stream nor one that is gone is wanted"
+        self._profile = profile_index
+        return profile_index == 0
 
     def set_device_memory(self, memory: int, size: int) -> None:
         self._scratch = (memory, size)
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert self._profile == 0, "the profile is chosen before the shapes"
         low, _, high = self._engine.get_tensor_profile_shape(name, 0)
         if len(shape) != len(low) or not all(a <= size <= b for a, size, b in zip(low, shape, high, strict=True)):
             return self._fails(f"setInputShape: {name} {shape} is not within the profile {low} to {high}")
