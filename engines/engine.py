@@ -15,6 +15,7 @@ import numpy as np
 
 from engines import catalogue, exports
 from engines.backends.base import Backend, make_backend
+from engines.backends.choosing import Choice, choose
 from engines.batches import Work
 from engines.errors import EngineError
 from engines.exports import MARGIN, PEOPLE, Crop
@@ -27,17 +28,27 @@ from engines.windows import Key, Keypoints, PersonWindows
 __all__ = ["MARGIN", "PEOPLE", "Crop", "Engine", "Key", "Keypoints", "PersonWindows", "Work", "load", "signature_of"]
 
 
+NOT_CHOSEN = Choice("", "given ready-made")
+
+
 class Engine:
     """A pose network, its Signature and what runs it: the backend of one graph, or a network that is cut in two.
 
     Opened by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the file, or the export.
+    ``choice`` is the name of the backend and why it is that one.
     """
 
     def __init__(
-        self, signature: Signature, network: Backend | Streamed, fingerprint: str = "", max_batch: int = MAX_BATCH
+        self,
+        signature: Signature,
+        network: Backend | Streamed,
+        fingerprint: str = "",
+        max_batch: int = MAX_BATCH,
+        choice: Choice = NOT_CHOSEN,
     ) -> None:
         self.signature = signature
         self.fingerprint = fingerprint
+        self.choice = choice
         self._strategy = network if isinstance(network, Streamed) else Whole(signature, network, max_batch)
         self._open = False
 
@@ -107,8 +118,9 @@ def load(
     """
     found = catalogue.find(model, "pose")
     if found.manifest is not None:
-        network = exports.network(found.path, found.manifest, backend, threads, crop, margin, people)
-        return Engine(found.manifest.signature, network, found.manifest.fingerprint)
+        choice = choose(*exports.graphs(found.path, found.manifest, crop), name=backend)
+        network = exports.network(found.path, found.manifest, choice.name, threads, crop, margin, people)
+        return Engine(found.manifest.signature, network, found.manifest.fingerprint, choice=choice)
     return _of_file(found, signature_of(model, crop), backend, threads)
 
 
@@ -120,7 +132,8 @@ def _of_file(found: catalogue.Model, signature: Signature, backend: str, threads
             f"model {path}: its Signature was made for the file {signature.fingerprint}, but this one is {mark}; "
             "get the pair again, or empty 'fingerprint' in the Signature"
         )
-    return Engine(signature, make_backend(path, backend, threads), mark)
+    choice = choose(path, name=backend)
+    return Engine(signature, make_backend(path, choice.name, threads), mark, choice=choice)
 
 
 def signature_of(model: str = catalogue.EMBEDDED, crop: Crop = "auto") -> Signature:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from engines.backends.base import Backend, make_backend, make_ring
-from engines.crop_lock import CropExact, CropLock, Crops
+from engines.crop_lock import CropExact, CropLock
 from engines.errors import EngineError
-from engines.manifest import Manifest, verify
+from engines.manifest import Manifest, Part, verify
 from engines.signature import Signature
 from engines.streamed import Streamed
 from engines.whole import MAX_BATCH
@@ -37,17 +37,20 @@ def network(
     signature = manifest.signature
     chosen = check_crop(signature, manifest.graphs.keys(), crop)
     verify(manifest, folder)
-    if chosen == "exact" and "fused" in manifest.graphs:
-        return make_backend(folder / manifest.graphs["fused"], backend, threads)
+    paths = graphs(folder, manifest, crop)
+    if len(paths) == 1:
+        return make_backend(paths[0], backend, threads)
+    backbone, head = paths
     crops = CropLock(margin, patience=signature.frames) if chosen == "lock" else CropExact()
-    return _streamed(folder, manifest, backend, threads, crops, people)
+    slots = people * signature.frames
+    return Streamed(signature, make_ring(backbone, head, slots, backend, threads), slots, crops, MAX_BATCH)
 
 
-def _streamed(folder: Path, manifest: Manifest, backend: str, threads: int, crops: Crops, people: int) -> Streamed:
-    slots = people * manifest.signature.frames
-    backbone, head = (folder / manifest.graphs[part] for part in ("backbone", "head"))
-    ring = make_ring(backbone, head, slots, backend, threads)
-    return Streamed(manifest.signature, ring, slots, crops, MAX_BATCH)
+def graphs(folder: Path, manifest: Manifest, crop: Crop) -> tuple[Path, ...]:
+    """What is run: the fused graph, or backbone and head."""
+    is_whole = check_crop(manifest.signature, manifest.graphs.keys(), crop) == "exact" and "fused" in manifest.graphs
+    parts: tuple[Part, ...] = ("fused",) if is_whole else ("backbone", "head")
+    return tuple(folder / manifest.graphs[part] for part in parts)
 
 
 def check_crop(signature: Signature, parts: Collection[str], crop: Crop) -> Literal["exact", "lock"]:

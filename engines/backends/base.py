@@ -118,7 +118,7 @@ def make_backend(path: Path, name: str = "auto", threads: int = 1) -> Backend:
     ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``; ``auto`` is what
     ``engines.backends.choosing`` picks.
     """
-    module, options = _module(_resolved(path, name))
+    module, options = _module(_resolved(name, path))
     return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
 
 
@@ -127,7 +127,7 @@ def make_ring(backbone: Path, head: Path, slots: int, name: str = "auto", thread
 
     A backend whose module has no ``create_ring`` keeps its maps in the host's memory.
     """
-    module, options = _module(_resolved(backbone, name))
+    module, options = _module(_resolved(name, backbone, head))
     if hasattr(module, "create_ring"):
         return cast(Callable[..., FeatureRing], module.create_ring)(
             backbone, head, slots=slots, threads=threads, **options
@@ -139,12 +139,12 @@ def make_ring(backbone: Path, head: Path, slots: int, name: str = "auto", thread
     return HostRing(first, second, slots)
 
 
-def _resolved(path: Path, name: str) -> str:
+def _resolved(name: str, *graphs: Path) -> str:
     if name != "auto":
         return name
     from engines.backends.choosing import choose
 
-    return choose(path).name
+    return choose(*graphs).name
 
 
 def _module(name: str) -> tuple[ModuleType, dict[str, str]]:

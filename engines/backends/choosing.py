@@ -11,11 +11,13 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NoReturn
 
-from engines.manifest import is_export, read_manifest
+from engines.errors import EngineError
+from engines.manifest import Manifest, is_export, read_exported
 
 AUTO = "auto"
 
@@ -31,32 +33,33 @@ class Choice:
 
     name: str
     reason: str
+    leaves_gpu_idle: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
 
 
-def choose(path: Path, name: str = AUTO) -> Choice:
-    """The backend for the graph at ``path``: ``name`` itself unless that is ``auto``."""
+def choose(*graphs: Path, name: str = AUTO) -> Choice:
+    """The backend for ``graphs``, one or the two of a network that is cut: ``name`` itself unless that is ``auto``."""
     if name != AUTO:
         return Choice(name, "asked for by name")
     if absent := why_no_gpu():
         return Choice("onnxrt:cpu", absent)
-    return _on_gpu(path)
+    return _on_gpu(graphs)
 
 
-def _on_gpu(path: Path) -> Choice:
+def _on_gpu(graphs: Sequence[Path]) -> Choice:
     """The best that is ready; each step down says what the one above lacked."""
-    lacking = [why_no_engine(path)]
+    lacking = [next(filter(None, map(why_no_engine, graphs)), "")]
     if not lacking[-1]:
-        return Choice("tensorrt", "its engine is already built for this machine")
-    lacking.append(why_no_torch(path))
+        return Choice("tensorrt:nobuild", "its engines are already built for this machine")
+    lacking.append(why_no_torch(graphs[0]))
     if not lacking[-1]:
         return Choice("torch", f"PyTorch has CUDA; {lacking[0]}")
     lacking.append(why_no_provider())
     if not lacking[-1]:
         return Choice("onnxrt:cuda", "; ".join(lacking[:2]))
-    return Choice("onnxrt:cpu", "there is an NVIDIA GPU, but " + "; ".join(lacking))
+    return Choice("onnxrt:cpu", "there is an NVIDIA GPU, but " + "; ".join(lacking), leaves_gpu_idle=True)
 
 
 def why_no_gpu() -> str:
@@ -81,17 +84,31 @@ def why_no_engine(path: Path) -> str:
         return absent
     from engines.backends.trt import caching
 
-    folder, release = caching.engine_folder(path.parent), _release("tensorrt")
-    if any(entry.key.tensorrt == release for _, entry in caching.entries(folder, path.stem)):
-        return ""
-    return f"TensorRT {release} has built no engine of it here (posestream export … --to tensorrt)"
+    if not any(caching.engine_folder(path.parent).glob(f"{path.stem}-*.engine")):
+        return "TensorRT has built no engine of it here (posestream export … --to tensorrt)"
+    from engines.backends.trt import plans
+
+    try:
+        # Its own look-up, since only that knows all that an engine depends on.
+        plans.plan_for(path, say=_refuse)
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def _refuse(told: str) -> NoReturn:
+    """Called where building would begin."""
+    raise EngineError(told)
 
 
 def why_no_torch(path: Path) -> str:
     """Why PyTorch cannot run ``path`` on CUDA; empty if it can."""
     if not is_export(path.parent):
         return "it is a graph without its weights for PyTorch"
-    if read_manifest(path.parent).precision == "int8":
+    manifest = read_exported(path.parent)
+    if not isinstance(manifest, Manifest):
+        return "PyTorch's backend runs networks of crops, not of whole pictures"
+    if manifest.precision == "int8":
         return "PyTorch knows nothing of its int8, which stands in the graph"
     return why_no_torch_cuda()
 
@@ -125,13 +142,6 @@ def _installed(package: str) -> Path | None:
     """The folder of a package, without importing it; None where it is not installed."""
     found = importlib.util.find_spec(package)
     return Path(found.origin).parent if found and found.origin else None
-
-
-def _release(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # one that was unpacked by hand
-        return "of an unknown release"
 
 
 def _built_for_cuda(told: Path) -> bool:

@@ -56,11 +56,11 @@ class Mode:
 
 def mode_of(told: str) -> Mode:
     """Read a mode. Raises :class:`EngineError` for one that nobody has, or that this machine cannot do."""
-    words = set(told.split(":")) if told else set()
+    words = set(told.split("+")) if told else set()
     if unknown := sorted(words - {"compiled", "cudagraphs", "cuda", "cpu"}):
         raise EngineError(
             f"backend 'torch:{told}': there is no mode {unknown[0]!r}; there are compiled, cudagraphs, cuda and cpu, "
-            "joined by ':'"
+            "joined by '+'"
         )
     if {"cuda", "cpu"} <= words or {"compiled", "cudagraphs"} <= words or {"cudagraphs", "cpu"} <= words:
         raise EngineError(f"backend 'torch:{told}': {' and '.join(sorted(words))} exclude each other; choose one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +17,8 @@ from stream.caps import Caps
 from stream.element import Transform
 from stream.errors import ModelError
 from stream.messages import Poses, Window, WindowFrame
+
+_log = logging.getLogger(__name__)
 
 _Given = ParamSpec("_Given")
 _Got = TypeVar("_Got")
@@ -88,6 +91,7 @@ class Pose(Transform):
             people=self.people,
         )
         _model_error(self._engine.open)
+        _tell(self._engine)
         self._work = self._engine.work
         return self
 
@@ -127,6 +131,12 @@ class Pose(Transform):
             fingerprint=engine.fingerprint,
             window=_account_of(window),
         )
+
+
+def _tell(engine: Engine) -> None:
+    """Who runs the network; a warning where that leaves a GPU without work."""
+    level = logging.WARNING if engine.choice.leaves_gpu_idle else logging.INFO
+    _log.log(level, "pose: model %s runs by %s", engine.signature.name, engine.choice)
 
 
 def _request(window: Window) -> PersonWindows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -56,7 +57,7 @@ def install_torch(monkeypatch: Patch, folder: Path, cuda: str) -> None:
 
 
 def test_a_name_that_was_asked_for_is_taken(graph: Path) -> None:
-    assert choose(graph, "onnxrt") == Choice("onnxrt", "asked for by name")
+    assert choose(graph, name="onnxrt") == Choice("onnxrt", "asked for by name")
 
 
 def test_without_a_gpu_the_processor_runs_it(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
@@ -69,6 +70,37 @@ def test_without_a_gpu_the_processor_runs_it(graph: Path, monkeypatch: Patch, tm
 def test_a_gpu_that_is_hidden_is_none(graph: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert choose(graph) == Choice("onnxrt:cpu", "CUDA_VISIBLE_DEVICES hides every GPU")
+
+
+def install_tensorrt(monkeypatch: Patch, graph: Path, fitting: bool) -> None:
+    """With an engine on disk, which fits this machine or not."""
+
+    def plan_for(path: Path, *, say: Callable[[str], None]) -> None:
+        if not fitting:
+            say("TensorRT 11.4 builds fused.onnx, once: built on another GPU")
+
+    monkeypatch.setattr(choosing, "_installed", {"tensorrt": Path(), "pycuda": Path()}.get)
+    monkeypatch.setattr("engines.backends.trt.plans.plan_for", plan_for)
+    (graph.parent / "tensorrt").mkdir()
+    (graph.parent / "tensorrt" / "fused-0123.engine").touch()
+
+
+@pytest.mark.usefixtures("gpu")
+def test_an_engine_that_is_built_runs_and_nothing_is_built(graph: Path, monkeypatch: Patch) -> None:
+    install_tensorrt(monkeypatch, graph, fitting=True)
+    assert choose(graph) == Choice("tensorrt:nobuild", "its engines are already built for this machine")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_an_engine_of_another_machine_is_passed_by_and_named(graph: Path, monkeypatch: Patch) -> None:
+    install_tensorrt(monkeypatch, graph, fitting=False)
+    assert "built on another GPU" in choose(graph).reason
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_network_that_is_cut_needs_the_engines_of_both_graphs(graph: Path, monkeypatch: Patch) -> None:
+    install_tensorrt(monkeypatch, graph, fitting=True)
+    assert "TensorRT has built no engine of it here" in choose(graph, graph.with_name("head.onnx")).reason
 
 
 @pytest.mark.usefixtures("gpu")
@@ -101,6 +133,7 @@ def test_onnx_runtime_with_cuda_runs_what_pytorch_cannot(graph: Path, monkeypatc
 def test_a_gpu_that_nothing_here_can_use_is_said_with_every_remedy(tmp_path: Path) -> None:
     choice = choose(tmp_path / "plain.onnx")
     assert choice.name == "onnxrt:cpu"
+    assert choice.leaves_gpu_idle
     for remedy in ("posestream[tensorrt]", "graph without its weights", "onnxruntime-gpu"):
         assert remedy in choice.reason
 

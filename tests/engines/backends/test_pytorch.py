@@ -186,8 +186,8 @@ def test_a_file_that_is_none_of_the_graphs_is_refused(write: Callable[..., Path]
     ("mode", "words"),
     [
         ("abacus", "there is no mode 'abacus'; there are compiled, cudagraphs, cuda and cpu"),
-        ("compiled:cudagraphs", "compiled and cudagraphs exclude each other"),
-        ("cuda:cpu", "cpu and cuda exclude each other"),
+        ("compiled+cudagraphs", "compiled and cudagraphs exclude each other"),
+        ("cuda+cpu", "cpu and cuda exclude each other"),
     ],
 )
 def test_a_mode_that_cannot_be_is_refused(tmp_path: Path, mode: str, words: str) -> None:
@@ -264,7 +264,7 @@ def test_the_network_itself_is_left_in_float32(halved: Any, network: Any) -> Non
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_network_keeps_every_promise(write: Callable[..., Path]) -> None:
     path = write()
-    check_backend(lambda: make_backend(path, "torch:compiled:cpu"))
+    check_backend(lambda: make_backend(path, "torch:compiled+cpu"))
 
 
 def test_a_network_that_cannot_be_compiled_is_refused_with_the_remedy(
@@ -274,7 +274,7 @@ def test_a_network_that_cannot_be_compiled_is_refused_with_the_remedy(
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nin a long story")
 
     monkeypatch.setattr(pytorch, "compiled", fail)
-    message = refusal(write(), "torch:compiled:cpu")
+    message = refusal(write(), "torch:compiled+cpu")
     assert "torch.compile cannot compile it here (InvalidCxxCompiler: No working C++ compiler found)" in message
     assert message.endswith("choose backend=torch")
 
