@@ -105,7 +105,7 @@ def deform_conv2d_reference(
     return result if bias is None else result + bias.reshape(1, o, 1, 1)
 
 
-def _check(
+def check_shapes(
     x: Tensor,
     offset: Tensor,
     mask: Tensor | None,
@@ -115,6 +115,7 @@ def _check(
     dilation: Sequence[int],
     offset_groups: int,
 ) -> None:
+    """Raises ``ValueError`` naming both shapes where the maps do not have the output's size."""
     n, c, h, w = x.shape
     _, _, kh, kw = weight.shape
     oh, ow = output_size((h, w), (kh, kw), stride, padding, dilation)
@@ -142,7 +143,7 @@ def _operator(
     dilation: Sequence[int],
     offset_groups: int,
 ) -> Tensor:
-    _check(x, offset, mask, weight, stride, padding, dilation, offset_groups)
+    check_shapes(x, offset, mask, weight, stride, padding, dilation, offset_groups)
     return deform_conv2d_reference(x, offset, mask, weight, bias, stride, padding, dilation, offset_groups)
 
 

@@ -57,7 +57,7 @@ def _operator(
     dilations: Sequence[int],
     offset_groups: int,
 ) -> Tensor:
-    _check(x, offsets, weights, dilations, offset_groups)
+    check_shapes(x, offsets, weights, dilations, offset_groups)
     return dilated_reference(x, offsets, masks, weights, biases, dilations, offset_groups)
 
 
@@ -66,9 +66,10 @@ def _(x: Tensor, offsets: Sequence[Tensor], masks: object, weights: Sequence[Ten
     return x.new_empty((x.shape[0], weights[0].shape[0], x.shape[2], x.shape[3]))
 
 
-def _check(
+def check_shapes(
     x: Tensor, offsets: Sequence[Tensor], weights: Sequence[Tensor], dilations: Sequence[int], offset_groups: int
 ) -> None:
+    """Raises ``ValueError`` naming both parties where a dilation lacks a tensor, or a map has not the size of ``x``."""
     if not len(offsets) == len(weights) == len(dilations) > 0:
         raise ValueError(
             f"deform_conv2d_dilated: {len(dilations)} dilations, {len(offsets)} offsets and {len(weights)} weights; "

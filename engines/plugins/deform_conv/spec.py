@@ -160,13 +160,15 @@ def launch(spec: DeformConvSpec, n: Any, h: Any, w: Any) -> Launch:
     return Launch((pixel_tiles, spec.tiling.out_tiles, n), spec.threads, (h, w, oh, ow))
 
 
-def arguments(spec: DeformConvSpec, inputs: dict[str, int], shape: Launch, output: int) -> tuple[list[int], list[type]]:
+Arguments = tuple[tuple[int, ...], tuple[Any, ...]]
+
+
+def arguments(spec: DeformConvSpec, inputs: dict[str, int], shape: Launch, output: int) -> Arguments:
     """Values and C types of the kernel's parameters: input pointers, ``h, w, oh, ow``, the output pointer.
 
     The order is TensorRT's for ahead-of-time plugins. ``inputs`` maps each of ``spec.inputs`` to an address.
     """
     import ctypes
 
-    values = [*(inputs[name] for name in spec.inputs), *shape.integers, output]
-    types: list[type] = [ctypes.c_void_p] * len(spec.inputs) + [ctypes.c_int] * 4 + [ctypes.c_void_p]
-    return values, types
+    values = (*(inputs[name] for name in spec.inputs), *shape.integers, output)
+    return values, (*[ctypes.c_void_p] * len(spec.inputs), *[ctypes.c_int] * 4, ctypes.c_void_p)

@@ -155,8 +155,15 @@ def _with_shared(spec: DeformConvSpec, tiling: Tiling) -> Tiling:
 
 
 def _blocks(spec: DeformConvSpec, tiling: Tiling) -> int:
-    """As many as the compiler manages without spilling: three of 256 threads, fewer where a thread holds much."""
-    per_thread = tiling.out_tile * spec.tile // spec.threads
-    held = 4 * tiling.values * spec.tile // spec.threads if tiling.direct else 0
-    full = 2 if per_thread > 16 or held > 32 or (held > 16 and spec.dtype == "fp32") else 3
+    """As many as the compiler manages without spilling: three of 256 threads, two where a thread holds much."""
+    sums = tiling.out_tile * spec.tile // spec.threads
+    full = 2 if sums > 16 or _corners_held(spec, tiling) else 3
     return full * 256 // spec.threads
+
+
+def _corners_held(spec: DeformConvSpec, tiling: Tiling) -> bool:
+    """Whether the four corners of what a thread gathers at once take many registers. Bounds found by compiling."""
+    gathered = tiling.values if tiling.direct or spec.layout == "nhwc" else tiling.depth
+    channels = -(-gathered // tiling.vector * spec.tile // spec.threads) * tiling.vector
+    paired = spec.layout == "nhwc" and spec.dtype != "fp32" and tiling.vector > 1
+    return 2 * channels > 32 if paired else 4 * channels >= 20
