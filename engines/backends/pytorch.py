@@ -16,7 +16,6 @@ the type that the export says, always.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +35,6 @@ from engines.models.running import Call, Recorded, Tensors, compiled, computing
 from engines.networks import build
 
 Runner = Literal["eager", "compiled", "cudagraphs"]
-
-_KERNEL = "engines.plugins.deform_conv.torch_cuda"
 
 EXAMPLES = 2
 """People while tracing or compiling for any number: a batch of one would be taken for a constant."""
@@ -107,8 +104,6 @@ def load(folder: Path, mode: Mode) -> Loaded:
     manifest = read_manifest(folder)
     network = build(manifest.signature.name, manifest.network)
     _fill(network, folder / manifest.weights)
-    if mode.device == "cuda":
-        _use_our_kernel()
     return Loaded(folder, manifest, network.eval().requires_grad_(False).to(mode.device), mode)
 
 
@@ -125,10 +120,16 @@ def _fill(network: nn.Module, path: Path) -> None:
         ) from error
 
 
-def _use_our_kernel() -> None:
-    """Deformable convolution by our own kernel on CUDA; without it by PyTorch's operators, several times slower."""
-    if importlib.util.find_spec(_KERNEL) is not None:
-        importlib.import_module(_KERNEL).register()
+def _use_our_kernel(mode: Mode) -> torch.dtype:
+    """Our kernel for deformable convolution where it can be had; the type in which it may compute beside float16.
+
+    PyTorch's own operators, which serve elsewhere, want offsets and maps of one type.
+    """
+    if mode.device == "cpu":
+        return torch.float32
+    from engines.plugins.deform_conv import torch_cuda
+
+    return torch.float16 if torch_cuda.register() else torch.float32
 
 
 def describe(loaded: Loaded, part: Part) -> Description:
@@ -147,8 +148,9 @@ def describe(loaded: Loaded, part: Part) -> Description:
 def runner_of(loaded: Loaded, part: Part, inputs: Sequence[Tensor]) -> Call:
     """The part as a call: tensors on the device in, a tuple of them out."""
     module: nn.Module = shipped(part, loaded.network, loaded.manifest.signature).to(loaded.mode.device)
+    deformed = _use_our_kernel(loaded.mode)
     if loaded.computes_in == "float16":
-        module = in_half(module, _examples(inputs, loaded.mode))
+        module = in_half(module, _examples(inputs, loaded.mode), deformed=deformed)
     if loaded.mode.runner == "compiled":
         return _compiled(module, _examples(inputs, loaded.mode))
     return Recorded(module) if loaded.mode.runner == "cudagraphs" else module

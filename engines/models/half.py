@@ -26,6 +26,9 @@ CONVOLUTIONS = frozenset({"conv2d", "convolution", "conv_transpose2d"})
 SAMPLERS = {"deform_conv2d": 1, "deform_conv2d_dilated": 1, "grid_sampler": 1}
 """Operators that read a map at computed places, and which of their arguments says where."""
 
+DEFORMED = frozenset({"deform_conv2d", "deform_conv2d_dilated"})
+"""Among them those with weights; they take map, offsets, masks, weights and biases, in that order."""
+
 SUMS = frozenset({"softmax", "log_softmax", "group_norm", "layer_norm", "instance_norm", "sum", "mean", "var", "std"})
 SUMS |= {"exp", "log", "pow", "sqrt", "rsqrt", "cumsum", "logsumexp"}
 
@@ -36,10 +39,11 @@ MOST_PEOPLE = 4096
 """Of one run. A bound only since the tracer asks for one."""
 
 
-def in_half(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
+def in_half(module: nn.Module, examples: tuple[Tensor, ...], *, deformed: torch.dtype = torch.float32) -> nn.Module:
     """``module`` in mixed precision, for any batch; ``examples`` are of two people. ``module`` stays as it is.
 
-    Its inputs and outputs keep their types.
+    Its inputs and outputs keep their types. ``deformed`` is the type of maps and weights of deformable convolutions:
+    float16 where a kernel takes offsets in float32 beside them, as ours on CUDA does and plain PyTorch does not.
     """
     batch = torch.export.Dim("batch", min=1, max=MOST_PEOPLE)
     shapes = (tuple({0: batch} for _ in examples),)
@@ -49,7 +53,7 @@ def in_half(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
         if kind(node) == "_assert_tensor_metadata":  # of the types as they were
             traced.graph.erase_node(node)
         else:
-            _retype(traced, node, is_precise=node in precise)
+            _retype(traced, node, is_precise=node in precise, deformed=deformed)
     traced.graph.lint()
     traced.recompile()
     return traced  # type: ignore[no-any-return]
@@ -93,18 +97,23 @@ def _nodes_in(argument: Any) -> Iterator[fx.Node]:
             yield from _nodes_in(entry)
 
 
-def _retype(traced: Any, node: fx.Node, *, is_precise: bool) -> None:
+def _retype(traced: Any, node: fx.Node, *, is_precise: bool, deformed: torch.dtype) -> None:
     """Give ``node`` its arguments in the type it computes in."""
     name = kind(node)
     if name in PRODUCTS:
-        wanted = torch.float32 if is_precise else torch.float16
+        _give(traced, node, node.all_input_nodes, torch.float32 if is_precise else torch.float16)
+    elif name in DEFORMED:
+        x, offsets, masks, *weights = node.args[:5]
+        _give(traced, node, _nodes_in([offsets, masks]), torch.float32)
+        _give(traced, node, _nodes_in([x, weights]), deformed)
     elif name in SAMPLERS or name in SUMS or (is_precise and name):
-        wanted = torch.float32
-    else:
-        return
-    for given in dict.fromkeys(node.all_input_nodes):
-        if _is_floating(given) and not (given.op == "get_attr" and wanted == torch.float32):
-            node.replace_input_with(given, _as_type(traced, node, given, wanted))
+        _give(traced, node, node.all_input_nodes, torch.float32)
+
+
+def _give(traced: Any, node: fx.Node, given: Iterable[fx.Node], wanted: torch.dtype) -> None:
+    for one in dict.fromkeys(given):
+        if _is_floating(one) and not (one.op == "get_attr" and wanted == torch.float32):
+            node.replace_input_with(one, _as_type(traced, node, one, wanted))
 
 
 def _is_floating(node: fx.Node) -> bool:

@@ -17,7 +17,7 @@ from engines.backends.base import make_backend, make_ring  # noqa: E402
 from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.manifest import Manifest, Source, read_manifest, write_manifest  # noqa: E402
-from engines.models.half import PRODUCTS, SAMPLERS, in_half, kind  # noqa: E402
+from engines.models.half import DEFORMED, PRODUCTS, SAMPLERS, in_half, kind  # noqa: E402
 from engines.models.parts import points_of, shipped  # noqa: E402
 from engines.models.running import computing  # noqa: E402
 from engines.networks import HRNetSpec, NetworkSpec, build  # noqa: E402
@@ -238,6 +238,16 @@ def test_whatever_says_where_is_float32(halved: Any) -> None:
     for sampler in samplers:
         given = [node.meta["val"].dtype for node in sampler.all_input_nodes]
         assert set(given) == {torch.float32}
+
+
+def test_our_kernel_gets_half_maps_and_weights_and_whole_offsets(network: Any) -> None:
+    maps = torch.zeros(2, 3, 24, 16, 16)
+    traced = in_half(shipped("head", network, SIGNATURE), (maps,), deformed=torch.float16)
+    deformed = [node for node in traced.graph.nodes if kind(node) in DEFORMED]
+    assert deformed
+    for node in deformed:
+        types = [given.meta["val"].dtype for given in node.args[:5]]
+        assert types == [torch.float16, torch.float32, torch.float32, torch.float16, torch.float16]
 
 
 def test_a_halved_network_gives_nearly_the_same_points_for_any_number_of_people(halved: Any, network: Any) -> None:
