@@ -49,9 +49,9 @@ def frames_of(text: str) -> list[Frame]:
     return list(through(make(name, **dict(told.split("=") for told in properties)), ()))  # type: ignore[arg-type]
 
 
-def windows_of(items: Sequence[Frame]) -> list[Window]:
+def windows_of(items: Sequence[Frame], past: int = PAST, future: int = FUTURE) -> list[Window]:
     """What reaches ``pose`` of these frames."""
-    return Harness(FOLLOWED, src=f"people/window, past={PAST}, future={FUTURE}").push_all(items)
+    return Harness(FOLLOWED, src=f"people/window, past={past}, future={future}").push_all(items)
 
 
 def asked(windows: Sequence[Window]) -> list[PersonWindows]:
