@@ -21,7 +21,7 @@ from engines.errors import EngineError
 
 _TYPES = {
     "fp32": r"\b(FP32|Float|TF32)\b|f32",
-    "fp16": r"\b(FP16|Half)\b|f16(?!\d)|h884|h16816|h1688",
+    "fp16": r"\b(FP16|Half)\b|(?<!b)f16|h884|h16816|h1688",
     "bf16": r"\b(BF16|BFloat16)\b|bf16",
     "int8": r"\bInt8\b|i8i8",
 }
@@ -34,7 +34,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of an engine: ``types`` are all in which it reads, writes, keeps weights or computes."""
+    """One layer of an engine: ``types`` are all in which it reads, writes and keeps weights."""
 
     name: str
     kind: str
@@ -100,14 +100,18 @@ def table(layers: Iterable[Layer]) -> Table:
 
 def _layer(told: Mapping[str, Any]) -> Layer:
     tactic = str(told.get("TacticName", ""))
-    words = " ".join((*_tensor_words(told), tactic))
     return Layer(
         name=str(told.get("Name", "")),
         kind=str(told.get("LayerType", "")),
-        types=frozenset(name for name, pattern in _TYPES.items() if re.search(pattern, words)),
+        # a kernel's name tells what it adds up in as well, so it is asked only where nothing else speaks
+        types=_types(" ".join(_tensor_words(told))) or _types(tactic),
         nodes=tuple(_NODE.findall(str(told.get("Metadata", "")))),
         tactic=tactic,
     )
+
+
+def _types(words: str) -> frozenset[str]:
+    return frozenset(name for name, pattern in _TYPES.items() if re.search(pattern, words))
 
 
 def _tensor_words(told: Mapping[str, Any]) -> Iterator[str]:
