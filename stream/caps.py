@@ -1,11 +1,14 @@
 """Caps: what flows over a link, written ``people/window, past=2, future=2``.
 
-A field that is absent is *open*: it takes whatever the neighbour fixes. Two caps meet with ``&``.
+A field that is absent is *open*: it takes whatever the neighbour fixes. Two caps meet with ``&``. An element that takes
+either of several media types writes ``people/boxes|people/poses``.
 
 >>> Caps.parse("people/window") & Caps.parse("people/window, past=2, future=2")
 Caps('people/window, past=2, future=2')
 >>> Caps.parse("video/raw").clash(Caps.parse("people/boxes"))
 "media type 'video/raw' is not 'people/boxes'"
+>>> Caps.parse("people/poses, skeleton=coco17") & Caps.parse("people/boxes|people/poses")
+Caps('people/poses, skeleton=coco17')
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ MEDIA = ("video/raw", "people/boxes", "people/window", "people/poses")
 """The media types of the four messages, in the order in which they follow one another along a line: a ``Frame``,
 ``People``, a ``Window``, ``Poses``."""
 
-_MEDIA = re.compile(r"[a-z]+/[a-z]+|any")
+OR = "|"
+"""Between the media types of which one is agreed on; the first, where nobody says which."""
+
+_MEDIA = re.compile(r"[a-z]+/[a-z]+(\|[a-z]+/[a-z]+)*|any")
 _FIELD = re.compile(r"([a-z_]+)\s*=\s*([A-Za-z0-9_.+-]+)")
 
 
@@ -52,9 +58,19 @@ class Caps:
             fields[name] = int(value) if re.fullmatch(r"[+-]?\d+", value) else value
         return cls(media, fields)
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The media types it may be; ``any`` counts as one."""
+        return tuple(self.media.split(OR))
+
+    @property
+    def is_settled(self) -> bool:
+        """True when its media type is one."""
+        return self.media != ANY and OR not in self.media
+
     def clash(self, other: Caps) -> str | None:
         """Why these two cannot meet, or None when they can."""
-        if ANY not in (self.media, other.media) and self.media != other.media:
+        if ANY not in (self.media, other.media) and not set(self.choices) & set(other.choices):
             return f"media type {self.media!r} is not {other.media!r}"
         for name in self.fields.keys() & other.fields.keys():
             if self.fields[name] != other.fields[name]:
@@ -65,7 +81,8 @@ class Caps:
         """What both allow. Raises ``ValueError`` with the clash."""
         if why := self.clash(other):
             raise ValueError(why)
-        media = other.media if self.media == ANY else self.media
+        both = [media for media in self.choices if ANY in (self.media, other.media) or media in other.choices]
+        media = other.media if self.media == ANY else OR.join(both)
         return Caps(media, {**self.fields, **other.fields})
 
     def get(self, name: str, default: int = 0) -> int:

@@ -89,8 +89,11 @@ class Element:
         return sink if template is not None and template.media == ANY and sink is not None else template
 
     def fixates(self, src: Caps) -> Caps:
-        """Fill in what neither neighbour fixed of what it gives (``window`` without a model: no past, no future)."""
-        return src
+        """Fill in what neither neighbour fixed of what it gives (``window`` without a model: no past, no future); of
+        several media types, the first."""
+        template = type(self).src
+        is_open = src.media == ANY and template is not None and len(template.choices) > 1
+        return Caps(template.choices[0], src.fields) if is_open and template else src
 
     def negotiated(self, sink: Caps | None, src: Caps | None) -> None:
         """Told once, before ``__enter__``, what its two links carry."""

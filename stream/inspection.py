@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from stream.caps import ANY, MEDIA
+from stream.caps import ANY, MEDIA, OR
 from stream.element import Element, Sink, Source
 from stream.registry import element_class, element_name, schema_struct
 
@@ -135,7 +135,7 @@ def _example(cls: type[Element]) -> str:
     told = [field.name for field in msgspec.structs.fields(schema_struct(cls)) if _must_be_told(field)]
     chain = [" ".join([name, *(f"{key}={_SAMPLES.get(key, '…')}" for key in told)])]
     if cls.sink is not None:
-        media = cls.sink.media if cls.sink.media in MEDIA else MEDIA[0]
+        media = cls.sink.choices[0] if cls.sink.choices[0] in MEDIA else MEDIA[0]
         before = " ! ".join(_UPSTREAM[: MEDIA.index(media) + 1])
         chain = [before.removesuffix(f" ! {name}"), *chain]
     if cls.src is not None:
@@ -155,7 +155,7 @@ def _text(page: ElementPage) -> Iterator[str]:
     yield ""
     for pad, caps in (("sink", page.sink), ("src", page.src)):
         if caps:
-            yield f"{pad}: {'anything' if caps == ANY else caps}"
+            yield f"{pad}: {'anything' if caps == ANY else caps.replace(OR, ' or ')}"
     for item in page.properties:
         yield from ("", *_property_text(item))
     yield from ("", f"example: posestream launch '{page.example}'")

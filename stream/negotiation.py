@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stream.caps import ANY, MEDIA, Caps, CapsValue
+from stream.caps import ANY, MEDIA, OR, Caps, CapsValue
 from stream.element import Element
 from stream.errors import LinkError
 from stream.registry import label
@@ -46,6 +46,9 @@ class _Place:
     def learn(self, caps: Caps, origin: str, *, gives: bool) -> None:
         for name, value in _entries(caps).items():
             self.add(name, Fact(value, origin, gives))
+        known = self.facts.get(_MEDIA_TYPE)
+        if known and caps.clash(Caps(str(known.value))):
+            raise LinkError(_clash(self.junction, _MEDIA_TYPE, known, Fact(caps.media, origin, gives)))
 
     def add(self, name: str, fact: Fact) -> None:
         known = self.facts.setdefault(name, fact)
@@ -113,7 +116,7 @@ def _speak(element: Element, sink: _Place | None, src: _Place | None) -> None:
         sink.learn(accepted, label(element), gives=False)
     offered = element.offers(sink.caps if sink else None)
     if sink and src and accepted and offered and passes_through(element):
-        own = _entries(accepted) if _is_any(type(element).src) else _entries(accepted) | _entries(offered)
+        own = _entries(accepted) if _is_open(type(element).src) else _entries(accepted) | _entries(offered)
         _copy(sink, src, besides=own)
         _copy(src, sink, besides=own)
     if src and offered:
@@ -126,8 +129,8 @@ def passes_through(element: Element) -> bool:
     return sink is not None and src is not None and sink.media == src.media
 
 
-def _is_any(template: Caps | None) -> bool:
-    return template is not None and template.media == ANY
+def _is_open(template: Caps | None) -> bool:
+    return template is not None and not template.is_settled
 
 
 def _copy(here: _Place, there: _Place, *, besides: Collection[str]) -> None:
@@ -138,7 +141,7 @@ def _copy(here: _Place, there: _Place, *, besides: Collection[str]) -> None:
 
 
 def _entries(caps: Caps) -> dict[str, CapsValue]:
-    media: dict[str, CapsValue] = {} if caps.media == ANY else {_MEDIA_TYPE: caps.media}
+    media: dict[str, CapsValue] = {_MEDIA_TYPE: caps.media} if caps.is_settled else {}
     return media | dict(caps.fields)
 
 
@@ -170,7 +173,8 @@ def _said(name: str, fact: Fact) -> str:
 
 def _spelt(name: str, value: CapsValue, *, short: bool = False) -> str:
     if name == _MEDIA_TYPE:
-        return repr(value) if short else f"{name} {value!r}"
+        types = " or ".join(map(repr, str(value).split(OR)))
+        return types if short else f"{name} {types}"
     return f"{name}={value}"
 
 
@@ -181,7 +185,7 @@ def _fixer(name: str) -> str:
 def _remedy(name: str, giver: Fact, taker: Fact) -> str:
     if name != _MEDIA_TYPE:
         return f"leave {name}= away from {giver.origin} and linking fixes it"
-    start, end = str(giver.value), str(taker.value)
+    start, end = (str(fact.value).split(OR)[0] for fact in (giver, taker))
     if start not in MEDIA or end not in MEDIA:
         return f"put an element between them that makes {end!r} of {start!r}"
     if route := _route(start, end):

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import numpy as np
 from msgspec import Meta
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from engines.detectors import overlap
 from stream.caps import Caps
 from stream.element import Transform
-from stream.messages import People
+from stream.messages import People, Poses
 
 if TYPE_CHECKING:
     from trackers import BoTSORTTracker
+
+Somebody = TypeVar("Somebody", bound=People | Poses)
+"""What has boxes; keypoints stay with theirs."""
 
 NOBODY = -1
 RATE = 30.0
@@ -41,17 +44,18 @@ class Track(Transform):
     """Follows people by where they are heading and how their boxes overlap (BoT-SORT without appearance, one tracker a
     camera); ids survive missed detections and crossings.
 
-    Every detection keeps its box and its place. Its id is -1 until ``confirm`` detections in a row agree that there is
-    somebody (at once for those of a camera's first picture with people), so that a false alarm of one frame gets no
-    id. On frames that the detector skipped, boxes are carried along each person's motion. Ids begin at 1 in each camera
-    and are never given twice, also when the stage was restarted; those in view then keep theirs.
+    It stands after ``detect``, or after ``posedetect``: keypoints stay with their boxes. Every detection keeps its box
+    and its place. Its id is -1 until ``confirm`` detections in a row agree that there is somebody (at once for those of
+    a camera's first picture with people), so that a false alarm of one frame gets no id. On frames that the detector
+    skipped, boxes are carried along each person's motion. Ids begin at 1 in each camera and are never given twice, also
+    when the stage was restarted; those in view then keep theirs.
 
     Chosen by measurement, see docs/models.md: ByteTrack's motion model is in absolute pixels and lost people whose
     boxes widen and narrow at 10 frames a second; BoT-SORT's goes with the height of the person.
     """
 
-    sink = Caps("people/boxes")
-    src = Caps("people/boxes")
+    sink = Caps("people/boxes|people/poses")
+    src = Caps("people/boxes|people/poses")
 
     max_lost_s: Annotated[
         float, Meta(ge=0, le=60, description="seconds for which an id is kept for somebody who is not seen")
@@ -71,12 +75,12 @@ class Track(Transform):
         importlib.import_module("trackers")
         return self
 
-    def process(self, item: People) -> Iterator[People]:
+    def process(self, item: People | Poses) -> Iterator[People | Poses]:
         name = item.frame.camera
         if name not in self._cameras:
             self._cameras[name] = _Camera(self._tracker(), _Ids(self.context.memory, name), self.max_lost_s)
         camera = self._cameras[name]
-        yield camera.follow(item) if item.detected else camera.carry(item)
+        yield camera.carry(item) if isinstance(item, People) and not item.detected else camera.follow(item)
 
     def flush(self, camera: str | None = None) -> Iterator[People]:
         """A camera that begins again begins with nobody."""
@@ -150,7 +154,7 @@ class _Camera:
         self._clock = _Clock()
         self._last: _Seen | None = None
 
-    def follow(self, people: People) -> People:
+    def follow(self, people: Somebody) -> Somebody:
         """The same people with ids."""
         self._clock.advance(people.frame.pts_ns)
         tracked = self._update(people) if len(people.boxes) or self._tracker.tracks else people.ids
@@ -175,7 +179,7 @@ class _Camera:
         """Nobody of this camera will be seen again."""
         self._ids.forget_everybody()
 
-    def _update(self, people: People) -> NDArray[np.int64]:
+    def _update(self, people: People | Poses) -> NDArray[np.int64]:
         """The tracker's own number for each box, in order; it gives them back in its own order, and may drop some."""
         from supervision import Detections
 

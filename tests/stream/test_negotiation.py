@@ -16,6 +16,7 @@ from stream.errors import LinkError
 from stream.launch import parse_launch
 from stream.messages import Frame
 from stream.pipeline import Pipeline
+from stream.testing import Harness
 from tests.toys.estimate import Estimate
 from tests.toys.find import Find
 from tests.toys.src import Src
@@ -166,4 +167,59 @@ def test_a_media_type_of_ones_own_is_nothing_the_remedy_knows() -> None:
     assert str(refused.value) == (
         "could not link src to listen: media type 'video/raw' is not 'audio/raw'; "
         "put an element between them that makes 'audio/raw' of 'video/raw'"
+    )
+
+
+# -- one of several media types ---------------------------------------------------------------------------------------
+
+
+class Either(Transform):
+    """Passes boxes and poses on."""
+
+    sink = src = Caps("people/boxes|people/poses")
+
+    def process(self, item: Any) -> Iterator[Any]:
+        yield item
+
+
+class Skeletons(Transform):
+    """Gives poses of a frame."""
+
+    sink, src = Caps("video/raw"), Caps("people/poses", skeleton="coco17")
+
+
+class Keeper(Transform):
+    """Takes poses, and no boxes."""
+
+    sink = src = Caps("people/poses")
+
+
+def test_which_of_several_media_types_it_is_the_neighbours_say() -> None:
+    assert caps_of(Src(), Find(), Either(), Windower())[1:3] == ["people/boxes"] * 2
+    assert caps_of(Src(), Skeletons(), Either(), Keeper())[1:3] == ["people/poses, skeleton=coco17"] * 2
+
+
+def test_where_nobody_says_it_is_the_first() -> None:
+    assert [str(caps) for caps in Harness(Either()).caps] == ["people/boxes"] * 2
+    assert [str(caps) for caps in Harness(Either(), src="people/poses").caps] == ["people/poses"] * 2
+
+
+def disagreement(*elements: Element) -> str:
+    with pytest.raises(LinkError) as caught:
+        Pipeline(*elements).negotiate()
+    return str(caught.value).replace("tests.stream.test_negotiation.", "").replace("tests.toys.", "")
+
+
+def test_what_is_none_of_them_names_who_gives_it_and_the_way_out() -> None:
+    assert disagreement(Src(), Either()) == (
+        "could not link src to either: media type 'video/raw' is not 'people/boxes' or 'people/poses'; "
+        "put 'detect' between them"
+    )
+    assert disagreement(Src(), Find(), Either(), Keeper()) == (
+        "could not link find to keeper: media type 'people/boxes' is not 'people/poses'; "
+        "put 'window ! pose' between them"
+    )
+    assert disagreement(Src(), Skeletons(), Either(), Windower()) == (
+        "could not link skeletons to window: media type 'people/poses' is not 'people/boxes'; "
+        "window belongs before skeletons, or is not needed"
     )

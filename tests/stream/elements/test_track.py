@@ -19,7 +19,7 @@ from stream.launch import parse_launch
 from stream.messages import People, people_of
 from stream.registry import make
 from stream.testing import Harness, check_element
-from stream.testing.items import make_frame
+from stream.testing.items import make_frame, make_poses
 
 FRAME_NS = 33_333_333
 SIZE = (640, 360)
@@ -40,6 +40,16 @@ def walker(seq: int, x: float, speed: float) -> tuple[float, float, float, float
 
 def test_it_keeps_the_contract_of_an_element() -> None:
     check_element("track")
+    check_element("track", sink="people/poses, skeleton=coco17")
+
+
+def test_keypoints_keep_their_boxes_and_get_ids() -> None:
+    with Harness("track", sink="people/poses, skeleton=coco17") as harness:
+        given = [replace(make_poses(seq, "hall"), ids=np.full(2, -1)) for seq in range(3)]
+        found = [harness.push(item)[0] for item in given]
+    assert [str(caps) for caps in harness.caps] == ["people/poses, skeleton=coco17"] * 2
+    assert [poses.ids.tolist() for poses in found] == [[1, 2]] * 3
+    assert all(one.keypoints is other.keypoints for one, other in zip(given, found, strict=True))
 
 
 def test_everybody_keeps_an_id_from_the_first_frame_with_people_on() -> None:
