@@ -147,6 +147,18 @@ def test_a_window_that_lies_in_the_store_as_it_is_equals_one_that_is_gathered(
     ring.close()
 
 
+def test_a_context_that_still_runs_is_not_given_back(
+    simulated: Simulation, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulated.module("executions"), "KEPT", 1)
+    ring, crops = ring_of(export), frames(FRAMES)
+    for first, last in ((0, 1), (1, 3), (3, 4), (4, 5)):
+        ring.keep(np.arange(first, last), crops[first:last])  # nobody waits between these
+    points = ring.read(np.arange(FRAMES)[None])["points"]
+    np.testing.assert_allclose(points, whole(export, crops[None]), atol=1e-4)
+    ring.close()
+
+
 def test_halves_of_two_exports_are_refused_and_nothing_is_left_behind(simulated: Simulation, tmp_path: Path) -> None:
     one, other = write_export(tmp_path / "one"), drawn.write_cut(tmp_path / "other")
     with pytest.raises(EngineError, match="they are not of one export"):
