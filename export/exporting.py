@@ -107,7 +107,7 @@ def export_crops(name: str, spec: NetworkSpec, request: Request, folder: Path) -
     with step("weights"):
         signature = _signature(name, spec, request)
         people = samples.samples(signature, request.frames)
-        batch = torch.from_numpy(samples.normalised(people.crops[:2], signature))
+        batch = torch.from_numpy(samples.normalised(people.crops[[0, -1]], signature))  # people, and noise
         model, source = network_with_weights(name, spec, request.choice, batch if len(spec.window) > 1 else batch[:, 0])
         signature = msgspec.structs.replace(signature, keeps=graphs.kept_shapes(model, spec.input_size))
     models = {graph.part: traced(graph, request) for graph in graphs.parts(model, signature, _points(signature))}

@@ -100,23 +100,47 @@ def _renamed_by(layout: str) -> tuple[object, ...]:
 def scattered(model: nn.Module, batch: Tensor, seed: int = 0) -> nn.Module:
     """Random weights that keep what passes through them of order one, as a trained network's do.
 
-    Convolutions from N(0, 1/fan-in); normalisations take on the mean and variance of ``batch``, one forward pass, so
-    that activations neither fade nor burst in a hundred layers.
+    Drawn from normal distributions, then fitted by one forward pass of ``batch``: normalisations take on its mean and
+    variance, convolutions are scaled to deviations of 1, and what says where a map is read to about half a pixel.
+    Otherwise values would fade or burst in a hundred layers, and maps be read far from where anything is.
     """
     generator = torch.Generator().manual_seed(seed)
+    hooks = []
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * _spread(name, parameter))
-        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
-            norm.momentum = 1.0
-            norm.weight.add_(1.0)
+        for parameter in model.parameters():
+            spread = float(parameter[0].numel()) ** -0.5 if parameter.dim() > 1 else 0.1
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+        for name, module in model.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+                module.weight.add_(1.0)
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                hooks.append(module.register_forward_hook(_Scaling(_deviation(name, module))))
         model.train()(batch)
+    for hook in hooks:
+        hook.remove()
     return model.eval()
 
 
-def _spread(name: str, parameter: Tensor) -> float:
-    """Standard deviation. What says where a map is read (matrices: Θ; offsets) is less: about a pixel, as trained."""
-    if parameter.dim() == 1:
+def _deviation(name: str, module: nn.Conv2d | nn.Linear) -> float:
+    """What a layer's output should have; less where it is an offset, or a part of Θ, which only linear layers make."""
+    if isinstance(module, nn.Linear):
         return 0.1
-    places = parameter.dim() == 2 or ("offset" in name and len(parameter) % _POINTS == 0)
-    return (0.1 if places else 1.0) * float(parameter[0].numel()) ** -0.5
+    return 0.5 if "offset" in name and len(module.weight) % _POINTS == 0 else 1.0
+
+
+class _Scaling:
+    """A forward hook that scales a layer, the first time it runs, to give numbers of this deviation."""
+
+    def __init__(self, deviation: float) -> None:
+        self._deviation, self._is_done = deviation, False
+
+    def __call__(self, module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+        present = float(output.std())
+        if self._is_done or present == 0:
+            return None
+        self._is_done = True
+        factor = self._deviation / present
+        for parameter in module.parameters(recurse=False):
+            parameter.mul_(factor)
+        return output * factor
