@@ -15,7 +15,21 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
-from stream.commands import demo, doctor, foreign, inspect, keygen, launch, models, pull, run, subscribe, top, validate
+from stream.commands import (
+    compare,
+    demo,
+    doctor,
+    foreign,
+    inspect,
+    keygen,
+    launch,
+    models,
+    pull,
+    run,
+    subscribe,
+    top,
+    validate,
+)
 from stream.errors import PosestreamError
 
 FAULT, USAGE, INTERRUPTED = 1, 2, 130
@@ -41,6 +55,7 @@ for _command, _panel in (
     (doctor.doctor, _LOOK),
     (models.models, _NETWORKS),
     (pull.pull, _NETWORKS),
+    (compare.compare, _NETWORKS),
     (keygen.keygen, _NETWORKS),
 ):
     app.command(rich_help_panel=_panel, no_args_is_help=False)(_command)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +28,14 @@ def total_of(source: Source) -> int | None:
     """How many frames a source will give, where it knows; None where it does not, or never ends."""
     total: Any = getattr(source, "total_frames", None) or getattr(source, "num_frames", None)
     return total if isinstance(total, int) and total > 0 else None
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar of ``total`` things done by this process, where somebody watches; gives what to call after each."""
+    with _bar(Console(stderr=True, quiet=not sys.stderr.isatty()), what) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
 
 
 class Watch:
@@ -68,6 +78,6 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f} fps")
 
 
-def _bar(console: Console) -> Progress:
-    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+def _bar(console: Console, what: str = "frames") -> Progress:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True)
