@@ -26,7 +26,7 @@ class Batches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EngineKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that decides whether a plan may be used.
 
-    ``kernels`` gives for each plugin node's settings the sha256 of the kernel compiled for it. ``driver`` is the
+    ``kernels`` gives for each plugin node's settings the sha256 of its kernel's source. ``driver`` is the
     driver's branch (580), whose releases share one ABI. ``gpu`` and ``sm`` are ``any`` where ``hardware_compatibility``
     frees the plan of them. ``precision`` is the manifest's, ``flags`` are names of TensorRT's builder flags.
     """
@@ -79,10 +79,10 @@ def _values(key: EngineKey, fields: tuple[str, ...]) -> list[Any]:
 
 
 def _told_kernels(built: EngineKey, wanted: EngineKey) -> str:
-    changed = [
-        name for name in {**built.kernels, **wanted.kernels} if built.kernels.get(name) != wanted.kernels.get(name)
-    ]
-    return f"the kernel of plugin nodes has changed since ({', '.join(sorted(changed))})"
+    """The settings themselves are long lines."""
+    names = built.kernels.keys() | wanted.kernels.keys()
+    changed = sum(built.kernels.get(name) != wanted.kernels.get(name) for name in names)
+    return f"{changed} of the kernels of its plugin nodes, or their settings, have changed"
 
 
 def _told_profiles(key: EngineKey) -> str:

@@ -68,12 +68,11 @@ def key_of(source: Source, options: BuildOptions, facts: DeviceFacts, version: s
     A plan that is to be refitted holds no weights, so it is known by the graph without them.
     """
     stripped = options.refit and bool(source.structure_sha256)
-    architecture = target(options, facts)
     return EngineKey(
         part=source.part,
         onnx_sha256=source.structure_sha256 if stripped else source.onnx_sha256,
         weights_sha256="" if stripped else source.weights_sha256,
-        kernels={settings: kernel_digest(settings, architecture) for settings in source.kernels},
+        kernels={settings: kernel_digest(settings) for settings in source.kernels},
         tensorrt=_release(version, options),
         gpu=facts.name if options.hardware == "none" else "any",
         sm={"none": facts.sm, "same-capability": facts.sm, "ampere+": "8.0 or newer"}[options.hardware],

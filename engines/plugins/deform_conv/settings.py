@@ -42,6 +42,6 @@ def operator_of(spec: DeformConvSpec) -> str:
     return f"FusedDeformConv{spec.rounds}{'' if spec.mask == 'none' else 'Modulated'}"
 
 
-def kernel_digest(settings: str, architecture: str) -> str:
-    """The sha256 of everything a kernel is compiled from: its source, with the settings in it, and what for."""
-    return hashlib.sha256(f"{architecture}\n{source(spec_of(settings))}".encode()).hexdigest()
+def kernel_digest(settings: str) -> str:
+    """The sha256 of everything a kernel is compiled from: its source, with the settings in it."""
+    return hashlib.sha256(source(spec_of(settings)).encode()).hexdigest()

@@ -20,7 +20,7 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "part": ("fused", "it is the graph 'head', not 'fused'"),
     "onnx_sha256": ("a" * 64, "its graph was 000000000000…, is now aaaaaaaaaaaa…"),
     "weights_sha256": ("a" * 64, "its weights were 111111111111…, are now aaaaaaaaaaaa…"),
-    "kernels": ({"dilations 3": "a" * 64}, "the kernel of plugin nodes has changed since (dilations 3)"),
+    "kernels": ({"dilations 3": "a" * 64}, "1 of the kernels of its plugin nodes, or their settings, have changed"),
     "tensorrt": ("11.4.0.106", "built by TensorRT 10.13.3.9, this is 11.4.0.106"),
     "gpu": ("NVIDIA H100", "built on NVIDIA A10 (8.6), this is NVIDIA H100 (8.6)"),
     "sm": ("9.0", "built on NVIDIA A10 (8.6), this is NVIDIA A10 (9.0)"),
