@@ -17,7 +17,7 @@ from stream.registry import element_class, element_name, schema_struct
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
 """A cross-reference as Sphinx writes them: pages are read as they stand, so its name alone is shown."""
 
-_SAMPLES = {"location": "video.mp4", "url": "rtsp://camera/stream", "model": "inspose-compact-fp32"}
+_SAMPLES = {"location": "video.mp4", "url": "rtsp://camera/stream"}
 """What to write in an example for a property that has no default, or an empty one."""
 _UPSTREAM = ("testsrc", "detect ! track", "window", "pose")
 _NUMBERS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
