@@ -23,6 +23,13 @@ class Target(StrEnum):
     tensorrt = "tensorrt"
 
 
+class Route(StrEnum):
+    """Whose kernel computes deformable layers in TensorRT."""
+
+    fused = "fused"
+    nvidia = "nvidia"
+
+
 class Kind(StrEnum):
     """Of the numbers inside."""
 
@@ -82,6 +89,18 @@ def export(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="No checkpoint at all: for trying the chain.")
     ] = False,
+    plugin: Annotated[
+        Route, typer.Option(help="With --to tensorrt, for deformable layers: our kernel, or TensorRT's own.")
+    ] = Route.fused,
+    max_batch: Annotated[
+        int, typer.Option(min=1, max=1024, help="With --to tensorrt: how many people an engine takes at once.")
+    ] = 16,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit", help="With --to tensorrt: engines without weights, for many checkpoints of one network."
+        ),
+    ] = False,
 ) -> None:
     """Make a folder of a checkpoint that runs on any backend, measured against PyTorch.
 
@@ -116,7 +135,7 @@ def export(
     folder = export_network(request)
     print(_told(folder))
     if to is Target.tensorrt:
-        _build_engines(folder)
+        _build_engines(folder, plugin, max_batch, refit=refit)
 
 
 def _check_installed() -> None:
@@ -161,7 +180,8 @@ def _told(folder: Path) -> str:
     return "\n".join([*lines, f"  run it in a line: {element} model={folder}"])
 
 
-def _build_engines(folder: Path) -> None:
+def _build_engines(folder: Path, plugin: Route, max_batch: int, *, refit: bool) -> None:
+    from engines.backends.trt.options import BuildOptions
     from export.to_tensorrt import build_engines
 
-    build_engines(folder)
+    build_engines(folder, plugin=plugin.value, options=BuildOptions(max_batch=max_batch, refit=refit))

@@ -18,7 +18,7 @@ from engines.backends.trt.caching import entry_of, write_whole
 from engines.backends.trt.options import BuildOptions, Plugin
 from engines.backends.trt.preparation import Preparation, PreparedGraph, write_preparation
 from engines.errors import EngineError
-from engines.manifest import Exported, digest, read_exported
+from engines.manifest import Exported, Manifest, digest, read_exported
 from engines.plugins.deform_conv.compiling import compile_ptx
 from engines.plugins.deform_conv.settings import spec_of
 from export.telling import step
@@ -35,13 +35,15 @@ def build_engines(folder: Path, *, plugin: Plugin = "fused", options: BuildOptio
     and is built where it runs.
     """
     prepare(folder, plugin=plugin, options=options or BuildOptions())
+    manifest = read_exported(folder)
     try:
-        for file in read_exported(folder).graphs.values():
+        for file in manifest.graphs.values():
             _build(folder / file)
     except EngineError as error:
+        element = "pose" if isinstance(manifest, Manifest) else "posedetect"
         raise EngineError(
             f"{error} ({folder} is exported and prepared; what is left is built by the first line that runs it on its "
-            f"GPU: pose model={folder.name} backend=tensorrt)"
+            f"GPU: {element} model={folder.name} backend=tensorrt)"
         ) from error
 
 
