@@ -1,15 +1,23 @@
 """Networks and what they need: Signatures, geometry, decoding and backends to run them; models and losses to make them.
 
-``engines.create("fami-w48-384x288")`` builds a network of the papers. It needs PyTorch; nothing else here does until it
-is used.
+``engines.create("fami-w48-384x288")`` builds a network of the papers; it needs PyTorch, and nothing else here does.
+``engines.load("fami-w48-384x288-fp32")`` opens what ``posestream export`` made of one, or any other model.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from engines.engine import Engine as Engine
+    from engines.engine import PersonWindows as PersonWindows
+    from engines.engine import load as load
+    from engines.engine import signature_of as signature_of
+
+_OF_ENGINE = ("Engine", "PersonWindows", "load", "signature_of")
 
 
 def create(name: str) -> nn.Module:
@@ -21,3 +29,10 @@ def create(name: str) -> nn.Module:
     from engines import catalogue, networks
 
     return networks.build(*catalogue.network(name))
+
+
+def __getattr__(name: str) -> object:
+    """Import what runs networks when it is first used."""
+    if name not in _OF_ENGINE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("engines.engine"), name)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import engines
 from engines import catalogue
 from engines.engine import Crop, Engine, Keypoints, PersonWindows, load, signature_of
 from engines.errors import EngineError
@@ -69,6 +70,13 @@ def test_a_folder_is_a_model_known_by_the_name_and_fingerprint_of_its_manifest(e
     with load(str(export)) as engine:
         assert engine.signature == exports.signature(2, 2)
         assert engine.fingerprint == read_manifest(export).fingerprint
+
+
+def test_the_package_opens_one_by_itself(export: Path) -> None:
+    with engines.load(str(export)) as engine:
+        assert engines.signature_of(str(export)) == engine.signature
+    with pytest.raises(AttributeError, match="has no attribute 'unload'"):
+        _ = engines.unload  # type: ignore[attr-defined]
 
 
 def test_crop_lock_by_kept_features_gives_what_whole_windows_of_the_same_crops_give(export: Path) -> None:
