@@ -14,7 +14,6 @@ from engines.errors import EngineError
 from engines.manifest import Source, digest
 from engines.networks import NetworkSpec, build
 from export import checkpoints
-from export.renames import RENAMES
 
 OURS = "ours"
 _POINTS = 9
@@ -78,10 +77,10 @@ def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
     if unknown:
         raise EngineError(f"no checkpoint layout {unknown[0]!r}; there are {', '.join(checkpoints.LAYOUTS)}")
     fitting = [layout for layout in layouts if checkpoints.fits(model, published, layout)]
-    if len({_renamed_by(layout) for layout in fitting}) > 1:
+    if len({_placed(published, layout) for layout in fitting}) > 1:
         raise EngineError(
             f"checkpoint {str(path)!r} fits {type(model).__name__} in {len(fitting)} layouts "
-            f"({', '.join(fitting)}), which name its weights differently; say which with --layout"
+            f"({', '.join(fitting)}), which put its weights in different places; say which with --layout"
         )
     layout = (fitting or [min(layouts, key=lambda each: checkpoints.misfits(model, published, each))])[0]
     left = checkpoints.load(model, path, layout)
@@ -93,8 +92,9 @@ def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
     return layout
 
 
-def _renamed_by(layout: str) -> tuple[object, ...]:
-    return RENAMES[checkpoints.LAYOUTS[layout].network]
+def _placed(published: checkpoints.StateDict, layout: str) -> frozenset[tuple[str, int]]:
+    """Which tensor goes where: two layouts that agree on it are one."""
+    return frozenset((name, id(tensor)) for name, tensor in checkpoints.translated(published, layout).items())
 
 
 def scattered(model: nn.Module, batch: Tensor, seed: int = 0) -> nn.Module:
