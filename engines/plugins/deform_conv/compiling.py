@@ -70,9 +70,9 @@ def macros(spec: DeformConvSpec) -> dict[str, str | int]:
         "SHARED_BYTES": t.shared_bytes,
         "OFFSET_TENSORS": copies,
         "OFFSET_PARAMETERS": " ".join(f"const float* offset{r}," for r in names),
-        "OFFSETS_OF(maps)": ", ".join(f"offset{r} + (maps)" for r in names),
+        "OFFSETS": ", ".join(f"offset{r}" for r in names),
         "MASK_PARAMETERS": " ".join(f"const Mask* mask{r}," for r in names) if masked else "",
-        "MASKS_OF(maps)": ", ".join(f"mask{r} + (maps)" for r in names) if masked else "nullptr",
+        "MASKS": ", ".join(f"mask{r}" for r in names) if masked else "nullptr",
     }
 
 

@@ -1,10 +1,10 @@
 // Modulated deformable convolution as one kernel: samples are gathered into shared memory and meet the weights there.
 //
-//     y(p) = act(b + sum over dilations r, kernel points k, channels c of  w_rk[c] * m_rk(p) * x_c(p + d_r p_k + o_rk(p)))
+//     y(p) = act(b + sum over dilations r, points k, channels c of  w_rk[c] * m_rk(p) * x_c(p + d_r p_k + o_rk(p)))
 //
-// A block takes TILE pixels of one person and OUT_TILE output channels. It walks through K in stages of DEPTH rows. While
-// the matrix units work on stage s, the samples of stage s + 1 and the offsets of stage s + 2 are on their way. One
-// barrier a stage is enough, since everything in shared memory has two buffers. All macros come from DeformConvSpec.
+// A block takes TILE pixels of one person and OUT_TILE output channels. It walks through K in stages of DEPTH rows.
+// While the matrix units work on stage s, the samples of stage s + 1 and the offsets of stage s + 2 are on their way.
+// One barrier a stage is enough, since everything in shared memory has two buffers. Macros come from DeformConvSpec.
 
 #ifndef EMULATED
 #include "instructions.cuh"
@@ -33,6 +33,7 @@ constexpr int ITEMS = NHWC ? (TILE * PAIRS + THREADS - 1) / THREADS : BY_PIXEL_I
 constexpr int SAMPLES = DIRECT ? ITEMS : (TILE * TABLE_GROUPS + THREADS - 1) / THREADS;
 constexpr bool ONE_WEIGHT = !NHWC && !DIRECT && TABLE_GROUPS == 1;
 constexpr int KEPT_WEIGHTS = DIRECT ? ITEMS : 1;
+constexpr int WEIGHT_WORDS = ELEMENT_FP32 ? 4 : 2;  // registers of the four weights of a point
 
 // -- shared memory: two buffers each of samples, weights and the table of sampling points ----------------------------
 
@@ -103,6 +104,7 @@ struct Inputs {
     const Element* x;  // of this person
     const float* offset[OFFSET_TENSORS];
     const Mask* mask[OFFSET_TENSORS];
+    long long maps;         // numbers of a mask tensor that belong to the people before this one
     const Element* weight;  // of this tile of output channels
 };
 
@@ -161,8 +163,8 @@ struct Raw {
     unsigned dy, dx, mask;
 };
 struct Point {
-    unsigned where;   // first corner | step to the right << 30 | step down << 31
-    float weight[4];  // of the corners, mask included; 0 outside the map
+    unsigned where;                 // first corner | step to the right << 30 | step down << 31
+    unsigned weight[WEIGHT_WORDS];  // of the corners, mask included, as elements; 0 outside the map
 };
 
 // One axis: the two neighbours, kept inside, and their weights. The fraction is taken from the offset itself: added to
@@ -189,10 +191,11 @@ INLINE Point point_of(const Raw& raw, const Pixel& pixel, int round, int k, cons
     Point point;
     point.where = static_cast<unsigned>(y.first * shape.w + x.first) | static_cast<unsigned>(x.step) << 30
         | static_cast<unsigned>(y.step) << 31;
-    point.weight[0] = y.near * x.near * m;
-    point.weight[1] = y.near * x.far * m;
-    point.weight[2] = y.far * x.near * m;
-    point.weight[3] = y.far * x.far * m;
+    const unsigned weight[4] = {from_float(y.near * x.near * m), from_float(y.near * x.far * m),
+        from_float(y.far * x.near * m), from_float(y.far * x.far * m)};
+#pragma unroll
+    for (int i = 0; i < WEIGHT_WORDS; ++i)
+        point.weight[i] = ELEMENT_FP32 ? weight[i] : pair(weight[2 * i % 4], weight[2 * i % 4 + 1]);
     return point;
 }
 
@@ -202,7 +205,7 @@ struct Sample {
 };
 INLINE Sample sample_of(const Stage& stage, int i)
 {
-    const int t = threadIdx.x;
+    const int t = DIRECT ? thread_again() : static_cast<int>(threadIdx.x);
     if (DIRECT) {
         const int pair_index = stage.inner * PAIRS + t / TILE * ITEMS + i;
         return {pair_index / GROUPS, pair_index % GROUPS, pair_index < POINTS * GROUPS};
@@ -214,8 +217,8 @@ INLINE Sample sample_of(const Stage& stage, int i)
 INLINE void fetch(Raw (&raw)[SAMPLES], const Inputs& in, const Pixel& pixel, int s, const Shape& shape)
 {
     const Stage stage = stage_of(s);
-    const float* offset = of_round(in.offset, stage.round);
-    const Mask* mask = of_round(in.mask, stage.round);
+    const float* offset = of_round(in.offset, stage.round) + 2 * in.maps;
+    const Mask* mask = of_round(in.mask, stage.round) + (HAS_MASK ? in.maps : 0);
     const int first = JOINED ? stage.round * GROUPS * POINTS : 0;
 #pragma unroll
     for (int i = 0; i < SAMPLES; ++i) {
@@ -249,29 +252,31 @@ INLINE void publish(const Raw (&raw)[SAMPLES], const Pixel& pixel, int s, const 
         const int entry = static_cast<int>(threadIdx.x) % TILE * TABLE_PITCH + local;
         const Point point = point_of(raw[i], pixel, stage.round, sample.k, shape);
         shared_store(place_entry(s, entry), point.where);
-#if ELEMENT_FP32
-        const Words4 weights = {as_bits(point.weight[0]), as_bits(point.weight[1]), as_bits(point.weight[2]),
-            as_bits(point.weight[3])};
-#else
-        const Words2 weights = {pair(from_float(point.weight[0]), from_float(point.weight[1])),
-            pair(from_float(point.weight[2]), from_float(point.weight[3]))};
-#endif
-        shared_store(weight_entry(s, entry), weights);
+        if constexpr (ELEMENT_FP32)
+            shared_store(weight_entry(s, entry),
+                Words4{point.weight[0], point.weight[1], point.weight[WEIGHT_WORDS - 2],
+                    point.weight[WEIGHT_WORDS - 1]});
+        else
+            shared_store(weight_entry(s, entry), Words2{point.weight[0], point.weight[1]});
     }
 }
 
-INLINE void weights_of_entry(float (&weight)[4], int s, int entry)
+INLINE void weights_of_entry(unsigned (&weight)[WEIGHT_WORDS], int s, int entry)
 {
-#if ELEMENT_FP32
-    const Words4 got = shared_load<Words4>(weight_entry(s, entry));
-    const unsigned words[4] = {got.x, got.y, got.z, got.w};
-#else
-    const Words2 got = shared_load<Words2>(weight_entry(s, entry));
-    const unsigned words[4] = {got.x & 0xffffu, got.x >> 16, got.y & 0xffffu, got.y >> 16};
-#endif
-#pragma unroll
-    for (int c = 0; c < 4; ++c)
-        weight[c] = to_float(words[c]);
+    if constexpr (ELEMENT_FP32) {
+        const Words4 got = shared_load<Words4>(weight_entry(s, entry));
+        weight[0] = got.x, weight[1] = got.y, weight[WEIGHT_WORDS - 2] = got.z, weight[WEIGHT_WORDS - 1] = got.w;
+    } else {
+        const Words2 got = shared_load<Words2>(weight_entry(s, entry));
+        weight[0] = got.x, weight[1] = got.y;
+    }
+}
+
+INLINE float weight_of(const unsigned (&weight)[WEIGHT_WORDS], int corner)
+{
+    if (ELEMENT_FP32)
+        return to_float(weight[corner % WEIGHT_WORDS]);
+    return to_float(corner % 2 ? weight[corner / 2] >> 16 : weight[corner / 2] & 0xffffu);
 }
 
 // -- gathering -------------------------------------------------------------------------------------------------------
@@ -303,7 +308,7 @@ INLINE int entry_of(const Item& item, const Stage& stage)
 
 struct Gathered {
     unsigned corner[ITEMS][4][WORDS];
-    float weight[KEPT_WEIGHTS][4];
+    unsigned weight[KEPT_WEIGHTS][WEIGHT_WORDS];
 };
 
 INLINE void load_corner(unsigned (&words)[WORDS], const Element* x, unsigned byte, unsigned plane)
@@ -353,8 +358,8 @@ INLINE void gather(
             const Point point = point_of(raw[i], pixel, stage.round, sample_of(stage, i).k, shape);
             where = point.where;
 #pragma unroll
-            for (int c = 0; c < 4; ++c)
-                got.weight[i][c] = point.weight[c];
+            for (int word = 0; word < WEIGHT_WORDS; ++word)
+                got.weight[i][word] = point.weight[word];
         } else {
             where = shared_load<unsigned>(place_entry(s, entry_of(item, stage)));
         }
@@ -362,12 +367,12 @@ INLINE void gather(
     }
 }
 
-INLINE unsigned blend_one(const unsigned (&corner)[4][WORDS], const float (&weight)[4], int word)
+INLINE unsigned blend_one(const unsigned (&corner)[4][WORDS], const unsigned (&weight)[WEIGHT_WORDS], int word)
 {
-    float sum = weight[0] * to_float(corner[0][word]);
+    float sum = weight_of(weight, 0) * to_float(corner[0][word]);
 #pragma unroll
     for (int c = 1; c < 4; ++c)
-        sum = fmaf(weight[c], to_float(corner[c][word]), sum);
+        sum = fmaf(weight_of(weight, c), to_float(corner[c][word]), sum);
     return from_float(sum);
 }
 
@@ -460,11 +465,11 @@ INLINE void scatter_single(const Gathered& got, int s)
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) {
         const Item item = item_of(stage, i);
-        float weight[4] = {};
+        unsigned weight[WEIGHT_WORDS] = {};
         if constexpr (DIRECT || ONE_WEIGHT) {
 #pragma unroll
-            for (int c = 0; c < 4; ++c)
-                weight[c] = got.weight[DIRECT ? i : 0][c];
+            for (int word = 0; word < WEIGHT_WORDS; ++word)
+                weight[word] = got.weight[DIRECT ? i : 0][word];
         } else if (item.there) {
             weights_of_entry(weight, s, entry_of(item, stage));
         }
@@ -675,7 +680,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) KERNEL_NAME(const 
     const Shape shape = {h, w, oh * ow, ow};
     const long long maps = person * (JOINED ? ROUNDS : 1) * GROUPS * POINTS * shape.area;
     const int tile_start = blockIdx.x * TILE, out_start = blockIdx.y * OUT_TILE;
-    const Inputs in = {x + person * CHANNELS * h * w, {OFFSETS_OF(2 * maps)}, {MASKS_OF(maps)},
+    const Inputs in = {x + person * CHANNELS * h * w, {OFFSETS}, {MASKS}, maps,
         weight + static_cast<long long>(blockIdx.y) * (STAGES * DEPTH * OUT_TILE)};
     Sums sums = {};
     accumulate(sums, in, pixel_of(tile_start, shape), shape);

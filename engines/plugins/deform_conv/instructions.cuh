@@ -65,7 +65,7 @@ INLINE void wait_for_copies()
 #endif
 }
 
-// The compiler must not keep what is computed from it: a few instructions cost less than registers held for a whole loop.
+// The compiler must not keep what is computed from it: a few instructions cost less than registers held for a loop.
 INLINE int thread_again()
 {
     int thread = threadIdx.x;

@@ -130,6 +130,12 @@ def _check_paddings(spec: DeformConvSpec) -> None:
         raise EngineError(
             f"deform_conv: a {spec.kernel[0]}x{spec.kernel[1]} kernel has no usual padding; give paddings"
         )
+    sizes = {tuple(2 * p - d * (k - 1) for k in spec.kernel) for p, d in zip(spec.pads, spec.dilations, strict=True)}
+    if len(sizes) > 1:
+        raise EngineError(
+            f"deform_conv: paddings={spec.pads} for dilations={spec.dilations} give results of different sizes, which "
+            "cannot be added; give paddings that go with the dilations"
+        )
 
 
 class Launch(NamedTuple):

@@ -166,4 +166,5 @@ def _corners_held(spec: DeformConvSpec, tiling: Tiling) -> bool:
     gathered = tiling.values if tiling.direct or spec.layout == "nhwc" else tiling.depth
     channels = -(-gathered // tiling.vector * spec.tile // spec.threads) * tiling.vector
     paired = spec.layout == "nhwc" and spec.dtype != "fp32" and tiling.vector > 1
-    return 2 * channels > 32 if paired else 4 * channels >= 20
+    single = 4 * channels >= 20 or (tiling.direct and spec.dtype == "fp32")
+    return 2 * channels > 32 if paired else single

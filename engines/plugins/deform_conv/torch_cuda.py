@@ -180,7 +180,8 @@ def _spec_of(
 def _layout(x: Tensor, group: int) -> str:
     """NHWC where ``x`` lies so already, or where enough channels share their points to repay a copy."""
     already = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return "nhwc" if (already and group % 2 == 0) or group >= _VECTOR_CHANNELS else "nchw"
+    vectors = group % 2 == 0
+    return "nhwc" if vectors and (already or group >= _VECTOR_CHANNELS) else "nchw"
 
 
 def _whole(x: Tensor, offsets: Parts, masks: Parts, spec: DeformConvSpec) -> bool:
