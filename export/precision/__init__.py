@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from export.precision.fp16 import to_fp16
-from export.precision.inspecting import prove
+from export.precision.fp16 import kept_in_float32, to_fp16
+from export.precision.inspecting import name_of, prove
 from export.precision.int8 import calibrated, deserving, quantised, to_int8
 from export.precision.wiring import Wiring, copy_of
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from engines.manifest import Part, Precision
     from export.precision.ranges import Feed
 
+    Models = Mapping[Part, onnx.ModelProto]
+
 __all__ = ["lowered", "to_fp16", "to_int8"]
 
 
-def lowered(
-    models: Mapping[Part, onnx.ModelProto], precision: Precision, feeds: Mapping[Part, Sequence[Feed]]
-) -> dict[Part, onnx.ModelProto]:
+def lowered(models: Models, precision: Precision, feeds: Mapping[Part, Sequence[Feed]]) -> dict[Part, onnx.ModelProto]:
     """All graphs of one network in ``precision``, each proven to be; ``feeds`` are those of each part, of real crops.
 
     The halves of a cut network compute what the whole does: int8 is calibrated once, on the whole, and only what both
@@ -29,22 +29,33 @@ def lowered(
     """
     if precision == "fp32":
         return dict(models)
-    result = _in_int8(models, feeds) if precision == "int8" else _in_fp16(models, feeds)
+    return _in_int8(models, feeds) if precision == "int8" else _in_fp16(models, feeds)
+
+
+def _in_fp16(models: Models, feeds: Mapping[Part, Iterable[Feed]]) -> dict[Part, onnx.ModelProto]:
+    result = {part: to_fp16(model, feeds.get(part, ())) for part, model in models.items()}
     for part, model in result.items():
-        prove(model, "fp16" if part == "head" else precision)
+        prove(model, "float16", _halves(models[part]))
     return result
 
 
-def _in_fp16(
-    models: Mapping[Part, onnx.ModelProto], feeds: Mapping[Part, Iterable[Feed]]
-) -> dict[Part, onnx.ModelProto]:
-    return {part: to_fp16(model, feeds.get(part, ())) for part, model in models.items()}
-
-
-def _in_int8(
-    models: Mapping[Part, onnx.ModelProto], feeds: Mapping[Part, Iterable[Feed]]
-) -> dict[Part, onnx.ModelProto]:
+def _in_int8(models: Models, feeds: Mapping[Part, Iterable[Feed]]) -> dict[Part, onnx.ModelProto]:
+    given = {part: list(some) for part, some in feeds.items()}
     backbone = Wiring(copy_of(models.get("backbone", models["fused"])))
     weights = {backbone.weights_of(place) for place in deserving(backbone)}
-    scales = calibrated(models["fused"], feeds["fused"], weights)
-    return {part: quantised(model, scales, feeds.get(part, ())) for part, model in models.items()}
+    scales = calibrated(models["fused"], given["fused"], weights)
+    result = {part: quantised(model, scales, given.get(part, ())) for part, model in models.items()}
+    for part, model in result.items():
+        eighths = {
+            name_of(node) for node in models[part].graph.node if node.op_type == "Conv" and node.input[1] in weights
+        }
+        prove(model, "int8", eighths)
+        prove(model, "float16", _halves(models[part]) - eighths)
+    return result
+
+
+def _halves(model: onnx.ModelProto) -> set[str]:
+    """The layers that no rule keeps in float32, whatever their values."""
+    wiring = Wiring(copy_of(model))
+    kept = kept_in_float32(wiring)
+    return {name_of(node) for place, node in enumerate(wiring.nodes) if place not in kept}

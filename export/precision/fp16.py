@@ -114,8 +114,8 @@ def _before_the_first_weights(wiring: Wiring) -> set[int]:
 
 
 def _is_source(wiring: Wiring, place: int) -> bool:
-    """Where the way back from coordinates ends: at a convolution, or where a map was sampled."""
-    return wiring.nodes[place].op_type in ("Conv", "ConvTranspose", *SAMPLERS)
+    """Where the way back from coordinates ends: at a convolution, where a map was sampled, or asked for its shape."""
+    return wiring.nodes[place].op_type in ("Conv", "ConvTranspose", "Shape", "Size", *SAMPLERS)
 
 
 def _of_coordinates(wiring: Wiring) -> set[int]:

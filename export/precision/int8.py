@@ -68,6 +68,8 @@ def calibrated(model: onnx.ModelProto, feeds: Iterable[Feed], only: Collection[s
         for place in deserving(wiring, given)
         if only is None or wiring.weights_of(place) in only
     }
+    if not chosen:
+        return {}
     largest = largest_values(wiring.model, sorted(set(chosen.values())), given)
     return {weights: _as_float16(largest[tensor] / STEPS) for weights, tensor in chosen.items() if largest[tensor]}
 
@@ -124,7 +126,7 @@ def _of_masks(wiring: Wiring) -> set[int]:
 def _as_float16(scale: float) -> float:
     """The next float16 that is not smaller: rounding must not move the largest value out of range."""
     half = np.float16(scale)
-    return float(half if half >= scale else np.nextafter(half, np.float16(np.inf)))
+    return float(half if float(half) >= scale else np.nextafter(half, np.float16(np.inf)))
 
 
 def _insert(model: onnx.ModelProto, scales: Scales) -> None:

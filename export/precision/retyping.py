@@ -33,6 +33,7 @@ class _Retyping:
     def __init__(self, wiring: Wiring, half_interface: set[str]) -> None:
         self.wiring = wiring
         self.half_interface = half_interface
+        self.outputs = {entry.name for entry in wiring.graph.output}
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.names: dict[tuple[str, int], str] = {}
@@ -63,10 +64,9 @@ class _Retyping:
 
     def _made(self, name: str, kind: int) -> str:
         """The name under which a tensor made in ``kind`` is known: a graph output's own belongs to its own type."""
-        outputs = {entry.name for entry in self.wiring.graph.output}
-        told = name + _SUFFIX[kind] if name in outputs and kind != self._interface_type(name) else name
-        self.names[name, kind] = told
-        return told
+        taken = name in self.outputs and kind != self._interface_type(name)
+        self.names[name, kind] = name + _SUFFIX[kind] if taken else name
+        return self.names[name, kind]
 
     def _in(self, name: str, kind: int) -> str:
         """The tensor ``name`` in ``kind``: its own name, another constant, or a ``Cast`` which all readers share."""
@@ -82,16 +82,16 @@ class _Retyping:
         self.initializers[name] = numpy_helper.from_array(value.astype(np.float16) if kind == HALF else value, name)
         return name
 
-    def _cast(self, name: str, kind: int, told: str = "") -> str:
+    def _cast(self, name: str, kind: int) -> str:
         other = FLOAT if kind == HALF else HALF
-        told = told or name + _SUFFIX[kind]
+        is_output = name in self.outputs and kind == self._interface_type(name)
+        told = name if is_output else name + _SUFFIX[kind]
         self.nodes.append(helper.make_node("Cast", [self.names[name, other]], [told], name=told, to=kind))
         return told
 
     def _give_back(self, name: str) -> None:
-        kind = self._interface_type(name)
-        if self.wiring.is_float(name) and (name, kind) not in self.names:
-            self._cast(name, kind, told=name)
+        if self.wiring.is_float(name):
+            self._in(name, self._interface_type(name))
 
     def _graph(self) -> onnx.GraphProto:
         graph = onnx.GraphProto()
