@@ -155,6 +155,18 @@ def left(model: Any) -> list[str]:
     return [node.op_type for node in model.graph.node if node.op_type == "DeformConv"]
 
 
+# Of those that TensorRT's parser imports (its list of operators, since 8.5; DeformConv since 10.1), what heads use.
+IMPORTED = """
+Abs Add And ArgMax Cast Clip Concat Conv DeformConv Div Einsum Equal Expand Flatten Floor Gather GatherElements GatherND
+Gemm Greater GridSample Identity Less MatMul Max Min Mul Neg Pow ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape
+Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze Where
+"""
+
+
+def test_every_operator_of_a_head_is_one_that_tensorrt_imports(head: tuple[str, Any]) -> None:
+    assert {node.op_type for node in head[1].graph.node} <= set(IMPORTED.split())
+
+
 def test_a_head_with_fused_nodes_gives_the_same_in_float32(head: tuple[str, Any]) -> None:
     name, model = head
     changed, specs = fused(model)

@@ -14,7 +14,7 @@ import pytest
 
 from engines.errors import EngineError
 from engines.plugins.deform_conv.settings import kernel_digest, operator_of, settings_of, spec_of
-from engines.plugins.deform_conv.spec import DeformConvSpec, launch
+from engines.plugins.deform_conv.spec import MAX_DILATIONS, DeformConvSpec, launch
 from tests.tensorrt_api import VERSIONS, Bindings, bindings
 
 # DCPose's five dilations of 17 channels; FAMI-Pose's one of 48; FaSRnet's, unmodulated; with a stride.
@@ -103,6 +103,37 @@ print(json.dumps(answers))
 """
 
 
+# A registry that holds what it is given, and a node's settings as the parser hands them over.
+REGISTER = """
+import json, sys
+import numpy as np
+import tensorrt as trt
+class Registry:
+    def __init__(self): self.creators = {}
+    def register_creator(self, creator, namespace=""): self.creators[namespace, creator.name] = creator; return True
+    def get_creator(self, name, version, namespace=""): return self.creators[namespace, name]
+registry = Registry()
+trt.get_plugin_registry = lambda: registry
+from engines.plugins.deform_conv import plugin
+from engines.plugins.deform_conv.settings import operator_of, spec_of
+names, again = plugin.register("sm_75"), plugin.register("sm_90")
+settings = sys.argv[1]
+class Field:
+    name, data = "settings", np.frombuffer(settings.encode() + bytes(1), np.uint8)
+operator = operator_of(spec_of(settings))
+creator = registry.creators["posestream", operator]
+request = trt.QuickPluginCreationRequest.STRICT_AOT
+made = creator.create_plugin(operator, "posestream", [Field], trt.TensorRTPhase.BUILD, request)
+ranks = [1 if name in ("weight", "bias") else 4 for name in spec_of(settings).inputs]
+kinds = made.get_output_data_types([trt.float16] * len(ranks), ranks)
+print(json.dumps({
+    "same": names == again, "names": names, "creators": len(registry.creators), "made": type(made).__name__,
+    "kinds": list(map(str, kinds)), "fields": [[field.name, str(field.type)] for field in creator.field_names],
+    "settings": made.attrs["settings"], "version": creator.plugin_version,
+}))
+"""
+
+
 @pytest.fixture(scope="module", params=VERSIONS)
 def release(request: pytest.FixtureRequest) -> Bindings:
     return bindings(request.param, request.config.cache.mkdir("tensorrt"))
@@ -162,6 +193,22 @@ def test_the_kernel_goes_into_the_plan_as_text_for_the_architecture(answers: Any
     for spec, _, answer in cases(answers):
         assert answer["name"] == spec.entry
         assert answer["kernel"] == "// kernel for sm_80"
+
+
+def test_all_plugins_are_registered_once_and_make_an_ahead_of_time_plugin_of_a_node(
+    release: Bindings, root: Path
+) -> None:
+    settings = settings_of(SPECS[1])
+    answer = release.run(REGISTER, settings, cwd=root)
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout.splitlines()[-1])
+    assert told["same"]
+    assert told["creators"] == len(told["names"]) == 2 * MAX_DILATIONS
+    assert operator_of(SPECS[0]) in told["names"]
+    assert (told["made"], told["version"]) == ("_TemplateAOTPlugin", "1")
+    assert told["fields"] == [["settings", "PluginFieldType.CHAR"]]
+    assert spec_of(told["settings"]) == SPECS[1]
+    assert told["kinds"] == ["DataType.HALF"]
 
 
 def test_settings_survive_as_text() -> None:
