@@ -77,7 +77,7 @@ def _out(spec: DeformConvSpec) -> tuple[int, int]:
 def _direct(spec: DeformConvSpec) -> Tiling:
     group = spec.channels // spec.offset_groups
     # Four points in flight a thread; two where their channels would take too many registers.
-    flight = 2 if group * element_bytes(spec) > 2 * (DIRECT_CHANNELS - 1) else 4
+    flight = 4 if group < 3 else 2
     pairs = flight * spec.threads // spec.tile
     stages = -(-spec.points * spec.offset_groups // pairs)
     depth = _depth(spec, pairs * group)
