@@ -158,8 +158,8 @@ def left(model: Any) -> list[str]:
 # Of those that TensorRT's parser imports (its list of operators, since 8.5; DeformConv since 10.1), what heads use.
 IMPORTED = """
 Abs Add And ArgMax Cast Clip Concat Conv DeformConv Div Einsum Equal Expand Flatten Floor Gather GatherElements GatherND
-Gemm Greater GridSample Identity Less MatMul Max Min Mul Neg Pow ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape
-Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze Where
+Gemm Greater GridSample Identity Less MatMul Max Min Mul Neg Pow ReduceMax ReduceMean ReduceSum Relu Reshape Resize
+Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze Where
 """
 
 
