@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import catalogue
-from engines.backends.base import Array, Backend, Description, Tensor, make_backend
+from engines.backends.base import Array, Backend, Description, make_backend
 from engines.batches import in_runs, padded, run_size
 from engines.errors import EngineError
 from engines.geometry import HALF_PIXEL
 from engines.letterbox import Fitted, fit_frame
 from engines.manifest import PictureManifest, is_export, read_picture_manifest, verify
 from engines.nms import survivors
-from engines.picture_signature import INPUT, OUTPUTS, PictureSignature
+from engines.picture_signature import INPUT, OUTPUTS, PictureSignature, describe
 
 Floats = NDArray[np.float32]
 
@@ -115,20 +115,14 @@ def _in_frame(points: Floats, fitted: Fitted) -> Floats:
 def _check_fit(signature: PictureSignature, description: Description) -> None:
     """Raise :class:`EngineError`, naming what the file has and what the signature says, unless they agree."""
     own = {tensor.name: tensor for tensor in (*description.inputs, *description.outputs)}
-    joints = len(signature.joints)
-    shapes = ((*signature.input_shape,), (None, joints, 3), (None,), (None, 4))
-    for name, shape in zip((INPUT, *OUTPUTS), shapes, strict=True):
-        if name not in own or not _agrees(own[name], shape):
+    wanted = describe(signature, description.device)
+    for tensor in (*wanted.inputs, *wanted.outputs):
+        has = own.get(tensor.name)
+        if has is None or has.shape[1:] != tensor.shape[1:] or has.dtype != tensor.dtype:
             raise EngineError(
-                f"model {signature.name}: its {name!r} is {own.get(name, 'missing')}, but its signature says "
-                f"(N, {', '.join('M' if size is None else str(size) for size in shape)}); export the network again"
+                f"model {signature.name}: its {tensor.name!r} is {has or 'missing'}, but its signature says {tensor}; "
+                "export the network again"
             )
-
-
-def _agrees(tensor: Tensor, shape: tuple[int | None, ...]) -> bool:
-    return len(tensor.shape) == len(shape) + 1 and all(
-        None in (has, says) or has == says for has, says in zip(tensor.shape[1:], shape, strict=True)
-    )
 
 
 def picture_manifest(model: str) -> PictureManifest:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from engines.backends.base import Description, Tensor
 from engines.errors import EngineError
 from engines.letterbox import Fit
 from engines.signature import IMAGENET_MEAN, IMAGENET_STD, Pixels, Triple
@@ -51,8 +52,8 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ``fit``; what is left over is of the colour ``pad`` (blue, green, red): the mean, to be 0 inside. ``mean`` and
     ``std``, grey levels, red first, are what the network normalises by.
     Outputs, best first: ``points`` (N, M, K, 3): x px, y px in index coordinates of the input, and score; ``scores``
-    (N, M) in 0..1; ``boxes`` (N, M, 4) px, those that ``suppression`` compares. M is ``candidates``, or all locations
-    there are. The best ``max_people`` of those left are people.
+    (N, M) in 0..1; ``boxes`` (N, M, 4) px, those that ``suppression`` compares. M is ``candidates``. The best
+    ``max_people`` of those left are people.
     """
 
     name: str
@@ -81,6 +82,14 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     def input_shape(self) -> tuple[int, int, int]:
         """One picture's shape: (H, W, 3)."""
         return self.input_size[1], self.input_size[0], 3
+
+
+def describe(signature: PictureSignature, device: str) -> Description:
+    """What a graph with this signature says of itself."""
+    joints, most = len(signature.joints), signature.candidates
+    shapes = ((None, most, joints, 3), (None, most), (None, most, 4))
+    outputs = tuple(Tensor(name, shape, "float32") for name, shape in zip(OUTPUTS, shapes, strict=True))
+    return Description((Tensor(INPUT, (None, *signature.input_shape), "uint8"),), outputs, device)
 
 
 def check_size(name: str, size: tuple[int, int]) -> None:

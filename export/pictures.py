@@ -67,17 +67,19 @@ def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path)
         write_state(model, folder / STATE)
     account = picture_parity.measured(name, folder / names["fused"], pictures, shown, request)
     ship(models, folder, *picture_parity.MEASURED)
-    signature = signature_of(name, spec, pictures, size)
+    signature = signature_of(name, spec, pictures, size, _candidates(models["fused"]))
     sign(PictureManifest, signature, spec, request, source, names, {"fused": account}, folder)
 
 
-def signature_of(name: str, spec: NetworkSpec, pictures: Pictures, size: tuple[int, int]) -> PictureSignature:
+def signature_of(
+    name: str, spec: NetworkSpec, pictures: Pictures, size: tuple[int, int], candidates: int
+) -> PictureSignature:
     """What the export eats and returns."""
     return PictureSignature(
         name=name,
         input_size=size,
         skeleton=spec.skeleton,
-        candidates=pictures.most,
+        candidates=candidates,
         suppression=pictures.suppression,
     )
 
@@ -85,6 +87,12 @@ def signature_of(name: str, spec: NetworkSpec, pictures: Pictures, size: tuple[i
 def _graph(pictures: Pictures, size: tuple[int, int]) -> Graph:
     example = torch.zeros(EXAMPLES, size[1], size[0], 3, dtype=torch.uint8)
     return Graph("fused", Measured(pictures).eval(), (example,), (INPUT,), (*OUTPUTS, *picture_parity.MEASURED))
+
+
+def _candidates(model: onnx.ModelProto) -> int:
+    """As many as there are: a small picture has fewer locations than were asked for."""
+    points = next(output for output in model.graph.output if output.name == "points")
+    return int(points.type.tensor_type.shape.dim[1].dim_value)
 
 
 def _lowered(model: onnx.ModelProto, shown: Samples, precision: Precision) -> onnx.ModelProto:

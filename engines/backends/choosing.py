@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engines.errors import EngineError
-from engines.manifest import Manifest, is_export, read_exported
+from engines.manifest import is_export, read_exported
 
 AUTO = "auto"
 
@@ -105,10 +105,7 @@ def why_no_torch(path: Path) -> str:
     """Why PyTorch cannot run ``path`` on CUDA; empty if it can."""
     if not is_export(path.parent):
         return "it is a graph without its weights for PyTorch"
-    manifest = read_exported(path.parent)
-    if not isinstance(manifest, Manifest):
-        return "PyTorch's backend runs networks of crops, not of whole pictures"
-    if manifest.precision == "int8":
+    if read_exported(path.parent).precision == "int8":
         return "PyTorch knows nothing of its int8, which stands in the graph"
     return why_no_torch_cuda()
 

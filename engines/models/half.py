@@ -46,7 +46,9 @@ def in_half(module: nn.Module, examples: tuple[Tensor, ...], *, deformed: torch.
     float16 where a kernel takes offsets in float32 beside them, as ours on CUDA does and plain PyTorch does not.
     """
     batch = torch.export.Dim("batch", min=1, max=MOST_PEOPLE)
-    shapes = (tuple({0: batch} for _ in examples),)
+    shapes = torch.export.ShapesCollection()
+    for example in examples:
+        shapes[example] = {0: batch}
     traced: Any = torch.export.export(module, examples, dynamic_shapes=shapes, strict=False).module()
     precise = _saying_where(traced.graph) | _before_points(traced.graph)
     for node in list(traced.graph.nodes):

@@ -95,7 +95,7 @@ def rectangles(keypoints: Tensor) -> Tensor:
 
 def moved_cells(peaks: Tensor, offsets: Tensor, stride: int) -> Tensor:
     """Eq. 3: cells (B, n, K), row by row, plus the disk offsets (B, 2K, h, w) found there: (B, n, K, 2) px."""
-    b, n, k = peaks.shape
+    b, _, k = peaks.shape
     w = offsets.shape[3]
     pairs = offsets.reshape(b, k, 2, -1)  # (B, K, 2, h·w)
     delta = torch.gather(pairs, 3, peaks.transpose(1, 2)[:, :, None].expand(-1, -1, 2, -1))  # (B, K, 2, n)

@@ -28,7 +28,7 @@ from engines.models.inspose import (
     moved_cells,
     rectangles,
 )
-from engines.picture_signature import CANDIDATES, Suppression
+from engines.picture_signature import CANDIDATES, PictureSignature, Suppression
 from engines.signature import IMAGENET_MEAN, IMAGENET_STD, Triple
 
 CELLS_AT_ONCE = 25 * 200 * 336
@@ -143,6 +143,13 @@ class Pictures(nn.Module):
         """(N, 3, H, W), red first."""
         planes = pictures.permute(0, 3, 1, 2).flip(1).to(self.mean.dtype)
         return (planes - self.mean) / self.std
+
+
+def shipped(model: nn.Module, signature: PictureSignature) -> Pictures:
+    """What the graph of an export with this signature computes; ``model`` is filled and ready to run."""
+    if not isinstance(model, InsPose | InsPoseReleased):
+        raise TypeError(f"{type(model).__name__} gives no candidates; a network of whole pictures is an InsPose")
+    return Pictures(model, signature.candidates, signature.mean, signature.std).eval()
 
 
 def _boxes(predictions: Predictions, chosen: Chosen, places: Tensor) -> Tensor:

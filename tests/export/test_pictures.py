@@ -16,11 +16,13 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 import export.pictures  # noqa: E402
+from engines.backends.base import make_backend  # noqa: E402
 from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.layers.nms import nms  # noqa: E402
 from engines.manifest import read_picture_manifest, verify  # noqa: E402
 from engines.models import inspose  # noqa: E402
+from engines.models.half import in_half  # noqa: E402
 from engines.models.inspose import InsPoseReleased  # noqa: E402
 from engines.models.pictures import RELEASED, Pictures  # noqa: E402
 from engines.nms import survivors  # noqa: E402
@@ -164,6 +166,29 @@ def test_half_precision_keeps_joints_and_types_of_inputs_and_outputs(folder: Pat
     assert sizes[0] < 0.6 * sizes[1]
 
 
+def test_pytorch_runs_the_export_as_the_graph_does(folder: Path) -> None:
+    backends = [make_backend(folder / "fused.onnx", name) for name in ("onnxrt:cpu", "torch:cpu")]
+    for backend in backends:
+        backend.open()
+    first, second = (backend.describe() for backend in backends)
+    assert (first.inputs, first.outputs) == (second.inputs, second.outputs)
+    graph, torchs = (backend.run({"pictures": samples(SIZE).crops}) for backend in backends)
+    for name in OUTPUTS:
+        # Rounding of float32: a hundredth of a pixel where no two candidates and no two cells tie, as here.
+        np.testing.assert_allclose(graph[name], torchs[name], atol=1e-2)
+
+
+def test_half_precision_in_pytorch_keeps_joints_too(folder: Path) -> None:
+    network, picture = pictures_of(folder), samples(SIZE).crops[1]
+    halved = in_half(Measured(network).eval(), (torch.zeros(2, SIZE[1], SIZE[0], 3, dtype=torch.uint8),))
+    with torch.no_grad():
+        outputs = halved(torch.from_numpy(picture[None]))
+    found = judged(network, picture, dict(zip((*OUTPUTS, *MEASURED), (one.numpy() for one in outputs), strict=True)))
+    # As the export's own fp16; the lower bound says that it is no float32 in disguise.
+    assert 1e-5 < found.error <= BOUNDS["fp16"].heatmap_error
+    assert found.shifts_px.max() <= BOUNDS["fp16"].shift_px
+
+
 def spoil_kp_nets(model: Any) -> None:
     model.controller.weight[:80] *= -1
 
@@ -238,6 +263,7 @@ def write(pictures: Pictures, example: Any, path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_released_network_finds_the_same_with_deformable_stars_in_the_graph(tmp_path: Path) -> None:
     model: Any = InsPoseReleased(width=32)
     model.backbone = Small()
