@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from export.precision.fp16 import kept_in_float32, to_fp16
+from export.precision.fp16 import kept_in_float32, sizes_on, to_fp16
 from export.precision.inspecting import name_of, prove
-from export.precision.int8 import calibrated, deserving, quantised, to_int8
+from export.precision.int8 import deserving, quantised, scales_of, to_int8
 from export.precision.wiring import Wiring, copy_of
 
 if TYPE_CHECKING:
@@ -40,18 +40,22 @@ def _in_fp16(models: Models, feeds: Mapping[Part, Iterable[Feed]]) -> dict[Part,
 
 
 def _in_int8(models: Models, feeds: Mapping[Part, Iterable[Feed]]) -> dict[Part, onnx.ModelProto]:
-    given = {part: list(some) for part, some in feeds.items()}
-    backbone = Wiring(copy_of(models.get("backbone", models["fused"])))
+    wirings = {part: Wiring(copy_of(model)) for part, model in models.items()}
+    sizes = {part: sizes_on(wiring, feeds[part]) for part, wiring in wirings.items()}
+    backbone = wirings.get("backbone", wirings["fused"])
     weights = {backbone.weights_of(place) for place in deserving(backbone)}
-    scales = calibrated(models["fused"], given["fused"], weights)
-    result = {part: quantised(model, scales, given.get(part, ())) for part, model in models.items()}
+    scales = scales_of(wirings["fused"], sizes["fused"], weights)
+    result = {part: quantised(model, scales, sizes[part]) for part, model in models.items()}
     for part, model in result.items():
-        eighths = {
-            name_of(node) for node in models[part].graph.node if node.op_type == "Conv" and node.input[1] in weights
-        }
+        eighths = _reading(models[part], weights)
         prove(model, "int8", eighths)
         prove(model, "float16", _halves(models[part]) - eighths)
     return result
+
+
+def _reading(model: onnx.ModelProto, weights: set[str]) -> set[str]:
+    """The convolutions that multiply by any of ``weights``."""
+    return {name_of(node) for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights}
 
 
 def _halves(model: onnx.ModelProto) -> set[str]:

@@ -24,7 +24,8 @@ two nodes which both stay float32, where coordinates need them whole; NVIDIA's m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -41,6 +42,11 @@ LARGEST = 65504.0
 """Of float16."""
 SMALLEST = 2.0**-14
 """Below this a float16 loses its bits one by one."""
+
+Sizes = Mapping[str, float]
+"""The largest absolute value of tensors, by name."""
+
+NOTHING_KNOWN: Sizes = MappingProxyType({})
 
 SAMPLERS = {"DeformConv": 2, "GridSample": 1}
 """Operators that read a map at computed places, and which of their inputs says where."""
@@ -63,12 +69,18 @@ def to_fp16(model: onnx.ModelProto, feeds: Iterable[Feed] = ()) -> onnx.ModelPro
     stays float32. Raises :class:`EngineError` for a graph that is not float32 and where a kept map leaves the range.
     """
     wiring = Wiring(copy_of(model))
-    kept = kept_in_float32(wiring, feeds)
+    given = list(feeds)
+    return mixed(wiring, sizes_on(wiring, given) if given else {})
+
+
+def mixed(wiring: Wiring, sizes: Sizes) -> onnx.ModelProto:
+    """The graph in mixed precision, where its tensors are as large as ``sizes`` says of those it names."""
+    kept = kept_in_float32(wiring, sizes)
     half = {place for place in range(len(wiring.nodes)) if place not in kept}
     return retyped(wiring, half, {name for name in _interface(wiring) if name.startswith(KEPT_MAPS)})
 
 
-def kept_in_float32(wiring: Wiring, feeds: Iterable[Feed] = ()) -> dict[int, str]:
+def kept_in_float32(wiring: Wiring, sizes: Sizes = NOTHING_KNOWN) -> dict[int, str]:
     """The nodes that stay float32 and the reason of each, one word as at the top of this file."""
     kept: dict[int, str] = {}
     for reason, places in (
@@ -77,10 +89,16 @@ def kept_in_float32(wiring: Wiring, feeds: Iterable[Feed] = ()) -> dict[int, str
         ("coordinates", _of_coordinates(wiring)),
         ("outputs", _of_outputs(wiring)),
         ("sums", {place for place, node in enumerate(wiring.nodes) if node.op_type in _SUMS}),
-        ("range", _out_of_range(wiring, feeds)),
+        ("range", _out_of_range(wiring, sizes)),
     ):
         kept |= dict.fromkeys(sorted(places - kept.keys()), reason)
     return kept
+
+
+def sizes_on(wiring: Wiring, feeds: Iterable[Feed]) -> dict[str, float]:
+    """The largest absolute value of every tensor that a node makes, on ``feeds``, which may not be empty."""
+    names = [name for node in wiring.nodes for name in node.output if name and wiring.is_float(name)]
+    return largest_values(wiring.model, names, feeds)
 
 
 def _interface(wiring: Wiring) -> list[str]:
@@ -140,9 +158,9 @@ def _of_outputs(wiring: Wiring) -> set[int]:
     return wiring.upstream(names, lambda place: _is_source(wiring, place))
 
 
-def _out_of_range(wiring: Wiring, feeds: Iterable[Feed]) -> set[int]:
+def _out_of_range(wiring: Wiring, sizes: Sizes) -> set[int]:
     """The nodes that read or make a tensor which float16 cannot hold."""
-    outside = _outside(_sizes_of_constants(wiring) | _sizes_on(wiring, feeds))
+    outside = _outside(_sizes_of_constants(wiring) | dict(sizes))
     for name in outside:
         if name.startswith(KEPT_MAPS) and name in _interface(wiring):
             raise EngineError(
@@ -163,11 +181,3 @@ def _outside(sizes: dict[str, float]) -> set[str]:
 def _sizes_of_constants(wiring: Wiring) -> dict[str, float]:
     floats = [(name, value_of(tensor)) for name, tensor in wiring.initializers.items() if wiring.is_float(name)]
     return {name: float(np.abs(value).max(initial=0)) for name, value in floats}
-
-
-def _sizes_on(wiring: Wiring, feeds: Iterable[Feed]) -> dict[str, float]:
-    given = list(feeds)
-    if not given:
-        return {}
-    names = [name for node in wiring.nodes for name in node.output if name and wiring.is_float(name)]
-    return largest_values(wiring.model, names, given)

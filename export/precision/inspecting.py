@@ -78,8 +78,8 @@ def prove(model: onnx.ModelProto, kind: Kind, deserving: Collection[str], least:
         first = max(others, key=lambda layer: layer.macs)
         raise EngineError(
             f"graph {model.graph.name}: {kind} was asked for, and {100 * share:.0f} % of the multiplications that "
-            f"could run in it do ({first.operator} {first.name!r} runs in {first.kind}): its values leave the range on the "
-            "frames given; give frames like those to come, or export fp32"
+            f"could run in it do ({first.operator} {first.name!r} runs in {first.kind}): its values leave the range "
+            "on the frames given; give frames like those to come, or export fp32"
         )
 
 

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from engines.errors import EngineError
-from export.precision.fp16 import SAMPLERS, kept_in_float32, to_fp16
-from export.precision.ranges import Feed, largest_values
+from export.precision.fp16 import NOTHING_KNOWN, SAMPLERS, Sizes, kept_in_float32, mixed, sizes_on
+from export.precision.ranges import Feed
 from export.precision.wiring import Wiring, copy_of, lift_constants, value_of
 
 STEPS = 127
@@ -53,29 +53,26 @@ def to_int8(
     ``only`` names the weights that may be quantised; None: all that deserve it. Raises :class:`EngineError` for a graph
     that is not float32, no feeds, feeds of another shape, and where no convolution deserves it.
     """
-    given = list(feeds)
-    scales = calibrated(model, given, only)
+    wiring = Wiring(copy_of(model))
+    sizes = sizes_on(wiring, feeds)
+    scales = scales_of(wiring, sizes, only)
     if not scales:
         raise EngineError(f"graph {model.graph.name}: no convolution deserves int8; export it as fp16")
-    return quantised(model, scales, given, rest)
+    return quantised(model, scales, sizes, rest)
 
 
-def calibrated(model: onnx.ModelProto, feeds: Iterable[Feed], only: Collection[str] | None = None) -> Scales:
-    """The scales of all convolutions that deserve int8."""
-    wiring, given = Wiring(copy_of(model)), list(feeds)
+def scales_of(wiring: Wiring, sizes: Sizes, only: Collection[str] | None = None) -> Scales:
+    """The scales of all convolutions that deserve int8, where tensors are as large as ``sizes`` says."""
     chosen = {
-        wiring.weights_of(place): wiring.nodes[place].input[0]
-        for place in deserving(wiring, given)
+        wiring.weights_of(place): sizes[wiring.nodes[place].input[0]]
+        for place in deserving(wiring, sizes)
         if only is None or wiring.weights_of(place) in only
     }
-    if not chosen:
-        return {}
-    largest = largest_values(wiring.model, sorted(set(chosen.values())), given)
-    return {weights: _as_float16(largest[tensor] / STEPS) for weights, tensor in chosen.items() if largest[tensor]}
+    return {weights: _as_float16(largest / STEPS) for weights, largest in chosen.items() if largest}
 
 
 def quantised(
-    model: onnx.ModelProto, scales: Scales, feeds: Iterable[Feed] = (), rest: Rest = "float16"
+    model: onnx.ModelProto, scales: Scales, sizes: Sizes = NOTHING_KNOWN, rest: Rest = "float16"
 ) -> onnx.ModelProto:
     """``model`` with those of its convolutions in int8 whose weights ``scales`` names; the rest as ``rest`` says.
 
@@ -85,14 +82,14 @@ def quantised(
     lift_constants(copied.graph)
     _insert(copied, scales)
     if rest == "float16":
-        return to_fp16(copied, feeds)
+        return mixed(Wiring(copied), sizes)
     onnx.checker.check_model(copied, full_check=True)
     return copied
 
 
-def deserving(wiring: Wiring, feeds: Iterable[Feed] = ()) -> list[int]:
+def deserving(wiring: Wiring, sizes: Sizes = NOTHING_KNOWN) -> list[int]:
     """The convolutions that are worth eight bits and can bear them: see the top of this file."""
-    kept = kept_in_float32(wiring, feeds)
+    kept = kept_in_float32(wiring, sizes)
     masks = _of_masks(wiring)
     outputs = {entry.name for entry in wiring.graph.output}
     return [

@@ -23,7 +23,7 @@ def session(model: onnx.ModelProto) -> Any:
     """``model`` in ONNX Runtime on the CPU, as it is: nothing fused, so that every tensor asked for exists."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may need the cores
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 

@@ -15,7 +15,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.errors import EngineError  # noqa: E402
-from export.precision.fp16 import kept_in_float32, to_fp16  # noqa: E402
+from export.precision.fp16 import kept_in_float32, sizes_on, to_fp16  # noqa: E402
 from export.precision.rounding import rounded  # noqa: E402
 from export.precision.wiring import Wiring, copy_of  # noqa: E402
 
@@ -190,7 +190,8 @@ def test_what_exceeds_float16_on_the_frames_given_stays_float32(run: Callable[..
     chain = convolution(1e5 / 3, then=2.0 / 1e5)  # 3 in: 100,000 between, which float16 does not hold; 2 out
     feed = {"x": 3 * ONES["x"]}
     assert not np.isfinite(run(rounded(to_fp16(chain)), feed)["y"]).any()
-    kept = kept_in_float32(Wiring(copy_of(chain)), [feed])
+    wiring = Wiring(copy_of(chain))
+    kept = kept_in_float32(wiring, sizes_on(wiring, [feed]))
     assert {place: reason for place, reason in kept.items() if reason == "range"} == {0: "range", 1: "range"}
     # One weight is a float16: half of 2^-11 of the result.
     np.testing.assert_allclose(run(rounded(to_fp16(chain, [feed])), feed)["y"], 2.0, rtol=2**-11)

@@ -19,8 +19,10 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.errors import EngineError  # noqa: E402
 from export.precision import lowered  # noqa: E402
-from export.precision.int8 import calibrated, in_steps, quantised, to_int8  # noqa: E402
+from export.precision.fp16 import sizes_on  # noqa: E402
+from export.precision.int8 import in_steps, quantised, scales_of, to_int8  # noqa: E402
 from export.precision.rounding import rounded  # noqa: E402
+from export.precision.wiring import Wiring, copy_of  # noqa: E402
 
 # The exporter itself uses what PyTorch and Python have deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -76,8 +78,13 @@ def made_by(graph: Any) -> dict[str, Any]:
     return {name: node for node in graph.graph.node for name in node.output}
 
 
+def calibrated(graph: Any, feed: dict[str, Any]) -> dict[str, float]:
+    wiring = Wiring(copy_of(graph))
+    return scales_of(wiring, sizes_on(wiring, [feed]))
+
+
 def test_only_what_deserves_it_is_quantised() -> None:
-    scales = calibrated(block(), [frames()])
+    scales = calibrated(block(), frames())
     assert set(scales) == {"a.weight", "b.weight"}  # not the first, the last, the depthwise one
 
 
@@ -151,14 +158,14 @@ def test_the_largest_value_seen_is_within_the_scale() -> None:
     feed["crops"][0] *= 50
     from export.precision.ranges import largest_values
 
-    scales, largest = calibrated(block(), [feed]), largest_values(block(), ["x", "y"], [feed])
+    scales, largest = calibrated(block(), feed), largest_values(block(), ["x", "y"], [feed])
     for weights, tensor in (("a.weight", "x"), ("b.weight", "y")):
         # The next float16 above: at most 2^-10 more.
         assert largest[tensor] <= 127 * scales[weights] <= largest[tensor] * (1 + 2.0**-10)
 
 
 def test_scales_of_one_graph_quantise_another() -> None:
-    scales = calibrated(block(), [frames()])
+    scales = calibrated(block(), frames())
     graph = quantised(block(), {"a.weight": scales["a.weight"]})
     assert [node.name for node in graph.graph.node if node.op_type == "QuantizeLinear"] == ["x_int8"]
 
@@ -189,7 +196,7 @@ def test_a_graph_with_nothing_to_quantise_is_refused() -> None:
 def test_offsets_masks_and_grids_are_made_by_no_eight_bits(small: Any, crops: Any) -> None:
     network = small("fami")
     feed = {"crops": crops(network.signature)}
-    scales = calibrated(network["fused"], [feed])
+    scales = calibrated(network["fused"], feed)
     assert any("lcm.offset.0" in name for name in scales)  # the block before, which a whole graph may quantise
     for last in ("lcm.offset.1", "lcm.mask.1", "lcm.deform", "phi.5", "detect.2", "hrnet.conv1"):
         assert not any(last in name for name in scales), last
