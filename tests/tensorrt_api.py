@@ -65,6 +65,15 @@ class Bindings:
         )
 
 
+def cached(request: pytest.FixtureRequest, name: str) -> Path:
+    """A folder of this name in pytest's cache, or one for this run where that is switched off."""
+    if request.config.pluginmanager.hasplugin("cacheprovider"):
+        return request.config.cache.mkdir(name)
+    folder: Path = request.getfixturevalue("tmp_path_factory").getbasetemp() / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def bindings(version: str, cache: Path) -> Bindings:
     """The release ``version`` in ``cache``, fetched and made importable when it is not there; skips where it cannot be.
 

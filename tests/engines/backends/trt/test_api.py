@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tensorrt_api import VERSIONS, Bindings, bindings, stubs
+from tests.tensorrt_api import VERSIONS, Bindings, bindings, cached, stubs
 
 # The tensorrt modules are looked into, and ours; all else is left alone, or this would take the time of a full check.
 SETTINGS = """
@@ -53,7 +53,7 @@ print(json.dumps(missing))
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def release(request: pytest.FixtureRequest) -> Bindings:
-    return bindings(request.param, request.config.cache.mkdir("tensorrt"))
+    return bindings(request.param, cached(request, "tensorrt"))
 
 
 def modules(root: Path) -> list[Path]:
@@ -78,7 +78,7 @@ def checked(files: list[Path], release: Bindings, root: Path, cache: Path, tmp_p
 def test_every_call_fits_the_signature_of_the_release(
     release: Bindings, root: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    cache = request.config.cache.mkdir("tensorrt-types")
+    cache = cached(request, "tensorrt-types")
     assert not checked(modules(root), release, root, cache, tmp_path)
 
 
@@ -104,7 +104,7 @@ def test_every_planted_misspelling_is_found(
         text = text.replace(right, wrong)
     planted = tmp_path / "planted.py"
     planted.write_text(text)
-    found = checked([planted], release, root, request.config.cache.mkdir("tensorrt-types"), tmp_path)
+    found = checked([planted], release, root, cached(request, "tensorrt-types"), tmp_path)
     for right, (_, said) in PLANTED.items():
         assert said in found, right
 
