@@ -12,13 +12,14 @@ from itertools import islice
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import geometry
 from engines.errors import EngineError
 from engines.letterbox import to_tensor
 from engines.people.scene import Scene
+from engines.regions import cut, region_of
 from engines.signature import Signature
 
 Crops = NDArray[np.uint8]
@@ -92,12 +93,11 @@ def _columns(pixels: NDArray[np.uint8], signature: Signature) -> NDArray[np.floa
 
 
 def _windows(frames: Sequence[NDArray[np.uint8]], boxes: NDArray[np.float32], signature: Signature) -> Crops:
-    affines = [
-        geometry.affine_of_box(box, signature.input_size, enlarge=signature.enlarge, rule=signature.affine)
-        for box in boxes
-    ]
-    cut = [[geometry.crop(frame, affine, signature.input_size) for frame in frames] for affine in affines]
-    return np.array(cut, np.uint8).reshape(-1, len(frames), signature.input_size[1], signature.input_size[0], 3)
+    """(people, T, H, W, 3): every frame by the region of the key frame's box, as an engine does."""
+    width, height = signature.input_size
+    plain = msgspec.structs.replace(signature, pixel="uint8", layout="nthwc")
+    people = [[cut(plain, frame, region_of(plain, box)) for frame in frames] for box in boxes]
+    return np.array(people, np.uint8).reshape(-1, len(frames), height, width, 3)
 
 
 def _first(windows: Iterator[Crops], count: int) -> Crops:

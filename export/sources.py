@@ -65,7 +65,7 @@ def _found(name: str, spec: NetworkSpec, choice: Choice) -> tuple[Path, Sequence
 def layouts_of(spec: NetworkSpec) -> list[str]:
     """The layouts a file for this network may have, ours first."""
     family = spec.model.partition(".")[0]
-    own = [name for name, layout in checkpoints.LAYOUTS.items() if family in (name, layout.network)]
+    own = [name for name in checkpoints.LAYOUTS if name.partition("-")[0] == family and not name.endswith("imagenet")]
     listed = [checkpoint.layout for checkpoint in spec.checkpoints if not checkpoint.into]
     return list(dict.fromkeys([OURS, *listed, *own]))
 

@@ -156,7 +156,7 @@ def test_batch_normalisation_has_gone_into_the_weights(folder: Path) -> None:
     for name in ("fused", "backbone", "head"):
         model = onnx.load(str(folder / f"{name}.onnx"), load_external_data=False)
         assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
-        assert [output.name for output in model.graph.output][0] in ("points", "maps_0")
+        assert next(output.name for output in model.graph.output) in ("points", "maps_0")
 
 
 def test_the_checkpoint_lies_in_it_under_our_names(folder: Path, checkpoint: tuple[Path, Any, Path]) -> None:

@@ -78,7 +78,9 @@ def test_a_normalisation_that_others_read_past_stays() -> None:
     ]
     ones = [onnx.numpy_helper.from_array(np.ones(2, np.float32), name) for name in "gbmv"]
     weights = onnx.numpy_helper.from_array(np.ones((2, 1, 1, 1), np.float32), "w")
-    drawn = onnx.helper.make_graph(nodes, "drawn", [], [onnx.helper.make_tensor_value_info("y", 1, None)], [*ones, weights])
+    drawn = onnx.helper.make_graph(
+        nodes, "drawn", [], [onnx.helper.make_tensor_value_info("y", 1, None)], [*ones, weights]
+    )
     model = onnx.helper.make_model(drawn)
     fold_normalisations(model)
     assert [node.op_type for node in model.graph.node] == ["Conv", "BatchNormalization", "Add"]
@@ -107,8 +109,8 @@ def test_an_older_opset_is_refused_with_the_reason(opset: int) -> None:
     with pytest.raises(EngineError) as caught:
         check_opset(opset)
     assert str(caught.value) == (
-        f"--opset {opset}: deformable convolution exports without a word into opsets below 19 and cannot be loaded then, "
-        "and sampling by a grid changed with 20; give 20 or more"
+        f"--opset {opset}: deformable convolution exports without a word into opsets below 19 and cannot be loaded "
+        "then, and sampling by a grid changed with 20; give 20 or more"
     )
 
 
