@@ -271,6 +271,7 @@ def test_the_network_itself_is_left_in_float32(halved: Any, network: Any) -> Non
 
 
 @pytest.mark.large
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_network_keeps_every_promise(write: Callable[..., Path]) -> None:
     path = write()
