@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +26,7 @@ Arch = tuple[int, int]
 Compile = Callable[[str, Arch, Kind], bytes]
 
 _HERE = Path(__file__).parent
-_INCLUDE = '#include "instructions.cuh"'
+_INCLUDE = re.compile(r'#include "(\w+\.cuh)"\n')
 _ACTIVATIONS = {"none": 0, "relu": 1, "leaky_relu": 2}
 _STANDARD = "--std=c++17"
 # bf16 fragments came with Ampere
@@ -81,10 +82,21 @@ def prelude(spec: DeformConvSpec) -> str:
     return "".join(f"#define {name} {value}\n" for name, value in macros(spec).items())
 
 
-def source(spec: DeformConvSpec) -> str:
-    """One translation unit without includes."""
-    instructions = (_HERE / "instructions.cuh").read_text().replace("#pragma once\n", "")
-    return prelude(spec) + (_HERE / "deform_conv.cu").read_text().replace(_INCLUDE, instructions)
+def source(spec: DeformConvSpec, instructions: str | None = None) -> str:
+    """One translation unit without includes; with other ``instructions`` than those of a GPU, for tests."""
+    texts = {path.name: path.read_text() for path in _HERE.glob("*.cu*")}
+    if instructions is not None:
+        texts["instructions.cuh"] = instructions
+    return prelude(spec) + _joined("deform_conv.cu", texts, set())
+
+
+def _joined(name: str, texts: dict[str, str], there: set[str]) -> str:
+    """The file with what it includes in the place of each include; every file once."""
+    if name in there:
+        return ""
+    there.add(name)
+    text = texts[name].replace("#pragma once\n", "")
+    return _INCLUDE.sub(lambda found: _joined(found[1], texts, there), text)
 
 
 def compile_ptx(spec: DeformConvSpec, architecture: str = "sm_80") -> bytes:

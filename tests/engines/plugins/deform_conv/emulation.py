@@ -19,7 +19,6 @@ from engines.plugins.deform_conv import compiling
 from engines.plugins.deform_conv.spec import DeformConvSpec, Launch, launch
 
 HERE = Path(__file__).parent
-KERNEL = Path(compiling.__file__).parent / "deform_conv.cu"
 Block = tuple[int, int, int]
 
 _ENTRY = """
@@ -51,7 +50,7 @@ class KernelError(AssertionError):
 
 def translation_unit(spec: DeformConvSpec, change: tuple[str, str] | None = None) -> str:
     """``change`` replaces one text of the kernel by another, to see that faults are found."""
-    kernel = KERNEL.read_text()
+    kernel = compiling.source(spec, '#include "cuda_on_cpu.h"\n')
     if change is not None:
         assert change[0] in kernel
         kernel = kernel.replace(*change)
@@ -59,7 +58,7 @@ def translation_unit(spec: DeformConvSpec, change: tuple[str, str] | None = None
     pointers = [f"({kind})given[{i}]" for i, kind in enumerate(types)]
     numbers = [f"integers[{i}]" for i in range(4)]
     call = ", ".join([*pointers, *numbers, f"(Element*)given[{len(types)}]"])
-    return f'{compiling.prelude(spec)}#include "cuda_on_cpu.h"\n{kernel}\n#define ARGUMENTS {call}\n{_ENTRY}'
+    return f"{kernel}\n#define ARGUMENTS {call}\n{_ENTRY}"
 
 
 def _types(spec: DeformConvSpec) -> list[str]:
@@ -81,7 +80,7 @@ class Emulator:
         stem = self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
         stem.with_suffix(".cpp").write_text(text)
         made = stem.with_suffix(".so")
-        command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", "-DEMULATED", f"-I{HERE}"]
+        command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", f"-I{HERE}"]
         subprocess.run([*command, "-o", str(made), str(stem.with_suffix(".cpp"))], check=True)
         loaded = ctypes.CDLL(str(made))
         loaded.emulate.restype = ctypes.c_char_p
