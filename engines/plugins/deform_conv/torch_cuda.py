@@ -63,7 +63,7 @@ def register() -> bool:
     try:
         from cuda.bindings import driver
     except (ImportError, RuntimeError):
-        _LOG.warning("our deformable convolution is not used: pip install cuda-bindings nvidia-cuda-nvrtc brings what it needs")
+        _LOG.warning("deform_conv: not used without cuda-bindings; pip install cuda-bindings nvidia-cuda-nvrtc")
         return False
     _LOG.debug("launching through cuda-bindings, %s", driver.__name__)
     torch.library.register_kernel("posestream::deform_conv2d", "cuda", _deform_conv2d)
