@@ -33,7 +33,7 @@ from engines.networks import NetworkSpec
 from engines.picture_signature import PictureSignature
 from engines.signature import Pixel, Signature
 from export import artefact, graphs, parity, samples
-from export.lowering import lowered
+from export.lowering import WINDOWS, lowered
 from export.precision.rounding import rounded
 from export.sources import Choice, network_with_weights
 from export.telling import step
@@ -112,9 +112,10 @@ def export_crops(name: str, spec: NetworkSpec, request: Request, folder: Path) -
         signature = msgspec.structs.replace(signature, keeps=graphs.kept_shapes(model, spec.input_size))
     models = {graph.part: traced(graph, request) for graph in graphs.parts(model, signature, _points(signature))}
     if request.precision != "fp32":
-        models, signature = lowered(models, model, signature, people, request.precision)
+        shown = samples.samples(signature, request.frames, WINDOWS[request.precision])
+        models, signature = lowered(models, model, signature, shown, request.precision)
     with step("writing"):
-        trial = _trial(models, request.precision, folder)
+        trial = write_trial(models, request.precision, folder)
         names = write_graphs(models, folder)
         write_state(model, folder / STATE)
     accounts = measured(name, trial, names, model, signature, people, request)
@@ -147,7 +148,7 @@ def _points(signature: Signature) -> Points:
     return Points(how, signature.input_size, signature.blur_px)
 
 
-def _trial(models: dict[Part, onnx.ModelProto], precision: Precision, folder: Path) -> Path:
+def write_trial(models: dict[Part, onnx.ModelProto], precision: Precision, folder: Path) -> Path:
     """Where the graphs lie that are measured: the exported ones, but every float16 in them rounded as a GPU does.
 
     ONNX Runtime on a CPU computes float16 in float32 and would flatter them.

@@ -19,19 +19,19 @@ from export.telling import step
 
 Feeds = dict[str, NDArray[np.generic]]
 
+WINDOWS: dict[Precision, int] = {"fp16": 4, "int8": 16}
+"""Of people, to see how large values become; 4 to 64 give scales that are equally good (docs/precision.md)."""
+
 
 def lowered(
     models: dict[Part, onnx.ModelProto], model: nn.Module, signature: Signature, people: Samples, precision: Precision
 ) -> tuple[dict[Part, onnx.ModelProto], Signature]:
-    """Every graph in ``precision``, and the Signature of that."""
-    from export.precision.fp16 import to_fp16
-    from export.precision.int8 import to_int8
+    """Every graph in ``precision``, ranges and scales taken from ``people``, and the Signature of that."""
+    from export import precision as lower
 
-    result: dict[Part, onnx.ModelProto] = {}
-    for part, graph in models.items():
-        feeds = list(feeds_of(part, model, signature, people))
-        with step(f"{part} to {precision}"):
-            result[part] = to_fp16(graph, feeds) if precision == "fp16" else to_int8(graph, feeds)
+    feeds = {part: list(feeds_of(part, model, signature, people)) for part in models}
+    with step(f"{', '.join(models)} to {precision}"):
+        result = lower.lowered(models, precision, feeds)
     return result, msgspec.structs.replace(signature, kept_type=_kept_type(result))
 
 
