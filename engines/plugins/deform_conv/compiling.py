@@ -150,8 +150,8 @@ def _compiler() -> tuple[str, Compile]:
     found = shutil.which("nvcc")
     if found is None:
         raise EngineError(
-            "deform_conv: no compiler for CUDA here, neither NVRTC nor nvcc; pip install cuda-bindings nvidia-cuda-nvrtc, "
-            "or put nvcc of a CUDA toolkit on the PATH"
+            "deform_conv: no compiler for CUDA here, neither NVRTC nor nvcc; "
+            "pip install cuda-bindings nvidia-cuda-nvrtc, or put nvcc of a CUDA toolkit on the PATH"
         )
     return f"nvcc {_nvcc_version(found)}", _with_nvcc
 

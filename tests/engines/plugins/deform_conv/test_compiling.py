@@ -90,8 +90,8 @@ def test_a_machine_without_a_compiler_is_told_what_to_install(monkeypatch: pytes
     with pytest.raises(EngineError) as caught:
         compiling.compiled.__wrapped__(FAMI, (8, 0), "ptx")
     assert str(caught.value) == (
-        "deform_conv: no compiler for CUDA here, neither NVRTC nor nvcc; pip install cuda-bindings nvidia-cuda-nvrtc, "
-        "or put nvcc of a CUDA toolkit on the PATH"
+        "deform_conv: no compiler for CUDA here, neither NVRTC nor nvcc; "
+        "pip install cuda-bindings nvidia-cuda-nvrtc, or put nvcc of a CUDA toolkit on the PATH"
     )
 
 
