@@ -7,6 +7,7 @@ While it is measured, ``cells`` and ``locations`` stand beside these (``engines.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -18,15 +19,16 @@ from torch import Tensor, nn
 
 from engines.errors import EngineError
 from engines.letterbox import fit_frame
-from engines.manifest import Part, PictureManifest, Precision
+from engines.manifest import Part, PictureManifest
 from engines.models.inspose import InsPose, InsPoseReleased
 from engines.models.pictures import Pictures, at, best
 from engines.networks import NetworkSpec
 from engines.people.scene import Scene
 from engines.picture_signature import CANDIDATES, INPUT, OUTPUTS, PictureSignature, check_size
 from export import picture_parity
-from export.exporting import STATE, Request, ship, sign, traced, write_state
+from export.exporting import STATE, Request, ship, sign, traced, write_state, write_trial
 from export.graphs import EXAMPLES, Graph
+from export.precision import lowered
 from export.samples import Samples, read_frames
 from export.sources import network_with_weights
 from export.telling import step
@@ -61,11 +63,14 @@ def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path)
     models: dict[Part, onnx.ModelProto] = {"fused": traced(_graph(pictures, size), request)}
     if request.precision != "fp32":
         with step(f"fused to {request.precision}"):
-            models["fused"] = _lowered(models["fused"], shown, request.precision)
+            models = lowered(models, request.precision, {"fused": [{INPUT: picture[None]} for picture in shown.crops]})
     with step("writing"):
+        trial = write_trial(models, request.precision, folder)
         names = write_graphs(models, folder)
         write_state(model, folder / STATE)
-    account = picture_parity.measured(name, folder / names["fused"], pictures, shown, request)
+    account = picture_parity.measured(name, trial / names["fused"], pictures, shown, request)
+    if trial != folder:
+        shutil.rmtree(trial)
     ship(models, folder, *picture_parity.MEASURED)
     signature = signature_of(name, spec, pictures, size, _candidates(models["fused"]))
     sign(PictureManifest, signature, spec, request, source, names, {"fused": account}, folder)
@@ -93,14 +98,6 @@ def _candidates(model: onnx.ModelProto) -> int:
     """As many as there are: a small picture has fewer locations than were asked for."""
     points = next(output for output in model.graph.output if output.name == "points")
     return int(points.type.tensor_type.shape.dim[1].dim_value)
-
-
-def _lowered(model: onnx.ModelProto, shown: Samples, precision: Precision) -> onnx.ModelProto:
-    from export.precision import to_fp16
-    from export.precision.int8 import to_int8
-
-    feeds = [{INPUT: picture[None]} for picture in shown.crops]
-    return to_fp16(model, feeds) if precision == "fp16" else to_int8(model, feeds)
 
 
 def samples(size: tuple[int, int], frames: Path | None = None) -> Samples:
