@@ -40,10 +40,11 @@ MEASURED = ("cells", "locations")
 """Outputs that stand beside the others while a graph is measured."""
 
 BOUNDS: dict[Precision, Bound] = {
-    # Rounding of float32 through some 150 layers: 3e-6 was measured. Disk offsets and regressed joints are small numbers
-    # of cells, of up to 128 px each.
+    # Rounding of float32 through some 150 layers: 3e-6 was measured. Disk offsets and regressed joints are small
+    # numbers of cells, of up to 128 px each.
     "fp32": Bound(1e-3, 0.1),
-    # 11 bits a number, and again in the numbers of a KP-Net: 0.016 was measured of random weights, whose maps are noise.
+    # 11 bits a number, and again in the numbers of a KP-Net: 0.016 was measured of random weights, whose maps are
+    # noise.
     "fp16": Bound(0.2, 8.0),
     # 8 bits a number: 0.6 was measured of random weights. A joint anywhere in its map would be 1 or more off.
     "int8": Bound(1.0, 32.0),

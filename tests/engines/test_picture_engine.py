@@ -137,6 +137,15 @@ def test_a_damaged_export_is_refused(folder: Path) -> None:
     assert "fused.onnx has" in refusal(folder)
 
 
+def test_a_damaged_manifest_is_refused_by_its_field(folder: Path) -> None:
+    told = folder / "manifest.json"
+    told.write_text(told.read_text().replace('"soft"', '"gentle"').replace('"hard"', '"gentle"'))
+    assert refusal(folder) == (
+        f"export {folder}: manifest.json is damaged (Invalid enum value 'gentle' - at `$.signature.suppression.kind`); "
+        "export the network again"
+    )
+
+
 def test_a_graph_that_does_not_fit_its_signature_is_refused(folder: Path) -> None:
     other = PictureSignature(name="other", input_size=(96, 64), candidates=CANDIDATES)
     with pytest.raises(EngineError) as caught:
