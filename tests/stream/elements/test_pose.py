@@ -97,7 +97,9 @@ def test_windows_that_wait_together_share_a_run_and_lose_nothing(single: str, mo
         alone = [poses for window in windows for poses in element.process(window)]
         run = element._engine._strategy._backend.run
         monkeypatch.setattr(
-            element._engine._strategy._backend, "run", lambda feeds: (batches.append(len(feeds["image"])), run(feeds))[1]
+            element._engine._strategy._backend,
+            "run",
+            lambda feeds: (batches.append(len(feeds["image"])), run(feeds))[1],
         )
         together = list(element.process_many(windows))
     assert batches == [6]  # 0, 1, 2, 0 people in each of two cameras
