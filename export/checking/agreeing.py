@@ -81,7 +81,7 @@ def differences(passes: Array, reference: Array, wanted: Wanted) -> dict[str, fl
     if not np.isfinite(passes).all():
         return {"score": float("inf"), "place": float("inf"), "px": float("inf")}
     highest = float(np.abs(wanted.heatmaps).max())
-    below = np.stack([wanted.heatmaps.max((2, 3)) - _values(wanted, points) for points in passes])
+    below = np.stack([_below(wanted, points) for points in passes])
     return {
         "score": float(np.abs(passes[..., 2] - reference[..., 2]).max()) / highest,
         "place": float(below.max()) / highest,
@@ -89,12 +89,16 @@ def differences(passes: Array, reference: Array, wanted: Wanted) -> dict[str, fl
     }
 
 
-def _values(wanted: Wanted, points: Array) -> Array:
-    """Of the reference's heatmaps (M, K) at the cells of ``points``, which lie a quarter of a cell beside them."""
+def _below(wanted: Wanted, points: Array) -> Array:
+    """How far (M, K) the reference's heatmaps at the cells of ``points`` are below their highest values.
+
+    Points lie a quarter of a cell beside their cells; where nothing is above 0 they say (0, 0) and mean no place.
+    """
     _, _, height, width = wanted.heatmaps.shape
     x, y = np.moveaxis(np.rint(points[..., :2] / wanted.stride).astype(int), -1, 0)
     people, joints = np.indices(x.shape)
-    return wanted.heatmaps[people, joints, y.clip(0, height - 1), x.clip(0, width - 1)]
+    values = wanted.heatmaps[people, joints, y.clip(0, height - 1), x.clip(0, width - 1)]
+    return np.where(points[..., 2] > 0, wanted.heatmaps.max((2, 3)) - values, 0)
 
 
 def judged(apart: dict[str, dict[str, float]], wanted: Wanted) -> Found:

@@ -17,7 +17,10 @@ from export.checking.chain import Outcome
 from export.checking.results import Result
 
 FORMAT = 1
-_PATH = re.compile(r"(?<![\w/:.…])~?(?:/[\w.+@~-]+)+/([\w.+@~-]+)|(?<!\w)[A-Za-z]:\\(?:[^\\\s:'\"]+\\)+([^\\\s:'\"]+)")
+_PATH = re.compile(
+    r"(?<![\w/:.…])(?:~(?:/[\w.+@~-]+)*|(?:/[\w.+@~-]+)+)/([\w.+@~-]+)"
+    r"|(?<!\w)[A-Za-z]:\\(?:[^\\\s:'\"]+\\)+([^\\\s:'\"]+)"
+)
 """An absolute path of two names or more, of Unix or of Windows, of which the last is told."""
 _SHORTEST = 3
 """Letters of a user's or a host's name that is looked for: shorter ones stand in other words."""
