@@ -20,7 +20,7 @@ from export.telling import step
 Feeds = dict[str, NDArray[np.generic]]
 
 WINDOWS: dict[Precision, int] = {"fp16": 4, "int8": 16}
-"""Of people, to see how large values become; 4 to 64 give scales that are equally good (docs/precision.md)."""
+"""Of people, to see how large values become; more bring little (benchmarks/results/precision.md)."""
 
 
 def lowered(

@@ -1,0 +1,362 @@
+"""What float16 and int8 cost: heatmaps, keypoints and PCK of trained networks against float32, on the same crops.
+
+    python -m benchmarks.precision --shared ../shared --write
+    python -m benchmarks.precision --networks fami-compact-256x192
+
+The network that ships is measured on drawn people that it was never trained on, a published one (Ultralight-SimplePose,
+in ``--shared``) on real people; int8 is calibrated on others. Float16 is rounded as a GPU does it
+(``export.precision.rounding``): run as it is, ONNX Runtime would leave most rounding out on a CPU. A second table holds
+where int8 may cut off rare values, a third what the networks of the papers run in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import platform
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import version_converter
+from onnxruntime.quantization.calibrate import HistogramCollector
+
+from benchmarks.real_people import sets_of
+from engines import catalogue, geometry, heatmaps
+from engines.metrics import correct
+from engines.people.scene import Scene
+from engines.signature import Signature, read_signature
+from export.folding import fold_normalisations
+from export.precision.fp16 import kept_in_float32, sizes_on, to_fp16
+from export.precision.inspecting import shares
+from export.precision.int8 import STEPS, Scales, quantised, scales_of
+from export.precision.rounding import rounded
+from export.precision.wiring import Wiring, copy_of
+from export.samples import drawn, normalised, of_frames
+
+RESULTS = Path(__file__).parent / "results" / "precision.md"
+SHIPPED = Path(__file__).parents[1] / "engines/weights/tiny.onnx"
+PUBLISHED = "data/models/ultralight_nano_simplepose.onnx"
+OTHER_CLIPS = ("felix_exercise.avi", "sam2_juggle.mp4", "mmhuman3d_single.mp4", "intel_one_by_one.mp4")
+NETWORKS = ("fami-w48-384x288", "dcpose-w48-384x288", "posewarper-compact-256x192")
+CALIBRATED_ON = 24
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Person:
+    """A crop (h, w, 3), and in its pixels the true joints (17, 3) and box (4,)."""
+
+    crop: NDArray[np.uint8]
+    joints: NDArray[np.float64]
+    box: NDArray[np.float64]
+
+
+@dataclass
+class Subject:
+    """A network, what it is calibrated on, (M, 3, h, w), and the people it is judged on."""
+
+    name: str
+    graph: onnx.ModelProto
+    signature: Signature
+    calibration: NDArray[np.float32]
+    people: list[Person]
+
+    @property
+    def input(self) -> str:
+        """The one input's name."""
+        return str(self.graph.graph.input[0].name)
+
+    @cached_property
+    def feeds(self) -> list[dict[str, NDArray[np.float32]]]:
+        """A crop a run: a published network may take no more."""
+        return [{self.input: crop[None]} for crop in self.calibration]
+
+    @cached_property
+    def planes(self) -> NDArray[np.float32]:
+        """The people as the network takes them."""
+        return normalised(np.stack([person.crop for person in self.people])[:, None], self.signature)[:, 0]
+
+    @cached_property
+    def wanted(self) -> NDArray[np.float32]:
+        """Heatmaps in float32."""
+        return heatmaps_of(self.graph, self.planes)
+
+    @cached_property
+    def scales(self) -> Scales:
+        """Of int8, to the largest values."""
+        wiring = Wiring(copy_of(self.graph))
+        return scales_of(wiring, sizes_on(wiring, self.feeds))
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--shared", type=Path, help="the folder with data/clips, data/annot and data/models")
+    parser.add_argument("--networks", nargs="*", default=NETWORKS, help="whose shares are counted")
+    parser.add_argument("--write", action="store_true", help=f"also to {RESULTS.name} beside the other results")
+    told = parser.parse_args()
+    lines = []
+    for line in report(told.shared, told.networks):
+        print(line, flush=True)
+        lines.append(line)
+    if told.write:
+        RESULTS.write_text("\n".join(lines) + "\n")
+
+
+def report(shared: Path | None, networks: Sequence[str]) -> Iterator[str]:
+    """Every line of the page."""
+    yield f"`python -m benchmarks.precision --shared ../shared --write` on {platform.machine()}, ONNX Runtime"
+    yield f"{onnxruntime.__version__}. Not run on a GPU: float16 is rounded as one does.\n"
+    subjects = [shipped()] if shared is None else [shipped(), published(shared)]
+    for subject in subjects:
+        yield from table(subject)
+    yield from cuts(subjects)
+    yield from windows(subjects[0])
+    yield from runs_in(networks)
+
+
+# -- the two trained networks -----------------------------------------------------------------------------------------
+
+
+def shipped() -> Subject:
+    """The network of the package, on people of scenes that it was never trained on."""
+    signature = read_signature(SHIPPED.with_suffix(".json"))
+    calibration = normalised(drawn(signature, CALIBRATED_ON, seed=1_000), signature)[:, 0]
+    people = [person for seed in range(60) for person in drawn_people(seed, signature)]
+    return Subject("tiny, on drawn people", onnx.load(SHIPPED), signature, calibration, people)
+
+
+def drawn_people(seed: int, signature: Signature) -> Iterator[Person]:
+    """Of one moment of a scene."""
+    rng = np.random.default_rng([seed, 0x9C])
+    picture = Scene(seed, int(rng.integers(1, 5)), 640, 480).at(float(rng.uniform(0, 240)), 0)
+    for box, joints in zip(picture.boxes, picture.keypoints, strict=True):
+        visible = np.column_stack([joints[:, :2], joints[:, 2] == 2])
+        yield person_of(picture.pixels, box, visible, signature)
+
+
+def person_of(
+    pixels: NDArray[np.uint8], box: NDArray[np.float32], joints: NDArray[Any], signature: Signature
+) -> Person:
+    """Cut out, with the truth taken along."""
+    affine = geometry.affine_of_box(box, signature.input_size, enlarge=signature.enlarge, rule=signature.affine)
+    corners = geometry.to_crop(box.reshape(2, 2), affine).reshape(4)
+    moved = np.column_stack([geometry.to_crop(joints[:, :2], affine), joints[:, 2] > 0])
+    return Person(geometry.crop(pixels, affine, signature.input_size), moved, np.asarray(corners, np.float64))
+
+
+def published(shared: Path) -> Subject:
+    """A network of others, on real people; what it is calibrated on are clips of other people."""
+    signature = Signature(name="simplepose", input_size=(192, 256))
+    clips = [shared / "data/clips" / clip for clip in OTHER_CLIPS]
+    windows = np.concatenate([of_frames(clip, signature, CALIBRATED_ON // len(clips)) for clip in clips])
+    samples = [sample for _, some in sets_of(shared / "data") for sample in some]
+    people = [person_of(sample.pixels, sample.box, sample.joints, signature) for sample in samples]
+    graph = modern(onnx.load(shared / PUBLISHED))
+    return Subject(
+        "Ultralight-SimplePose, on real people", graph, signature, normalised(windows, signature)[:, 0], people
+    )
+
+
+def modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph of opset 8 as one of 20, normalisations folded."""
+    for node in model.graph.node:
+        kept = [attribute for attribute in node.attribute if attribute.name != "spatial"]  # means nothing since opset 9
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    model = version_converter.convert_version(model, 20)
+    model.ir_version = 10
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [entry for entry in model.graph.input if entry.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    fold_normalisations(model)
+    return model
+
+
+def heatmaps_of(model: onnx.ModelProto, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(M, 17, h, w), in batches as large as the graph takes."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    batch = entry.shape[0] if isinstance(entry.shape[0], int) else BATCH
+    runs = [session.run(None, {entry.name: planes[i : i + batch]})[0] for i in range(0, len(planes), batch)]
+    return np.concatenate(runs)
+
+
+# -- the tables -------------------------------------------------------------------------------------------------------
+
+
+def table(subject: Subject) -> Iterator[str]:
+    """Each precision of one network."""
+    crops = len(subject.calibration)
+    yield f"{subject.name}: {len(subject.people)} people; int8 calibrated on {crops} crops of others.\n"
+    yield "| precision | multiplications | heatmaps: rms, largest | px moved: median, mean, 99 % | PCK@0.2 | PCK@0.1 |"
+    yield "|---|---|---|---|---|---|"
+    for name, graph in variants(subject):
+        found = heatmaps_of(rounded(graph), subject.planes)
+        yield f"| {name} | {told_shares(graph)} | {' | '.join(figures(subject, found))} |"
+    yield ""
+
+
+def variants(subject: Subject) -> Iterator[tuple[str, onnx.ModelProto]]:
+    """What is compared."""
+    yield "fp32", subject.graph
+    yield "fp16", to_fp16(subject.graph, subject.feeds)
+    yield "int8, rest float16", quantised(subject.graph, subject.scales)
+    yield "int8, rest float32", quantised(subject.graph, subject.scales, rest="float32")
+
+
+def told_shares(graph: onnx.ModelProto) -> str:
+    return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in sorted(shares(graph).items()) if share)
+
+
+def figures(subject: Subject, found: NDArray[np.float32]) -> tuple[str, ...]:
+    """How far heatmaps and keypoints are from those in float32, and how many keypoints are right."""
+    rms, largest = errors(subject, found)
+    places = decoded(subject, found)
+    moved = np.hypot(*np.moveaxis(places - decoded(subject, subject.wanted), -1, 0))
+    return (
+        f"{100 * rms:.2f} %, {100 * largest:.1f} %",
+        f"{np.median(moved):.2f}, {moved.mean():.2f}, {np.percentile(moved, 99):.1f}",
+        *(f"{100 * right(subject, places, alpha):.1f} %" for alpha in (0.2, 0.1)),
+    )
+
+
+def errors(subject: Subject, found: NDArray[np.float32]) -> tuple[float, float]:
+    """Of the heatmaps: root mean square as a share of theirs, and the largest as a share of the largest value."""
+    apart = np.abs(found - subject.wanted)
+    rms = np.sqrt(np.square(apart).mean() / np.square(subject.wanted).mean())
+    return float(rms), float(apart.max() / np.abs(subject.wanted).max())
+
+
+def decoded(subject: Subject, found: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(M, 17, 2) px of the crop."""
+    is_dark = subject.signature.decode == "heatmap-dark"
+    cells, _ = heatmaps.decode_dark(found, subject.signature.blur_px) if is_dark else heatmaps.decode(found)
+    stride = subject.signature.input_size[0] / found.shape[3]
+    return cells * np.float32(stride)
+
+
+def right(subject: Subject, places: NDArray[np.float32], alpha: float) -> float:
+    """PCK over the visible joints."""
+    truth = np.stack([person.joints for person in subject.people])
+    boxes = np.stack([person.box for person in subject.people])
+    judged = truth[..., 2] > 0
+    return float(correct(places, truth, boxes, alpha)[judged].mean())
+
+
+def cuts(subjects: Iterable[Subject]) -> Iterator[str]:
+    """Scales that reach to the largest value, and those that cut rare values off."""
+    yield "Where the scale of int8 ends, rest float32: rms of the heatmaps, mean shift of keypoints in px.\n"
+    yield "| network | largest value | 99.999 % | 99.99 % | 99.9 % | entropy |"
+    yield "|---|---|---|---|---|---|"
+    for subject in subjects:
+        others = [percentile(subject, share) for share in (99.999, 99.99, 99.9)]
+        cells = [cut_off(subject, scales) for scales in (subject.scales, *others, entropy(subject))]
+        yield f"| {subject.name} | {' | '.join(cells)} |"
+    yield ""
+
+
+def cut_off(subject: Subject, scales: Scales) -> str:
+    found = heatmaps_of(quantised(subject.graph, scales, rest="float32"), subject.planes)
+    moved = np.hypot(*np.moveaxis(decoded(subject, found) - decoded(subject, subject.wanted), -1, 0))
+    return f"{100 * errors(subject, found)[0]:.1f} %, {moved.mean():.2f}"
+
+
+def percentile(subject: Subject, share: float) -> Scales:
+    return collected(subject, HistogramCollector("percentile", True, STEPS * 16, 128, share, "same"))
+
+
+def entropy(subject: Subject) -> Scales:
+    return collected(subject, HistogramCollector("entropy", True, 128, 128, 0, "same"))
+
+
+def collected(subject: Subject, collector: Any) -> Scales:
+    """The scales that ONNX Runtime's own calibration finds for the same convolutions."""
+    wiring = Wiring(copy_of(subject.graph))
+    reading = {wiring.weights_of(place): node.input[0] for place, node in convolutions(wiring)}
+    tensors = sorted({reading[weights] for weights in subject.scales})
+    with contextlib.redirect_stdout(io.StringIO()):
+        for feed in subject.feeds:
+            collector.collect({name: [value] for name, value in values(wiring.model, tensors, feed)})
+        found = collector.compute_collection_result()
+    ends = {name: float(max(abs(end) for end in found[name][:2])) for name in tensors}
+    return {weights: ends[reading[weights]] / STEPS for weights in subject.scales}
+
+
+def convolutions(wiring: Wiring) -> list[tuple[int, onnx.NodeProto]]:
+    return [(place, node) for place, node in enumerate(wiring.nodes) if node.op_type == "Conv"]
+
+
+def values(
+    model: onnx.ModelProto, names: Sequence[str], feed: dict[str, NDArray[np.float32]]
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The tensors ``names`` of one run."""
+    probed = copy_of(model)
+    del probed.graph.output[:]
+    kind = onnx.TensorProto.FLOAT
+    probed.graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, None) for name in names)
+    session = onnxruntime.InferenceSession(probed.SerializeToString(), providers=["CPUExecutionProvider"])
+    yield from zip(names, session.run(list(names), feed), strict=True)
+
+
+def windows(subject: Subject) -> Iterator[str]:
+    """How many crops calibration needs."""
+    yield f"Crops that int8 is calibrated on, {subject.name}, rest float32: rms of the heatmaps, mean shift in px.\n"
+    yield "| crops | rms, shift |"
+    yield "|---|---|"
+    for number in (1, 4, 16, 64):
+        calibration = normalised(drawn(subject.signature, number, seed=1_000), subject.signature)[:, 0]
+        fewer = Subject(subject.name, subject.graph, subject.signature, calibration, subject.people)
+        yield f"| {number} | {cut_off(subject, fewer.scales)} |"
+    yield ""
+
+
+def runs_in(networks: Sequence[str]) -> Iterator[str]:
+    """What fp16 makes of the networks of the papers: shares of their multiplications, and what stays float32."""
+    yield "What fp16 runs in, of the multiplications for one person, and the nodes that stay float32 by reason."
+    yield "Weights are random: types do not depend on them.\n"
+    yield "| network | part | runs in | nodes that stay float32 |"
+    yield "|---|---|---|---|"
+    for name in networks:
+        for part, graph in parts(name):
+            kept = Counter(kept_in_float32(Wiring(copy_of(graph))).values())
+            del kept["operator"]  # changes of type, and what computes with whole numbers
+            reasons = ", ".join(f"{count} {reason}" for reason, count in kept.most_common())
+            yield f"| {name} | {part} | {told_shares(to_fp16(graph))} | {reasons} |"
+
+
+def parts(name: str) -> Iterator[tuple[str, onnx.ModelProto]]:
+    """Every graph of a network as it is exported, with the weights that it is born with."""
+    import torch
+    from msgspec.structs import replace
+
+    from engines.layers.decoding import Points
+    from engines.networks import build
+    from export import graphs
+    from export.to_onnx import to_onnx
+
+    _, spec = catalogue.network(name)
+    torch.manual_seed(0)
+    model = build(name, spec).eval()
+    signature = replace(spec.signature(name), layout="nthwc", pixel="uint8", decode="points")
+    signature = replace(signature, keeps=graphs.kept_shapes(model, spec.input_size))
+    for graph in graphs.parts(model, signature, Points("heatmap", spec.input_size)):
+        yield graph.part, to_onnx(graph)
+
+
+if __name__ == "__main__":
+    cv2.setNumThreads(1)
+    main()
