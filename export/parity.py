@@ -49,10 +49,11 @@ HALF_CELLS_PX = 3.0
 cell apart in x and in y is 2.8 px at the four pixels a cell that all networks here have."""
 
 BOUNDS: dict[Precision, Bound] = {
-    # Rounding of float32 in another order of addition. A network that samples at places it computes amplifies it: that
-    # of FaSRnet with random weights differs from itself in float64 by 8e-5, with weights of a recipe by 1.1e-5.
-    # What is wrong, a border rule or a weight, shows as 1e-2 and more.
-    "fp32": Bound(1e-3, HALF_CELLS_PX),
+    # Rounding of float32 in another order of addition. A network that samples at places it computes amplifies it, and
+    # the more, the less smooth its maps: 8e-4 is the most that random weights show (FaSRnet as released, 48 channels);
+    # with weights of a recipe it differs from itself in float64 by 1.1e-5. What is wrong, a border rule or a weight,
+    # shows as 1e-2 and more.
+    "fp32": Bound(2e-3, HALF_CELLS_PX),
     # 11 bits a number through some 300 layers; where sampling is computed, float32. The most that was seen is of random
     # weights, whose maps are as uneven as noise: 0.15 (FaSRnet), 0.11 (DCPose), 0.03 (FAMI-Pose).
     "fp16": Bound(3e-1, 2 * HALF_CELLS_PX),

@@ -63,7 +63,7 @@ def test_a_broken_promise_is_told_with_its_figures() -> None:
         check("toy", "fused", told)
     assert str(caught.value) == (
         "export of 'toy': fused by fused.onnx in ONNX Runtime on the CPU differs from PyTorch by 2.5e-01 of the "
-        "largest heatmap value (bound 1e-03), keypoints by 0.00 px (bound 3) on 2 of noise; 1 of 1 keypoints are "
+        "largest heatmap value (bound 2e-03), keypoints by 0.00 px (bound 3) on 2 of noise; 1 of 1 keypoints are "
         "clear; nothing was written"
     )
     kept = msgspec.structs.replace(told, heatmap_error=BOUNDS["fp32"].heatmap_error)
