@@ -9,7 +9,8 @@ from pathlib import Path
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!-- (not run|run beside): ([^\n]+?) -->\n\Z")
-_LINE = re.compile(r"posestream (?:launch|validate) '([^']+)'")
+_LINE = re.compile(r"""posestream (?:launch|validate) (['"])(.+?)\1""")
+_MODEL = re.compile(r"model=(\S+)")
 
 
 @dataclass(frozen=True)
@@ -38,5 +39,26 @@ def blocks(root: Path, pages: list[str]) -> Iterator[Block]:
 
 
 def launch_strings(text: str) -> list[str]:
-    """Every line that a page launches or validates, those with gaps (``…``) left out."""
-    return [line for line in _LINE.findall(text) if "…" not in line]
+    """Every line that a page launches or validates, those with gaps (``…``) left out.
+
+    An export that the page itself makes is on no machine yet: ``tiny`` stands in for it.
+    """
+    made = exported_names(text)
+    lines = (line for _, line in _LINE.findall(text) if "…" not in line)
+    return [_MODEL.sub(lambda told: "model=tiny" if told[1] in made else told[0], line) for line in lines]
+
+
+def exported_names(text: str) -> set[str]:
+    """The folders that the page's own ``posestream export`` makes: named, or by network and precision.
+
+    >>> sorted(exported_names("posestream export a --out b\\nposestream export c --precision fp16"))
+    ['b', 'c-fp16']
+    """
+    commands = [line.split() for line in text.splitlines() if line.startswith("posestream export ")]
+    return {_exported_name(words) for words in commands}
+
+
+def _exported_name(words: list[str]) -> str:
+    if "--out" in words:
+        return words[words.index("--out") + 1]
+    return f"{words[2]}-{words[words.index('--precision') + 1] if '--precision' in words else 'fp32'}"
