@@ -105,8 +105,9 @@ def test_the_installed_command_runs_the_demo_from_any_folder(bin_folder: Path, t
 def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_folder: Path, tmp_path: Path) -> None:
     script = (
         "import importlib, pkgutil, stream, engines, configs\n"
-        "torch = ('costs', 'layers', 'losses', 'models', 'testing_models', 'training')\n"
-        "skipped = ('stream.__main__', 'stream.part', 'stream.janitor', *(f'engines.{name}' for name in torch))\n"
+        "extra = ('backends.pytorch', 'backends.trt', 'costs', 'layers', 'losses', 'models', 'plugins',"
+        " 'testing_models', 'training')\n"
+        "skipped = ('stream.__main__', 'stream.part', 'stream.janitor', *(f'engines.{name}' for name in extra))\n"
         "for package in (stream, engines):\n"
         "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        if not found.name.startswith(skipped):\n"

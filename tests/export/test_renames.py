@@ -41,6 +41,7 @@ def test_every_published_name_maps_onto_one_of_ours(shared: Path, listed: str) -
 
 # A few of each, for where the lists are not: (layout, published, ours).
 EXAMPLES = [
+    ("ours", "lcm.deform.weight", "lcm.deform.weight"),
     ("hrnet", "stage3.1.fuse_layers.2.0.0.1.bias", "stage3.1.fuse_layers.2.0.0.1.bias"),
     ("hrnet-mmpose", "backbone.stage2.0.branches.0.0.conv1.weight", "stage2.0.branches.0.0.conv1.weight"),
     ("hrnet-mmpose", "keypoint_head.final_layer.weight", "final_layer.weight"),
