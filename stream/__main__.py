@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
-from stream.commands import demo, doctor, inspect, keygen, launch, models, pull, run, subscribe, top, validate
+from stream.commands import demo, doctor, evaluate, inspect, keygen, launch, models, pull, run, subscribe, top, validate
 from stream.errors import PosestreamError
 
 FAULT, USAGE, INTERRUPTED = 1, 2, 130
@@ -44,6 +44,8 @@ for _command, _panel in (
     (keygen.keygen, _NETWORKS),
 ):
     app.command(rich_help_panel=_panel, no_args_is_help=False)(_command)
+# A builtin is called so in Python, so the function is not.
+app.command("eval", rich_help_panel=_LOOK)(evaluate.evaluate)
 
 
 def _print_version(asked: bool) -> None:
