@@ -1,0 +1,98 @@
+"""A training, written down: which network, what it learns from, and how. One YAML file; ``configs/training`` has the
+papers' own and ours.
+
+Everything that chance decides follows from ``seed`` and the number of the epoch, so a training that was interrupted
+goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from engines.errors import EngineError
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Synthetic(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="from", tag="synthetic"
+):
+    """Drawn people: ``scenes`` scenes from number ``first_scene`` on, filmed as ``engines.training.tracks`` does.
+
+    Scenes below 100000 are never trained on: 0 to 99999 are for judging.
+    """
+
+    scenes: Annotated[int, Meta(ge=1)] = 400
+    first_scene: Annotated[int, Meta(ge=100_000)] = 100_000
+    moments: Annotated[int, Meta(ge=1)] = 6
+    fps: Annotated[float, Meta(gt=0)] = 15.0
+    judged_scenes: Annotated[int, Meta(ge=1, le=1000)] = 24
+
+
+class Optimisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``rate`` falls by ``gamma`` after each of the epochs ``milestones`` (``steps``), or rises and falls once."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    rate: Annotated[float, Meta(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    schedule: Literal["steps", "one-cycle"] = "steps"
+    milestones: tuple[int, ...] = ()
+    gamma: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    clip: Annotated[float, Meta(gt=0)] | None = None
+    ema: Share = 0.0
+
+
+class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same for all frames of a window: mirrored with probability ``flip``; lit and tinted anew by factors and
+    shifts of these standard deviations (grey levels)."""
+
+    flip: Share = 0.5
+    gain: Annotated[float, Meta(ge=0)] = 0.15
+    tint: Annotated[float, Meta(ge=0)] = 0.06
+    shift: Annotated[float, Meta(ge=0)] = 14.0
+
+
+class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Weights to begin from: a checkpoint, its layout (``ours``: this project's names), the submodule it fills."""
+
+    file: str
+    layout: str = "ours"
+    into: str = ""
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of it.
+
+    ``network`` is an entry of the catalogue. ``terms`` weighs what is added to the heatmap loss, such as
+    ``mutual_information``. ``frozen`` names submodules that do not learn; their batch normalisation keeps its
+    statistics too. ``sigma`` of the targets, in cells. ``precision``: ``fp32``, or ``bf16`` and ``fp16`` by autocast.
+    """
+
+    network: str
+    data: Synthetic
+    loss: Literal["heatmap", "cross-entropy"] = "heatmap"
+    terms: dict[str, float] = {}
+    begin: tuple[Beginning, ...] = ()
+    frozen: tuple[str, ...] = ()
+    optimisation: Optimisation = Optimisation()
+    augmentation: Augmentation = Augmentation()
+    epochs: Annotated[int, Meta(ge=1)] = 20
+    batch: Annotated[int, Meta(ge=1)] = 32
+    sigma: Annotated[float, Meta(gt=0)] = 2.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file. Raises :class:`EngineError` naming the file and the field."""
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text("utf-8")), Recipe)
+    except OSError as error:
+        raise EngineError(f"recipe {path}: {error.strerror}; see configs/training for examples") from error
+    except (msgspec.ValidationError, yaml.YAMLError) as error:
+        raise EngineError(f"recipe {path}: {' '.join(str(error).split())}") from error
