@@ -19,9 +19,7 @@ from engines.errors import EngineError
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-class Synthetic(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="from", tag="synthetic"
-):
+class Synthetic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="synthetic"):
     """Drawn people: ``scenes`` scenes from number ``first_scene`` on, filmed as ``engines.training.tracks`` does.
 
     Scenes below 100000 are never trained on: 0 to 99999 are for judging.
