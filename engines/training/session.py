@@ -79,12 +79,15 @@ class Session:
     def _finish(self) -> None:
         if self.trainer.place.rank:
             return
-        best = self.trainer.folder / "best.safetensors"
-        best.replace(self.trainer.folder / WEIGHTS)
-        self.console.print(
-            f"{self.trainer.folder / WEIGHTS}: mean PCK@0.1 {100 * (self.trainer.counters.best or 0):.1f} %; export it: "
-            f"posestream export {self.recipe.network} --weights {self.trainer.folder / WEIGHTS}"
-        )
+        weights, best = self.trainer.folder / WEIGHTS, self.trainer.counters.best or 0.0
+        (self.trainer.folder / "best.safetensors").replace(weights)
+        self.console.print(f"{weights}: mean PCK@0.1 {100 * best:.1f} %; export it with")
+        self.console.print(f"posestream export {self.recipe.network} --weights {weights}", soft_wrap=True)
+
+
+def _row(score: Score) -> dict[str, float]:
+    names = {HIDDEN: "hidden", VISIBLE: "visible"}
+    return {f"{names[seen]}@{alpha}": score.pck(alpha, seen) for alpha, seen in score.counts}
 
 
 def begin(path: Path, out: Path, *, epochs: int | None = None, seed: int | None = None, workers: int = 2) -> Session:
