@@ -21,7 +21,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 def read_pictures(sources: Sequence[Source]) -> list[Pixels]:
     """(H, W, 3) uint8 BGR of each; what is asked for twice is read once. Raises :class:`EngineError` naming it."""
-    read: dict[Source, Pixels] = dict(_read_videos(sources))
+    read: dict[Source, Pixels] = _read_videos(sources)
     read |= {source: _read(source.path) for source in set(sources) if isinstance(source, PictureFile)}
     return [read[source] for source in sources]
 
@@ -34,9 +34,9 @@ def _read(path: Path) -> Pixels:
     return np.asarray(pixels, np.uint8)
 
 
-def _read_videos(sources: Sequence[Source]) -> dict[VideoFrame, Pixels]:
+def _read_videos(sources: Sequence[Source]) -> dict[Source, Pixels]:
     wanted = {source for source in sources if isinstance(source, VideoFrame)}
-    read: dict[VideoFrame, Pixels] = {}
+    read: dict[Source, Pixels] = {}
     for path in {source.path for source in wanted}:
         frames = read_frames(path, {source.number for source in wanted if source.path == path})
         read |= {VideoFrame(path, number): pixels for number, pixels in frames.items()}

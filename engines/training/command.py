@@ -18,7 +18,12 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="As many instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that draw people.")] = 2,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Where the data set lies, instead of where the recipe says.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that draw people, threads that read.")
+    ] = 2,
 ) -> None:
     """Train a network by a recipe; run the same command again and an interrupted training goes on.
 
@@ -29,8 +34,11 @@ def train(
         posestream train configs/training/hrnet-small-synthetic.yaml
 
         posestream train configs/training/fami-small-synthetic.yaml --out runs/second --seed 1
+
+        posestream train configs/training/fami-posetrack17.yaml --data ~/posetrack17 --workers 8
     """
     from engines.training.session import begin
 
-    session: Session = begin(recipe, out or Path("runs") / recipe.stem, epochs=epochs, seed=seed, workers=workers)
+    folder = out or Path("runs") / recipe.stem
+    session: Session = begin(recipe, folder, epochs=epochs, seed=seed, data=data, workers=workers)
     session.run()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from engines.errors import EngineError
 from engines.networks import NetworkSpec
+from engines.skeletons import SKELETONS
 from engines.training.objective import Objective
 from engines.training.recipe import Recipe
 from engines.training.trainer import Place, freeze
@@ -48,7 +49,7 @@ def step_bytes(recipe: Recipe, spec: NetworkSpec, model: nn.Module) -> tuple[int
     objective = Objective(recipe.network, model, recipe.sigma, recipe.loss, dict(recipe.terms)).eval()
     width, height = spec.input_size
     crops = torch.zeros(1, len(spec.window), 3, height, width)
-    joints = torch.full((1, 17, 3), 2.0)
+    joints = torch.full((1, len(SKELETONS[spec.skeleton]), 3), 2.0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
         objective(crops, joints)
     own = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}

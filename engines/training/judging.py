@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,12 +14,31 @@ from engines import heatmaps
 from engines.metrics import HIDDEN, VISIBLE, Pck
 from engines.people.conditions import CONDITIONS, Kind
 from engines.training.objective import Objective
-from engines.training.recipe import Recipe
+from engines.training.recipe import Recipe, Synthetic
 from engines.training.samples import WindowSamples
 from engines.training.tracks import Filming, Tracks, film, joined
 
 ALPHAS = (0.05, 0.1, 0.2)
 """Of the longer side of the true box."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What an exam gives: ``mean``, by which trainings are compared; the same in words, and as a row of the log."""
+
+    mean: float
+    told: str
+    row: dict[str, Any]
+
+
+class Exam(Protocol):
+    """How right a network is. ``measure`` names what the mean is of."""
+
+    measure: str
+
+    def __call__(self, objective: Objective) -> Marks:
+        """The marks of a network."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,14 +52,37 @@ class Score:
         return float(self.counts[alpha, visibility])
 
 
-def film_tests(recipe: Recipe, size: tuple[int, int], frames: int, workers: int = 2) -> dict[Kind, Tracks]:
+class DrawnExam:
+    """Drawn people that nothing was trained on, of each of the named conditions."""
+
+    measure = "mean PCK@0.1"
+
+    def __init__(self, tests: dict[Kind, Tracks], offsets: tuple[int, ...]) -> None:
+        self._tests, self._offsets = tests, offsets
+
+    def __call__(self, objective: Objective) -> Marks:
+        """The mean PCK at 0.1 over the conditions; told as a number for each."""
+        scores = judge(objective, self._offsets, self._tests)
+        numbers = (
+            f"{kind} {100 * score.pck(0.1):.1f} ({100 * score.pck(0.1, HIDDEN):.1f})" for kind, score in scores.items()
+        )
+        told = "PCK@0.1 of visible (hidden) joints: " + "  ".join(numbers)
+        return Marks(mean_pck(scores), told, {"pck": {kind: _row(score) for kind, score in scores.items()}})
+
+
+def _row(score: Score) -> dict[str, float]:
+    names = {HIDDEN: "hidden", VISIBLE: "visible"}
+    return {f"{names[seen]}@{alpha}": score.pck(alpha, seen) for alpha, seen in score.counts}
+
+
+def film_tests(data: Synthetic, size: tuple[int, int], frames: int, workers: int = 2) -> dict[Kind, Tracks]:
     """Tracks of each of the named conditions, of true boxes, from scenes that nothing is trained on."""
-    scenes = range(recipe.data.judged_scenes)
-    return {kind: joined(list(film(scenes, _filming(recipe, size, frames, kind), workers))) for kind in CONDITIONS}
+    scenes = range(data.judged_scenes)
+    return {kind: joined(list(film(scenes, _filming(data, size, frames, kind), workers))) for kind in CONDITIONS}
 
 
-def _filming(recipe: Recipe, size: tuple[int, int], frames: int, kind: Kind) -> Filming:
-    return Filming(size=size, frames=frames, moments=2, fps=recipe.data.fps, kind=kind, jitter=False)
+def _filming(data: Synthetic, size: tuple[int, int], frames: int, kind: Kind) -> Filming:
+    return Filming(size=size, frames=frames, moments=2, fps=data.fps, kind=kind, jitter=False)
 
 
 def judge(
@@ -71,14 +114,15 @@ def _distances(
 ) -> NDArray[np.float64]:
     """(B, J) px in the crop between what is decoded and the truth."""
     crops = samples.batch(rows, None, np.random.default_rng(0)).crops
-    maps = _heatmaps(objective, crops.to(next(objective.parameters()).device))
+    maps = answered(objective, crops.to(next(objective.parameters()).device))
     cells, _ = heatmaps.decode(maps)
     stride = (crops.shape[4] / maps.shape[3], crops.shape[3] / maps.shape[2])
     found = heatmaps.to_input(cells, stride, "corner")
     return np.asarray(np.hypot(*np.moveaxis(found - truth[..., :2], -1, 0)), np.float64)
 
 
-def _heatmaps(objective: Objective, crops: torch.Tensor) -> NDArray[np.float32]:
+def answered(objective: Objective, crops: torch.Tensor) -> NDArray[np.float32]:
+    """(B, J, h, w) heatmaps, the highest cell above 0."""
     training = objective.training
     objective.eval()
     with torch.inference_mode():

@@ -15,6 +15,7 @@ import yaml
 from msgspec import Meta
 
 from engines.errors import EngineError
+from engines.training.sources import Labelled
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -47,12 +48,28 @@ class Optimisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same for all frames of a window: mirrored with probability ``flip``; lit and tinted anew by factors and
-    shifts of these standard deviations (grey levels)."""
+    shifts of these standard deviations (grey levels).
+
+    The rest is for data sets, since drawn people are moved when they are drawn: ``half_body`` is how often somebody
+    with more than 8 joints is cut to half; sizes change by a normal factor of deviation ``scale``, cut off there too;
+    with probability ``rotated`` the crop is turned by a normal angle of deviation ``rotation``, at most
+    ``rotation_limit`` degrees.
+    """
 
     flip: Share = 0.5
     gain: Annotated[float, Meta(ge=0)] = 0.15
     tint: Annotated[float, Meta(ge=0)] = 0.06
     shift: Annotated[float, Meta(ge=0)] = 14.0
+    half_body: Share = 0.0
+    scale: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    rotation: Annotated[float, Meta(ge=0)] = 0.0
+    rotation_limit: Annotated[float, Meta(ge=0, le=180)] = 45.0
+    rotated: Share = 0.6
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves, resizes or turns anybody."""
+        return bool(self.half_body or self.scale or self.rotation)
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +89,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     network: str
-    data: Synthetic
+    data: Synthetic | Labelled
     loss: Literal["heatmap", "cross-entropy"] = "heatmap"
     terms: dict[str, float] = {}
     begin: tuple[Beginning, ...] = ()
@@ -84,6 +101,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sigma: Annotated[float, Meta(gt=0)] = 2.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: Annotated[int, Meta(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data, Synthetic) and self.augmentation.moves:
+            raise ValueError("half_body, scale and rotation are for data sets; drawn people are moved when drawn")
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,20 @@ class Batch:
         return Batch(self.crops.to(device, non_blocking=True), self.joints.to(device, non_blocking=True))
 
 
+class Samples(Protocol):
+    """What a trainer takes its batches from."""
+
+    def __len__(self) -> int: ...
+
+    def order(self, seed: int, epoch: int) -> NDArray[np.intp]:
+        """Every sample once, shuffled anew for each epoch."""
+        ...
+
+    def batch(self, rows: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> Batch:
+        """These samples, augmented where that is asked for."""
+        ...
+
+
 class WindowSamples:
     """Windows of tracks: the frames ``offsets`` about the middle one, oldest first."""
 
@@ -43,7 +57,7 @@ class WindowSamples:
 
     def order(self, seed: int, epoch: int) -> NDArray[np.intp]:
         """Every sample once, shuffled anew for each epoch."""
-        return np.random.default_rng([seed, epoch, 0x0DE2]).permutation(len(self))
+        return shuffled(len(self), seed, epoch)
 
     def batch(self, rows: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> Batch:
         """These samples, augmented where that is asked for."""
@@ -52,7 +66,12 @@ class WindowSamples:
         if augmentation is None:
             return Batch(normalised(pictures), torch.from_numpy(joints))
         pictures, joints = _mirrored(pictures, joints, rng.random(len(rows)) < augmentation.flip)
-        return Batch(normalised(_relit(pictures, augmentation, rng)), torch.from_numpy(joints))
+        return Batch(normalised(relit(pictures, augmentation, rng)), torch.from_numpy(joints))
+
+
+def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.intp]:
+    """The order of ``count`` samples in an epoch."""
+    return np.random.default_rng([seed, epoch, 0x0DE2]).permutation(count)
 
 
 def normalised(pictures: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
@@ -70,8 +89,8 @@ def _mirrored(
     return np.where(which[:, None, None, None, None], pictures[:, :, :, ::-1], pictures), joints
 
 
-def _relit(pictures: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Another lamp, another lens: one for all frames of a window."""
+def relit(pictures: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Another lamp, another lens: one for all frames of a window. ``pictures`` (B, T, h, w, 3)."""
     n = len(pictures)
     gain = rng.normal(1, augmentation.gain, (n, 1, 1, 1, 1)) * rng.normal(1, augmentation.tint, (n, 1, 1, 1, 3))
     shift = rng.normal(0, augmentation.shift, (n, 1, 1, 1, 1))

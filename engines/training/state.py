@@ -104,6 +104,14 @@ def recipe_as_told(recipe: Any) -> dict[str, Any]:
     return told
 
 
+def with_defaults(told: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """The same words with the defaults of fields that ``kind`` did not have yet when they were written down."""
+    try:
+        return recipe_as_told(msgspec.convert(told, kind))
+    except msgspec.ValidationError:
+        return told
+
+
 def check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise :class:`EngineError` naming the first field that differs. ``epochs`` may grow."""
     for name in sorted(begun.keys() | now.keys()):

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engines.training import state
+from engines.training.ahead import Ahead
 from engines.training.objective import Objective
 from engines.training.recipe import Optimisation, Recipe
-from engines.training.samples import WindowSamples
+from engines.training.samples import Batch, Samples
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after every step with its number and its loss terms."""
@@ -57,7 +58,7 @@ class Trainer:
     """One training of ``recipe``; its files are in ``folder``: ``last`` to go on from, ``best.safetensors``."""
 
     def __init__(
-        self, recipe: Recipe, model: nn.Module, samples: WindowSamples, folder: Path, place: Place | None = None
+        self, recipe: Recipe, model: nn.Module, samples: Samples, folder: Path, place: Place | None = None
     ) -> None:
         self.recipe, self.samples, self.folder = recipe, samples, folder
         self.place = place or Place()
@@ -87,7 +88,7 @@ class Trainer:
         if not last.exists():
             return False
         counters = state.load(last, self.model, self.ema, self.optimiser)
-        state.check_same(last, counters.recipe, self.counters.recipe)
+        state.check_same(last, state.with_defaults(counters.recipe, Recipe), self.counters.recipe)
         self.scaler.load_state_dict(counters.scaler)
         self.counters = counters
         return True
@@ -95,12 +96,13 @@ class Trainer:
     def run(self, report: Report, judge: Judge | None = None, until: int | None = None) -> None:
         """Train to the end, or to step ``until``; after each epoch judge and save."""
         end = min(self.steps, until if until is not None else self.steps)
-        while self.counters.step < end:
-            self._train_mode()
-            report(self.counters.step + 1, self._step(self.counters.step))
-            self.counters.step += 1
-            if self.counters.step % self.steps_an_epoch == 0:
-                self._end_epoch(judge)
+        with Ahead(self._batch, end) as batches:
+            while self.counters.step < end:
+                self._train_mode()
+                report(self.counters.step + 1, self._step(self.counters.step, batches(self.counters.step)))
+                self.counters.step += 1
+                if self.counters.step % self.steps_an_epoch == 0:
+                    self._end_epoch(judge)
         self.save()
 
     def save(self) -> None:
@@ -116,11 +118,11 @@ class Trainer:
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def _step(self, step: int) -> dict[str, float]:
+    def _step(self, step: int, batch: Batch) -> dict[str, float]:
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.recipe.optimisation, step, self.steps_an_epoch, self.steps)
         self.optimiser.zero_grad(set_to_none=True)
-        terms = self._terms(step)
+        terms = self._terms(batch.to(self.place.device))
         self.scaler.scale(terms["total"]).backward()  # type: ignore[no-untyped-call]
         self._clip()
         self.scaler.step(self.optimiser)
@@ -129,11 +131,12 @@ class Trainer:
             self.ema.update_parameters(self.model)
         return {name: float(value.detach()) for name, value in terms.items()}
 
-    def _terms(self, step: int) -> dict[str, Tensor]:
+    def _batch(self, step: int) -> Batch:
         epoch, number = divmod(step, self.steps_an_epoch)
-        rows = self._rows(epoch, number)
         rng = np.random.default_rng([self.recipe.seed, step, self.place.rank, 0xA06])
-        batch = self.samples.batch(rows, self.recipe.augmentation, rng).to(self.place.device)
+        return self.samples.batch(self._rows(epoch, number), self.recipe.augmentation, rng)
+
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
         with self._autocast():
             terms: dict[str, Tensor] = self._step_module(batch.crops, batch.joints)
         return terms
