@@ -85,9 +85,8 @@ class ClipSamples:
         base = int(rng.integers(2**62))
         jobs = [(int(row), augmentation, np.random.default_rng([base, int(row)])) for row in rows]
         read = list(self._readers.map(lambda job: self._sample(*job), jobs))
-        pictures: NDArray[np.uint8] | NDArray[np.float32] = np.stack([crops for crops, _ in read])
-        joints = np.stack([joints for _, joints in read])
-        return Batch(normalised(pictures), torch.from_numpy(joints))
+        crops = [normalised(pictures[None]) for pictures, _ in read]
+        return Batch(torch.cat(crops), torch.from_numpy(np.stack([joints for _, joints in read])))
 
     def affine(self, row: int) -> geometry.Affine:
         """From the frame to the crop of a sample that is not augmented."""
