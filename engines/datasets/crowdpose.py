@@ -12,9 +12,9 @@ from engines.datasets.clips import Clip
 from engines.datasets.coco import read_stills
 
 SKELETON = "crowdpose14"
-_ALIASES = {"head": "head_top", "top_head": "head_top"}
+ALIASES = {"head": "head_top", "top_head": "head_top"}
 
 
 def read(root: Path, split: str) -> list[Clip]:
     """The pictures of ``split`` (``train``, ``val``, ``trainval``, ``test``), a clip each."""
-    return read_stills(root, root / "json" / f"crowdpose_{split}.json", root / "images", SKELETON, _ALIASES)
+    return read_stills(root, root / "json" / f"crowdpose_{split}.json", root / "images", SKELETON, ALIASES)

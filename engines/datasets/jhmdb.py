@@ -127,9 +127,9 @@ def _pos_img(path: Path) -> NDArray[Any]:
         from scipy.io import loadmat  # type: ignore[import-untyped, unused-ignore]
     except ModuleNotFoundError:
         raise EngineError(f"{path}: .mat files are read by SciPy: pip install scipy") from None
+    if not path.is_file():
+        raise EngineError(f"{path}: there is no such file; {WHERE}")
     try:
         return np.asarray(loadmat(path)["pos_img"])
-    except FileNotFoundError:
-        raise EngineError(f"{path}: there is no such file; {WHERE}") from None
     except (ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
         raise EngineError(f"{path}: it is no joint_positions.mat ({' '.join(str(error).split())})") from None

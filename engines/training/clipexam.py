@@ -44,14 +44,14 @@ class PoseTrackExam:
     measure = "mean AP"
 
     def __init__(self, samples: ClipSamples, truth: Sequence[Clip]) -> None:
-        self._samples = samples
+        self.samples = samples
         self._truth = {(clip.name, frame.number): annotated(clip, frame) for clip in truth for frame in clip.frames}
 
     def __call__(self, objective: Objective) -> Marks:
         """Mean AP over the 15 joints, 0 to 1; told by the columns of the papers."""
         people: dict[Key, list[Singles]] = defaultdict(list)
-        for row, found in zip(self._samples.rows, keypoints_of(objective, self._samples), strict=True):
-            joints = convert(found[None], self._samples.view.skeleton, _SCORED)[0]
+        for row, found in zip(self.samples.rows, keypoints_of(objective, self.samples), strict=True):
+            joints = convert(found[None], self.samples.view.skeleton, _SCORED)[0]
             joints[:, 2] *= row.person.score
             people[row.clip.name, row.frame.number].append(joints)
         scores = score((frame, predicted(people[key])) for key, frame in self._truth.items())
@@ -84,13 +84,13 @@ class PckExam:
     """PCK by the longer side of the annotated box, as of Sub-JHMDB, at ``alpha``."""
 
     def __init__(self, samples: ClipSamples, alpha: float = 0.2) -> None:
-        self._samples, self._alpha = samples, alpha
+        self.samples, self._alpha = samples, alpha
         self.measure = f"PCK@{alpha}"
 
     def __call__(self, objective: Objective) -> Marks:
         """The share of annotated joints within alpha; told at three of them."""
         counts = {alpha: Pck() for alpha in ALPHAS}
-        for row, found in zip(self._samples.rows, keypoints_of(objective, self._samples), strict=True):
+        for row, found in zip(self.samples.rows, keypoints_of(objective, self.samples), strict=True):
             judged, box = row.joints[None, :, 2] >= HIDDEN, np.array([[0.0, 0.0, *row.person.box[2:]]])
             for alpha in ALPHAS:
                 near = correct(found[None], row.joints[None], box, alpha)

@@ -26,7 +26,7 @@ def provide(data: Synthetic | Labelled, spec: NetworkSpec, workers: int, console
         return WindowSamples(tracks, spec.window), DrawnExam(tests, spec.window)
     samples = _read(data, spec, workers)
     exam = _exam(data, samples.view, workers)
-    console.print(f"{data.folder}: {len(samples)} people to learn from")
+    console.print(f"{data.folder}: {len(samples)} people to learn from", soft_wrap=True)
     return samples, exam
 
 
