@@ -168,6 +168,8 @@ def _arguments(spec: NetworkSpec) -> dict[str, Any]:
 
 def _hrnet(told: HRNetName | HRNetSpec, skeleton: str) -> Any:
     """The numbers of an HRNet that gives a heatmap for each joint of ``skeleton``."""
+    if skeleton not in SKELETONS:
+        raise ValueError(f"skeleton {skeleton!r} is not known; there are {', '.join(SKELETONS)}")
     hrnet = importlib.import_module("engines.models.hrnet")
     if isinstance(told, str):
         named = {"w32": hrnet.W32, "w48": hrnet.W48, "compact": hrnet.COMPACT, "compact16": hrnet.COMPACT16}[told]

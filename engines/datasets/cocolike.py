@@ -74,6 +74,8 @@ def read_coco(path: Path, skeleton: str, aliases: Mapping[str, str] | None = Non
 
     Raises :class:`EngineError` naming the file, and the annotation where one is broken.
     """
+    if skeleton not in SKELETONS:
+        raise EngineError(f"{path}: skeleton {skeleton!r} is not known; there are {', '.join(SKELETONS)}")
     loaded = read_json(path)
     if not isinstance(loaded, dict) or any(part not in loaded for part in _PARTS):
         raise EngineError(f"{path}: it is no annotation file of COCO's make; {', '.join(_PARTS)} are wanted")

@@ -59,7 +59,7 @@ class Session:
 
     def _tell(self, marks: Marks) -> None:
         epoch = -(-self.trainer.counters.step // self.trainer.steps_an_epoch)
-        self.console.print(f"epoch {epoch}: {marks.told}")
+        self.console.print(f"epoch {epoch}: {marks.told}", soft_wrap=True)
         self._log({"step": self.trainer.counters.step, **marks.row})
 
     def _log(self, row: dict[str, Any]) -> None:

@@ -173,6 +173,14 @@ def test_a_broken_file_of_2017_is_named_with_its_frame(tmp_path: Path, how: Call
         posetrack17.read(tmp_path, "val")
 
 
+def test_a_skeleton_that_nobody_knows_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    drawn.folder(tmp_path)
+    with pytest.raises(
+        EngineError, match=r"train\.json: skeleton 'coco18' is not known; there are coco17, posetrack17"
+    ):
+        folder.read(tmp_path, "train.json", "coco18")
+
+
 def test_missing_pictures_are_named_with_their_root(tmp_path: Path) -> None:
     drawn.posetrack18(tmp_path)
     (tmp_path / "images/val/000001_test/000002.jpg").unlink()
