@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import Meta
 
 from engines.errors import EngineError
 from engines.signature import Signature
+from engines.skeletons import SKELETONS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -160,12 +162,17 @@ def _class(name: str, file: str, called: str) -> Callable[..., nn.Module]:
 def _arguments(spec: NetworkSpec) -> dict[str, Any]:
     arguments = dict(spec.options)
     if spec.hrnet is not None:
-        arguments["config" if spec.model.startswith("hrnet.") else "hrnet"] = _hrnet(spec.hrnet)
+        arguments["config" if spec.model.startswith("hrnet.") else "hrnet"] = _hrnet(spec.hrnet, spec.skeleton)
     return arguments
 
 
-def _hrnet(told: HRNetName | HRNetSpec) -> Any:
+def _hrnet(told: HRNetName | HRNetSpec, skeleton: str) -> Any:
+    """The numbers of an HRNet that gives a heatmap for each joint of ``skeleton``."""
+    if skeleton not in SKELETONS:
+        raise ValueError(f"skeleton {skeleton!r} is not known; there are {', '.join(SKELETONS)}")
     hrnet = importlib.import_module("engines.models.hrnet")
     if isinstance(told, str):
-        return {"w32": hrnet.W32, "w48": hrnet.W48, "compact": hrnet.COMPACT, "compact16": hrnet.COMPACT16}[told]
-    return hrnet.HRNetConfig(**msgspec.structs.asdict(told))
+        named = {"w32": hrnet.W32, "w48": hrnet.W48, "compact": hrnet.COMPACT, "compact16": hrnet.COMPACT16}[told]
+    else:
+        named = hrnet.HRNetConfig(**msgspec.structs.asdict(told))
+    return replace(named, joints=len(SKELETONS[skeleton]))

@@ -1,8 +1,8 @@
 """Skeletons: the names and order of joints, the limbs that join them, and what mirrors what.
 
-Orders: COCO-17, MPII-16 and Sub-JHMDB-15 are their data sets' own; ``posetrack17`` is the order of the channels of
-networks trained on the COCO-style PoseTrack files (the ears are never annotated there); ``posetrack15`` is the order of
-PoseTrack's evaluation.
+Orders: COCO-17, MPII-16, Sub-JHMDB-15, CrowdPose-14 and HiEve-14 are their data sets' own; ``posetrack17`` is the order
+of the channels of networks trained on the COCO-style PoseTrack files (the ears are never annotated there);
+``posetrack15`` is the order of PoseTrack's evaluation.
 
 >>> SKELETONS["coco17"].joints[:3]
 ('nose', 'left_eye', 'right_eye')
@@ -120,6 +120,19 @@ SKELETONS: Mapping[str, Skeleton] = {
             right_knee left_knee right_wrist left_wrist right_ankle left_ankle""",
             f"""{_ARMS_AND_LEGS} head-neck neck-belly neck-left_shoulder neck-right_shoulder
             belly-left_hip belly-right_hip""",
+        ),
+        _make(
+            "crowdpose14",
+            """left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip
+            left_knee right_knee left_ankle right_ankle head_top neck""",
+            f"{_ARMS_AND_LEGS} {_TRUNK} head_top-neck neck-left_shoulder neck-right_shoulder",
+        ),
+        _make(
+            "hieve14",
+            """nose chest right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist
+            right_hip right_knee right_ankle left_hip left_knee left_ankle""",
+            f"""{_ARMS_AND_LEGS} nose-chest chest-left_shoulder chest-right_shoulder chest-left_hip chest-right_hip
+            left_hip-right_hip""",
         ),
     )
 }

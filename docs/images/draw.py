@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/tiny.md: ``python docs/images/draw.py``."""
+"""Draws the pictures of docs/tiny.md and docs/testsrc.md: ``python docs/images/draw.py``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.engine import Engine, PersonWindows, load
+from engines.metrics import VISIBLE
+from engines.people.conditions import CONDITIONS
 from engines.people.scene import Scene
 from engines.skeletons import SKELETONS
 
@@ -50,16 +52,35 @@ def draw_skeleton(pixels: NDArray[np.uint8], joints: NDArray[np.float32]) -> Non
 
 
 def main() -> None:
-    """Both pictures."""
+    """All pictures."""
     scenes = [(Scene(seed, 4, 640, 480, noise=0.0), time_s) for seed, time_s in MOMENTS]
     with load("tiny") as engine:
         drawn = sheet([overlaid(engine, scene, time_s) for scene, time_s in scenes])
     _write("testsrc.png", sheet([scene.at(time_s).pixels for scene, time_s in scenes]))
     _write("tiny.png", drawn)
+    _write("conditions.jpg", conditions_sheet())
+
+
+def conditions_sheet() -> NDArray[np.uint8]:
+    """A row for each of the named conditions: the same people, every second picture with the truth drawn in."""
+    rows = [
+        np.hstack([_truth_drawn(Scene(11, 4, 400, 300, conditions=conditions), place) for place in range(4)])
+        for conditions in CONDITIONS.values()
+    ]
+    return np.vstack(rows)
+
+
+def _truth_drawn(scene: Scene, place: int) -> NDArray[np.uint8]:
+    picture = scene.at(2.0 + 0.35 * place, place)
+    pixels = picture.pixels.copy()
+    for x, y, seen in picture.keypoints.reshape(-1, 3) if place % 2 else ():
+        cv2.circle(pixels, (int(x), int(y)), 2, (0, 220, 0) if seen == VISIBLE else (0, 0, 230), -1, cv2.LINE_AA)
+    return pixels
 
 
 def _write(name: str, picture: NDArray[np.uint8]) -> None:
-    cv2.imwrite(str(HERE / name), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 9] if name.endswith(".png") else [cv2.IMWRITE_JPEG_QUALITY, 80]
+    cv2.imwrite(str(HERE / name), picture, options)
 
 
 if __name__ == "__main__":

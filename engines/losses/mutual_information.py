@@ -77,10 +77,11 @@ def fami_loss(
 def tdmi_loss(label: Tensor, features: Mapping[str, Tensor], detect: Detect) -> Tensor:
     """TDMI, Eq. 13: I(M_u; M_n) - I(M; M_u) + vanishing w.r.t. M_u + vanishing w.r.t. F_t.
 
-    ``features`` as :meth:`engines.models.tdmi.TDMI.features` names them.
+    ``features`` as :meth:`engines.models.tdmi.TDMI.features` names them. I(M_u; M_n) is the mean of both directions:
+    each part is to learn to be unlike the other, and a teacher learns nothing.
     """
     useful, noisy, enhanced = features["useful"], features["noisy"], features["enhanced"]
-    apart = feature_information(noisy, useful)
+    apart = (feature_information(noisy, useful) + feature_information(useful, noisy)) / 2
     kept = feature_information(features["motion"], useful)
     lost = vanishing(label, useful, enhanced, detect) + vanishing(label, features["visual"], enhanced, detect)
     return apart - kept + lost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.people.backdrop import backdrop
-from engines.people.body import COCO, SEGMENTS, Floats, Posture, bend, limb_lengths
+from engines.people.body import COCO, POINTS, SEGMENTS, Floats, Posture, bend, limb_lengths
+from engines.people.conditions import Conditions
+from engines.people.developing import blurred, compressed, grained
 from engines.people.figure import Camera, Part, parts_of
+from engines.people.foreground import draw_things
+from engines.people.handheld import draw_handheld
 from engines.people.looks import Looks, draw_looks
 from engines.people.motion import blend
 from engines.people.paths import Lane, Walk
@@ -19,7 +23,8 @@ from engines.people.render import NOTHING, box_of, label, paint, visibility
 
 _NEAR_M: Final = 3.4
 _LANE_M: Final = 1.0
-_GAP_M: Final = 0.5
+_FOCUS_S: Final = 1.9
+"""How long focus takes to come and go."""
 
 
 @dataclass(frozen=True)
@@ -44,36 +49,95 @@ class Person:
     energy: float
 
 
-class Scene:
-    """``people`` articulated figures, the same for the same ``seed``, ``width`` and ``height``.
+@dataclass(frozen=True)
+class _Moment:
+    """One exposure: what is drawn, which part lies on top where, and how everybody stands."""
 
-    ``blur`` and ``noise`` make it harder: px of Gaussian blur, and grey levels of noise.
+    pixels: NDArray[np.uint8]
+    plane: NDArray[np.int32]
+    posture: Posture
+    drawn: list[list[Part]]
+    firsts: list[int]
+    camera: Camera
+
+
+class Scene:
+    """``people`` articulated figures, the same for the same ``seed``, ``width``, ``height`` and ``conditions``.
+
+    ``blur`` makes it harder by so many px of Gaussian blur; ``noise`` overrules that of the conditions.
     """
 
     def __init__(
-        self, seed: int, people: int, width: int, height: int, *, blur: float = 0.0, noise: float = 2.0
+        self,
+        seed: int,
+        people: int,
+        width: int,
+        height: int,
+        *,
+        blur: float = 0.0,
+        noise: float | None = None,
+        conditions: Conditions | None = None,
     ) -> None:
-        self._seed, self._blur, self._noise = seed, blur, noise
+        self._seed, self._blur = seed, blur
+        self.conditions = conditions or Conditions()
+        self._noise = self.conditions.noise if noise is None else noise
         self.width, self.height = width, height
         rng = np.random.default_rng([seed, 0x905E])
         self._camera = _camera(rng, width, height)
-        self._backdrop = backdrop(rng, width, height, self._camera.centre[1])
-        self._people = [_person(np.random.default_rng([seed, place, 0xB0D1]), place) for place in range(people)]
+        hand = np.random.default_rng([seed, 0x5A4E])
+        self._hand = draw_handheld(hand, self.conditions.pan * width, self.conditions.shake * width)
+        edge = self._hand.reach
+        self._backdrop = backdrop(rng, width + 2 * edge, height + 2 * edge, self._camera.centre[1] + edge)
+        self._people = [
+            _person(np.random.default_rng([seed, place, 0xB0D1]), place, self.conditions) for place in range(people)
+        ]
         self._light = float(rng.uniform(0.85, 1.1))
+        self._things = draw_things(
+            np.random.default_rng([seed, 0xF02E]), self.conditions.things, self.conditions.passers, self._camera, width
+        )
 
     def at(self, time_s: float, number: int = 0) -> Picture:
-        """The picture at ``time_s``; ``number`` seeds its noise."""
-        if not self._people:
-            return _empty(self._develop(self._backdrop.copy(), number))
-        posture = self._posture(time_s)
-        drawn = [
-            parts_of(posture, i, person.height, person.looks, self._camera) for i, person in enumerate(self._people)
-        ]
-        order = np.argsort([-posture.points[i, :, 2].mean() for i in range(len(drawn))])
-        pixels, plane, firsts = self._paint(drawn, order)
-        return self._told(self._develop(pixels, number), plane, posture, drawn, firsts)
+        """The picture whose exposure has its middle at ``time_s``, with the truth of that moment.
+
+        ``number`` seeds its noise.
+        """
+        middle = self._moment(time_s)
+        pixels = self._develop(self._exposed(time_s, middle), time_s, number)
+        return self._told(pixels, middle) if self._people else _empty(pixels)
+
+    def _exposed(self, time_s: float, middle: _Moment) -> NDArray[np.uint8]:
+        """The mean of all moments while the shutter was open."""
+        count = self.conditions.exposures
+        if count == 1 or not self.conditions.shutter_s:
+            return middle.pixels
+        offsets = (np.arange(count) + 0.5) / count - 0.5
+        total = np.zeros(middle.pixels.shape, np.float32)
+        for offset in offsets:
+            total += self._moment(time_s + float(offset) * self.conditions.shutter_s).pixels
+        return np.rint(total / count).astype(np.uint8)
+
+    def _moment(self, time_s: float) -> _Moment:
+        right, down = self._hand.at(time_s)
+        camera = replace(self._camera, centre=(self._camera.centre[0] + right, self._camera.centre[1] + down))
+        posture = self._posture(time_s * self.conditions.pace)
+        drawn = [parts_of(posture, i, person.height, person.looks, camera) for i, person in enumerate(self._people)]
+        pixels, plane, firsts = self._paint(drawn, posture, (right, down))
+        things = [thing.at(time_s, camera) for thing in self._things]
+        paint(pixels, things, self._light)
+        label(plane, things, NOTHING - len(things))  # below every person's numbers, so nobody's
+        return _Moment(pixels, plane, posture, drawn, firsts, camera)
+
+    def _behind(self, moved: tuple[float, float]) -> NDArray[np.uint8]:
+        """The backdrop as the camera sees it now."""
+        edge = self._hand.reach
+        if not edge:
+            return self._backdrop.copy()
+        shift = np.array([[1, 0, moved[0] - edge], [0, 1, moved[1] - edge]])
+        return np.asarray(cv2.warpAffine(self._backdrop, shift, (self.width, self.height)), np.uint8)
 
     def _posture(self, time_s: float) -> Posture:
+        if not self._people:
+            return _NOBODY
         moments = [person.walk.at(time_s) for person in self._people]
 
         def column(name: str) -> Floats:
@@ -94,39 +158,27 @@ class Scene:
         return bend(angles, column("heading"), feet, heights, lengths)
 
     def _paint(
-        self, drawn: list[list[Part]], order: NDArray[np.int64]
+        self, drawn: list[list[Part]], posture: Posture, moved: tuple[float, float]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32], list[int]]:
-        pixels = self._backdrop.copy()
+        pixels = self._behind(moved)
         plane = np.full((self.height, self.width), NOTHING, np.int32)
         firsts = [1 + 64 * i for i in range(len(drawn))]
-        for i in order:
+        for i in np.argsort([-posture.points[i, :, 2].mean() for i in range(len(drawn))]):
             paint(pixels, drawn[i], self._light)
             label(plane, drawn[i], firsts[i])
         return pixels, plane, firsts
 
-    def _develop(self, pixels: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-        if self._blur > 0:
-            pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), self._blur), np.uint8)
-        if self._noise > 0:
-            # One channel a row of 3 W numbers: OpenCV reads a mean of one number for one channel only.
-            grain = np.empty((self.height, 3 * self.width), np.int16)
-            cv2.setRNGSeed((self._seed * 1_000_003 + number) & 0x7FFFFFFF)
-            cv2.randn(grain, np.zeros(1), np.full(1, self._noise))
-            pixels = np.asarray(cv2.add(pixels, grain.reshape(pixels.shape), dtype=cv2.CV_8U), np.uint8)
-        return pixels
+    def _develop(self, pixels: NDArray[np.uint8], time_s: float, number: int) -> NDArray[np.uint8]:
+        focus = 0.5 - 0.5 * np.cos(2 * np.pi * time_s / _FOCUS_S + self._seed)
+        seen = blurred(blurred(pixels, self._blur), self.conditions.defocus * float(focus))
+        return compressed(grained(seen, self._noise, self._seed * 1_000_003 + number), self.conditions.quality)
 
-    def _told(
-        self,
-        pixels: NDArray[np.uint8],
-        plane: NDArray[np.int32],
-        posture: Posture,
-        drawn: list[list[Part]],
-        firsts: list[int],
-    ) -> Picture:
-        flat = self._camera.project(posture.points[:, : len(COCO)])
+    def _told(self, pixels: NDArray[np.uint8], moment: _Moment) -> Picture:
+        flat = moment.camera.project(moment.posture.points[:, : len(COCO)])
         rows = []
-        for i, parts in enumerate(drawn):
-            seen = visibility(plane, flat[i], posture.points[i, : len(COCO), 2], parts, firsts[i])
+        for i, parts in enumerate(moment.drawn):
+            depths = moment.posture.points[i, : len(COCO), 2]
+            seen = visibility(moment.plane, flat[i], depths, parts, moment.firsts[i])
             box = box_of(parts, self.width, self.height)
             if (box[2:] - box[:2]).min() > 1:
                 rows.append((box, i + 1, np.column_stack([flat[i], seen])))
@@ -136,6 +188,9 @@ class Scene:
             np.array([number for _, number, _ in rows], np.int64),
             np.array([joints for _, _, joints in rows], np.float32).reshape(-1, len(COCO), 3),
         )
+
+
+_NOBODY: Final = Posture(np.zeros((0, len(POINTS), 3)), np.zeros((0, 3, 3)), np.zeros((0, 3, 3)))
 
 
 def _empty(pixels: NDArray[np.uint8]) -> Picture:
@@ -151,10 +206,10 @@ def _camera(rng: np.random.Generator, width: int, height: int) -> Camera:
     )
 
 
-def _person(rng: np.random.Generator, place: int) -> Person:
+def _person(rng: np.random.Generator, place: int, conditions: Conditions) -> Person:
     height = float(rng.normal(1.72, 0.09))
-    near = _NEAR_M + place * (_LANE_M + _GAP_M)
-    lane = Lane(near, near + _LANE_M, 0.42)
+    near = _NEAR_M + place * (_LANE_M + conditions.gap_m)
+    lane = Lane(near, near + _LANE_M, conditions.reach)
     return Person(
         height,
         rng.normal(1.0, 0.04, SEGMENTS),

@@ -11,6 +11,7 @@ from typing import Annotated, Self
 import numpy as np
 from msgspec import Meta
 
+from engines.people.conditions import CONDITIONS, Kind
 from engines.people.scene import Picture, Scene
 from stream.caps import Caps
 from stream.element import Source
@@ -43,13 +44,28 @@ class Testsrc(Source):
     num_frames: Annotated[int, Meta(ge=0, description="how many frames to give; 0 for no end")] = 0
     realtime: Annotated[bool, Meta(description="give each frame at its time, as a camera would")] = False
     blur: Annotated[float, Meta(ge=0, le=20, description="px (sigma) of blur: harder")] = 0.0
-    noise: Annotated[float, Meta(ge=0, le=60, description="grey levels (sigma) of noise: harder")] = 2.0
+    noise: Annotated[
+        Annotated[float, Meta(ge=0, le=60)] | None,
+        Meta(description="grey levels (sigma) of noise; those of the conditions when left out"),
+    ] = None
+    conditions: Annotated[
+        Kind,
+        Meta(description="how hard to see: motion blur and a moving camera, things in front, people close together"),
+    ] = "easy"
 
     def __post_init__(self) -> None:
         self._scene: Scene | None = None
 
     def __enter__(self) -> Self:
-        self._scene = Scene(self.seed, self.people, self.width, self.height, blur=self.blur, noise=self.noise)
+        self._scene = Scene(
+            self.seed,
+            self.people,
+            self.width,
+            self.height,
+            blur=self.blur,
+            noise=self.noise,
+            conditions=CONDITIONS[self.conditions],
+        )
         return self
 
     @property

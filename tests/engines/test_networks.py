@@ -12,7 +12,7 @@ import pytest
 import engines
 from engines import catalogue, networks
 from engines.errors import EngineError
-from engines.networks import NetworkSpec
+from engines.networks import HRNetSpec, NetworkSpec
 
 NETWORKS = catalogue.names("network")
 COMPACT = [name for name in NETWORKS if "compact" in name]
@@ -159,3 +159,12 @@ def test_listing_networks_imports_no_torch() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_a_network_has_a_heatmap_for_each_joint_of_its_skeleton() -> None:
+    pytest.importorskip("torch")
+    small = HRNetSpec(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)
+    spec = NetworkSpec(model="hrnet.HRNet", hrnet=small, input_size=(64, 64), skeleton="jhmdb15")
+    assert networks.build("mine", spec).get_submodule("final_layer").bias.numel() == 15
+    told = message_of(msgspec.structs.replace(spec, skeleton="jhmdb"))
+    assert told.startswith("network 'mine' (hrnet.HRNet): skeleton 'jhmdb' is not known; there are coco17, ")

@@ -18,7 +18,20 @@ import pytest
 from stream.__main__ import execute
 from stream.commands.demo import free_port
 
-COMMANDS = ("demo", "launch", "run", "validate", "inspect", "subscribe", "top", "doctor", "models", "pull", "keygen")
+COMMANDS = (
+    "demo",
+    "launch",
+    "run",
+    "validate",
+    "inspect",
+    "subscribe",
+    "top",
+    "doctor",
+    "models",
+    "pull",
+    "keygen",
+    "eval",
+)
 
 Capture = pytest.CaptureFixture[str]
 LINE = "testsrc num_frames=2 ! detect model=truth"

@@ -1,0 +1,115 @@
+"""Windows of the clips of a data set, read from disk by a few threads as they are wanted.
+
+What a sample looks like follows from the step and from its own number, not from the thread that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engines import geometry
+from engines.datasets.clips import Clip, Floats, Frame, Person
+from engines.datasets.pictures import read_pictures
+from engines.datasets.windows import Border, window_sources
+from engines.errors import EngineError
+from engines.skeletons import convert
+from engines.training.augment import Look, drawn, joints_in_crop, plain
+from engines.training.recipe import Augmentation
+from engines.training.samples import Batch, normalised, relit, shuffled
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network wants: crops of ``size`` (width, height) of the frames ``offsets``, joints of ``skeleton``."""
+
+    size: tuple[int, int]
+    offsets: tuple[int, ...]
+    skeleton: str
+    border: Border = "key-frame"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One person in one labelled frame: ``box`` as the published loaders cut it to its frame, ``joints`` (K, 3) of the
+    network's skeleton."""
+
+    clip: Clip
+    frame: Frame
+    person: Person
+    box: Floats
+    joints: NDArray[np.float32]
+
+
+def rows_of(clips: Sequence[Clip], skeleton: str, *, annotated: bool = True) -> list[Row]:
+    """Everybody in ``clips``; with ``annotated``, who has a joint that the skeleton has too.
+
+    Raises :class:`EngineError` where that is nobody.
+    """
+    people = ((clip, frame, person) for clip in clips for frame in clip.frames for person in frame.people)
+    rows = [row for one in people if (row := _row(*one, skeleton)) and (not annotated or row.joints[:, 2].any())]
+    if not rows:
+        of = f"of {clips[0].name!r} or {len(clips) - 1} others" if clips else "for there are no clips"
+        raise EngineError(f"nobody is left to look at: no frame {of} has a person with joints of {skeleton!r}")
+    return rows
+
+
+def _row(clip: Clip, frame: Frame, person: Person, skeleton: str) -> Row | None:
+    box = geometry.clean_box(person.box, frame.size)
+    if box is None or not box[2:].all():
+        return None
+    return Row(clip, frame, person, box, convert(person.joints[None], clip.skeleton, skeleton)[0])
+
+
+class ClipSamples:
+    """Samples as :class:`engines.training.samples.WindowSamples` gives them, of ``rows``."""
+
+    def __init__(self, rows: Sequence[Row], view: View, workers: int = 2) -> None:
+        self.rows, self.view = rows, view
+        self._readers = ThreadPoolExecutor(workers, "reader")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def order(self, seed: int, epoch: int) -> NDArray[np.intp]:
+        """Every sample once, shuffled anew for each epoch."""
+        return shuffled(len(self), seed, epoch)
+
+    def batch(self, rows: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> Batch:
+        """These samples, augmented where that is asked for. Raises :class:`EngineError` naming a picture."""
+        base = int(rng.integers(2**62))
+        jobs = [(int(row), augmentation, np.random.default_rng([base, int(row)])) for row in rows]
+        read = list(self._readers.map(lambda job: self._sample(*job), jobs))
+        crops = [normalised(pictures[None]) for pictures, _ in read]
+        return Batch(torch.cat(crops), torch.from_numpy(np.stack([joints for _, joints in read])))
+
+    def affine(self, row: int) -> geometry.Affine:
+        """From the frame to the crop of a sample that is not augmented."""
+        return plain(self.rows[row].box, self.view.size).affine(self.rows[row].frame.size[0], self.view.size)
+
+    def _sample(
+        self, number: int, augmentation: Augmentation | None, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.float32]]:
+        row, view = self.rows[number], self.view
+        look = self._look(row, augmentation, rng)
+        affine = look.affine(row.frame.size[0], view.size)
+        crops = self._crops(row, affine)
+        joints = joints_in_crop(row.joints, affine, view.size, view.skeleton, mirrored=look.mirrored)
+        return (crops if augmentation is None else relit(crops[None], augmentation, rng)[0]), joints
+
+    def _look(self, row: Row, augmentation: Augmentation | None, rng: np.random.Generator) -> Look:
+        if augmentation is None:
+            return plain(row.box, self.view.size)
+        return drawn(row.box, row.joints, self.view.size, self.view.skeleton, augmentation, rng)
+
+    def _crops(self, row: Row, affine: geometry.Affine) -> NDArray[np.uint8]:
+        """(T, h, w, 3) BGR."""
+        sources = window_sources(row.clip, row.frame.number, self.view.offsets, self.view.border)
+        pictures = dict(zip(sources, read_pictures(sources), strict=True))
+        crops = {source: geometry.crop(pixels, affine, self.view.size) for source, pixels in pictures.items()}
+        return np.stack([crops[source] for source in sources])

@@ -1,0 +1,67 @@
+"""Does a training fit into memory? Asked before anything is drawn: one window is run forward and back, and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from engines.errors import EngineError
+from engines.networks import NetworkSpec
+from engines.skeletons import SKELETONS
+from engines.training.objective import Objective
+from engines.training.recipe import Recipe
+from engines.training.trainer import Place, freeze
+
+_MEMINFO = Path("/proc/meminfo")
+_COPIES = 4
+"""Of the weights, in single precision: themselves, gradients, Adam's two moments."""
+
+
+def check_memory(recipe: Recipe, spec: NetworkSpec, model: nn.Module, place: Place) -> None:
+    """Raises :class:`EngineError`, with a batch that would fit, where a step needs more than there is."""
+    free = free_bytes(place.device)
+    if free is None:
+        return
+    share = -(-recipe.batch // place.world)
+    fixed, each = step_bytes(recipe, spec, model)
+    if fixed + share * each > free:
+        fits = max(0, int((free - fixed) // max(1, each))) * place.world
+        raise EngineError(
+            f"recipe of {recipe.network}: a step of batch={recipe.batch} needs about "
+            f"{(fixed + share * each) / 2**30:.1f} GiB, and {place.device} has {free / 2**30:.1f} free; "
+            + (f"batch={fits} would fit" if fits else "not even a batch of 1 fits")
+        )
+
+
+def step_bytes(recipe: Recipe, spec: NetworkSpec, model: nn.Module) -> tuple[int, int]:
+    """What a step needs whatever its batch, and for each window of it: what is kept for the way back."""
+    freeze(model, recipe.frozen)
+    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    kept: dict[int, int] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    objective = Objective(recipe.network, model, recipe.sigma, recipe.loss, dict(recipe.terms)).eval()
+    width, height = spec.input_size
+    crops = torch.zeros(1, len(spec.window), 3, height, width)
+    joints = torch.full((1, len(SKELETONS[spec.skeleton]), 3), 2.0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        objective(crops, joints)
+    own = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
+    return _COPIES * weights, sum(size for address, size in kept.items() if address not in own)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Of the GPU, or of this machine; None where nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None

@@ -1,0 +1,137 @@
+"""How right a network is on drawn people that it never saw: PCK by what makes them hard to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engines import heatmaps
+from engines.metrics import HIDDEN, VISIBLE, Pck
+from engines.people.conditions import CONDITIONS, Kind
+from engines.training.objective import Objective
+from engines.training.recipe import Recipe, Synthetic
+from engines.training.samples import WindowSamples
+from engines.training.tracks import Filming, Tracks, film, joined
+
+ALPHAS = (0.05, 0.1, 0.2)
+"""Of the longer side of the true box."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What an exam gives: ``mean``, by which trainings are compared; the same in words, and as a row of the log."""
+
+    mean: float
+    told: str
+    row: dict[str, Any]
+
+
+class Exam(Protocol):
+    """How right a network is. ``measure`` names what the mean is of."""
+
+    measure: str
+
+    def __call__(self, objective: Objective) -> Marks:
+        """The marks of a network."""
+        ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one kind of scene: counts by (alpha, visibility)."""
+
+    counts: dict[tuple[float, int], Pck]
+
+    def pck(self, alpha: float, visibility: int = VISIBLE) -> float:
+        """The share of joints of that visibility within alpha; NaN where there are none."""
+        return float(self.counts[alpha, visibility])
+
+
+class DrawnExam:
+    """Drawn people that nothing was trained on, of each of the named conditions."""
+
+    measure = "mean PCK@0.1"
+
+    def __init__(self, tests: dict[Kind, Tracks], offsets: tuple[int, ...]) -> None:
+        self._tests, self._offsets = tests, offsets
+
+    def __call__(self, objective: Objective) -> Marks:
+        """The mean PCK at 0.1 over the conditions; told as a number for each."""
+        scores = judge(objective, self._offsets, self._tests)
+        numbers = (
+            f"{kind} {100 * score.pck(0.1):.1f} ({100 * score.pck(0.1, HIDDEN):.1f})" for kind, score in scores.items()
+        )
+        told = "PCK@0.1 of visible (hidden) joints: " + "  ".join(numbers)
+        return Marks(mean_pck(scores), told, {"pck": {kind: _row(score) for kind, score in scores.items()}})
+
+
+def _row(score: Score) -> dict[str, float]:
+    names = {HIDDEN: "hidden", VISIBLE: "visible"}
+    return {f"{names[seen]}@{alpha}": score.pck(alpha, seen) for alpha, seen in score.counts}
+
+
+def film_tests(data: Synthetic, size: tuple[int, int], frames: int, workers: int = 2) -> dict[Kind, Tracks]:
+    """Tracks of each of the named conditions, of true boxes, from scenes that nothing is trained on."""
+    scenes = range(data.judged_scenes)
+    return {kind: joined(list(film(scenes, _filming(data, size, frames, kind), workers))) for kind in CONDITIONS}
+
+
+def _filming(data: Synthetic, size: tuple[int, int], frames: int, kind: Kind) -> Filming:
+    return Filming(size=size, frames=frames, moments=2, fps=data.fps, kind=kind, jitter=False)
+
+
+def judge(
+    objective: Objective, offsets: tuple[int, ...], tests: dict[Kind, Tracks], batch: int = 32
+) -> dict[Kind, Score]:
+    """The score of a network on each kind."""
+    return {kind: _score(objective, WindowSamples(tracks, offsets), tracks, batch) for kind, tracks in tests.items()}
+
+
+def mean_pck(scores: dict[Kind, Score], alpha: float = 0.1) -> float:
+    """Over the kinds, visible joints."""
+    return float(np.mean([score.pck(alpha) for score in scores.values()]))
+
+
+def _score(objective: Objective, samples: WindowSamples, tracks: Tracks, batch: int) -> Score:
+    counts = {(alpha, visibility): Pck() for alpha in ALPHAS for visibility in (HIDDEN, VISIBLE)}
+    for start in range(0, len(samples), batch):
+        rows = np.arange(start, min(start + batch, len(samples)))
+        truth = tracks.joints[rows, tracks.joints.shape[1] // 2]
+        away = _distances(objective, samples, rows, truth) / tracks.sizes[rows, None]
+        for alpha, visibility in counts:
+            judged = truth[..., 2] == visibility
+            counts[alpha, visibility] += Pck(int(((away <= alpha) & judged).sum()), int(judged.sum()))
+    return Score(counts)
+
+
+def _distances(
+    objective: Objective, samples: WindowSamples, rows: NDArray[np.intp], truth: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """(B, J) px in the crop between what is decoded and the truth."""
+    crops = samples.batch(rows, None, np.random.default_rng(0)).crops
+    maps = answered(objective, crops.to(next(objective.parameters()).device))
+    cells, _ = heatmaps.decode(maps)
+    stride = (crops.shape[4] / maps.shape[3], crops.shape[3] / maps.shape[2])
+    found = heatmaps.to_input(cells, stride, "corner")
+    return np.asarray(np.hypot(*np.moveaxis(found - truth[..., :2], -1, 0)), np.float64)
+
+
+def answered(objective: Objective, crops: torch.Tensor) -> NDArray[np.float32]:
+    """(B, J, h, w) heatmaps, the highest cell above 0."""
+    training = objective.training
+    objective.eval()
+    with torch.inference_mode():
+        maps = objective.heatmaps(crops).float().cpu().numpy()
+    objective.train(training)
+    # Those of a network that learned by cross-entropy are logits, whose highest cell need not be above 0.
+    return np.asarray(maps if objective.loss == "heatmap" else maps - maps.min() + 1, np.float32)
+
+
+def objective_of(recipe: Recipe, model: nn.Module) -> Objective:
+    """The same arithmetic around another network, such as the mean over steps."""
+    return Objective(recipe.network, model, recipe.sigma, recipe.loss, dict(recipe.terms))

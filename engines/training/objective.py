@@ -1,0 +1,103 @@
+"""What each network minimises: the loss of its paper, as one module whose ``forward`` is a step's arithmetic.
+
+A module, so that gradients of several GPUs meet wherever the network is called (DistributedDataParallel).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.errors import EngineError
+from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse, two_level, visible_l2
+from engines.losses.mutual_information import fami_loss, tdmi_loss
+from engines.models.fami import FAMIPose
+from engines.models.fasrnet import FaSRnet
+from engines.models.imapose import IMAPose
+from engines.models.tdmi import TDMI
+from engines.models.temporal import TemporalModel
+
+Terms = dict[str, Tensor]
+MUTUAL_INFORMATION = "mutual_information"
+
+
+class Objective(nn.Module):
+    """``crops (B, T, 3, h, w), joints (B, J, 3) -> {"total": …, "heatmap": …, …}``, scalars."""
+
+    def __init__(self, network: str, model: nn.Module, sigma: float, loss: str, terms: dict[str, float]) -> None:
+        super().__init__()
+        self.model, self.sigma, self.loss, self.terms = model, sigma, loss, terms
+        knows = {MUTUAL_INFORMATION} if isinstance(model, FAMIPose | TDMI) else set[str]()
+        if unknown := terms.keys() - knows:
+            raise EngineError(
+                f"network {network!r} has no loss term {sorted(unknown)[0]!r}; it has "
+                f"{', '.join(sorted(knows)) or 'none besides its heatmaps'}"
+            )
+
+    def forward(self, crops: Tensor, joints: Tensor) -> Terms:
+        terms = self._terms(crops, joints)
+        weights = {"heatmap": 1.0, **self.terms}
+        terms["total"] = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+        return terms
+
+    def heatmaps(self, crops: Tensor) -> Tensor:
+        """What the network answers: (B, J, h/4, w/4)."""
+        heatmaps: Tensor = self.model(crops if isinstance(self.model, TemporalModel) else crops[:, 0])
+        return heatmaps
+
+    def _terms(self, crops: Tensor, joints: Tensor) -> Terms:
+        model = self.model
+        if isinstance(model, FAMIPose | TDMI) and MUTUAL_INFORMATION in self.terms:
+            return self._with_information(model, crops, joints)
+        if isinstance(model, FaSRnet):
+            refined, final = model.refined(model.features_of(crops))
+            target, weights = self._target(joints, final)
+            return {"heatmap": two_level(refined, final, target, weights)}
+        return {"heatmap": self._error(self.heatmaps(crops), joints)}
+
+    def _with_information(self, model: FAMIPose | TDMI, crops: Tensor, joints: Tensor) -> Terms:
+        window = model.features_of(crops)
+        if isinstance(model, TDMI):
+            features = model.features(window)
+            target, _ = self._target(joints, features["heatmaps"])
+            return {
+                "heatmap": self._error(features["heatmaps"], joints),
+                MUTUAL_INFORMATION: tdmi_loss(target, features, model.detect),
+            }
+        key, supports = model.aligned(window)
+        enhanced = key + torch.stack(supports).sum(0)
+        heatmaps = model.detect(enhanced)
+        target, _ = self._target(joints, heatmaps)
+        return {
+            "heatmap": self._error(heatmaps, joints),
+            MUTUAL_INFORMATION: fami_loss(target, key, supports, enhanced, model.detect),
+        }
+
+    def _error(self, heatmaps: Tensor, joints: Tensor) -> Tensor:
+        target, weights = self._target(joints, heatmaps)
+        if self.loss == "cross-entropy":
+            return cross_entropy(heatmaps, target, weights)
+        if isinstance(self.model, IMAPose):
+            return visible_l2(heatmaps, target, weights)
+        return heatmap_mse(heatmaps, target, weights)
+
+    def _target(self, joints: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Heatmaps (B, J, h, w) and weights (B, J): a hidden joint is still there, one outside the picture a guess."""
+        h, w = like.shape[2:]
+        b, j = joints.shape[:2]
+        known = (joints[..., 2] > 0).float()
+        maps, weights = gaussian_heatmaps(
+            joints[..., :2].reshape(b * j, 2).cpu(), known.reshape(b * j).cpu(), (w, h), self.sigma
+        )
+        return maps.reshape(b, j, h, w).to(like.device), weights.reshape(b, j).to(like.device)
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Of each joint's softmax over its cells (B, J, h, w) against its Gaussian; ``weights`` (B, J).
+
+    Most cells are empty: under a squared error a small network first learns to say nothing.
+    """
+    shares = target.flatten(2) / target.flatten(2).sum(-1, keepdim=True).clamp(min=1e-6)
+    entropy = -(shares * F.log_softmax(logits.flatten(2), -1)).sum(-1)
+    return (entropy * weights).sum() / weights.sum().clamp(min=1)

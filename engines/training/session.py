@@ -1,0 +1,122 @@
+"""One training as its user sees it: people are drawn, memory is measured, bars move, scores are told, weights kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from rich.console import Console
+from torch import nn
+
+from engines import catalogue, networks
+from engines.errors import EngineError
+from engines.training import state
+from engines.training.fitting import check_memory
+from engines.training.judging import Exam, Marks, objective_of
+from engines.training.provision import progress, provide
+from engines.training.recipe import Recipe, Synthetic, read_recipe
+from engines.training.trainer import Place, Trainer
+
+WEIGHTS = "weights.safetensors"
+"""What comes of it: the best network by the judge, under this project's names; 'posestream export' takes it."""
+
+
+@dataclass
+class Session:
+    """A training that is ready to run."""
+
+    recipe: Recipe
+    trainer: Trainer
+    exam: Exam
+    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    def run(self) -> None:
+        """To the end; Ctrl-C saves where it stands."""
+        with progress(self.console) as bar:
+            task = bar.add_task("training", total=self.trainer.steps, completed=self.trainer.counters.step)
+
+            def report(step: int, terms: dict[str, float]) -> None:
+                bar.update(task, completed=step, description=f"training, loss {terms['total']:.4g}")
+                self._log({"step": step, **terms})
+
+            try:
+                self.trainer.run(report, self.judge)
+            except KeyboardInterrupt:
+                self.trainer.save()
+                self.console.print(f"stopped after step {self.trainer.counters.step}; the same command goes on")
+                raise
+        self._finish()
+
+    def judge(self, model: nn.Module) -> float:
+        """The mean of the exam; its marks are told and logged."""
+        marks = self.exam(objective_of(self.recipe, model))
+        self._tell(marks)
+        return marks.mean
+
+    def _tell(self, marks: Marks) -> None:
+        epoch = -(-self.trainer.counters.step // self.trainer.steps_an_epoch)
+        self.console.print(f"epoch {epoch}: {marks.told}", soft_wrap=True)
+        self._log({"step": self.trainer.counters.step, **marks.row})
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.trainer.place.rank == 0:
+            with (self.trainer.folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def _finish(self) -> None:
+        if self.trainer.place.rank:
+            return
+        weights, best = self.trainer.folder / WEIGHTS, self.trainer.counters.best or 0.0
+        (self.trainer.folder / "best.safetensors").replace(weights)
+        self.console.print(f"{weights}: {self.exam.measure} {100 * best:.1f} %; export it with")
+        self.console.print(f"posestream export {self.recipe.network} --weights {weights}", soft_wrap=True)
+
+
+def begin(
+    path: Path,
+    out: Path,
+    *,
+    epochs: int | None = None,
+    seed: int | None = None,
+    data: Path | None = None,
+    workers: int = 2,
+) -> Session:
+    """Everything that comes before the first step. Raises :class:`EngineError` for what cannot be trained."""
+    recipe = _changed(_rooted(path, read_recipe(path), data), epochs, seed)
+    _, spec = catalogue.network(recipe.network)
+    place = Place.from_environment()
+    torch.manual_seed(recipe.seed)
+    model = networks.build(recipe.network, spec)
+    _load(model, recipe)
+    check_memory(recipe, spec, model, place)
+    console = Console(stderr=True, highlight=False)
+    samples, exam = provide(recipe.data, spec, workers, console)
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(recipe, model, samples, out, place)
+    if trainer.resume():
+        console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}")
+    return Session(recipe, trainer, exam, console)
+
+
+def _rooted(path: Path, recipe: Recipe, root: Path | None) -> Recipe:
+    """The recipe with its data set where the user says it lies."""
+    if root is None:
+        return recipe
+    if isinstance(recipe.data, Synthetic):
+        raise EngineError(f"recipe {path}: it learns from drawn people; leave --data out")
+    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, root=str(root)))
+
+
+def _changed(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
+    changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    return msgspec.structs.replace(recipe, **changes) if changes else recipe
+
+
+def _load(model: nn.Module, recipe: Recipe) -> None:
+    for beginning in recipe.begin:
+        target = model.get_submodule(beginning.into) if beginning.into else model
+        state.load_weights(target, Path(beginning.file))
