@@ -58,7 +58,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Published weights: their ``layout`` (``export.checkpoints``), the ``file`` and ``where`` a person finds it.
+    """Published weights: their ``layout`` (``engines.checkpoints``), the ``file`` and ``where`` a person finds it.
 
     ``url`` is for those that a program can fetch, ``sha256`` as many of its first digits as the publisher states.
     ``into`` names the submodule they fill when they are of the backbone only.

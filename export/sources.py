@@ -9,11 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engines import catalogue
+from engines import catalogue, checkpoints
 from engines.errors import EngineError
 from engines.manifest import Source, digest
 from engines.networks import NetworkSpec, build
-from export import checkpoints
 
 OURS = "ours"
 _POINTS = 9

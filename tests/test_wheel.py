@@ -105,7 +105,7 @@ def test_the_installed_command_runs_the_demo_from_any_folder(bin_folder: Path, t
 def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_folder: Path, tmp_path: Path) -> None:
     script = (
         "import importlib, pkgutil, stream, engines, configs\n"
-        "extra = ('backends.pytorch', 'backends.trt', 'costs', 'layers', 'losses', 'models', 'plugins',"
+        "extra = ('backends.pytorch', 'backends.trt', 'checkpoints', 'costs', 'layers', 'losses', 'models', 'plugins',"
         " 'testing_models', 'training')\n"
         "skipped = ('stream.__main__', 'stream.part', 'stream.janitor', *(f'engines.{name}' for name in extra))\n"
         "for package in (stream, engines):\n"

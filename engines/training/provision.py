@@ -23,7 +23,8 @@ def provide(data: Synthetic | Labelled, spec: NetworkSpec, workers: int, console
         frames = 2 * max(spec.past, spec.future) + 1
         tracks = _draw(data, spec, frames, workers, console)
         tests = film_tests(data, spec.input_size, frames, workers)
-        return WindowSamples(tracks, spec.window), DrawnExam(tests, spec.window)
+        asked = {kind: test.as_skeleton(spec.skeleton) for kind, test in tests.items()}
+        return WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window), DrawnExam(asked, spec.window)
     samples = _read(data, spec, workers)
     exam = _exam(data, samples.view, workers)
     console.print(f"{data.folder}: {len(samples)} people to learn from", soft_wrap=True)

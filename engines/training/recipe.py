@@ -73,7 +73,8 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Weights to begin from: a checkpoint, its layout (``ours``: this project's names), the submodule it fills."""
+    """Weights to begin from: a checkpoint, its layout (``engines.checkpoints.LAYOUTS``; ``ours``: this project's
+    names), the submodule it fills."""
 
     file: str
     layout: str = "ours"

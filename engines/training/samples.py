@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.signature import IMAGENET_MEAN, IMAGENET_STD
-from engines.skeletons import SKELETONS
+from engines.skeletons import SKELETONS, Skeleton
 from engines.training.recipe import Augmentation
 from engines.training.tracks import Tracks
-
-_FLIP: Final = list(SKELETONS["coco17"].flip_order)
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,8 @@ class WindowSamples:
         joints = self._tracks.joints[rows, self._middle].copy()
         if augmentation is None:
             return Batch(normalised(pictures), torch.from_numpy(joints))
-        pictures, joints = _mirrored(pictures, joints, rng.random(len(rows)) < augmentation.flip)
+        which = rng.random(len(rows)) < augmentation.flip
+        pictures, joints = _mirrored(pictures, joints, which, SKELETONS[self._tracks.skeleton])
         return Batch(normalised(relit(pictures, augmentation, rng)), torch.from_numpy(joints))
 
 
@@ -82,9 +81,9 @@ def normalised(pictures: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
 
 
 def _mirrored(
-    pictures: NDArray[np.uint8], joints: NDArray[np.float32], which: NDArray[np.bool_]
+    pictures: NDArray[np.uint8], joints: NDArray[np.float32], which: NDArray[np.bool_], skeleton: Skeleton
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    joints[which] = joints[which][:, _FLIP]
+    joints[which] = joints[which][:, list(skeleton.flip_order)]
     joints[which, :, 0] = pictures.shape[3] - 1 - joints[which, :, 0]
     return np.where(which[:, None, None, None, None], pictures[:, :, :, ::-1], pictures), joints
 

@@ -12,9 +12,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from engines import catalogue, networks
+from engines import catalogue, checkpoints, networks
 from engines.errors import EngineError
-from engines.training import state
 from engines.training.fitting import check_memory
 from engines.training.judging import Exam, Marks, objective_of
 from engines.training.provision import progress, provide
@@ -118,5 +117,4 @@ def _changed(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
 
 def _load(model: nn.Module, recipe: Recipe) -> None:
     for beginning in recipe.begin:
-        target = model.get_submodule(beginning.into) if beginning.into else model
-        state.load_weights(target, Path(beginning.file))
+        checkpoints.load(model, Path(beginning.file).expanduser(), beginning.layout, beginning.into)

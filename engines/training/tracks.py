@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Final
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines import geometry
 from engines.people.conditions import CONDITIONS, Kind, draw_conditions
 from engines.people.scene import Picture, Scene
+from engines.skeletons import convert
 
 ENLARGE: Final = 1.25
 _LEAST_VISIBLE: Final = 4
@@ -28,11 +29,21 @@ _PEOPLE: Final = (2, 6)
 @dataclass(frozen=True)
 class Tracks:
     """S people over L frames. ``pictures`` (S, L, h, w, 3) uint8 BGR; ``joints`` (S, L, 17, 3) float32, index
-    coordinates in the crop and visibility; ``sizes`` (S,) px in the crop, the longer side of the middle frame's box."""
+    coordinates in the crop and visibility; ``sizes`` (S,) px in the crop, the longer side of the middle frame's box.
+
+    Drawn people have the joints of COCO; :meth:`as_skeleton` gives those of another.
+    """
 
     pictures: NDArray[np.uint8]
     joints: NDArray[np.float32]
     sizes: NDArray[np.float32]
+    skeleton: str = "coco17"
+
+    def as_skeleton(self, skeleton: str) -> Tracks:
+        """The same people with other joints; those that nobody drew have visibility 0."""
+        people, frames = self.joints.shape[:2]
+        joints = convert(self.joints.reshape(people * frames, *self.joints.shape[2:]), self.skeleton, skeleton)
+        return replace(self, joints=joints.reshape(people, frames, *joints.shape[1:]), skeleton=skeleton)
 
     def __len__(self) -> int:
         return len(self.pictures)

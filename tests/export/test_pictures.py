@@ -28,11 +28,11 @@ from engines.models.pictures import RELEASED, Pictures  # noqa: E402
 from engines.nms import survivors  # noqa: E402
 from engines.picture_engine import load_pictures  # noqa: E402
 from engines.picture_signature import OUTPUTS, Suppression  # noqa: E402
+from engines.renames import renamed  # noqa: E402
 from export.exporting import Request, export_network  # noqa: E402
 from export.graphs import Graph  # noqa: E402
 from export.picture_parity import BOUNDS, MEASURED, by_graph, judged  # noqa: E402
 from export.pictures import Measured, samples  # noqa: E402
-from export.renames import renamed  # noqa: E402
 from export.samples import Samples  # noqa: E402
 from export.sources import Choice, scattered  # noqa: E402
 from export.to_onnx import to_onnx  # noqa: E402

@@ -23,7 +23,7 @@ from engines.losses.inspose import (  # noqa: E402
     released_losses,
 )
 from engines.models.inspose import KEYPOINTS, PARAMETERS, STRIDES, InsPose, InsPoseReleased, Predictions  # noqa: E402
-from export.renames import renamed  # noqa: E402
+from engines.renames import renamed  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
 
 SIZE = (256, 320)

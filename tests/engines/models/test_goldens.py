@@ -22,7 +22,7 @@ from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.hrnet import W32, W48, HRNet  # noqa: E402
 from engines.models.inspose import InsPoseReleased, decode_released, kp_net, star_offsets  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
-from export.renames import renamed  # noqa: E402
+from engines.renames import renamed  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
 
 BOUND = 1e-4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engines.skeletons import SKELETONS
 from engines.training.tracks import Filming, Tracks, film, film_scene, joined
 
 SMALL = Filming(size=(48, 64), moments=2)
@@ -47,3 +48,12 @@ def test_a_scene_in_which_nobody_is_seen_gives_nothing() -> None:
     empty = Filming(size=(48, 64), moments=0)
     assert len(film_scene(7, empty)) == 0
     assert isinstance(joined([film_scene(7, empty)]), Tracks)
+
+
+def test_another_skeleton_keeps_the_joints_it_shares_and_invents_none() -> None:
+    tracks = film_scene(7, SMALL)
+    other = tracks.as_skeleton("posetrack17")
+    ours, theirs = SKELETONS["coco17"].joints, SKELETONS["posetrack17"].joints
+    wrists = tracks.joints[:, :, ours.index("left_wrist")]
+    assert np.array_equal(other.joints[:, :, theirs.index("left_wrist")], wrists)
+    assert (other.joints[:, :, theirs.index("head_top"), 2] == 0).all()

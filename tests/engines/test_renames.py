@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import engines  # noqa: E402
-from export.renames import RENAMES, renamed  # noqa: E402
+from engines.renames import RENAMES, renamed  # noqa: E402
 
 KEYS = {
     "hrnet_w32": ("hrnet", "hrnet-w32-384x288"),

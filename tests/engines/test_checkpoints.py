@@ -10,13 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from engines import catalogue  # noqa: E402
+from engines import catalogue, checkpoints  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.models.fami import FAMIPose  # noqa: E402
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
 from engines.models.inspose import InsPose  # noqa: E402
 from engines.models.resnet_fpn import HRNetPyramid, ResNet  # noqa: E402
-from export import checkpoints  # noqa: E402
 
 SMALL = HRNetConfig(width=24, modules=(1, 1, 1), blocks=1, stem_width=16, bottlenecks=1)
 

@@ -2,7 +2,7 @@
 
 A file is opened with ``weights_only=True``, so nothing in it can run. What surrounds the weights (a training state, a
 ``module.`` prefix left by data parallelism, an ImageNet classifier) is taken off; names are translated by
-``export.renames``; what then does not fit is listed, both sides, and nothing is loaded.
+``engines.renames``; what then does not fit is listed, both sides, and nothing is loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import engines
 from engines import catalogue
 from engines.errors import EngineError
-from export.renames import renamed
+from engines.renames import renamed
 
 StateDict = dict[str, Tensor]
 
@@ -34,7 +34,7 @@ class Layout:
     """How one family of checkpoints is written down."""
 
     network: str
-    """The table of ``export.renames`` that translates it."""
+    """The table of ``engines.renames`` that translates it."""
     drop: str = r"(?!)"
     """Keys that have no place here, such as a classifier."""
     spare: str = r"(?!)"
