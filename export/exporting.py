@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -182,14 +183,15 @@ def measured(
         wanted = parity.by_pytorch(model, signature, people)
     with step("fused.onnx on the same crops"):
         whole = parity.fused(folder, names["fused"], signature, people, request.threads)
-    accounts: dict[Part, Parity] = {"fused": parity.account(wanted, whole, (PYTORCH, FUSED), people, request.precision)}
+    account = partial(parity.account, samples=people, precision=request.precision, random=request.choice.random)
+    accounts: dict[Part, Parity] = {"fused": account(wanted, whole, (PYTORCH, FUSED))}
     if isinstance(model, TemporalModel):
         with step("backbone.onnx and head.onnx, frame by frame"):
             cut = parity.streamed(folder, (names["backbone"], names["head"]), signature, people, request.threads)
-        accounts["backbone"] = parity.account(whole, cut, (FUSED, CUT), people, request.precision)
-        accounts["head"] = parity.account(wanted, cut, (PYTORCH, CUT), people, request.precision)
-    for part, account in accounts.items():
-        parity.check(name, part, account)
+        accounts["backbone"] = account(whole, cut, (FUSED, CUT))
+        accounts["head"] = account(wanted, cut, (PYTORCH, CUT))
+    for part, found in accounts.items():
+        parity.check(name, part, found)
     return accounts
 
 

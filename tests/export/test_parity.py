@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from engines.errors import EngineError
 from engines.signature import Signature
-from export.parity import BOUNDS, Outcome, account, check, clear, decoded, difference
+from export.parity import BOUNDS, Outcome, account, bound_of, check, clear, decoded, difference
 from export.samples import Samples, noise
 
 SIGNATURE = Signature(name="toy", input_size=(40, 48), notes={"decoding": "heatmap"})
@@ -70,3 +70,10 @@ def test_a_broken_promise_is_told_with_its_figures() -> None:
     check("toy", "fused", kept)
     with pytest.raises(EngineError):
         check("toy", "fused", msgspec.structs.replace(kept, shift_px_max=3.5))
+
+
+def test_random_weights_are_allowed_more_only_below_fp32() -> None:
+    assert bound_of("fp32", random=True) == bound_of("fp32")
+    for precision in ("fp16", "int8"):
+        assert bound_of(precision, random=True).heatmap_error == 3 * bound_of(precision).heatmap_error
+        assert bound_of(precision, random=True).shift_px == bound_of(precision).shift_px
