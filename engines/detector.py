@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,11 +10,12 @@ from engines.backends.base import Array, Backend, Description, Tensor, make_back
 from engines.detectors import FAMILIES, DetectorSignature, Family, family_named, recognise, suppress
 from engines.errors import EngineError
 from engines.letterbox import Fitted, fit_frame, to_tensor
+from engines.opened import Opened
 
 GREY = 114
 
 
-class Detector:
+class Detector(Opened):
     """A detection network with its family's habits. Use it in a ``with``, or call :meth:`open` and :meth:`close`."""
 
     def __init__(self, name: str, backend: Backend, signature: DetectorSignature) -> None:
@@ -35,15 +33,6 @@ class Detector:
         """Give back what it holds; idempotent."""
         self._backend.close()
         self._family = None
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def family(self) -> Family:

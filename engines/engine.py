@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from engines.batches import Work
 from engines.errors import EngineError
 from engines.exports import MARGIN, PEOPLE, Crop
 from engines.fitting import infer_signature
+from engines.opened import Opened
 from engines.signature import Signature
 from engines.streamed import Streamed
 from engines.whole import MAX_BATCH, Whole
@@ -31,7 +30,7 @@ __all__ = ["MARGIN", "PEOPLE", "Crop", "Engine", "Key", "Keypoints", "PersonWind
 NOT_CHOSEN = Choice("", "given ready-made")
 
 
-class Engine:
+class Engine(Opened):
     """A pose network, its Signature and what runs it: the backend of one graph, or a network that is cut in two.
 
     Opened by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the file, or the export.
@@ -62,15 +61,6 @@ class Engine:
         """Give back memory and device; idempotent."""
         self._strategy.close()
         self._open = False
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def work(self) -> Work:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from engines.geometry import HALF_PIXEL
 from engines.letterbox import Fitted, fit_frame
 from engines.manifest import PictureManifest, is_export, read_picture_manifest, verify
 from engines.nms import survivors
+from engines.opened import Opened
 from engines.picture_signature import INPUT, OUTPUTS, PictureSignature, describe
 
 Floats = NDArray[np.float32]
@@ -35,7 +35,7 @@ class Found(NamedTuple):
     keypoints: Floats
 
 
-class PictureEngine:
+class PictureEngine(Opened):
     """A network of whole pictures, its signature and the backend that runs it.
 
     Opened by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the export.
@@ -62,15 +62,6 @@ class PictureEngine:
         """Give back memory and device; idempotent."""
         self._backend.close()
         self._open = False
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def estimate(self, frames: Sequence[NDArray[np.uint8]]) -> list[Found]:
         """The people of each frame (H, W, 3) uint8 BGR, of whatever sizes. Raises :class:`EngineError`."""
