@@ -68,18 +68,21 @@ def _cut(
         if (keypoints[:, 2] == 2).sum() < _LEAST_VISIBLE:
             continue
         for _ in range(draw.looks):
-            affine = _affine(box, draw, rng)
+            affine = affine_of(box, draw.size, rng, jitter=draw.jitter)
             joints = keypoints.copy()
             joints[:, :2] = geometry.to_crop(keypoints[:, :2], affine)
             yield geometry.crop(picture.pixels, affine, draw.size), joints
 
 
-def _affine(box: NDArray[np.float32], draw: Draw, rng: np.random.Generator) -> geometry.Affine:
+def affine_of(
+    box: NDArray[np.float32], size: tuple[int, int], rng: np.random.Generator, *, jitter: bool
+) -> geometry.Affine:
+    """Frame to crop of ``size`` (width, height) px; with ``jitter`` turned, moved and resized as a detector might."""
     xywh = np.array([box[0], box[1], box[2] - box[0], box[3] - box[1]], np.float64)
-    center, scale = geometry.box_to_center_scale(xywh, draw.size, ENLARGE)
-    if not draw.jitter:
-        return geometry.crop_affine(center, scale, draw.size)
+    center, scale = geometry.box_to_center_scale(xywh, size, ENLARGE)
+    if not jitter:
+        return geometry.crop_affine(center, scale, size)
     center = center + rng.normal(0, 0.05, 2).astype(np.float32) * scale * np.float32(geometry.SCALE_UNIT_PX)
     scale = scale * np.float32(rng.uniform(0.8, 1.25))
     turn = float(np.clip(rng.normal(0, 18), -45, 45)) if rng.random() < 0.5 else 0.0
-    return geometry.crop_affine(center, scale, draw.size, rotation_degrees=turn)
+    return geometry.crop_affine(center, scale, size, rotation_degrees=turn)

@@ -18,8 +18,8 @@ from engines import geometry
 from engines.people.conditions import CONDITIONS, Kind, draw_conditions
 from engines.people.scene import Picture, Scene
 from engines.skeletons import convert
+from engines.training.crops import affine_of
 
-ENLARGE: Final = 1.25
 _LEAST_VISIBLE: Final = 4
 _CLIP_S: Final = 240.0
 _SIZES: Final = ((480, 360), (400, 300), (512, 288))
@@ -119,7 +119,7 @@ def _moment(scene: Scene, moment: int, filming: Filming, rng: np.random.Generato
 def _track(
     pictures: Sequence[Picture], identity: int, box: NDArray[np.float32], filming: Filming, rng: np.random.Generator
 ) -> Tracks:
-    affine = affine_of(box, filming, rng)
+    affine = affine_of(box, filming.size, rng, jitter=filming.jitter)
     crops = [geometry.crop(picture.pixels, affine, filming.size) for picture in pictures]
     joints = [_joints(picture, identity, affine) for picture in pictures]
     size = (box[2:] - box[:2]).max() * np.sqrt(abs(np.linalg.det(affine[:, :2])))
@@ -134,15 +134,3 @@ def _joints(picture: Picture, identity: int, affine: geometry.Affine) -> NDArray
     joints = picture.keypoints[rows[0]].copy()
     joints[:, :2] = geometry.to_crop(joints[:, :2], affine)
     return joints
-
-
-def affine_of(box: NDArray[np.float32], filming: Filming, rng: np.random.Generator) -> geometry.Affine:
-    """Frame to crop, jittered where that is asked for."""
-    xywh = np.array([box[0], box[1], box[2] - box[0], box[3] - box[1]], np.float64)
-    center, scale = geometry.box_to_center_scale(xywh, filming.size, ENLARGE)
-    if not filming.jitter:
-        return geometry.crop_affine(center, scale, filming.size)
-    center = center + rng.normal(0, 0.05, 2).astype(np.float32) * scale * np.float32(geometry.SCALE_UNIT_PX)
-    scale = scale * np.float32(rng.uniform(0.8, 1.25))
-    turn = float(np.clip(rng.normal(0, 18), -45, 45)) if rng.random() < 0.5 else 0.0
-    return geometry.crop_affine(center, scale, filming.size, rotation_degrees=turn)
