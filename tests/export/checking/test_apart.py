@@ -77,8 +77,10 @@ def test_a_step_that_hangs_is_ended_at_the_limit_with_all_that_it_started(work: 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
 def test_a_step_ends_with_who_waits_for_it(work: Work, root: Path, how: signal.Signals) -> None:
     # A parent that is killed can end nothing; its step then leaves by itself, though not what that had started.
+    # Tests that run in the background of a shell inherit that Ctrl-C is ignored; at a terminal it is not.
     script = (
-        f"import sys; sys.path.insert(0, {str(root)!r})\n"
+        f"import signal, sys; sys.path.insert(0, {str(root)!r})\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path; from export.checking.apart import attempt\n"
         "from export.checking.chain import Step; from export.checking.results import Work\n"
         f"attempt(Step('hang', 'Hang', '{TOYS}:hang'), Work(Path(sys.argv[1]), ''), 60)\n"
