@@ -21,7 +21,7 @@ _LOG_LINES = 30
 
 
 def attempt(step: Step, work: Work, limit_s: float = LIMIT_S) -> Result:
-    """Run ``step``; its process and all that this started is gone when this returns or raises.
+    """Run ``step``; its process and all that this started is ended when this returns or raises.
 
     Raises nothing but KeyboardInterrupt.
     """
