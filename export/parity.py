@@ -51,8 +51,8 @@ cell apart in x and in y is 2.8 px at the four pixels a cell that all networks h
 BOUNDS: dict[Precision, Bound] = {
     # Rounding of float32 in another order of addition. A network that samples at places it computes amplifies it, and
     # the more, the less smooth its maps: 1.1e-3 is the most that random weights show (FaSRnet, 48 channels); with
-    # weights of a recipe it differs from itself in float64 by 1.1e-5. What is wrong, a border rule or a weight, shows as
-    # 1e-2 and more.
+    # weights of a recipe it differs from itself in float64 by 1.1e-5. What is wrong, a border rule or a weight, shows
+    # as 1e-2 and more.
     "fp32": Bound(2e-3, HALF_CELLS_PX),
     # 11 bits a number through some 300 layers; where sampling is computed, float32. Of two trained networks the largest
     # error was 0.017 (docs/precision.md); the papers' are six times as deep.
