@@ -16,8 +16,9 @@ demo: $(VENV)/.run  ## see keypoints arriving: no camera, no GPU, no download of
 
 # Style, types, import contracts, README commands and the wheel are tests too: see tests/test_rules.py,
 # tests/test_documents.py and tests/test_wheel.py. So one summary line tells everything.
+# Which tests share a worker, tests/conftest.py says; four workers at most, since each may hold PyTorch.
 test: $(VENV)/.dev  ## style, strict types, import contracts, tests, doctests, README commands, the built wheel
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 lint: $(VENV)/.dev  ## style, strict types and import contracts alone
 	@$(BIN)/ruff check .

@@ -22,12 +22,24 @@ _PATIENCE_S = 30.0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests marked ``large`` out unless ``-m`` names them."""
-    if "large" in config.option.markexpr:
-        return
-    large = [item for item in items if item.get_closest_marker("large")]
-    config.hook.pytest_deselected(items=large)
-    items[:] = [item for item in items if item not in large]
+    """Leave tests marked ``large`` out unless ``-m`` names them; say which may not run beside each other."""
+    if "large" not in config.option.markexpr:
+        large = [item for item in items if item.get_closest_marker("large")]
+        config.hook.pytest_deselected(items=large)
+        items[:] = [item for item in items if item not in large]
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+
+
+_LINES = ("tests/stream/", "tests/docs/", "tests/test_documents.py", "tests/test_wheel.py")
+"""Tests that start processes, share memory and kill; they look for what is left behind, so they go one by one."""
+
+
+def _group_of(item: pytest.Item) -> str:
+    """One worker runs a group: all of the lines, or a file, so that what a file makes once is made once."""
+    file = item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else item.path.name
+    return "lines" if file.startswith(_LINES) else file
 
 
 @pytest.fixture(scope="session")
