@@ -197,7 +197,7 @@ def account(
     return Parity(
         reference=names[0],
         runner=f"{names[1]} in {RUNNER}{ROUNDED if precision != 'fp32' else ''}",
-        inputs=f"{samples.told}; {found.clear} of {found.keypoints} keypoints are clear",
+        inputs=f"{samples.told}; {_clear_told(found)}",
         windows=len(samples.crops),
         heatmap_error=found.heatmap_error,
         shift_px_max=found.shift_px_max,
@@ -205,6 +205,12 @@ def account(
         bound_heatmap=bound.heatmap_error,
         bound_px=bound.shift_px,
     )
+
+
+def _clear_told(found: Difference) -> str:
+    if not found.clear:
+        return f"0 of {found.keypoints} keypoints are clear, so no shift was measured"
+    return f"{found.clear} of {found.keypoints} keypoints are clear"
 
 
 def check(name: str, part: Part, parity: Parity) -> None:

@@ -77,3 +77,10 @@ def test_random_weights_are_allowed_more_only_below_fp32() -> None:
     for precision in ("fp16", "int8"):
         assert bound_of(precision, random=True).heatmap_error == 3 * bound_of(precision).heatmap_error
         assert bound_of(precision, random=True).shift_px == bound_of(precision).shift_px
+
+
+def test_a_shift_that_could_not_be_measured_is_not_passed_off_as_none() -> None:
+    shown = Samples(noise(SIGNATURE, 1), "noise")
+    flat, other = outcome((4, 4, 0.0)), outcome((4, 4, 0.5))
+    told = account(flat, other, ("PyTorch", "fused.onnx"), shown, "int8")
+    assert told.inputs.endswith("keypoints are clear, so no shift was measured")
