@@ -1,7 +1,8 @@
 """The manifest of an exported network: what lies in its folder, where it came from, and how far it may be trusted.
 
 An export is a folder: ``manifest.json``, one graph a part (``fused.onnx``; ``backbone.onnx`` and ``head.onnx`` where
-the network is cut for streaming), the weights they share, and the checkpoint under this project's names for PyTorch.
+the network is cut for streaming), the weights they share, and, unless it was left out, the checkpoint under this
+project's names for PyTorch.
 Whoever opens it verifies every file against the manifest first, so a damaged or mixed folder never runs.
 """
 
@@ -69,7 +70,8 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Exported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every ``manifest.json`` says.
 
-    ``network`` is how PyTorch builds it and ``weights`` the file of its weights (safetensors, this project's names).
+    ``network`` is how PyTorch builds it and ``weights`` the file of its weights (safetensors, this project's names);
+    None where the export was made without it, and only graphs run.
     ``graphs`` names the file of each part. ``parity`` holds one account a part. ``fingerprint`` identifies what is
     computed, the digests of graphs and weights; it travels in every message of keypoints.
     """
@@ -78,7 +80,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     network: NetworkSpec
     precision: Precision
     graphs: dict[Part, FileName]
-    weights: FileName
+    weights: FileName | None
     files: dict[FileName, File]
     source: Source
     versions: dict[str, str]

@@ -33,6 +33,7 @@ class HRNetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     blocks: int = 4
     stem_width: int = 64
     bottlenecks: int = 4
+    sigma: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -86,6 +86,12 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The folder; NETWORK-PRECISION here without it.")] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 20 or newer.")] = 20,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
+    checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoint/--no-checkpoint", help="The weights for PyTorch too; graphs alone take half the space."
+        ),
+    ] = True,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="No checkpoint at all: for trying the chain.")
     ] = False,
@@ -129,6 +135,7 @@ def export(
         out=out,
         opset=opset,
         force=force,
+        checkpoint=checkpoint,
     )
     if random_weights:
         print(f"{network}: random weights, for trying the chain only", file=sys.stderr)

@@ -49,7 +49,8 @@ PYTORCH, FUSED, CUT = "PyTorch in float32", "fused.onnx", "backbone.onnx frame b
 class Request:
     """What is wanted. ``out``: the folder, or None for ``<network>-<precision>`` here.
 
-    ``size`` (width, height) px and ``candidates`` are for networks of whole pictures.
+    ``size`` (width, height) px and ``candidates`` are for networks of whole pictures. ``checkpoint`` puts the weights
+    for PyTorch beside the graphs.
     """
 
     network: str
@@ -64,6 +65,7 @@ class Request:
     opset: int = OPSET
     force: bool = False
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    checkpoint: bool = True
 
     def folder(self, name: str) -> Path:
         """Where it goes. A name says when weights are random, so that nobody takes it for the network."""
@@ -118,7 +120,7 @@ def export_crops(name: str, spec: NetworkSpec, request: Request, folder: Path) -
     with step("writing"):
         trial = write_trial(models, request.precision, folder)
         names = write_graphs(models, folder)
-        write_state(model, folder / STATE)
+        write_state(model, folder, request)
     accounts = measured(name, trial, names, model, signature, people, request)
     if trial != folder:
         shutil.rmtree(trial)
@@ -162,11 +164,14 @@ def write_trial(models: dict[Part, onnx.ModelProto], precision: Precision, folde
     return trial
 
 
-def write_state(model: nn.Module, path: Path) -> None:
+def write_state(model: nn.Module, folder: Path, request: Request) -> None:
+    """The checkpoint under this project's names, where it is wanted."""
+    if not request.checkpoint:
+        return
     from safetensors.torch import save as serialised
 
     # Not its own save_file, which leaves a file that only its owner may read.
-    path.write_bytes(serialised({key: value.contiguous() for key, value in model.state_dict().items()}))
+    (folder / STATE).write_bytes(serialised({key: value.contiguous() for key, value in model.state_dict().items()}))
 
 
 def measured(
@@ -222,7 +227,7 @@ def sign(
         network=spec,
         precision=request.precision,
         graphs=names,
-        weights=STATE,
+        weights=STATE if request.checkpoint else None,
         files=files,
         source=source,
         versions=artefact.versions(),

@@ -26,7 +26,7 @@ from engines.networks import NetworkSpec
 from engines.people.scene import Scene
 from engines.picture_signature import CANDIDATES, INPUT, OUTPUTS, PictureSignature, check_size
 from export import picture_parity
-from export.exporting import STATE, Request, ship, sign, traced, write_state, write_trial
+from export.exporting import Request, ship, sign, traced, write_state, write_trial
 from export.graphs import EXAMPLES, Graph
 from export.precision import lowered
 from export.samples import Samples, read_frames
@@ -67,7 +67,7 @@ def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path)
     with step("writing"):
         trial = write_trial(models, request.precision, folder)
         names = write_graphs(models, folder)
-        write_state(model, folder / STATE)
+        write_state(model, folder, request)
     account = picture_parity.measured(name, trial / names["fused"], pictures, shown, request)
     if trial != folder:
         shutil.rmtree(trial)

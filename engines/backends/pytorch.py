@@ -105,6 +105,11 @@ def load(folder: Path, mode: Mode) -> Loaded:
             "make one with 'posestream export', or run the .onnx with backend=onnxrt"
         )
     manifest = read_exported(folder)
+    if manifest.weights is None:
+        raise EngineError(
+            f"backend 'torch': export {folder} was made with --no-checkpoint and holds graphs alone; "
+            "export it again without that, or run it with backend=onnxrt"
+        )
     network = build(manifest.signature.name, manifest.network)
     _fill(network, folder / manifest.weights)
     # Weights with channels last: on a processor FAMI-Pose's compact backbone took 96 ms instead of 145, W48's 2.5 s

@@ -7,17 +7,19 @@ from torch import Tensor
 
 
 def gaussian_heatmaps(
-    joints: Tensor, weights: Tensor, size: tuple[int, int], sigma: float, stride: float = 4.0
+    joints: Tensor, weights: Tensor, size: tuple[int, int], sigma: float, stride: float = 4.0, *, unbiased: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Targets with a peak of 1 at each joint: ``(heatmaps (J, h, w), weights (J,))``.
 
     ``joints`` (J, 2) px of the crop; ``weights`` (J,), at most 0.5 for a joint without a label; ``size`` (w, h) of the
     maps; ``sigma`` in cells (2 at 256x192, 3 at 384x288). The centre is the cell ⌊x/stride + 0.5⌋ (towards zero, as
-    published) and the Gaussian is cut off at 3σ. A joint whose patch lies outside gets weight 0.
+    published), or with ``unbiased`` the joint's own place between cells (DARK, Zhang et al., CVPR 2020, Sec. 3.3), and
+    the Gaussian is cut off at 3σ. A joint whose patch lies outside gets weight 0.
     """
     w, h = size
     radius = 3 * sigma
-    centre = torch.trunc(joints.double() / stride + 0.5)
+    places = joints.double() / stride
+    centre = places if unbiased else torch.trunc(places + 0.5)
     mx, my = centre[:, 0, None], centre[:, 1, None]
     xs, ys = torch.arange(w, dtype=torch.float64), torch.arange(h, dtype=torch.float64)
     dx, dy = xs[None] - mx, ys[None] - my  # (J, w), (J, h)

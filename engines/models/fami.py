@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.residual import BasicBlock
+from engines.layers.softmax_heatmaps import heatmap_layer
 from engines.models.hrnet import W48, HRNet, HRNetConfig, conv_bn
 from engines.models.temporal import Features, TemporalModel, initialise, neighbours
 
@@ -118,7 +119,7 @@ class FAMIPose(TemporalModel):
         self.hrnet = HRNet(hrnet)
         self.gtm = GlobalTransformation(c)
         self.lcm = LocalCalibration(c)
-        self.detect = nn.Sequential(conv_bn(c, c), conv_bn(c, c), nn.Conv2d(c, hrnet.joints, 3, padding=1))
+        self.detect = nn.Sequential(conv_bn(c, c), conv_bn(c, c), heatmap_layer(c, hrnet.joints, 3, hrnet.sigma))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

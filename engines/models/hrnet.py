@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.layers.residual import BasicBlock, Bottleneck
+from engines.layers.softmax_heatmaps import heatmap_layer
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class HRNetConfig:
     stem_width: int = 64
     bottlenecks: int = 4
     joints: int = 17
+    sigma: float | None = None
+    """Where given, heatmaps are distributions of this breadth in cells (``engines.layers.softmax_heatmaps``)."""
 
 
 W32 = HRNetConfig(width=32)
@@ -123,7 +126,7 @@ class HRNet(nn.Module):
         self.transition3 = listed(None, None, None, self._branch_off(4 * c, 8 * c))
         self.stage4 = self._stage(widths, config.modules[2], last=not all_branches)
         if not all_branches:
-            self.final_layer = nn.Conv2d(c, config.joints, 1)
+            self.final_layer = heatmap_layer(c, config.joints, 1, config.sigma)
 
     @staticmethod
     def _branch_off(cin: int, cout: int) -> nn.Sequential:

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from engines.layers.attention import ChannelAttention
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.residual import BasicBlock
+from engines.layers.softmax_heatmaps import heatmap_layer
 from engines.models.hrnet import W48, HRNet, HRNetConfig, conv_bn
 from engines.models.temporal import Features, TemporalModel
 
@@ -149,7 +150,7 @@ class TDMI(TemporalModel):
         self.rdm = Disentanglement(c, factorization)
         self.appearance = residual_blocks(t * c, c, 2) if spatiotemporal else None
         self.enhance = residual_blocks(2 * c, c, 2)
-        self.detect = nn.Conv2d(c, hrnet.joints, 3, padding=1)
+        self.detect = heatmap_layer(c, hrnet.joints, 3, hrnet.sigma)
         nn.init.normal_(self.detect.weight, std=0.001)
         nn.init.zeros_(self.detect.bias)  # type: ignore[arg-type]
 

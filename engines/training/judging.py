@@ -8,15 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.progress import Progress
 from torch import nn
 
 from engines import heatmaps
 from engines.metrics import HIDDEN, VISIBLE, Pck
 from engines.people.conditions import CONDITIONS, Kind
+from engines.training.kept import filmed
 from engines.training.objective import Objective
 from engines.training.recipe import Recipe, Synthetic
 from engines.training.samples import WindowSamples
-from engines.training.tracks import Filming, Tracks, film, joined
+from engines.training.tracks import Filming, Tracks
 
 ALPHAS = (0.05, 0.1, 0.2)
 """Of the longer side of the true box."""
@@ -75,10 +77,14 @@ def _row(score: Score) -> dict[str, float]:
     return {f"{names[seen]}@{alpha}": score.pck(alpha, seen) for alpha, seen in score.counts}
 
 
-def film_tests(data: Synthetic, size: tuple[int, int], frames: int, workers: int = 2) -> dict[Kind, Tracks]:
+def film_tests(data: Synthetic, size: tuple[int, int], frames: int, workers: int, bar: Progress) -> dict[Kind, Tracks]:
     """Tracks of each of the named conditions, of true boxes, from scenes that nothing is trained on."""
     scenes = range(data.judged_scenes)
-    return {kind: joined(list(film(scenes, _filming(data, size, frames, kind), workers))) for kind in CONDITIONS}
+    task = bar.add_task("drawing the exam", total=len(CONDITIONS) * len(scenes))
+    return {
+        kind: filmed(scenes, _filming(data, size, frames, kind), workers, lambda: bar.advance(task))
+        for kind in CONDITIONS
+    }
 
 
 def _filming(data: Synthetic, size: tuple[int, int], frames: int, kind: Kind) -> Filming:
@@ -122,14 +128,13 @@ def _distances(
 
 
 def answered(objective: Objective, crops: torch.Tensor) -> NDArray[np.float32]:
-    """(B, J, h, w) heatmaps, the highest cell above 0."""
+    """(B, J, h, w) heatmaps, as when it runs."""
     training = objective.training
     objective.eval()
     with torch.inference_mode():
         maps = objective.heatmaps(crops).float().cpu().numpy()
     objective.train(training)
-    # Those of a network that learned by cross-entropy are logits, whose highest cell need not be above 0.
-    return np.asarray(maps if objective.loss == "heatmap" else maps - maps.min() + 1, np.float32)
+    return np.asarray(maps, np.float32)
 
 
 def objective_of(recipe: Recipe, model: nn.Module) -> Objective:

@@ -6,10 +6,10 @@ A module, so that gradients of several GPUs meet wherever the network is called 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.errors import EngineError
+from engines.layers.softmax_heatmaps import SoftmaxHeatmaps
 from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse, two_level, visible_l2
 from engines.losses.mutual_information import fami_loss, tdmi_loss
 from engines.models.fami import FAMIPose
@@ -20,6 +20,7 @@ from engines.models.temporal import TemporalModel
 
 Terms = dict[str, Tensor]
 MUTUAL_INFORMATION = "mutual_information"
+_LEAST_SHARE = 1e-30
 
 
 class Objective(nn.Module):
@@ -33,6 +34,11 @@ class Objective(nn.Module):
             raise EngineError(
                 f"network {network!r} has no loss term {sorted(unknown)[0]!r}; it has "
                 f"{', '.join(sorted(knows)) or 'none besides its heatmaps'}"
+            )
+        if loss == "cross-entropy" and not any(isinstance(layer, SoftmaxHeatmaps) for layer in model.modules()):
+            raise EngineError(
+                f"network {network!r}: loss 'cross-entropy' needs heatmaps that are distributions, and its entry gives "
+                "its HRNet no 'sigma'; take loss 'heatmap', or a network that has one, such as hrnet-small-128x96"
             )
 
     def forward(self, crops: Tensor, joints: Tensor) -> Terms:
@@ -88,16 +94,20 @@ class Objective(nn.Module):
         b, j = joints.shape[:2]
         known = (joints[..., 2] > 0).float()
         maps, weights = gaussian_heatmaps(
-            joints[..., :2].reshape(b * j, 2).cpu(), known.reshape(b * j).cpu(), (w, h), self.sigma
+            joints[..., :2].reshape(b * j, 2).cpu(),
+            known.reshape(b * j).cpu(),
+            (w, h),
+            self.sigma,
+            unbiased=self.loss == "cross-entropy",
         )
         return maps.reshape(b, j, h, w).to(like.device), weights.reshape(b, j).to(like.device)
 
 
-def cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Of each joint's softmax over its cells (B, J, h, w) against its Gaussian; ``weights`` (B, J).
-
-    Most cells are empty: under a squared error a small network first learns to say nothing.
-    """
-    shares = target.flatten(2) / target.flatten(2).sum(-1, keepdim=True).clamp(min=1e-6)
-    entropy = -(shares * F.log_softmax(logits.flatten(2), -1)).sum(-1)
+def cross_entropy(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Of heatmaps that are distributions (B, J, h, w) against Gaussians, both scaled to sum to 1; ``weights`` (B, J)."""
+    wanted, said = (
+        maps.flatten(2) / maps.flatten(2).sum(-1, keepdim=True).clamp(min=1e-6) for maps in (target, heatmaps)
+    )
+    # Below any share that a softmax of sane logits gives, so that it cuts no gradient off; it keeps log from 0 alone.
+    entropy = -(wanted * said.clamp(min=_LEAST_SHARE).log()).sum(-1)
     return (entropy * weights).sum() / weights.sum().clamp(min=1)

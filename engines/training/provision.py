@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from engines.errors import EngineError
 from engines.networks import NetworkSpec
 from engines.training.clipexam import PckExam, PoseTrackExam
 from engines.training.clipsamples import ClipSamples, View, rows_of
 from engines.training.judging import DrawnExam, Exam, film_tests
+from engines.training.kept import filmed
+from engines.training.progress import progress
 from engines.training.recipe import Synthetic
 from engines.training.samples import Samples, WindowSamples
 from engines.training.sources import Jhmdb, Labelled, PoseTrack
-from engines.training.tracks import Filming, Tracks, film, joined
+from engines.training.tracks import Filming, Tracks
 
 
 def provide(data: Synthetic | Labelled, spec: NetworkSpec, workers: int, console: Console) -> tuple[Samples, Exam]:
     """What a network of ``spec`` learns from and what it is judged by. Raises :class:`EngineError` naming what is
     missing or broken in a data set."""
     if isinstance(data, Synthetic):
-        frames = 2 * max(spec.past, spec.future) + 1
-        tracks = _draw(data, spec, frames, workers, console)
-        tests = film_tests(data, spec.input_size, frames, workers)
+        frames = _frames(data, spec)
+        with progress(console) as bar:
+            tracks = _draw(data, spec, frames, workers, bar)
+            tests = film_tests(data, spec.input_size, frames, workers, bar)
         asked = {kind: test.as_skeleton(spec.skeleton) for kind, test in tests.items()}
         return WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window), DrawnExam(asked, spec.window)
     samples = _read(data, spec, workers)
@@ -45,19 +48,19 @@ def _exam(data: Labelled, view: View, workers: int) -> Exam:
     return PckExam(samples, 0.2 if isinstance(data, Jhmdb) else 0.1)
 
 
-def _draw(data: Synthetic, spec: NetworkSpec, frames: int, workers: int, console: Console) -> Tracks:
+def _frames(data: Synthetic, spec: NetworkSpec) -> int:
+    """How many are filmed about each moment. Raises :class:`EngineError` where the network's window spans more."""
+    least = 2 * max(spec.past, spec.future) + 1
+    if data.frames is not None and data.frames < least:
+        raise EngineError(
+            f"recipe: data.frames={data.frames} are filmed about each moment, and the network's window "
+            f"{list(spec.window)} needs {least}; say {least}, or leave frames out"
+        )
+    return data.frames or least
+
+
+def _draw(data: Synthetic, spec: NetworkSpec, frames: int, workers: int, bar: Progress) -> Tracks:
     filming = Filming(size=spec.input_size, frames=frames, moments=data.moments, fps=data.fps)
-    seeds = np.arange(data.first_scene, data.first_scene + data.scenes).tolist()
-    with progress(console) as bar:
-        task = bar.add_task("drawing people", total=len(seeds))
-        parts = []
-        for part in film(seeds, filming, workers):
-            parts.append(part)
-            bar.advance(task)
-    return joined(parts)
-
-
-def progress(console: Console) -> Progress:
-    """A bar with a count and the time that is left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
+    seeds = range(data.first_scene, data.first_scene + data.scenes)
+    task = bar.add_task("drawing people", total=data.scenes)
+    return filmed(seeds, filming, workers, lambda: bar.advance(task))

@@ -23,13 +23,15 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 class Synthetic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="synthetic"):
     """Drawn people: ``scenes`` scenes from number ``first_scene`` on, filmed as ``engines.training.tracks`` does.
 
-    Scenes below 100000 are never trained on: 0 to 99999 are for judging.
+    Scenes below 100000 are never trained on: 0 to 99999 are for judging. ``frames`` are filmed about each moment, an
+    odd number, or as many as the network's window spans; recipes that say the same share what was drawn.
     """
 
     scenes: Annotated[int, Meta(ge=1)] = 400
     first_scene: Annotated[int, Meta(ge=100_000)] = 100_000
     moments: Annotated[int, Meta(ge=1)] = 6
     fps: Annotated[float, Meta(gt=0)] = 15.0
+    frames: Annotated[int, Meta(ge=1, le=15)] | None = None
     judged_scenes: Annotated[int, Meta(ge=1, le=1000)] = 24
 
 
@@ -104,6 +106,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: Annotated[int, Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.data, Synthetic) and self.data.frames is not None and self.data.frames % 2 == 0:
+            raise ValueError(f"frames={self.data.frames} has no middle one; give an odd number")
         if isinstance(self.data, Synthetic) and self.augmentation.moves:
             raise ValueError("half_body, scale and rotation are for data sets; drawn people are moved when drawn")
 

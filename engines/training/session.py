@@ -16,7 +16,8 @@ from engines import catalogue, checkpoints, networks
 from engines.errors import EngineError
 from engines.training.fitting import check_memory
 from engines.training.judging import Exam, Marks, objective_of
-from engines.training.provision import progress, provide
+from engines.training.progress import progress
+from engines.training.provision import provide
 from engines.training.recipe import Recipe, Synthetic, read_recipe
 from engines.training.trainer import Place, Trainer
 

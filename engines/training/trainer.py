@@ -62,7 +62,7 @@ class Trainer:
     ) -> None:
         self.recipe, self.samples, self.folder = recipe, samples, folder
         self.place = place or Place()
-        self.model = model.to(self.place.device)
+        self.model = model.to(self.place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.model, recipe.frozen)
         self.objective = Objective(recipe.network, self.model, recipe.sigma, recipe.loss, dict(recipe.terms))
         self._step_module: nn.Module = self._distributed(self.objective)

@@ -1,0 +1,278 @@
+"""Does the window pay? The single frame against temporal networks on one frozen backbone, with one budget.
+
+    python -m benchmarks.temporal --backbone runs/hrnet-small-synthetic/weights.safetensors
+    python -m benchmarks.temporal --backbone … --only fami control --seeds 0 --steps 50      # a part, for a look
+    python -m benchmarks.temporal --backbone … --write                                       # and writes the results
+
+Every variant stands on the same HRNet, which learns no more, sees the same windows of the same drawn people in an order
+that its seed decides, and takes as many steps. All are judged on the same people that nothing was trained on. What is
+finished is kept in --out, so an interrupted run goes on, and --write without new runs only draws the table.
+
+``control`` is the yardstick: FAMI-Pose that is shown the key frame in place of its neighbours. It has every parameter
+and every step that ``fami`` has, and differs in nothing but the neighbours. ``backbone`` is the single frame as it was
+trained before, ``single`` the same trained on, all of it, for as many steps as the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+NETWORK = "hrnet-small-128x96"
+KINDS = ("easy", "blurred", "occluded", "crossing")
+MI = {"mutual_information": 0.1}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """``model`` in ``engines.models`` with its ``options``, over ``window``; ``shown`` instead of it where given."""
+
+    told: str
+    model: str = ""
+    window: tuple[int, ...] = (0,)
+    options: dict[str, Any] | None = None
+    terms: dict[str, float] | None = None
+    shown: tuple[int, ...] | None = None
+    loss: str = "cross-entropy"
+    aligns: bool = True
+
+
+FAMI = {"model": "fami.FAMIPose", "window": (-1, 0, 1), "options": {"frames": [-1, 0, 1]}}
+TDMI = {"model": "tdmi.TDMI", "window": (-1, 0, 1), "options": {"frames": [-1, 0, 1]}}
+
+VARIANTS: dict[str, Variant] = {
+    "backbone": Variant("HRNet, as it was trained"),
+    "single": Variant("HRNet, trained on", "hrnet.HRNet"),
+    "control": Variant("FAMI-Pose shown the key frame three times", **FAMI, shown=(0, 0, 0)),
+    "fami": Variant("FAMI-Pose", **FAMI, terms=MI),
+    "fami-no-mi": Variant("FAMI-Pose without mutual information", **FAMI),
+    "fami-no-alignment": Variant("FAMI-Pose without alignment", **FAMI, aligns=False),
+    "fami-causal": Variant("FAMI-Pose, past only", "fami.FAMIPose", (-1, 0), {"frames": [-1, 0]}, MI),
+    "fami-five": Variant("FAMI-Pose, five frames", "fami.FAMIPose", (-2, -1, 0, 1, 2), terms=MI),
+    "tdmi": Variant("TDMI", **TDMI, terms=MI),
+    "tdmi-no-mi": Variant("TDMI without mutual information", **TDMI),
+    "imapose": Variant("IMAPose", "imapose.IMAPose", (-1, 0, 1), {"radius": 1}, loss="heatmap"),
+    "imapose-human": Variant(
+        "IMAPose, one kernel for all joints", "imapose.IMAPose", (-1, 0, 1), {"radius": 1, "motion": "human"}, loss="heatmap"
+    ),
+    "dcpose": Variant("DCPose", "dcpose.DCPose", (-1, 0, 1), {"channels": 16}, loss="heatmap"),
+}  # fmt: skip
+
+
+def main() -> int:
+    """Train what is missing, print the table, and write it where asked to."""
+    told = _options()
+    if told.run:
+        _run(told.run[0], int(told.run[1]), told)
+        return 0
+    missing = [job for job in _jobs(told) if not _file(told.out, *job).is_file()]
+    with ThreadPoolExecutor(told.workers) as pool:
+        failed = sum(pool.map(lambda job: _spawn(*job, told), missing))
+    text = table(_rows(told.out), told)
+    print(text)
+    if told.write:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "temporal.json").write_text(json.dumps(_rows(told.out), indent=1) + "\n")
+        (RESULTS / "temporal.md").write_text(text + "\n")
+    return failed
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", type=Path, default=Path("runs/hrnet-small-synthetic/weights.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("runs/temporal"))
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=200, help="of 32 windows")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="trainings side by side, a thread each")
+    parser.add_argument("--write", action="store_true", help="write the results folder")
+    parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _jobs(told: argparse.Namespace) -> list[tuple[str, int]]:
+    return [(name, seed) for seed in told.seeds for name in told.only if name != "backbone" or seed == told.seeds[0]]
+
+
+def _file(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name}-{seed}.json"
+
+
+def _spawn(name: str, seed: int, told: argparse.Namespace) -> bool:
+    """In a process of its own, with one thread: small networks gain little by two."""
+    words = ["--backbone", told.backbone, "--out", told.out, "--steps", told.steps, "--rate", told.rate]
+    command = [sys.executable, "-m", "benchmarks.temporal", "--run", name, str(seed), *map(str, words)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.run(command, check=False, env=environment).returncode != 0
+
+
+# -- one training ------------------------------------------------------------------------------------------------------
+
+
+def _run(name: str, seed: int, told: argparse.Namespace) -> None:
+    import time
+
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    variant = VARIANTS[name]
+    model, samples, exam, recipe = _made(variant, seed, told)
+    begun = time.monotonic()
+    if variant.model:
+        model = _trained(model, samples, recipe, told)
+    scores = _scores(model, exam, recipe)
+    seconds = time.monotonic() - begun
+    row = {"variant": name, "seed": seed, "steps": told.steps, "seconds": round(seconds), "pck": scores}
+    told.out.mkdir(parents=True, exist_ok=True)
+    _file(told.out, name, seed).write_text(json.dumps(row) + "\n")
+    print(
+        f"{name}, seed {seed}: {seconds:.0f} s, mean PCK@0.1 {mean(s['visible@0.1'] for s in scores.values()):.4f}",
+        flush=True,
+    )
+
+
+def _made(variant: Variant, seed: int, told: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    """The network with its backbone filled, what it learns from, how it is judged, and its recipe."""
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from engines import catalogue, checkpoints, networks
+    from engines.networks import NetworkSpec
+    from engines.training.judging import DrawnExam, film_tests
+    from engines.training.kept import filmed
+    from engines.training.progress import progress
+    from engines.training.recipe import Optimisation, Recipe, Synthetic
+    from engines.training.samples import WindowSamples
+    from engines.training.tracks import Filming
+
+    _, base = catalogue.network(NETWORK)
+    options = variant.options or ({"frames": list(variant.window)} if variant.model.startswith("fami") else {})
+    spec = NetworkSpec(
+        model=variant.model or base.model,
+        hrnet=base.hrnet,
+        input_size=base.input_size,
+        window=variant.window,
+        skeleton=base.skeleton,
+        options=options,
+    )
+    model = networks.build(NETWORK, spec)
+    is_single = spec.model == base.model
+    checkpoints.load(model, told.backbone, "ours", "" if is_single else "hrnet")
+    if not variant.aligns:
+        model.aligned = lambda window: _unaligned(window, model.key)
+    recipe = Recipe(
+        network=NETWORK,
+        data=Synthetic(scenes=1200, frames=5, judged_scenes=100),
+        loss=variant.loss,  # type: ignore[arg-type]
+        terms=dict(variant.terms or {}),
+        frozen=() if is_single else ("hrnet",),
+        optimisation=Optimisation(
+            name="adamw", rate=told.rate, weight_decay=1e-4, schedule="one-cycle", clip=5.0, ema=0.98
+        ),
+        batch=32,
+        sigma=1.5,
+        seed=seed,
+    )
+    data = recipe.data
+    assert isinstance(data, Synthetic)
+    filming = Filming(size=spec.input_size, frames=5, moments=data.moments, fps=data.fps)
+    tracks = filmed(range(data.first_scene, data.first_scene + data.scenes), filming, 2, lambda: None)
+    with progress(Console(quiet=True)) as bar:
+        tests = film_tests(data, spec.input_size, 5, 2, bar)
+    shown = variant.shown or variant.window
+    rows = np_permutation(len(tracks), seed)[: told.steps * recipe.batch]
+    chosen = replace(tracks, pictures=tracks.pictures[rows], joints=tracks.joints[rows], sizes=tracks.sizes[rows])
+    return model, WindowSamples(chosen, shown), DrawnExam(tests, shown), recipe
+
+
+def np_permutation(count: int, seed: int) -> Any:
+    """Which windows a seed sees: the same for every variant."""
+    import numpy as np
+
+    return np.random.default_rng([seed, 0x7E4]).permutation(count)
+
+
+def _unaligned(window: Any, key: int) -> tuple[Any, list[Any]]:
+    from engines.models.temporal import neighbours
+
+    (z,) = window
+    return z[:, key], neighbours(z, key)
+
+
+def _trained(model: Any, samples: Any, recipe: Any, told: argparse.Namespace) -> Any:
+    import tempfile
+
+    from msgspec.structs import replace
+
+    from engines.training.trainer import Trainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(replace(recipe, epochs=1), model, samples, Path(folder))
+        trainer.run(lambda step, terms: None)
+        return trainer.result
+
+
+def _scores(model: Any, exam: Any, recipe: Any) -> dict[str, dict[str, float]]:
+    from engines.training.judging import objective_of
+
+    scores: dict[str, dict[str, float]] = exam(objective_of(recipe, model)).row["pck"]
+    return scores
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def _rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
+
+
+def table(rows: list[dict[str, Any]], told: argparse.Namespace) -> str:
+    """Means over the seeds, and how far each is from the control on the same seed."""
+    control = {row["seed"]: row for row in rows if row["variant"] == "control"}
+    lines = [
+        f"`python -m benchmarks.temporal --steps {told.steps} --write` on {os.cpu_count()} cores, {platform.system()} "
+        f"{platform.machine()}: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds.",
+        "",
+        "| network | window | seeds | " + " | ".join(KINDS) + " | mean | against control |",
+        "|---|---|---|" + "---|" * len(KINDS) + "---|---|",
+    ]
+    for name, variant in VARIANTS.items():
+        if own := [row for row in rows if row["variant"] == name]:
+            lines.append(_line(variant, own, control))
+    return "\n".join(lines)
+
+
+def _line(variant: Variant, rows: list[dict[str, Any]], control: dict[int, dict[str, Any]]) -> str:
+    cells = [
+        f"{100 * mean(row['pck'][kind]['visible@0.1'] for row in rows):.1f} "
+        f"({100 * mean(row['pck'][kind]['hidden@0.1'] for row in rows):.1f})"
+        for kind in KINDS
+    ]
+    gains = [100 * (_mean(row) - _mean(control[row["seed"]])) for row in rows if row["seed"] in control]
+    spread = f" ± {stdev(gains):.2f}" if len(gains) > 1 else ""
+    gain = f"{mean(gains):+.2f}{spread}" if gains else ""
+    window = "[" + ", ".join(map(str, variant.shown or variant.window)) + "]"
+    told = f"{100 * mean(map(_mean, rows)):.2f}"
+    return f"| {variant.told} | {window} | {len(rows)} | " + " | ".join([*cells, told, gain]) + " |"
+
+
+def _mean(row: dict[str, Any]) -> float:
+    """Over the conditions, visible joints."""
+    return mean(row["pck"][kind]["visible@0.1"] for kind in KINDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
