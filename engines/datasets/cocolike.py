@@ -49,6 +49,7 @@ class CocoFile:
             self._joints(number, told),
             told.get("track_id"),
             None if head is None else _corners(np.array(head, np.float64)),
+            area=told.get("area"),
         )
 
     def _box(self, number: int, told: Told) -> Floats:
