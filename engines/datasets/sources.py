@@ -208,7 +208,7 @@ def named(name: Name, root: Path, split: str = "", skeleton: str = "coco17") -> 
         return HiEve(root=where, judged=tuple(filter(None, split.split(","))))
     if name == "folder":
         if not split:
-            raise EngineError(f"data set folder: which JSON file under {where} has the truth? name it as the split")
+            raise EngineError(f"data set folder: which JSON file under {where} has the truth? name it (--split FILE)")
         return Folder(root=where, train=split, judged=split, skeleton=skeleton)
     if name in _YEARS:
         return PoseTrack(root=where, year=_YEARS[name], judged=split or "val")
