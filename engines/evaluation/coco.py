@@ -161,4 +161,5 @@ def _loaded(table: Any, annotations: Path, found: _Found) -> Any:
     strangers = {told["image_id"] for told in people} - set(table.getImgIds())
     if strangers:
         raise EngineError(f"{name}: image_id {min(strangers)} is not in {annotations}; they are not of one data set")
-    return table.loadRes(people)
+    # pycocotools writes into what it is given.
+    return table.loadRes([dict(told) for told in people])

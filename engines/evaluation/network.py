@@ -11,7 +11,7 @@ import numpy as np
 
 from engines.datasets import crowdpose
 from engines.datasets.clips import Clip
-from engines.datasets.cocolike import read_coco
+from engines.datasets.cocolike import CocoFile, read_coco
 from engines.datasets.detections import with_detections
 from engines.datasets.rows import Row, rows_of
 from engines.datasets.sources import CrowdPose, Folder, HiEve, Labelled, OfCocosMake, PoseTrack
@@ -122,7 +122,7 @@ def _of_cocos_make(data: OfCocosMake, people: Shown, found: Sequence[Found], sig
     aliases = crowdpose.ALIASES if isinstance(data, CrowdPose) else None
     truth = read_coco(data.truth_file, skeleton, aliases)
     told = results.coco_results(people.rows, found, signature, truth, SIGMAS[skeleton])
-    numbers = _numbers(data, told, people)
+    numbers = _numbers(data, told, people, truth)
     lines: dict[str, Columns] = {_TITLES[kind_of(data)]: {name: 100 * value for name, value in numbers.items()}}
     if not people.detected:
         by_pck = verdicts.by_pck(people.rows, found, signature.skeleton, verdicts.alpha_of(data))
@@ -133,12 +133,13 @@ def _of_cocos_make(data: OfCocosMake, people: Shown, found: Sequence[Found], sig
 _TITLES: Final = {"coco": "COCO", "crowdpose": "CrowdPose", "ochuman": "OCHuman", "folder": "COCO"}
 
 
-def _numbers(data: OfCocosMake, told: Sequence[results.Told], people: Shown) -> dict[str, float]:
+def _numbers(data: OfCocosMake, told: Sequence[results.Told], people: Shown, truth: CocoFile) -> dict[str, float]:
     images = {frame.id for clip in people.truth for frame in clip.frames} if people.limited else None
     if isinstance(data, CrowdPose):
         return coco.crowdpose(data.truth_file, told, images)
-    sigmas = () if people.truth[0].skeleton == "coco17" else SIGMAS[people.truth[0].skeleton]
-    return coco.coco(data.truth_file, told, images, sigmas)
+    # In the file's own order of joints, which may be any in files of one's own.
+    sigmas = np.array(SIGMAS[truth.skeleton])[np.argsort(truth.order)]
+    return coco.coco(data.truth_file, told, images, sigmas.tolist())
 
 
 def mean_oks(rows: Sequence[Row], found: Sequence[Found], skeleton: str) -> float:
