@@ -20,7 +20,7 @@ from engines.datasets.pictures import picture_size
 SKELETON = "coco17"
 
 
-def annotations(root: Path, split: str) -> Path:
+def truth_file(root: Path, split: str) -> Path:
     """The file of ``split``."""
     return root / "annotations" / f"person_keypoints_{split}.json"
 
@@ -28,7 +28,7 @@ def annotations(root: Path, split: str) -> Path:
 def read(root: Path, split: str, *, empty: bool = False) -> list[Clip]:
     """The pictures of ``split`` (``train2017``, ``val2017``) with people in them, a clip each; with ``empty`` all of
     them. Raises :class:`EngineError` naming what is missing or broken."""
-    return read_stills(root, annotations(root, split), root / split, SKELETON, empty=empty)
+    return read_stills(root, truth_file(root, split), root / split, SKELETON, empty=empty)
 
 
 def read_stills(

@@ -15,11 +15,11 @@ SKELETON = "crowdpose14"
 ALIASES = {"head": "head_top", "top_head": "head_top"}
 
 
-def annotations(root: Path, split: str) -> Path:
+def truth_file(root: Path, split: str) -> Path:
     """The file of ``split``."""
     return root / "json" / f"crowdpose_{split}.json"
 
 
 def read(root: Path, split: str, *, empty: bool = False) -> list[Clip]:
-    """The pictures of ``split`` (``train``, ``val``, ``trainval``, ``test``), a clip each; with ``empty`` those without people too."""
-    return read_stills(root, annotations(root, split), root / "images", SKELETON, ALIASES, empty=empty)
+    """The pictures of ``split`` (``train``, ``val``, ``trainval``, ``test``), a clip each; ``empty`` ones too."""
+    return read_stills(root, truth_file(root, split), root / "images", SKELETON, ALIASES, empty=empty)

@@ -92,7 +92,7 @@ class Coco(_Labelled, frozen=True, kw_only=True, tag="coco"):
     @property
     def truth_file(self) -> Path:
         """What it is judged against."""
-        return coco.annotations(self.folder, self.judged)
+        return coco.truth_file(self.folder, self.judged)
 
 
 class CrowdPose(_Labelled, frozen=True, kw_only=True, tag="crowdpose"):
@@ -116,7 +116,7 @@ class CrowdPose(_Labelled, frozen=True, kw_only=True, tag="crowdpose"):
     @property
     def truth_file(self) -> Path:
         """What it is judged against."""
-        return crowdpose.annotations(self.folder, self.judged)
+        return crowdpose.truth_file(self.folder, self.judged)
 
 
 class OCHuman(_Labelled, frozen=True, kw_only=True, tag="ochuman"):
@@ -140,7 +140,7 @@ class OCHuman(_Labelled, frozen=True, kw_only=True, tag="ochuman"):
     @property
     def truth_file(self) -> Path:
         """What it is judged against."""
-        return ochuman.annotations(self.folder, self.judged)
+        return ochuman.truth_file(self.folder, self.judged)
 
 
 class HiEve(_Labelled, frozen=True, kw_only=True, tag="hieve"):
@@ -189,9 +189,7 @@ Labelled = PoseTrack | Jhmdb | Coco | CrowdPose | OCHuman | HiEve | Folder
 OfCocosMake = Coco | CrowdPose | OCHuman | Folder
 """Those whose truth is one JSON file of COCO's make."""
 
-Name = Literal[
-    "posetrack17", "posetrack18", "posetrack21", "jhmdb", "coco", "crowdpose", "ochuman", "hieve", "folder"
-]
+Name = Literal["posetrack17", "posetrack18", "posetrack21", "jhmdb", "coco", "crowdpose", "ochuman", "hieve", "folder"]
 """What they are called where no recipe describes them."""
 
 
@@ -212,7 +210,8 @@ def named(name: Name, root: Path, split: str = "", skeleton: str = "coco17") -> 
         return Folder(root=where, train=split, judged=split, skeleton=skeleton)
     if name in _YEARS:
         return PoseTrack(root=where, year=_YEARS[name], judged=split or "val")
-    return _STILLS[name](root=where, **({"judged": split} if split else {}))
+    still = _STILLS[name](root=where)
+    return msgspec.structs.replace(still, judged=split) if split else still
 
 
 _YEARS: dict[str, Literal[2017, 2018, 2021]] = {"posetrack17": 2017, "posetrack18": 2018, "posetrack21": 2021}

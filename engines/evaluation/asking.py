@@ -22,7 +22,7 @@ Frame = tuple[int, ...]
 """The places among all rows of the people of one frame."""
 
 TOGETHER = 4
-"""Windows that share a run of the network; as many are read meanwhile, five pictures of 6 MB each in high definition."""
+"""Windows that share a run of the network; as many are read meanwhile, five pictures of 6 MB each in full HD."""
 
 
 def keypoints_of(

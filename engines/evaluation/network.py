@@ -51,7 +51,9 @@ def shown(
     check_judged(data, is_detected=path is not None)
     if path is None:
         if least is not None:
-            raise EngineError(f"a least score of {least:g} is for a detector's boxes, but the true ones are shown; leave it out")
+            raise EngineError(
+                f"a least score of {least:g} is for a detector's boxes, but the true ones are shown; leave it out"
+            )
         truth = data.truth()[:limit]
         return Shown(truth, rows_of(truth, skeleton), limited=limit is not None)
     clips = (data.pictures() if isinstance(data, OfCocosMake) else data.truth())[:limit]
@@ -107,7 +109,9 @@ def judge(data: Labelled, people: Shown, found: Sequence[Found], signature: Sign
         return _of_cocos_make(data, people, found, signature)
     verdict = verdicts.by_pck(people.rows, found, signature.skeleton, verdicts.alpha_of(data))
     further = verdicts.further_lines(data, people.rows, found, signature.skeleton)
-    return Judged(Verdict(verdict.measure, verdict.mean, {**verdict.lines, **further}), {"results": _plain(people, found)})
+    return Judged(
+        Verdict(verdict.measure, verdict.mean, {**verdict.lines, **further}), {"results": _plain(people, found)}
+    )
 
 
 def _posetrack(data: PoseTrack, people: Shown, found: Sequence[Found], skeleton: str) -> Judged:
@@ -167,7 +171,7 @@ def _plain(people: Shown, found: Sequence[Found]) -> list[results.Told]:
     ]
 
 
-# -- what a reader has to know ------------------------------------------------------------------------------------------
+# -- what a reader has to know ----------------------------------------------------------------------------------------
 
 
 def notes_on(data: Labelled, people: Shown, skeleton: str) -> list[str]:
@@ -175,7 +179,7 @@ def notes_on(data: Labelled, people: Shown, skeleton: str) -> list[str]:
     told = [
         _on_boxes(data, people),
         _on_joints(data, people.truth[0].skeleton, skeleton),
-        f"the first {len(people.truth)} clips only" if people.limited else "",
+        f"only the first of the clips or pictures: {len(people.truth)}" if people.limited else "",
         _on_measure(data),
     ]
     return [note for note in told if note]

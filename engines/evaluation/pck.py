@@ -2,8 +2,8 @@
 
 The size is the person's, the longer side of the annotated box (PCK: Yang and Ramanan, TPAMI 2013; on Sub-JHMDB the box
 is that of the puppet); the torso's, from the left shoulder to the right hip (Luo et al., CVPR 2018; MMPose's tPCK); or
-the head's (PCKh). ``Mean`` is over the joints, those that have no column included: on Sub-JHMDB all 15, which is the only
-mean that FAMI-Pose's Table 5 and MMPose's figures allow.
+the head's (PCKh). ``Mean`` is over the joints, those that have no column included: on Sub-JHMDB all 15, which is the
+only mean that FAMI-Pose's Table 5 and MMPose's figures allow.
 """
 
 from __future__ import annotations

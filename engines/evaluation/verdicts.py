@@ -29,7 +29,7 @@ _SCORED = "posetrack15"
 
 @dataclass(frozen=True)
 class Verdict:
-    """``mean``, 0 to 1, of ``measure``: by it networks are compared. ``lines``: by measure, the columns of the papers."""
+    """``mean``, 0 to 1, of ``measure``: by it networks are compared. ``lines``: by measure, the papers' columns."""
 
     measure: str
     mean: float

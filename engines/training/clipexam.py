@@ -1,4 +1,4 @@
-"""How right a network is on a data set while it is trained: judged as ``posestream eval model`` judges what comes of it."""
+"""How right a network is on a data set while it is trained; ``posestream eval model`` has the same judge."""
 
 from __future__ import annotations
 

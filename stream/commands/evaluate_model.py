@@ -27,13 +27,23 @@ _SPLIT = (
 
 
 def model(
-    model: Annotated[  # noqa: A002 - it is the argument's name
+    model: Annotated[
         str,
-        typer.Argument(help="The folder of an export, an .onnx, a name of the catalogue, or 'tiny'.", show_default=False),
+        typer.Argument(
+            help="The folder of an export, an .onnx, a name of the catalogue, or 'tiny'.", show_default=False
+        ),
     ],
-    data: Annotated[DataSet | None, typer.Option("--data", metavar="NAME", help="posetrack17, posetrack18, posetrack21, jhmdb, coco, crowdpose, ochuman, hieve or folder.")] = None,
+    data: Annotated[
+        DataSet | None,
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help="posetrack17, posetrack18, posetrack21, jhmdb, coco, crowdpose, ochuman, hieve or folder.",
+        ),
+    ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", help="The folder it lies in; docs/datasets.md says how.", show_default=False)
+        Path | None,
+        typer.Option("--root", help="The folder it lies in; docs/datasets.md says how.", show_default=False),
     ] = None,
     recipe: Annotated[
         Path | None,
@@ -48,7 +58,9 @@ def model(
     ] = None,
     least_score: Annotated[
         float | None,
-        typer.Option("--least-score", min=0, help="Boxes below are left out. 0.2 on PoseTrack, 0 elsewhere without it."),
+        typer.Option(
+            "--least-score", min=0, help="Boxes below are left out. 0.2 on PoseTrack, 0 elsewhere without it."
+        ),
     ] = None,
     border: Annotated[
         Literal["key-frame", "fami-released"] | None,
@@ -108,7 +120,9 @@ def source_of(
     if recipe is not None:
         found = _of_recipe(recipe, root, split)
     elif root is None:
-        raise PropertyError(f"eval model: where does {data} lie? give --root FOLDER; docs/datasets.md says how it must lie")
+        raise PropertyError(
+            f"eval model: where does {data} lie? give --root FOLDER; docs/datasets.md says how it must lie"
+        )
     else:
         found = _of_name(data, root, split, skeleton)
     return msgspec.structs.replace(found, border=border) if border else found
@@ -187,11 +201,14 @@ def _in_words(account: Mapping[str, Any]) -> str:
 
 def _headline(account: Mapping[str, Any]) -> str:
     frames, clips = account["frames"], account["clips"]
-    where = f"{frames} pictures" if frames == clips else f"{frames} frames of {clips} clips"
-    return (
-        f"{account['model']} by {account['backend']} on {account['data']} ({account['root']}): "
-        f"{account['people']} people in {account['boxes']} boxes, {where}; percent"
-    )
+    where = _count(frames, "frame") + ("" if frames == clips else f" of {_count(clips, 'clip')}")
+    people = f"{account['people']} {'person' if account['people'] == 1 else 'people'} in {account['boxes']} boxes"
+    what = f"{account['model']} by {account['backend']} on {account['data']} ({account['root']})"
+    return f"{what}: {people}, {where}; percent"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _written(files: Sequence[str]) -> str:
