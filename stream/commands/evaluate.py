@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="How good keypoints are: score a network on a data set, or files of results.",
+    help="""How good keypoints are: score a network on a data set, or files of results.
+
+    Examples:
+
+        posestream eval model fami-w48-384x288-fp32 --data posetrack17 --root ~/posetrack17
+
+        posestream eval coco person_keypoints_val2017.json results.json
+    """,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
