@@ -15,6 +15,9 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 
 HIDDEN, VISIBLE = 1, 2
 
+ALPHAS = (0.05, 0.1, 0.2)
+"""Of the longer side of the true box."""
+
 
 @dataclass(frozen=True)
 class Pck:

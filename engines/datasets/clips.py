@@ -38,14 +38,15 @@ Source = PictureFile | VideoFrame
 @dataclass(frozen=True)
 class Person:
     """``box`` (4,) x, y, width, height px; ``joints`` (K, 3) float32: px, then 0 where not annotated, 1 where hidden or
-    where nobody said, 2 where visible; ``head`` (4,) x1, y1, x2, y2 px where the data set has one; ``score`` of a
-    detected box, 1 for a true one."""
+    where nobody said, 2 where visible; ``head`` (4,) x1, y1, x2, y2 px and ``area`` of the body px² where the data set
+    has them; ``score`` of a detected box, 1 for a true one."""
 
     box: Floats
     joints: NDArray[np.float32]
     track: int | None = None
     head: Floats | None = None
     score: float = 1.0
+    area: float | None = None
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,30 @@ from engines.datasets.pictures import picture_size
 SKELETON = "coco17"
 
 
-def read(root: Path, split: str) -> list[Clip]:
-    """The pictures of ``split`` (``train2017``, ``val2017``) with people in them, a clip each. Raises
-    :class:`EngineError` naming what is missing or broken."""
-    return read_stills(root, root / "annotations" / f"person_keypoints_{split}.json", root / split, SKELETON)
+def truth_file(root: Path, split: str) -> Path:
+    """The file of ``split``."""
+    return root / "annotations" / f"person_keypoints_{split}.json"
+
+
+def read(root: Path, split: str, *, empty: bool = False) -> list[Clip]:
+    """The pictures of ``split`` (``train2017``, ``val2017``) with people in them, a clip each; with ``empty`` all of
+    them. Raises :class:`EngineError` naming what is missing or broken."""
+    return read_stills(root, truth_file(root, split), root / split, SKELETON, empty=empty)
 
 
 def read_stills(
-    root: Path, path: Path, folder: Path, skeleton: str, aliases: Mapping[str, str] | None = None
+    root: Path,
+    path: Path,
+    folder: Path,
+    skeleton: str,
+    aliases: Mapping[str, str] | None = None,
+    *,
+    empty: bool = False,
 ) -> list[Clip]:
-    """The pictures in ``folder`` that the file ``path`` has people in."""
+    """The pictures in ``folder`` that the file ``path`` has people in, or all that it knows."""
     file = read_coco(path, skeleton, aliases)
-    peopled = [(image, frame) for image in file.images if (frame := _frame(file, folder, image)).people]
+    frames = ((image, _frame(file, folder, image, empty=empty)) for image in file.images)
+    peopled = [(image, frame) for image, frame in frames if frame.people or empty]
     there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
     check_present(path, root, [str(image["file_name"]) for image, _ in peopled], there)
     return [
@@ -40,8 +52,8 @@ def read_stills(
     ]
 
 
-def _frame(file: CocoFile, folder: Path, image: Told) -> Frame:
+def _frame(file: CocoFile, folder: Path, image: Told, *, empty: bool) -> Frame:
     name = str(image["file_name"])
     people = file.of(image)
-    size = size_of(image) or (picture_size(folder / name) if people else (0, 0))
+    size = size_of(image) or (picture_size(folder / name) if people or empty else (0, 0))
     return Frame(0, name, size, people, id=image["id"])

@@ -12,6 +12,7 @@ import numpy as np
 
 from engines.datasets.clips import Floats, Person
 from engines.datasets.jsonfile import read_json
+from engines.datasets.layout import WHERE
 from engines.errors import EngineError
 from engines.skeletons import SKELETONS
 
@@ -22,14 +23,15 @@ _PARTS = ("annotations", "categories", "images")
 
 @dataclass(frozen=True)
 class CocoFile:
-    """One such file: its ``images``, the numbered annotations of each image's id, and where the joints of ``skeleton``
-    stand among those of the file."""
+    """One such file: its ``images``, the numbered annotations of each image's id, where the joints of ``skeleton``
+    stand among those of the file, and the number of the ``category`` that they are of."""
 
     path: Path
     skeleton: str
     images: Sequence[Told]
     people: Mapping[Any, Sequence[tuple[int, Told]]]
     order: Sequence[int]
+    category: Any = 1
 
     def of(self, image: Told) -> tuple[Person, ...]:
         """The people of an image who have joints and are no crowd. Raises :class:`EngineError` for a broken one."""
@@ -49,6 +51,7 @@ class CocoFile:
             self._joints(number, told),
             told.get("track_id"),
             None if head is None else _corners(np.array(head, np.float64)),
+            area=told.get("area"),
         )
 
     def _box(self, number: int, told: Told) -> Floats:
@@ -76,6 +79,8 @@ def read_coco(path: Path, skeleton: str, aliases: Mapping[str, str] | None = Non
     """
     if skeleton not in SKELETONS:
         raise EngineError(f"{path}: skeleton {skeleton!r} is not known; there are {', '.join(SKELETONS)}")
+    if not path.is_file():
+        raise EngineError(f"{path}: there is no such file; {WHERE}")
     loaded = read_json(path)
     if not isinstance(loaded, dict) or any(part not in loaded for part in _PARTS):
         raise EngineError(f"{path}: it is no annotation file of COCO's make; {', '.join(_PARTS)} are wanted")
@@ -85,7 +90,8 @@ def read_coco(path: Path, skeleton: str, aliases: Mapping[str, str] | None = Non
     for number, told in enumerate(loaded["annotations"]):
         people[file.field(number, told, "image_id")].append((number, told))
     _check_images(path, loaded["images"])
-    return CocoFile(path, skeleton, loaded["images"], people, order)
+    category = next((told["id"] for told in loaded["categories"] if "keypoints" in told and "id" in told), 1)
+    return CocoFile(path, skeleton, loaded["images"], people, order, category)
 
 
 def size_of(image: Told) -> tuple[int, int] | None:

@@ -15,6 +15,11 @@ SKELETON = "crowdpose14"
 ALIASES = {"head": "head_top", "top_head": "head_top"}
 
 
-def read(root: Path, split: str) -> list[Clip]:
-    """The pictures of ``split`` (``train``, ``val``, ``trainval``, ``test``), a clip each."""
-    return read_stills(root, root / "json" / f"crowdpose_{split}.json", root / "images", SKELETON, ALIASES)
+def truth_file(root: Path, split: str) -> Path:
+    """The file of ``split``."""
+    return root / "json" / f"crowdpose_{split}.json"
+
+
+def read(root: Path, split: str, *, empty: bool = False) -> list[Clip]:
+    """The pictures of ``split`` (``train``, ``val``, ``trainval``, ``test``), a clip each; ``empty`` ones too."""
+    return read_stills(root, truth_file(root, split), root / "images", SKELETON, ALIASES, empty=empty)

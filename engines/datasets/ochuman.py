@@ -14,7 +14,11 @@ from engines.datasets.coco import read_stills
 SKELETON = "coco17"
 
 
-def read(root: Path, split: str) -> list[Clip]:
-    """The pictures of ``split`` (``val``, ``test``), a clip each."""
-    path = root / f"ochuman_coco_format_{split}_range_0.00_1.00.json"
-    return read_stills(root, path, root / "images", SKELETON)
+def truth_file(root: Path, split: str) -> Path:
+    """The file of ``split``."""
+    return root / f"ochuman_coco_format_{split}_range_0.00_1.00.json"
+
+
+def read(root: Path, split: str, *, empty: bool = False) -> list[Clip]:
+    """The pictures of ``split`` (``val``, ``test``), a clip each; with ``empty`` all of them."""
+    return read_stills(root, truth_file(root, split), root / "images", SKELETON, empty=empty)

@@ -3,15 +3,19 @@
 CrowdPose (Li et al., CVPR 2019) is the same measure with its own constants, with 0.53 of a box as the area of a person
 who has no mask, and with its pictures parted by how crowded they are. Its own tool is a fork of pycocotools; numbers
 here are equal to the fork's.
+
+Where a file leaves out what pycocotools asks for, as files of one's own may, it is put in: a person's number, how many
+joints are annotated, and 0.53 of the box for the area.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,77 +37,129 @@ BODY_OF_BOX = 0.53
 """The share of its box that a person covers on average, where no mask says it."""
 
 
-def coco(annotations: Path, results: Path) -> dict[str, float]:
-    """The ten numbers of COCO's keypoint evaluation, 0 … 1. Raises :class:`EngineError` naming the broken file."""
-    truth, found = read_json(annotations), read_json(results)
-    return dict(zip(COCO_NAMES, _evaluated(annotations, truth, results, found), strict=True))
+Results = Path | Sequence[Mapping[str, Any]]
+"""A file of results, or what it would hold."""
 
 
-def crowdpose(annotations: Path, results: Path) -> dict[str, float]:
-    """CrowdPose's nine numbers, 0 … 1; NaN for a degree of crowding that no picture has."""
-    truth, found = _with_areas(read_json(annotations)), read_json(results)
-    numbers = _evaluated(annotations, truth, results, found, CROWD_SIGMAS)
+class _Found(NamedTuple):
+    """Results, and what messages call them."""
+
+    name: Path
+    people: Any
+
+
+def check_installed() -> None:
+    """Raises :class:`EngineError` without pycocotools, so that nobody learns of it at the end."""
+    if find_spec("pycocotools") is None:
+        raise EngineError("COCO's measure needs pycocotools: pip install 'posestream[eval]'")
+
+
+def coco(
+    annotations: Path, results: Results, images: Collection[Any] | None = None, sigmas: Sequence[float] = ()
+) -> dict[str, float]:
+    """The ten numbers of COCO's keypoint evaluation, 0 … 1; NaN where nobody is of that size.
+
+    Of the pictures ``images`` only, where ids are given; ``sigmas`` for joints that are not COCO's. Raises
+    :class:`EngineError` naming the broken file.
+    """
+    truth = _completed(read_json(annotations))
+    return dict(zip(COCO_NAMES, _evaluated(annotations, truth, _read(results), sigmas, images), strict=True))
+
+
+def crowdpose(annotations: Path, results: Results, images: Collection[Any] | None = None) -> dict[str, float]:
+    """CrowdPose's nine numbers, 0 … 1; NaN for a degree of crowding that no picture has. Otherwise likewise."""
+    truth = _completed(_with_areas(read_json(annotations)))
+    found = _read(results)
+    numbers = _evaluated(annotations, truth, found, CROWD_SIGMAS, images, any_size=True)
     whole = dict(zip(CROWD_NAMES, (numbers[place] for place in _CROWD_PLACES), strict=True))
     return whole | {
-        name: _of_pictures(annotations, truth, results, found, between) for name, between in CROWDING.items()
+        name: _of_pictures(annotations, truth, found, images, between) for name, between in CROWDING.items()
     }
 
 
+def _read(results: Results) -> _Found:
+    return _Found(results, read_json(results)) if isinstance(results, Path) else _Found(Path("results"), results)
+
+
 def _of_pictures(
-    annotations: Path, truth: Mapping[str, Any], results: Path, found: Any, between: tuple[float, float]
+    annotations: Path,
+    truth: Mapping[str, Any],
+    found: _Found,
+    images: Collection[Any] | None,
+    between: tuple[float, float],
 ) -> float:
     low, high = between
-    ids = [image["id"] for image in truth["images"] if low <= image.get("crowdIndex", -1) <= high]
-    return float(_evaluated(annotations, truth, results, found, CROWD_SIGMAS, ids)[0]) if ids else float("nan")
+    crowded = [image["id"] for image in truth["images"] if low <= image.get("crowdIndex", -1) <= high]
+    ids = [number for number in crowded if images is None or number in images]
+    return _evaluated(annotations, truth, found, CROWD_SIGMAS, ids, any_size=True)[0] if ids else float("nan")
 
 
 def _with_areas(truth: Any) -> Any:
+    return {**truth, "annotations": [{**told, "area": _area(told)} for told in truth.get("annotations", ())]}
+
+
+def _completed(truth: Any) -> Any:
     people = [
-        {**told, "area": told["bbox"][2] * told["bbox"][3] * BODY_OF_BOX} for told in truth.get("annotations", ())
+        {
+            "id": number,
+            "iscrowd": 0,
+            "area": _area(told),
+            "num_keypoints": sum(flag > 0 for flag in told.get("keypoints", ())[2::3]),
+            **told,
+        }
+        for number, told in enumerate(truth.get("annotations", ()), 1)
     ]
     return {**truth, "annotations": people}
+
+
+def _area(told: Mapping[str, Any]) -> float:
+    return float(told["bbox"][2] * told["bbox"][3] * BODY_OF_BOX)
 
 
 def _evaluated(
     annotations: Path,
     truth: Any,
-    results: Path,
-    found: Any,
+    found: _Found,
     sigmas: Sequence[float] = (),
-    images: Sequence[int] | None = None,
+    images: Collection[Any] | None = None,
+    *,
+    any_size: bool = False,
 ) -> list[float]:
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ModuleNotFoundError:
-        raise EngineError("COCO's measure needs pycocotools: pip install 'posestream[eval]'") from None
+    """The ten numbers; NaN where nobody is of the size that one is about."""
+    check_installed()
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     # pycocotools prints as it goes
     with contextlib.redirect_stdout(io.StringIO()):
         table = COCO()
         table.dataset = truth
         table.createIndex()
-        judge = COCOeval(table, _loaded(table, annotations, results, found), "keypoints")
+        judge = COCOeval(table, _loaded(table, annotations, found), "keypoints")
         if sigmas:
             judge.params.kpt_oks_sigmas = np.array(sigmas)
+        if any_size:
             judge.params.areaRng = [[0, 1e10]] * 3
         if images is not None:
-            judge.params.imgIds = list(images)
+            judge.params.imgIds = sorted(images)
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-    return [float(value) for value in judge.stats]
+    return [float(value) if value >= 0 else float("nan") for value in judge.stats]
 
 
-def _loaded(table: Any, annotations: Path, results: Path, found: Any) -> Any:
-    if not isinstance(found, list) or not found:
+def _loaded(table: Any, annotations: Path, found: _Found) -> Any:
+    name, people = found
+    if not isinstance(people, list) or not people:
         raise EngineError(
-            f"{results}: it holds no results; a list of those, with image_id, keypoints and score, is wanted"
+            f"{name}: it holds no results; a list of those, with image_id, keypoints and score, is wanted"
         )
-    for number, told in enumerate(found):
+    for number, told in enumerate(people):
         missing = {"image_id", "category_id", "keypoints", "score"} - told.keys()
         if missing:
-            raise EngineError(f"{results}: result {number} has no {' and no '.join(map(repr, sorted(missing)))}")
-    strangers = {told["image_id"] for told in found} - set(table.getImgIds())
+            raise EngineError(f"{name}: result {number} has no {' and no '.join(map(repr, sorted(missing)))}")
+    strangers = {told["image_id"] for told in people} - set(table.getImgIds())
     if strangers:
-        raise EngineError(f"{results}: image_id {min(strangers)} is not in {annotations}; they are not of one data set")
-    return table.loadRes(found)
+        raise EngineError(f"{name}: image_id {min(strangers)} is not in {annotations}; they are not of one data set")
+    # pycocotools writes into what it is given.
+    return table.loadRes([dict(told) for told in people])

@@ -12,16 +12,13 @@ from rich.progress import Progress
 from torch import nn
 
 from engines import heatmaps
-from engines.metrics import HIDDEN, VISIBLE, Pck
+from engines.metrics import ALPHAS, HIDDEN, VISIBLE, Pck
 from engines.people.conditions import CONDITIONS, Kind
 from engines.training.kept import filmed
 from engines.training.objective import Objective
 from engines.training.recipe import Recipe, Synthetic
 from engines.training.samples import WindowSamples
 from engines.training.tracks import Filming, Tracks
-
-ALPHAS = (0.05, 0.1, 0.2)
-"""Of the longer side of the true box."""
 
 
 @dataclass(frozen=True)

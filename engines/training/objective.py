@@ -104,7 +104,10 @@ class Objective(nn.Module):
 
 
 def cross_entropy(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Of heatmaps that are distributions (B, J, h, w) against Gaussians, both scaled to sum to 1; ``weights`` (B, J)."""
+    """Of heatmaps that are distributions (B, J, h, w) against Gaussians, both brought to a sum of 1.
+
+    ``weights`` (B, J): the mean is over joints by these.
+    """
     wanted, said = (
         maps.flatten(2) / maps.flatten(2).sum(-1, keepdim=True).clamp(min=1e-6) for maps in (target, heatmaps)
     )

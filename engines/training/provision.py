@@ -5,16 +5,18 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import Progress
 
+from engines.datasets.rows import rows_of
+from engines.datasets.sources import Labelled, PoseTrack
 from engines.errors import EngineError
+from engines.evaluation.verdicts import alpha_of
 from engines.networks import NetworkSpec
 from engines.training.clipexam import PckExam, PoseTrackExam
-from engines.training.clipsamples import ClipSamples, View, rows_of
+from engines.training.clipsamples import ClipSamples, View
 from engines.training.judging import DrawnExam, Exam, film_tests
 from engines.training.kept import filmed
 from engines.training.progress import progress
 from engines.training.recipe import Synthetic
 from engines.training.samples import Samples, WindowSamples
-from engines.training.sources import Jhmdb, Labelled, PoseTrack
 from engines.training.tracks import Filming, Tracks
 
 
@@ -45,7 +47,7 @@ def _exam(data: Labelled, view: View, workers: int) -> Exam:
         rows = rows_of(data.shown(truth), view.skeleton, annotated=not data.detections)
         return PoseTrackExam(ClipSamples(rows, view, workers), truth)
     samples = ClipSamples(rows_of(data.truth(), view.skeleton), view, workers)
-    return PckExam(samples, 0.2 if isinstance(data, Jhmdb) else 0.1)
+    return PckExam(samples, alpha_of(data))
 
 
 def _frames(data: Synthetic, spec: NetworkSpec) -> int:

@@ -14,8 +14,8 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from engines.datasets.sources import Labelled
 from engines.errors import EngineError
-from engines.training.sources import Labelled
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 

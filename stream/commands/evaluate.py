@@ -4,40 +4,80 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from stream.commands import evaluate_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engines.evaluation.posetrack import JointScore
 
-Measure = Literal["posetrack", "coco", "crowdpose"]
-
-
-def evaluate(
-    measure: Annotated[Measure, typer.Argument(help="posetrack, coco or crowdpose.")],
-    annotations: Annotated[Path, typer.Argument(help="The truth: a file, or for posetrack a folder of them.")],
-    results: Annotated[Path, typer.Argument(help="What was predicted: a file, or a folder of the same names.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print every number, for programs.")] = False,
-) -> None:
-    """Score files of keypoints: AP as PoseTrack's poseval, COCO's and CrowdPose's tools compute it.
-
-    'jsonsink format=posetrack' and 'format=coco' write such files.
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""How good keypoints are: score a network on a data set, or files of results.
 
     Examples:
 
+        posestream eval model fami-w48-384x288-fp32 --data posetrack17 --root ~/posetrack17
+
+        posestream eval coco person_keypoints_val2017.json results.json
+    """,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command(no_args_is_help=False)(evaluate_model.model)
+
+_Truth = Annotated[Path, typer.Argument(help="The truth: a file, or for posetrack a folder of them.")]
+_Found = Annotated[Path, typer.Argument(help="What was predicted: a file, or a folder of the same names.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print every number, for programs.")]
+
+
+@app.command()
+def posetrack(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
+    """Score files of keypoints: AP as PoseTrack's poseval computes it.
+
+    'jsonsink format=posetrack' writes such files, and so does 'posestream eval model --results FOLDER'.
+
+    Example:
+
         posestream eval posetrack annotations/val/ results/
+    """
+    _posetrack(annotations, results, as_json=as_json)
+
+
+@app.command()
+def coco(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
+    """Score a file of keypoints: AP as COCO's tools compute it.
+
+    'jsonsink format=coco' writes such files, and so does 'posestream eval model --results FOLDER'.
+
+    Example:
 
         posestream eval coco person_keypoints_val2017.json results.json
     """
-    if measure == "posetrack":
-        return _posetrack(annotations, results, as_json=as_json)
     from engines.evaluation import coco
 
-    numbers = coco.coco(annotations, results) if measure == "coco" else coco.crowdpose(annotations, results)
-    return _print({name: 100 * value for name, value in numbers.items()}, as_json=as_json)
+    _print(_in_percent(coco.coco(annotations, results)), as_json=as_json)
+
+
+@app.command()
+def crowdpose(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
+    """Score a file of keypoints: AP as CrowdPose's tools compute it.
+
+    Example:
+
+        posestream eval crowdpose crowdpose_val.json results.json
+    """
+    from engines.evaluation import coco
+
+    _print(_in_percent(coco.crowdpose(annotations, results)), as_json=as_json)
+
+
+def _in_percent(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: 100 * value for name, value in numbers.items()}
 
 
 def _posetrack(annotations: Path, results: Path, *, as_json: bool) -> None:

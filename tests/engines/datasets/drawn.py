@@ -48,7 +48,8 @@ def coco_people(picture: Picture, image: Any, skeleton: str) -> Iterator[dict[st
         yield {
             "id": 1000 * int(image) + number, "image_id": image, "category_id": 1, "track_id": int(picture.ids[number]),
             "keypoints": [float(value) for value in joints.reshape(-1)], "num_keypoints": len(joints), "iscrowd": 0,
-            "bbox": [left, top, right - left, bottom - top], "area": 1.0, "bbox_head": [x - 9, y - 12, 18.0, 24.0],
+            "bbox": [left, top, right - left, bottom - top], "area": 0.53 * (right - left) * (bottom - top),
+            "bbox_head": [x - 9, y - 12, 18.0, 24.0],
         }  # fmt: skip
 
 

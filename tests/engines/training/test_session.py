@@ -40,8 +40,9 @@ RECIPE: dict[str, Any] = {
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Path:
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe of seconds."""
+    monkeypatch.setenv("POSESTREAM_CACHE", str(tmp_path / "cache"))
     (tmp_path / "micro.yaml").write_text(yaml.safe_dump(NETWORK))
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"network": str(tmp_path / "micro.yaml"), **RECIPE}))

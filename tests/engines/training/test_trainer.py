@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,8 @@ def test_more_steps_fit_the_samples_better(tmp_path: Path) -> None:
     still = Augmentation(flip=0, gain=0, tint=0, shift=0)
     told = recipe(epochs=15, augmentation=still, optimisation=Optimisation(rate=3e-3), loss="cross-entropy")
     losses: list[float] = []
-    trainer(tmp_path, told).run(lambda _, terms: losses.append(terms["total"]))
+    model = HRNet(replace(MICRO, sigma=2.0))
+    trainer(tmp_path, told, model).run(lambda _, terms: losses.append(terms["total"]))
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
 
 
@@ -173,11 +175,32 @@ def test_a_term_that_a_network_does_not_have_is_named() -> None:
     )
 
 
-def test_cross_entropy_is_least_where_the_logits_say_what_the_target_does() -> None:
+def test_cross_entropy_is_least_where_the_maps_say_what_the_target_does() -> None:
     target = torch.rand(2, 3, 4, 5)
     weights_ = torch.tensor([[1.0, 1, 0], [1, 0, 1]])
-    best = cross_entropy(target.log(), target, weights_)
-    assert best < cross_entropy(torch.zeros_like(target), target, weights_)
-    spoilt = target.log().clone()
+    best = cross_entropy(7 * target, target, weights_)
+    assert best < cross_entropy(torch.ones_like(target), target, weights_)
+    spoilt = 7 * target
     spoilt[0, 2] = 99 * torch.rand(4, 5)  # a joint of weight 0
     assert torch.equal(cross_entropy(spoilt, target, weights_), best)
+
+
+def test_cross_entropy_of_a_softmax_is_that_of_pytorch_and_so_is_its_gradient() -> None:
+    torch.manual_seed(0)
+    logits = (5 * torch.randn(2, 3, 8, 6)).requires_grad_()
+    target = torch.rand(2, 3, 8, 6)
+    ours = cross_entropy(9 * logits.flatten(2).softmax(-1).unflatten(2, (8, 6)), target, torch.ones(2, 3))
+    shares = (target.flatten(2) / target.flatten(2).sum(-1, keepdim=True)).flatten(0, 1)
+    theirs = torch.nn.functional.cross_entropy(logits.flatten(2).flatten(0, 1), shares)
+    torch.testing.assert_close(ours, theirs)
+    (gradient,), (wanted,) = (torch.autograd.grad(loss, logits) for loss in (ours, theirs))
+    torch.testing.assert_close(gradient, wanted, atol=1e-7, rtol=1e-4)
+
+
+def test_cross_entropy_of_heatmaps_that_are_no_distributions_is_refused() -> None:
+    with pytest.raises(EngineError) as caught:
+        Objective("hrnet-any", HRNet(MICRO), 2.0, "cross-entropy", {})
+    assert str(caught.value) == (
+        "network 'hrnet-any': loss 'cross-entropy' needs heatmaps that are distributions, and its entry gives its HRNet "
+        "no 'sigma'; take loss 'heatmap', or a network that has one, such as hrnet-small-128x96"
+    )

@@ -12,6 +12,7 @@ from engines.datasets import coco, crowdpose, folder, hieve, jhmdb, ochuman, pos
 from engines.datasets.clips import Clip
 from engines.datasets.detections import THRESHOLD, with_detections
 from engines.datasets.windows import Border
+from engines.errors import EngineError
 
 
 class _Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +85,15 @@ class Coco(_Labelled, frozen=True, kw_only=True, tag="coco"):
         """What is judged on."""
         return coco.read(self.folder, self.judged)
 
+    def pictures(self) -> list[Clip]:
+        """The same with the pictures that have nobody in them: a detector may think otherwise."""
+        return coco.read(self.folder, self.judged, empty=True)
+
+    @property
+    def truth_file(self) -> Path:
+        """What it is judged against."""
+        return coco.truth_file(self.folder, self.judged)
+
 
 class CrowdPose(_Labelled, frozen=True, kw_only=True, tag="crowdpose"):
     """CrowdPose, likewise."""
@@ -98,6 +108,15 @@ class CrowdPose(_Labelled, frozen=True, kw_only=True, tag="crowdpose"):
     def truth(self) -> list[Clip]:
         """What is judged on."""
         return crowdpose.read(self.folder, self.judged)
+
+    def pictures(self) -> list[Clip]:
+        """The same with the pictures that have nobody in them: a detector may think otherwise."""
+        return crowdpose.read(self.folder, self.judged, empty=True)
+
+    @property
+    def truth_file(self) -> Path:
+        """What it is judged against."""
+        return crowdpose.truth_file(self.folder, self.judged)
 
 
 class OCHuman(_Labelled, frozen=True, kw_only=True, tag="ochuman"):
@@ -114,9 +133,19 @@ class OCHuman(_Labelled, frozen=True, kw_only=True, tag="ochuman"):
         """What is judged on."""
         return ochuman.read(self.folder, self.judged)
 
+    def pictures(self) -> list[Clip]:
+        """The same with the pictures that have nobody in them: a detector may think otherwise."""
+        return ochuman.read(self.folder, self.judged, empty=True)
+
+    @property
+    def truth_file(self) -> Path:
+        """What it is judged against."""
+        return ochuman.truth_file(self.folder, self.judged)
+
 
 class HiEve(_Labelled, frozen=True, kw_only=True, tag="hieve"):
-    """HiEve's public half: ``judged`` names the clips kept for judging, all others are trained on."""
+    """HiEve's public half: ``judged`` names the clips kept for judging, all others are trained on; without a name all
+    are judged on."""
 
     judged: tuple[str, ...]
 
@@ -144,6 +173,46 @@ class Folder(_Labelled, frozen=True, kw_only=True, tag="folder"):
         """What is judged on."""
         return folder.read(self.folder, self.judged, self.skeleton)
 
+    def pictures(self) -> list[Clip]:
+        """The same: frames that have nobody in them are among them."""
+        return self.truth()
+
+    @property
+    def truth_file(self) -> Path:
+        """What it is judged against."""
+        return self.folder / self.judged
+
 
 Labelled = PoseTrack | Jhmdb | Coco | CrowdPose | OCHuman | HiEve | Folder
 """Every data set of pictures."""
+
+OfCocosMake = Coco | CrowdPose | OCHuman | Folder
+"""Those whose truth is one JSON file of COCO's make."""
+
+Name = Literal["posetrack17", "posetrack18", "posetrack21", "jhmdb", "coco", "crowdpose", "ochuman", "hieve", "folder"]
+"""What they are called where no recipe describes them."""
+
+
+def named(name: Name, root: Path, split: str = "", skeleton: str = "coco17") -> Labelled:
+    """The data set ``name`` that lies in ``root``. ``split`` is what is judged on: the name of a split, 1 to 3 for
+    Sub-JHMDB, clips with commas between for HiEve, the JSON file for a plain folder; each has its usual one without it.
+    ``skeleton`` is of a plain folder. Raises :class:`EngineError` for a split that cannot be."""
+    where = str(root)
+    if name == "jhmdb":
+        if split not in ("", "1", "2", "3"):
+            raise EngineError(f"data set jhmdb: split {split!r} is none of its three; give 1, 2 or 3")
+        return Jhmdb(root=where, split=int(split or 1))
+    if name == "hieve":
+        return HiEve(root=where, judged=tuple(filter(None, split.split(","))))
+    if name == "folder":
+        if not split:
+            raise EngineError(f"data set folder: which JSON file under {where} has the truth? name it (--split FILE)")
+        return Folder(root=where, train=split, judged=split, skeleton=skeleton)
+    if name in _YEARS:
+        return PoseTrack(root=where, year=_YEARS[name], judged=split or "val")
+    still = _STILLS[name](root=where)
+    return msgspec.structs.replace(still, judged=split) if split else still
+
+
+_YEARS: dict[str, Literal[2017, 2018, 2021]] = {"posetrack17": 2017, "posetrack18": 2018, "posetrack21": 2021}
+_STILLS: dict[str, type[Coco | CrowdPose | OCHuman]] = {"coco": Coco, "crowdpose": CrowdPose, "ochuman": OCHuman}
