@@ -63,7 +63,11 @@ VARIANTS: dict[str, Variant] = {
     "tdmi-no-mi": Variant("TDMI without mutual information", **TDMI),
     "imapose": Variant("IMAPose", "imapose.IMAPose", (-1, 0, 1), {"radius": 1}, loss="heatmap"),
     "imapose-human": Variant(
-        "IMAPose, one kernel for all joints", "imapose.IMAPose", (-1, 0, 1), {"radius": 1, "motion": "human"}, loss="heatmap"
+        "IMAPose, one kernel for all joints",
+        "imapose.IMAPose",
+        (-1, 0, 1),
+        {"radius": 1, "motion": "human"},
+        loss="heatmap",
     ),
     "dcpose": Variant("DCPose", "dcpose.DCPose", (-1, 0, 1), {"channels": 16}, loss="heatmap"),
 }  # fmt: skip
@@ -131,7 +135,7 @@ def _run(name: str, seed: int, told: argparse.Namespace) -> None:
     model, samples, exam, recipe = _made(variant, seed, told)
     begun = time.monotonic()
     if variant.model:
-        model = _trained(model, samples, recipe, told)
+        model = _trained(model, samples, recipe)
     scores = _scores(model, exam, recipe)
     seconds = time.monotonic() - begun
     row = {"variant": name, "seed": seed, "steps": told.steps, "seconds": round(seconds), "pck": scores}
@@ -212,7 +216,7 @@ def _unaligned(window: Any, key: int) -> tuple[Any, list[Any]]:
     return z[:, key], neighbours(z, key)
 
 
-def _trained(model: Any, samples: Any, recipe: Any, told: argparse.Namespace) -> Any:
+def _trained(model: Any, samples: Any, recipe: Any) -> Any:
     import tempfile
 
     from msgspec.structs import replace
@@ -221,7 +225,7 @@ def _trained(model: Any, samples: Any, recipe: Any, told: argparse.Namespace) ->
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(replace(recipe, epochs=1), model, samples, Path(folder))
-        trainer.run(lambda step, terms: None)
+        trainer.run(lambda *_: None)
         return trainer.result
 
 
@@ -243,8 +247,7 @@ def table(rows: list[dict[str, Any]], told: argparse.Namespace) -> str:
     """Means over the seeds, and how far each is from the control on the same seed."""
     control = {row["seed"]: row for row in rows if row["variant"] == "control"}
     lines = [
-        f"`python -m benchmarks.temporal --steps {told.steps} --write` on {os.cpu_count()} cores, {platform.system()} "
-        f"{platform.machine()}: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds.",
+        _head(told),
         "",
         "| network | window | seeds | " + " | ".join(KINDS) + " | mean | against control |",
         "|---|---|---|" + "---|" * len(KINDS) + "---|---|",
@@ -253,6 +256,13 @@ def table(rows: list[dict[str, Any]], told: argparse.Namespace) -> str:
         if own := [row for row in rows if row["variant"] == name]:
             lines.append(_line(variant, own, control))
     return "\n".join(lines)
+
+
+def _head(told: argparse.Namespace) -> str:
+    return (
+        f"`python -m benchmarks.temporal --steps {told.steps} --write` on {os.cpu_count()} cores, {platform.system()} "
+        f"{platform.machine()}: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds."
+    )
 
 
 def _line(variant: Variant, rows: list[dict[str, Any]], control: dict[int, dict[str, Any]]) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from engines.training import kept  # noqa: E402
-from engines.training.kept import filmed, folder_of  # noqa: E402
-from engines.training.tracks import Filming, Tracks, film, joined  # noqa: E402
+from engines.training import kept
+from engines.training.kept import filmed, folder_of
+from engines.training.tracks import Filming, Tracks, film, joined
 
 ASKED = Filming(size=(24, 32), frames=3, moments=1)
 SEEDS = range(100_000, 100_003)

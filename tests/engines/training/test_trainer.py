@@ -201,6 +201,6 @@ def test_cross_entropy_of_heatmaps_that_are_no_distributions_is_refused() -> Non
     with pytest.raises(EngineError) as caught:
         Objective("hrnet-any", HRNet(MICRO), 2.0, "cross-entropy", {})
     assert str(caught.value) == (
-        "network 'hrnet-any': loss 'cross-entropy' needs heatmaps that are distributions, and its entry gives its HRNet "
-        "no 'sigma'; take loss 'heatmap', or a network that has one, such as hrnet-small-128x96"
+        "network 'hrnet-any': loss 'cross-entropy' needs heatmaps that are distributions, and its entry gives its "
+        "HRNet no 'sigma'; take loss 'heatmap', or a network that has one, such as hrnet-small-128x96"
     )
