@@ -9,21 +9,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines import geometry
-from engines.people.conditions import CONDITIONS, Kind, draw_conditions
+from engines.people.conditions import Kind
+from engines.people.moments import CLIP_S, LEAST_VISIBLE, pictures_about, rng_of, scene_of
 from engines.people.scene import Picture, Scene
 from engines.skeletons import convert
 from engines.training.crops import affine_of
-
-_LEAST_VISIBLE: Final = 4
-_CLIP_S: Final = 240.0
-_SIZES: Final = ((480, 360), (400, 300), (512, 288))
-_PEOPLE: Final = (2, 6)
 
 
 @dataclass(frozen=True)
@@ -79,10 +74,8 @@ def film(seeds: Sequence[int], filming: Filming, workers: int = 2) -> Iterator[T
 
 def film_scene(seed: int, filming: Filming) -> Tracks:
     """Everybody seen well enough in one scene."""
-    rng = np.random.default_rng([seed, 0x7AC4])
-    width, height = _SIZES[rng.integers(len(_SIZES))]
-    conditions = CONDITIONS[filming.kind] if filming.kind else draw_conditions(rng)
-    scene = Scene(seed, int(rng.integers(*_PEOPLE)), width, height, conditions=conditions)
+    rng = rng_of(seed)
+    scene = scene_of(seed, filming.kind, rng)
     tracks = [track for moment in range(filming.moments) for track in _moment(scene, moment, filming, rng)]
     return joined([Tracks(np.zeros(_shape(filming), np.uint8), *_no_joints(filming)), *tracks])
 
@@ -106,13 +99,10 @@ def _no_joints(filming: Filming) -> tuple[NDArray[np.float32], NDArray[np.float3
 
 
 def _moment(scene: Scene, moment: int, filming: Filming, rng: np.random.Generator) -> Iterator[Tracks]:
-    middle_s = rng.uniform(0, _CLIP_S)
-    places = range(filming.frames)
-    times = [middle_s + (place - filming.middle) / filming.fps for place in places]
-    pictures = [scene.at(times[place], moment * filming.frames + place) for place in places]
+    pictures = pictures_about(scene, float(rng.uniform(0, CLIP_S)), moment, filming.frames, filming.fps)
     key = pictures[filming.middle]
     for identity, box, keypoints in zip(key.ids, key.boxes, key.keypoints, strict=True):
-        if (keypoints[:, 2] == 2).sum() >= _LEAST_VISIBLE:
+        if (keypoints[:, 2] == 2).sum() >= LEAST_VISIBLE:
             yield _track(pictures, int(identity), box, filming, rng)
 
 

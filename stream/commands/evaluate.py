@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.commands import evaluate_model
+from stream.commands import evaluate_drawn, evaluate_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,12 +23,15 @@ app = typer.Typer(
 
         posestream eval model fami-w48-384x288-fp32 --data posetrack17 --root ~/posetrack17
 
+        posestream eval drawn fami-small
+
         posestream eval coco person_keypoints_val2017.json results.json
     """,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 app.command(no_args_is_help=False)(evaluate_model.model)
+app.command()(evaluate_drawn.drawn)
 
 _Truth = Annotated[Path, typer.Argument(help="The truth: a file, or for posetrack a folder of them.")]
 _Found = Annotated[Path, typer.Argument(help="What was predicted: a file, or a folder of the same names.")]
