@@ -179,7 +179,7 @@ def _made(variant: Variant, seed: int, told: argparse.Namespace) -> tuple[Any, A
         model.aligned = lambda window: _unaligned(window, model.key)
     recipe = Recipe(
         network=NETWORK,
-        data=Synthetic(scenes=1200, frames=5, judged_scenes=100),
+        data=Synthetic(scenes=1200, frames=5, judged_scenes=60),
         loss=variant.loss,  # type: ignore[arg-type]
         terms=dict(variant.terms or {}),
         frozen=() if is_single else ("hrnet",),

@@ -1,7 +1,7 @@
 """Where a model's name leads: to a file on this machine, or to an entry that says where to get one.
 
-A name is ``tiny`` (the network that ships inside the package), the folder of an export, a path to an ``.onnx`` (with
-its Signature in the ``.json`` of the same stem beside it), a path to a ``.yaml`` entry, or the stem of an entry in
+A name is one of :data:`SHIPPED`, which lie in the package, the folder of an export, a path to an ``.onnx`` (with its
+Signature in the ``.json`` of the same stem beside it), a path to a ``.yaml`` entry, or the stem of an entry in
 ``configs/models``. The weights of an entry lie in the cache, where ``engines.pull`` puts them; its Signature can be
 read before they are there.
 """
@@ -29,7 +29,13 @@ from engines.signature import Signature, read_signature
 
 Kind = Literal["pose", "detector", "network"]
 
-EMBEDDED = "tiny"
+SHIPPED = {
+    "fami-small": "FAMI-Pose, three frames; ships, for testsrc's people",
+    "hrnet-small": "its single frame, an HRNet; ships, for testsrc's people",
+}
+"""The networks inside the package, exports in ``engines/weights``, and what each is (docs/shipped.md)."""
+EMBEDDED = "fami-small"
+"""The one that is meant where none is named."""
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 CACHE_VARIABLE = "POSESTREAM_CACHE"
 FINGERPRINT_DIGITS = 16
@@ -90,8 +96,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 def find(model: str, kind: Kind) -> Model:
     """Where ``model`` leads. Raises :class:`EngineError` when nowhere, or to a network of the other kind."""
-    if model == EMBEDDED:
-        return _of_file(WEIGHTS / f"{EMBEDDED}.onnx", kind)
+    if model in SHIPPED:
+        return _of_export(WEIGHTS / model, kind)
     if model.endswith(".onnx"):
         return _of_file(Path(model).expanduser(), kind)
     if (folder := Path(model).expanduser()).is_dir() and (is_export(folder) or not _is_listed(model)):
@@ -163,7 +169,7 @@ def entry(model: str) -> tuple[str, Entry]:
         return path.stem, read_entry(path)
     if model.endswith(".yaml"):
         raise EngineError(f"model {model!r}: there is no such file")
-    known = (EMBEDDED, *(name for kind in ("pose", "detector") for name in names(kind)))
+    known = (*SHIPPED, *(name for kind in ("pose", "detector") for name in names(kind)))
     near = get_close_matches(model, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise EngineError(

@@ -101,7 +101,7 @@ def load(
     margin: float = MARGIN,
     people: int = PEOPLE,
 ) -> Engine:
-    """The engine called ``model``: ``tiny``, a path or a name of the catalogue; its network is not loaded yet.
+    """The engine called ``model``: one that ships, a path or a name of the catalogue; its network is not loaded yet.
 
     ``crop``, ``margin`` and ``people`` are for exports that are cut in two, see :mod:`engines.exports`. Raises
     :class:`EngineError` when there is no such model, no Signature and none can be inferred, or it is damaged.

@@ -41,11 +41,11 @@ def blocks(root: Path, pages: list[str]) -> Iterator[Block]:
 def launch_strings(text: str) -> list[str]:
     """Every line that a page launches or validates, those with gaps (``…``) left out.
 
-    An export that the page itself makes is on no machine yet: ``tiny`` stands in for it.
+    An export that the page itself makes is on no machine yet: ``hrnet-small`` stands in for it.
     """
     made = exported_names(text)
     lines = (line for _, line in _LINE.findall(text) if "…" not in line)
-    return [_MODEL.sub(lambda told: "model=tiny" if told[1] in made else told[0], line) for line in lines]
+    return [_MODEL.sub(lambda told: "model=hrnet-small" if told[1] in made else told[0], line) for line in lines]
 
 
 def exported_names(text: str) -> set[str]:

@@ -69,8 +69,7 @@ def test_the_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -
     for wanted in (
         "configs/pipelines/demo.yaml",
         "configs/models/yolox-nano.yaml",
-        "engines/weights/tiny.onnx",
-        "engines/weights/tiny.json",
+        *(f"engines/weights/{name}/{file}" for name in ("fami-small", "hrnet-small") for file in ("fused.onnx", "weights.data")),
         "stream/py.typed",
     ):
         assert wanted in names

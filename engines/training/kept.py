@@ -25,7 +25,7 @@ from engines.training.tracks import Filming, Tracks, film
 
 _FIELDS: Final = {"pictures": np.uint8, "joints": np.float32, "sizes": np.float32}
 _INDEX: Final = "index.json"
-_DRAWS: Final = ("people/*.py", "geometry.py", "training/tracks.py", "training/crops.py")
+_DRAWS: Final = ("people/*.py", "geometry.py", "training/tracks.py")
 """The code that decides what a drawn person looks like."""
 
 

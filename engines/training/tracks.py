@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from engines.people.conditions import Kind
 from engines.people.moments import CLIP_S, LEAST_VISIBLE, pictures_about, rng_of, scene_of
 from engines.people.scene import Picture, Scene
 from engines.skeletons import convert
-from engines.training.crops import affine_of
+
+ENLARGE: Final = 1.25
 
 
 @dataclass(frozen=True)
@@ -124,3 +126,17 @@ def _joints(picture: Picture, identity: int, affine: geometry.Affine) -> NDArray
     joints = picture.keypoints[rows[0]].copy()
     joints[:, :2] = geometry.to_crop(joints[:, :2], affine)
     return joints
+
+
+def affine_of(
+    box: NDArray[np.float32], size: tuple[int, int], rng: np.random.Generator, *, jitter: bool
+) -> geometry.Affine:
+    """Frame to crop of ``size`` (width, height) px; with ``jitter`` turned, moved and resized as a detector might."""
+    xywh = np.array([box[0], box[1], box[2] - box[0], box[3] - box[1]], np.float64)
+    center, scale = geometry.box_to_center_scale(xywh, size, ENLARGE)
+    if not jitter:
+        return geometry.crop_affine(center, scale, size)
+    center = center + rng.normal(0, 0.05, 2).astype(np.float32) * scale * np.float32(geometry.SCALE_UNIT_PX)
+    scale = scale * np.float32(rng.uniform(0.8, 1.25))
+    turn = float(np.clip(rng.normal(0, 18), -45, 45)) if rng.random() < 0.5 else 0.0
+    return geometry.crop_affine(center, scale, size, rotation_degrees=turn)

@@ -24,7 +24,7 @@ top are equally high."""
 
 DIFFER = 1
 
-_A = "A network: 'tiny', a name, an .onnx or an export's folder; and @BACKEND, 'auto' where it is left away."
+_A = "A network: a name, an .onnx or an export's folder; and @BACKEND, 'auto' where it is left away."
 
 
 class Side(NamedTuple):
@@ -63,7 +63,7 @@ def compare(
 
     Examples:
 
-        posestream compare tiny tiny@onnxrt:cpu
+        posestream compare hrnet-small hrnet-small@onnxrt:cpu
 
         posestream compare fami-fp16 fami-fp16@torch --picture apart.png
 

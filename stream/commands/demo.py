@@ -43,7 +43,7 @@ class Stage:
         drawn = f"people={self.people} seed={self.seed} width={self.width} height={self.height} fps={self.fps:g}"
         return (
             f"testsrc camera=demo realtime=true {drawn} ! queue ! detect model=truth ! track ! queue"
-            f" ! window ! queue ! pose model=tiny ! smooth ! tee name=poses\n"
+            f" ! window ! queue ! pose ! smooth ! tee name=poses\n"
             f"from poses ! queue ! keypointsink bind=tcp://127.0.0.1:{port}\n"
             f"from poses ! queue ! overlaysink location='{picture}'"
         )

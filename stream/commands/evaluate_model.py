@@ -30,7 +30,7 @@ def model(
     model: Annotated[
         str,
         typer.Argument(
-            help="The folder of an export, an .onnx, a name of the catalogue, or 'tiny'.", show_default=False
+            help="The folder of an export, an .onnx, a name of the catalogue, or one that ships.", show_default=False
         ),
     ],
     data: Annotated[

@@ -55,14 +55,11 @@ def _running() -> list[dict[str, Any]]:
     from engines import catalogue
 
     kinds: tuple[Kind, ...] = ("pose", "detector")
-    shipped = {
-        "name": catalogue.EMBEDDED,
-        "for": "pose",
-        "here": True,
-        "licence": "Apache-2.0",
-        "title": "the network that ships; for testsrc's people",
-    }
-    return [shipped, *(_runs(name, kind) for kind in kinds for name in catalogue.names(kind))]
+    shipped = [
+        {"name": name, "for": "pose", "here": True, "licence": "Apache-2.0", "title": title}
+        for name, title in catalogue.SHIPPED.items()
+    ]
+    return [*shipped, *(_runs(name, kind) for kind in kinds for name in catalogue.names(kind))]
 
 
 def _runs(name: str, kind: Kind) -> dict[str, Any]:

@@ -44,10 +44,10 @@ class Pose(Transform):
     model: Annotated[
         str,
         Meta(
-            description="'tiny' (ships with posestream), the folder of an export, an .onnx with its Signature, or a "
-            "name of the catalogue"
+            description="'fami-small' or 'hrnet-small', which ship, the folder of an export, an .onnx with its Signature, "
+            "or a name of the catalogue"
         ),
-    ] = "tiny"
+    ] = "fami-small"
     backend: Annotated[str, Meta(description="who runs the network: NAME or NAME:MODE, as onnxrt:cuda")] = "auto"
     threads: Annotated[int, Meta(ge=1, description="processor threads of the network")] = 1
     max_batch: Annotated[int, Meta(ge=1, le=256, description="windows that may share a run when several wait")] = 8

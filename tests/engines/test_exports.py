@@ -160,7 +160,7 @@ def test_crop_lock_of_a_network_of_single_frames_is_refused(tmp_path: Path) -> N
     folder = exports.write_export(tmp_path / "drawn", past=0, future=0)
     wanted = "crop=lock keeps features between frames, but it reads single frames; leave crop=auto"
     assert message(lambda: load(str(folder), crop="lock")) == f"model drawn: {wanted}"
-    assert message(lambda: load("tiny", crop="lock")) == f"model tiny: {wanted}"
+    assert message(lambda: load("hrnet-small", crop="lock")) == f"model tiny: {wanted}"
 
 
 def test_half_a_network_is_none(tmp_path: Path) -> None:

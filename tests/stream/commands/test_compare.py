@@ -26,12 +26,12 @@ def other(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("told", "side"),
     [
-        ("tiny", Side("tiny", "auto")),
-        ("tiny@onnxrt:cpu", Side("tiny", "onnxrt:cpu")),
+        ("hrnet-small", Side("hrnet-small", "auto")),
+        ("hrnet-small@onnxrt:cpu", Side("hrnet-small", "onnxrt:cpu")),
         ("nets/v@2/fami-fp16", Side("nets/v@2/fami-fp16", "auto")),
         ("me@home.onnx", Side("me@home.onnx", "auto")),
         ("me@home.onnx@torch:compiled+cpu", Side("me@home.onnx", "torch:compiled+cpu")),
-        ("tiny@", Side("tiny", "auto")),
+        ("hrnet-small@", Side("hrnet-small", "auto")),
     ],
 )
 def test_what_stands_behind_the_last_at_is_a_backend_unless_it_is_of_a_path(told: str, side: Side) -> None:
@@ -39,17 +39,17 @@ def test_what_stands_behind_the_last_at_is_a_backend_unless_it_is_of_a_path(told
 
 
 def test_two_backends_that_agree_end_with_0(capsys: Capture) -> None:
-    assert execute(["compare", "tiny", "tiny@onnxrt:cpu", *FEW]) == 0
+    assert execute(["compare", "hrnet-small", "hrnet-small@onnxrt:cpu", *FEW]) == 0
     told = capsys.readouterr().out
-    assert "A tiny: onnxrt" in told  # and why
-    assert "B tiny@onnxrt:cpu: onnxrt:cpu: asked for by name" in told
+    assert "A hrnet-small: onnxrt" in told  # and why
+    assert "B hrnet-small@onnxrt:cpu: onnxrt:cpu: asked for by name" in told
     assert "6 people in 2 windows" in told
     assert "they agree: 99 of 100 keypoints lie within 0.0000 px of the crop (--bound 2)" in told
 
 
 def test_two_networks_that_do_not_agree_end_with_1_and_are_drawn(tmp_path: Path, other: str, capsys: Capture) -> None:
     path = tmp_path / "apart.png"
-    assert execute(["compare", "tiny", other, *FEW, "--picture", str(path)]) == 1
+    assert execute(["compare", "hrnet-small", other, *FEW, "--picture", str(path)]) == 1
     told = capsys.readouterr()
     assert "they do not agree: " in told.out
     assert "where they differ most" in told.err
@@ -59,12 +59,12 @@ def test_two_networks_that_do_not_agree_end_with_1_and_are_drawn(tmp_path: Path,
 
 
 def test_a_bound_wide_enough_lets_everything_agree(other: str) -> None:
-    assert execute(["compare", "tiny", other, *FEW, "--bound", "10000"]) == 0
+    assert execute(["compare", "hrnet-small", other, *FEW, "--bound", "10000"]) == 0
 
 
 def test_pictures_of_ones_own_are_looked_at(tmp_path: Path, capsys: Capture) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), np.full((96, 72, 3), 120, np.uint8))
-    line = ["compare", "tiny", "tiny", "--frames", str(tmp_path / "one.png"), "--detector", "whole"]
+    line = ["compare", "hrnet-small", "hrnet-small", "--frames", str(tmp_path / "one.png"), "--detector", "whole"]
     assert execute(line) == 0
     assert "1 people in 1 windows" in capsys.readouterr().out
 
@@ -72,12 +72,12 @@ def test_pictures_of_ones_own_are_looked_at(tmp_path: Path, capsys: Capture) -> 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["tiny@abacus", "tiny"], "backend 'abacus': there is no such backend"),
-        (["tiny", "nobody"], "model 'nobody' is not a path to an .onnx"),
-        (["tiny", "tiny", "--crop", "lozenge"], "compare: --crop 'lozenge' is none of auto, exact and lock"),
-        (["tiny", "tiny", "--crop", "lock"], "crop=lock"),
-        (["tiny", "tiny", "--frames", "nowhere.mp4"], "nowhere.mp4"),
-        (["tiny", "tiny", *FEW, "--picture", "apart.abacus"], "compare: --picture apart.abacus cannot be written"),
+        (["hrnet-small@abacus", "hrnet-small"], "backend 'abacus': there is no such backend"),
+        (["hrnet-small", "nobody"], "model 'nobody' is not a path to an .onnx"),
+        (["hrnet-small", "hrnet-small", "--crop", "lozenge"], "compare: --crop 'lozenge' is none of auto, exact and lock"),
+        (["hrnet-small", "hrnet-small", "--crop", "lock"], "crop=lock"),
+        (["hrnet-small", "hrnet-small", "--frames", "nowhere.mp4"], "nowhere.mp4"),
+        (["hrnet-small", "hrnet-small", *FEW, "--picture", "apart.abacus"], "compare: --picture apart.abacus cannot be written"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(arguments: list[str], words: str, capsys: Capture) -> None:

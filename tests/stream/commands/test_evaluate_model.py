@@ -25,7 +25,7 @@ def test_it_knows_every_data_set_that_there_is() -> None:
 
 def test_posetrack_is_told_as_in_the_papers_tables(tmp_path: Path, capsys: Capture) -> None:
     drawn.posetrack18(tmp_path)
-    assert execute(["eval", "model", "tiny", "--data", "posetrack18", "--root", str(tmp_path)]) == 0
+    assert execute(["eval", "model", "hrnet-small", "--data", "posetrack18", "--root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
         f"tiny by onnxrt:cpu on posetrack18 ({tmp_path}): 4 people in true boxes, 2 frames of 1 clip; percent"
@@ -40,7 +40,7 @@ def test_single_pictures_are_counted_as_such_and_sizes_that_nobody_has_are_left_
     tmp_path: Path, capsys: Capture
 ) -> None:
     drawn.coco(tmp_path)
-    assert execute(["eval", "model", "tiny", "--data", "coco", "--root", str(tmp_path), "--limit", "2"]) == 0
+    assert execute(["eval", "model", "hrnet-small", "--data", "coco", "--root", str(tmp_path), "--limit", "2"]) == 0
     out = capsys.readouterr().out
     assert "4 people in true boxes, 2 frames; percent" in out
     (line,) = (line for line in out.splitlines() if line.startswith("COCO "))
@@ -52,7 +52,7 @@ def test_single_pictures_are_counted_as_such_and_sizes_that_nobody_has_are_left_
 def test_results_are_written_and_score_the_same(tmp_path: Path, capsys: Capture) -> None:
     drawn.posetrack17(tmp_path)
     told = ["--data", "posetrack17", "--root", str(tmp_path), "--results", str(tmp_path / "found"), "--json"]
-    assert execute(["eval", "model", "tiny", *told]) == 0
+    assert execute(["eval", "model", "hrnet-small", *told]) == 0
     account = json.loads(capsys.readouterr().out)
     assert account["files"] == [str(tmp_path / "found/00001_test.json")]
     assert execute(["eval", "posetrack", str(tmp_path / "annotations/val"), str(tmp_path / "found"), "--json"]) == 0
@@ -61,7 +61,7 @@ def test_results_are_written_and_score_the_same(tmp_path: Path, capsys: Capture)
 
 def test_programs_get_what_json_can_say(tmp_path: Path, capsys: Capture) -> None:
     drawn.jhmdb(tmp_path)
-    assert execute(["eval", "model", "tiny", "--data", "jhmdb", "--root", str(tmp_path), "--json"]) == 0
+    assert execute(["eval", "model", "hrnet-small", "--data", "jhmdb", "--root", str(tmp_path), "--json"]) == 0
     account = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert account["scores"]["PCK@0.2"]["Head"] is None  # the network has no joint of that name
     assert account["measure"] == "PCK@0.2"
@@ -76,23 +76,23 @@ def test_a_recipe_says_which_data_set_and_how(tmp_path: Path, capsys: Capture) -
     recipe = tmp_path / "recipe.yaml"
     data = {"type": "posetrack", "year": 2018, "root": "nowhere", "border": "fami-released", "detections": "boxes.json"}
     recipe.write_text(yaml.safe_dump({"network": "hrnet-w48-384x288", "data": data}))
-    assert execute(["eval", "model", "tiny", "--recipe", str(recipe), "--root", str(tmp_path)]) == 0
+    assert execute(["eval", "model", "hrnet-small", "--recipe", str(recipe), "--root", str(tmp_path)]) == 0
     assert "1 person in detected boxes, 2 frames of 1 clip" in capsys.readouterr().out
 
 
 def test_hieve_says_that_its_own_measure_is_not_to_be_had(tmp_path: Path, capsys: Capture) -> None:
     drawn.hieve(tmp_path)
-    assert execute(["eval", "model", "tiny", "--data", "hieve", "--root", str(tmp_path), "--split", "yard"]) == 0
+    assert execute(["eval", "model", "hrnet-small", "--data", "hieve", "--root", str(tmp_path), "--split", "yard"]) == 0
     out = capsys.readouterr().out
     assert "4 frames of 1 clip" in out
     assert "note: HiEve's own w_AP is not published in full" in out
 
 
 WRONG: dict[str, tuple[list[str], str, int]] = {
-    "no data set": (["tiny"], "on which data set? give either --data NAME --root FOLDER, or --recipe FILE", 1),
-    "two data sets": (["tiny", "--data", "coco", "--recipe", "r.yaml"], "give either --data NAME", 1),
-    "no place": (["tiny", "--data", "coco"], "where does coco lie? give --root FOLDER; docs/datasets.md", 1),
-    "no such data set": (["tiny", "--data", "mpii", "--root", "x"], "'mpii' is not one of 'posetrack17'", 2),
+    "no data set": (["hrnet-small"], "on which data set? give either --data NAME --root FOLDER, or --recipe FILE", 1),
+    "two data sets": (["hrnet-small", "--data", "coco", "--recipe", "r.yaml"], "give either --data NAME", 1),
+    "no place": (["hrnet-small", "--data", "coco"], "where does coco lie? give --root FOLDER; docs/datasets.md", 1),
+    "no such data set": (["hrnet-small", "--data", "mpii", "--root", "x"], "'mpii' is not one of 'posetrack17'", 2),
     "no such network": (["nets", "--data", "coco", "--root", "x"], "model 'nets' is not a path to an .onnx", 1),
     "a network to train": (
         ["fami-w48-384x288", "--data", "coco", "--root", "x"],
@@ -101,38 +101,38 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
     ),
     "a detector": (["yolox-nano", "--data", "coco", "--root", "x"], "is a detector network, but a pose network is", 1),
     "not there": (
-        ["tiny", "--data", "posetrack17", "--root", "nowhere"],
+        ["hrnet-small", "--data", "posetrack17", "--root", "nowhere"],
         "nowhere/annotations/val: there is no such folder; docs/datasets.md says how it must lie on disk",
         1,
     ),
     "another skeleton": (
-        ["tiny", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--skeleton", "mpii16"],
+        ["hrnet-small", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--skeleton", "mpii16"],
         "test.json: its joints are not those of skeleton 'mpii16'",
         1,
     ),
     "a skeleton of its own": (
-        ["tiny", "--data", "coco", "--root", "x", "--skeleton", "mpii16"],
+        ["hrnet-small", "--data", "coco", "--root", "x", "--skeleton", "mpii16"],
         "--skeleton mpii16 is for --data folder; coco has one of its own",
         1,
     ),
-    "no such recipe": (["tiny", "--recipe", "no.yaml"], "recipe no.yaml: No such file or directory; see configs", 1),
+    "no such recipe": (["hrnet-small", "--recipe", "no.yaml"], "recipe no.yaml: No such file or directory; see configs", 1),
     "drawn people": (
-        ["tiny", "--recipe", "{root}/configs/training/hrnet-small-synthetic.yaml"],
+        ["hrnet-small", "--recipe", "{root}/configs/training/hrnet-small-synthetic.yaml"],
         "learns from drawn people, which are no data set; give --data and --root",
         1,
     ),
     "a recipe and a split": (
-        ["tiny", "--recipe", "{root}/configs/training/fami-posetrack17.yaml", "--split", "val"],
+        ["hrnet-small", "--recipe", "{root}/configs/training/fami-posetrack17.yaml", "--split", "val"],
         "--split val goes with --data; recipe",
         1,
     ),
     "nowhere to write": (
-        ["tiny", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--results", "{folder}/test.json"],
+        ["hrnet-small", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--results", "{folder}/test.json"],
         "test.json: File exists; choose another folder",
         1,
     ),
     "crop=lock": (
-        ["tiny", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--crop", "lock"],
+        ["hrnet-small", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--crop", "lock"],
         "crop=lock keeps features between frames, but it reads single frames",
         1,
     ),
