@@ -5,7 +5,7 @@
 *Spared* is counted on boxes as they come out of ``detect ! track``, on clips and on drawn people: how often the
 backbone runs for a person and key frame, where the papers' way runs it T times. *Lost* is measured with networks of
 single frames, cropped as a temporal one would be, since no trained temporal network can be had here: how far keypoints
-lie from the truth of drawn people (``tiny``), and from the references of two clips (Ultralight SimplePose), which are
+lie from the truth of drawn people (``hrnet-small``), and from the references of two clips (Ultralight SimplePose), which are
 another network's output. ``widened`` crops are as wide as the margin reaches, so that nobody's enlarged box leaves
 them: the other way to hold a crop. The clips, the detector and SimplePose are not part of the project; ``--shared``
 names them.
@@ -131,11 +131,11 @@ def lost(films: Sequence[Film], simplepose: Path) -> Iterator[str]:
     yield row(*["---"] * (len(margins) + 3))
     with (
         tempfile.TemporaryDirectory() as folder,
-        load("tiny") as tiny,
+        load("hrnet-small") as small,
         load(with_signature(simplepose, Path(folder))) as other,
     ):
         for film in films:
-            engine, name = (other, "SimplePose") if film.true is not None else (tiny, "tiny")
+            engine, name = (other, "SimplePose") if film.true is not None else (small, "hrnet-small")
             if film.name not in MOVING:
                 yield row(film.name, name, *(error_told(engine, film, crops) for crops in all_crops()))
 

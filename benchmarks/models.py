@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frame", type=Path, required=True)
     parser.add_argument("--detectors", nargs="*", default=[])
-    parser.add_argument("--poses", nargs="*", default=["tiny"])
+    parser.add_argument("--poses", nargs="*", default=["fami-small", "hrnet-small"])
     parser.add_argument("--threads", type=int, default=1)
     told = parser.parse_args()
     frame = cv2.imread(str(told.frame))

@@ -1,6 +1,6 @@
 """How far a pose network's keypoints lie from where real people's joints are.
 
-    python -m benchmarks.real_people --shared ../shared --models tiny
+    python -m benchmarks.real_people --shared ../shared --models fami-small hrnet-small
 
 Two clips of one person each, whose references are another network's output (BlazePose full) that was looked at and sits
 on the joints; and four photographs of COCO's validation set, whose twelve people were annotated by hand. Boxes are the
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +33,10 @@ MARGIN = 0.1
 
 @dataclass(frozen=True)
 class Sample:
-    """A person in a picture: ``box`` (4,) px, ``joints`` (17, 3) x, y px and whether it is annotated."""
+    """A person in picture ``number`` of ``clip``: ``box`` (4,) px, ``joints`` (17, 3) x, y px and whether annotated."""
 
-    pixels: NDArray[np.uint8]
+    clip: Sequence[NDArray[np.uint8]]
+    number: int
     box: NDArray[np.float32]
     joints: NDArray[np.float64]
 
@@ -44,11 +45,11 @@ def main() -> None:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="the folder with data/clips and data/annot")
-    parser.add_argument("--models", nargs="+", default=["tiny"])
+    parser.add_argument("--models", nargs="+", default=["fami-small", "hrnet-small"])
     told = parser.parse_args()
     print(f"{'network':28} {'pictures':18} {'joints':>7} {'median px':>9} {'of box':>7} {'PCK@0.2':>8} {'PCK@0.1':>8}")
     for model in told.models:
-        with load(model) as engine:
+        with load(model, crop="exact") as engine:
             for name, samples in sets_of(told.shared / "data"):
                 report(engine, Path(model).stem, name, samples)
 
@@ -74,15 +75,19 @@ def report(engine: Engine, model: str, name: str, samples: Iterable[Sample]) -> 
 
 def estimate(engine: Engine, sample: Sample) -> NDArray[np.float32]:
     """(17, 3) of the one person."""
-    window = PersonWindows((sample.pixels,), (("picture", 0),), sample.box[None], np.ones(1, np.int64))
+    offsets = range(-engine.signature.past, engine.signature.future + 1)
+    numbers = [min(max(sample.number + offset, 0), len(sample.clip) - 1) for offset in offsets]
+    shown = tuple(sample.clip[number] for number in numbers)
+    window = PersonWindows(shown, tuple(("clip", n) for n in numbers), sample.box[None], np.ones(1, np.int64))
     ((person,),) = engine.estimate([window])
     return np.asarray(person, np.float32)
 
 
 def clip_samples(video: Path, annotation: Path) -> Iterator[Sample]:
     """Every frame of a clip with its one person."""
-    for pixels, joints in zip(frames(video), references(annotation), strict=True):
-        yield Sample(pixels, box_around(joints), np.column_stack([joints, np.ones(17)]))
+    clip = list(frames(video))
+    for number, joints in enumerate(references(annotation)):
+        yield Sample(clip, number, box_around(joints), np.column_stack([joints, np.ones(17)]))
 
 
 def references(path: Path) -> NDArray[np.float64]:
@@ -121,7 +126,7 @@ def photo_samples(folder: Path) -> Iterator[Sample]:
             x, y, width, height = person["bbox"]
             pixels = np.asarray(cv2.imread(str(folder / names[person["image_id"]])), np.uint8)
             box = np.array([x, y, x + width, y + height], np.float32)
-            yield Sample(pixels, box, np.array(person["keypoints"], np.float64).reshape(17, 3))
+            yield Sample([pixels], 0, box, np.array(person["keypoints"], np.float64).reshape(17, 3))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def demo(
     """See a whole line at work: drawn people walk, and their keypoints arrive live, scored against the exact truth.
 
     Needs no camera, no GPU and no network. Every part is a process of its own; boxes come from the truth, keypoints
-    from the small network that ships. The video it draws shows what was estimated.
+    from the temporal network that ships, which reads each frame with its two neighbours. The video shows what it found.
 
     Examples:
 
