@@ -88,7 +88,8 @@ def _put(part: Path, folder: Path) -> None:
 
 def _read(folder: Path) -> Tracks:
     shapes = msgspec.json.decode((folder / _INDEX).read_bytes(), type=dict[str, list[int]])
-    return Tracks(*(_mapped(folder / name, kind, tuple(shapes[name])) for name, kind in _FIELDS.items()))
+    fields = {name: _mapped(folder / name, kind, tuple(shapes[name])) for name, kind in _FIELDS.items()}
+    return Tracks(fields["pictures"], fields["joints"], fields["sizes"])
 
 
 def _mapped(path: Path, kind: type[Any], shape: tuple[int, ...]) -> NDArray[Any]:
