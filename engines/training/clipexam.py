@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import geometry, heatmaps
+from engines import geometry
 from engines.datasets.clips import Clip, Frame
 from engines.errors import EngineError
 from engines.evaluation.posetrack import Annotated, Predicted, mean, score, table
 from engines.metrics import HIDDEN, Pck, correct
 from engines.skeletons import convert
 from engines.training.clipsamples import ClipSamples
-from engines.training.judging import ALPHAS, Marks, answered
+from engines.training.judging import ALPHAS, Marks, keypoints_in
 from engines.training.objective import Objective
+from engines.training.samples import Batch, spread
 
 Singles = NDArray[np.float32]
 Key = tuple[str, int]
@@ -29,11 +30,8 @@ def keypoints_of(objective: Objective, samples: ClipSamples, batch: int = 32) ->
     """(K, 3) of every row, in order: px in its frame by index, and the height of the heatmap."""
     for start in range(0, len(samples), batch):
         rows = np.arange(start, min(start + batch, len(samples)))
-        crops = samples.batch(rows, None, np.random.default_rng(0)).crops
-        maps = answered(objective, crops.to(next(objective.parameters()).device))
-        cells, heights = heatmaps.decode(maps)
-        stride = (crops.shape[4] / maps.shape[3], crops.shape[3] / maps.shape[2])
-        for row, points, height in zip(rows, heatmaps.to_input(cells, stride, "corner"), heights, strict=True):
+        places, heights = keypoints_in(objective, samples.batch(rows, None, np.random.default_rng(0)).crops)
+        for row, points, height in zip(rows, places, heights, strict=True):
             found = geometry.transform(points, geometry.invert(samples.affine(int(row))))
             yield np.concatenate([found, height[:, None]], axis=1).astype(np.float32)
 
@@ -58,6 +56,10 @@ class PoseTrackExam:
         columns = table(scores)
         told = "AP: " + "  ".join(f"{name} {value:.1f}" for name, value in columns.items())
         return Marks(mean(scores).ap / 100, told, {"ap": columns})
+
+    def examples(self, number: int) -> Batch:
+        """Spread over all people."""
+        return spread(self.samples, number)
 
 
 def annotated(clip: Clip, frame: Frame) -> Annotated:
@@ -98,3 +100,7 @@ class PckExam:
         told = "  ".join(f"PCK@{alpha} {100 * float(pck):.1f}" for alpha, pck in counts.items())
         row_of_log = {str(alpha): float(pck) for alpha, pck in counts.items()}
         return Marks(float(counts[self._alpha]), told, {"pck": row_of_log})
+
+    def examples(self, number: int) -> Batch:
+        """Spread over all people."""
+        return spread(self.samples, number)
