@@ -132,7 +132,8 @@ def begin(
             console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}")
         board = board_of(out, trainer.counters.step, tensorboard) if place.speaks else None
     if board is None and tensorboard is None:
-        console.print(f"no curves and pictures, for TensorBoard is not installed; {HOW}")
+        # Without markup, for square brackets are in it.
+        console.print(f"no curves and pictures, for TensorBoard is not installed; {HOW}", soft_wrap=True, markup=False)
     return Session(recipe, trainer, exam, (spec.window.index(0), spec.skeleton), board, console)
 
 
