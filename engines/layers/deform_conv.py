@@ -6,8 +6,8 @@
 unless ``-1 < y < H`` and ``-1 < x < W``. Layout of the maps, the same as in the DCNv2 extensions and in ONNX's
 ``DeformConv``: for offset group ``g`` and kernel point ``k = i·kw + j`` the offset channels ``2(gK + k)`` and
 ``2(gK + k) + 1`` are Δy and Δx in pixels of ``x``, and the modulation channel is ``gK + k``. No activation is applied
-to the modulation here: papers differ (DCNv2 takes a sigmoid, DCPose and the released FAMI-Pose none). Under autocast all
-of it is float32.
+to the modulation here: papers differ (DCNv2 takes a sigmoid, DCPose and the released FAMI-Pose none). Under autocast
+all of it is float32.
 
 It is registered as ``torch.ops.posestream.deform_conv2d`` so that it exports as one node and another device's kernel
 can take over by dispatch. The reference below gathers with ``grid_sample``: no loop over pixels, differentiable in all

@@ -45,7 +45,7 @@ def train(
 
         posestream train configs/training/fami-posetrack17.yaml --data ~/posetrack17 --workers 8
     """
-    from engines.training.place import ToldElsewhere
+    from engines.training.place import ToldElsewhereError
     from engines.training.session import begin
 
     folder = out or Path("runs") / recipe.stem
@@ -54,6 +54,6 @@ def train(
             recipe, folder, epochs=epochs, seed=seed, data=data, workers=workers, tensorboard=tensorboard
         )
         session.run()
-    except ToldElsewhere:
+    except ToldElsewhereError:
         # Were this a fault, torchrun might end the process that tells of it before it does.
         raise typer.Exit(0) from None

@@ -12,8 +12,8 @@ from engines.errors import EngineError
 from engines.networks import NetworkSpec
 from engines.skeletons import SKELETONS
 from engines.training.objective import Objective
-from engines.training.recipe import Recipe
 from engines.training.place import Place
+from engines.training.recipe import Recipe
 from engines.training.trainer import autocast, freeze
 
 _MEMINFO = Path("/proc/meminfo")

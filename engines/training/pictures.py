@@ -21,7 +21,7 @@ Picture = NDArray[np.uint8]
 COLUMNS: Final = 4
 _HEIGHT_PX: Final = 256
 _BORDER_PX: Final = 4
-_WHITE: Final = (255, 255, 255)
+_WHITE: Final = 255
 # Sub-pixel drawing: coordinates are given in sixteenths.
 _SHIFT: Final = 4
 
@@ -53,7 +53,8 @@ def _pair(
     pixels, zoom = _pixels(crop), _HEIGHT_PX / crop.shape[1]
     told = np.concatenate([found, truth[:, 2:]], axis=1)
     sides = [_drawn(pixels, joints, zoom, skeleton) for joints in (truth, told)]
-    return cv2.copyMakeBorder(np.hstack(sides), *[_BORDER_PX] * 4, cv2.BORDER_CONSTANT, value=_WHITE)
+    margin = (_BORDER_PX, _BORDER_PX)
+    return np.pad(np.hstack(sides), (margin, margin, (0, 0)), constant_values=_WHITE)
 
 
 def _drawn(pixels: Picture, joints: NDArray[np.floating], zoom: float, skeleton: Skeleton) -> Picture:
@@ -72,7 +73,7 @@ def _drawn(pixels: Picture, joints: NDArray[np.floating], zoom: float, skeleton:
 
 
 def _grid(tiles: Sequence[Picture]) -> Picture:
-    blank = np.full_like(tiles[0], 255)
+    blank = np.full_like(tiles[0], _WHITE)
     filled = [*tiles, *[blank] * (-len(tiles) % min(COLUMNS, len(tiles)))]
     width = min(COLUMNS, len(tiles))
     return np.vstack([np.hstack(filled[i : i + width]) for i in range(0, len(filled), width)])

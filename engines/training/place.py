@@ -20,7 +20,7 @@ _TORCHRUN: Final = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WO
 _PATIENCE: Final = timedelta(hours=3)
 
 
-class ToldElsewhere(Exception):
+class ToldElsewhereError(Exception):
     """Another process of this training says why it ends."""
 
 
@@ -67,7 +67,7 @@ class Place:
     def together(self) -> Iterator[None]:
         """No process goes on before all are at its end. One that cannot says why; others of the same fault are silent.
 
-        Raises that process's :class:`EngineError`, and :class:`ToldElsewhere` in all others.
+        Raises that process's :class:`EngineError`, and :class:`ToldElsewhereError` in all others.
         """
         fault: EngineError | None = None
         try:
@@ -78,7 +78,7 @@ class Place:
         if fault is not None and first == self.rank:
             raise fault
         if first is not None:
-            raise ToldElsewhere
+            raise ToldElsewhereError
 
     def _first_at_fault(self, fault: EngineError | None) -> int | None:
         faults: list[Any] = [fault is not None] * self.world

@@ -14,6 +14,7 @@ from torch import nn
 
 from engines import catalogue, checkpoints, networks
 from engines.errors import EngineError
+from engines.training import state
 from engines.training.board import HOW, Board, board_of
 from engines.training.fitting import check_memory
 from engines.training.judging import Exam, Marks, objective_of
@@ -26,7 +27,7 @@ from engines.training.trainer import Trainer
 WEIGHTS = "weights.safetensors"
 """What comes of it: the best network by the judge, under this project's names; 'posestream export' takes it."""
 
-
+LOG = "log.jsonl"
 EXAMPLES = 8
 """Windows of each epoch's picture."""
 
@@ -87,7 +88,7 @@ class Session:
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.trainer.place.speaks:
-            with (self.trainer.folder / "log.jsonl").open("a") as file:
+            with (self.trainer.folder / LOG).open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
     def _finish(self) -> None:
@@ -130,6 +131,8 @@ def begin(
     with place.together():
         if trainer.resume():
             console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}")
+        if place.speaks:
+            state.forget_after(out / LOG, trainer.counters.step)
         board = board_of(out, trainer.counters.step, tensorboard) if place.speaks else None
     if board is None and tensorboard is None:
         # Without markup, for square brackets are in it.

@@ -89,6 +89,22 @@ def _lay_out(optimiser: Any) -> None:
                 values[name] = torch.empty_like(parameter).copy_(value)
 
 
+def forget_after(log: Path, step: int) -> None:
+    """Leave out of a log of JSON lines what was told of later steps, which a training that was killed makes again."""
+    if not log.exists():
+        return
+    kept = [line for line in log.read_text("utf-8").splitlines(keepends=True) if _is_of(line, step)]
+    log.write_text("".join(kept), "utf-8")
+
+
+def _is_of(line: str, step: int) -> bool:
+    try:
+        told: int = msgspec.json.decode(line)["step"]
+    except msgspec.DecodeError:  # cut off amid the line
+        return False
+    return told <= step
+
+
 def _parted(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An optimiser's state as tensors by ``<parameter>.<name>``, and the rest, which JSON holds."""
     tensors = {

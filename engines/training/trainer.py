@@ -25,7 +25,7 @@ from engines.training import state
 from engines.training.ahead import Ahead
 from engines.training.interrupt import Interrupt
 from engines.training.objective import Objective
-from engines.training.place import Place, ToldElsewhere
+from engines.training.place import Place, ToldElsewhereError
 from engines.training.recipe import Optimisation, Recipe
 from engines.training.samples import Batch, Samples
 
@@ -171,16 +171,17 @@ class Trainer:
 
     def _check_finite(self, step: int, told: dict[str, float]) -> None:
         # GradScaler leaves out a step whose gradients overflow a float16, and scales less from then on.
-        judged = {name: value for name, value in told.items() if name != "gradient_norm" or not self.scaler.is_enabled()}
-        wrong = next((name for name, value in judged.items() if not math.isfinite(value)), None)
+        spared = "gradient_norm" if self.scaler.is_enabled() else ""
+        wrong = next((name for name, value in told.items() if name != spared and not math.isfinite(value)), None)
         if wrong is None:
             return
         if not self.place.speaks:
-            raise ToldElsewhere
+            raise ToldElsewhereError
         last = self.folder / "last"
         kept = "nothing was saved yet" if self.saved is None else f"{last} holds step {self.saved}, the last one saved"
         what = "the norm of the gradient" if wrong == "gradient_norm" else f"the loss term {wrong!r}"
-        half = "" if self.recipe.precision == "fp32" else f", or with precision: fp32 instead of {self.recipe.precision}"
+        precision = self.recipe.precision
+        half = "" if precision == "fp32" else f", or with precision: fp32 instead of {precision}"
         raise EngineError(
             f"step {step + 1} of {self.recipe.network}: {what} is {told[wrong]}; begin anew in another folder with a "
             f"lower optimisation.rate than {self.recipe.optimisation.rate} or a lower optimisation.clip than "

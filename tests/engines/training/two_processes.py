@@ -16,7 +16,7 @@ from torch import distributed
 
 from engines.errors import EngineError
 from engines.models.hrnet import HRNet, HRNetConfig
-from engines.training.place import Place, ToldElsewhere
+from engines.training.place import Place, ToldElsewhereError
 from engines.training.recipe import Optimisation, Recipe, Synthetic
 from engines.training.samples import WindowSamples
 from engines.training.tracks import Tracks
@@ -74,7 +74,7 @@ def fault(folder: Path, place: Place) -> str:
     wild = msgspec.structs.replace(RECIPE, optimisation=Optimisation(rate=1e30))
     try:
         trainer(folder, place, wild).run(lambda *_: None)
-    except (EngineError, ToldElsewhere) as error:
+    except (EngineError, ToldElsewhereError) as error:
         return type(error).__name__
     return "none"
 
@@ -85,7 +85,7 @@ def missing(place: Place) -> str:
         with place.together():
             if place.rank == 1:
                 raise EngineError("no file for 1")
-    except (EngineError, ToldElsewhere) as error:
+    except (EngineError, ToldElsewhereError) as error:
         return f"{type(error).__name__}: {error}"
     return "none"
 
