@@ -69,7 +69,11 @@ def test_the_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -
     for wanted in (
         "configs/pipelines/demo.yaml",
         "configs/models/yolox-nano.yaml",
-        *(f"engines/weights/{name}/{file}" for name in ("fami-small", "hrnet-small") for file in ("fused.onnx", "weights.data")),
+        *(
+            f"engines/weights/{name}/{file}"
+            for name in ("fami-small", "hrnet-small")
+            for file in ("fused.onnx", "weights.data")
+        ),
         "stream/py.typed",
     ):
         assert wanted in names

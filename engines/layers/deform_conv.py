@@ -6,7 +6,8 @@
 unless ``-1 < y < H`` and ``-1 < x < W``. Layout of the maps, the same as in the DCNv2 extensions and in ONNX's
 ``DeformConv``: for offset group ``g`` and kernel point ``k = i·kw + j`` the offset channels ``2(gK + k)`` and
 ``2(gK + k) + 1`` are Δy and Δx in pixels of ``x``, and the modulation channel is ``gK + k``. No activation is applied
-to the modulation here: papers differ (DCNv2 takes a sigmoid, DCPose and the released FAMI-Pose none).
+to the modulation here: papers differ (DCNv2 takes a sigmoid, DCPose and the released FAMI-Pose none). Under autocast
+all of it is float32.
 
 It is registered as ``torch.ops.posestream.deform_conv2d`` so that it exports as one node and another device's kernel
 can take over by dispatch. The reference below gathers with ``grid_sample``: no loop over pixels, differentiable in all
@@ -24,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
+
+from engines.layers.places import uncast
 
 Pair = int | tuple[int, int]
 
@@ -163,14 +166,20 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         None if t is None else t.detach().requires_grad_(needed)
         for t, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
     ]
-    with torch.enable_grad():
-        result = deform_conv2d_reference(*saved, *ctx.settings)
     wanted = [t for t in saved if t is not None and t.requires_grad]
-    gradients = iter(torch.autograd.grad(result, wanted, gradient))
+    with uncast(gradient.device):
+        with torch.enable_grad():
+            result = deform_conv2d_reference(*saved, *ctx.settings)
+        gradients = iter(torch.autograd.grad(result, wanted, gradient))
     return *(next(gradients) if t is not None and t.requires_grad else None for t in saved), None, None, None, None
 
 
 _operator.register_autograd(_backward, setup_context=_remember)
+
+AUTOCAST_DEVICES = ("cpu", "cuda")
+for _device in AUTOCAST_DEVICES:
+    # Offset and place are added inside, and all that grid_sample reads is of one type.
+    _operator.register_autocast(_device, torch.float32)
 
 
 @register_flop_formula(torch.ops.posestream.deform_conv2d)

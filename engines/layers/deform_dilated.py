@@ -4,7 +4,8 @@
 
 Their points are gathered together and meet their weights in one matrix product, since Σ_r W_r x_r is [W_1 … W_R] times
 the x_r stacked. Registered as ``torch.ops.posestream.deform_conv2d_dilated``, so that another device's kernel can
-accumulate all of them in one launch, and so that they export as that many ``DeformConv`` nodes and their sum.
+accumulate all of them in one launch, and so that they export as that many ``DeformConv`` nodes and their sum. Under
+autocast all of it is float32.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from engines.layers.deform_conv import DeformConv2d, gather, sampling_points
+from engines.layers.deform_conv import AUTOCAST_DEVICES, DeformConv2d, gather, sampling_points
+from engines.layers.places import uncast
 
 
 def dilated_reference(
@@ -93,10 +95,11 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noq
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     # Gathering again is cheaper than keeping the columns: they are R·K times the size of the input.
     saved = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
-    with torch.enable_grad():
-        x, offsets, masks, weights, biases = _split(saved, ctx.lengths)
-        result = dilated_reference(x, offsets, masks, weights, biases, ctx.dilations, ctx.offset_groups)
-    x_gradient, *gradients = _split(list(torch.autograd.grad(result, saved, gradient)), ctx.lengths)
+    with uncast(gradient.device):
+        with torch.enable_grad():
+            x, offsets, masks, weights, biases = _split(saved, ctx.lengths)
+            result = dilated_reference(x, offsets, masks, weights, biases, ctx.dilations, ctx.offset_groups)
+        x_gradient, *gradients = _split(list(torch.autograd.grad(result, saved, gradient)), ctx.lengths)
     return x_gradient, *gradients, None, None
 
 
@@ -111,6 +114,8 @@ def _split(tensors: list[Tensor], lengths: Sequence[int]) -> list[Any]:
 
 
 _operator.register_autograd(_backward, setup_context=_remember)
+for _device in AUTOCAST_DEVICES:
+    _operator.register_autocast(_device, torch.float32)
 
 
 @register_flop_formula(torch.ops.posestream.deform_conv2d_dilated)

@@ -34,8 +34,10 @@ Detect = Callable[[Tensor], Tensor]
 
 
 def spatial(x: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """log softmax over the cells of each channel: (B, C, h, w) -> (B, C, h·w)."""
-    return torch.log_softmax(x.flatten(2) / temperature, dim=-1)
+    """log softmax over the cells of each channel: (B, C, h, w) -> (B, C, h·w), float32 of what is half."""
+    # Division by τ makes twenty of one: a bfloat16 near 100 is known to a half.
+    single = x.to(torch.promote_types(x.dtype, torch.float32))
+    return torch.log_softmax(single.flatten(2) / temperature, dim=-1)
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:

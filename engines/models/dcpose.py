@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.deform_dilated import deform_conv2d_dilated
+from engines.layers.places import PlaceConv2d
 from engines.layers.rsb import rsb_chain
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
@@ -48,7 +49,7 @@ class PoseCorrection(nn.Module):
         self.ptm = rsb_chain(3 * joints, joints, blocks=1)
         self.combine = rsb_chain(3 * joints, channels, blocks=2)
         self.offsets = nn.ModuleList(
-            nn.Conv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in dilations
+            PlaceConv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in dilations
         )
         self.masks = nn.ModuleList(
             nn.Conv2d(channels, joints * 9, 3, padding=d, dilation=d, bias=False) for d in dilations

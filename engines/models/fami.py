@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
+from engines.layers.places import PlaceConv2d, exactly, uncast
 from engines.layers.residual import BasicBlock
 from engines.layers.softmax_heatmaps import heatmap_layer
 from engines.models.hrnet import W48, HRNet, HRNetConfig, conv_bn
@@ -51,11 +52,12 @@ def sampled(x: Tensor, theta: Tensor) -> Tensor:
     Coordinates run from -1 at the left or top edge of the map to 1 at the other.
     """
     _, _, h, w = x.shape
-    ys = (torch.arange(h, dtype=x.dtype, device=x.device) * 2 + 1) / h - 1
-    xs = (torch.arange(w, dtype=x.dtype, device=x.device) * 2 + 1) / w - 1
-    points = torch.stack((xs.expand(h, w), ys[:, None].expand(h, w), x.new_ones(h, w)), dim=-1)  # (h, w, 3)
-    grid = torch.einsum("hwk,nck->nhwc", points, theta)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    ys = (torch.arange(h, dtype=theta.dtype, device=x.device) * 2 + 1) / h - 1
+    xs = (torch.arange(w, dtype=theta.dtype, device=x.device) * 2 + 1) / w - 1
+    points = torch.stack((xs.expand(h, w), ys[:, None].expand(h, w), theta.new_ones(h, w)), dim=-1)  # (h, w, 3)
+    with uncast(x.device):
+        grid = torch.einsum("hwk,nck->nhwc", points, theta)
+        return F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 class GlobalTransformation(nn.Module):
@@ -77,7 +79,9 @@ class GlobalTransformation(nn.Module):
 
     def theta(self, key: Tensor, support: Tensor) -> Tensor:
         """Θ (N, 2, 3)."""
-        correction: Tensor = self.phi(torch.cat((key, support), dim=1))
+        correction = torch.cat((key, support), dim=1)
+        for layer in self.phi:
+            correction = exactly(layer, correction) if isinstance(layer, nn.Linear) else layer(correction)
         return self.identity + correction.reshape(-1, 2, 3)
 
     def forward(self, key: Tensor, support: Tensor) -> Tensor:
@@ -91,7 +95,7 @@ class LocalCalibration(nn.Module):
         super().__init__()
         d = DILATION
         self.offset = nn.Sequential(
-            BasicBlock(2 * channels, channels), nn.Conv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
+            BasicBlock(2 * channels, channels), PlaceConv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
         )
         self.mask = nn.Sequential(
             BasicBlock(2 * channels, channels), nn.Conv2d(channels, 9 * OFFSET_GROUPS, 3, padding=d, dilation=d)
@@ -165,8 +169,7 @@ class Translation(nn.Module):
         if small.shape[1] != self.regress[0].in_features:
             h, w = (4 * side for side in difference.shape[2:])
             raise ValueError(f"FAMI-Pose as released takes crops of 384x288 only, not {h}x{w}; use FAMIPose instead")
-        translation: Tensor = self.regress(small)
-        return translation
+        return exactly(self.regress, small)
 
 
 class Calibration(nn.Module):
@@ -175,7 +178,7 @@ class Calibration(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         d = DILATION
-        self.offset = nn.Conv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
+        self.offset = PlaceConv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
         self.mask = nn.Conv2d(channels, 9 * OFFSET_GROUPS, 3, padding=d, dilation=d)
         self.deform = DeformConv2d(channels, channels, padding=d, dilation=d, offset_groups=OFFSET_GROUPS)
 

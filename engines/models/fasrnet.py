@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d, deform_conv2d
+from engines.layers.places import exactly
 from engines.models.dcpose import PoseCorrection
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
@@ -60,7 +61,7 @@ class GuidedDeformConv(nn.Module):
         h, w = guide.shape[2:]
         dilation = self.dilation if self.offset_maps == "matching" else 1
         weight, bias = self.conv_offset_mask.weight, self.conv_offset_mask.bias
-        both = F.conv2d(guide, weight, bias, padding=self.dilation, dilation=dilation)
+        both = exactly(lambda x: F.conv2d(x, weight, bias, padding=self.dilation, dilation=dilation), guide)
         # With dilation 1 and padding 5 or 3 the maps come out larger than the picture; the released kernel reads the
         # first h·w·C numbers of them as if they had its size.
         return self._cut(both[:, :18], h, w), self._cut(torch.sigmoid(both[:, 18:]), h, w)

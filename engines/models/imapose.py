@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.deform_dilated import deform_conv2d_dilated
+from engines.layers.places import PlaceConv2d
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
 
@@ -40,7 +41,7 @@ class DynamicHead(nn.Module):
 
     def __init__(self, channels: int, r: int) -> None:
         super().__init__()
-        self.offset = nn.Conv2d(channels, 18, 3, padding=r, dilation=r)
+        self.offset = PlaceConv2d(channels, 18, 3, padding=r, dilation=r)
         self.scalars = nn.Conv2d(channels, 9, 3, padding=r, dilation=r)
         self.deform = DeformConv2d(channels, channels, padding=r, dilation=r)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.deform_dilated import deform_conv2d_dilated
+from engines.layers.places import PlaceConv2d
 from engines.layers.residual import BasicBlock
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel
@@ -31,7 +32,7 @@ class PoseWarper(TemporalModel):
             BasicBlock(joints, channels), *(BasicBlock(channels, channels) for _ in range(blocks - 1))
         )
         self.offsets = nn.ModuleList(
-            nn.Conv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in DILATIONS
+            PlaceConv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in DILATIONS
         )
         self.deform = nn.ModuleList(
             DeformConv2d(joints, joints, padding=d, dilation=d, offset_groups=joints, bias=False) for d in DILATIONS

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from engines.layers.attention import ChannelAttention
 from engines.layers.deform_conv import DeformConv2d
+from engines.layers.places import PlaceConv2d
 from engines.layers.residual import BasicBlock
 from engines.layers.softmax_heatmaps import heatmap_layer
 from engines.models.hrnet import W48, HRNet, HRNetConfig, conv_bn
@@ -55,7 +56,7 @@ class SpatialModulation(nn.Module):
         super().__init__()
         g, d = offset_groups, dilation
         self.offset = nn.Sequential(
-            BasicBlock(channels, channels), nn.Conv2d(channels, 18 * g, 3, padding=d, dilation=d)
+            BasicBlock(channels, channels), PlaceConv2d(channels, 18 * g, 3, padding=d, dilation=d)
         )
         self.scalars = nn.Sequential(
             BasicBlock(channels, channels), nn.Conv2d(channels, 9 * g, 3, padding=d, dilation=d)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import geometry, heatmaps
+from engines import geometry
 from engines.datasets.clips import Clip
 from engines.evaluation import verdicts
 from engines.training.clipsamples import ClipSamples
-from engines.training.judging import Marks, answered
+from engines.training.judging import Marks, keypoints_in
 from engines.training.objective import Objective
+from engines.training.samples import Batch, spread
 
 Singles = NDArray[np.float32]
 
@@ -21,11 +22,8 @@ def keypoints_of(objective: Objective, samples: ClipSamples, batch: int = 32) ->
     """(K, 3) of every row, in order: px in its frame by index, and the height of the heatmap; 0 to 1, as in a line."""
     for start in range(0, len(samples), batch):
         rows = np.arange(start, min(start + batch, len(samples)))
-        crops = samples.batch(rows, None, np.random.default_rng(0)).crops
-        maps = answered(objective, crops.to(next(objective.parameters()).device))
-        cells, heights = heatmaps.decode(maps)
-        stride = (crops.shape[4] / maps.shape[3], crops.shape[3] / maps.shape[2])
-        for row, points, height in zip(rows, heatmaps.to_input(cells, stride, "corner"), heights, strict=True):
+        places, heights = keypoints_in(objective, samples.batch(rows, None, np.random.default_rng(0)).crops)
+        for row, points, height in zip(rows, places, heights, strict=True):
             found = geometry.transform(points, geometry.invert(samples.affine(int(row))))
             yield np.concatenate([found, np.clip(height, 0, 1)[:, None]], axis=1).astype(np.float32)
 
@@ -50,6 +48,10 @@ class PoseTrackExam:
         told = "AP: " + "  ".join(f"{name} {value:.1f}" for name, value in columns.items())
         return Marks(verdict.mean, told, {"ap": dict(columns)})
 
+    def examples(self, number: int) -> Batch:
+        """Spread over all people."""
+        return spread(self.samples, number)
+
 
 class PckExam:
     """PCK by the longer side of the annotated box, as of Sub-JHMDB, at ``alpha``: the mean over the joints."""
@@ -66,3 +68,7 @@ class PckExam:
         told = "  ".join(f"{measure} {value:.1f}" for measure, value in means.items())
         row_of_log = {measure.removeprefix("PCK@"): value / 100 for measure, value in means.items()}
         return Marks(verdict.mean, told, {"pck": row_of_log})
+
+    def examples(self, number: int) -> Batch:
+        """Spread over all people."""
+        return spread(self.samples, number)

@@ -24,6 +24,14 @@ def train(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that draw people, threads that read.")
     ] = 2,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option(
+            "--tensorboard/--no-tensorboard",
+            help="Curves, and pictures of what it finds, for 'tensorboard --logdir runs'.",
+            show_default="where it is installed",
+        ),
+    ] = None,
 ) -> None:
     """Train a network by a recipe; run the same command again and an interrupted training goes on.
 
@@ -37,8 +45,15 @@ def train(
 
         posestream train configs/training/fami-posetrack17.yaml --data ~/posetrack17 --workers 8
     """
+    from engines.training.place import ToldElsewhereError
     from engines.training.session import begin
 
     folder = out or Path("runs") / recipe.stem
-    session: Session = begin(recipe, folder, epochs=epochs, seed=seed, data=data, workers=workers)
-    session.run()
+    try:
+        session: Session = begin(
+            recipe, folder, epochs=epochs, seed=seed, data=data, workers=workers, tensorboard=tensorboard
+        )
+        session.run()
+    except ToldElsewhereError:
+        # Were this a fault, torchrun might end the process that tells of it before it does.
+        raise typer.Exit(0) from None

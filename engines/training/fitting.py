@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -11,12 +12,13 @@ from engines.errors import EngineError
 from engines.networks import NetworkSpec
 from engines.skeletons import SKELETONS
 from engines.training.objective import Objective
+from engines.training.place import Place
 from engines.training.recipe import Recipe
-from engines.training.trainer import Place, freeze
+from engines.training.trainer import autocast, freeze
 
 _MEMINFO = Path("/proc/meminfo")
-_COPIES = 4
-"""Of the weights, in single precision: themselves, gradients, Adam's two moments."""
+_COPIES = 3
+"""Of what learns: gradients, Adam's two moments."""
 
 
 def check_memory(recipe: Recipe, spec: NetworkSpec, model: nn.Module, place: Place) -> None:
@@ -24,8 +26,10 @@ def check_memory(recipe: Recipe, spec: NetworkSpec, model: nn.Module, place: Pla
     free = free_bytes(place.device)
     if free is None:
         return
+    if place.device.type == "cpu":
+        free //= place.beside
     share = -(-recipe.batch // place.world)
-    fixed, each = step_bytes(recipe, spec, model)
+    fixed, each = step_bytes(recipe, spec, model, others=place.world > 1)
     if fixed + share * each > free:
         fits = max(0, int((free - fixed) // max(1, each))) * place.world
         raise EngineError(
@@ -35,10 +39,28 @@ def check_memory(recipe: Recipe, spec: NetworkSpec, model: nn.Module, place: Pla
         )
 
 
-def step_bytes(recipe: Recipe, spec: NetworkSpec, model: nn.Module) -> tuple[int, int]:
-    """What a step needs whatever its batch, and for each window of it: what is kept for the way back."""
+def step_bytes(recipe: Recipe, spec: NetworkSpec, model: nn.Module, *, others: bool = False) -> tuple[int, int]:
+    """What a step needs whatever its batch, and for each window of it: what is kept for the way back.
+
+    With ``others`` gradients lie a second time where they are exchanged.
+    """
     freeze(model, recipe.frozen)
-    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    weights = _bytes(model.state_dict().values())
+    learning = _bytes(parameter for parameter in model.parameters() if parameter.requires_grad)
+    fixed = weights * (2 if recipe.optimisation.ema else 1) + learning * (_COPIES + others)
+    one = _kept_bytes(recipe, spec, model, 1)
+    if recipe.precision == "fp32":
+        return fixed, one
+    # Weights as autocast rounds them are kept too, once whatever the batch.
+    each = _kept_bytes(recipe, spec, model, 2) - one
+    return fixed + one - each, each
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _kept_bytes(recipe: Recipe, spec: NetworkSpec, model: nn.Module, windows: int) -> int:
     kept: dict[int, int] = {}
 
     def keep(value: Tensor) -> Tensor:
@@ -48,12 +70,12 @@ def step_bytes(recipe: Recipe, spec: NetworkSpec, model: nn.Module) -> tuple[int
 
     objective = Objective(recipe.network, model, recipe.sigma, recipe.loss, dict(recipe.terms)).eval()
     width, height = spec.input_size
-    crops = torch.zeros(1, len(spec.window), 3, height, width)
-    joints = torch.full((1, len(SKELETONS[spec.skeleton]), 3), 2.0)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+    crops = torch.zeros(windows, len(spec.window), 3, height, width)
+    joints = torch.full((windows, len(SKELETONS[spec.skeleton]), 3), 2.0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), autocast("cpu", recipe.precision):
         objective(crops, joints)
     own = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
-    return _COPIES * weights, sum(size for address, size in kept.items() if address not in own)
+    return sum(size for address, size in kept.items() if address not in own)
 
 
 def free_bytes(device: torch.device) -> int | None:

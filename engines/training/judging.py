@@ -17,7 +17,7 @@ from engines.people.conditions import CONDITIONS, Kind
 from engines.training.kept import filmed
 from engines.training.objective import Objective
 from engines.training.recipe import Recipe, Synthetic
-from engines.training.samples import WindowSamples
+from engines.training.samples import Batch, WindowSamples, spread
 from engines.training.tracks import Filming, Tracks
 
 
@@ -37,6 +37,10 @@ class Exam(Protocol):
 
     def __call__(self, objective: Objective) -> Marks:
         """The marks of a network."""
+        ...
+
+    def examples(self, number: int) -> Batch:
+        """About so many windows to be looked at, always the same."""
         ...
 
 
@@ -67,6 +71,12 @@ class DrawnExam:
         )
         told = "PCK@0.1 of visible (hidden) joints: " + "  ".join(numbers)
         return Marks(mean_pck(scores), told, {"pck": {kind: _row(score) for kind, score in scores.items()}})
+
+    def examples(self, number: int) -> Batch:
+        """As many of each of the conditions."""
+        each = -(-number // len(self._tests))
+        kinds = [spread(WindowSamples(tracks, self._offsets), each) for tracks in self._tests.values() if len(tracks)]
+        return Batch(torch.cat([kind.crops for kind in kinds]), torch.cat([kind.joints for kind in kinds]))
 
 
 def _row(score: Score) -> dict[str, float]:
@@ -116,12 +126,17 @@ def _distances(
     objective: Objective, samples: WindowSamples, rows: NDArray[np.intp], truth: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """(B, J) px in the crop between what is decoded and the truth."""
-    crops = samples.batch(rows, None, np.random.default_rng(0)).crops
-    maps = answered(objective, crops.to(next(objective.parameters()).device))
-    cells, _ = heatmaps.decode(maps)
-    stride = (crops.shape[4] / maps.shape[3], crops.shape[3] / maps.shape[2])
-    found = heatmaps.to_input(cells, stride, "corner")
+    found, _ = keypoints_in(objective, samples.batch(rows, None, np.random.default_rng(0)).crops)
     return np.asarray(np.hypot(*np.moveaxis(found - truth[..., :2], -1, 0)), np.float64)
+
+
+def keypoints_in(objective: Objective, crops: torch.Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """What a network finds in ``crops`` (B, T, 3, h, w): (B, J, 2) px in the crop by index, and (B, J) the height of
+    each joint's heatmap."""
+    maps = answered(objective, crops.to(next(objective.parameters()).device))
+    cells, heights = heatmaps.decode(maps)
+    stride = (crops.shape[4] / maps.shape[3], crops.shape[3] / maps.shape[2])
+    return heatmaps.to_input(cells, stride, "corner"), heights
 
 
 def answered(objective: Objective, crops: torch.Tensor) -> NDArray[np.float32]:

@@ -24,7 +24,10 @@ _LEAST_SHARE = 1e-30
 
 
 class Objective(nn.Module):
-    """``crops (B, T, 3, h, w), joints (B, J, 3) -> {"total": …, "heatmap": …, …}``, scalars."""
+    """``crops (B, T, 3, h, w), joints (B, J, 3) -> {"total": …, "heatmap": …, …}``, scalars.
+
+    Under autocast the network is in half precision, and every term is float32.
+    """
 
     def __init__(self, network: str, model: nn.Module, sigma: float, loss: str, terms: dict[str, float]) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class Objective(nn.Module):
         if isinstance(model, FaSRnet):
             refined, final = model.refined(model.features_of(crops))
             target, weights = self._target(joints, final)
-            return {"heatmap": two_level(refined, final, target, weights)}
+            return {"heatmap": two_level(refined.float(), final.float(), target, weights)}
         return {"heatmap": self._error(self.heatmaps(crops), joints)}
 
     def _with_information(self, model: FAMIPose | TDMI, crops: Tensor, joints: Tensor) -> Terms:
@@ -80,7 +83,8 @@ class Objective(nn.Module):
             MUTUAL_INFORMATION: fami_loss(target, key, supports, enhanced, model.detect),
         }
 
-    def _error(self, heatmaps: Tensor, joints: Tensor) -> Tensor:
+    def _error(self, answered: Tensor, joints: Tensor) -> Tensor:
+        heatmaps = answered.float()
         target, weights = self._target(joints, heatmaps)
         if self.loss == "cross-entropy":
             return cross_entropy(heatmaps, target, weights)

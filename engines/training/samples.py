@@ -68,6 +68,12 @@ class WindowSamples:
         return Batch(normalised(relit(pictures, augmentation, rng)), torch.from_numpy(joints))
 
 
+def spread(samples: Samples, number: int) -> Batch:
+    """At most ``number`` of ``samples``, as far apart as they are many, as they are when a network is judged."""
+    rows = np.linspace(0, len(samples) - 1, min(number, len(samples))).round().astype(np.intp)
+    return samples.batch(rows, None, np.random.default_rng(0))
+
+
 def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.intp]:
     """The order of ``count`` samples in an epoch."""
     return np.random.default_rng([seed, epoch, 0x0DE2]).permutation(count)

@@ -14,47 +14,72 @@ from torch import nn
 
 from engines import catalogue, checkpoints, networks
 from engines.errors import EngineError
+from engines.training import state
+from engines.training.board import HOW, Board, board_of
 from engines.training.fitting import check_memory
 from engines.training.judging import Exam, Marks, objective_of
+from engines.training.pictures import sheet
+from engines.training.place import Place
 from engines.training.progress import progress
 from engines.training.provision import provide
 from engines.training.recipe import Recipe, Synthetic, read_recipe
-from engines.training.trainer import Place, Trainer
+from engines.training.trainer import Trainer
 
 WEIGHTS = "weights.safetensors"
 """What comes of it: the best network by the judge, under this project's names; 'posestream export' takes it."""
 
+LOG = "log.jsonl"
+EXAMPLES = 8
+"""Windows of each epoch's picture."""
+
 
 @dataclass
 class Session:
-    """A training that is ready to run."""
+    """A training that is ready to run. ``look`` says what is drawn of the exam: the key frame's place in a window and
+    the skeleton."""
 
     recipe: Recipe
     trainer: Trainer
     exam: Exam
+    look: tuple[int, str]
+    board: Board | None = None
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     def run(self) -> None:
         """To the end; Ctrl-C saves where it stands."""
+        try:
+            self._run()
+        finally:
+            if self.board is not None:
+                self.board.close()
+            self.trainer.place.leave()
+
+    def _run(self) -> None:
         with progress(self.console) as bar:
             task = bar.add_task("training", total=self.trainer.steps, completed=self.trainer.counters.step)
 
             def report(step: int, terms: dict[str, float]) -> None:
                 bar.update(task, completed=step, description=f"training, loss {terms['total']:.4g}")
                 self._log({"step": step, **terms})
+                if self.board is not None:
+                    self.board.step(step, terms)
 
             try:
                 self.trainer.run(report, self.judge)
             except KeyboardInterrupt:
-                self.trainer.save()
-                self.console.print(f"stopped after step {self.trainer.counters.step}; the same command goes on")
+                self.console.print(f"stopped after step {self.trainer.saved or 0}; the same command goes on")
                 raise
         self._finish()
 
     def judge(self, model: nn.Module) -> float:
         """The mean of the exam; its marks are told and logged."""
-        marks = self.exam(objective_of(self.recipe, model))
+        objective = objective_of(self.recipe, model)
+        marks = self.exam(objective)
         self._tell(marks)
+        if self.board is not None:
+            step = self.trainer.counters.step
+            self.board.marks(step, marks.mean, self.exam.measure, marks.row)
+            self.board.picture(step, sheet(objective, self.exam.examples(EXAMPLES), *self.look))
         return marks.mean
 
     def _tell(self, marks: Marks) -> None:
@@ -63,15 +88,17 @@ class Session:
         self._log({"step": self.trainer.counters.step, **marks.row})
 
     def _log(self, row: dict[str, Any]) -> None:
-        if self.trainer.place.rank == 0:
-            with (self.trainer.folder / "log.jsonl").open("a") as file:
+        if self.trainer.place.speaks:
+            with (self.trainer.folder / LOG).open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
     def _finish(self) -> None:
-        if self.trainer.place.rank:
+        if not self.trainer.place.speaks:
             return
         weights, best = self.trainer.folder / WEIGHTS, self.trainer.counters.best or 0.0
-        (self.trainer.folder / "best.safetensors").replace(weights)
+        better = self.trainer.folder / "best.safetensors"
+        if better.exists():  # not where a training was over, and what was added to it made nothing better
+            better.replace(weights)
         self.console.print(f"{weights}: {self.exam.measure} {100 * best:.1f} %; export it with")
         self.console.print(f"posestream export {self.recipe.network} --weights {weights}", soft_wrap=True)
 
@@ -84,22 +111,34 @@ def begin(
     seed: int | None = None,
     data: Path | None = None,
     workers: int = 2,
+    tensorboard: bool | None = None,
 ) -> Session:
-    """Everything that comes before the first step. Raises :class:`EngineError` for what cannot be trained."""
-    recipe = _changed(_rooted(path, read_recipe(path), data), epochs, seed)
-    _, spec = catalogue.network(recipe.network)
+    """Everything that comes before the first step. Raises :class:`EngineError` for what cannot be trained.
+
+    ``tensorboard``: whether curves and pictures are written; None for where it is installed.
+    """
     place = Place.from_environment()
-    torch.manual_seed(recipe.seed)
-    model = networks.build(recipe.network, spec)
-    _load(model, recipe)
-    check_memory(recipe, spec, model, place)
-    console = Console(stderr=True, highlight=False)
-    samples, exam = provide(recipe.data, spec, workers, console)
-    out.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True, highlight=False, quiet=not place.speaks)
+    with place.together():
+        recipe = _changed(_rooted(path, read_recipe(path), data), epochs, seed)
+        _, spec = catalogue.network(recipe.network)
+        torch.manual_seed(recipe.seed)
+        model = networks.build(recipe.network, spec)
+        _load(model, recipe)
+        check_memory(recipe, spec, model, place)
+        samples, exam = provide(recipe.data, spec, workers, console)
+        out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, model, samples, out, place)
-    if trainer.resume():
-        console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}")
-    return Session(recipe, trainer, exam, console)
+    with place.together():
+        if trainer.resume():
+            console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}")
+        if place.speaks:
+            state.forget_after(out / LOG, trainer.counters.step)
+        board = board_of(out, trainer.counters.step, tensorboard) if place.speaks else None
+    if board is None and tensorboard is None:
+        # Without markup, for square brackets are in it.
+        console.print(f"no curves and pictures, for TensorBoard is not installed; {HOW}", soft_wrap=True, markup=False)
+    return Session(recipe, trainer, exam, (spec.window.index(0), spec.skeleton), board, console)
 
 
 def _rooted(path: Path, recipe: Recipe, root: Path | None) -> Recipe:

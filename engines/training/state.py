@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -76,7 +77,32 @@ def load(folder: Path, model: nn.Module, ema: nn.Module | None, optimiser: Any) 
     if ema is not None:
         load_weights(ema, folder / EMA)
     optimiser.load_state_dict(_joined(tensors, counters.optimiser))
+    _lay_out(optimiser)
     return counters
+
+
+def _lay_out(optimiser: Any) -> None:
+    """Every tensor in memory as its parameter: PyTorch takes another way, with other roundings, where they differ."""
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
+
+
+def forget_after(log: Path, step: int) -> None:
+    """Leave out of a log of JSON lines what was told of later steps, which a training that was killed makes again."""
+    if not log.exists():
+        return
+    kept = [line for line in log.read_text("utf-8").splitlines(keepends=True) if _is_of(line, step)]
+    log.write_text("".join(kept), "utf-8")
+
+
+def _is_of(line: str, step: int) -> bool:
+    try:
+        told: int = msgspec.json.decode(line)["step"]
+    except msgspec.DecodeError:  # cut off amid the line
+        return False
+    return told <= step
 
 
 def _parted(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,15 +1,16 @@
 """The loop: batches in, weights out. On one device, or on several by ``torchrun``, each with its share of every batch.
 
-What happens in step n follows from the recipe and n, so a training goes on after an interruption as it would have.
+What happens in step n follows from the recipe, n and the number of processes, so a training goes on after an
+interruption as it would have. Batch normalisation takes the statistics of each process's own share, as in the papers'
+trainings; running ones are the first process's.
 """
 
 from __future__ import annotations
 
 import math
-import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,50 +20,45 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from engines.errors import EngineError
 from engines.training import state
 from engines.training.ahead import Ahead
+from engines.training.interrupt import Interrupt
 from engines.training.objective import Objective
+from engines.training.place import Place, ToldElsewhereError
 from engines.training.recipe import Optimisation, Recipe
 from engines.training.samples import Batch, Samples
 
 Report = Callable[[int, dict[str, float]], None]
-"""Called after every step with its number and its loss terms."""
+"""Called after every step with its number, its loss terms (of the whole batch, whatever share a process has of it),
+``gradient_norm`` before clipping, ``rate`` and ``samples_a_second``."""
 Judge = Callable[[nn.Module], float]
 """How right a network is; higher is better."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Place:
-    """This process among those that train together, and its device."""
-
-    rank: int = 0
-    world: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @classmethod
-    def from_environment(cls) -> Place:
-        """As torchrun sets it; the first GPU where there is one, else the CPU, without torchrun."""
-        rank, world, local = (int(os.environ.get(name, default)) for name, default in _TORCHRUN.items())
-        cuda = torch.cuda.is_available()
-        if world > 1:
-            torch.distributed.init_process_group("nccl" if cuda else "gloo")
-        return cls(rank, world, torch.device("cuda", local) if cuda else torch.device("cpu"))
-
-
-_TORCHRUN = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+_STOPS = "stops"
 
 
 class Trainer:
-    """One training of ``recipe``; its files are in ``folder``: ``last`` to go on from, ``best.safetensors``."""
+    """One training of ``recipe``; its files are in ``folder``: ``last`` to go on from, ``best.safetensors``.
+
+    ``layout`` of weights and maps in memory; :func:`layout_for` says which is taken without it.
+    """
 
     def __init__(
-        self, recipe: Recipe, model: nn.Module, samples: Samples, folder: Path, place: Place | None = None
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        samples: Samples,
+        folder: Path,
+        place: Place | None = None,
+        *,
+        layout: torch.memory_format | None = None,
     ) -> None:
         self.recipe, self.samples, self.folder = recipe, samples, folder
         self.place = place or Place()
-        self.model = model.to(self.place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout = layout or layout_for(self.place.device, recipe.precision)
+        self.model: nn.Module = model.to(self.place.device, memory_format=layout)  # type: ignore[call-overload]
         freeze(self.model, recipe.frozen)
         self.objective = Objective(recipe.network, self.model, recipe.sigma, recipe.loss, dict(recipe.terms))
         self._step_module: nn.Module = self._distributed(self.objective)
@@ -71,6 +67,8 @@ class Trainer:
         self.ema = averaged(self.model, recipe.optimisation.ema)
         self.scaler = torch.amp.GradScaler(self.place.device.type, enabled=recipe.precision == "fp16")
         self.counters = state.Counters(recipe=state.recipe_as_told(recipe))
+        self.saved: int | None = None
+        """The step that ``last`` holds, None where there is nothing."""
 
     @property
     def steps_an_epoch(self) -> int:
@@ -90,26 +88,32 @@ class Trainer:
         counters = state.load(last, self.model, self.ema, self.optimiser)
         state.check_same(last, state.with_defaults(counters.recipe, Recipe), self.counters.recipe)
         self.scaler.load_state_dict(counters.scaler)
-        self.counters = counters
+        self.counters, self.saved = counters, counters.step
         return True
 
     def run(self, report: Report, judge: Judge | None = None, until: int | None = None) -> None:
-        """Train to the end, or to step ``until``; after each epoch judge and save."""
+        """Train to the end, or to step ``until``; after each epoch judge and save.
+
+        Raises ``KeyboardInterrupt`` when the step is done and saved in which Ctrl-C came, :class:`EngineError` for a
+        loss that is no number: ``last`` then stays as it was.
+        """
         end = min(self.steps, until if until is not None else self.steps)
-        with Ahead(self._batch, end) as batches:
+        with Interrupt(others=self.place.world > 1) as interrupt, Ahead(self._batch, end) as batches:
             while self.counters.step < end:
-                self._train_mode()
-                report(self.counters.step + 1, self._step(self.counters.step, batches(self.counters.step)))
-                self.counters.step += 1
+                stops = self._report_step(batches, report, asked=interrupt.asked)
                 if self.counters.step % self.steps_an_epoch == 0:
                     self._end_epoch(judge)
+                if stops:
+                    self.save()
+                    raise KeyboardInterrupt
         self.save()
 
     def save(self) -> None:
         """Write where it stands; of several processes the first does."""
-        if self.place.rank == 0:
+        if self.place.speaks:
             self.counters.scaler = self.scaler.state_dict()
             state.save(self.folder / "last", self.counters, self.model, self.ema, self.optimiser)
+        self.saved = self.counters.step
 
     @property
     def result(self) -> nn.Module:
@@ -118,42 +122,99 @@ class Trainer:
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def _step(self, step: int, batch: Batch) -> dict[str, float]:
+    def _report_step(self, batches: Ahead, report: Report, *, asked: bool) -> bool:
+        """One step; whether any process was ``asked`` to stop after it."""
+        begun, step = time.perf_counter(), self.counters.step
+        self._train_mode()
+        told = self._step(step, batches(step), asked=asked)
+        stops = told.pop(_STOPS) > 0
+        told["samples_a_second"] = self._rows_of(step).size / (time.perf_counter() - begun)
+        report(step + 1, told)
+        self.counters.step += 1
+        return stops
+
+    def _step(self, step: int, batch: Batch, *, asked: bool) -> dict[str, float]:
+        rate = rate_at(self.recipe.optimisation, step, self.steps_an_epoch, self.steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(self.recipe.optimisation, step, self.steps_an_epoch, self.steps)
+            group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        terms = self._terms(batch.to(self.place.device))
-        self.scaler.scale(terms["total"]).backward()  # type: ignore[no-untyped-call]
-        self._clip()
+        _, share = self.place.share(self._rows_of(step).size)
+        try:
+            terms = self._terms(batch.to(self.place.device))
+            # DistributedDataParallel takes the mean over processes, whose shares of an epoch's last batch differ.
+            self.scaler.scale(terms["total"] * (share * self.place.world)).backward()  # type: ignore[no-untyped-call]
+            told = self._of_all(terms, share, asked=asked)
+        except RuntimeError as error:
+            if not self._is_of_others(error):
+                raise
+            raise EngineError(
+                f"process {self.place.rank} of {self.place.world}: another process of this training has gone, which "
+                "its own line explains; the same command goes on"
+            ) from error
+        told |= {"gradient_norm": self._clip(), "rate": rate}
+        self._check_finite(step, told)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.ema is not None:
             self.ema.update_parameters(self.model)
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return told
+
+    def _of_all(self, terms: dict[str, Tensor], share: float, *, asked: bool) -> dict[str, float]:
+        """The terms of the whole batch, and whether anybody was asked to stop."""
+        own = torch.stack([value.detach().double() for value in terms.values()]) * share
+        sums = self.place.total(torch.cat([own, own.new_tensor([float(asked)])]))
+        return dict(zip([*terms, _STOPS], sums.tolist(), strict=True))
+
+    def _is_of_others(self, error: RuntimeError) -> bool:
+        """Whoever waits for a process that has gone hears of it from the network."""
+        return self.place.world > 1 and ("gloo" in str(error) or isinstance(error, torch.distributed.DistError))
+
+    def _check_finite(self, step: int, told: dict[str, float]) -> None:
+        # GradScaler leaves out a step whose gradients overflow a float16, and scales less from then on.
+        spared = "gradient_norm" if self.scaler.is_enabled() else ""
+        wrong = next((name for name, value in told.items() if name != spared and not math.isfinite(value)), None)
+        if wrong is None:
+            return
+        if not self.place.speaks:
+            raise ToldElsewhereError
+        last = self.folder / "last"
+        kept = "nothing was saved yet" if self.saved is None else f"{last} holds step {self.saved}, the last one saved"
+        what = "the norm of the gradient" if wrong == "gradient_norm" else f"the loss term {wrong!r}"
+        precision = self.recipe.precision
+        half = "" if precision == "fp32" else f", or with precision: fp32 instead of {precision}"
+        raise EngineError(
+            f"step {step + 1} of {self.recipe.network}: {what} is {told[wrong]}; begin anew in another folder with a "
+            f"lower optimisation.rate than {self.recipe.optimisation.rate} or a lower optimisation.clip than "
+            f"{self.recipe.optimisation.clip}{half} ({kept})"
+        )
 
     def _batch(self, step: int) -> Batch:
-        epoch, number = divmod(step, self.steps_an_epoch)
         rng = np.random.default_rng([self.recipe.seed, step, self.place.rank, 0xA06])
-        return self.samples.batch(self._rows(epoch, number), self.recipe.augmentation, rng)
+        rows = self._rows_of(step)
+        own, _ = self.place.share(rows.size)
+        # Whoever has no share of the last, small batch computes along with a part of nothing.
+        mine = rows[self.place.rank :: self.place.world] if own else rows[:1]
+        return self.samples.batch(np.sort(mine), self.recipe.augmentation, rng)
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
-        with self._autocast():
+        with autocast(self.place.device.type, self.recipe.precision):
             terms: dict[str, Tensor] = self._step_module(batch.crops, batch.joints)
         return terms
 
-    def _rows(self, epoch: int, number: int) -> NDArray[np.intp]:
+    def _rows_of(self, step: int) -> NDArray[np.intp]:
+        """The samples of a step, of all processes."""
+        epoch, number = divmod(step, self.steps_an_epoch)
         order = self.samples.order(self.recipe.seed, epoch)
-        rows = order[number * self.recipe.batch : (number + 1) * self.recipe.batch]
-        return np.sort(rows[self.place.rank :: self.place.world])
+        return order[number * self.recipe.batch : (number + 1) * self.recipe.batch]
 
-    def _clip(self) -> None:
+    def _clip(self) -> float:
+        """The norm of the whole gradient, before it is cut to the longest that is allowed."""
+        self.scaler.unscale_(self.optimiser)
+        learning = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in learning if parameter.grad is not None])
         if self.recipe.optimisation.clip is not None:
-            self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optimisation.clip)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        dtype = _DTYPES.get(self.recipe.precision)
-        return torch.autocast(self.place.device.type, dtype) if dtype else nullcontext()
+            nn.utils.clip_grads_with_norm_(learning, self.recipe.optimisation.clip, norm)
+        return float(norm)
 
     def _train_mode(self) -> None:
         self.objective.train()
@@ -165,11 +226,11 @@ class Trainer:
         if self.place.world == 1:
             return objective
         ids = [self.place.device.index] if self.place.device.type == "cuda" else None
-        # Some networks leave parts of their backbone unused.
-        return nn.parallel.DistributedDataParallel(objective, device_ids=ids, find_unused_parameters=True)
+        # Some networks leave parts of their backbone unused, the same ones in every step.
+        return nn.parallel.DistributedDataParallel(objective, device_ids=ids, static_graph=True)
 
     def _end_epoch(self, judge: Judge | None) -> None:
-        if judge is not None and self.place.rank == 0:
+        if judge is not None and self.place.speaks:
             score = judge(self.result)
             if self.counters.best is None or score > self.counters.best:
                 self.counters.best = score
@@ -178,6 +239,19 @@ class Trainer:
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    """The region in which a recipe's network computes."""
+    dtype = _DTYPES.get(precision)
+    return torch.autocast(device, dtype) if dtype else nullcontext()
+
+
+def layout_for(device: torch.device, precision: str) -> torch.memory_format:
+    """Channels last on a CPU, where oneDNN is half as fast again with it, and on GPUs in half precision, whose tensor
+    cores read maps so."""
+    last = device.type == "cpu" or precision != "fp32"
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def frozen_modules(model: nn.Module, names: tuple[str, ...]) -> Iterator[nn.Module]:

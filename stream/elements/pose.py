@@ -44,8 +44,8 @@ class Pose(Transform):
     model: Annotated[
         str,
         Meta(
-            description="'fami-small' or 'hrnet-small', which ship, the folder of an export, an .onnx with its Signature, "
-            "or a name of the catalogue"
+            description="'fami-small' or 'hrnet-small', which ship, the folder of an export, an .onnx with its "
+            "Signature, or a name of the catalogue"
         ),
     ] = "fami-small"
     backend: Annotated[str, Meta(description="who runs the network: NAME or NAME:MODE, as onnxrt:cuda")] = "auto"

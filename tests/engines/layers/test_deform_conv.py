@@ -176,3 +176,20 @@ def test_maps_of_the_wrong_size_name_both_shapes() -> None:
             mask=torch.zeros(1, 18, 6, 6),
             padding=1,
         )
+
+
+def test_under_autocast_it_computes_in_float32_and_gives_each_input_a_gradient_of_its_own_type() -> None:
+    case = CASES[1]
+    x, offset, mask, weight, bias = (t.float() for t in tensors(case))
+    inputs = [t.requires_grad_() for t in (x.bfloat16(), offset, mask.bfloat16(), weight, bias)]
+    singles = [t.detach().float().requires_grad_() for t in inputs]
+    with torch.autocast("cpu", torch.bfloat16):
+        result = ours(*inputs, case)
+        gradients = torch.autograd.grad(result.square().sum(), inputs)
+    expected = ours(*singles, case)
+    # The same arithmetic on the same numbers: to the last bit.
+    assert torch.equal(result, expected)
+    for got, wanted, given in zip(
+        gradients, torch.autograd.grad(expected.square().sum(), singles), inputs, strict=True
+    ):
+        assert torch.equal(got, wanted.to(given.dtype))

@@ -63,3 +63,19 @@ def test_a_map_of_the_wrong_size_and_a_missing_one_are_named() -> None:
         deform_conv2d_dilated(x, layers, [offsets[0], offsets[1][..., :5, :5], offsets[2]], masks)
     with pytest.raises(ValueError, match="3 dilations, 2 offsets and 3 weights; give one of each a dilation"):
         deform_conv2d_dilated(x, layers, offsets[:2], masks)
+
+
+def test_under_autocast_it_computes_in_float32() -> None:
+    layers, x, offsets, masks = case(2, masked=True, bias=True)
+    layers = [layer.float() for layer in layers]
+    leaves = [x.bfloat16().requires_grad_(), *(t.float().requires_grad_() for t in (*offsets, *masks))]
+    offsets, masks = leaves[1:4], leaves[4:]
+    with torch.autocast("cpu", torch.bfloat16):
+        result = deform_conv2d_dilated(leaves[0], layers, offsets, masks)
+        gradients = torch.autograd.grad(result.square().sum(), leaves)
+    expected = deform_conv2d_dilated(leaves[0].float(), layers, offsets, masks)
+    # The same arithmetic on the same numbers: to the last bit.
+    assert torch.equal(result, expected)
+    for got, wanted in zip(gradients, torch.autograd.grad(expected.square().sum(), leaves), strict=True):
+        assert got.dtype == wanted.dtype
+        assert torch.equal(got, wanted)

@@ -12,7 +12,7 @@ import yaml
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
-from engines.training import fitting  # noqa: E402
+from engines.training import fitting, state  # noqa: E402
 from engines.training.recipe import Recipe, Synthetic, read_recipe  # noqa: E402
 from engines.training.session import WEIGHTS, begin  # noqa: E402
 
@@ -110,6 +110,64 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(
     assert "a step of batch=5000 needs about" in str(caught.value)
     assert "and cpu has 0.1 free; batch=" in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_step_needs_counts_the_moving_mean_the_optimiser_and_what_processes_exchange() -> None:
+    from engines.models.hrnet import HRNet, HRNetConfig
+    from engines.networks import HRNetSpec, NetworkSpec
+    from engines.training.recipe import Optimisation
+
+    model = HRNet(HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1))
+    spec = NetworkSpec(model="hrnet.HRNet", hrnet=HRNetSpec(width=12), input_size=(64, 64))
+    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    learning = 4 * sum(parameter.numel() for parameter in model.parameters())
+
+    def fixed(ema: float, *, others: bool = False) -> int:
+        told = Recipe(network="micro", data=Synthetic(), optimisation=Optimisation(ema=ema))
+        return fitting.step_bytes(told, spec, model, others=others)[0]
+
+    assert fixed(0.0) == weights + 3 * learning
+    assert fixed(0.99) == 2 * weights + 3 * learning
+    assert fixed(0.0, others=True) == weights + 4 * learning
+    # Batch normalisation's statistics do not learn, so have no gradients and no moments.
+    assert learning < weights
+
+
+def test_half_precision_keeps_less_of_each_window_and_its_weights_once() -> None:
+    from engines.models.hrnet import HRNet, HRNetConfig
+    from engines.networks import HRNetSpec, NetworkSpec
+
+    model = HRNet(HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1))
+    spec = NetworkSpec(model="hrnet.HRNet", hrnet=HRNetSpec(width=12), input_size=(64, 64))
+    whole, half = (
+        fitting.step_bytes(Recipe(network="micro", data=Synthetic(), precision=precision), spec, model)
+        for precision in ("fp32", "bf16")
+    )
+    assert whole[1] / 2 <= half[1] < whole[1]
+    # Every convolution's weights, in two bytes instead of four.
+    rounded = 2 * sum(parameter.numel() for parameter in model.parameters() if parameter.dim() == 4)
+    assert half[0] - whole[0] == pytest.approx(rounded, rel=0.05)
+
+
+def test_what_was_told_of_steps_that_are_made_again_is_taken_back(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    state.forget_after(log, 3)
+    assert not log.exists()
+    log.write_text('{"step": 3, "total": 1.0}\n{"step": 3, "pck": 0.5}\n{"step": 4, "total": 0.9}\n{"step": 5, "to')
+    state.forget_after(log, 3)
+    assert log.read_text() == '{"step": 3, "total": 1.0}\n{"step": 3, "pck": 0.5}\n'
+
+
+def test_what_is_over_may_be_asked_for_again_and_given_more_epochs(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for epochs in (1, 1, 2):
+        session = begin(recipe, tmp_path / "run", workers=1, epochs=epochs, tensorboard=False)
+        if epochs == 2:
+            session.trainer.counters.best = 2.0  # nothing that comes is better
+        session.run()
+        assert (tmp_path / "run" / WEIGHTS).is_file()
+    assert "goes on after step" in capsys.readouterr().err
 
 
 def test_what_a_step_keeps_grows_with_the_picture_and_shrinks_with_what_is_frozen() -> None:

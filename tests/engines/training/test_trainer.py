@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
 
+from safetensors.torch import load_file  # noqa: E402
+
 from engines.errors import EngineError  # noqa: E402
 from engines.models.fami import FAMIPose  # noqa: E402
 from engines.models.fasrnet import FaSRnet  # noqa: E402
@@ -19,11 +23,12 @@ from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
 from engines.training import state  # noqa: E402
+from engines.training.interrupt import Interrupt  # noqa: E402
 from engines.training.objective import Objective, cross_entropy  # noqa: E402
 from engines.training.recipe import Augmentation, Optimisation, Recipe, Synthetic  # noqa: E402
 from engines.training.samples import WindowSamples  # noqa: E402
 from engines.training.tracks import Tracks  # noqa: E402
-from engines.training.trainer import Trainer  # noqa: E402
+from engines.training.trainer import Trainer, layout_for  # noqa: E402
 
 MICRO = HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)
 SIZE = (64, 64)
@@ -135,6 +140,119 @@ def test_the_best_network_is_kept(tmp_path: Path) -> None:
     one.run(quiet, judge=lambda _: next(scores))
     assert one.counters.best == 2.0
     assert (tmp_path / "best.safetensors").is_file()
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_last_good_state(tmp_path: Path) -> None:
+    one = trainer(tmp_path)
+    steps: list[int] = []
+
+    def spoil(step: int, terms: dict[str, float]) -> None:
+        quiet(step, terms)
+        steps.append(step)
+        if step == 4:  # in the second epoch; the first was saved at its end
+            with torch.no_grad():
+                next(one.model.parameters()).fill_(float("nan"))
+
+    with pytest.raises(EngineError) as caught:
+        one.run(spoil)
+    assert str(caught.value) == (
+        "step 5 of micro: the loss term 'heatmap' is nan; begin anew in another folder with a lower optimisation.rate "
+        f"than 0.001 or a lower optimisation.clip than 1.0 ({tmp_path / 'last'} holds step 3, the last one saved)"
+    )
+    assert steps == [1, 2, 3, 4]
+    later = trainer(tmp_path)
+    assert later.resume()
+    assert later.counters.step == 3
+    assert all(bool(value.isfinite().all()) for value in weights(later).values())
+
+
+def test_a_gradient_that_overflows_ends_the_training_too(tmp_path: Path) -> None:
+    one = trainer(tmp_path, recipe(precision="bf16"))
+    next(one.model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(
+        EngineError, match=r"step 1 of micro: the norm of the gradient is (nan|inf); .*, or with precis"
+    ):
+        one.run(quiet)
+    assert not (tmp_path / "last").exists()
+
+
+def test_every_step_tells_its_gradient_its_rate_and_its_speed(tmp_path: Path) -> None:
+    told: list[dict[str, float]] = []
+    one = trainer(tmp_path, recipe(optimisation=Optimisation(rate=1e-3, clip=1e-4)))
+    one.run(lambda _, terms: told.append(terms), until=1)
+    assert told[0].keys() == {"heatmap", "total", "gradient_norm", "rate", "samples_a_second"}
+    assert told[0]["rate"] == 1e-3
+    assert told[0]["samples_a_second"] > 0
+    # Before clipping; what is left is as long as it may be.
+    left = torch.stack([parameter.grad.norm() for parameter in one.model.parameters() if parameter.grad is not None])
+    assert told[0]["gradient_norm"] > 1e-4
+    assert float(left.norm()) == pytest.approx(1e-4, rel=1e-2)  # PyTorch adds 1e-6 to the norm that it divides by
+
+
+def test_ctrl_c_waits_for_the_step_and_saves_it(tmp_path: Path) -> None:
+    def interrupt(step: int, _: dict[str, float]) -> None:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole = trainer(tmp_path / "whole")
+    whole.run(quiet)
+    one = trainer(tmp_path / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        one.run(interrupt)
+    assert one.saved == 3  # the step after the one that was being told of
+    later = trainer(tmp_path / "parts")
+    assert later.resume()
+    later.run(quiet)
+    assert all(torch.equal(value, weights(later)[name]) for name, value in weights(whole).items())
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    with Interrupt() as heard:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert heard.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with Interrupt(others=True) as heard:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert heard.asked
+
+
+def test_weights_lie_channels_last_while_they_learn_and_as_usual_on_disk(tmp_path: Path) -> None:
+    def lies_so(tensor: Any) -> bool:
+        return bool(tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous())
+
+    trainer(tmp_path).run(quiet, until=1)
+    later = trainer(tmp_path)
+    later.resume()
+    weight = later.model.get_submodule("conv2").weight
+    assert lies_so(weight)
+    assert lies_so(later.optimiser.state[weight]["exp_avg"])
+    kept = load_file(tmp_path / "last/model.safetensors")
+    assert all(value.is_contiguous() for value in kept.values())
+    # The same numbers whichever way they lie, but for the order of additions.
+    usual = Trainer(
+        recipe(), HRNet(MICRO), WindowSamples(tracks(), (0,)), tmp_path / "usual", layout=torch.contiguous_format
+    )
+    assert not lies_so(usual.model.get_submodule("conv2").weight)
+    usual.model.load_state_dict(later.model.state_dict())
+    batch = WindowSamples(tracks(2), (0,)).batch(np.arange(2), None, np.random.default_rng(0))
+    totals = [float(one.objective.eval()(batch.crops, batch.joints)["total"].detach()) for one in (later, usual)]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "last"),
+    [
+        ("cpu", "fp32", True),
+        ("cpu", "bf16", True),
+        ("cuda", "fp32", False),
+        ("cuda", "bf16", True),
+    ],
+)
+def test_maps_lie_channels_last_where_that_is_known_to_be_faster(device: str, precision: str, last: bool) -> None:
+    wanted = torch.channels_last if last else torch.contiguous_format
+    assert layout_for(torch.device(device), precision) == wanted
 
 
 def test_more_steps_fit_the_samples_better(tmp_path: Path) -> None:

@@ -74,10 +74,16 @@ def test_pictures_of_ones_own_are_looked_at(tmp_path: Path, capsys: Capture) -> 
     [
         (["hrnet-small@abacus", "hrnet-small"], "backend 'abacus': there is no such backend"),
         (["hrnet-small", "nobody"], "model 'nobody' is not a path to an .onnx"),
-        (["hrnet-small", "hrnet-small", "--crop", "lozenge"], "compare: --crop 'lozenge' is none of auto, exact and lock"),
+        (
+            ["hrnet-small", "hrnet-small", "--crop", "lozenge"],
+            "compare: --crop 'lozenge' is none of auto, exact and lock",
+        ),
         (["hrnet-small", "hrnet-small", "--crop", "lock"], "crop=lock"),
         (["hrnet-small", "hrnet-small", "--frames", "nowhere.mp4"], "nowhere.mp4"),
-        (["hrnet-small", "hrnet-small", *FEW, "--picture", "apart.abacus"], "compare: --picture apart.abacus cannot be written"),
+        (
+            ["hrnet-small", "hrnet-small", *FEW, "--picture", "apart.abacus"],
+            "compare: --picture apart.abacus cannot be written",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line(arguments: list[str], words: str, capsys: Capture) -> None:

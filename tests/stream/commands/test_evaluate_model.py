@@ -115,7 +115,11 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
         "--skeleton mpii16 is for --data folder; coco has one of its own",
         1,
     ),
-    "no such recipe": (["hrnet-small", "--recipe", "no.yaml"], "recipe no.yaml: No such file or directory; see configs", 1),
+    "no such recipe": (
+        ["hrnet-small", "--recipe", "no.yaml"],
+        "recipe no.yaml: No such file or directory; see configs",
+        1,
+    ),
     "drawn people": (
         ["hrnet-small", "--recipe", "{root}/configs/training/hrnet-small-synthetic.yaml"],
         "learns from drawn people, which are no data set; give --data and --root",
@@ -127,7 +131,17 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
         1,
     ),
     "nowhere to write": (
-        ["hrnet-small", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--results", "{folder}/test.json"],
+        [
+            "hrnet-small",
+            "--data",
+            "folder",
+            "--root",
+            "{folder}",
+            "--split",
+            "test.json",
+            "--results",
+            "{folder}/test.json",
+        ],
         "test.json: File exists; choose another folder",
         1,
     ),

@@ -1,0 +1,220 @@
+"""How fast people are drawn and networks trained, and whether a training can be repeated and taken up to the last bit.
+
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.training --write
+
+*Drawn*: scenes as the small recipes have them, filmed by one process; a sample is a person over five frames. *Trained*:
+steps of the small recipes as ``posestream train`` makes them, from batches to the moving mean, with random weights, as
+float32 and bfloat16 (autocast), with maps in memory as usual and channels last, which is what training takes on a CPU.
+They take turns, a few steps each; medians. Last, two trainings of one seed and one that was interrupted are compared
+with each other, weights, moving mean and losses, bit by bit; a difference ends this with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from engines import catalogue, networks
+from engines.networks import NetworkSpec
+from engines.people.conditions import CONDITIONS, Kind
+from engines.training.recipe import Recipe, Synthetic, read_recipe
+from engines.training.samples import WindowSamples
+from engines.training.tracks import Filming, Tracks, film, film_scene, joined
+from engines.training.trainer import Trainer
+
+RESULTS = Path(__file__).parent / "results" / "training.md"
+RECIPES = Path(__file__).parents[1] / "configs" / "training"
+NAMES = ("hrnet-small-synthetic", "fami-small-synthetic")
+LAYOUTS = {"as usual": torch.contiguous_format, "channels last": torch.channels_last}
+BATCH = 16
+STEPS_A_TURN = 3
+"""The first of each turn is left out: its batch is not made ahead."""
+
+Row = dict[str, Any]
+
+
+def main() -> int:
+    """Measure what the command line names; 1 where a training could not be repeated."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--scenes", type=int, default=4, help="of each condition")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} and {RESULTS.stem}.json too")
+    told = parser.parse_args()
+    torch.set_num_threads(told.threads)
+    before = os.getloadavg()[0]
+    drawn = list(generator(told.scenes))
+    tracks = joined(list(film(range(100_000, 100_000 + 3), filming_of(NAMES[0]), 1)))
+    trained = [row for name in NAMES for row in trainings(name, tracks, told.turns)]
+    facts = promises(tracks)
+    found = {
+        "machine": machine(told.threads),
+        "load": {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)},
+        "drawn": drawn,
+        "trained": trained,
+        "promises": facts,
+    }
+    text = page(found)
+    print(text)
+    if told.write:
+        RESULTS.write_text(text)
+        RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    return 0 if all(facts.values()) else 1
+
+
+# -- drawing ----------------------------------------------------------------------------------------------------------
+
+
+def filming_of(name: str, kind: Kind | None = None) -> Filming:
+    """As the recipe of that name films."""
+    recipe, spec = recipe_of(name)
+    assert isinstance(recipe.data, Synthetic)
+    return Filming(size=spec.input_size, moments=recipe.data.moments, fps=recipe.data.fps, kind=kind)
+
+
+def generator(scenes: int) -> Iterator[Row]:
+    """Samples a second of each of the conditions, and of any as training draws them; the median over scenes."""
+    conditions: list[Kind | None] = [None, *CONDITIONS]
+    speeds: dict[Kind | None, list[float]] = {kind: [] for kind in conditions}
+    for number, kind in product(range(scenes), conditions):
+        begun = time.perf_counter()
+        tracks = film_scene(number, filming_of(NAMES[0], kind))
+        speeds[kind].append(len(tracks) / (time.perf_counter() - begun))
+    for kind, taken in speeds.items():
+        yield {"condition": kind or "as drawn for training", "samples_a_second": round(statistics.median(taken), 2)}
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+def recipe_of(name: str) -> tuple[Recipe, NetworkSpec]:
+    """A recipe that ships, of random weights and more epochs than are run."""
+    read = read_recipe(RECIPES / f"{name}.yaml")
+    _, spec = catalogue.network(read.network)
+    return msgspec.structs.replace(read, begin=(), epochs=1000, batch=BATCH), spec
+
+
+def trainer_of(
+    recipe: Recipe, spec: NetworkSpec, tracks: Tracks, folder: Path, layout: torch.memory_format | None = None
+) -> Trainer:
+    torch.manual_seed(recipe.seed)
+    samples = WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window)
+    return Trainer(recipe, networks.build(recipe.network, spec), samples, folder, layout=layout)
+
+
+def trainings(name: str, tracks: Tracks, turns: int) -> Iterator[Row]:
+    """A row for each precision and layout of a recipe."""
+    recipe, spec = recipe_of(name)
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            (precision, layout): trainer_of(
+                msgspec.structs.replace(recipe, precision=precision),
+                spec,
+                tracks,
+                Path(folder) / f"{precision} {layout}",
+                LAYOUTS[layout],
+            )
+            for precision, layout in product(("fp32", "bf16"), LAYOUTS)
+        }
+        speeds: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
+        for turn, way in product(range(turns), ways):
+            speeds[way] += turn_of(ways[way], (turn + 1) * STEPS_A_TURN)[1:]
+    for (precision, layout), taken in speeds.items():
+        row = {"recipe": name, "precision": precision, "maps": layout}
+        yield {**row, "samples_a_second": round(statistics.median(taken), 2)}
+
+
+def turn_of(trainer: Trainer, until: int) -> list[float]:
+    """Samples a second of each step."""
+    taken: list[float] = []
+    trainer.run(lambda _, told: taken.append(told["samples_a_second"]), until=until)
+    return taken
+
+
+# -- promises ---------------------------------------------------------------------------------------------------------
+
+
+def promises(tracks: Tracks, steps: int = 4) -> dict[str, bool]:
+    """Whether a training can be repeated, and taken up where it was interrupted."""
+    recipe, spec = recipe_of(NAMES[0])
+    with tempfile.TemporaryDirectory() as folder:
+
+        def losses(name: str, *ends: int) -> tuple[list[float], dict[str, torch.Tensor]]:
+            told: list[float] = []
+            for end in ends:
+                trainer = trainer_of(recipe, spec, tracks, Path(folder) / name)
+                trainer.resume()
+                trainer.run(lambda _, terms: told.append(terms["total"]), until=end)
+            assert trainer.ema is not None
+            return told, {**trainer.model.state_dict(), **trainer.ema.state_dict()}
+
+        first, second = losses("first", steps), losses("second", steps)
+        resumed = losses("resumed", steps // 2, steps)
+    return {
+        "two runs with one seed agree to the last bit": same(first, second),
+        "resume is exact": same(first, resumed),
+    }
+
+
+def same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Losses and tensors, bit by bit."""
+    (losses, tensors), (others, their) = one, other
+    return losses == others and all(torch.equal(value, their[name]) for name, value in tensors.items())
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def machine(threads: int) -> Row:
+    """Where it was measured."""
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__.partition("+")[0],
+        "threads": threads,
+    }
+
+
+def page(found: dict[str, Any]) -> str:
+    """All of it, for people."""
+    place, load = found["machine"], found["load"]
+    where = f"{place['processor']}, {place['cores']} cores, {place['threads']} threads, Python {place['python']}"
+    lines = [
+        "# Training",
+        "",
+        (__doc__ or "").strip(),
+        "",
+        f"{where}, PyTorch {place['torch']}; load {load['before']} before, {load['after']} after.",
+        "",
+        "| drawn | samples a second |",
+        "|---|---|",
+        *(f"| {row['condition']} | {row['samples_a_second']:.1f} |" for row in found["drawn"]),
+        "",
+        f"| trained, batches of {BATCH} | precision | maps | samples a second |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['recipe']} | {row['precision']} | {row['maps']} | {row['samples_a_second']:.1f} |"
+            for row in found["trained"]
+        ),
+        "",
+        *(f"* {fact}: {'yes' if holds else '**no**'}" for fact, holds in found["promises"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
