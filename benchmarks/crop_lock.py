@@ -6,9 +6,9 @@
 backbone runs for a person and key frame, where the papers' way runs it T times. *Lost* is measured with networks of
 single frames, cropped as a temporal one would be, since no trained temporal network can be had here: how far keypoints
 lie from the truth of drawn people (``hrnet-small``), and from the references of two clips (Ultralight SimplePose),
-which are another network's output. ``widened`` crops are as wide as the margin reaches, so that nobody's enlarged box leaves
-them: the other way to hold a crop. The clips, the detector and SimplePose are not part of the project; ``--shared``
-names them.
+which are another network's output. ``widened`` crops are as wide as the margin reaches, so that nobody's enlarged box
+leaves them: the other way to hold a crop. The clips, the detector and SimplePose are not part of the project;
+``--shared`` names them.
 """
 
 from __future__ import annotations

@@ -88,10 +88,12 @@ def film_tests(data: Synthetic, size: tuple[int, int], frames: int, workers: int
     """Tracks of each of the named conditions, of true boxes, from scenes that nothing is trained on."""
     scenes = range(data.judged_scenes)
     task = bar.add_task("drawing the exam", total=len(CONDITIONS) * len(scenes))
-    return {
+    tests = {
         kind: filmed(scenes, _filming(data, size, frames, kind), workers, lambda: bar.advance(task))
         for kind in CONDITIONS
     }
+    bar.update(task, completed=len(CONDITIONS) * len(scenes))  # also where they had been drawn before
+    return tests
 
 
 def _filming(data: Synthetic, size: tuple[int, int], frames: int, kind: Kind) -> Filming:

@@ -65,4 +65,6 @@ def _draw(data: Synthetic, spec: NetworkSpec, frames: int, workers: int, bar: Pr
     filming = Filming(size=spec.input_size, frames=frames, moments=data.moments, fps=data.fps)
     seeds = range(data.first_scene, data.first_scene + data.scenes)
     task = bar.add_task("drawing people", total=data.scenes)
-    return filmed(seeds, filming, workers, lambda: bar.advance(task))
+    tracks = filmed(seeds, filming, workers, lambda: bar.advance(task))
+    bar.update(task, completed=data.scenes)  # also where they had been drawn before
+    return tracks

@@ -131,7 +131,7 @@ def begin(
     trainer = Trainer(recipe, model, samples, out, place)
     with place.together():
         if trainer.resume():
-            console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}")
+            console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}", soft_wrap=True)
         if place.speaks:
             state.forget_after(out / LOG, trainer.counters.step)
         board = board_of(out, trainer.counters.step, tensorboard) if place.speaks else None
