@@ -58,8 +58,15 @@ def feature_information(v: Tensor, w: Tensor, temperature: float = TEMPERATURE) 
 
 def vanishing(label: Tensor, source: Tensor, enhanced: Tensor, detect: Detect) -> Tensor:
     """I(y; v | z̃) ≈ I(y; v) - I(v; z̃): what of the task ``source`` knew and ``enhanced`` lost (FAMI Eq. 9, TDMI
-    Eqs. 11 and 12)."""
-    return label_information(label, source, detect) - feature_information(source, enhanced)
+    Eqs. 11 and 12).
+
+    What the source knew is a number here, without a gradient, as in the released code, whose teachers are detached:
+    otherwise the cheapest way to lose nothing is to know nothing, and the layer that detects unlearns its trade. (A
+    FAMI-Pose of 150 steps was right for 53 % of joints with that gradient, where 96 % were without the term.)
+    """
+    with torch.no_grad():
+        known = label_information(label, source, detect)
+    return known - feature_information(source, enhanced)
 
 
 def fami_loss(

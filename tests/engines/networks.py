@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.catalogue import WEIGHTS
+
 Shape = Sequence[int | str]
 
 
@@ -96,3 +98,14 @@ def stack_of_frames(path: Path, frames: int, size: tuple[int, int] = (48, 64)) -
         {"heatmaps": ["batch", 17, height // 4, width // 4]},
         {"weights": weights, "stacked": np.array([0, 3 * frames, height, width])},
     )
+
+
+def shipped_heatmaps() -> onnx.ModelProto:
+    """``hrnet-small`` as it ships, but giving its heatmaps in place of the points it makes of them.
+
+    crops (N, 1, 128, 96, 3) uint8 -> heatmaps (N, 17, 32, 24).
+    """
+    model = onnx.load(str(WEIGHTS / "hrnet-small" / "fused.onnx"))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, ["batch", 17, 32, 24]))
+    return model

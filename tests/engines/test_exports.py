@@ -160,7 +160,7 @@ def test_crop_lock_of_a_network_of_single_frames_is_refused(tmp_path: Path) -> N
     folder = exports.write_export(tmp_path / "drawn", past=0, future=0)
     wanted = "crop=lock keeps features between frames, but it reads single frames; leave crop=auto"
     assert message(lambda: load(str(folder), crop="lock")) == f"model drawn: {wanted}"
-    assert message(lambda: load("hrnet-small", crop="lock")) == f"model tiny: {wanted}"
+    assert message(lambda: load("hrnet-small", crop="lock")) == f"model hrnet-small-128x96: {wanted}"
 
 
 def test_half_a_network_is_none(tmp_path: Path) -> None:
@@ -214,7 +214,9 @@ def test_a_folder_without_a_manifest_is_no_model(tmp_path: Path) -> None:
         f"model '{tmp_path}': this folder holds no manifest.json; give one that 'posestream export' wrote, or the path "
         "of an .onnx"
     )
-    assert "not the folder of an export and not one of tiny" in message(lambda: signature_of(str(tmp_path / "none")))
+    assert "not the folder of an export and not one of fami-small, hrnet-small" in message(
+        lambda: signature_of(str(tmp_path / "none"))
+    )
 
 
 def test_an_exported_pose_network_finds_no_people(export: Path) -> None:

@@ -258,6 +258,6 @@ def test_subscribe_shows_what_a_line_publishes(start: Start, tmp_path: Path) -> 
 def test_models_lists_the_network_that_ships_and_what_can_be_pulled(capsys: Capture) -> None:
     assert execute(["models"]) == 0
     told = capsys.readouterr().out
-    assert "tiny" in told
+    assert "fami-small" in told
     assert "rtmpose-s" in told
     assert "yolox-nano" in told

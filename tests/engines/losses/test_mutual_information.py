@@ -82,6 +82,16 @@ def test_nothing_vanishes_when_the_enhanced_feature_is_the_source(detect: Any) -
     )
 
 
+def test_what_is_lost_is_won_back_by_the_enhanced_feature_and_by_nobody_else(detect: Any) -> None:
+    detect.requires_grad_()
+    source, enhanced = feature(1).requires_grad_(), feature(2).requires_grad_()
+    vanishing(detect(feature(0)).detach(), source, enhanced, detect).backward()
+    assert float(enhanced.grad.abs().sum()) > 0
+    # A source that forgot, or a detector that unlearned, would lose nothing either.
+    assert source.grad is None
+    assert detect.weight.grad is None
+
+
 def test_famis_loss_is_the_sum_of_its_terms(detect: Any) -> None:
     label, key, supports, enhanced = detect(feature(9)), feature(0), [feature(1), feature(2)], feature(3)
     mean_of_supports = (

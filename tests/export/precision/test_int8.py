@@ -226,20 +226,20 @@ def _kept(run: Callable[..., Any], models: Any, windows: Any) -> dict[str, Any]:
 
 def test_the_network_that_ships_keeps_its_people_where_they_are(root: Path, run: Callable[..., Any]) -> None:
     from engines import heatmaps
-    from engines.signature import read_signature
-    from export.samples import drawn, normalised
+    from engines.manifest import read_manifest
+    from export.samples import drawn
+    from tests.engines.networks import shipped_heatmaps
 
-    signature = read_signature(root / "engines/weights/tiny.json")
-    network = onnx.load(root / "engines/weights/tiny.onnx")
-    (name,) = [entry.name for entry in network.graph.input]
+    signature = read_manifest(root / "engines/weights/hrnet-small").signature
+    network = shipped_heatmaps()
 
     def crops(seed: int) -> Any:
-        return {name: normalised(drawn(signature, 24, seed=seed), signature)[:, 0]}
+        return {"crops": drawn(signature, 24, seed=seed)}
 
     feed = crops(11)
     wanted = run(network, feed)["heatmaps"]
     found = run(to_int8(network, [crops(5)], rest="float32"), feed)["heatmaps"]
-    moved = heatmaps.decode_dark(found, 7)[0] - heatmaps.decode_dark(wanted, 7)[0]
+    moved = heatmaps.decode_dark(found, signature.blur_px)[0] - heatmaps.decode_dark(wanted, signature.blur_px)[0]
     # Half of its convolutions are eight bits. Measured: 5 % and a median of 0.05 cells (docs/precision.md). A wrong
     # scale, or one for another layer, leaves no people at all; twice the measured is the bound.
     assert np.sqrt(np.square(found - wanted).mean()) <= 0.1 * np.sqrt(np.square(wanted).mean())

@@ -48,7 +48,7 @@ def test_a_line_holds_the_frame_with_the_keys_of_the_protocol(tmp_path: Path) ->
     window = (WindowFrame(-1, 6, 200_000_000, "repeated"), WindowFrame(0, 7, 233_000_000, "real"))
     box, score = np.array([[1, 2, 30, 40.5]], np.float32), np.array([0.9], np.float32)
     with JsonSink(location=str(path)) as sink:
-        sink.consume(Poses(frame, box, score, np.array([4]), keypoints, "coco17", "tiny", "abc", window))
+        sink.consume(Poses(frame, box, score, np.array([4]), keypoints, "coco17", "small", "abc", window))
     assert lines_of(path) == [
         {
             "camera": "hall",
@@ -57,7 +57,7 @@ def test_a_line_holds_the_frame_with_the_keys_of_the_protocol(tmp_path: Path) ->
             "wall_ns": 1_700_000_000_000_000_000,
             "size": [64, 48],
             "skeleton": "coco17",
-            "model": "tiny",
+            "model": "small",
             "fingerprint": "abc",
             "people": [{"id": 4, "box": [1, 2, 30, 40.5], "score": 0.9, "keypoints": [[1.2346, 2.5, 0.9]] * 17}],
             "window": [
