@@ -60,8 +60,7 @@ for _command, _panel in (
     (keygen.keygen, _NETWORKS),
 ):
     app.command(rich_help_panel=_panel, no_args_is_help=False)(_command)
-# A builtin is called so in Python, so the function is not.
-app.command("eval", rich_help_panel=_NETWORKS)(evaluate.evaluate)
+app.add_typer(evaluate.app, name="eval", rich_help_panel=_NETWORKS)
 for _name, _command in foreign.commands():
     app.command(_name, rich_help_panel=_NETWORKS)(_command)
 

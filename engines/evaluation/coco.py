@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,24 @@ def coco(annotations: Path, results: Path) -> dict[str, float]:
     """The ten numbers of COCO's keypoint evaluation, 0 … 1. Raises :class:`EngineError` naming the broken file."""
     truth, found = read_json(annotations), read_json(results)
     return dict(zip(COCO_NAMES, _evaluated(annotations, truth, results, found), strict=True))
+
+
+def coco_of(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The same of maps in memory: a document of annotations, and results. NaN where nobody is annotated.
+
+    Both are written to by pycocotools.
+    """
+    if not any(told["num_keypoints"] for told in truth["annotations"]):
+        return dict.fromkeys(COCO_NAMES, float("nan"))
+    if not found:
+        return dict.fromkeys(COCO_NAMES, 0.0)
+    numbers = _judged(truth, lambda table: table.loadRes(list(found)))
+    return {name: value if value >= 0 else float("nan") for name, value in zip(COCO_NAMES, numbers, strict=True)}
+
+
+def check_installed() -> None:
+    """Raises :class:`EngineError` with the command that mends it, where pycocotools is missing."""
+    _tools()
 
 
 def crowdpose(annotations: Path, results: Path) -> dict[str, float]:
@@ -72,17 +90,29 @@ def _evaluated(
     sigmas: Sequence[float] = (),
     images: Sequence[int] | None = None,
 ) -> list[float]:
+    return _judged(truth, lambda table: _loaded(table, annotations, results, found), sigmas, images)
+
+
+def _tools() -> tuple[Any, Any]:
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ModuleNotFoundError:
         raise EngineError("COCO's measure needs pycocotools: pip install 'posestream[eval]'") from None
+    return COCO, COCOeval
+
+
+def _judged(
+    truth: Any, load: Callable[[Any], Any], sigmas: Sequence[float] = (), images: Sequence[int] | None = None
+) -> list[float]:
+    """The numbers of pycocotools; ``load`` makes its table of results from that of ``truth``."""
+    coco_class, judge_class = _tools()
     # pycocotools prints as it goes
     with contextlib.redirect_stdout(io.StringIO()):
-        table = COCO()
+        table = coco_class()
         table.dataset = truth
         table.createIndex()
-        judge = COCOeval(table, _loaded(table, annotations, results, found), "keypoints")
+        judge = judge_class(table, load(table), "keypoints")
         if sigmas:
             judge.params.kpt_oks_sigmas = np.array(sigmas)
             judge.params.areaRng = [[0, 1e10]] * 3
