@@ -103,7 +103,10 @@ class PoseTrackJudge:
 
     def score(self, pairs: Sequence[Pair]) -> dict[str, float]:
         scores = pt.score((self._frames[number], _predicted(record)) for number, record in pairs)
-        return {"AP": pt.table(scores)["Mean"], **{name: pt.table(scores)[name] for name in ("Head", "Wrist", "Ankle")}}
+        if all(np.isnan(one.ap) for one in scores):
+            return dict.fromkeys(("AP", "precision", "recall"), float("nan"))
+        mean = pt.mean(scores)
+        return {"AP": mean.ap, "precision": mean.precision, "recall": mean.recall}
 
 
 def _predicted(record: Record | None) -> pt.Predicted:

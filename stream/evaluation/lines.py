@@ -16,7 +16,7 @@ from stream.wiring import Line
 
 DRAWN, FILE, STREAM = "testsrc", "filesrc", "rtspsrc"
 
-_AHEAD = 32
+_AHEAD = 8
 """Frames that the offline run goes on for beyond the last that is asked for: more than a window looks ahead, so that the
 end of the run shows in none of them."""
 

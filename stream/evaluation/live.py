@@ -52,13 +52,13 @@ class Evaluation:
         judge = judge_of(asked)
         live = live_line(asked, self.address)
         live.negotiate()
-        self.tell(f"live: {label(asked.source)} in time, {self.span.warmup_s + self.span.seconds:g} s once it answers")
+        self.tell(f"live run, {self.span.warmup_s + self.span.seconds:g} s from its first answer on …")
         messages = listen(live, self.address, self.span, self.hear)
         _check(messages)
         last = max(message.frame_seq for message in messages)
-        self.tell("offline: the same frames at the line's own pace, nothing dropped")
+        self.tell("offline run of the same frames, nothing dropped …")
         joined = join(asked, messages, self._offline(asked, last), self.turn_s)
-        self.tell("scoring")
+        self.tell("scoring …")
         return report_of(asked, joined, judge, self.span, messages[-1].model)
 
     def _offline(self, asked: Asked, last: int) -> list[Written]:
