@@ -90,7 +90,8 @@ def _begin(loop: Loop, messages: Sequence[PoseMessage], offline: dict[int, Recor
         raise SourceError(
             "cannot tell where in --clip the stream began: live keypoints are "
             f"{100 * begin.disagree:.2f} % of a person's size from the offline ones if at frame {begin.first}, and "
-            f"{100 * begin.otherwise:.2f} % if elsewhere; is it the clip that is looped, and does somebody move in it?"
+            f"{100 * begin.otherwise:.2f} % if elsewhere; is it the clip that is looped, does somebody move in it, and "
+            f"does a turn last {loop.turn_ns / 1e9:.3f} s (else say how long with --loop-s)?"
         )
     return begin
 
