@@ -114,7 +114,7 @@ def live(
     from stream.evaluation.runs import Span
 
     words = LastWords()
-    address = f"tcp://127.0.0.1:{free_port()}"
+    address = f"tcp://127.0.0.1:{free_port(0)}"
     tell = (lambda _: None) if quiet else (lambda what: print(what, file=sys.stderr, flush=True))
     evaluation = Evaluation(address, Span(seconds, warmup_s), loop_s, words.hear, tell)
     report = evaluation.of(Asked(pipeline_of(line), truth, clip))

@@ -19,8 +19,8 @@ from stream.supervisor import Supervisor
 Hear = Callable[[str, str], None]
 
 _POLL_S = 0.1
-_PATIENCE_S = 60.0
-"""How long nothing may come: as long as the slowest network takes to load and more than any frame takes."""
+_PATIENCE_S = 120.0
+"""How long nothing may come: as long as a line takes to begin on a machine that has much else to do."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Written(Record, frozen=True):
 def listen(pipeline: Pipeline, address: str, span: Span, hear: Hear) -> list[PoseMessage]:
     """Play a line and take down all that it publishes at ``address``, until ``span`` is over or the line ends.
 
-    Raises :class:`SilenceError` when nothing comes for a minute, and what made the line fail.
+    Raises :class:`SilenceError` when nothing comes for two minutes, and what made the line fail.
     """
     messages: list[PoseMessage] = []
     with Supervisor(pipeline, hear=hear) as supervisor, Subscriber(address) as subscriber:

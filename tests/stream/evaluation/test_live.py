@@ -137,7 +137,7 @@ def _fields(message: object) -> dict[str, object]:
 
 
 def evaluated(asked: Asked, seconds: float = 1.5, warmup_s: float = 0.3) -> Report:
-    return Evaluation(f"tcp://127.0.0.1:{free_port()}", Span(seconds, warmup_s)).of(asked)
+    return Evaluation(f"tcp://127.0.0.1:{free_port(0)}", Span(seconds, warmup_s)).of(asked)
 
 
 SOURCE = "{width: 320, height: 240, fps: 10, seed: 39, people: 2}"
@@ -218,7 +218,7 @@ def test_frames_of_a_stream_are_those_of_the_clip_whose_number_they_bear(
     """The join goes by time. The boxes were looked up by the number that each picture bears: they check it."""
     video, truth = clip
     asked = Asked(from_launch(line_of(f"rtspsrc url={url}", truth)), truth, video)
-    address = f"tcp://127.0.0.1:{free_port()}"
+    address = f"tcp://127.0.0.1:{free_port(0)}"
     messages = listen(live_line(asked, address), address, Span(seconds=4, warmup_s=0), lambda *_: None)
     results = tmp_path / "offline.jsonl"
     run = join(asked, messages, write_down(offline_line(asked, results, 0), results, lambda *_: None), None)
@@ -244,7 +244,7 @@ def boxes_by_number(truth: Path) -> list[list[tuple[float, ...]]]:
 
 def test_an_address_where_nobody_is_ends_it_with_a_line(clip: tuple[Path, Path], no_leaks: None) -> None:
     video, truth = clip
-    asked = Asked(from_launch(line_of(f"rtspsrc url=rtsp://127.0.0.1:{free_port()}/x", truth)), truth, video)
+    asked = Asked(from_launch(line_of(f"rtspsrc url=rtsp://127.0.0.1:{free_port(0)}/x", truth)), truth, video)
     with pytest.raises(PosestreamError, match="cannot reach"):
         evaluated(asked)
 
