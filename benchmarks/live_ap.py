@@ -3,9 +3,10 @@
     python -m benchmarks.live_ap            prints a table
     python -m benchmarks.live_ap --write    and writes benchmarks/results/live_ap.json and live_ap.md
 
-It is ``posestream eval live`` with boxes that are true everywhere: ``detect`` takes them from ``testsrc``, and over RTSP
-each is looked up by the number that its picture bears. So what is lost is lost by the line and the network's time. RTSP
-wants GStreamer's server in the system's Python (``--server``, ``--python``); where it is missing, those rows are.
+It is ``posestream eval live`` with boxes that are true everywhere: ``detect`` takes them from ``testsrc``, and over
+RTSP each is looked up by the number that its picture bears. So what is lost is lost by the line and the network's time.
+RTSP wants GStreamer's server in the system's Python (``--server``, ``--python``); where it is missing, those columns
+are.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SIZE = (640, 480)
 PEOPLE = 3
 SEED = 0
-CLIP_S = 6
+CLIP_S = 4
 """How long the clip is that is looped; the span is longer, so that a turn lies within it."""
 
 
@@ -62,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=Pose().model, help="what 'pose model=' takes; its default if none")
     parser.add_argument("--fps", type=int, nargs="+", default=[15, 30], help="frames a second of the sources")
-    parser.add_argument("--seconds", type=float, default=8.0, help="how much of each source's time is judged")
+    parser.add_argument("--seconds", type=float, default=6.0, help="how much of each source's time is judged")
     parser.add_argument("--server", type=Path, default=SHARED / "tools" / "rtsp_server.py")
     parser.add_argument("--python", default="/usr/bin/python3", help="a Python that has GStreamer's RTSP server")
     parser.add_argument("--write", action="store_true", help="write the results folder")
@@ -117,16 +118,20 @@ def table(result: dict[str, Any]) -> str:
     """The figures for people."""
     runs: dict[str, dict[str, Any]] = result["runs"]
     first = next(iter(runs.values()))
+    place = f"{result['machine']}; load before: {result['load_before']}"
+    scene = f"model `{first['model']}`, {PEOPLE} people at {SIZE[0]}x{SIZE[1]}, true boxes"
     return "\n".join(
         [
-            f"`{result['command']}` on {result['machine']}; load before: {result['load_before']}; model "
-            f"`{first['model']}`, {PEOPLE} people at {SIZE[0]}x{SIZE[1]}, true boxes.",
+            f"`{result['command']}` on {place}; {scene}.",
             "",
             f"| {first['measure']}, %; PCK@0.2, % | {' | '.join(runs)} |",
             "|---" * (len(runs) + 1) + "|",
             f"| frames, of them dropped | {' | '.join(_counts(run) for run in runs.values())} |",
             f"| age of keypoints, p50 / p95 | {' | '.join(_ages(run) for run in runs.values())} |",
-            *(f"| {words} | {' | '.join(_scores(run, name) for run in runs.values())} |" for name, words in READINGS.items()),
+            *(
+                f"| {words} | {' | '.join(_scores(run, name) for run in runs.values())} |"
+                for name, words in READINGS.items()
+            ),
             *(f"\n{name}: {note}." for name, run in runs.items() for note in run["notes"]),
         ]
     )

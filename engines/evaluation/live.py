@@ -73,10 +73,14 @@ def answered(frames: Iterable[int], answers: Iterable[Answer[T]]) -> list[Answer
 def streaming(moments_ns: Iterable[int], answers: Iterable[Answer[T]]) -> list[Answer[T] | None]:
     """What had arrived at each moment: the answer to the newest frame among those; None before the first."""
     came = sorted(answers, key=lambda answer: (answer.arrived_ns, answer.frame))
-    newest = list(accumulate(came, lambda one, other: max(one, other, key=lambda answer: answer.frame)))
+    newest = list(accumulate(came, _newer))
     arrivals = [answer.arrived_ns for answer in came]
     places = (bisect_right(arrivals, moment_ns) for moment_ns in moments_ns)
     return [newest[place - 1] if place else None for place in places]
+
+
+def _newer(one: Answer[T], other: Answer[T]) -> Answer[T]:
+    return other if other.frame > one.frame else one
 
 
 def held(frames: Sequence[int], moments_ns: Sequence[int], answers: Sequence[Answer[T]]) -> list[Answer[T] | None]:

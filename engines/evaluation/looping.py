@@ -89,8 +89,8 @@ class Begin:
 def begin_of(loop: Loop, elapsed_ns: Sequence[int], disagreement: Callable[[int, int], float]) -> Begin:
     """Where in ``loop`` a stream began whose items came after ``elapsed_ns``.
 
-    ``disagreement`` says how far item *j* is from what is known of the clip's frame *n*; the beginning is where the mean
-    of it over all items is least.
+    ``disagreement`` says how far item *j* is from what is known of the clip's frame *n*; the beginning is where the
+    mean of it over all items is least.
     """
     means = [_mean(loop, first, elapsed_ns, disagreement) for first in range(len(loop.times_ns))]
     order = np.argsort(means, kind="stable")
@@ -104,8 +104,8 @@ def _mean(loop: Loop, first: int, elapsed_ns: Sequence[int], disagreement: Calla
 
 
 def apart(boxes: Floats, keypoints: Floats, other_boxes: Floats, other_keypoints: Floats) -> float:
-    """How far two answers about people are apart, in sizes of a person: 0 where they are equal, 1 where nobody of one is
-    in the other.
+    """How far two answers about people are apart, in sizes of a person: 0 where they are equal, 1 where nobody of one
+    is in the other.
 
     ``boxes`` (N, 4) px, ``keypoints`` (N, K, >=2) px. A person's distance is the mean over the joints, as a share of
     the box's longer side, 1 at the most; a person whom only one of them has counts 1.

@@ -95,14 +95,14 @@ def live(
     """Score a line while it runs: what dropped frames and lateness cost, beside the score of the same frames offline.
 
     The line runs twice. Live, its source is in time and a subscriber listens; offline, the source waits and nothing is
-    dropped. Frames are joined by their source time. What had come at a frame's own moment counts as the answer to it, as
-    in streaming perception.
+    dropped. Frames are joined by their source time. What had come at a frame's own moment counts as the answer to it,
+    as in streaming perception.
 
     Examples:
 
         posestream eval live 'testsrc fps=15 ! queue ! detect ! track ! queue ! window ! pose ! keypointsink'
 
-        posestream eval live --truth clip.json 'filesrc location=clip.mp4 ! queue ! detect ! track ! window ! pose ! keypointsink'
+        posestream eval live -t clip.json 'filesrc location=clip.mp4 ! detect ! track ! window ! pose ! keypointsink'
 
         posestream eval live --truth clip.json --clip clip.mp4 line.yaml
     """

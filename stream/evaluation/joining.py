@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ class Joined:
 
     loop: Loop
     answers: tuple[Answer[Record], ...]
-    offline: dict[int, Record]
+    offline: Mapping[int, Record]
     begin: Begin | None = None
 
 
@@ -76,7 +76,7 @@ def _elapsed_ns(messages: Sequence[PoseMessage]) -> list[int]:
 # -- streams ----------------------------------------------------------------------------------------------------------
 
 
-def _begin(loop: Loop, messages: Sequence[PoseMessage], offline: dict[int, Record]) -> Begin:
+def _begin(loop: Loop, messages: Sequence[PoseMessage], offline: Mapping[int, Record]) -> Begin:
     some = [messages[place] for place in np.linspace(0, len(messages) - 1, _LOOKED_AT).round().astype(int)]
     live = [_arrays(record_of(message)) for message in some]
     known = {number: _arrays(record) for number, record in offline.items()}
@@ -110,8 +110,8 @@ def _check_placed(loop: Loop, first: int, messages: Sequence[PoseMessage]) -> No
     if strayed_ns[worst] > _AT_MOST * loop.step_ns:
         raise SourceError(
             f"frame {messages[worst].frame_seq} of the stream lies {strayed_ns[worst] / 1e6:.0f} ms from any frame of "
-            f"--clip, whose frames are {loop.step_ns / 1e6:.0f} ms apart: the stream was reconnected (try again), or one "
-            f"turn does not last {loop.turn_ns / 1e9:.3f} s (say how long with --loop-s)"
+            f"--clip, whose frames are {loop.step_ns / 1e6:.0f} ms apart: the stream was reconnected (try again), or "
+            f"one turn does not last {loop.turn_ns / 1e9:.3f} s (say how long with --loop-s)"
         )
 
 

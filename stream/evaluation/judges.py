@@ -48,7 +48,8 @@ class Judge(Protocol):
 class CocoJudge:
     """AP of object keypoint similarity, and PCK of visible joints.
 
-    ``people`` gives those of a frame, ``knows`` says of which frames. Raises :class:`EngineError` where pycocotools is missing.
+    ``people`` gives those of a frame, ``knows`` says of which frames. Raises :class:`EngineError` where pycocotools is
+    missing.
     """
 
     measure = "COCO's AP of keypoints (OKS)"

@@ -17,8 +17,8 @@ from stream.wiring import Line
 DRAWN, FILE, STREAM = "testsrc", "filesrc", "rtspsrc"
 
 _AHEAD = 8
-"""Frames that the offline run goes on for beyond the last that is asked for: more than a window looks ahead, so that the
-end of the run shows in none of them."""
+"""Frames that the offline run goes on for beyond the last that is asked for: more than a window looks ahead, so that
+the end of the run shows in none of them."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def _check_truth(asked: Asked) -> None:
     if kind == DRAWN and asked.truth:
         raise LaunchError(f"{source} knows its own truth: leave --truth {asked.truth} away")
     if kind != DRAWN and not asked.truth:
-        raise LaunchError(f"no truth is known of {source}'s frames; give --truth, a COCO or PoseTrack18 file about them")
+        raise LaunchError(
+            f"no truth is known of {source}'s frames; give --truth, a COCO or PoseTrack18 file about them"
+        )
     if kind == STREAM and not asked.clip:
         raise LaunchError(f"{source} shows a clip, which the offline run has to read; give --clip, the file it loops")
     if kind != STREAM and asked.clip:
@@ -93,8 +95,8 @@ def live_line(asked: Asked, address: str) -> Pipeline:
 
 
 def offline_line(asked: Asked, results: Path, last: int) -> Pipeline:
-    """The same line with a source that waits and queues that keep, whose poses are written to ``results``; it goes on to
-    frame ``last``. What else it wrote is thrown away, for the live run wrote it."""
+    """The same line with a source that waits and queues that keep, whose poses are written to ``results``; it goes on
+    to frame ``last``. What else it wrote is thrown away, for the live run wrote it."""
 
     def changed(element: Element) -> Element:
         if isinstance(element, Source):

@@ -125,7 +125,7 @@ def frames_judged(joined: Joined, span: Span) -> list[int]:
 
 
 def _contents(answers: Sequence[Answer[Record] | None]) -> list[Record | None]:
-    return [answer and answer.content for answer in answers]
+    return [answer.content if answer else None for answer in answers]
 
 
 def _reading(
@@ -155,13 +155,13 @@ def _notes(asked: Asked, joined: Joined, times_ns: Sequence[int], moments_ns: Se
     if asked.kind != STREAM and len(times_ns) > 1 and pace < _PACE:
         does = "draw" if asked.kind == DRAWN else "read"
         notes.append(
-            f"{label(asked.source)} ran at {100 * pace:.0f} % of its pace: this machine cannot {does} its frames in time "
-            "beside the line, so the line had it easier than it should"
+            f"{label(asked.source)} ran at {100 * pace:.0f} % of its pace: this machine cannot {does} its frames in "
+            "time beside the line, so the line had it easier than it should"
         )
     if joined.begin is not None:
         notes.append(
             f"the stream began at frame {joined.begin.first} of the clip: live and offline keypoints then lie "
-            f"{100 * joined.begin.disagree:.3f} % of a person's size apart, {100 * joined.begin.otherwise:.2f} % at the "
-            "next best"
+            f"{100 * joined.begin.disagree:.3f} % of a person's size apart, {100 * joined.begin.otherwise:.2f} % at "
+            "the next best"
         )
     return notes

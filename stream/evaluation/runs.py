@@ -92,4 +92,3 @@ def record_of(message: PoseMessage) -> Record:
         for person in message.people
     ]
     return Record(message.camera, message.frame_seq, message.size, message.skeleton, people)
-

@@ -68,7 +68,8 @@ def _annotated(path: Path, start: int) -> Judge:
     loaded = read_json(path)
     if not isinstance(loaded, dict) or not loaded.keys() >= {"images", "annotations", "categories"}:
         raise EngineError(
-            f"{path}: it is no file of COCO's or PoseTrack18's make: 'images', 'annotations' and 'categories' are wanted"
+            f"{path}: it is no file of COCO's or PoseTrack18's make: 'images', 'annotations' and 'categories' are "
+            "wanted"
         )
     names = next((told["keypoints"] for told in loaded["categories"] if "keypoints" in told), ())
     return _posetrack(path, start) if "head_top" in names else _coco(path, start)

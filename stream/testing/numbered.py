@@ -46,6 +46,8 @@ class Numbered(Transform):
     def process(self, item: Frame) -> Iterator[People]:
         number = read_number(item.pixels)
         if number is None:
-            raise SourceError(f"numbered: frame {item.seq} of {item.camera!r} bears no number; give a clip that has them")
+            raise SourceError(
+                f"numbered: frame {item.seq} of {item.camera!r} bears no number; give a clip that has them"
+            )
         boxes = self._boxes.get(number, [])
         yield people_of(item.stamped("detected", self.context.now_ns()), boxes, [1.0] * len(boxes))

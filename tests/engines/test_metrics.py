@@ -52,7 +52,7 @@ def test_nobody_matches_nobody() -> None:
 
 
 def test_people_are_found_by_their_boxes_in_any_order_and_those_who_are_not_are_all_wrong() -> None:
-    boxes = np.concatenate([BOX, BOX + [100, 0, 100, 0], BOX + [200, 0, 200, 0]])
+    boxes = np.concatenate([BOX + np.array([right, 0, right, 0]) for right in (0, 100, 200)])
     truth = np.concatenate([joints((10, 10, 2), (20, 20, 2)), joints((110, 10, 2), (120, 20, 2)), joints((210, 10, 2), (220, 20, 1))])  # fmt: skip # noqa: E501
     found = [2, 0]
     assert found_pck(boxes[found], truth[found], boxes, truth) == Pck(3, 5)

@@ -247,5 +247,3 @@ def test_an_address_where_nobody_is_ends_it_with_a_line(clip: tuple[Path, Path],
     asked = Asked(from_launch(line_of(f"rtspsrc url=rtsp://127.0.0.1:{free_port(0)}/x", truth)), truth, video)
     with pytest.raises(PosestreamError, match="cannot reach"):
         evaluated(asked)
-
-

@@ -35,7 +35,8 @@ def points(names: tuple[str, ...], moved_px: float = 0.0) -> np.ndarray:
 
 def record(moved_px: float = 0.0, skeleton: str = "coco17") -> Record:
     """Somebody found there, in continuous coordinates; the annotations count pixels by index."""
-    found = points(SKELETONS[skeleton].joints, moved_px + 0.5) + (0, 0.5, 0)
+    found = points(SKELETONS[skeleton].joints, moved_px + 0.5)
+    found[:, 1] += 0.5
     found[:, 2] = 0.9
     return Record("hall", 0, SIZE, skeleton, [PersonRecord(1, BOX, 0.9, [(x, y, s) for x, y, s in found.tolist()])])
 
