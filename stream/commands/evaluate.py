@@ -14,14 +14,23 @@ if TYPE_CHECKING:
 
     from engines.evaluation.posetrack import JointScore
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Score keypoints: files of them as PoseTrack's, COCO's and CrowdPose's tools do, or a line while it runs.",
-)
+app = typer.Typer()
 
 Annotations = Annotated[Path, typer.Argument(help="The truth: a file, or for posetrack a folder of them.")]
 Results = Annotated[Path, typer.Argument(help="What was predicted: a file, or a folder of the same names.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print every number, for programs.")]
+
+
+@app.callback()
+def evaluate() -> None:
+    """Score keypoints: files of them as PoseTrack's, COCO's and CrowdPose's tools do, or a line while it runs.
+
+    Examples:
+
+        posestream eval posetrack annotations/val/ results/
+
+        posestream eval live 'testsrc fps=15 ! queue ! detect ! track ! queue ! window ! pose ! keypointsink'
+    """
 
 
 @app.command()
