@@ -48,6 +48,17 @@ def pck(predicted: Floats, truth: Floats, boxes: Floats, alpha: float = 0.2, vis
     return Pck(int((near & judged).sum()), int(judged.sum()))
 
 
+def found_pck(boxes: Floats, keypoints: Floats, true_boxes: Floats, truth: Floats, alpha: float = 0.2) -> Pck:
+    """:func:`pck` of one frame's people, of whom nobody says who is who: a person who was not found is all wrong.
+
+    ``boxes`` (N, 4) px and ``keypoints`` (N, K, >=2) px were found, ``true_boxes`` (M, 4) and ``truth`` (M, K, 3) are.
+    """
+    found, true = matched(boxes, true_boxes)
+    nearest = np.full((*truth.shape[:2], 2), np.inf, np.float64)
+    nearest[true] = keypoints[found, :, :2]
+    return pck(nearest, truth, true_boxes, alpha)
+
+
 def matched(boxes: Floats, true_boxes: Floats, least_iou: float = 0.3) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs (indices into each) of boxes that mean the same person: greedily by intersection over union."""
     iou = _ious(boxes, true_boxes)

@@ -44,7 +44,7 @@ class Record(msgspec.Struct, frozen=True):
 
 def coco_results(record: Record) -> list[dict[str, Any]]:
     """COCO's keypoint results of one frame; ``image_id`` is the frame's number, ``score`` box times mean keypoint."""
-    found = _as_skeleton(record, "coco17")
+    found = as_skeleton(record, "coco17")
     return [_coco_result(record, person, points) for person, points in zip(record.people, found, strict=True)]
 
 
@@ -96,7 +96,7 @@ def _posetrack_category() -> dict[str, Any]:
 
 
 def _posetrack_annotations(record: Record) -> Iterable[dict[str, Any]]:
-    found = _as_skeleton(record, "posetrack17")
+    found = as_skeleton(record, "posetrack17")
     for row, (person, points) in enumerate(zip(record.people, found, strict=True)):
         scores = points[:, 2].tolist()
         yield {
@@ -109,7 +109,7 @@ def _posetrack_annotations(record: Record) -> Iterable[dict[str, Any]]:
         }
 
 
-def _as_skeleton(record: Record, target: str) -> NDArray[np.float32]:
+def as_skeleton(record: Record, target: str) -> NDArray[np.float32]:
     """Everybody's keypoints (N, K, 3) in the order of ``target``, by pixel index; ears stay out of PoseTrack."""
     if record.skeleton not in SKELETONS:
         known = ", ".join(SKELETONS)

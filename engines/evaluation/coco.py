@@ -66,6 +66,16 @@ def coco(
     return dict(zip(COCO_NAMES, _evaluated(annotations, truth, _read(results), sigmas, images), strict=True))
 
 
+def coco_of(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The ten numbers of maps in memory: a document of annotations, and results. NaN where nobody is annotated."""
+    if not any(told["num_keypoints"] for told in truth["annotations"]):
+        return dict.fromkeys(COCO_NAMES, float("nan"))
+    if not found:
+        return dict.fromkeys(COCO_NAMES, 0.0)
+    numbers = _evaluated(Path("the annotations"), _completed(truth), _read(found))
+    return dict(zip(COCO_NAMES, numbers, strict=True))
+
+
 def crowdpose(annotations: Path, results: Results, images: Collection[Any] | None = None) -> dict[str, float]:
     """CrowdPose's nine numbers, 0 … 1; NaN for a degree of crowding that no picture has. Otherwise likewise."""
     truth = _completed(_with_areas(read_json(annotations)))

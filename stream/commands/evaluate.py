@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.commands import evaluate_drawn, evaluate_model
+from stream.commands import evaluate_drawn, evaluate_live, evaluate_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""How good keypoints are: score a network on a data set, or files of results.
+    help="""How good keypoints are: score a network on a data set, a line while it runs, or files of results.
 
     Examples:
 
         posestream eval model fami-w48-384x288-fp32 --data posetrack17 --root ~/posetrack17
 
         posestream eval drawn fami-small
+
+        posestream eval live 'testsrc fps=15 ! queue ! detect ! track ! queue ! window ! pose ! keypointsink'
 
         posestream eval coco person_keypoints_val2017.json results.json
     """,
@@ -32,6 +34,7 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=False)(evaluate_model.model)
 app.command()(evaluate_drawn.drawn)
+app.command()(evaluate_live.live)
 
 _Truth = Annotated[Path, typer.Argument(help="The truth: a file, or for posetrack a folder of them.")]
 _Found = Annotated[Path, typer.Argument(help="What was predicted: a file, or a folder of the same names.")]

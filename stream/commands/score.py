@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from engines.metrics import Pck, matched, pck
+from engines.metrics import Pck, found_pck
 from engines.people.scene import Scene
 from stream.live_table import LiveTable
 from stream.meter import percentile
@@ -26,7 +26,7 @@ ALPHA = 0.2
 _RECENT = 300
 _REFRESH_S = 0.1
 _REPORT_S = 1.0
-# Drawing the truth again takes some ms of a core that the line needs too: five times a second is enough to see.
+# Working out the truth again takes some ms of a core that the line needs too: five times a second is enough to see.
 _JUDGE_S = 0.2
 
 
@@ -60,13 +60,10 @@ class Score:
 
     def judge(self, message: PoseMessage) -> Pck:
         """The share of right keypoints of one message; people it did not find count as wrong."""
-        truth = self._scene.at(message.frame_seq / self._fps, message.frame_seq)
+        truth = self._scene.truth_at(message.frame_seq / self._fps)
         boxes = np.array([person.box for person in message.people], np.float32).reshape(-1, 4)
-        found, true = matched(boxes, truth.boxes)
-        keypoints = np.full(truth.keypoints.shape, np.inf, np.float32)
-        for row, column in zip(found.tolist(), true.tolist(), strict=True):
-            keypoints[column] = message.people[row].keypoints
-        return pck(keypoints, truth.keypoints, truth.boxes, ALPHA)
+        keypoints = np.array([person.keypoints for person in message.people], np.float32)
+        return found_pck(boxes, keypoints.reshape(-1, *truth.keypoints.shape[1:]), truth.boxes, truth.keypoints, ALPHA)
 
     def _count(self, judged: Pck) -> None:
         self.recent.append(judged)

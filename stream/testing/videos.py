@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -33,9 +33,14 @@ def numbered_picture(number: int, size: tuple[int, int] = (320, 240)) -> NDArray
     columns = (np.arange(width) + 4 * number) % 256
     rows = np.arange(height) % 256
     pixels = np.stack(np.broadcast_arrays(columns[None, :], rows[:, None], 128), axis=2).astype(np.uint8)
+    write_number(pixels, number)
+    return pixels
+
+
+def write_number(pixels: NDArray[np.uint8], number: int) -> None:
+    """Write ``number`` over the top left corner of a BGR picture, so that :func:`read_number` reads it there."""
     bits = [*((number >> bit) & 1 for bit in range(_BITS)), *_GUARD]
     pixels[:_BLOCK_PX, : len(bits) * _BLOCK_PX] = np.repeat(bits, _BLOCK_PX)[None, :, None] * 255
-    return pixels
 
 
 def read_number(pixels: NDArray[np.uint8]) -> int | None:
@@ -59,16 +64,17 @@ def write_video(
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     container: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> None:
     """Encode BGR pictures of one size; ``pts_ms`` gives each its time, else they come at ``fps``.
 
-    ``container`` is FFmpeg's name of the file format, where the suffix does not say it. Odd sizes want
-    ``pix_fmt="yuv444p"``.
+    ``container`` is FFmpeg's name of the file format, where the suffix does not say it; ``options`` are the encoder's.
+    Odd sizes want ``pix_fmt="yuv444p"``.
     """
     import av
 
     with av.open(str(path), "w", format=container) as output:
-        stream = cast("VideoStream", output.add_stream(codec, rate=fps))
+        stream = cast("VideoStream", output.add_stream(codec, rate=fps, options=dict(options or {})))
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
         unit = Fraction(1, fps if pts_ms is None else 1000)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from engines.metrics import Pck, correct, matched, pck
+from engines.metrics import Pck, correct, found_pck, matched, pck
 
 BOX = np.array([[0.0, 0.0, 50.0, 100.0]])
 
@@ -49,3 +49,12 @@ def test_boxes_are_matched_best_overlap_first_and_each_once() -> None:
 def test_nobody_matches_nobody() -> None:
     rows, columns = matched(np.zeros((0, 4)), BOX)
     assert (len(rows), len(columns)) == (0, 0)
+
+
+def test_people_are_found_by_their_boxes_in_any_order_and_those_who_are_not_are_all_wrong() -> None:
+    boxes = np.concatenate([BOX + np.array([right, 0, right, 0]) for right in (0, 100, 200)])
+    truth = np.concatenate([joints((10, 10, 2), (20, 20, 2)), joints((110, 10, 2), (120, 20, 2)), joints((210, 10, 2), (220, 20, 1))])  # fmt: skip # noqa: E501
+    found = [2, 0]
+    assert found_pck(boxes[found], truth[found], boxes, truth) == Pck(3, 5)
+    assert found_pck(boxes[:0], truth[:0], boxes, truth) == Pck(0, 5)
+    assert found_pck(boxes, truth, boxes[:0], truth[:0]) == Pck()

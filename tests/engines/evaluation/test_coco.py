@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("pycocotools")
 
 from engines.errors import EngineError
-from engines.evaluation.coco import coco, crowdpose
+from engines.evaluation.coco import COCO_NAMES, coco, coco_of, crowdpose
 
 PRINTED = 1e-6
 """The known scores are written with six decimals, CrowdPose's parts with four."""
@@ -60,3 +61,43 @@ def test_a_broken_file_of_results_is_named(tmp_path: Path, results: str, words: 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"nowhere\.json: No such file"):
         coco(tmp_path / "nowhere.json", tmp_path / "results.json")
+
+
+def _keypoints(joints: int, moved_px: int = 0) -> list[int]:
+    return [number for place in range(17) for number in (10 * place + moved_px, 5 * place, 2 * (place < joints))]
+
+
+def _document(joints: int) -> dict[str, list[dict[str, object]]]:
+    """Two pictures with somebody 100 px tall in the first, of whom so many joints are annotated."""
+    person = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [0, 0, 160, 100], "area": 8000, "iscrowd": 0}
+    return {
+        "images": [{"id": 0}, {"id": 1}],
+        "categories": [{"id": 1}],
+        "annotations": [{**person, "keypoints": _keypoints(joints), "num_keypoints": joints}],
+    }
+
+
+def _results(moved_px: int) -> list[dict[str, object]]:
+    return [{"image_id": 0, "category_id": 1, "score": 0.5, "keypoints": _keypoints(17, moved_px)}]
+
+
+def test_maps_in_memory_score_as_files_do(tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_text(json.dumps(_document(17)))
+    (tmp_path / "results.json").write_text(json.dumps(_results(moved_px=8)))
+    of_files = coco(tmp_path / "truth.json", tmp_path / "results.json")
+    in_memory = coco_of(_document(17), _results(moved_px=8))
+    assert 0 < in_memory["AP"] < 1 == pytest.approx(coco_of(_document(17), _results(moved_px=0))["AP"])
+    assert {name: value for name, value in of_files.items() if value >= 0} == {
+        name: value for name, value in in_memory.items() if not math.isnan(value)
+    }
+
+
+def test_nothing_found_is_nothing_and_nobody_annotated_is_no_number() -> None:
+    assert coco_of(_document(17), []) == dict.fromkeys(COCO_NAMES, 0.0)
+    assert all(math.isnan(value) for value in coco_of(_document(0), []).values())
+
+
+def test_a_missing_tool_is_told_with_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.evaluation.coco.find_spec", lambda _: None)
+    with pytest.raises(EngineError, match=r"COCO's measure needs pycocotools: pip install 'posestream\[eval\]'"):
+        coco_of(_document(17), [{}])

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.people.body import COCO
+from engines.people.conditions import CONDITIONS
 from engines.people.scene import Picture, Scene
 
 PUPIL = (30, 26, 24)
@@ -100,6 +101,16 @@ def test_an_id_stays_with_its_person() -> None:
             # Nobody's middle moves by a fifteenth of their height in a thirtieth of a second: that is over 3 m/s.
             assert np.hypot(*(now.keypoints[row, :, :2].mean(0) - old)) < max(size, 60) / 15
         before = now
+
+
+@pytest.mark.parametrize("people", [0, 3])
+def test_the_truth_alone_is_that_of_the_picture(people: int) -> None:
+    hard = Scene(4, people, 640, 480, conditions=CONDITIONS["blurred"])
+    picture, alone = hard.at(2.3, 5), hard.truth_at(2.3)
+    assert np.array_equal(alone.keypoints, picture.keypoints)
+    assert np.array_equal(alone.boxes, picture.boxes)
+    assert alone.ids.tolist() == picture.ids.tolist()
+    assert len(picture.ids) == people
 
 
 def test_people_do_cross() -> None:

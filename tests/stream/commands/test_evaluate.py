@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +65,60 @@ def test_results_of_another_sequence_are_told_apart(shared: Path, capsys: Captur
     other = shared / "data/annot/posetrack18_poseval/A_identity/009473_mpii_test.json"
     assert execute(["eval", "posetrack", str(truth), str(other)]) == 1
     assert "they are not of one sequence" in capsys.readouterr().err
+
+
+# -- live -------------------------------------------------------------------------------------------------------------
+
+PEOPLE = "testsrc width=320 height=240 fps=10 seed=39 people=2"
+TAIL = "! tests.toys.oracle ! keypointsink"
+
+
+@pytest.mark.slow
+def test_a_line_is_scored_while_it_runs(capsys: Capture, no_leaks: None) -> None:
+    pytest.importorskip("pycocotools")
+    assert execute(["eval", "live", "--json", "--seconds", "1", "--warmup-s", "0", f"{PEOPLE} ! queue {TAIL}"]) == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert (told["frames"], told["model"]) == (10, "oracle")
+    assert [*told["readings"]] == ["offline", "answered", "held", "streaming"]
+    assert told["readings"]["offline"]["AP"] == pytest.approx(100.0)
+    assert "live run, 1 s from its first answer on" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        ([PEOPLE], "this line has none; end it in '! keypointsink'", 1),
+        (["testscr ! keypointsink"], "did you mean 'testsrc'", 1),
+        ([f"filesrc location=a.mp4 {TAIL}"], "give --truth, a COCO or PoseTrack18 file about them", 1),
+        (["--truth", "gone.json", f"filesrc location=a.mp4 {TAIL}"], "there is no file 'gone.json'", 1),
+        (["--seconds", "0", f"{PEOPLE} {TAIL}"], "--seconds", 2),
+        ([], "Missing argument 'line'", 2),
+    ],
+)
+def test_what_cannot_be_scored_live_is_told_in_a_line(
+    capsys: Capture, arguments: list[str], words: str, code: int
+) -> None:
+    assert execute(["eval", "live", *arguments]) == code
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_a_missing_tool_is_told_before_anything_runs(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    assert execute(["eval", "live", f"{PEOPLE} {TAIL}"]) == 1
+    assert capsys.readouterr().err == "posestream: COCO's measure needs pycocotools: pip install 'posestream[eval]'\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_and_leaves_nothing_behind(root: Path, no_leaks: None) -> None:
+    pytest.importorskip("pycocotools")
+    command = [sys.executable, "-m", "stream", "eval", "live", "--seconds", "60", f"{PEOPLE} ! queue {TAIL}"]
+    with subprocess.Popen(command, cwd=root, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "live run" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert "Traceback" not in process.stderr.read()

@@ -1,0 +1,154 @@
+"""What a live line loses in AP beside the same network offline: on drawn people, and over RTSP.
+
+    python -m benchmarks.live_ap            prints a table
+    python -m benchmarks.live_ap --write    and writes benchmarks/results/live_ap.json and live_ap.md
+
+It is ``posestream eval live`` with boxes that are true everywhere: ``detect`` takes them from ``testsrc``, and over
+RTSP each is looked up by the number that its picture bears. So what is lost is lost by the line and the network's time.
+RTSP wants GStreamer's server in the system's Python (``--server``, ``--python``); where it is missing, those columns
+are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rtsp import SHARED, Server
+from engines.people.scene import Scene
+from stream.commands.demo import free_port
+from stream.elements.pose import Pose
+from stream.evaluation.lines import Asked
+from stream.evaluation.live import Evaluation
+from stream.evaluation.report import READINGS
+from stream.evaluation.runs import Span
+from stream.launch import parse_launch
+from stream.testing.drawn import write_drawn
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SIZE = (640, 480)
+PEOPLE = 3
+SEED = 0
+CLIP_S = 4
+"""How long the clip is that is looped; the span is longer, so that a turn lies within it."""
+
+
+def main() -> int:
+    """Measure, print, and write where asked to."""
+    options = _options()
+    result: dict[str, Any] = {
+        "command": f"python -m benchmarks.live_ap {' '.join(sys.argv[1:])}".rstrip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load_before": round(os.getloadavg()[0], 2),
+        "runs": dict(_runs(options)),
+    }
+    text = table(result)
+    print(text)
+    if options.write:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "live_ap.json").write_text(json.dumps(result, indent=1) + "\n")
+        (RESULTS / "live_ap.md").write_text(text + "\n")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default=Pose().model, help="what 'pose model=' takes; its default if none")
+    parser.add_argument("--fps", type=int, nargs="+", default=[15, 30], help="frames a second of the sources")
+    parser.add_argument("--seconds", type=float, default=6.0, help="how much of each source's time is judged")
+    parser.add_argument("--server", type=Path, default=SHARED / "tools" / "rtsp_server.py")
+    parser.add_argument("--python", default="/usr/bin/python3", help="a Python that has GStreamer's RTSP server")
+    parser.add_argument("--write", action="store_true", help="write the results folder")
+    return parser.parse_args()
+
+
+def _runs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    for fps in options.fps:
+        yield f"testsrc, {fps} fps", _drawn(options, fps)
+    if why := _missing(options):
+        print(f"without RTSP: {why}", file=sys.stderr)
+        return
+    for fps in options.fps:
+        yield f"RTSP, {fps} fps", _streamed(options, fps)
+
+
+def _missing(options: argparse.Namespace) -> str:
+    for path in (options.server, Path(options.python)):
+        if not path.exists():
+            return f"there is no {path}"
+    probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    has = subprocess.run([options.python, "-c", probe], capture_output=True, check=False).returncode == 0
+    return "" if has else f"{options.python} lacks GStreamer's RTSP server (gir1.2-gst-rtsp-server-1.0, python3-gi)"
+
+
+def _drawn(options: argparse.Namespace, fps: int) -> dict[str, Any]:
+    width, height = SIZE
+    source = f"testsrc fps={fps} seed={SEED} people={PEOPLE} width={width} height={height}"
+    return _evaluated(options, Asked(parse_launch(_line(options, source, "detect model=truth"))))
+
+
+def _streamed(options: argparse.Namespace, fps: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        clip, truth = Path(folder) / "clip.mp4", Path(folder) / "truth.json"
+        write_drawn(clip, truth, Scene(SEED, PEOPLE, *SIZE), CLIP_S * fps, fps)
+        server = argparse.Namespace(server=options.server, python=options.python, clip=clip)
+        with Server(server, folder) as served:
+            line = _line(options, f"rtspsrc url={served.url}", f"stream.testing.numbered truth={truth}")
+            return _evaluated(options, Asked(parse_launch(line), truth, clip))
+
+
+def _line(options: argparse.Namespace, source: str, detector: str) -> str:
+    pose = f"pose model='{options.model}'"
+    return f"{source} ! queue ! {detector} ! track ! queue ! window ! queue ! {pose} ! queue ! keypointsink"
+
+
+def _evaluated(options: argparse.Namespace, asked: Asked) -> dict[str, Any]:
+    return Evaluation(f"tcp://127.0.0.1:{free_port(0)}", Span(options.seconds)).of(asked).map()
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures for people."""
+    runs: dict[str, dict[str, Any]] = result["runs"]
+    first = next(iter(runs.values()))
+    place = f"{result['machine']}; load before: {result['load_before']}"
+    scene = f"model `{first['model']}`, {PEOPLE} people at {SIZE[0]}x{SIZE[1]}, true boxes"
+    return "\n".join(
+        [
+            f"`{result['command']}` on {place}; {scene}.",
+            "",
+            f"| {first['measure']}, %; PCK@0.2, % | {' | '.join(runs)} |",
+            "|---" * (len(runs) + 1) + "|",
+            f"| frames, of them dropped | {' | '.join(_counts(run) for run in runs.values())} |",
+            f"| age of keypoints, p50 / p95 | {' | '.join(_ages(run) for run in runs.values())} |",
+            *(
+                f"| {words} | {' | '.join(_scores(run, name) for run in runs.values())} |"
+                for name, words in READINGS.items()
+            ),
+            *(f"\n{name}: {note}." for name, run in runs.items() for note in run["notes"]),
+        ]
+    )
+
+
+def _counts(run: dict[str, Any]) -> str:
+    return f"{run['frames']}, {run['dropped']}"
+
+
+def _ages(run: dict[str, Any]) -> str:
+    return f"{run['age_ms']['p50']:.0f} / {run['age_ms']['p95']:.0f} ms"
+
+
+def _scores(run: dict[str, Any], name: str) -> str:
+    reading = run["readings"][name]
+    return f"{reading['AP']:.1f}; {reading['PCK@0.2']:.1f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,87 @@
+"""What came of a live evaluation, as a table and as a map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+READINGS = {
+    "offline": "offline, nothing dropped",
+    "answered": "live, the frames that were answered",
+    "held": "live, dropped frames by what had come",
+    "streaming": "streaming, every frame by what had come",
+}
+"""The four readings in the order of what is taken away (:mod:`engines.evaluation.live`)."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Over so many ``frames`` that the truth knows, the numbers of the measure, in percent."""
+
+    frames: int
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """``frames`` of the source within ``seconds`` at ``fps``, of which ``dropped`` got no answer; ages from capture to
+    arrival, of those that got one; and the four ``readings`` by name."""
+
+    source: str
+    model: str
+    measure: str
+    fps: float
+    seconds: float
+    frames: int
+    dropped: int
+    age_p50_ms: float
+    age_p95_ms: float
+    readings: Mapping[str, Reading]
+    notes: tuple[str, ...] = ()
+
+    def map(self) -> dict[str, Any]:
+        """For programs; NaN, where there was nothing to judge, is None."""
+        return {
+            "source": self.source,
+            "model": self.model,
+            "measure": self.measure,
+            "fps": self.fps,
+            "seconds": self.seconds,
+            "frames": self.frames,
+            "dropped": self.dropped,
+            "age_ms": {"p50": self.age_p50_ms, "p95": self.age_p95_ms},
+            "readings": {
+                name: {"frames": one.frames, **{key: _or_none(value) for key, value in one.scores.items()}}
+                for name, one in self.readings.items()
+            },
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        share = 100 * self.dropped / self.frames
+        yield f"{self.seconds:.1f} s of {self.source} at {self.fps:g} fps, model {self.model or 'without a name'}"
+        yield (
+            f"{self.frames} frames, {self.dropped} dropped ({share:.1f} %); "
+            f"age of keypoints p50 {self.age_p50_ms:.0f} ms, p95 {self.age_p95_ms:.0f} ms"
+        )
+        yield ""
+        width = max(map(len, READINGS.values()))
+        columns = list(next(iter(self.readings.values())).scores)
+        yield f"{self.measure + ', %':{width}}  {'frames':>6}  " + "  ".join(f"{name:>7}" for name in columns)
+        for name, words in READINGS.items():
+            one = self.readings[name]
+            scores = "  ".join(f"{_shown(value):>7}" for value in one.scores.values())
+            yield f"{words:{width}}  {one.frames:>6}  {scores}"
+        yield from (f"note: {note}" for note in self.notes)
+
+
+def _shown(value: float) -> str:
+    return "–" if value != value else f"{value:.2f}"
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value
