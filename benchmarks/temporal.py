@@ -97,7 +97,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/temporal"))
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=200, help="of 32 windows")
+    parser.add_argument("--steps", type=int, default=200, help="that each takes")
+    parser.add_argument("--batch", type=int, default=32, help="windows a step")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="trainings side by side, a thread each")
     parser.add_argument("--write", action="store_true", help="write the results folder")
@@ -116,6 +117,7 @@ def _file(out: Path, name: str, seed: int) -> Path:
 def _spawn(name: str, seed: int, told: argparse.Namespace) -> bool:
     """In a process of its own, with one thread: small networks gain little by two."""
     words = ["--backbone", told.backbone, "--out", told.out, "--steps", told.steps, "--rate", told.rate]
+    words += ["--batch", told.batch]
     command = [sys.executable, "-m", "benchmarks.temporal", "--run", name, str(seed), *map(str, words)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     return subprocess.run(command, check=False, env=environment).returncode != 0
@@ -138,7 +140,14 @@ def _run(name: str, seed: int, told: argparse.Namespace) -> None:
         model = _trained(model, samples, recipe)
     scores = _scores(model, exam, recipe)
     seconds = time.monotonic() - begun
-    row = {"variant": name, "seed": seed, "steps": told.steps, "seconds": round(seconds), "pck": scores}
+    row = {
+        "variant": name,
+        "seed": seed,
+        "steps": told.steps,
+        "batch": told.batch,
+        "seconds": round(seconds),
+        "pck": scores,
+    }
     told.out.mkdir(parents=True, exist_ok=True)
     _file(told.out, name, seed).write_text(json.dumps(row) + "\n")
     print(
@@ -186,9 +195,10 @@ def _made(variant: Variant, seed: int, told: argparse.Namespace) -> tuple[Any, A
         optimisation=Optimisation(
             name="adamw", rate=told.rate, weight_decay=1e-4, schedule="one-cycle", clip=5.0, ema=0.98
         ),
-        batch=32,
+        batch=told.batch,
         sigma=1.5,
         seed=seed,
+        start="single-frame" if variant.model.startswith(("fami", "tdmi")) else "random",
     )
     data = recipe.data
     assert isinstance(data, Synthetic)
@@ -219,11 +229,16 @@ def _unaligned(window: Any, key: int) -> tuple[Any, list[Any]]:
 def _trained(model: Any, samples: Any, recipe: Any) -> Any:
     import tempfile
 
+    import numpy as np
     from msgspec.structs import replace
 
     from engines.training.trainer import Trainer
+    from engines.training.warm import begin_as_single_frame
 
     with tempfile.TemporaryDirectory() as folder:
+        if recipe.start == "single-frame":
+            crops = samples.batch(np.arange(recipe.batch), None, np.random.default_rng(0)).crops
+            begin_as_single_frame(recipe.network, model, crops)
         trainer = Trainer(replace(recipe, epochs=1), model, samples, Path(folder))
         trainer.run(lambda *_: None)
         return trainer.result

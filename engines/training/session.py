@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
@@ -23,7 +24,9 @@ from engines.training.place import Place
 from engines.training.progress import progress
 from engines.training.provision import provide
 from engines.training.recipe import Recipe, Synthetic, read_recipe
+from engines.training.samples import Samples
 from engines.training.trainer import Trainer
+from engines.training.warm import begin_as_single_frame
 
 WEIGHTS = "weights.safetensors"
 """What comes of it: the best network by the judge, under this project's names; 'posestream export' takes it."""
@@ -127,6 +130,7 @@ def begin(
         _load(model, recipe)
         check_memory(recipe, spec, model, place)
         samples, exam = provide(recipe.data, spec, workers, console)
+        _warm(model, recipe, samples)
         out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, model, samples, out, place)
     with place.together():
@@ -153,6 +157,13 @@ def _rooted(path: Path, recipe: Recipe, root: Path | None) -> Recipe:
 def _changed(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
     changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     return msgspec.structs.replace(recipe, **changes) if changes else recipe
+
+
+def _warm(model: nn.Module, recipe: Recipe, samples: Samples) -> None:
+    """Begin as the single frame, where that is asked for; measured on as many windows as a batch has."""
+    if recipe.start == "single-frame":
+        rows = np.arange(min(recipe.batch, len(samples)))
+        begin_as_single_frame(recipe.network, model, samples.batch(rows, None, np.random.default_rng(0)).crops)
 
 
 def _load(model: nn.Module, recipe: Recipe) -> None:
