@@ -145,6 +145,7 @@ def _run(name: str, seed: int, told: argparse.Namespace) -> None:
         "seed": seed,
         "steps": told.steps,
         "batch": told.batch,
+        "rate": told.rate,
         "seconds": round(seconds),
         "pck": scores,
     }

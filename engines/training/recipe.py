@@ -86,7 +86,7 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of it.
 
-    ``network`` is an entry of the catalogue. ``start``: what ``begin`` does not fill begins at random, as in the papers,
+    ``network`` is an entry of the catalogue. ``start``: what ``begin`` does not fill begins at random, as in papers,
     or so that the first answer is the backbone's own (``engines.training.warm``). ``terms`` weighs what is added to the
     heatmap loss, such as ``mutual_information``. ``frozen`` names submodules that do not learn; their batch
     normalisation keeps its statistics too. ``sigma`` of the targets, in cells. ``precision``: ``fp32``, or ``bf16`` and
