@@ -5,9 +5,9 @@
 *Drawn*: scenes as the small recipes have them, filmed by one process; a sample is a person over five frames. *Trained*:
 steps of the small recipes as ``posestream train`` makes them, from batches to the moving mean, with random weights, as
 float32 and bfloat16 (autocast), with maps in memory as usual and channels last, which is what training takes on a CPU.
-They take turns, a few steps each; medians. Seconds are those of the processor, of one thread, since a machine does other
-things too. Last, two trainings of one seed and one that was interrupted are compared
-with each other, weights, moving mean and losses, bit by bit; a difference ends this with an error.
+They take turns, a few steps each; medians. Seconds are those of the processor, of one thread, since a machine does
+other things too. Last, two trainings of one seed and one that was interrupted are compared with each other, weights,
+moving mean and losses, bit by bit; a difference ends this with an error.
 """
 
 from __future__ import annotations
