@@ -43,6 +43,8 @@ class Place:
                 f"process {local} of this machine has no GPU, there are {torch.cuda.device_count()}; "
                 f"torchrun --nproc-per-node {torch.cuda.device_count()}"
             )
+        if cuda:
+            torch.cuda.set_device(local)  # where NCCL takes what processes tell each other
         if world > 1:
             distributed.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
         return cls(rank, world, torch.device("cuda", local) if cuda else torch.device("cpu"), beside)

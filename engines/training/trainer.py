@@ -182,10 +182,11 @@ class Trainer:
         what = "the norm of the gradient" if wrong == "gradient_norm" else f"the loss term {wrong!r}"
         precision = self.recipe.precision
         half = "" if precision == "fp32" else f", or with precision: fp32 instead of {precision}"
+        rate, clip = self.recipe.optimisation.rate, self.recipe.optimisation.clip
+        cut = "an optimisation.clip" if clip is None else f"a lower optimisation.clip than {clip}"
         raise EngineError(
             f"step {step + 1} of {self.recipe.network}: {what} is {told[wrong]}; begin anew in another folder with a "
-            f"lower optimisation.rate than {self.recipe.optimisation.rate} or a lower optimisation.clip than "
-            f"{self.recipe.optimisation.clip}{half} ({kept})"
+            f"lower optimisation.rate than {rate} or {cut}{half} ({kept})"
         )
 
     def _batch(self, step: int) -> Batch:
@@ -248,7 +249,7 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 
 
 def layout_for(device: torch.device, precision: str) -> torch.memory_format:
-    """Channels last on a CPU, where oneDNN is half as fast again with it, and on GPUs in half precision, whose tensor
+    """Channels last on a CPU, where a step is faster by a tenth to a third, and on GPUs in half precision, whose tensor
     cores read maps so."""
     last = device.type == "cpu" or precision != "fp32"
     return torch.channels_last if last else torch.contiguous_format
