@@ -32,9 +32,10 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 
 from benchmarks.real_people import sets_of
 from engines import catalogue, geometry, heatmaps
+from engines.manifest import read_manifest
 from engines.metrics import correct
 from engines.people.scene import Scene
-from engines.signature import Signature, read_signature
+from engines.signature import Signature
 from export.folding import fold_normalisations
 from export.precision.fp16 import kept_in_float32, sizes_on, to_fp16
 from export.precision.inspecting import shares
@@ -44,7 +45,7 @@ from export.precision.wiring import Wiring, copy_of
 from export.samples import drawn, normalised, of_frames
 
 RESULTS = Path(__file__).parent / "results" / "precision.md"
-SHIPPED = Path(__file__).parents[1] / "engines/weights/tiny.onnx"
+SHIPPED = "hrnet-small"
 PUBLISHED = "data/models/ultralight_nano_simplepose.onnx"
 OTHER_CLIPS = ("felix_exercise.avi", "sam2_juggle.mp4", "mmhuman3d_single.mp4", "intel_one_by_one.mp4")
 NETWORKS = ("fami-w48-384x288", "dcpose-w48-384x288", "posewarper-compact-256x192")
@@ -84,7 +85,8 @@ class Subject:
     @cached_property
     def planes(self) -> NDArray[np.float32]:
         """The people as the network takes them."""
-        return normalised(np.stack([person.crop for person in self.people])[:, None], self.signature)[:, 0]
+        crops = np.stack([person.crop for person in self.people])[:, None]
+        return crops if self.signature.pixel == "uint8" else normalised(crops, self.signature)[:, 0]
 
     @cached_property
     def wanted(self) -> NDArray[np.float32]:
@@ -130,10 +132,19 @@ def report(shared: Path | None, networks: Sequence[str]) -> Iterator[str]:
 
 def shipped() -> Subject:
     """The network of the package, on people of scenes that it was never trained on."""
-    signature = read_signature(SHIPPED.with_suffix(".json"))
-    calibration = normalised(drawn(signature, CALIBRATED_ON, seed=1_000), signature)[:, 0]
+    folder = catalogue.WEIGHTS / SHIPPED
+    signature = read_manifest(folder).signature
     people = [person for seed in range(60) for person in drawn_people(seed, signature)]
-    return Subject("tiny, on drawn people", onnx.load(SHIPPED), signature, calibration, people)
+    calibration = drawn(signature, CALIBRATED_ON, seed=1_000)
+    return Subject(f"{SHIPPED}, on drawn people", with_heatmaps(folder), signature, calibration, people)
+
+
+def with_heatmaps(folder: Path) -> onnx.ModelProto:
+    """The fused graph of an export, giving the heatmaps in place of the points it makes of them."""
+    model = onnx.load(str(folder / "fused.onnx"))
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("heatmaps", onnx.TensorProto.FLOAT, None))
+    return model
 
 
 def drawn_people(seed: int, signature: Signature) -> Iterator[Person]:

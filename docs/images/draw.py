@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/tiny.md and docs/testsrc.md: ``python docs/images/draw.py``."""
+"""Draws the pictures of docs/shipped.md and docs/testsrc.md: ``python docs/images/draw.py``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ COCO = SKELETONS["coco17"]
 TILE = (288, 216)
 MOMENTS = ((0, 3.0), (1, 5.0), (3, 3.5), (8, 7.0), (12, 11.0), (21, 2.0))
 """Seeds and seconds; training never saw these seeds."""
+FPS = 15
 SURE = 0.25
 """Keypoints of a lower score are not drawn."""
 
@@ -31,8 +32,12 @@ def sheet(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 def overlaid(engine: Engine, scene: Scene, time_s: float) -> NDArray[np.uint8]:
     """What the network makes of a moment."""
+    signature = engine.signature
     picture = scene.at(time_s)
-    window = PersonWindows((picture.pixels,), (("drawn", 0),), picture.boxes, picture.ids)
+    offsets = range(-signature.past, signature.future + 1)
+    frames = tuple(scene.at(time_s + offset / FPS).pixels for offset in offsets)
+    keys = tuple((f"at {time_s} s", offset) for offset in offsets)
+    window = PersonWindows(frames, keys, picture.boxes, picture.ids)
     (people,) = engine.estimate([window])
     drawn = picture.pixels.copy()
     for joints in people:
@@ -54,10 +59,10 @@ def draw_skeleton(pixels: NDArray[np.uint8], joints: NDArray[np.float32]) -> Non
 def main() -> None:
     """All pictures."""
     scenes = [(Scene(seed, 4, 640, 480, noise=0.0), time_s) for seed, time_s in MOMENTS]
-    with load("tiny") as engine:
+    with load() as engine:
         drawn = sheet([overlaid(engine, scene, time_s) for scene, time_s in scenes])
     _write("testsrc.png", sheet([scene.at(time_s).pixels for scene, time_s in scenes]))
-    _write("tiny.png", drawn)
+    _write("shipped.png", drawn)
     _write("conditions.jpg", conditions_sheet())
 
 
