@@ -102,8 +102,10 @@ class Session:
         better = self.trainer.folder / "best.safetensors"
         if better.exists():  # not where a training was over, and what was added to it made nothing better
             better.replace(weights)
-        self.console.print(f"{weights}: {self.exam.measure} {100 * best:.1f} %; export it with")
-        self.console.print(f"posestream export {self.recipe.network} --weights {weights}", soft_wrap=True)
+        self.console.print(f"{weights}: {self.exam.measure} {100 * best:.1f} %; export it with", soft_wrap=True)
+        # Targets that stand between cells are what DARK reads places between cells from.
+        decode = " --decode dark" if self.recipe.loss == "cross-entropy" else ""
+        self.console.print(f"posestream export {self.recipe.network} --weights {weights}{decode}", soft_wrap=True)
 
 
 def begin(
