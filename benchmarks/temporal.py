@@ -10,7 +10,7 @@ finished is kept in --out, so an interrupted run goes on, and --write without ne
 
 ``control`` is the yardstick: FAMI-Pose that is shown the key frame in place of its neighbours. It has every parameter
 and every step that ``fami`` has, and differs in nothing but the neighbours. ``backbone`` is the single frame as it was
-trained before, ``single`` the same trained on, all of it, for as many steps as the others, at the rate that did it best.
+trained before, ``single`` the same trained on, all of it, for as many steps, at the rate that does it best.
 """
 
 from __future__ import annotations
