@@ -47,7 +47,6 @@ def main() -> int:
     result: dict[str, Any] = {
         "command": f"python -m benchmarks.live_ap {' '.join(sys.argv[1:])}".rstrip(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "load_before": round(os.getloadavg()[0], 2),
         "runs": dict(_runs(options)),
     }
     text = table(result)
@@ -111,21 +110,23 @@ def _line(options: argparse.Namespace, source: str, detector: str) -> str:
 
 
 def _evaluated(options: argparse.Namespace, asked: Asked) -> dict[str, Any]:
-    return Evaluation(f"tcp://127.0.0.1:{free_port(0)}", Span(options.seconds)).of(asked).map()
+    before = os.getloadavg()[0]
+    told = Evaluation(f"tcp://127.0.0.1:{free_port(0)}", Span(options.seconds)).of(asked).map()
+    return told | {"load": [round(load, 1) for load in (before, os.getloadavg()[0])]}
 
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
     runs: dict[str, dict[str, Any]] = result["runs"]
     first = next(iter(runs.values()))
-    place = f"{result['machine']}; load before: {result['load_before']}"
     scene = f"model `{first['model']}`, {PEOPLE} people at {SIZE[0]}x{SIZE[1]}, true boxes"
     return "\n".join(
         [
-            f"`{result['command']}` on {place}; {scene}.",
+            f"`{result['command']}` on {result['machine']}; {scene}.",
             "",
             f"| {first['measure']}, %; PCK@0.2, % | {' | '.join(runs)} |",
             "|---" * (len(runs) + 1) + "|",
+            f"| load of the machine, before and after | {' | '.join(_load(run) for run in runs.values())} |",
             f"| frames, of them dropped | {' | '.join(_counts(run) for run in runs.values())} |",
             f"| age of keypoints, p50 / p95 | {' | '.join(_ages(run) for run in runs.values())} |",
             *(
@@ -135,6 +136,10 @@ def table(result: dict[str, Any]) -> str:
             *(f"\n{name}: {note}." for name, run in runs.items() for note in run["notes"]),
         ]
     )
+
+
+def _load(run: dict[str, Any]) -> str:
+    return " / ".join(f"{load:.1f}" for load in run["load"])
 
 
 def _counts(run: dict[str, Any]) -> str:
