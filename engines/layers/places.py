@@ -16,12 +16,17 @@ from torch import Tensor, nn
 def uncast(device: torch.device) -> AbstractContextManager[Any]:
     """Autocast off on this device, where it is on."""
     # Only where it is on: an export would write the region down, as a part of the network.
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+    return torch.autocast(device.type, enabled=False) if is_on(device) else nullcontext()
+
+
+def is_on(device: torch.device) -> bool:
+    """Whether autocast is; never where there is none, as on ``meta``, whose tensors have shapes alone."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def exactly(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``layer(x)``, all of it in float32 under autocast."""
-    if not torch.is_autocast_enabled(x.device.type):
+    if not is_on(x.device):
         return layer(x)
     with uncast(x.device):
         return layer(x.float())
