@@ -139,7 +139,8 @@ def test_a_folder_of_ones_own_needs_no_more_than_joints_and_boxes(tmp_path: Path
         person |= {**kept, "keypoints": joints.ravel().tolist()}
     drawn.write_json(tmp_path / "other.json", told)
     usual, other = (ask(EMBEDDED, named("folder", tmp_path, file))[1].verdict for file in ("test.json", "other.json"))
-    assert other.lines["mean OKS"] == pytest.approx(usual.lines["mean OKS"])
+    # Seventeen terms in single precision, added up in another order.
+    assert other.lines["mean OKS"] == pytest.approx(usual.lines["mean OKS"], rel=1e-5)
     assert other.lines["COCO"] == pytest.approx(usual.lines["COCO"], nan_ok=True)
     assert usual.mean > 0.5  # what ships knows drawn people
 

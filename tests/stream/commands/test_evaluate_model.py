@@ -27,9 +27,8 @@ def test_posetrack_is_told_as_in_the_papers_tables(tmp_path: Path, capsys: Captu
     drawn.posetrack18(tmp_path)
     assert execute(["eval", "model", "hrnet-small", "--data", "posetrack18", "--root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == (
-        f"tiny by onnxrt:cpu on posetrack18 ({tmp_path}): 4 people in true boxes, 2 frames of 1 clip; percent"
-    )
+    told = "4 people in true boxes, 2 frames of 1 clip; percent"
+    assert lines[0] == f"hrnet-small-128x96 by onnxrt:cpu on posetrack18 ({tmp_path}): {told}"
     assert lines[2].split() == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean"]
     assert [line.split()[0] for line in lines[3:5]] == ["AP", "PCKh@0.5"]
     assert lines[6].startswith("note: true boxes: most papers are judged with a detector's, which gives less")
