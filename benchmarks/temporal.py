@@ -98,9 +98,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/temporal"))
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=200, help="that each takes")
-    parser.add_argument("--batch", type=int, default=32, help="windows a step")
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, default=250, help="that each takes")
+    parser.add_argument("--batch", type=int, default=16, help="windows a step")
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="trainings side by side, a thread each")
     parser.add_argument("--write", action="store_true", help="write the results folder")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
@@ -160,18 +160,14 @@ def _run(name: str, seed: int, told: argparse.Namespace) -> None:
 
 def _made(variant: Variant, seed: int, told: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     """The network with its backbone filled, what it learns from, how it is judged, and its recipe."""
-    from dataclasses import replace
+    recipe = _recipe(variant, seed, told)
+    samples, exam = _data(variant, seed, told, recipe.data)
+    return _network(variant, told.backbone), samples, exam, recipe
 
-    from rich.console import Console
 
+def _network(variant: Variant, backbone: Path) -> Any:
     from engines import catalogue, checkpoints, networks
     from engines.networks import NetworkSpec
-    from engines.training.judging import DrawnExam, film_tests
-    from engines.training.kept import filmed
-    from engines.training.progress import progress
-    from engines.training.recipe import Optimisation, Recipe, Synthetic
-    from engines.training.samples import WindowSamples
-    from engines.training.tracks import Filming
 
     _, base = catalogue.network(NETWORK)
     options = variant.options or ({"frames": list(variant.window)} if variant.model.startswith("fami") else {})
@@ -184,41 +180,53 @@ def _made(variant: Variant, seed: int, told: argparse.Namespace) -> tuple[Any, A
         options=options,
     )
     model = networks.build(NETWORK, spec)
-    is_single = spec.model == base.model
-    checkpoints.load(model, told.backbone, "ours", "" if is_single else "hrnet")
+    checkpoints.load(model, backbone, "ours", "" if spec.model == base.model else "hrnet")
     if not variant.aligns:
         model.aligned = lambda window: _unaligned(window, model.key)
-    recipe = Recipe(
+    return model
+
+
+def _recipe(variant: Variant, seed: int, told: argparse.Namespace) -> Any:
+    from engines.training.recipe import Optimisation, Recipe, Synthetic
+
+    rate = variant.rate or told.rate
+    return Recipe(
         network=NETWORK,
         data=Synthetic(scenes=1200, frames=5, judged_scenes=60),
         loss=variant.loss,  # type: ignore[arg-type]
         terms=dict(variant.terms or {}),
-        frozen=() if is_single else ("hrnet",),
-        optimisation=Optimisation(
-            name="adamw", rate=variant.rate or told.rate, weight_decay=1e-4, schedule="one-cycle", clip=5.0, ema=0.98
-        ),
+        frozen=() if variant.model in ("", "hrnet.HRNet") else ("hrnet",),
+        optimisation=Optimisation(name="adamw", rate=rate, weight_decay=1e-4, schedule="one-cycle", clip=5.0, ema=0.98),
         batch=told.batch,
         sigma=1.5,
         seed=seed,
         start="single-frame" if variant.model.startswith(("fami", "tdmi")) else "random",
     )
-    data = recipe.data
-    assert isinstance(data, Synthetic)
-    filming = Filming(size=spec.input_size, frames=5, moments=data.moments, fps=data.fps)
+
+
+def _data(variant: Variant, seed: int, told: argparse.Namespace, data: Any) -> tuple[Any, Any]:
+    """As many windows as there are steps for, the same of a seed for every variant; and the exam."""
+    from dataclasses import replace
+
+    import numpy as np
+    from rich.console import Console
+
+    from engines import catalogue
+    from engines.training.judging import DrawnExam, film_tests
+    from engines.training.kept import filmed
+    from engines.training.progress import progress
+    from engines.training.samples import WindowSamples
+    from engines.training.tracks import Filming
+
+    size = catalogue.network(NETWORK)[1].input_size
+    filming = Filming(size=size, frames=data.frames, moments=data.moments, fps=data.fps)
     tracks = filmed(range(data.first_scene, data.first_scene + data.scenes), filming, 2, lambda: None)
     with progress(Console(quiet=True)) as bar:
-        tests = film_tests(data, spec.input_size, 5, 2, bar)
-    shown = variant.shown or variant.window
-    rows = np_permutation(len(tracks), seed)[: told.steps * recipe.batch]
+        tests = film_tests(data, size, data.frames, 2, bar)
+    rows = np.random.default_rng([seed, 0x7E4]).permutation(len(tracks))[: told.steps * told.batch]
     chosen = replace(tracks, pictures=tracks.pictures[rows], joints=tracks.joints[rows], sizes=tracks.sizes[rows])
-    return model, WindowSamples(chosen, shown), DrawnExam(tests, shown), recipe
-
-
-def np_permutation(count: int, seed: int) -> Any:
-    """Which windows a seed sees: the same for every variant."""
-    import numpy as np
-
-    return np.random.default_rng([seed, 0x7E4]).permutation(count)
+    shown = variant.shown or variant.window
+    return WindowSamples(chosen, shown), DrawnExam(tests, shown)
 
 
 def _unaligned(window: Any, key: int) -> tuple[Any, list[Any]]:
@@ -277,8 +285,9 @@ def table(rows: list[dict[str, Any]], told: argparse.Namespace) -> str:
 
 def _head(told: argparse.Namespace) -> str:
     return (
-        f"`python -m benchmarks.temporal --steps {told.steps} --write` on {os.cpu_count()} cores, {platform.system()} "
-        f"{platform.machine()}: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds."
+        f"`python -m benchmarks.temporal --write`, {told.steps} steps of {told.batch} windows, on {platform.machine()}, "
+        "PyTorch on the CPU: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds, and how far each "
+        "seed lies from the control of the same seed."
     )
 
 
