@@ -286,8 +286,8 @@ def table(rows: list[dict[str, Any]], told: argparse.Namespace) -> str:
 def _head(told: argparse.Namespace) -> str:
     return (
         f"`python -m benchmarks.temporal --write`, {told.steps} steps of {told.batch} windows, on {platform.machine()} "
-        "without a GPU: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds, and how far each seed "
-        "lies from the control of the same seed."
+        "without a GPU: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds, and how far each "
+        "seed lies from the control of the same seed."
     )
 
 
