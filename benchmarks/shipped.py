@@ -27,7 +27,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 ADDRESS = "tcp://127.0.0.1:5578"
 FPS = 30.0
 LINE = (
-    "testsrc {source} ! queue ! detect model=truth ! track ! queue ! window ! queue ! pose model=tiny ! queue "
+    "testsrc {source} ! queue ! detect model=truth ! track ! queue ! window ! queue ! pose ! queue "
     "! keypointsink bind=" + ADDRESS
 )
 
