@@ -106,7 +106,8 @@ def execute(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a line for people
         if debug:
             traceback.print_exc()
-        print(f"posestream: {_line(error)}", file=sys.stderr)
+        if line := _line(error):
+            print(f"posestream: {line}", file=sys.stderr)
         return USAGE if _is_usage(error) else FAULT
     return code if isinstance(code, int) else 0
 
@@ -116,9 +117,10 @@ def _is_usage(error: Exception) -> bool:
 
 
 def _line(error: Exception) -> str:
-    """One line that says what is wrong."""
+    """One line that says what is wrong; none where help was shown instead, for no command was named."""
     if isinstance(error, TyperException):
-        return f"{error.format_message().rstrip('.')}; see 'posestream --help'"
+        told = error.format_message().rstrip(".")
+        return f"{told}; see 'posestream --help'" if told else ""
     text = " ".join(str(error).split())
     if isinstance(error, PosestreamError) or type(error).__module__.startswith("engines"):
         return text

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engines.errors import EngineError
+
 if TYPE_CHECKING:
     from engines.training.session import Session
+
+
+_NEEDED = ("torch", "safetensors")
+
+
+def _check_installed() -> None:
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise EngineError(f"posestream train needs {', '.join(missing)}: pip install 'posestream[torch]'")
 
 
 def train(
@@ -46,6 +58,8 @@ def train(
         posestream train configs/training/fami-posetrack17.yaml --data ~/posetrack17 --workers 8
     """
     from engines.training.place import ToldElsewhereError
+
+    _check_installed()
     from engines.training.session import begin
 
     folder = out or Path("runs") / recipe.stem

@@ -261,3 +261,11 @@ def test_models_lists_the_network_that_ships_and_what_can_be_pulled(capsys: Capt
     assert "fami-small" in told
     assert "rtmpose-s" in told
     assert "yolox-nano" in told
+
+
+@pytest.mark.parametrize("words", [[], ["eval"]])
+def test_who_names_no_command_is_shown_them_and_told_of_no_fault(words: list[str], capsys: Capture) -> None:
+    assert execute(words) == 2
+    told = capsys.readouterr()
+    assert "Usage: posestream" in told.out
+    assert told.err == ""

@@ -183,3 +183,13 @@ def test_what_a_step_keeps_grows_with_the_picture_and_shrinks_with_what_is_froze
     # What is kept of a convolution is its input, so four times the pixels are four times the bytes.
     assert kept(128) == pytest.approx(4 * kept(64), rel=0.05)
     assert kept(64, "conv1", "bn1", "conv2", "bn2", "layer1") < kept(64)
+
+
+def test_a_machine_without_pytorch_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stream.__main__ import execute
+
+    monkeypatch.setattr("engines.training.command.find_spec", lambda name: None if name == "torch" else object())
+    assert execute(["train", "any.yaml"]) == 1
+    assert capsys.readouterr().err == "posestream: posestream train needs torch: pip install 'posestream[torch]'\n"
