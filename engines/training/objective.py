@@ -14,6 +14,7 @@ from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse, two_level, vi
 from engines.losses.mutual_information import fami_loss, tdmi_loss
 from engines.models.fami import FAMIPose
 from engines.models.fasrnet import FaSRnet
+from engines.models.hrnet import HRNet
 from engines.models.imapose import IMAPose
 from engines.models.tdmi import TDMI
 from engines.models.temporal import TemporalModel
@@ -38,10 +39,11 @@ class Objective(nn.Module):
                 f"network {network!r} has no loss term {sorted(unknown)[0]!r}; it has "
                 f"{', '.join(sorted(knows)) or 'none besides its heatmaps'}"
             )
-        if loss == "cross-entropy" and not any(isinstance(layer, SoftmaxHeatmaps) for layer in model.modules()):
+        if loss == "cross-entropy" and not gives_distributions(model):
             raise EngineError(
-                f"network {network!r}: loss 'cross-entropy' needs heatmaps that are distributions, and its entry gives "
-                "its HRNet no 'sigma'; take loss 'heatmap', or a network that has one, such as hrnet-small-128x96"
+                f"network {network!r}: loss 'cross-entropy' needs heatmaps that are distributions; take loss "
+                "'heatmap', or an HRNet, FAMI-Pose or TDMI whose entry gives the HRNet a 'sigma', such as "
+                "hrnet-small-128x96"
             )
 
     def forward(self, crops: Tensor, joints: Tensor) -> Terms:
@@ -105,6 +107,12 @@ class Objective(nn.Module):
             unbiased=self.loss == "cross-entropy",
         )
         return maps.reshape(b, j, h, w).to(like.device), weights.reshape(b, j).to(like.device)
+
+
+def gives_distributions(model: nn.Module) -> bool:
+    """Whether what the network answers are softmaxes; some have such a layer inside, and change its maps after."""
+    ends_in_it = isinstance(model, HRNet | FAMIPose | TDMI)
+    return ends_in_it and any(isinstance(layer, SoftmaxHeatmaps) for layer in model.modules())
 
 
 def cross_entropy(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install
 from safetensors.torch import load_file  # noqa: E402
 
 from engines.errors import EngineError  # noqa: E402
+from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPose  # noqa: E402
 from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
@@ -315,10 +316,13 @@ def test_cross_entropy_of_a_softmax_is_that_of_pytorch_and_so_is_its_gradient() 
     torch.testing.assert_close(gradient, wanted, atol=1e-7, rtol=1e-4)
 
 
-def test_cross_entropy_of_heatmaps_that_are_no_distributions_is_refused() -> None:
+@pytest.mark.parametrize(
+    "model", [HRNet(MICRO), DCPose(replace(MICRO, sigma=2.0), channels=4)], ids=["plain", "within"]
+)
+def test_cross_entropy_of_heatmaps_that_are_no_distributions_is_refused(model: Any) -> None:
     with pytest.raises(EngineError) as caught:
-        Objective("hrnet-any", HRNet(MICRO), 2.0, "cross-entropy", {})
+        Objective("hrnet-any", model, 2.0, "cross-entropy", {})
     assert str(caught.value) == (
-        "network 'hrnet-any': loss 'cross-entropy' needs heatmaps that are distributions, and its entry gives its "
-        "HRNet no 'sigma'; take loss 'heatmap', or a network that has one, such as hrnet-small-128x96"
+        "network 'hrnet-any': loss 'cross-entropy' needs heatmaps that are distributions; take loss 'heatmap', or an "
+        "HRNet, FAMI-Pose or TDMI whose entry gives the HRNet a 'sigma', such as hrnet-small-128x96"
     )
