@@ -8,8 +8,8 @@ collect_ignore_glob: list[str] = []
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob += [
         *(f"engines/{folder}/*.py" for folder in ("layers", "losses", "models", "training")),
-        "engines/costs.py",
-        "engines/testing_models.py",
+        "engines/testing/costs.py",
+        "engines/testing/models.py",
         "export/*.py",
     ]
 if importlib.util.find_spec("tensorrt") is None or importlib.util.find_spec("pycuda") is None:

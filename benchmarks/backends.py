@@ -24,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.backends.base import Array, make_backend, make_ring
+from engines.backends.base import make_backend, make_ring
 from engines.errors import EngineError
-from engines.manifest import Manifest, read_manifest
-from stream.meter import percentile
+from engines.spec.manifest import Manifest, read_manifest
+from engines.spec.tensors import Array
+from stream.runtime.meter import percentile
 
 RESULTS = Path(__file__).parent / "results" / "backends.md"
 BACKENDS = ("torch", "torch:compiled", "torch:cudagraphs", "onnxrt:cpu", "onnxrt:cuda", "onnxrt:tensorrt", "tensorrt")

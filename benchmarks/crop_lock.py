@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.real_people import CLIPS, references
-from engines.crop_lock import Anchor, CropExact, CropLock, Crops
-from engines.engine import Engine, PersonWindows, load
-from engines.regions import Region, region_of
-from engines.signature import Signature, write_signature
-from stream.launch import parse_launch
+from engines.inference.crop_lock import Anchor, CropExact, CropLock, Crops
+from engines.inference.engine import Engine, PersonWindows, load
+from engines.inference.regions import Region, region_of
+from engines.spec.signature import Signature, write_signature
 from stream.messages import Window
+from stream.pipeline.launch import parse_launch
 
 RESULTS = Path(__file__).parent / "results" / "crop_lock.md"
 MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)

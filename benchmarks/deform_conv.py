@@ -25,8 +25,8 @@ import torch
 
 from engines.errors import EngineError
 from engines.layers.deform_conv import deform_conv2d_reference
-from engines.plugins.deform_conv.compiling import compile_cubin
-from engines.plugins.deform_conv.inspecting import LIMITS, blocks_resident, resources
+from engines.plugins.deform_conv.compiler import compile_cubin
+from engines.plugins.deform_conv.inspection import LIMITS, blocks_resident, resources
 from engines.plugins.deform_conv.spec import DeformConvSpec
 
 RESULTS = Path(__file__).parent / "results"

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import onnx
 
-from engines import catalogue
-from engines.manifest import Manifest, read_manifest
+from engines.hub import catalogue
+from engines.spec.manifest import Manifest, read_manifest
 
 PAGE = Path(__file__).parents[1] / "docs" / "export.md"
 TABLE = re.compile(r"(<!-- exports: begin -->\n).*(<!-- exports: end -->)", re.DOTALL)

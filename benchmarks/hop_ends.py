@@ -52,8 +52,8 @@ class OursSender:
     """Copies the picture into a slot of the ring, as a decoder would write it there, and sends the reference."""
 
     def __init__(self, address: str) -> None:
-        from stream.transports.shm import FrameRing
-        from stream.transports.zeromq import open_outbox
+        from stream.transports.shm_ring import FrameRing
+        from stream.transports.zmq_link import open_outbox
 
         self._ring = FrameRing(Path(address).name, "bench", IN_FLIGHT + 2)
         self._outbox = open_outbox(f"ipc://{address}", "source")
@@ -65,8 +65,8 @@ class OursSender:
         self._slot = self._ring.allocate(SHAPE)
 
     def send(self, picture: Bytes, seq: int) -> None:
-        from stream import wire
         from stream.messages import Frame
+        from stream.transports import wire
 
         self._fill(self._slot, picture)
         frame = Frame("hall", seq, 0, 0, self._slot)
@@ -101,15 +101,15 @@ class OursInPlaceSender(OursSender):
 
 class OursReceiver:
     def __init__(self, address: str) -> None:
-        from stream.transports.shm import FrameReader
-        from stream.transports.zeromq import open_inbox
+        from stream.transports.shm_ring import FrameReader
+        from stream.transports.zmq_link import open_inbox
 
         self._reader = FrameReader()
         self._inbox = open_inbox(f"ipc://{address}", "sink")
         self._frame: Any = None
 
     def receive(self) -> Bytes:
-        from stream import wire
+        from stream.transports import wire
 
         deliveries = self._inbox.receive(1, 60_000)
         self._frame = wire.unpack(deliveries[0].buffers, resolve=self._reader.resolve)

@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stream.launch import parse_launch
-from stream.meter import percentile
-from stream.pipeline import Pipeline
-from stream.subscriber import Subscriber
-from stream.supervisor import Supervisor
+from stream.pipeline.launch import parse_launch
+from stream.pipeline.pipeline import Pipeline
+from stream.protocol.subscriber import Subscriber
+from stream.runtime.meter import percentile
+from stream.runtime.supervisor import Supervisor
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EMPTY = "benchmarks.empty."

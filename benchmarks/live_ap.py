@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rtsp import SHARED, Server
-from engines.people.scene import Scene
-from stream.commands.demo import free_port
+from engines.datasets.synthetic.scene import Scene
+from stream.cli.demo import free_port
 from stream.elements.pose import Pose
-from stream.evaluation.lines import Asked
+from stream.evaluation.line_variants import Asked
 from stream.evaluation.live import Evaluation
 from stream.evaluation.report import READINGS
 from stream.evaluation.runs import Span
-from stream.launch import parse_launch
-from stream.testing.drawn import write_drawn
+from stream.pipeline.launch import parse_launch
+from stream.testing.drawn_clip import write_drawn
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SIZE = (640, 480)

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.detector import load_detector
-from engines.engine import PersonWindows, load
+from engines.inference.detector import load_detector
+from engines.inference.engine import PersonWindows, load
 
 WARM_UP, ROUNDS = 5, 60
 

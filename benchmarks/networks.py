@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 import engines
-from engines import catalogue
+from engines.hub import catalogue
 from engines.layers.deform_conv import DeformConv2d
 from engines.models.temporal import TemporalModel
-from export.operators import TRANSLATIONS
+from export.graph.operators import TRANSLATIONS
 
 RESULTS = Path(__file__).parent / "results" / "networks.md"
 THREADS = 2

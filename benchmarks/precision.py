@@ -31,18 +31,19 @@ from onnx import version_converter
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 from benchmarks.real_people import sets_of
-from engines import catalogue, geometry, heatmaps
-from engines.manifest import read_manifest
+from engines.datasets.synthetic.scene import Scene
+from engines.hub import catalogue
 from engines.metrics import correct
-from engines.people.scene import Scene
-from engines.signature import Signature
-from export.folding import fold_normalisations
+from engines.spec.manifest import read_manifest
+from engines.spec.signature import Signature
+from engines.vision import crop, heatmaps
+from export.calibration import drawn, normalised, of_frames
+from export.graph.folding import fold_normalisations
 from export.precision.fp16 import kept_in_float32, sizes_on, to_fp16
 from export.precision.inspecting import shares
 from export.precision.int8 import STEPS, Scales, quantised, scales_of
 from export.precision.rounding import rounded
 from export.precision.wiring import Wiring, copy_of
-from export.samples import drawn, normalised, of_frames
 
 RESULTS = Path(__file__).parent / "results" / "precision.md"
 SHIPPED = "hrnet-small"
@@ -160,10 +161,10 @@ def person_of(
     pixels: NDArray[np.uint8], box: NDArray[np.float32], joints: NDArray[Any], signature: Signature
 ) -> Person:
     """Cut out, with the truth taken along."""
-    affine = geometry.affine_of_box(box, signature.input_size, enlarge=signature.enlarge, rule=signature.affine)
-    corners = geometry.to_crop(box.reshape(2, 2), affine).reshape(4)
-    moved = np.column_stack([geometry.to_crop(joints[:, :2], affine), joints[:, 2] > 0])
-    return Person(geometry.crop(pixels, affine, signature.input_size), moved, np.asarray(corners, np.float64))
+    affine = crop.affine_of_box(box, signature.input_size, enlarge=signature.enlarge, rule=signature.affine)
+    corners = crop.to_crop(box.reshape(2, 2), affine).reshape(4)
+    moved = np.column_stack([crop.to_crop(joints[:, :2], affine), joints[:, 2] > 0])
+    return Person(crop.crop(pixels, affine, signature.input_size), moved, np.asarray(corners, np.float64))
 
 
 def published(shared: Path) -> Subject:
@@ -355,16 +356,16 @@ def parts(name: str) -> Iterator[tuple[str, onnx.ModelProto]]:
     from msgspec.structs import replace
 
     from engines.layers.decoding import Points
-    from engines.networks import build
-    from export import graphs
+    from engines.spec.network import build
+    from export.graph import wrappers
     from export.to_onnx import to_onnx
 
     _, spec = catalogue.network(name)
     torch.manual_seed(0)
     model = build(name, spec).eval()
     signature = replace(spec.signature(name), layout="nthwc", pixel="uint8", decode="points")
-    signature = replace(signature, keeps=graphs.kept_shapes(model, spec.input_size))
-    for graph in graphs.parts(model, signature, Points("heatmap", spec.input_size)):
+    signature = replace(signature, keeps=wrappers.kept_shapes(model, spec.input_size))
+    for graph in wrappers.parts(model, signature, Points("heatmap", spec.input_size)):
         yield graph.part, to_onnx(graph)
 
 

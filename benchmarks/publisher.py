@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stream.elements.keypointsink import KeypointSink
 from stream.messages import Poses
-from stream.protocol import encode_poses, poses_map
+from stream.protocol.schema import encode_poses, poses_map
 from stream.testing import make_poses
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Engine, PersonWindows, load
+from engines.inference.engine import Engine, PersonWindows, load
 from engines.metrics import correct
 from engines.skeletons import SKELETONS
 

@@ -22,11 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
 
-from stream.launch import parse_launch
-from stream.patience import Patience
-from stream.rundir import run_id_of
-from stream.supervisor import Supervisor
-from stream.transports.segments import names, prefix_of
+from stream.pipeline.launch import parse_launch
+from stream.runtime.restart_policy import Patience
+from stream.runtime.run_dir import run_id_of
+from stream.runtime.supervisor import Supervisor
+from stream.transports.shm_segment import names, prefix_of
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EMPTY = "benchmarks.empty."

@@ -26,11 +26,12 @@ import numpy as np
 import onnxruntime
 
 from engines.backends.base import Backend, make_backend
-from engines.engine import Engine, PersonWindows, load
-from engines.manifest import read_manifest
-from export.exporting import Request, export_network
-from export.sources import Choice
-from stream.launch import parse_launch
+from engines.inference.engine import Engine, PersonWindows, load
+from engines.spec.manifest import read_manifest
+from export.exporter import export_network
+from export.stages import Request
+from export.weights import Choice
+from stream.pipeline.launch import parse_launch
 
 RESULTS = Path(__file__).parent / "results" / "reuse.md"
 NETWORKS = ("fami-compact-256x192", "dcpose-compact-256x192", "fasrnet-compact-256x192")

@@ -166,8 +166,9 @@ def _made(variant: Variant, seed: int, told: argparse.Namespace) -> tuple[Any, A
 
 
 def _network(variant: Variant, backbone: Path) -> Any:
-    from engines import catalogue, checkpoints, networks
-    from engines.networks import NetworkSpec
+    from engines.hub import catalogue, checkpoints
+    from engines.spec import network
+    from engines.spec.network import NetworkSpec
 
     _, base = catalogue.network(NETWORK)
     options = variant.options or ({"frames": list(variant.window)} if variant.model.startswith("fami") else {})
@@ -179,7 +180,7 @@ def _network(variant: Variant, backbone: Path) -> Any:
         skeleton=base.skeleton,
         options=options,
     )
-    model = networks.build(NETWORK, spec)
+    model = network.build(NETWORK, spec)
     checkpoints.load(model, backbone, "ours", "" if spec.model == base.model else "hrnet")
     if not variant.aligns:
         model.aligned = lambda window: _unaligned(window, model.key)
@@ -211,12 +212,12 @@ def _data(variant: Variant, seed: int, told: argparse.Namespace, data: Any) -> t
     import numpy as np
     from rich.console import Console
 
-    from engines import catalogue
-    from engines.training.judging import DrawnExam, film_tests
-    from engines.training.kept import filmed
+    from engines.hub import catalogue
+    from engines.training.batches import WindowSamples
+    from engines.training.clip_cache import filmed
     from engines.training.progress import progress
-    from engines.training.samples import WindowSamples
-    from engines.training.tracks import Filming
+    from engines.training.synthetic_samples import Filming
+    from engines.training.synthetic_validation import DrawnExam, film_tests
 
     size = catalogue.network(NETWORK)[1].input_size
     filming = Filming(size=size, frames=data.frames, moments=data.moments, fps=data.fps)
@@ -242,8 +243,8 @@ def _trained(model: Any, samples: Any, recipe: Any) -> Any:
     import numpy as np
     from msgspec.structs import replace
 
+    from engines.training.head_init import begin_as_single_frame
     from engines.training.trainer import Trainer
-    from engines.training.warm import begin_as_single_frame
 
     with tempfile.TemporaryDirectory() as folder:
         if recipe.start == "single-frame":
@@ -255,7 +256,7 @@ def _trained(model: Any, samples: Any, recipe: Any) -> Any:
 
 
 def _scores(model: Any, exam: Any, recipe: Any) -> dict[str, dict[str, float]]:
-    from engines.training.judging import objective_of
+    from engines.training.synthetic_validation import objective_of
 
     scores: dict[str, dict[str, float]] = exam(objective_of(recipe, model)).row["pck"]
     return scores

@@ -28,12 +28,13 @@ from typing import Any
 import msgspec
 import torch
 
-from engines import catalogue, networks
-from engines.networks import NetworkSpec
-from engines.people.conditions import CONDITIONS, Kind
+from engines.datasets.synthetic.conditions import CONDITIONS, Kind
+from engines.hub import catalogue
+from engines.spec import network
+from engines.spec.network import NetworkSpec
+from engines.training.batches import WindowSamples
 from engines.training.recipe import Recipe, Synthetic, read_recipe
-from engines.training.samples import WindowSamples
-from engines.training.tracks import Filming, Tracks, film, film_scene, joined
+from engines.training.synthetic_samples import Filming, Tracks, film, film_scene, joined
 from engines.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "training.md"
@@ -119,7 +120,7 @@ def trainer_of(
 ) -> Trainer:
     torch.manual_seed(recipe.seed)
     samples = WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window)
-    return Trainer(recipe, networks.build(recipe.network, spec), samples, folder, layout=layout)
+    return Trainer(recipe, network.build(recipe.network, spec), samples, folder, layout=layout)
 
 
 def trainings(name: str, tracks: Tracks, turns: int) -> Iterator[Row]:

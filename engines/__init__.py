@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-    from engines.engine import Engine as Engine
-    from engines.engine import PersonWindows as PersonWindows
-    from engines.engine import load as load
-    from engines.engine import signature_of as signature_of
+    from engines.inference.engine import Engine as Engine
+    from engines.inference.engine import PersonWindows as PersonWindows
+    from engines.inference.engine import load as load
+    from engines.inference.engine import signature_of as signature_of
 
 _OF_ENGINE = ("Engine", "PersonWindows", "load", "signature_of")
 
@@ -26,13 +26,14 @@ def create(name: str) -> nn.Module:
     Raises :class:`engines.errors.EngineError` in one line for an unknown name (answered with the near ones), without
     PyTorch, and for options that do not fit.
     """
-    from engines import catalogue, networks
+    from engines.hub import catalogue
+    from engines.spec import network
 
-    return networks.build(*catalogue.network(name))
+    return network.build(*catalogue.network(name))
 
 
 def __getattr__(name: str) -> object:
     """Import what runs networks when it is first used."""
     if name not in _OF_ENGINE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("engines.engine"), name)
+    return getattr(import_module("engines.inference.engine"), name)

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engines.backends.base import FeatureRing, make_backend, make_ring
-from engines.decoding import decode
 from engines.errors import EngineError
-from engines.manifest import Parity, Part, Precision
+from engines.inference.decode import decode
 from engines.models.temporal import TemporalModel
-from engines.signature import Signature
-from export.samples import Samples, normalised
+from engines.spec.manifest import Parity, Part, Precision
+from engines.spec.signature import Signature
+from export.calibration import Samples, normalised
 
 Floats = NDArray[np.float32]
 RUNNER = "ONNX Runtime on the CPU"
@@ -38,7 +38,7 @@ ROUNDED = " (float16 rounded as a GPU does)"
 
 @dataclass(frozen=True)
 class Bound:
-    """What an export promises: see :class:`engines.manifest.Parity`."""
+    """What an export promises: see :class:`engines.spec.manifest.Parity`."""
 
     heatmap_error: float
     shift_px: float
@@ -82,7 +82,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two outcomes: as in :class:`engines.manifest.Parity`; ``clear`` of ``keypoints`` could be measured."""
+    """Of two outcomes: as in :class:`engines.spec.manifest.Parity`; ``clear`` of ``keypoints`` could be measured."""
 
     heatmap_error: float
     shift_px_max: float

@@ -18,12 +18,12 @@ from engines.backends.trt.caching import entry_of, write_whole
 from engines.backends.trt.options import BuildOptions, Plugin
 from engines.backends.trt.preparation import Preparation, PreparedGraph, write_preparation
 from engines.errors import EngineError
-from engines.manifest import Exported, Manifest, digest, read_exported
-from engines.plugins.deform_conv.compiling import compile_ptx
+from engines.plugins.deform_conv.compiler import compile_ptx
 from engines.plugins.deform_conv.settings import spec_of
-from export.telling import step
-from export.tensorrt_graph import structure_digest, tensorrt_graph
-from export.weights_file import WEIGHTS
+from engines.spec.manifest import Exported, Manifest, digest, read_exported
+from export.graph.tensorrt_graph import structure_digest, tensorrt_graph
+from export.graph.weights_file import WEIGHTS
+from export.progress import step
 
 SUFFIX = ".trt.onnx"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stream.commands.inspect import KINDS, all_pages
+from stream.cli.inspect import KINDS, all_pages
 
 HEAD = """# Elements
 

@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from stream.errors import StaleFrame as StaleFrame
     from stream.errors import TransportError as TransportError
     from stream.errors import WireError as WireError
-    from stream.launch import load_yaml as load_yaml
-    from stream.launch import parse_launch as parse_launch
-    from stream.launch import parse_yaml as parse_yaml
     from stream.messages import Frame as Frame
     from stream.messages import People as People
     from stream.messages import Poses as Poses
     from stream.messages import Truth as Truth
     from stream.messages import Window as Window
     from stream.messages import people_of as people_of
-    from stream.pipeline import Pipeline as Pipeline
-    from stream.protocol import Person as Person
-    from stream.protocol import PoseMessage as PoseMessage
+    from stream.pipeline.launch import load_yaml as load_yaml
+    from stream.pipeline.launch import parse_launch as parse_launch
+    from stream.pipeline.launch import parse_yaml as parse_yaml
+    from stream.pipeline.pipeline import Pipeline as Pipeline
+    from stream.pipeline.wiring import Line as Line
+    from stream.protocol.schema import Person as Person
+    from stream.protocol.schema import PoseMessage as PoseMessage
+    from stream.protocol.subscriber import Subscriber as Subscriber
+    from stream.protocol.subscriber import generate_keys as generate_keys
     from stream.registry import element_names as element_names
     from stream.registry import make as make
-    from stream.subscriber import Subscriber as Subscriber
-    from stream.subscriber import generate_keys as generate_keys
-    from stream.wiring import Line as Line
 
 _HOMES = {
     "caps": ("Caps",),
@@ -64,13 +64,13 @@ _HOMES = {
         "TransportError",
         "WireError",
     ),
-    "launch": ("load_yaml", "parse_launch", "parse_yaml"),
+    "pipeline.launch": ("load_yaml", "parse_launch", "parse_yaml"),
     "messages": ("Frame", "People", "Poses", "Truth", "Window", "people_of"),
-    "pipeline": ("Pipeline",),
-    "protocol": ("Person", "PoseMessage"),
+    "pipeline.pipeline": ("Pipeline",),
+    "protocol.schema": ("Person", "PoseMessage"),
     "registry": ("element_names", "make"),
-    "subscriber": ("Subscriber", "generate_keys"),
-    "wiring": ("Line",),
+    "protocol.subscriber": ("Subscriber", "generate_keys"),
+    "pipeline.wiring": ("Line",),
 }
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

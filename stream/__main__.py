@@ -15,16 +15,16 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
-from stream.commands import (
+from stream.cli import (
     compare,
     demo,
     doctor,
     evaluate,
-    foreign,
     inspect,
     keygen,
     launch,
     models,
+    plugins,
     pull,
     run,
     subscribe,
@@ -62,7 +62,7 @@ for _command, _panel in (
     app.command(rich_help_panel=_panel, no_args_is_help=False)(_command)
 # A builtin is called so in Python, so the module is not.
 app.add_typer(evaluate.app, name="eval", rich_help_panel=_NETWORKS)
-for _name, _command in foreign.commands():
+for _name, _command in plugins.commands():
     app.command(_name, rich_help_panel=_NETWORKS)(_command)
 
 

@@ -21,11 +21,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-import stream.elements
 from stream.element import Element
 from stream.errors import LaunchError, PropertyError
 
-_HOME = stream.elements.__name__
+_HOME = "stream.elements"
 
 
 def make(name: str, /, **properties: object) -> Element:
@@ -44,7 +43,7 @@ def make(name: str, /, **properties: object) -> Element:
 
 def element_names() -> tuple[str, ...]:
     """Every element that ships, without importing any."""
-    found = (module.name for module in pkgutil.iter_modules(stream.elements.__path__))
+    found = (module.name for module in pkgutil.iter_modules(importlib.import_module(_HOME).__path__))
     return tuple(sorted(name for name in found if not name.startswith("_")))
 
 

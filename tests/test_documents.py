@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripts.elements_page import page as elements_page
-from stream.launch import parse_launch, parse_yaml
+from stream.pipeline.launch import parse_launch, parse_yaml
 from stream.registry import element_names
 from tests.documents import Block, blocks, launch_strings
 

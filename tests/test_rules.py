@@ -52,7 +52,7 @@ def test_no_file_is_called_like_a_library(root: Path) -> None:
 
 def test_running_a_line_imports_neither_torch_nor_what_it_does_not_name() -> None:
     script = (
-        "import sys; from stream.launch import parse_launch;"
+        "import sys; from stream.pipeline.launch import parse_launch;"
         "parse_launch('filesrc location=x.mp4 ! detect ! track ! queue ! window ! pose ! fakesink');"
         "print(*sorted({'torch', 'onnx', 'tensorrt', 'zmq'} & set(sys.modules)))"
     )

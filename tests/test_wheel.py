@@ -70,7 +70,7 @@ def test_the_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -
         "configs/pipelines/demo.yaml",
         "configs/models/yolox-nano.yaml",
         *(
-            f"engines/weights/{name}/{file}"
+            f"engines/hub/weights/{name}/{file}"
             for name in ("fami-small", "hrnet-small")
             for file in ("fused.onnx", "weights.data")
         ),
@@ -108,9 +108,10 @@ def test_the_installed_command_runs_the_demo_from_any_folder(bin_folder: Path, t
 def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_folder: Path, tmp_path: Path) -> None:
     script = (
         "import importlib, pkgutil, stream, engines, configs\n"
-        "extra = ('backends.pytorch', 'backends.trt', 'checkpoints', 'costs', 'layers', 'losses', 'models', 'plugins',"
-        " 'testing_models', 'training')\n"
-        "skipped = ('stream.__main__', 'stream.part', 'stream.janitor', *(f'engines.{name}' for name in extra))\n"
+        "extra = ('backends.pytorch', 'backends.trt', 'hub.checkpoints', 'testing.costs', 'testing.models',"
+        " 'layers', 'losses', 'models', 'plugins', 'training')\n"
+        "skipped = ('stream.__main__', 'stream.runtime.worker', 'stream.runtime.janitor')\n"
+        "skipped += tuple(f'engines.{name}' for name in extra)\n"
         "for package in (stream, engines):\n"
         "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        if not found.name.startswith(skipped):\n"

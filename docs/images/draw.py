@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.engine import Engine, PersonWindows, load
+from engines.datasets.synthetic.conditions import CONDITIONS
+from engines.datasets.synthetic.scene import Scene
+from engines.inference.engine import Engine, PersonWindows, load
 from engines.metrics import VISIBLE
-from engines.people.conditions import CONDITIONS
-from engines.people.scene import Scene
 from engines.skeletons import SKELETONS
 
 HERE = Path(__file__).resolve().parent

@@ -2,62 +2,22 @@
 
 A backend knows nothing of people, crops or keypoints: it takes named arrays and gives named arrays. A new one is one
 module ``engines/backends/<name>.py`` with a ``create`` of the signature below, and is judged by
-``engines.testing.check_backend``.
+``engines.testing.backends.check_backend``.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineError
-
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One input or output: its name, its shape (None where any size goes) and its numpy ``dtype``."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: str
-
-    def takes(self, shape: tuple[int, ...]) -> bool:
-        """True when an array of ``shape`` fits."""
-        if len(shape) != len(self.shape):
-            return False
-        return all(wanted in (None, given) for wanted, given in zip(self.shape, shape, strict=True))
-
-    def __str__(self) -> str:
-        return f"({', '.join('any' if size is None else str(size) for size in self.shape)}) {self.dtype}"
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a model file says of itself, in its own order, and where it runs.
-
-    ``max_batch`` is the largest batch it was built for, None where any goes. ``frames`` is how many a ring's head takes
-    at once, None where the file does not say.
-    """
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    device: str
-    max_batch: int | None = None
-    frames: int | None = None
-
-    @property
-    def batch(self) -> int | None:
-        """The first size of the first input: the only batch it takes, or None when any goes."""
-        return self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else 1
+from engines.spec.tensors import Array, Description, Tensor
 
 
 class Backend(Protocol):
@@ -102,13 +62,13 @@ class FeatureRing(Protocol):
         """Give back memory and device; idempotent."""
 
 
-MODULES = {"torch": "pytorch", "tensorrt": "trt"}
+MODULES = {"torch": "pytorch.backend", "tensorrt": "trt"}
 """Where a backend's file cannot be called as the backend is, since a library is called so."""
 
-EXTRAS = {"pytorch": "posestream[torch]", "trt": "posestream[tensorrt]"}
+EXTRAS = {"pytorch.backend": "posestream[torch]", "trt": "posestream[tensorrt]"}
 """What to install for a backend's file."""
 
-NOT_BACKENDS = ("base", "choosing", "host_ring")
+NOT_BACKENDS = ("base", "auto", "host_cache")
 """Files of this folder that serve backends and are none."""
 
 
@@ -116,7 +76,7 @@ def make_backend(path: Path, name: str = "auto", threads: int = 1) -> Backend:
     """The backend ``name`` for ``path``, not yet open. Raises :class:`EngineError` for a name that nobody has.
 
     ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``; ``auto`` is what
-    ``engines.backends.choosing`` picks.
+    ``engines.backends.auto`` picks.
     """
     module, options = _module(_resolved(name, path))
     return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
@@ -132,7 +92,7 @@ def make_ring(backbone: Path, head: Path, slots: int, name: str = "auto", thread
         return cast(Callable[..., FeatureRing], module.create_ring)(
             backbone, head, slots=slots, threads=threads, **options
         )
-    from engines.backends.host_ring import HostRing
+    from engines.backends.host_cache import HostRing
 
     create = cast(Callable[..., Backend], module.create)
     first, second = (create(part, threads=threads, **options) for part in (backbone, head))
@@ -142,7 +102,7 @@ def make_ring(backbone: Path, head: Path, slots: int, name: str = "auto", thread
 def _resolved(name: str, *graphs: Path) -> str:
     if name != "auto":
         return name
-    from engines.backends.choosing import choose
+    from engines.backends.auto import choose
 
     return choose(*graphs).name
 
@@ -168,7 +128,7 @@ def _missing(chosen: str, error: ModuleNotFoundError) -> str:
 
 def names() -> tuple[str, ...]:
     """Every backend there is a file for, whether or not its library is installed."""
-    called = {module: name for name, module in MODULES.items()}
+    called = {module.partition(".")[0]: name for name, module in MODULES.items()}
     here = (entry.stem for entry in Path(__file__).parent.iterdir() if not entry.name.startswith(("_", ".")))
     return tuple(sorted(called.get(stem, stem) for stem in here if stem not in NOT_BACKENDS))
 

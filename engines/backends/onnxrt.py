@@ -14,10 +14,11 @@ from typing import Any, cast
 
 import onnxruntime
 
-from engines import catalogue
-from engines.backends.base import Array, Description, Tensor, check_feeds
+from engines.backends.base import check_feeds
 from engines.errors import EngineError
-from engines.manifest import MANIFEST
+from engines.spec import cache
+from engines.spec.manifest import MANIFEST
+from engines.spec.tensors import Array, Description, Tensor
 
 DTYPES = {
     "tensor(float)": "float32",
@@ -174,8 +175,8 @@ def _engine_folder(path: Path) -> Path:
     The weights of an export lie in another file than its graph, and its manifest has the digests of both.
     """
     beside = path.parent / MANIFEST
-    mark = catalogue.fingerprint(beside if beside.is_file() else path)
-    return catalogue.cache_folder() / f"onnxrt-{onnxruntime.__version__}-tensorrt" / f"{path.stem}-{mark}"
+    mark = cache.fingerprint(beside if beside.is_file() else path)
+    return cache.cache_folder() / f"onnxrt-{onnxruntime.__version__}-tensorrt" / f"{path.stem}-{mark}"
 
 
 def _find_cuda_libraries() -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.datasets.jsonfile import read_json
+from engines.datasets.posetrack_frames import JOINTS, Annotated, Predicted
 from engines.errors import EngineError
-from engines.evaluation.posetrack import JOINTS, Annotated, Predicted
 
 Floats = NDArray[np.float64]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import geometry
 from engines.datasets.clips import Clip, Floats, Frame, Person
 from engines.errors import EngineError
 from engines.skeletons import convert
+from engines.vision import crop
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def rows_of(clips: Sequence[Clip], skeleton: str, *, annotated: bool = True) -> 
 
 
 def _row(clip: Clip, frame: Frame, person: Person, skeleton: str) -> Row | None:
-    box = geometry.clean_box(person.box, frame.size)
+    box = crop.clean_box(person.box, frame.size)
     if box is None or not box[2:].all():
         return None
     return Row(clip, frame, person, box, convert(person.joints[None], clip.skeleton, skeleton)[0])

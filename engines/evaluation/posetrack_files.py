@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from engines.datasets.posetrack import read_annotations, read_predictions
+from engines.datasets.posetrack_frames import Annotated, Predicted
 from engines.errors import EngineError
-from engines.evaluation.posetrack import Annotated, Predicted
 
 
 def paired_frames(annotations: Path, results: Path) -> Iterator[tuple[Annotated, Predicted]]:

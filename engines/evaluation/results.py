@@ -13,16 +13,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engines import geometry
 from engines.datasets.clips import Clip
 from engines.datasets.cocolike import CocoFile
 from engines.datasets.rows import Row
 from engines.errors import EngineError
 from engines.evaluation import oks
 from engines.evaluation.pck import Found
-from engines.evaluation.verdicts import by_frame
-from engines.signature import Signature
+from engines.evaluation.scores import by_frame
 from engines.skeletons import SKELETONS, convert
+from engines.spec.signature import Signature
+from engines.vision import crop
 
 Told = dict[str, Any]
 
@@ -57,8 +57,8 @@ def coco_results(
 
 def _area(row: Row, signature: Signature) -> float:
     """Of the crop, px²: the published code's area of somebody who was detected."""
-    _, scale = geometry.box_to_center_scale(row.box, signature.input_size, signature.enlarge)
-    return float(np.prod(scale.astype(np.float64) * geometry.SCALE_UNIT_PX))
+    _, scale = crop.box_to_center_scale(row.box, signature.input_size, signature.enlarge)
+    return float(np.prod(scale.astype(np.float64) * crop.SCALE_UNIT_PX))
 
 
 def _coco_result(row: Row, joints: Found, score: float, truth: CocoFile) -> Told:

@@ -1,4 +1,4 @@
-"""Decoding inside a graph: heatmaps to points in the crop, by the rules of ``engines.heatmaps`` in operations of ONNX.
+"""Decoding inside a graph: ``engines.vision.heatmaps`` written in ONNX operations.
 
 Heatmaps then need not leave the device: of 17 maps of 96x72 cells, 51 numbers are left.
 """
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.heatmaps import FLOOR
+from engines.vision.heatmaps import FLOOR
 
 Decoding = Literal["heatmap", "dark"]
 
@@ -30,9 +30,9 @@ def blur_of(input_size: tuple[int, int]) -> int:
 class Points(nn.Module):
     """``heatmaps (N, K, h, w) -> points (N, K, 3)``: x and y, index coordinates in the crop, px, and the score.
 
-    Equal to ``engines.heatmaps``: the first highest cell in reading order, (0, 0) where nothing is above 0, a quarter
-    of a cell towards the higher neighbour; or DARK's Newton step. ``input_size`` is (width, height) of the crop. Cell i
-    lies on crop pixel i * stride (``Signature.cell="corner"``).
+    Equal to ``engines.vision.heatmaps``: the first highest cell in reading order, (0, 0) where nothing is above 0, a
+    quarter of a cell towards the higher neighbour; or DARK's Newton step. ``input_size`` is (width, height) of the
+    crop. Cell i lies on crop pixel i * stride (``Signature.cell="corner"``).
     """
 
     def __init__(self, how: Decoding, input_size: tuple[int, int], blur_px: int = 11) -> None:

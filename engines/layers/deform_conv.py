@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
-from engines.layers.places import uncast
+from engines.layers.fp32 import uncast
 
 Pair = int | tuple[int, int]
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from engines.layers.deform_conv import AUTOCAST_DEVICES, DeformConv2d, gather, sampling_points
-from engines.layers.places import uncast
+from engines.layers.fp32 import uncast
 
 
 def dilated_reference(

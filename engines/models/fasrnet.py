@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d, deform_conv2d
-from engines.layers.places import exactly
+from engines.layers.fp32 import exactly
 from engines.models.dcpose import PoseCorrection
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.deform_dilated import deform_conv2d_dilated
-from engines.layers.places import PlaceConv2d
+from engines.layers.fp32 import PlaceConv2d
 from engines.layers.residual import BasicBlock
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from engines.layers.attention import ChannelAttention
 from engines.layers.deform_conv import DeformConv2d
-from engines.layers.places import PlaceConv2d
+from engines.layers.fp32 import PlaceConv2d
 from engines.layers.residual import BasicBlock
 from engines.layers.softmax_heatmaps import heatmap_layer
 from engines.models.hrnet import W48, HRNet, HRNetConfig, conv_bn

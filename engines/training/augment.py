@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import geometry
 from engines.datasets.clips import Floats
 from engines.skeletons import SKELETONS
 from engines.training.recipe import Augmentation
+from engines.vision import crop
 
 _LEGS: Final = ("hip", "knee", "ankle", "pelvis", "belly")
 _MANY_JOINTS: Final = 8
@@ -34,20 +34,20 @@ class Look:
     rotation_degrees: float = 0.0
     mirrored: bool = False
 
-    def affine(self, frame_width: int, size: tuple[int, int]) -> geometry.Affine:
+    def affine(self, frame_width: int, size: tuple[int, int]) -> crop.Affine:
         """From the frame to a crop of ``size`` (width, height)."""
         if not self.mirrored:
-            return geometry.crop_affine(self.center, self.scale, size, rotation_degrees=self.rotation_degrees)
+            return crop.crop_affine(self.center, self.scale, size, rotation_degrees=self.rotation_degrees)
         # The frame is mirrored first, as published: its columns x become width - 1 - x.
         center = np.array([frame_width - 1 - self.center[0], self.center[1]], np.float32)
-        affine = geometry.crop_affine(center, self.scale, size, rotation_degrees=self.rotation_degrees)
+        affine = crop.crop_affine(center, self.scale, size, rotation_degrees=self.rotation_degrees)
         mirror = np.array([[-1.0, 0.0, frame_width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         return affine @ mirror
 
 
 def plain(box: Floats, size: tuple[int, int]) -> Look:
     """The box (4,) x, y, width, height px, enlarged by a quarter: what a network sees when it is judged."""
-    return Look(*geometry.box_to_center_scale(box, size, _BOX_ENLARGE))
+    return Look(*crop.box_to_center_scale(box, size, _BOX_ENLARGE))
 
 
 def drawn(
@@ -75,16 +75,16 @@ def half_body(joints: Single, size: tuple[int, int], skeleton: str, rng: np.rand
     extent = chosen.max(0) - chosen.min(0)
     aspect = size[0] / size[1]
     widened = np.array([max(extent[0], extent[1] * aspect), max(extent[1], extent[0] / aspect)])
-    scale = widened / geometry.SCALE_UNIT_PX * _HALF_ENLARGE
+    scale = widened / crop.SCALE_UNIT_PX * _HALF_ENLARGE
     return Look(chosen.mean(0).astype(np.float32), scale.astype(np.float32))
 
 
 def joints_in_crop(
-    joints: Single, affine: geometry.Affine, size: tuple[int, int], skeleton: str, *, mirrored: bool
+    joints: Single, affine: crop.Affine, size: tuple[int, int], skeleton: str, *, mirrored: bool
 ) -> Single:
     """(K, 3) in the crop; those outside it count as not annotated, and sides change in a mirrored one."""
     moved = joints[list(SKELETONS[skeleton].flip_order)] if mirrored else joints.copy()
-    moved[:, :2] = geometry.transform(moved[:, :2], affine)
+    moved[:, :2] = crop.transform(moved[:, :2], affine)
     inside = ((moved[:, :2] >= 0) & (moved[:, :2] <= size)).all(1)
     moved[~inside | (moved[:, 2] <= 0)] = 0
     return moved

@@ -21,7 +21,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Synthetic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="synthetic"):
-    """Drawn people: ``scenes`` scenes from number ``first_scene`` on, filmed as ``engines.training.tracks`` does.
+    """Drawn people: ``scenes`` scenes from number ``first_scene`` on.
 
     Scenes below 100000 are never trained on: 0 to 99999 are for judging. ``frames`` are filmed about each moment, an
     odd number, or as many as the network's window spans; recipes that say the same share what was drawn.
@@ -75,7 +75,7 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Weights to begin from: a checkpoint, its layout (``engines.checkpoints.LAYOUTS``; ``ours``: this project's
+    """Weights to begin from: a checkpoint, its layout (``engines.hub.checkpoints.LAYOUTS``; ``ours``: this project's
     names), the submodule it fills."""
 
     file: str
@@ -87,8 +87,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The whole of it.
 
     ``network`` is an entry of the catalogue. ``start``: what ``begin`` does not fill begins at random, as in papers,
-    or so that the first answer is the backbone's own (``engines.training.warm``). ``terms`` weighs what is added to the
-    heatmap loss, such as ``mutual_information``. ``frozen`` names submodules that do not learn; their batch
+    or so that the first answer is the backbone's own (``engines.training.head_init``). ``terms`` weighs what is added
+    to the heatmap loss, such as ``mutual_information``. ``frozen`` names submodules that do not learn; their batch
     normalisation keeps its statistics too. ``sigma`` of the targets, in cells. ``precision``: ``fp32``, or ``bf16`` and
     ``fp16`` by autocast.
     """

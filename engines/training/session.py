@@ -13,20 +13,21 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from engines import catalogue, checkpoints, networks
 from engines.errors import EngineError
-from engines.training import state
-from engines.training.board import HOW, Board, board_of
-from engines.training.fitting import check_memory
-from engines.training.judging import Exam, Marks, objective_of
-from engines.training.pictures import sheet
-from engines.training.place import Place
+from engines.hub import catalogue, checkpoints
+from engines.spec import network
+from engines.training import checkpoint
+from engines.training.batches import Samples
+from engines.training.data import provide
+from engines.training.distributed import Place
+from engines.training.head_init import begin_as_single_frame
+from engines.training.memory_check import check_memory
+from engines.training.preview import sheet
 from engines.training.progress import progress
-from engines.training.provision import provide
 from engines.training.recipe import Recipe, Synthetic, read_recipe
-from engines.training.samples import Samples
+from engines.training.synthetic_validation import Exam, Marks, objective_of
+from engines.training.tensorboard import HOW, Board, board_of
 from engines.training.trainer import Trainer
-from engines.training.warm import begin_as_single_frame
 
 WEIGHTS = "weights.safetensors"
 """What comes of it: the best network by the judge, under this project's names; 'posestream export' takes it."""
@@ -128,7 +129,7 @@ def begin(
         recipe = _changed(_rooted(path, read_recipe(path), data), epochs, seed)
         _, spec = catalogue.network(recipe.network)
         torch.manual_seed(recipe.seed)
-        model = networks.build(recipe.network, spec)
+        model = network.build(recipe.network, spec)
         _load(model, recipe)
         check_memory(recipe, spec, model, place)
         samples, exam = provide(recipe.data, spec, workers, console)
@@ -139,7 +140,7 @@ def begin(
         if trainer.resume():
             console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}", soft_wrap=True)
         if place.speaks:
-            state.forget_after(out / LOG, trainer.counters.step)
+            checkpoint.forget_after(out / LOG, trainer.counters.step)
         board = board_of(out, trainer.counters.step, tensorboard) if place.speaks else None
     if board is None and tensorboard is None:
         # Without markup, for square brackets are in it.

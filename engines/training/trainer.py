@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engines.errors import EngineError
-from engines.training import state
-from engines.training.ahead import Ahead
+from engines.training import checkpoint
+from engines.training.batches import Batch, Samples
+from engines.training.distributed import Place, ToldElsewhereError
 from engines.training.interrupt import Interrupt
 from engines.training.objective import Objective
-from engines.training.place import Place, ToldElsewhereError
+from engines.training.prefetch import Ahead
 from engines.training.recipe import Optimisation, Recipe
-from engines.training.samples import Batch, Samples
 
 Report = Callable[[int, dict[str, float]], None]
 """Called after every step with its number, its loss terms (of the whole batch, whatever share a process has of it),
@@ -66,7 +66,7 @@ class Trainer:
         self.optimiser = make_optimiser(recipe.optimisation, learning)
         self.ema = averaged(self.model, recipe.optimisation.ema)
         self.scaler = torch.amp.GradScaler(self.place.device.type, enabled=recipe.precision == "fp16")
-        self.counters = state.Counters(recipe=state.recipe_as_told(recipe))
+        self.counters = checkpoint.Counters(recipe=checkpoint.recipe_as_told(recipe))
         self.saved: int | None = None
         """The step that ``last`` holds, None where there is nothing."""
 
@@ -85,8 +85,8 @@ class Trainer:
         last = self.folder / "last"
         if not last.exists():
             return False
-        counters = state.load(last, self.model, self.ema, self.optimiser)
-        state.check_same(last, state.with_defaults(counters.recipe, Recipe), self.counters.recipe)
+        counters = checkpoint.load(last, self.model, self.ema, self.optimiser)
+        checkpoint.check_same(last, checkpoint.with_defaults(counters.recipe, Recipe), self.counters.recipe)
         self.scaler.load_state_dict(counters.scaler)
         self.counters, self.saved = counters, counters.step
         return True
@@ -112,7 +112,7 @@ class Trainer:
         """Write where it stands; of several processes the first does."""
         if self.place.speaks:
             self.counters.scaler = self.scaler.state_dict()
-            state.save(self.folder / "last", self.counters, self.model, self.ema, self.optimiser)
+            checkpoint.save(self.folder / "last", self.counters, self.model, self.ema, self.optimiser)
         self.saved = self.counters.step
 
     @property
@@ -235,7 +235,7 @@ class Trainer:
             score = judge(self.result)
             if self.counters.best is None or score > self.counters.best:
                 self.counters.best = score
-                state.save_weights(self.result, self.folder / "best.safetensors")
+                checkpoint.save_weights(self.result, self.folder / "best.safetensors")
         self.save()
 
 

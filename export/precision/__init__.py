@@ -13,7 +13,7 @@ from export.precision.wiring import Wiring, copy_of
 if TYPE_CHECKING:
     import onnx
 
-    from engines.manifest import Part, Precision
+    from engines.spec.manifest import Part, Precision
     from export.precision.ranges import Feed
 
     Models = Mapping[Part, onnx.ModelProto]

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from stream.capture.pictures import Shot
+from stream.capture.decoded_picture import Shot
 
 
 class DisconnectedError(Exception):

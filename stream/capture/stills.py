@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stream.capture.pictures import Pixels
+from stream.capture.decoded_picture import Pixels
 from stream.errors import SourceError
 
 STILL_SUFFIXES = frozenset(

@@ -14,9 +14,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from stream.capture.decoded_picture import ArrayPicture, Shot
 from stream.capture.devices import Device, devices, listed, resolve
-from stream.capture.live import LiveSource
-from stream.capture.pictures import ArrayPicture, Shot
+from stream.capture.live_source import LiveSource
 from stream.capture.reader import DisconnectedError
 from stream.capture.stills import quiet_opencv
 

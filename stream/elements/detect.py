@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from engines.detector import Detector, load_detector
 from engines.errors import EngineError
+from engines.inference.detector import Detector, load_detector
 from stream.caps import Caps
 from stream.element import Transform
 from stream.errors import ModelError

@@ -11,10 +11,10 @@ from typing import Annotated, Literal, Self
 from msgspec import Meta
 
 from stream.caps import Caps
+from stream.capture.decoded_picture import Shot
 from stream.capture.files import find
-from stream.capture.framing import frame_of
-from stream.capture.media import Media, lasting
-from stream.capture.pictures import Shot
+from stream.capture.frame_conversion import frame_of
+from stream.capture.playlist import Media, lasting
 from stream.element import Source
 from stream.errors import SourceError
 from stream.messages import Frame

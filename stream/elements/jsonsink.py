@@ -23,10 +23,10 @@ from msgspec import Meta
 from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError, TransportError
-from stream.jsontext import json_line, rounded
 from stream.messages import Poses
-from stream.protocol import poses_map
-from stream.results import Record, coco_results, posetrack_document
+from stream.output.results import Record, coco_results, posetrack_document
+from stream.protocol.json import json_line, rounded
+from stream.protocol.schema import poses_map
 
 _OF_A_SUBSCRIPTION = ("version", "kind", "session", "seq")
 _STDOUT = "-"

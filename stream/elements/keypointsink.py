@@ -20,12 +20,12 @@ from typing import Annotated, Self
 from msgspec import Meta
 
 from engines.skeletons import SKELETONS
-from stream import protocol
 from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError
 from stream.messages import Poses
-from stream.transports import certificates
+from stream.protocol import schema
+from stream.transports import curve
 from stream.transports.publisher import Access, Publisher, check_address
 
 _LOG = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class KeypointSink(Sink):
         self._publisher = Publisher(
             self.bind,
             welcome=self._board.welcome,
-            heartbeat=lambda: (protocol.heartbeat_topic(self.prefix), self._board.heartbeat()),
+            heartbeat=lambda: (schema.heartbeat_topic(self.prefix), self._board.heartbeat()),
             heartbeat_ms=self.heartbeat_ms,
             max_waiting=self.max_waiting,
             access=self._access(),
@@ -96,8 +96,8 @@ class KeypointSink(Sink):
         self._tell_skeleton(item.skeleton)
         seq = self._numbers.next(camera)
         stamped = dataclasses.replace(item, frame=item.frame.stamped("published", self.context.now_ns()))
-        payload = protocol.encode_poses(stamped, session=self._board.session, seq=seq)
-        self._publish(protocol.poses_topic(camera, self.prefix), payload, seq=seq)
+        payload = schema.encode_poses(stamped, session=self._board.session, seq=seq)
+        self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq)
         self._numbers.commit(camera, seq, frame_seq)
         self._ended.discard(camera)
 
@@ -106,8 +106,8 @@ class KeypointSink(Sink):
         if camera in self._ended or camera not in self._numbers.cameras():
             return
         seq, now_ns = self._numbers.next(camera), self.context.now_ns()
-        payload = protocol.encode_end(session=self._board.session, seq=seq, camera=camera, wall_ns=now_ns)
-        self._publish(protocol.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
+        payload = schema.encode_end(session=self._board.session, seq=seq, camera=camera, wall_ns=now_ns)
+        self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
         self._numbers.commit(camera, seq, self._numbers.last_frame(camera))
         self._ended.add(camera)
 
@@ -124,12 +124,12 @@ class KeypointSink(Sink):
             self._publisher = None
 
     def _tell_skeleton(self, name: str) -> None:
-        topic = protocol.skeleton_topic(name, self.prefix)
+        topic = schema.skeleton_topic(name, self.prefix)
         if not self._board.holds(topic):
             known = SKELETONS.get(name)
             joints, limbs = (known.joints, known.limbs) if known else ((), ())
             session = self._board.session
-            self._publish(topic, protocol.encode_skeleton(session=session, name=name, joints=joints, limbs=limbs))
+            self._publish(topic, schema.encode_skeleton(session=session, name=name, joints=joints, limbs=limbs))
 
     def _publish(self, topic: str, payload: bytes, *, seq: int | None = None, retain_as: str = "last") -> None:
         if self._publisher is None:
@@ -141,7 +141,7 @@ class KeypointSink(Sink):
             self._board.sent(topic, seq)
 
     def _access(self) -> Access:
-        keys = certificates.Keys.load(self.keys) if self.keys else None
+        keys = curve.Keys.load(self.keys) if self.keys else None
         return Access(keys, Path(self.clients) if self.clients else None)
 
 
@@ -172,19 +172,19 @@ class _Board:
 
     def welcome(self, topic: str) -> list[bytes]:
         """The answer to a subscription: nothing, unless it asks for a snapshot."""
-        wanted = protocol.wanted_by(topic, self._prefix)
+        wanted = schema.wanted_by(topic, self._prefix)
         if wanted is None:
             return []
         with self._lock:
-            skeletons = self._under(protocol.skeleton_topic("", self._prefix))
-            values = self._under(protocol.poses_topic("", self._prefix), self._prefix + wanted)
+            skeletons = self._under(schema.skeleton_topic("", self._prefix))
+            values = self._under(schema.poses_topic("", self._prefix), self._prefix + wanted)
         return [*skeletons, *values, self.heartbeat()]
 
     def heartbeat(self) -> bytes:
         """The sign of life."""
         with self._lock:
             topics = dict(self._last)
-        return protocol.encode_heartbeat(
+        return schema.encode_heartbeat(
             session=self.session, wall_ns=self._now_ns(), interval_ms=self._heartbeat_ms, topics=topics
         )
 

@@ -13,12 +13,12 @@ from typing import Annotated, Self
 import cv2
 from msgspec import Meta
 
-from stream import overlay
 from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
-from stream.picture_files import CODECS, PictureFile, open_pictures
+from stream.output import overlay
+from stream.output.video_writer import CODECS, PictureFile, open_pictures
 
 _FPS_OVER_NS = 2_000_000_000
 _VIDEOS = ", ".join(CODECS)

@@ -10,9 +10,9 @@ from typing import Annotated, ParamSpec, Self, TypeVar
 
 from msgspec import Meta
 
-from engines.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, signature_of
 from engines.errors import EngineError
-from engines.signature import Signature
+from engines.inference.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, signature_of
+from engines.spec.signature import Signature
 from stream.caps import Caps
 from stream.element import Transform
 from stream.errors import ModelError

@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Meta
 
 from engines.errors import EngineError
-from engines.picture_engine import Found, PictureEngine, load_pictures, picture_manifest
-from engines.picture_signature import PictureSignature
+from engines.inference.single_stage import Found, PictureEngine, load_pictures, picture_manifest
+from engines.spec.picture_signature import PictureSignature
 from stream.caps import Caps
 from stream.element import Transform
 from stream.errors import ModelError

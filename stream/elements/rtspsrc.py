@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from stream.capture.live import LiveSource
-from stream.capture.pictures import Shot, VideoPicture
+from stream.capture.decoded_picture import Shot, VideoPicture
+from stream.capture.live_source import LiveSource
 from stream.capture.reader import DisconnectedError
 from stream.credentials import expanded, redacted
 from stream.errors import SourceError

@@ -11,8 +11,8 @@ from typing import Annotated, Self
 import numpy as np
 from msgspec import Meta
 
-from engines.people.conditions import CONDITIONS, Kind
-from engines.people.scene import Picture, Scene
+from engines.datasets.synthetic.conditions import CONDITIONS, Kind
+from engines.datasets.synthetic.scene import Picture, Scene
 from stream.caps import Caps
 from stream.element import Source
 from stream.messages import Frame, Truth

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from engines.detectors import overlap
+from engines.inference.detector_families import overlap
 from stream.caps import Caps
 from stream.element import Transform
 from stream.messages import People, Poses

@@ -11,16 +11,16 @@ from pathlib import Path
 from engines.evaluation.live import Answer, answered, held, moments, streaming
 from engines.skeletons import SKELETONS
 from stream.errors import ModelError, SourceError
-from stream.evaluation.joining import Joined, join
-from stream.evaluation.judges import Judge, Pair
-from stream.evaluation.lines import DRAWN, STREAM, Asked, live_line, offline_line
+from stream.evaluation.alignment import Joined, join
+from stream.evaluation.ground_truth import judge_of
+from stream.evaluation.line_variants import DRAWN, STREAM, Asked, live_line, offline_line
 from stream.evaluation.report import Reading, Report
 from stream.evaluation.runs import Hear, Span, Written, listen, write_down
-from stream.evaluation.truths import judge_of
-from stream.meter import percentile
-from stream.protocol import PoseMessage
+from stream.evaluation.scorers import Judge, Pair
+from stream.output.results import Record
+from stream.protocol.schema import PoseMessage
 from stream.registry import label
-from stream.results import Record
+from stream.runtime.meter import percentile
 
 Answers = Sequence[Answer[Record]]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 
 from stream.errors import SilenceError
-from stream.pipeline import Pipeline
-from stream.protocol import PoseMessage
-from stream.results import PersonRecord, Record
-from stream.subscriber import Subscriber
-from stream.supervisor import Supervisor
+from stream.output.results import PersonRecord, Record
+from stream.pipeline.pipeline import Pipeline
+from stream.protocol.schema import PoseMessage
+from stream.protocol.subscriber import Subscriber
+from stream.runtime.supervisor import Supervisor
 
 Hear = Callable[[str, str], None]
 

@@ -16,8 +16,8 @@ import numpy as np
 from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
 from stream.errors import PropertyError
-from stream.inspection import inspect_class
 from stream.messages import Key, Message, Window
+from stream.pipeline.inspection import inspect_class
 from stream.registry import label, validate
 from stream.testing.harness import Harness
 from stream.testing.items import MESSAGE_OF, items_for, with_nobody

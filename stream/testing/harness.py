@@ -19,11 +19,11 @@ from typing import Any, Self
 from stream.caps import Caps
 from stream.element import Context, Element, Sink, Source, Transform
 from stream.errors import LaunchError
-from stream.launch import parse_lines
 from stream.messages import Message
-from stream.negotiation import negotiate, tell
+from stream.pipeline.launch import parse_lines
+from stream.pipeline.negotiation import negotiate, tell
+from stream.pipeline.wiring import Junction
 from stream.registry import label
-from stream.wiring import Junction
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 
 from stream.element import Source
 from stream.messages import Frame
-from stream.pipeline import camera_of
+from stream.pipeline.pipeline import camera_of
 from stream.registry import label
 from stream.testing.harness import Harness
 

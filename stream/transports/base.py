@@ -1,7 +1,7 @@
 """What every transport promises: an :class:`Outbox` on one side, an :class:`Inbox` on the other.
 
-A link carries *items*: a key ``(camera, seq)`` and the buffers that ``stream.wire`` made of a message. Three promises,
-judged by ``stream.testing.check_transport``:
+A link carries *items*: a key ``(camera, seq)`` and the buffers that ``stream.transports.wire`` made of a message.
+Three promises, judged by ``stream.testing.check_transport``:
 
 * **Nothing is forgotten.** The outbox keeps every item until the other side says it is *done*, and sends it again, in
   order, to a receiver that was restarted. Done means that nothing downstream will ever need the item again, so the

@@ -2,15 +2,15 @@
 (:class:`BusPublisher` → :class:`BusSubscriber`).
 
 They carry opaque bytes, never block the caller, and promise nothing: what nobody hears is lost. That is right for
-statistics and notices; items travel over :mod:`stream.transports.zeromq`, which promises everything.
+statistics and notices; items travel over :mod:`stream.transports.zmq_link`, which promises everything.
 """
 
 from __future__ import annotations
 
 import zmq
 
-from stream.transports.certificates import Keys
-from stream.transports.sockets import Socket, bind, close_socket, connect, open_socket, receive_parts
+from stream.transports.curve import Keys
+from stream.transports.zmq_socket import Socket, bind, close_socket, connect, open_socket, receive_parts
 
 MAX_BYTES = 1 << 20
 """Longer notices than this are not ours; they are counted in ``malformed`` and dropped."""
@@ -28,7 +28,7 @@ class _BusSocket:
 
     @property
     def pollable(self) -> Socket:
-        """What :func:`stream.transports.zeromq.wait` watches."""
+        """What :func:`stream.transports.zmq_link.wait` watches."""
         return self._socket
 
     @property

@@ -24,8 +24,8 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from stream.errors import TransportError
-from stream.transports.certificates import REMEDY, Keys
-from stream.transports.sockets import is_loopback
+from stream.transports.curve import REMEDY, Keys
+from stream.transports.zmq_socket import is_loopback
 
 GREETING_INTERVAL_S = 0.05
 """How long a newcomer may wait for its answer: not noticed by people, and next to no work."""

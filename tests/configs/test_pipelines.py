@@ -8,7 +8,7 @@ import pytest
 
 import configs
 from stream.elements.pose import Pose
-from stream.launch import load_yaml, parse_launch, parse_yaml
+from stream.pipeline.launch import load_yaml, parse_launch, parse_yaml
 
 SHIPPED = sorted((configs.folder() / "pipelines").glob("*.yaml"))
 NAMES = {"branch", "demo", "file", "rtsp", "two_cameras", "webcam"}

@@ -19,7 +19,7 @@ import pytest
 from stream.elements.keypointsink import KeypointSink
 from stream.messages import Poses
 from stream.testing import make_poses
-from stream.transports.certificates import generate_keys
+from stream.transports.curve import generate_keys
 from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
 
 # npm fetches two packages of ready-made binaries; a machine that needs longer has no network to speak of.

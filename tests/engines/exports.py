@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.backends.onnxrt import OnnxRuntime
-from engines.crop_lock import CropLock
-from engines.manifest import File, Manifest, Part, Source, digest, fingerprint_of, read_manifest, write_manifest
-from engines.networks import NetworkSpec
-from engines.regions import cut, placed, region_of
-from engines.signature import Signature
-from engines.windows import Keypoints, PersonWindows
+from engines.inference.crop_lock import CropLock
+from engines.inference.regions import cut, placed, region_of
+from engines.spec.manifest import File, Manifest, Part, Source, digest, fingerprint_of, read_manifest, write_manifest
+from engines.spec.network import NetworkSpec
+from engines.spec.signature import Signature
+from engines.vision.windows import Keypoints, PersonWindows
 
 SIZE = (48, 64)
 """Width and height of a crop."""

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.catalogue import WEIGHTS
+from engines.hub.catalogue import WEIGHTS
 
 Shape = Sequence[int | str]
 

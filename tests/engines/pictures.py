@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.manifest import PictureManifest, Source, digest, fingerprint_of, write_manifest
-from engines.networks import NetworkSpec
-from engines.picture_signature import PictureSignature, Suppression
+from engines.spec.manifest import PictureManifest, Source, digest, fingerprint_of, write_manifest
+from engines.spec.network import NetworkSpec
+from engines.spec.picture_signature import PictureSignature, Suppression
 
 SIZE = (64, 32)
 """Width and height of the network's input."""

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.backends.base import Array, Description, Tensor, check_feeds
-from engines.backends.host_ring import HostRing
+from engines.backends.base import check_feeds
+from engines.backends.host_cache import HostRing
 from engines.errors import EngineError
-from engines.testing import check_backend, check_ring
+from engines.spec.tensors import Array, Description, Tensor
+from engines.testing.backends import check_backend, check_ring
 
 Slots = NDArray[np.intp]
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 pytest.importorskip("torch")
 
 from engines.errors import EngineError
-from engines.signature import Signature
+from engines.spec.signature import Signature
+from export.calibration import Samples, noise
 from export.parity import BOUNDS, Outcome, account, bound_of, check, clear, decoded, difference
-from export.samples import Samples, noise
 
 SIGNATURE = Signature(name="toy", input_size=(40, 48), notes={"decoding": "heatmap"})
 

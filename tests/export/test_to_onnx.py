@@ -15,9 +15,10 @@ from torch import nn  # noqa: E402
 
 from engines.errors import EngineError  # noqa: E402
 from engines.layers.deform_conv import DeformConv2d  # noqa: E402
-from export.folding import fold_normalisations  # noqa: E402
-from export.graphs import Graph  # noqa: E402
-from export.to_onnx import check_opset, prune, to_onnx  # noqa: E402
+from export.graph.folding import fold_normalisations  # noqa: E402
+from export.graph.pruning import prune  # noqa: E402
+from export.graph.wrappers import Graph  # noqa: E402
+from export.to_onnx import check_opset, to_onnx  # noqa: E402
 
 
 def graph(module: Any, *example: Any) -> Graph:

@@ -18,9 +18,9 @@ from engines.backends.trt import plans  # noqa: E402
 from engines.backends.trt.options import BuildOptions  # noqa: E402
 from engines.backends.trt.preparation import read_preparation, source_of  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
-from engines.manifest import Manifest, digest, fingerprint_of, read_manifest, verify, write_manifest  # noqa: E402
+from engines.spec.manifest import Manifest, digest, fingerprint_of, read_manifest, verify, write_manifest  # noqa: E402
 from export import to_tensorrt  # noqa: E402
-from export.weights_file import write_graphs  # noqa: E402
+from export.graph.weights_file import write_graphs  # noqa: E402
 from tests.engines.exports import manifest, signature  # noqa: E402
 
 CHANNELS = 8

@@ -9,9 +9,9 @@ from typing import Any
 
 import zmq
 
-from stream import protocol
 from stream.elements.keypointsink import KeypointSink
-from stream.protocol import Published
+from stream.protocol import schema
+from stream.protocol.schema import Published
 
 # Long enough for any machine that is alive; a healthy one needs a tenth of a second.
 PATIENCE_S = 30.0
@@ -56,7 +56,7 @@ def listening(endpoint: str, *topics: str, **options: Any) -> Iterator[zmq.Socke
 def receive(socket: zmq.Socket[bytes]) -> tuple[str, Published]:
     """The next message: its topic and what it says."""
     topic, payload = socket.recv_multipart()
-    found = protocol.decode(payload)
+    found = schema.decode(payload)
     assert found is not None
     return topic.decode(), found
 

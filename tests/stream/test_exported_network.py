@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
-from engines.engine import load
-from engines.manifest import read_manifest, write_manifest
-from engines.networks import HRNetSpec, NetworkSpec
+from engines.inference.engine import load
+from engines.spec.manifest import read_manifest, write_manifest
+from engines.spec.network import HRNetSpec, NetworkSpec
 from tests.engines import exports
 from tests.stream.test_feature_reuse import asked, frames_of, posed, windows_of
 
 if TYPE_CHECKING:
-    from engines.windows import Keypoints
+    from engines.vision.windows import Keypoints
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -40,8 +40,9 @@ AGREE = 0.98
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """FAMI-Pose on the smallest HRNet there is, with random weights: what is compared are two ways to run it."""
-    from export.exporting import Request, export_network
-    from export.sources import Choice
+    from export.exporter import export_network
+    from export.stages import Request
+    from export.weights import Choice
 
     folder = tmp_path_factory.mktemp("exports")
     told = {"kind": "network", "title": "small", "licence": "none", "network": msgspec.to_builtins(SMALL)}

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.windows import PersonWindows
+from engines.vision.windows import PersonWindows
 from stream.element import through
 from stream.errors import ModelError
-from stream.launch import parse_launch
 from stream.messages import Frame, Poses, Window
-from stream.patience import Patience
+from stream.pipeline.launch import parse_launch
 from stream.registry import make
-from stream.supervisor import Supervisor
+from stream.runtime.restart_policy import Patience
+from stream.runtime.supervisor import Supervisor
 from stream.testing import Harness, check_element
 from stream.testing.items import make_window
 from tests.engines import exports
@@ -127,7 +127,7 @@ def test_windows_that_wait_together_give_what_they_give_one_by_one(export: Path)
 
 
 def test_poses_carry_the_fingerprint_of_the_manifest(export: Path) -> None:
-    from engines.manifest import read_manifest
+    from engines.spec.manifest import read_manifest
 
     (poses,) = Harness(f"pose model={export}").push(make_window(5, past=PAST, future=FUTURE))
     assert (poses.model, poses.fingerprint) == ("drawn", read_manifest(export).fingerprint)

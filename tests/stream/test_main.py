@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from stream.__main__ import execute
-from stream.commands.demo import free_port
+from stream.cli.demo import free_port
 
 COMMANDS = (
     "demo",
@@ -136,7 +136,7 @@ def test_a_fault_of_our_own_says_so(capsys: Capture, monkeypatch: pytest.MonkeyP
     def broken(_name: str) -> str:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("stream.inspection.inspect_element", broken)
+    monkeypatch.setattr("stream.pipeline.inspection.inspect_element", broken)
     assert execute(["inspect", "detect"]) == 1
     told = capsys.readouterr().err
     assert told == "posestream: ZeroDivisionError: by zero (a fault of posestream; add --debug to see where)\n"

@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.restarts import measure
-from stream import bus
 from stream.errors import StageError, StartError
-from stream.launch import parse_launch
-from stream.patience import Patience
-from stream.rundir import base
-from stream.supervisor import Supervisor
+from stream.pipeline.launch import parse_launch
+from stream.runtime import bus
+from stream.runtime.restart_policy import Patience
+from stream.runtime.run_dir import base
+from stream.runtime.supervisor import Supervisor
 from tests.stream.toys.notebook import key_of, lines_in
 
 pytestmark = [pytest.mark.survival, pytest.mark.usefixtures("no_leaks", "own_run_directories")]
@@ -272,7 +272,8 @@ def endless(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
             "notes", f"notes step_ms={step_ms}"
         )
         script = (
-            "import sys; from stream.launch import parse_launch; from stream.supervisor import Supervisor\n"
+            "import sys; from stream.pipeline.launch import parse_launch\n"
+            "from stream.runtime.supervisor import Supervisor\n"
             "came = Supervisor(parse_launch(sys.argv[1])).run()\n"
             "sys.exit(128 + came if came else 0)"
         )
@@ -350,7 +351,7 @@ def test_a_part_started_by_hand_takes_its_place_in_the_line(tmp_path: Path) -> N
     want = expected(text, tmp_path / "notes")
     script = (
         "import sys; from pathlib import Path\n"
-        "from stream.launch import parse_launch; from stream.part import run_by_hand\n"
+        "from stream.pipeline.launch import parse_launch; from stream.runtime.worker import run_by_hand\n"
         "sys.exit(run_by_hand(parse_launch(sys.argv[1]), 'locate', Path(sys.argv[2])))"
     )
     with Supervisor(parse_launch(text), external={"locate"}) as supervisor:

@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from engines.backends.trt.keys import DIGITS, EngineKey, differences, digest_of
-from engines.catalogue import cache_folder
 from engines.errors import EngineError
-from engines.manifest import File, digest
+from engines.spec.cache import cache_folder
+from engines.spec.manifest import File, digest
 
 FOLDER = "tensorrt"
 

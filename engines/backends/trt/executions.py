@@ -15,16 +15,16 @@ from typing import NoReturn
 
 import tensorrt as trt
 
-from engines.backends.base import Description
 from engines.backends.trt.faults import TrtLog, refuse
 from engines.backends.trt.graphs import CapturedGraph, DriverError, capture
 from engines.backends.trt.memory import DeviceBuffer, Lane
 from engines.backends.trt.tensors import Interface, full_shape, new_context
 from engines.errors import EngineError
+from engines.spec.tensors import Description
 
 KEPT = 16
-"""Sizes of batch whose contexts are kept: as many as an engine of the line may ask for (``engines.engine.MAX_BATCH``),
-so that a scene in which people come and go captures each size once."""
+"""Sizes of batch whose contexts are kept: as many as an engine of the line may ask for
+(``engines.inference.engine.MAX_BATCH``), so that a scene in which people come and go captures each size once."""
 
 _logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Protocol, TypeVar
 
 import pycuda.driver as cuda
 
-from engines.backends.base import Tensor
 from engines.backends.trt import contexts
 from engines.backends.trt.faults import TrtLog, translated
 from engines.backends.trt.graphs import DriverError
 from engines.backends.trt.memory import DeviceBuffer, Inbound, Lane, Mark, Outbound, PinnedBuffer, row_bytes
+from engines.spec.tensors import Tensor
 
 
 class Closes(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pycuda.driver as cuda
 
-from engines.backends.base import Array, Tensor
+from engines.spec.tensors import Array, Tensor
 
 NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: the stream does not wait for the default one, on which other libraries may work."""

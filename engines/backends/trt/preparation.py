@@ -18,7 +18,7 @@ from msgspec import Meta
 from engines.backends.trt.caching import write_whole
 from engines.backends.trt.options import BuildOptions, Plugin
 from engines.errors import EngineError
-from engines.manifest import FileName, Sha256, digest
+from engines.spec.manifest import FileName, Sha256, digest
 
 LIST = "tensorrt.json"
 FORMAT = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import Array, Description, check_cut, check_feeds, check_kept, check_windows
+from engines.backends.base import check_cut, check_feeds, check_kept, check_windows
 from engines.backends.trt.executions import Executions, Loaded
 from engines.backends.trt.holding import Holding, holding, on_gpu
 from engines.backends.trt.loading import load, ready_plan
@@ -20,6 +20,7 @@ from engines.backends.trt.memory import ALIGNMENT, DeviceBuffer, row_bytes
 from engines.backends.trt.modes import Mode
 from engines.backends.trt.running import addresses, joined
 from engines.errors import EngineError
+from engines.spec.tensors import Array, Description
 
 Run = tuple[int, int, int]
 """First row, first slot, and how many of both."""

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.backends.base import Array, Description, check_feeds
+from engines.backends.base import check_feeds
 from engines.backends.trt.executions import Executions, Loaded
 from engines.backends.trt.holding import Holding, holding, on_gpu
 from engines.backends.trt.loading import load, ready_plan
 from engines.backends.trt.memory import DeviceBuffer, Inbound, Outbound
 from engines.backends.trt.modes import Mode
 from engines.errors import EngineError
+from engines.spec.tensors import Array, Description
 
 
 class TensorRT:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import tensorrt as trt
 
-from engines.backends.base import Tensor
 from engines.backends.trt.memory import Lane, fixed_sizes
 from engines.errors import EngineError
+from engines.spec.tensors import Tensor
 
 DTYPES = {
     trt.DataType.FLOAT: "float32",

@@ -16,7 +16,7 @@ from typing import Any, List, Tuple, Union  # noqa: UP035 - TensorRT compares wi
 import tensorrt as trt
 import tensorrt.plugin as trtp
 
-from engines.plugins.deform_conv.compiling import compile_ptx
+from engines.plugins.deform_conv.compiler import compile_ptx
 from engines.plugins.deform_conv.settings import DOMAIN, operator_of, spec_of
 from engines.plugins.deform_conv.spec import MAX_DILATIONS, DeformConvSpec, launch, output_side
 

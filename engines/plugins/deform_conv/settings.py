@@ -12,7 +12,7 @@ from dataclasses import asdict
 import msgspec
 
 from engines.errors import EngineError
-from engines.plugins.deform_conv.compiling import source
+from engines.plugins.deform_conv.compiler import source
 from engines.plugins.deform_conv.spec import DeformConvSpec
 
 DOMAIN = "posestream"

@@ -23,7 +23,7 @@ from engines.errors import EngineError
 from engines.layers import deform_conv, deform_dilated
 from engines.layers.deform_conv import deform_conv2d_reference
 from engines.layers.deform_dilated import dilated_reference
-from engines.plugins.deform_conv.compiling import compile_cubin
+from engines.plugins.deform_conv.compiler import compile_cubin
 from engines.plugins.deform_conv.packing import pack_indices
 from engines.plugins.deform_conv.spec import MAX_DILATIONS, MAX_MAP, DeformConvSpec, DType, arguments, launch
 

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engines import catalogue
 from engines.backends.base import make_backend
 from engines.backends.onnxrt import OnnxRuntime, provider_options
 from engines.errors import EngineError
+from engines.spec import cache
 from tests.engines import networks
 
 
@@ -120,7 +120,7 @@ def test_a_provider_that_silently_gave_way_to_the_processor_is_an_error(tmp_path
 
 
 def test_tensorrts_engines_are_kept_apart_for_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
     one = networks.brightness(tmp_path / "one.onnx")
     other = networks.brightness(tmp_path / "other.onnx", batch=1)
     folders = [
@@ -132,7 +132,7 @@ def test_tensorrts_engines_are_kept_apart_for_every_file(tmp_path: Path, monkeyp
 
 def test_tensorrts_engines_of_an_export_go_with_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its weights lie beside the graph: new ones leave the graph as it was.
-    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
     path = networks.brightness(tmp_path / "fused.onnx")
     folders = []
     for digests in ("one", "the other"):

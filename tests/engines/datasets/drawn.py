@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines.people.scene import Picture, Scene
+from engines.datasets.synthetic.scene import Picture, Scene
 from engines.skeletons import SKELETONS, convert
 
 SIZE = (320, 240)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from engines.datasets.posetrack import read_annotations, read_predictions
+from engines.datasets.posetrack_frames import JOINTS
 from engines.errors import EngineError
-from engines.evaluation.posetrack import JOINTS
 from engines.skeletons import SKELETONS
 
 NAMES = SKELETONS["posetrack17"].joints

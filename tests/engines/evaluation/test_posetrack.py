@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from engines.datasets.posetrack import read_annotations, read_predictions
-from engines.evaluation.posetrack import JOINTS, Annotated, Predicted, mean, score, table
+from engines.datasets.posetrack_frames import JOINTS, Annotated, Predicted
+from engines.evaluation.posetrack import mean, score, table
 
 PRINTED = 1e-9
 """The official numbers are written with ten decimals."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines import heatmaps
+from engines.vision import heatmaps
 
 torch = pytest.importorskip("torch")
 

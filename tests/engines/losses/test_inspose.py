@@ -13,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from engines.hub.checkpoint_names import renamed  # noqa: E402
 from engines.losses.assignment import assign, pseudo_boxes  # noqa: E402
 from engines.losses.inspose import (  # noqa: E402
     People,
@@ -23,7 +24,6 @@ from engines.losses.inspose import (  # noqa: E402
     released_losses,
 )
 from engines.models.inspose import KEYPOINTS, PARAMETERS, STRIDES, InsPose, InsPoseReleased, Predictions  # noqa: E402
-from engines.renames import renamed  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
 
 SIZE = (256, 320)

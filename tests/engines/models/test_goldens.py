@@ -15,6 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from engines.hub.checkpoint_names import renamed  # noqa: E402
 from engines.losses.mutual_information import fami_released_terms  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPoseReleased  # noqa: E402
@@ -22,7 +23,6 @@ from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.hrnet import W32, W48, HRNet  # noqa: E402
 from engines.models.inspose import InsPoseReleased, decode_released, kp_net, star_offsets  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
-from engines.renames import renamed  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
 
 BOUND = 1e-4

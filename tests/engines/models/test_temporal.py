@@ -16,7 +16,7 @@ from engines.models.imapose import IMAPose  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
 from engines.models.temporal import TemporalModel  # noqa: E402
-from engines.testing_models import check_model  # noqa: E402
+from engines.testing.models import check_model  # noqa: E402
 
 SMALL = HRNetConfig(width=24, modules=(1, 1, 1), blocks=1, stem_width=16, bottlenecks=1)
 

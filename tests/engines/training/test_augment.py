@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines import geometry
 from engines.skeletons import SKELETONS
 from engines.training.augment import Look, drawn, half_body, joints_in_crop, plain
 from engines.training.recipe import Augmentation
+from engines.vision import crop
 
 SIZE = (48, 64)
 BOX = np.array([100.0, 60.0, 60.0, 120.0])
@@ -34,24 +34,24 @@ def test_a_joint_in_the_crop_lies_on_what_it_lay_on_in_the_frame(mirrored: bool)
     joints[9] = 120, 100, 2  # the left wrist
     frame = np.zeros((240, 320, 3), np.uint8)
     frame[98:103, 118:123] = 255
-    look = Look(*geometry.box_to_center_scale(BOX, SIZE), rotation_degrees=30, mirrored=mirrored)
+    look = Look(*crop.box_to_center_scale(BOX, SIZE), rotation_degrees=30, mirrored=mirrored)
     affine = look.affine(320, SIZE)
     moved = joints_in_crop(joints, affine, SIZE, "coco17", mirrored=mirrored)
     (place,) = np.flatnonzero(moved[:, 2])
     assert SKELETONS["coco17"].joints[place] == ("right_wrist" if mirrored else "left_wrist")
-    rows, columns = np.nonzero(geometry.crop(frame, affine, SIZE)[..., 0] > 127)
+    rows, columns = np.nonzero(crop.crop(frame, affine, SIZE)[..., 0] > 127)
     # The mean of a patch of about two pixels.
     assert (columns.mean(), rows.mean()) == pytest.approx(moved[place, :2], abs=0.5)
 
 
 def test_a_mirrored_crop_is_that_of_the_mirrored_frame_as_published() -> None:
     frame = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-    look = Look(*geometry.box_to_center_scale(BOX, SIZE), rotation_degrees=20, mirrored=True)
+    look = Look(*crop.box_to_center_scale(BOX, SIZE), rotation_degrees=20, mirrored=True)
     flipped = np.array([320 - 1 - look.center[0], look.center[1]], np.float32)
-    published = geometry.crop(
-        np.ascontiguousarray(frame[:, ::-1]), geometry.crop_affine(flipped, look.scale, SIZE, rotation_degrees=20), SIZE
+    published = crop.crop(
+        np.ascontiguousarray(frame[:, ::-1]), crop.crop_affine(flipped, look.scale, SIZE, rotation_degrees=20), SIZE
     )
-    ours = geometry.crop(frame, look.affine(320, SIZE), SIZE)
+    ours = crop.crop(frame, look.affine(320, SIZE), SIZE)
     # Interpolated at the same places; rounding may differ by a grey level, or by OpenCV 4's 1/32 of a pixel.
     assert np.abs(ours.astype(int) - published).mean() < 2
 

@@ -18,12 +18,12 @@ from engines.datasets.rows import rows_of  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.evaluation.posetrack import mean, score  # noqa: E402
 from engines.evaluation.posetrack_files import paired_frames  # noqa: E402
-from engines.evaluation.verdicts import annotated, predicted  # noqa: E402
+from engines.evaluation.scores import annotated, predicted  # noqa: E402
 from engines.losses.heatmap import gaussian_heatmaps  # noqa: E402
 from engines.skeletons import SKELETONS, convert  # noqa: E402
-from engines.training.ahead import Ahead  # noqa: E402
-from engines.training.clipexam import PckExam, PoseTrackExam, keypoints_of  # noqa: E402
-from engines.training.clipsamples import ClipSamples, View  # noqa: E402
+from engines.training.dataset_samples import ClipSamples, View  # noqa: E402
+from engines.training.dataset_validation import PckExam, PoseTrackExam, keypoints_of  # noqa: E402
+from engines.training.prefetch import Ahead  # noqa: E402
 from engines.training.recipe import Augmentation, read_recipe  # noqa: E402
 from engines.training.session import WEIGHTS, begin  # noqa: E402
 from tests.engines.datasets import drawn  # noqa: E402

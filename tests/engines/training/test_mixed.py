@@ -18,10 +18,10 @@ from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
+from engines.training.batches import WindowSamples  # noqa: E402
 from engines.training.objective import Objective  # noqa: E402
 from engines.training.recipe import Optimisation, Recipe, Synthetic  # noqa: E402
-from engines.training.samples import WindowSamples  # noqa: E402
-from engines.training.tracks import Tracks  # noqa: E402
+from engines.training.synthetic_samples import Tracks  # noqa: E402
 from engines.training.trainer import Trainer  # noqa: E402
 
 MICRO = HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)

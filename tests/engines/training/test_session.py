@@ -12,7 +12,7 @@ import yaml
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
-from engines.training import fitting, state  # noqa: E402
+from engines.training import checkpoint, memory_check  # noqa: E402
 from engines.training.recipe import Recipe, Synthetic, read_recipe  # noqa: E402
 from engines.training.session import WEIGHTS, begin  # noqa: E402
 
@@ -65,14 +65,15 @@ def test_a_recipe_becomes_weights_with_a_log_and_a_score(
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs/training").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_recipe_that_ships_can_be_read_and_its_network_built(file: Path) -> None:
-    from engines import catalogue, networks
+    from engines.hub import catalogue
+    from engines.spec import network
     from engines.training.objective import Objective
 
     read = read_recipe(file)
     _, spec = catalogue.network(read.network)
     # Those of the papers have 60 million weights: shapes without numbers are enough here.
     with torch.device("meta"):
-        model = networks.build(read.network, spec)
+        model = network.build(read.network, spec)
         Objective(read.network, model, read.sigma, read.loss, dict(read.terms))
     assert all(model.get_submodule(name) for name in (*read.frozen, *(begun.into for begun in read.begin)))
     assert all(milestone < read.epochs for milestone in read.optimisation.milestones)
@@ -103,7 +104,7 @@ def test_a_missing_recipe_points_to_examples(tmp_path: Path) -> None:
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "free_bytes", lambda _: 60 * 2**20)
+    monkeypatch.setattr(memory_check, "free_bytes", lambda _: 60 * 2**20)
     recipe.write_text(recipe.read_text().replace("batch: 4", "batch: 5000"))
     with pytest.raises(EngineError) as caught:
         begin(recipe, tmp_path / "run")
@@ -114,7 +115,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(
 
 def test_what_a_step_needs_counts_the_moving_mean_the_optimiser_and_what_processes_exchange() -> None:
     from engines.models.hrnet import HRNet, HRNetConfig
-    from engines.networks import HRNetSpec, NetworkSpec
+    from engines.spec.network import HRNetSpec, NetworkSpec
     from engines.training.recipe import Optimisation
 
     model = HRNet(HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1))
@@ -124,7 +125,7 @@ def test_what_a_step_needs_counts_the_moving_mean_the_optimiser_and_what_process
 
     def fixed(ema: float, *, others: bool = False) -> int:
         told = Recipe(network="micro", data=Synthetic(), optimisation=Optimisation(ema=ema))
-        return fitting.step_bytes(told, spec, model, others=others)[0]
+        return memory_check.step_bytes(told, spec, model, others=others)[0]
 
     assert fixed(0.0) == weights + 3 * learning
     assert fixed(0.99) == 2 * weights + 3 * learning
@@ -135,12 +136,12 @@ def test_what_a_step_needs_counts_the_moving_mean_the_optimiser_and_what_process
 
 def test_half_precision_keeps_less_of_each_window_and_its_weights_once() -> None:
     from engines.models.hrnet import HRNet, HRNetConfig
-    from engines.networks import HRNetSpec, NetworkSpec
+    from engines.spec.network import HRNetSpec, NetworkSpec
 
     model = HRNet(HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1))
     spec = NetworkSpec(model="hrnet.HRNet", hrnet=HRNetSpec(width=12), input_size=(64, 64))
     whole, half = (
-        fitting.step_bytes(Recipe(network="micro", data=Synthetic(), precision=precision), spec, model)
+        memory_check.step_bytes(Recipe(network="micro", data=Synthetic(), precision=precision), spec, model)
         for precision in ("fp32", "bf16")
     )
     assert whole[1] / 2 <= half[1] < whole[1]
@@ -151,10 +152,10 @@ def test_half_precision_keeps_less_of_each_window_and_its_weights_once() -> None
 
 def test_what_was_told_of_steps_that_are_made_again_is_taken_back(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    state.forget_after(log, 3)
+    checkpoint.forget_after(log, 3)
     assert not log.exists()
     log.write_text('{"step": 3, "total": 1.0}\n{"step": 3, "pck": 0.5}\n{"step": 4, "total": 0.9}\n{"step": 5, "to')
-    state.forget_after(log, 3)
+    checkpoint.forget_after(log, 3)
     assert log.read_text() == '{"step": 3, "total": 1.0}\n{"step": 3, "pck": 0.5}\n'
 
 
@@ -172,13 +173,13 @@ def test_what_is_over_may_be_asked_for_again_and_given_more_epochs(
 
 def test_what_a_step_keeps_grows_with_the_picture_and_shrinks_with_what_is_frozen() -> None:
     from engines.models.hrnet import HRNet, HRNetConfig
-    from engines.networks import HRNetSpec, NetworkSpec
+    from engines.spec.network import HRNetSpec, NetworkSpec
 
     config = HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)
 
     def kept(size: int, *frozen: str) -> int:
         spec = NetworkSpec(model="hrnet.HRNet", hrnet=HRNetSpec(width=12), input_size=(size, size))
-        return fitting.step_bytes(Recipe(network="micro", data=Synthetic(), frozen=frozen), spec, HRNet(config))[1]
+        return memory_check.step_bytes(Recipe(network="micro", data=Synthetic(), frozen=frozen), spec, HRNet(config))[1]
 
     # What is kept of a convolution is its input, so four times the pixels are four times the bytes.
     assert kept(128) == pytest.approx(4 * kept(64), rel=0.05)
@@ -190,6 +191,6 @@ def test_a_machine_without_pytorch_is_told_what_to_install(
 ) -> None:
     from stream.__main__ import execute
 
-    monkeypatch.setattr("engines.training.command.find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr("engines.training.cli.find_spec", lambda name: None if name == "torch" else object())
     assert execute(["train", "any.yaml"]) == 1
     assert capsys.readouterr().err == "posestream: posestream train needs torch: pip install 'posestream[torch]'\n"

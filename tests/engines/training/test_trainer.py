@@ -23,12 +23,12 @@ from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
-from engines.training import state  # noqa: E402
+from engines.training import checkpoint  # noqa: E402
+from engines.training.batches import WindowSamples  # noqa: E402
 from engines.training.interrupt import Interrupt  # noqa: E402
 from engines.training.objective import Objective, cross_entropy  # noqa: E402
 from engines.training.recipe import Augmentation, Optimisation, Recipe, Synthetic  # noqa: E402
-from engines.training.samples import WindowSamples  # noqa: E402
-from engines.training.tracks import Tracks  # noqa: E402
+from engines.training.synthetic_samples import Tracks  # noqa: E402
 from engines.training.trainer import Trainer, layout_for  # noqa: E402
 
 MICRO = HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)
@@ -108,7 +108,7 @@ def test_another_recipe_does_not_go_on_with_a_training_but_more_epochs_do(tmp_pa
 
 def test_a_damaged_training_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path).run(quiet, until=1)
-    counters = tmp_path / "last" / state.COUNTERS
+    counters = tmp_path / "last" / checkpoint.COUNTERS
     counters.write_bytes(counters.read_bytes()[:-9])
     with pytest.raises(EngineError, match="this training cannot go on"):
         trainer(tmp_path).resume()

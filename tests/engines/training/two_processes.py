@@ -16,10 +16,10 @@ from torch import distributed
 
 from engines.errors import EngineError
 from engines.models.hrnet import HRNet, HRNetConfig
-from engines.training.place import Place, ToldElsewhereError
+from engines.training.batches import WindowSamples
+from engines.training.distributed import Place, ToldElsewhereError
 from engines.training.recipe import Optimisation, Recipe, Synthetic
-from engines.training.samples import WindowSamples
-from engines.training.tracks import Tracks
+from engines.training.synthetic_samples import Tracks
 from engines.training.trainer import Trainer
 
 MICRO = HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)

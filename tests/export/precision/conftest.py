@@ -19,7 +19,7 @@ class Small:
 
     model: Any
     signature: Any
-    graphs: dict[str, Any]
+    wrappers: dict[str, Any]
     made: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, part: str) -> Any:
@@ -63,9 +63,9 @@ def _small(name: str, model: Any) -> Small:
     import torch
 
     from engines.layers.decoding import Points
-    from engines.signature import Signature
-    from export import graphs
-    from export.sources import scattered
+    from engines.spec.signature import Signature
+    from export.graph import wrappers
+    from export.weights import scattered
 
     signature = Signature(
         name=name,
@@ -75,11 +75,11 @@ def _small(name: str, model: Any) -> Small:
         layout="nthwc",
         pixel="uint8",
         decode="points",
-        keeps=graphs.kept_shapes(model, CROP),
+        keeps=wrappers.kept_shapes(model, CROP),
     )
     model = scattered(model, torch.randn(2, *((signature.frames,) if signature.keeps else ()), 3, *CROP))
     return Small(
-        model, signature, {graph.part: graph for graph in graphs.parts(model, signature, Points("heatmap", CROP))}
+        model, signature, {graph.part: graph for graph in wrappers.parts(model, signature, Points("heatmap", CROP))}
     )
 
 

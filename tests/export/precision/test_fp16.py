@@ -169,7 +169,7 @@ def test_the_graph_given_is_left_as_it_is(small: Any) -> None:
 def test_heatmaps_are_nearer_than_those_of_a_network_all_in_half(
     small: Any, crops: Any, run: Callable[..., Any], name: str, part: str
 ) -> None:
-    from export.samples import normalised
+    from export.calibration import normalised
 
     network = small(name)
     feed = {"crops": crops(network.signature, 4)}

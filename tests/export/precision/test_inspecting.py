@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from engines.costs import measure  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
+from engines.testing.costs import measure  # noqa: E402
 from export.precision.fp16 import to_fp16  # noqa: E402
 from export.precision.inspecting import counts, layers, prove, shares  # noqa: E402
 from tests.export.precision.conftest import CROP  # noqa: E402

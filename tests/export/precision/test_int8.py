@@ -225,12 +225,12 @@ def _kept(run: Callable[..., Any], models: Any, windows: Any) -> dict[str, Any]:
 
 
 def test_the_network_that_ships_keeps_its_people_where_they_are(root: Path, run: Callable[..., Any]) -> None:
-    from engines import heatmaps
-    from engines.manifest import read_manifest
-    from export.samples import drawn
+    from engines.spec.manifest import read_manifest
+    from engines.vision import heatmaps
+    from export.calibration import drawn
     from tests.engines.networks import shipped_heatmaps
 
-    signature = read_manifest(root / "engines/weights/hrnet-small").signature
+    signature = read_manifest(root / "engines/hub/weights/hrnet-small").signature
     network = shipped_heatmaps()
 
     def crops(seed: int) -> Any:

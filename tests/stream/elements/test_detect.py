@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engines import catalogue
-from engines.detector import Detector
+from engines.inference.detector import Detector
+from engines.spec import cache
 from stream.errors import ModelError, PropertyError
 from stream.messages import Frame, Truth
 from stream.registry import make
@@ -59,7 +59,7 @@ def test_truth_that_is_not_there_is_asked_for_in_one_line() -> None:
 
 
 def test_a_detector_that_is_not_here_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     with pytest.raises(ModelError) as caught:
         Harness("detect model=yolox-nano").push(make_frame(0))
     assert str(caught.value).startswith("detect: model 'yolox-nano' is not on this machine")

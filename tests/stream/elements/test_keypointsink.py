@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream import protocol
 from stream.element import Context
 from stream.elements.keypointsink import KeypointSink
-from stream.protocol import EndOfStream, Heartbeat, PoseMessage, Skeleton
-from stream.subscriber import Subscriber
+from stream.protocol import schema
+from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
+from stream.protocol.subscriber import Subscriber
 from stream.testing import check_element, make_poses
 from tests.stream.publishing import PATIENCE_S, greeted, listening, opened, receive, receive_kind, wait_until
 
@@ -35,7 +35,7 @@ def test_a_frame_is_one_message_of_two_parts_on_its_cameras_topic() -> None:
         parts = client.recv_multipart()
         assert parts[0] == b"poses/hall"
         assert len(parts) == 2
-        message = protocol.decode(parts[1])
+        message = schema.decode(parts[1])
         assert isinstance(message, PoseMessage)
         assert (message.camera, message.seq, message.frame_seq) == ("hall", 0, 7)
         np.testing.assert_array_equal(message.people[1].keypoints, make_poses(7).keypoints[1])
@@ -272,7 +272,7 @@ def test_killed_at_any_write_of_its_memory_it_numbers_every_frame_once_without_g
     sent: list[tuple[str, int, int]] = []
 
     def noted(self: KeypointSink, topic: str, payload: bytes, **more: Any) -> None:
-        found = protocol.decode(payload)
+        found = schema.decode(payload)
         if isinstance(found, PoseMessage):
             sent.append((found.session, found.seq, found.frame_seq))
 

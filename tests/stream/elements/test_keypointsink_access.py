@@ -12,10 +12,10 @@ import zmq
 from stream.elements.keypointsink import KeypointSink
 from stream.errors import PosestreamError, PropertyError, TransportError, WireError
 from stream.messages import Poses
+from stream.protocol.subscriber import Subscriber
 from stream.registry import make
-from stream.subscriber import Subscriber
 from stream.testing import make_poses
-from stream.transports.certificates import generate_keys
+from stream.transports.curve import generate_keys
 from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
 
 

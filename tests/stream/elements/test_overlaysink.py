@@ -17,8 +17,8 @@ from stream.element import Context
 from stream.elements.overlaysink import OverlaySink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
-from stream.overlay import draw
-from stream.picture_files import CODECS
+from stream.output.overlay import draw
+from stream.output.video_writer import CODECS
 from stream.testing import check_element, make_poses
 
 VIDEOS = ".mp4, .mov, .mkv, .webm, .avi"

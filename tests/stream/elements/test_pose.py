@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines import catalogue
-from engines.signature import Signature, write_signature
+from engines.spec import cache
+from engines.spec.signature import Signature, write_signature
 from stream.caps import Caps
 from stream.errors import LinkError, ModelError
-from stream.launch import parse_launch
 from stream.messages import Poses
+from stream.pipeline.launch import parse_launch
 from stream.registry import make
 from stream.testing import Harness, check_element
 from stream.testing.items import make_people, make_window
@@ -56,7 +56,7 @@ def test_the_window_is_the_models_affair(temporal: str) -> None:
 
 
 def test_the_window_is_known_before_the_network_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(catalogue.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     element = make("pose", model="rtmpose-s")
     assert element.accepts() == Caps("people/window", past=0, future=0)
     with pytest.raises(ModelError) as caught:
@@ -73,7 +73,7 @@ def test_poses_say_who_and_by_which_model_and_from_which_frames(temporal: str) -
     assert poses.keypoints.dtype == np.float32
     assert (poses.boxes is window.people.boxes, poses.ids.tolist()) == (True, [1, 2])
     assert (poses.model, poses.skeleton) == ("temporal", "coco17")
-    assert poses.fingerprint == catalogue.fingerprint(Path(temporal))
+    assert poses.fingerprint == cache.fingerprint(Path(temporal))
     assert [(frame.offset, frame.seq, frame.state) for frame in poses.window] == [
         (-2, 3, "real"),
         (-1, 4, "real"),

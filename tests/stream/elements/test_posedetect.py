@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.manifest import read_picture_manifest
+from engines.spec.manifest import read_picture_manifest
 from stream.caps import Caps
 from stream.errors import ModelError, PropertyError
-from stream.launch import parse_launch
 from stream.messages import Frame, Poses
+from stream.pipeline.launch import parse_launch
 from stream.registry import make
 from stream.testing import Harness, check_element
 from stream.testing.items import make_frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.launch import parse_launch
+from stream.pipeline.launch import parse_launch
 from stream.testing import Harness, check_element, make_frame
 
 BRANCHES = """

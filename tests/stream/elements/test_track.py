@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from engines.detectors import overlap
+from engines.inference.detector_families import overlap
 from stream.element import Context
 from stream.elements.track import Track
-from stream.launch import parse_launch
 from stream.messages import People, people_of
+from stream.pipeline.launch import parse_launch
 from stream.registry import make
 from stream.testing import Harness, check_element
 from stream.testing.items import make_frame, make_poses

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engines.people.scene import Scene
+from engines.datasets.synthetic.scene import Scene
 from stream.evaluation.runs import Written
-from stream.protocol import Person, PoseMessage
-from stream.results import PersonRecord
+from stream.output.results import PersonRecord
+from stream.protocol.schema import Person, PoseMessage
 
 FPS = 10.0
 SIZE = (320, 240)

@@ -14,19 +14,19 @@ import pytest
 
 pytest.importorskip("pycocotools")
 
-from engines.people.scene import Scene
-from stream.commands.demo import free_port
-from stream.commands.lines import from_launch
+from engines.datasets.synthetic.scene import Scene
+from stream.cli.demo import free_port
+from stream.cli.line_argument import from_launch
 from stream.errors import ModelError, PosestreamError, SourceError
 from stream.evaluation import live as module
-from stream.evaluation.joining import Joined, join
-from stream.evaluation.lines import Asked, live_line, offline_line
+from stream.evaluation.alignment import Joined, join
+from stream.evaluation.ground_truth import judge_of
+from stream.evaluation.line_variants import Asked, live_line, offline_line
 from stream.evaluation.live import Evaluation, frames_judged, report_of
 from stream.evaluation.report import Report
 from stream.evaluation.runs import Span, listen, write_down
-from stream.evaluation.truths import judge_of
-from stream.launch import parse_launch, parse_yaml
-from stream.testing.drawn import write_drawn
+from stream.pipeline.launch import parse_launch, parse_yaml
+from stream.testing.drawn_clip import write_drawn
 from tests.stream.evaluation.messages import LINE, live_run, offline_run
 
 AP, PCK = "AP", "PCK@0.2"

@@ -12,8 +12,8 @@ from stream.errors import TransportError
 from stream.messages import Key
 from stream.testing.transports import CHECKS, Link, check_transport
 from stream.transports.base import Buffers, Delivery, LinkStatistics
-from stream.transports.ends import HopInbox
-from stream.transports.memory import Exchange
+from stream.transports.endpoint import HopInbox
+from stream.transports.in_process import Exchange
 
 # A judge that waits in vain waits this long; nothing that a sound transport does is measured by it.
 PATIENCE_S = 0.5
@@ -22,7 +22,7 @@ PATIENCE_S = 0.5
 @pytest.fixture(autouse=True)
 def _greet_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restarts are noticed sooner, so that forty trials take seconds."""
-    monkeypatch.setattr("stream.transports.ends.PING_MS", 10)
+    monkeypatch.setattr("stream.transports.endpoint.PING_MS", 10)
 
 
 class _End:

@@ -12,9 +12,9 @@ import pytest
 import zmq
 
 from stream.errors import TransportError
-from stream.transports import sockets
+from stream.transports import zmq_socket
 from stream.transports.bus_sockets import BusPublisher, BusReceiver, BusSender, BusSubscriber
-from stream.transports.zeromq import wait
+from stream.transports.zmq_link import wait
 
 
 @pytest.fixture
@@ -80,13 +80,13 @@ def test_one_tells_many(address: str, opened: Callable[[Any], Any]) -> None:
 
 def test_what_cannot_be_a_notice_is_counted_and_dropped(address: str, opened: Callable[[Any], Any]) -> None:
     receiver = opened(BusReceiver(address))
-    stranger = sockets.open_socket(zmq.PUSH)
+    stranger = zmq_socket.open_socket(zmq.PUSH)
     stranger.connect(address)
     stranger.send_multipart([b"two", b"parts"])
     stranger.send(bytes((1 << 20) + 1))
     stranger.send(b"one")
     assert heard(receiver, 1) == [b"one"]
-    sockets.close_socket(stranger)
+    zmq_socket.close_socket(stranger)
     assert receiver.malformed == 2
 
 
@@ -101,4 +101,4 @@ def test_the_bus_can_be_watched_with_links(address: str, opened: Callable[[Any],
 def test_a_bus_that_leaves_the_host_wants_keys(kind: type) -> None:
     with pytest.raises(TransportError, match=r"the bus: tcp://0.0.0.0:5555 leaves this host"):
         kind("tcp://0.0.0.0:5555")
-    assert sockets._process._context is None
+    assert zmq_socket._process._context is None

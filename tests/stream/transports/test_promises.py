@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from stream.testing.transports import Link, MakeLink, check_transport
-from stream.transports import zeromq
-from stream.transports.certificates import Keys
-from stream.transports.memory import Exchange
+from stream.transports import zmq_link
+from stream.transports.curve import Keys
+from stream.transports.in_process import Exchange
 
 
 def memory_links(_folder: Path) -> MakeLink:
@@ -42,8 +42,8 @@ def curve_links(_folder: Path) -> MakeLink:
 
 def _zeromq_link(address: str, keys: Keys | None = None) -> Link:
     return Link(
-        lambda sender: zeromq.open_outbox(address, sender, keys=keys),
-        lambda leaky, max_items: zeromq.open_inbox(address, "pose", leaky=leaky, max_items=max_items, keys=keys),
+        lambda sender: zmq_link.open_outbox(address, sender, keys=keys),
+        lambda leaky, max_items: zmq_link.open_inbox(address, "pose", leaky=leaky, max_items=max_items, keys=keys),
     )
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from engines.engine import load
-from engines.windows import PersonWindows
+from engines.inference.engine import load
+from engines.vision.windows import PersonWindows
 from tests.engines.backends.trt.simulated import Simulation
 from tests.engines.exports import ATOL_PX, write_export
 

@@ -22,9 +22,9 @@ from engines.backends.trt.preparation import (
     write_preparation,
 )
 from engines.errors import EngineError
-from engines.manifest import digest
 from engines.plugins.deform_conv.settings import settings_of
 from engines.plugins.deform_conv.spec import DeformConvSpec
+from engines.spec.manifest import digest
 
 A10 = DeviceFacts("NVIDIA A10", "8.6", "580.65.06", 13, 24 << 30)
 H100 = DeviceFacts("NVIDIA H100", "9.0", "580.65.06", 13, 80 << 30)

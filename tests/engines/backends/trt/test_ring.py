@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.backends.base import Array, FeatureRing, make_backend, make_ring
+from engines.backends.base import FeatureRing, make_backend, make_ring
 from engines.errors import EngineError
-from engines.testing import check_ring
+from engines.spec.tensors import Array
+from engines.testing.backends import check_ring
 from tests.engines.backends.trt import drawn
 from tests.engines.backends.trt.simulated import Simulation
 from tests.engines.exports import write_export

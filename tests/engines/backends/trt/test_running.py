@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from engines.backends.base import Array, Backend, make_backend
+from engines.backends.base import Backend, make_backend
 from engines.errors import EngineError
-from engines.testing import check_backend
+from engines.spec.tensors import Array
+from engines.testing.backends import check_backend
 from tests.engines.backends.trt import drawn
 from tests.engines.backends.trt.simulated import Simulation
 from tests.engines.exports import write_export

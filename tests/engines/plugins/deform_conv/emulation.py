@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.plugins.deform_conv import compiling
+from engines.plugins.deform_conv import compiler
 from engines.plugins.deform_conv.spec import DeformConvSpec, Launch, launch
 
 HERE = Path(__file__).parent
@@ -50,7 +50,7 @@ class KernelError(AssertionError):
 
 def translation_unit(spec: DeformConvSpec, change: tuple[str, str] | None = None) -> str:
     """``change`` replaces one text of the kernel by another, to see that faults are found."""
-    kernel = compiling.source(spec, '#include "cuda_on_cpu.h"\n')
+    kernel = compiler.source(spec, '#include "cuda_on_cpu.h"\n')
     if change is not None:
         assert change[0] in kernel
         kernel = kernel.replace(*change)

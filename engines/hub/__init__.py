@@ -1,0 +1,1 @@
+"""Where networks come from: the catalogue, downloads, published checkpoints and the weights that ship."""

@@ -1,0 +1,68 @@
+"""Whole windows through one graph: the paper's way, in which every key frame crops its window anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engines.backends.base import Backend
+from engines.inference.batching import Work, in_runs, padded, run_size
+from engines.inference.decode import decode
+from engines.inference.regions import Region, cut, placed, region_of
+from engines.inference.signature_check import check_fit
+from engines.spec.signature import Signature
+from engines.spec.tensors import Array
+from engines.vision.windows import Keypoints, Person, PersonWindows, people_of
+
+MAX_BATCH = 16
+"""People in one run of a network of any batch; measured on a CPU, more brings no speed and takes memory."""
+
+
+class Whole:
+    """A network in one graph, and the backend that runs it. ``max_batch`` people share a run of any batch."""
+
+    def __init__(self, signature: Signature, backend: Backend, max_batch: int) -> None:
+        self.signature = signature
+        self.max_batch = max_batch
+        self.work = Work()
+        self._backend = backend
+
+    def open(self) -> None:
+        """Load the network. Raises :class:`EngineError` where it does not fit its Signature."""
+        self._backend.open()
+        check_fit(self.signature, self._backend.describe())
+
+    def close(self) -> None:
+        """Give back memory and device."""
+        self._backend.close()
+
+    def estimate(self, windows: Sequence[PersonWindows]) -> list[Keypoints]:
+        """(K, 3) for everybody, window by window."""
+        people = people_of(windows)
+        size = run_size(self._backend.describe(), self.max_batch)
+        return [row for run in in_runs(len(people), size) for row in self._run(people[run])]
+
+    def _run(self, people: Sequence[Person]) -> list[Keypoints]:
+        regions = [region_of(self.signature, person.box) for person in people]
+        inputs = np.stack([self._input(*pair) for pair in zip(people, regions, strict=True)])
+        outputs = self._backend.run({self._input_name: padded(inputs, self._backend.describe())})
+        points, scores = decode(self.signature, [outputs[name] for name in self._output_names])
+        frames = len(people) * self.signature.frames
+        self.work.add(people=len(people), frames=frames, computed=frames)
+        rows = zip(points, scores, regions, strict=False)  # without those that fill up the batch
+        return [placed(self.signature, *row) for row in rows]
+
+    def _input(self, person: Person, region: Region) -> Array:
+        """One person's input as the Signature has it: every frame cropped by the region of the key frame's box."""
+        frames = (person.window.frames[place] for place in self.signature.feeding_order)
+        return np.stack([cut(self.signature, frame, region) for frame in frames]).reshape(self.signature.input_shape)
+
+    @property
+    def _input_name(self) -> str:
+        return (self.signature.inputs or (self._backend.describe().inputs[0].name,))[0]
+
+    @property
+    def _output_names(self) -> tuple[str, ...]:
+        own = tuple(tensor.name for tensor in self._backend.describe().outputs)
+        return self.signature.outputs or own

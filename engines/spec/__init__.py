@@ -1,0 +1,1 @@
+"""What networks are: signatures, architectures and manifests, as plain data."""

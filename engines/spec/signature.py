@@ -1,0 +1,154 @@
+"""The Signature: what a pose network eats and returns; one JSON file beside each ``.onnx`` (``fami.json``).
+
+A Signature is all that is needed to link a line, print its look-ahead and prepare crops, so it is read without opening
+the network, without torch and without a GPU.
+
+>>> Signature(name="toy", input_size=(192, 256), past=2, future=2).frames
+5
+"""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engines.errors import EngineError
+from engines.skeletons import SKELETONS, Skeleton
+
+Decode = Literal["heatmap", "heatmap-dark", "simcc", "points"]
+Colour = Literal["rgb", "bgr"]
+Layout = Literal["nchw", "ntchw", "nthwc"]
+Pixel = Literal["float32", "uint8"]
+KeptType = Literal["float32", "float16"]
+Cell = Literal["corner", "centre"]
+AffineRule = Literal["standard", "dark"]
+Fit = Literal["top-left", "centre", "stretch"]
+"""How a frame is made to fit an input of another shape."""
+
+Triple = tuple[float, float, float]
+Frames = Annotated[int, Meta(ge=0, le=64)]
+Pixels = Annotated[int, Meta(ge=8, le=4096)]
+
+IMAGENET_MEAN: Triple = (123.675, 116.28, 103.53)
+IMAGENET_STD: Triple = (58.395, 57.12, 57.375)
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one network eats and returns.
+
+    ``input_size`` is (width, height) of a crop in px. ``mean`` and ``std`` are in grey levels (0..255), in the order of
+    ``colour``: the network is given ``(pixel - mean) / std``; outside the picture a pixel is 0 before that.
+    ``past`` and ``future`` count the frames before and after the key frame; ``order`` names the frames as the network
+    takes them, as offsets from the key frame (``[0, -1, 1]`` for DCPose), oldest first when empty.
+    ``layout``: ``ntchw`` is (N, T, 3, H, W); ``nchw`` is (N, 3 T, H, W), frames along the channels; ``nthwc`` is
+    (N, T, H, W, 3), a picture as it lies in memory.
+    ``pixel``: ``uint8`` networks take the crop's own pixels, blue first, and order and normalise them themselves:
+    ``mean``, ``std`` and ``colour`` then say what they do inside.
+    ``enlarge`` widens the box before cropping. ``affine`` is the rule of the crop (see ``engines.vision.crop``).
+    ``decode``: ``heatmap`` (argmax, quarter shift) and ``heatmap-dark`` read (N, K, h, w); ``simcc`` reads
+    (N, K, width * simcc_split) and (N, K, height * simcc_split), x first; ``points`` is (N, K, 3), x and y in index
+    coordinates of the crop, px, and score: the network has decoded by itself.
+    ``cell``: where heatmap cell i lies in the crop: ``corner`` on crop pixel i * stride, as HRNet and all that descends
+    from it are trained; ``centre`` in the middle of the stride pixels it covers.
+    ``inputs`` and ``outputs`` name the tensors, in the order above; empty: the file's own, in its order.
+    ``keeps``: where the network is cut for streaming, the shapes (C, h, w) of the maps kept of each frame, of type
+    ``kept_type``.
+    ``fingerprint``, where given, binds this Signature to one file: the first 16 hex digits of its sha256.
+    """
+
+    name: str
+    input_size: tuple[Pixels, Pixels]
+    skeleton: str = "coco17"
+    past: Frames = 0
+    future: Frames = 0
+    order: tuple[int, ...] = ()
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    colour: Colour = "rgb"
+    layout: Layout = "nchw"
+    pixel: Pixel = "float32"
+    enlarge: Annotated[float, Meta(gt=0, le=4)] = 1.25
+    affine: AffineRule = "standard"
+    decode: Decode = "heatmap"
+    cell: Cell = "corner"
+    blur_px: Annotated[int, Meta(ge=3, le=63)] = 11
+    simcc_split: Annotated[float, Meta(gt=0, le=16)] = 2.0
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    keeps: tuple[tuple[int, int, int], ...] = ()
+    kept_type: KeptType = "float32"
+    fingerprint: str = ""
+    licence: str = ""
+    source: str = ""
+    notes: dict[str, str | float] = {}
+
+    def __post_init__(self) -> None:
+        if self.skeleton not in SKELETONS:
+            raise ValueError(f"skeleton {self.skeleton!r} is not one of {', '.join(SKELETONS)}")
+        if not all(self.std):
+            raise ValueError(f"std {list(self.std)} must not contain 0")
+        if self.order and sorted(self.order) != list(self.offsets):
+            raise ValueError(f"order {list(self.order)} must name each of the offsets {list(self.offsets)} once")
+        if self.decode == "heatmap-dark" and self.blur_px % 2 == 0:
+            raise ValueError(f"blur_px {self.blur_px} must be odd")
+        if (self.pixel == "uint8") != (self.layout == "nthwc"):
+            raise ValueError(f"pixel {self.pixel!r} does not go with layout {self.layout!r}: uint8 with nthwc, only")
+
+    @property
+    def frames(self) -> int:
+        """T, the number of frames of a window: ``past + 1 + future``."""
+        return self.past + 1 + self.future
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The window's frames as offsets from the key frame, oldest first."""
+        return tuple(range(-self.past, self.future + 1))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of one person: the maps kept of all frames of a window."""
+        each = 4 if self.kept_type == "float32" else 2
+        return each * self.frames * sum(prod(shape) for shape in self.keeps)
+
+    @property
+    def joints(self) -> Skeleton:
+        """The skeleton itself."""
+        return SKELETONS[self.skeleton]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one person's input, without the batch: (T, 3, H, W), (3 T, H, W) or (T, H, W, 3)."""
+        width, height = self.input_size
+        if self.layout == "nthwc":
+            return self.frames, height, width, 3
+        return (self.frames, 3, height, width) if self.layout == "ntchw" else (3 * self.frames, height, width)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """The shape of one frame of one person, as the backbone of a network that is cut takes it."""
+        width, height = self.input_size
+        return (height, width, 3) if self.pixel == "uint8" else (3, height, width)
+
+    @property
+    def feeding_order(self) -> tuple[int, ...]:
+        """Indices into a window (oldest first) in the order in which the network takes its frames."""
+        return tuple(offset + self.past for offset in self.order or self.offsets)
+
+
+def read_signature(path: Path) -> Signature:
+    """The Signature in a JSON file. Raises :class:`EngineError` naming the file and the field."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Signature)
+    except OSError as error:
+        raise EngineError(f"Signature {path}: {error.strerror}; write one beside the model") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise EngineError(f"Signature {path}: {error}") from error
+
+
+def write_signature(signature: Signature, path: Path) -> None:
+    """Write it as indented JSON."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(signature), indent=2) + b"\n")

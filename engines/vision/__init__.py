@@ -1,0 +1,1 @@
+"""Geometry and decoding on numpy arrays: crops, letterboxes, heatmaps, SimCC."""

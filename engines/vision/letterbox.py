@@ -1,0 +1,65 @@
+"""Making a frame fit a detector's input, and taking boxes back.
+
+Coordinates are continuous pixels on both sides, so a resize by ``r`` multiplies them by ``r`` exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.spec.signature import Fit, Triple
+
+Pad = int | tuple[int, int, int]
+"""What is left over: a grey level, or blue, green and red."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A frame as a detector takes it: ``pixels`` (H, W, 3) uint8 BGR, and how it came there.
+
+    A point of the frame lies in ``pixels`` at ``point * scale + offset``; both are (x, y).
+    """
+
+    pixels: NDArray[np.uint8]
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+    def to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (N, 4) of the input as boxes of the frame."""
+        scale, offset = np.tile(self.scale, 2), np.tile(self.offset, 2)
+        placed: NDArray[np.float32] = ((boxes - offset) / scale).astype(np.float32)
+        return placed
+
+
+def fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> Fitted:
+    """``pixels`` resized, bilinear, to ``size`` (width, height); what is left over is ``pad``."""
+    if fit == "stretch":
+        stretched = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+        scale = (size[0] / pixels.shape[1], size[1] / pixels.shape[0])
+        return Fitted(cast(NDArray[np.uint8], stretched), scale, (0.0, 0.0))
+    return _letterbox(pixels, size, fit, pad)
+
+
+def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> Fitted:
+    height, width = pixels.shape[:2]
+    ratio = min(size[0] / width, size[1] / height)
+    inner = max(1, round(width * ratio)), max(1, round(height * ratio))
+    left, top = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2) if fit == "centre" else (0, 0)
+    canvas = np.full((size[1], size[0], 3), pad, np.uint8)
+    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(pixels, inner, interpolation=cv2.INTER_LINEAR)
+    # What was really done, rounding included: the frame's edges lie on whole pixels of the input.
+    return Fitted(canvas, (inner[0] / width, inner[1] / height), (float(left), float(top)))
+
+
+def to_tensor(pixels: NDArray[np.uint8], colour: str, mean: Triple, std: Triple) -> NDArray[np.float32]:
+    """(3, H, W) float32, ``(pixel - mean) / std`` in the order of ``colour``, from (H, W, 3) uint8 BGR."""
+    ordered = pixels[..., ::-1] if colour == "rgb" else pixels
+    planes = np.ascontiguousarray(ordered.transpose(2, 0, 1), np.float32)
+    planes -= np.array(mean, np.float32)[:, None, None]
+    planes /= np.array(std, np.float32)[:, None, None]
+    return planes

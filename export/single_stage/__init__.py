@@ -1,0 +1,1 @@
+"""Export of networks that find people and keypoints in whole pictures (InsPose)."""

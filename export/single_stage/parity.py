@@ -1,0 +1,135 @@
+"""How far the graph of a network of whole pictures is from PyTorch in float32 on the same pictures.
+
+Every candidate that the graph chose is judged in what PyTorch itself predicts, so that a tie is no error: where two
+locations, or two cells of a joint's map, are equally high, either may be chosen. The error is the largest of
+
+* the difference of a candidate's score,
+* how much less PyTorch thinks of a location than of the last of its own choice,
+* how much lower PyTorch's map is in the cell where the graph found a joint than at its top, of the largest value.
+
+Distances in pixels are then those of joints and of corners of boxes, given their cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engines.backends.base import make_backend
+from engines.backends.pytorch.single_stage_module import Chosen, Pictures, at, best
+from engines.models.inspose import Predictions
+from engines.spec.manifest import Parity, Precision
+from engines.spec.picture_signature import INPUT, OUTPUTS
+from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD
+from engines.spec.tensors import Array
+from engines.vision.letterbox import to_tensor
+from export.calibration import Samples
+from export.parity import RUNNER, Bound, check
+from export.progress import step
+
+if TYPE_CHECKING:
+    from export.stages import Request
+
+MEASURED = ("cells", "locations")
+"""Outputs that stand beside the others while a graph is measured."""
+
+BOUNDS: dict[Precision, Bound] = {
+    # Rounding of float32 through some 150 layers: 3e-6 was measured. Disk offsets and regressed joints are small
+    # numbers of cells, of up to 128 px each.
+    "fp32": Bound(1e-3, 0.1),
+    # 11 bits a number, and again in the numbers of a KP-Net: 0.016 was measured of random weights, whose maps are
+    # noise.
+    "fp16": Bound(0.2, 8.0),
+    # 8 bits a number: 0.6 was measured of random weights. A joint anywhere in its map would be 1 or more off.
+    "int8": Bound(1.0, 32.0),
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of the candidates of one picture; ``same`` of ``joints`` lie in the cell that PyTorch would have chosen."""
+
+    error: float
+    shifts_px: Array
+    same: int
+    joints: int
+
+
+def measured(name: str, graph: Path, pictures: Pictures, shown: Samples, request: Request) -> Parity:
+    """The account of ``graph``. Raises :class:`engines.errors.EngineError` where it breaks its bound."""
+    with step("fused.onnx on the same pictures"):
+        outputs = by_graph(graph, shown, request.threads)
+    with step("PyTorch on the same pictures"):
+        judgements = [judged(pictures, picture, row) for picture, row in zip(shown.crops, outputs, strict=True)]
+    parity = account(judgements, shown, BOUNDS[request.precision])
+    check(name, "fused", parity)
+    return parity
+
+
+def by_graph(graph: Path, shown: Samples, threads: int) -> list[dict[str, Array]]:
+    """What the graph gives for each picture: the first two in one run, the others alone, since any batch must do."""
+    backend = make_backend(graph, "onnxrt:cpu", threads)
+    backend.open()
+    try:
+        runs = [shown.crops[:2], *(shown.crops[place : place + 1] for place in range(2, len(shown.crops)))]
+        outputs = [(len(run), backend.run({INPUT: run})) for run in runs]
+    finally:
+        backend.close()
+    return [{name: found[name][[row]] for name in found} for count, found in outputs for row in range(count)]
+
+
+def planes(picture: NDArray[np.uint8]) -> Tensor:
+    """(1, 3, H, W) as ``engines`` prepares a picture outside a graph."""
+    return torch.from_numpy(to_tensor(picture, "rgb", IMAGENET_MEAN, IMAGENET_STD))[None]
+
+
+@torch.no_grad()
+def judged(pictures: Pictures, picture: NDArray[np.uint8], outputs: Mapping[str, Array]) -> Judgement:
+    """The candidates (1, M, …) of one picture (H, W, 3) in PyTorch's own predictions."""
+    points, scores, boxes, cells, locations = (torch.from_numpy(outputs[name]) for name in (*OUTPUTS, *MEASURED))
+    predictions = pictures.model(planes(picture))
+    chosen = at(predictions.scores, locations)
+    theirs = pictures.candidates_of(predictions, chosen, cells)
+    lower, same = _lower(pictures, predictions, chosen, cells)
+    last = at(predictions.scores, best(predictions.scores, pictures.most)).scores.min()
+    errors = torch.stack(
+        ((scores - theirs[1]).abs().max(), (points - theirs[0])[..., 2].abs().max(), (last - theirs[1]).max(), lower)
+    )
+    shifts = torch.cat(((points - theirs[0])[..., :2].flatten(0, 2), (boxes - theirs[2]).reshape(-1, 2))).norm(dim=1)
+    return Judgement(float(errors.max()), shifts.numpy(), same, cells.numel())
+
+
+def _lower(pictures: Pictures, predictions: Predictions, chosen: Chosen, cells: Tensor) -> tuple[Tensor, int]:
+    """How much lower the maps are in ``cells`` than at their tops, of the largest value; and how many are the top."""
+    largest, lower, same, start = torch.tensor(0.0), torch.tensor(0.0), 0, 0
+    for maps in pictures.maps(predictions, chosen):
+        flat, taken = maps.flatten(3), cells[:, start : start + maps.shape[1]]
+        missing = flat.amax(3) - torch.gather(flat, 3, taken[..., None])[..., 0]
+        largest, lower = torch.maximum(largest, flat.abs().max()), torch.maximum(lower, missing.max())
+        same += int((missing == 0).sum())
+        start += maps.shape[1]
+    return lower / largest, same
+
+
+def account(judgements: list[Judgement], shown: Samples, bound: Bound) -> Parity:
+    """What the manifest says."""
+    shifts = np.concatenate([judgement.shifts_px for judgement in judgements])
+    same, joints = (sum(getattr(one, name) for one in judgements) for name in ("same", "joints"))
+    return Parity(
+        reference="PyTorch in float32",
+        runner=f"fused.onnx in {RUNNER}",
+        inputs=f"{shown.told}; {same} of {joints} joints in PyTorch's own cell",
+        windows=len(judgements),
+        heatmap_error=max(judgement.error for judgement in judgements),
+        shift_px_max=float(shifts.max(initial=0)),
+        shift_px_mean=float(shifts.mean()) if shifts.size else 0.0,
+        bound_heatmap=bound.heatmap_error,
+        bound_px=bound.shift_px,
+    )

@@ -1,0 +1,145 @@
+"""The weights of an export: a checkpoint, its layout told or found out; published ones; or random ones on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from engines.errors import EngineError
+from engines.hub import catalogue, checkpoints
+from engines.spec.manifest import Source, digest
+from engines.spec.network import NetworkSpec, build
+
+OURS = "ours"
+_POINTS = 9
+"""Of a deformable kernel: its offsets and modulation are multiples of it."""
+RANDOM = "random weights, drawn for trying the chain: its keypoints mean nothing"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which weights: a file and, where told, its layout; or random ones; or none of both: what was published."""
+
+    weights: Path | None = None
+    layout: str | None = None
+    random: bool = False
+
+
+def network_with_weights(name: str, spec: NetworkSpec, choice: Choice, batch: Tensor) -> tuple[nn.Module, Source]:
+    """The network, filled and ready to run, and where its weights came from.
+
+    ``batch`` is what random weights are fitted to. Raises :class:`EngineError` where a checkpoint does not fit, fills
+    only a part, or is not on this machine.
+    """
+    model = build(name, spec)
+    if choice.random:
+        return scattered(model, batch), Source(note=RANDOM)
+    path, layouts = _found(name, spec, choice)
+    layout = _fill(model, path, layouts)
+    return model.eval(), Source(file=path.name, sha256=digest(path).sha256, layout=layout)
+
+
+def _found(name: str, spec: NetworkSpec, choice: Choice) -> tuple[Path, Sequence[str]]:
+    """The checkpoint and the layouts it may have."""
+    if choice.weights is not None:
+        return choice.weights, [choice.layout] if choice.layout else layouts_of(spec)
+    for checkpoint in spec.checkpoints:
+        path = catalogue.checkpoint_path(checkpoint)
+        if path.is_file() and not checkpoint.into:
+            return path, [checkpoint.layout]
+    published = any(not checkpoint.into for checkpoint in spec.checkpoints)
+    first = f"'posestream pull {name}' fetches its published weights, or says" if published else "give a checkpoint"
+    remedy = (
+        f"{first} what to put where; or --weights FILE" if published else f"{first} of your own with --weights FILE"
+    )
+    raise EngineError(
+        f"network {name!r}: no weights for it are on this machine; {remedy}, or --random-weights to try the chain"
+    )
+
+
+def layouts_of(spec: NetworkSpec) -> list[str]:
+    """The layouts a file for this network may have, ours first."""
+    family = spec.model.partition(".")[0]
+    own = [name for name in checkpoints.LAYOUTS if name.partition("-")[0] == family and not name.endswith("imagenet")]
+    listed = [checkpoint.layout for checkpoint in spec.checkpoints if not checkpoint.into]
+    return list(dict.fromkeys([OURS, *listed, *own]))
+
+
+def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
+    """Fill ``model`` from the file by the one layout that fits; its name."""
+    published = checkpoints.read(path)
+    unknown = [layout for layout in layouts if layout not in checkpoints.LAYOUTS]
+    if unknown:
+        raise EngineError(f"no checkpoint layout {unknown[0]!r}; there are {', '.join(checkpoints.LAYOUTS)}")
+    fitting = [layout for layout in layouts if checkpoints.fits(model, published, layout)]
+    if len({_placed(published, layout) for layout in fitting}) > 1:
+        raise EngineError(
+            f"checkpoint {str(path)!r} fits {type(model).__name__} in {len(fitting)} layouts "
+            f"({', '.join(fitting)}), which put its weights in different places; say which with --layout"
+        )
+    layout = (fitting or [min(layouts, key=lambda each: checkpoints.misfits(model, published, each))])[0]
+    left = checkpoints.load(model, path, layout)
+    if left:
+        raise EngineError(
+            f"checkpoint {str(path)!r} (layout {layout}) leaves {len(left)} weights of {type(model).__name__} as they "
+            f"were ({left[0]}, …): it holds only a part of the network; train the rest, and give that checkpoint"
+        )
+    return layout
+
+
+def _placed(published: checkpoints.StateDict, layout: str) -> frozenset[tuple[str, int]]:
+    """Which tensor goes where: two layouts that agree on it are one."""
+    return frozenset((name, id(tensor)) for name, tensor in checkpoints.translated(published, layout).items())
+
+
+def scattered(model: nn.Module, batch: Tensor, seed: int = 0) -> nn.Module:
+    """Random weights that keep what passes through them of order one, as a trained network's do.
+
+    Drawn from normal distributions, then fitted by one forward pass of ``batch``: normalisations take on its mean and
+    variance, convolutions are scaled to deviations of 1, and what says where a map is read to about half a pixel.
+    Otherwise values would fade or burst in a hundred layers, and maps be read far from where anything is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    hooks = []
+    with torch.no_grad():
+        for parameter in model.parameters():
+            spread = float(parameter[0].numel()) ** -0.5 if parameter.dim() > 1 else 0.1
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+        for name, module in model.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+                module.weight.add_(1.0)
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                hooks.append(module.register_forward_hook(_Scaling(_deviation(name, module))))
+        model.train()(batch)
+    for hook in hooks:
+        hook.remove()
+    return model.eval()
+
+
+def _deviation(name: str, module: nn.Conv2d | nn.Linear) -> float:
+    """What a layer's output should have; less where it is an offset, or a part of Θ, which only linear layers make."""
+    if isinstance(module, nn.Linear):
+        return 0.1
+    return 0.5 if "offset" in name and len(module.weight) % _POINTS == 0 else 1.0
+
+
+class _Scaling:
+    """A forward hook that scales a layer, the first time it runs, to give numbers of this deviation."""
+
+    def __init__(self, deviation: float) -> None:
+        self._deviation, self._is_done = deviation, False
+
+    def __call__(self, module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+        present = float(output.std())
+        if self._is_done or present == 0:
+            return None
+        self._is_done = True
+        factor = self._deviation / present
+        for parameter in module.parameters(recurse=False):
+            parameter.mul_(factor)
+        return output * factor

@@ -1,0 +1,109 @@
+"""``posestream eval``: how good keypoints are, by the yardsticks of the field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream.cli import evaluate_drawn, evaluate_live, evaluate_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engines.evaluation.posetrack import JointScore
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""How good keypoints are: score a network on a data set, a line while it runs, or files of results.
+
+    Examples:
+
+        posestream eval model fami-w48-384x288-fp32 --data posetrack17 --root ~/posetrack17
+
+        posestream eval drawn fami-small
+
+        posestream eval live 'testsrc fps=15 ! queue ! detect ! track ! queue ! window ! pose ! keypointsink'
+
+        posestream eval coco person_keypoints_val2017.json results.json
+    """,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command(no_args_is_help=False)(evaluate_model.model)
+app.command()(evaluate_drawn.drawn)
+app.command()(evaluate_live.live)
+
+_Truth = Annotated[Path, typer.Argument(help="The truth: a file, or for posetrack a folder of them.")]
+_Found = Annotated[Path, typer.Argument(help="What was predicted: a file, or a folder of the same names.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print every number, for programs.")]
+
+
+@app.command()
+def posetrack(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
+    """Score files of keypoints: AP as PoseTrack's poseval computes it.
+
+    'jsonsink format=posetrack' writes such files, and so does 'posestream eval model --results FOLDER'.
+
+    Example:
+
+        posestream eval posetrack annotations/val/ results/
+    """
+    _posetrack(annotations, results, as_json=as_json)
+
+
+@app.command()
+def coco(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
+    """Score a file of keypoints: AP as COCO's tools compute it.
+
+    'jsonsink format=coco' writes such files, and so does 'posestream eval model --results FOLDER'.
+
+    Example:
+
+        posestream eval coco person_keypoints_val2017.json results.json
+    """
+    from engines.evaluation import coco
+
+    _print(_in_percent(coco.coco(annotations, results)), as_json=as_json)
+
+
+@app.command()
+def crowdpose(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
+    """Score a file of keypoints: AP as CrowdPose's tools compute it.
+
+    Example:
+
+        posestream eval crowdpose crowdpose_val.json results.json
+    """
+    from engines.evaluation import coco
+
+    _print(_in_percent(coco.crowdpose(annotations, results)), as_json=as_json)
+
+
+def _in_percent(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: 100 * value for name, value in numbers.items()}
+
+
+def _posetrack(annotations: Path, results: Path, *, as_json: bool) -> None:
+    from engines.datasets.posetrack_frames import JOINTS
+    from engines.evaluation.posetrack import mean, score, table
+    from engines.evaluation.posetrack_files import paired_frames
+
+    scores = score(paired_frames(annotations, results))
+    if as_json:
+        joints = {name: _numbers(one) for name, one in zip(JOINTS, scores, strict=True)}
+        return print(json.dumps({"table": table(scores), "joints": joints, "mean": _numbers(mean(scores))}, indent=2))
+    return _print(table(scores), as_json=False)
+
+
+def _numbers(one: JointScore) -> dict[str, float]:
+    return {"ap": one.ap, "precision": one.precision, "recall": one.recall}
+
+
+def _print(numbers: Mapping[str, float], *, as_json: bool) -> None:
+    if as_json:
+        return print(json.dumps(dict(numbers), indent=2))
+    print("  ".join(f"{name:>9}" for name in numbers))
+    return print("  ".join(f"{value:9.2f}" for value in numbers.values()))

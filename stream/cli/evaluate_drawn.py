@@ -1,0 +1,70 @@
+"""``posestream eval drawn``: a network on drawn people, which need no data set."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from engines.evaluation.synthetic import Drawn
+
+
+def drawn(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The folder of an export, an .onnx, a name of the catalogue, or one that ships.", show_default=False
+        ),
+    ],
+    scenes: Annotated[int, typer.Option("--scenes", min=1, max=99_999, help="Of each condition.")] = 100,
+    backend: Annotated[str, typer.Option("--backend", help="Who runs the network, as in pose.")] = "auto",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the network.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number, for programs.")] = False,
+) -> None:
+    """Score a network on drawn people that nothing was trained on: easy, blurred, occluded, crossing.
+
+    It runs as in a line, in true boxes. Needs no data set; the people are those of the exam of 'posestream train'.
+
+    Examples:
+
+        posestream eval drawn fami-small
+
+        posestream eval drawn hrnet-small --scenes 20 --json
+    """
+    from engines.datasets.synthetic.conditions import CONDITIONS
+    from engines.evaluation.synthetic import judge
+    from engines.inference.engine import load
+    from stream.cli.progress import counting
+
+    with load(model, backend, threads, crop="exact") as engine, counting("scenes", len(CONDITIONS) * scenes) as done:
+        score = judge(engine, scenes, done)
+        told = f"pose {engine.signature.name} by {engine.choice}"
+    print(json.dumps(_numbers(score), indent=2) if as_json else _table(told, score))
+
+
+def _numbers(score: Drawn) -> dict[str, Any]:
+    from engines.metrics import ALPHAS, HIDDEN, VISIBLE
+
+    names = {VISIBLE: "visible", HIDDEN: "hidden"}
+    kinds = {
+        kind: {f"{names[seen]}@{alpha}": score.pck(kind, alpha, seen) for alpha in ALPHAS for seen in names}
+        for kind in score.counts
+    }
+    return {"people": score.people, "pck": kinds}
+
+
+def _table(told: str, score: Drawn) -> str:
+    from engines.metrics import ALPHAS, HIDDEN
+
+    head = [*(f"PCK@{alpha}" for alpha in sorted(ALPHAS, reverse=True)), "hidden@0.1"]
+    rows = {kind: [*(score.pck(kind, alpha) for alpha in sorted(ALPHAS, reverse=True))] for kind in score.counts}
+    hidden = {kind: score.pck(kind, 0.1, HIDDEN) for kind in score.counts}
+    lines = [f"{told}: {score.people} drawn people in true boxes, visible joints; percent", ""]
+    lines.append(" " * 10 + "".join(f"{name:>12}" for name in head))
+    for kind, row in rows.items():
+        lines.append(f"{kind:10}" + "".join(f"{100 * value:12.1f}" for value in [*row, hidden[kind]]))
+    means = [*(score.mean(alpha) for alpha in sorted(ALPHAS, reverse=True)), score.mean(0.1, HIDDEN)]
+    lines.append(f"{'mean':10}" + "".join(f"{100 * value:12.1f}" for value in means))
+    return "\n".join(lines)

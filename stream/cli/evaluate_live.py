@@ -1,0 +1,63 @@
+"""``posestream eval live``: what dropped frames and lateness cost a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def live(
+    line: Annotated[
+        list[str],
+        typer.Argument(help="A line that ends in a keypointsink, or a YAML file of one.", show_default=False),
+    ],
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", "-t", help="COCO or PoseTrack18 annotations of the frames; testsrc knows its own."),
+    ] = None,
+    clip: Annotated[
+        Path | None, typer.Option("--clip", help="The file that rtspsrc's server loops, for the offline run.")
+    ] = None,
+    loop_s: Annotated[
+        float | None,
+        typer.Option("--loop-s", min=0.001, help="How long one turn lasts, where the server does not loop seamlessly."),
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="How much of the source's time is judged.")] = 10,
+    warmup_s: Annotated[
+        float, typer.Option("--warmup-s", min=0, help="How much is left out first, from the first answer on.")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number, for programs.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not tell how far it is.")] = False,
+) -> None:
+    """Score a line while it runs: what dropped frames and lateness cost, beside the score of the same frames offline.
+
+    The line runs twice. Live, its source is in time and a subscriber listens; offline, the source waits and nothing is
+    dropped. Frames are joined by their source time. What had come at a frame's own moment counts as the answer to it,
+    as in streaming perception.
+
+    Examples:
+
+        posestream eval live 'testsrc fps=15 ! queue ! detect ! track ! queue ! window ! pose ! keypointsink'
+
+        posestream eval live -t clip.json 'filesrc location=clip.mp4 ! detect ! track ! window ! pose ! keypointsink'
+
+        posestream eval live --truth clip.json --clip clip.mp4 line.yaml
+    """
+    from stream.cli.demo import free_port
+    from stream.cli.line_argument import pipeline_of
+    from stream.cli.line_runner import LastWords
+    from stream.evaluation.line_variants import Asked
+    from stream.evaluation.live import Evaluation
+    from stream.evaluation.runs import Span
+
+    words = LastWords()
+    address = f"tcp://127.0.0.1:{free_port(0)}"
+    tell = (lambda _: None) if quiet else (lambda what: print(what, file=sys.stderr, flush=True))
+    evaluation = Evaluation(address, Span(seconds, warmup_s), loop_s, words.hear, tell)
+    report = evaluation.of(Asked(pipeline_of(line), truth, clip))
+    words.say()
+    print(json.dumps(report.map(), indent=2) if as_json else report)

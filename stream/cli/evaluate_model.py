@@ -1,0 +1,245 @@
+"""``posestream eval model``: a network run on a data set, and scored by the field's yardstick."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from engines.datasets.sources import Labelled
+    from engines.evaluation.dataset import Judged, Shown
+    from engines.evaluation.scores import Columns, Verdict
+    from engines.inference.engine import Engine
+
+DataSet = Literal[
+    "posetrack17", "posetrack18", "posetrack21", "jhmdb", "coco", "crowdpose", "ochuman", "hieve", "folder"
+]
+
+_SPLIT = (
+    "What is judged on: the name of a split, 1 to 3 for jhmdb, clips with commas between for hieve, the JSON file for "
+    "folder. val (OCHuman: test; jhmdb: 1; hieve: all) without it."
+)
+
+
+def model(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The folder of an export, an .onnx, a name of the catalogue, or one that ships.", show_default=False
+        ),
+    ],
+    data: Annotated[
+        DataSet | None,
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help="posetrack17, posetrack18, posetrack21, jhmdb, coco, crowdpose, ochuman, hieve or folder.",
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="The folder it lies in; docs/datasets.md says how.", show_default=False),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", help="Instead of --data: a training's, for its data set, border and detections."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help=_SPLIT, show_default=False)] = "",
+    skeleton: Annotated[
+        str, typer.Option("--skeleton", help="Of --data folder; coco17 without it.", show_default=False)
+    ] = "",
+    detections: Annotated[
+        Path | None, typer.Option("--detections", help="A detector's boxes (JSON) instead of the true ones.")
+    ] = None,
+    least_score: Annotated[
+        float | None,
+        typer.Option(
+            "--least-score", min=0, help="Boxes below are left out. 0.2 on PoseTrack, 0 elsewhere without it."
+        ),
+    ] = None,
+    border: Annotated[
+        Literal["key-frame", "fami-released"] | None,
+        typer.Option("--border", help="What stands for frames before the first; key-frame, or the recipe's."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N clips or pictures only.")] = None,
+    backend: Annotated[str, typer.Option("--backend", help="Who runs the network, as in pose.")] = "auto",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the network.")] = 1,
+    crop: Annotated[
+        Literal["exact", "lock", "auto"],
+        typer.Option("--crop", help="How people are cropped, as in pose; exact is the papers' way."),
+    ] = "exact",
+    results: Annotated[
+        Path | None, typer.Option("--results", help="A folder for PoseTrack's or COCO's result files.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number, for programs.")] = False,
+) -> None:
+    """Run a network on a data set and score it: PoseTrack's AP, COCO's, CrowdPose's, or PCK.
+
+    It runs as in a line: the same crops, windows, decoding and backends. Papers are judged with boxes of a detector;
+    true boxes, the default, give higher numbers.
+
+    Examples:
+
+        posestream eval model fami-w48-384x288-fp32 --data posetrack17 --root ~/posetrack17
+
+        posestream eval model trial --recipe configs/training/fami-posetrack17.yaml --root ~/posetrack17 --limit 3
+
+        posestream eval model rtmpose-s --data coco --root ~/coco --detections boxes.json --results found
+    """
+    from engines.evaluation import dataset
+    from engines.evaluation.results import check_writable, write
+    from engines.inference.engine import load
+
+    engine = load(model, backend, threads, crop=crop)
+    source = source_of(data, root, recipe, split=split, skeleton=skeleton, border=border)
+    people = dataset.shown(source, engine.signature.skeleton, detections, least_score, limit)
+    if results:
+        check_writable(results)
+    with engine:
+        judged = _judged(engine, source, people)
+    files = [str(write(results, name, told)) for name, told in judged.files.items()] if results else []
+    account = {**_account(engine, source, people, judged.verdict), "files": files}
+    print(json.dumps(_without_nan(account), indent=2) if as_json else _in_words(account))
+
+
+def source_of(
+    data: DataSet | None, root: Path | None, recipe: Path | None, *, split: str, skeleton: str, border: str | None
+) -> Labelled:
+    """The data set that the options describe. Raises :class:`PropertyError` where they do not go together."""
+    import msgspec
+
+    from stream.errors import PropertyError
+
+    if (data is None) == (recipe is None):
+        raise PropertyError("eval model: on which data set? give either --data NAME --root FOLDER, or --recipe FILE")
+    if recipe is not None:
+        found = _of_recipe(recipe, root, split)
+    elif root is None:
+        raise PropertyError(
+            f"eval model: where does {data} lie? give --root FOLDER; docs/datasets.md says how it must lie"
+        )
+    else:
+        found = _of_name(data, root, split, skeleton)
+    return msgspec.structs.replace(found, border=border) if border else found
+
+
+def _of_name(data: DataSet | None, root: Path, split: str, skeleton: str) -> Labelled:
+    from engines.datasets.sources import named
+    from stream.errors import PropertyError
+
+    if skeleton and data != "folder":
+        raise PropertyError(f"eval model: --skeleton {skeleton} is for --data folder; {data} has one of its own")
+    return named(data, root, split, skeleton or "coco17")  # type: ignore[arg-type]
+
+
+def _of_recipe(recipe: Path, root: Path | None, split: str) -> Labelled:
+    import msgspec
+
+    from engines.training.recipe import Synthetic, read_recipe
+    from stream.errors import PropertyError
+
+    found = read_recipe(recipe).data
+    if isinstance(found, Synthetic):
+        raise PropertyError(
+            f"eval model: recipe {recipe} learns from drawn people, which are no data set; give --data and --root"
+        )
+    if split:
+        raise PropertyError(f"eval model: --split {split} goes with --data; recipe {recipe} says itself what is judged")
+    return msgspec.structs.replace(found, root=str(root)) if root else found
+
+
+def _judged(engine: Engine, source: Labelled, people: Shown) -> Judged:
+    from engines.evaluation import dataset
+    from engines.evaluation.prediction import frames_of, keypoints_of
+    from stream.cli.progress import counting
+
+    with counting("frames", len(frames_of(people.rows))) as done:
+        found = keypoints_of(engine, people.rows, source.border, done)
+    return dataset.judge(source, people, found, engine.signature)
+
+
+# -- what is told -----------------------------------------------------------------------------------------------------
+
+
+def _account(engine: Engine, source: Labelled, people: Shown, verdict: Verdict) -> dict[str, Any]:
+    from engines.evaluation import dataset
+
+    return {
+        "model": engine.signature.name,
+        "fingerprint": engine.fingerprint,
+        "backend": engine.choice.name,
+        "data": dataset.kind_of(source),
+        "root": str(source.folder),
+        "boxes": "detected" if people.detected else "true",
+        "clips": len(people.truth),
+        "frames": sum(len(clip.frames) for clip in people.truth),
+        "people": len(people.rows),
+        "measure": verdict.measure,
+        "mean": verdict.mean,
+        "scores": {name: dict(columns) for name, columns in verdict.lines.items()},
+        "notes": dataset.notes_on(source, people, engine.signature.skeleton),
+    }
+
+
+def _in_words(account: Mapping[str, Any]) -> str:
+    scores: Mapping[str, Columns] = account["scores"]
+    margin = max(map(len, scores))
+    blocks = [
+        _headline(account),
+        *("\n".join(_rows(table, margin)) for table in tables_of(scores)),
+        "\n".join(f"{name}: {columns['Mean']:.2f}" for name, columns in scores.items() if len(columns) == 1),
+        "\n".join(f"note: {note}" for note in account["notes"]),
+        _written(account["files"]),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _headline(account: Mapping[str, Any]) -> str:
+    frames, clips = account["frames"], account["clips"]
+    where = _count(frames, "frame") + ("" if frames == clips else f" of {_count(clips, 'clip')}")
+    people = f"{account['people']} {'person' if account['people'] == 1 else 'people'} in {account['boxes']} boxes"
+    what = f"{account['model']} by {account['backend']} on {account['data']} ({account['root']})"
+    return f"{what}: {people}, {where}; percent"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _written(files: Sequence[str]) -> str:
+    others = f" and {len(files) - 1} more" if files[1:] else ""
+    return f"results: {files[0]}{others}" if files else ""
+
+
+def tables_of(scores: Mapping[str, Columns]) -> list[dict[str, Columns]]:
+    """Lines of the same columns together; not those of a single number."""
+    tables: dict[tuple[str, ...], dict[str, Columns]] = {}
+    for name, columns in scores.items():
+        if len(columns) > 1:
+            tables.setdefault(tuple(columns), {})[name] = columns
+    return list(tables.values())
+
+
+def _rows(table: Mapping[str, Columns], margin: int) -> Iterable[str]:
+    names = list(next(iter(table.values())))
+    yield "  ".join([" " * margin, *(f"{name:>9}" for name in names)])
+    for title, columns in table.items():
+        yield "  ".join([f"{title:<{margin}}", *(_cell(columns[name]) for name in names)])
+
+
+def _cell(number: float) -> str:
+    return f"{'–':>9}" if isnan(number) else f"{number:9.2f}"
+
+
+def _without_nan(told: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(told, dict):
+        return {name: _without_nan(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [_without_nan(value) for value in told]
+    return None if isinstance(told, float) and isnan(told) else told

@@ -1,0 +1,159 @@
+"""``posestream models``: the networks this machine has, or knows where to get, and those of the papers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from engines.hub.catalogue import Kind
+    from engines.spec.network import NetworkSpec, Reported
+
+RUNNING = "Networks that run: 'pose model=NAME' and 'detect model=NAME' (or the path of any .onnx)"
+PAPERS = """Networks of the papers: engines.create(NAME) builds one in PyTorch, to train and to export
+  M       million parameters
+  GMAC    10^9 multiply-accumulates for a person and frame, the features of other frames being kept;
+          in brackets: all computed anew. InsPose: for a whole picture, whoever is in it
+  frames  those it reads, 0 being the one it answers for; ahead: how many it waits for
+  weights published ones, for all of it or for its backbone: by 'posestream pull', or by hand"""
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known of each, for programs.")] = False,
+) -> None:
+    """List the networks known by name: those that run, and those of the papers, with what each costs and promises.
+
+    Examples:
+
+        posestream models
+
+        posestream models --json
+    """
+    if as_json:
+        return print(json.dumps([*_running(), *_papers()], indent=2))
+    return _show()
+
+
+def _show() -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for title, table in ((RUNNING, _running_table()), (PAPERS, _papers_table())):
+        console.print(title, style="dim", markup=False, soft_wrap=True)
+        console.print(table)
+        console.print()
+
+
+# -- networks that run ------------------------------------------------------------------------------------------------
+
+
+def _running() -> list[dict[str, Any]]:
+    from engines.hub import catalogue
+
+    kinds: tuple[Kind, ...] = ("pose", "detector")
+    shipped = [
+        {"name": name, "for": "pose", "here": True, "licence": "Apache-2.0", "title": title}
+        for name, title in catalogue.SHIPPED.items()
+    ]
+    return [*shipped, *(_runs(name, kind) for kind in kinds for name in catalogue.names(kind))]
+
+
+def _runs(name: str, kind: Kind) -> dict[str, Any]:
+    from engines.hub import catalogue
+
+    model = catalogue.find(name, kind)
+    licence, title = (model.entry.licence, model.entry.title) if model.entry else ("", "")
+    element = "pose" if kind == "pose" else "detect"
+    return {"name": name, "for": element, "here": model.path.is_file(), "licence": licence, "title": title}
+
+
+def _running_table() -> Table:
+    from rich.table import Table
+
+    table = Table("name", "for", "here", "licence", "what it is", box=None, pad_edge=False)
+    for row in _running():
+        here = "yes" if row["here"] else f"no: posestream pull {row['name']}"
+        table.add_row(row["name"], row["for"], here, row["licence"], row["title"])
+    return table
+
+
+# -- networks of the papers -------------------------------------------------------------------------------------------
+
+
+def _papers() -> list[dict[str, Any]]:
+    from engines.hub import catalogue
+
+    return [_paper(name, catalogue.network(name)[1]) for name in catalogue.names("network")]
+
+
+def _paper(name: str, spec: NetworkSpec) -> dict[str, Any]:
+    import msgspec
+
+    return {
+        "name": name,
+        "for": "training and export",
+        "paper": spec.paper,
+        "input_size": list(spec.input_size),
+        "window": list(spec.window),
+        "lookahead_frames": spec.future,
+        "parameters": spec.cost.parameters if spec.cost else None,
+        "gmac": spec.gmac,
+        "gmac_without_reuse": spec.gmac_of_window,
+        "reported": msgspec.to_builtins(spec.reported),
+        "weights": [{**msgspec.to_builtins(told), "here": _here(told)} for told in spec.checkpoints],
+    }
+
+
+def _here(checkpoint: Any) -> bool:
+    from engines.hub import catalogue
+
+    return catalogue.checkpoint_path(checkpoint).is_file()
+
+
+def _papers_table() -> Table:
+    from rich.table import Table
+
+    from engines.hub import catalogue
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for title in ("M", "GMAC", "frames", "ahead"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("the paper's")
+    table.add_column("weights", no_wrap=True)
+    for name in catalogue.names("network"):
+        table.add_row(*_cells(name, catalogue.network(name)[1]))
+    return table
+
+
+def _cells(name: str, spec: NetworkSpec) -> tuple[str, ...]:
+    first, last = spec.window[0], spec.window[-1]
+    frames = f"{first}..{last}" if first != last else "0"
+    reported = _reported(spec.reported[0]) if spec.reported else ""
+    return name, _millions(spec), _gmac(spec), frames, str(spec.future), reported, _weights(spec)
+
+
+def _millions(spec: NetworkSpec) -> str:
+    return f"{spec.cost.parameters / 1e6:.1f}" if spec.cost else "?"
+
+
+def _gmac(spec: NetworkSpec) -> str:
+    if spec.gmac is None or spec.gmac_of_window is None:
+        return "?"
+    anew = f" ({spec.gmac_of_window:.1f})" if len(spec.window) > 1 else ""
+    return f"{spec.gmac:.1f}{anew}"
+
+
+def _reported(told: Reported) -> str:
+    return f"{told.value} {told.metric} {told.benchmark.replace('PoseTrack20', 'PT')} ({told.table})"
+
+
+def _weights(spec: NetworkSpec) -> str:
+    if not spec.checkpoints:
+        return "to be trained"
+    part = "backbone" if spec.checkpoints[0].into else "all"
+    return f"{part}: {'pull' if any(told.url for told in spec.checkpoints) else 'by hand'}"

@@ -1,0 +1,21 @@
+"""``posestream pull``: fetch a network of the catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def pull(
+    name: Annotated[str, typer.Argument(help="A name that 'posestream models' lists.", show_default=False)],
+) -> None:
+    """Fetch the weights of a network into this user's cache; the only command that downloads anything.
+
+    Example:
+
+        posestream pull yolox-nano
+    """
+    from engines.hub.download import pull as fetch
+
+    print(f"{name}: {fetch(name)}")

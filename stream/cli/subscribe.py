@@ -1,0 +1,122 @@
+"""``posestream subscribe``: see the keypoints that a line publishes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from stream.protocol.schema import PoseMessage
+    from stream.protocol.subscriber import Subscriber
+
+_REFRESH_HZ = 10
+
+
+def subscribe(
+    address: Annotated[str, typer.Argument(help="Where a keypointsink publishes.")] = "tcp://127.0.0.1:5570",
+    camera: Annotated[
+        list[str] | None, typer.Option("--camera", "-c", help="Only this camera; may be repeated.")
+    ] = None,
+    person: Annotated[int | None, typer.Option("--person", "-p", help="Only the person with this id.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, keys as in docs/protocol.md.")
+    ] = False,
+    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="Stop after so many messages.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0.1, help="Fail when nothing comes for so many seconds.")
+    ] = None,
+    until_end: Annotated[bool, typer.Option("--until-end", help="Stop when all these cameras have ended.")] = False,
+    latest: Annotated[bool, typer.Option("--latest", help="Pass over what is older than the newest waiting.")] = False,
+    prefix: Annotated[str, typer.Option("--prefix", help="What the publisher puts before its topics.")] = "",
+    server_key: Annotated[
+        Path | None, typer.Option("--server-key", help="The publisher's public .key file; needed for another host.")
+    ] = None,
+    client_key: Annotated[
+        Path | None,
+        typer.Option("--client-key", help="Your own .key_secret file, where the publisher asks who you are."),
+    ] = None,
+) -> None:
+    """Show the keypoints that a line publishes: a live table, or one line a message where the output is no terminal.
+
+    It may be started before the line, and stays when the line is restarted. Ctrl-C ends it.
+
+    Examples:
+
+        posestream subscribe
+
+        posestream subscribe --camera hall --person 3
+
+        posestream subscribe tcp://192.168.1.20:5570 --server-key keys/server.key --client-key keys/client.key_secret
+
+        posestream subscribe --json --count 100 > poses.jsonl
+    """
+    from stream.protocol.subscriber import Subscriber
+
+    with Subscriber(
+        address,
+        camera=camera or None,
+        person=person,
+        latest=latest,
+        until_end=until_end,
+        timeout_s=timeout,
+        prefix=prefix,
+        server_key=server_key,
+        client_key=client_key,
+    ) as subscriber:
+        if as_json:
+            _print_json(subscriber, count)
+        elif sys.stdout.isatty():
+            _show_table(subscriber, count)
+        else:
+            _print_lines(subscriber, count)
+
+
+def _first(subscriber: Subscriber, count: int | None) -> Iterator[PoseMessage]:
+    """The first ``count`` messages; all where None."""
+    for number, message in enumerate(subscriber, 1):
+        yield message
+        if number == count:
+            return
+
+
+def _print_json(subscriber: Subscriber, count: int | None) -> None:
+    from stream.protocol.json import json_line, message_map
+
+    for message in _first(subscriber, count):
+        sys.stdout.write(json_line(message_map(message)).decode())
+        sys.stdout.flush()
+
+
+def _print_lines(subscriber: Subscriber, count: int | None) -> None:
+    from stream.cli.live_table import line
+
+    for message in _first(subscriber, count):
+        print(line(message), flush=True)
+
+
+def _show_table(subscriber: Subscriber, count: int | None) -> None:
+    from rich.live import Live
+
+    from stream.cli.live_table import LiveTable
+
+    table = LiveTable()
+
+    def picture() -> RenderableType:
+        return table.render(_title(subscriber), subscriber.statistics, time.time_ns())
+
+    with Live(get_renderable=picture, refresh_per_second=_REFRESH_HZ):
+        for message in _first(subscriber, count):
+            table.observe(message)
+
+
+def _title(subscriber: Subscriber) -> str:
+    """Which publisher this is, and how it does."""
+    state = "publishing" if subscriber.alive else "no sign of life"
+    return f"{subscriber.address}: {state}"

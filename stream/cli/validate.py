@@ -1,0 +1,25 @@
+"""``posestream validate``: would this line run, what flows over each link, and how far does it look ahead?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def validate(
+    line: Annotated[list[str], typer.Argument(help="A launch string, or a YAML file.", show_default=False)],
+) -> None:
+    """Check a line without running it: parts, links and their caps, look-ahead in milliseconds.
+
+    Opens no camera, no file and no network; needs no GPU and no torch.
+
+    Examples:
+
+        posestream validate 'testsrc ! detect model=truth ! track ! queue ! window ! pose ! fakesink'
+
+        posestream validate demo.yaml
+    """
+    from stream.cli.line_argument import pipeline_of
+
+    print(pipeline_of(line).describe())

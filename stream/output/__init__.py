@@ -1,0 +1,1 @@
+"""What sinks write: overlays, videos and result files."""

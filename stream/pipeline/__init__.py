@@ -1,0 +1,1 @@
+"""Pipelines: parsing, linking, negotiating, describing and executing lines of elements."""

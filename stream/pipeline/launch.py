@@ -1,0 +1,236 @@
+"""Launch strings and YAML: the two written spellings of a :class:`~stream.pipeline.pipeline.Pipeline`.
+
+A launch string is GStreamer's: elements joined by ``!``, properties as ``name=value``, quotes as in a shell. Several
+lines stand on lines of their own or are parted by ``;``; one may begin ``from NAME`` with the name of another's queue.
+A line that ends or begins with ``!`` goes on.
+
+>>> parse_launch('queue name=people max_items=2 ! fakesink').to_yaml()
+'line:\\n  - queue: {name: people, max_items: 2}\\n  - fakesink\\n'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stream.element import Element
+from stream.errors import LaunchError, PosestreamError
+from stream.pipeline.lexer import Word, words
+from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.wiring import Line
+from stream.registry import did_you_mean, make
+
+
+def parse_launch(text: str, *, in_flight: int | None = None) -> Pipeline:
+    """The pipeline a launch string describes.
+
+    Raises :class:`LaunchError` or :class:`PropertyError`, beginning with the place ("column 9"; "line 2, column 9").
+    """
+    lines = parse_lines(text)
+    if not lines:
+        raise LaunchError("the launch string is empty; write something like 'testsrc ! detect ! fakesink'")
+    return Pipeline(*lines, in_flight=in_flight)
+
+
+def parse_lines(text: str) -> list[Line]:
+    """The lines of a launch string, not yet a pipeline; they need not begin with a source."""
+    return [_line(chain) for chain in _chains(text)]
+
+
+def _chains(text: str) -> Iterator[list[list[Word]]]:
+    """For each line, the words between its ``!``. Raises where two of them have nothing in between."""
+    chain: list[list[Word]] = [[]]
+    last: Word | None = None
+    for word in words(text):
+        if word.kind == "word":
+            chain[-1].append(word)
+        elif word.kind == "link":
+            _need_words(chain[-1], word, "before")
+            chain.append([])
+        elif chain != [[]]:
+            _need_words(chain[-1], last, "after")
+            yield chain
+            chain = [[]]
+        last = word
+
+
+def _need_words(clause: list[Word], link: Word | None, side: str) -> None:
+    if not clause and link is not None:
+        raise LaunchError(f"{link.place}: no element {side} this '!'")
+
+
+def _line(chain: list[list[Word]]) -> Line:
+    start, *rest = chain
+    if start[0].text == "from":
+        return Line(*map(_element, rest), from_queue=_start(start))
+    return Line(*map(_element, chain))
+
+
+def _start(clause: list[Word]) -> str:
+    if len(clause) != 2 or "=" in clause[1].text:
+        raise LaunchError(f"{clause[0].place}: write 'from NAME !', with the name of one queue")
+    return clause[1].text
+
+
+def _element(clause: list[Word]) -> Element:
+    name, *rest = clause
+    if name.text == "from":
+        raise LaunchError(f"{name.place}: 'from' can only begin a line; part the lines with ';'")
+    if "=" in name.text:
+        raise LaunchError(f"{name.place}: {name.text!r} is a property, but no element stands before it")
+    properties = dict[str, Any]()
+    for word in rest:
+        key, value = _property(name.text, word)
+        if key in properties:
+            raise LaunchError(f"{word.place}: {name.text} is given {key}= twice")
+        properties[key] = value
+    return _make_at(name.place, name.text, properties)
+
+
+def _property(element: str, word: Word) -> tuple[str, str]:
+    key, equals, value = word.text.partition("=")
+    if not equals:
+        raise LaunchError(
+            f"{word.place}: {word.text!r} is no property of {element}; write name=value, or '!' before an element"
+        )
+    if not key or (not value and not word.quoted):
+        raise LaunchError(f"{word.place}: {word.text!r} is half a property; write name=value without blanks around '='")
+    return key, value
+
+
+def _make_at(place: str, name: str, properties: dict[str, Any]) -> Element:
+    """``make``, whose errors begin with the place."""
+    try:
+        return make(name, **properties)
+    except PosestreamError as error:
+        raise type(error)(f"{place}: {error}") from error
+
+
+# -- YAML -------------------------------------------------------------------------------------------------------------
+
+_KEYS = ("line", "lines", "in_flight")
+
+
+def load_yaml(path: str | Path) -> Pipeline:
+    """The pipeline in a YAML file. Raises :class:`LaunchError`, beginning with the file and the line."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise LaunchError(f"{path}: cannot be read: {why}") from error
+    return parse_yaml(text, place=str(path))
+
+
+def parse_yaml(text: str, *, place: str = "YAML") -> Pipeline:
+    """The pipeline that YAML text describes: a list under ``line:``, or lists under ``lines:``; ``in_flight:`` beside.
+
+    Each entry is an element's name, or a name and its properties; a plain value means what it means in a launch string.
+    """
+    document = _mapping(_composed(text, place), place, "a pipeline is a mapping with 'line:' or 'lines:'")
+    for key, (node, _) in document.items():
+        if key not in _KEYS:
+            raise LaunchError(f"{_at(place, node)}: no key {key!r} here{did_you_mean(key, _KEYS) or ';'} {_ONE_OF}")
+    if ("line" in document) == ("lines" in document):
+        raise LaunchError(f"{place}: {_ONE_OF}")
+    chains = [document["line"][1]] if "line" in document else _sequence(document["lines"][1], place, "'lines:'")
+    lines = [_yaml_line(chain, place) for chain in chains]
+    return Pipeline(*lines, in_flight=_in_flight(document["in_flight"][1], place) if "in_flight" in document else None)
+
+
+_ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and 'in_flight:' if you like"
+
+
+def _composed(text: str, place: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        why = " ".join(filter(None, [error.context, error.problem]))
+        raise LaunchError(f"{place}{where}: {why}") from error
+    except yaml.YAMLError as error:
+        raise LaunchError(f"{place}: {' '.join(str(error).split())}") from error
+
+
+def _yaml_line(node: yaml.Node, place: str) -> Line:
+    entries = [_entry(item, place) for item in _sequence(node, place, "a line")]
+    start = ""
+    if entries and entries[0][1] == "from":
+        start = _queue_name(*entries.pop(0), place)
+    return Line(*(_yaml_element(*entry, place) for entry in entries), from_queue=start)
+
+
+def _entry(node: yaml.Node, place: str) -> tuple[yaml.Node, str, yaml.Node | None]:
+    """An entry of a line: where it is, its name, and what follows the colon."""
+    if isinstance(node, yaml.ScalarNode):
+        return node, str(node.value), None
+    pairs = list(
+        _mapping(node, place, "an entry is a name, or a name and its properties: 'detect: {min_score: 0.4}'").items()
+    )
+    if len(pairs) != 1:
+        names = ", ".join(name for name, _ in pairs)
+        raise LaunchError(
+            f"{_at(place, node)}: one element for each '-', not {len(pairs)} ({names}); indent properties"
+        )
+    name, (key, value) = pairs[0]
+    return key, name, value
+
+
+def _yaml_element(node: yaml.Node, name: str, value: yaml.Node | None, place: str) -> Element:
+    if name == "from":
+        raise LaunchError(f"{_at(place, node)}: 'from' can only begin a line; give it a list of its own under 'lines:'")
+    given: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    if value is not None and not _is_null(value):
+        given = _mapping(value, place, f"the properties of {name} are a mapping: '{name}: {{property: value}}'")
+    return _make_at(_at(place, node), name, {key: _value(item, place) for key, (_, item) in given.items()})
+
+
+def _value(node: yaml.Node, place: str) -> object:
+    """Plain scalars stay text, as in a launch string; the element's types decide what they mean."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, place) for item in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return {key: _value(item, place) for key, (_, item) in _mapping(node, place, "").items()}
+    return None if _is_null(node) else node.value
+
+
+def _mapping(node: yaml.Node | None, place: str, expected: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    """Keys to (key node, value node); a key given twice is an error, where YAML keeps the last in silence."""
+    if not isinstance(node, yaml.MappingNode):
+        raise LaunchError(f"{_at(place, node) if node else place}: {expected}")
+    found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    for key, value in node.value:
+        if str(key.value) in found:
+            raise LaunchError(f"{_at(place, key)}: {key.value!r} is given twice")
+        found[str(key.value)] = key, value
+    return found
+
+
+def _sequence(node: yaml.Node, place: str, what: str) -> list[yaml.Node]:
+    if not isinstance(node, yaml.SequenceNode) or not node.value:
+        raise LaunchError(f"{_at(place, node)}: {what} is a list with at least one entry, each after a '-'")
+    return list(node.value)
+
+
+def _queue_name(key: yaml.Node, _from: str, node: yaml.Node | None, place: str) -> str:
+    if not isinstance(node, yaml.ScalarNode) or not node.value:
+        raise LaunchError(f"{_at(place, key)}: 'from:' needs the name of one queue, as in 'from: people'")
+    return str(node.value)
+
+
+def _in_flight(node: yaml.Node, place: str) -> int:
+    text = str(node.value) if isinstance(node, yaml.ScalarNode) else "…"
+    if not text.isdecimal() or int(text) < 1:
+        raise LaunchError(f"{_at(place, node)}: in_flight={text} is not a number of frames; give at least 1")
+    return int(text)
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return bool(node.tag == "tag:yaml.org,2002:null")
+
+
+def _at(place: str, node: yaml.Node) -> str:
+    return f"{place} line {node.start_mark.line + 1}"

@@ -1,0 +1,1 @@
+"""The keypoint protocol: messages, their sequence numbers, and the subscriber."""

@@ -1,0 +1,1 @@
+"""Processes: the supervisor, the runner of one part, and what they say to each other."""

@@ -1,0 +1,328 @@
+"""Messages as bytes: ``message <-> [head, picture, picture, …]``. No socket is known here.
+
+The head is one msgpack array: the version, the pictures, the frames, and the message, which names its frames by their
+place in the list; so a frame (and a picture) that a message holds several times is carried once. A picture is either a
+:class:`FrameRef` to a slot of shared memory or the place of the buffer that holds its bytes. The fields are in
+:mod:`stream.transports.wire_schema`.
+
+What comes in is not trusted: every count is bounded before anything is made of it, every length must match its shape,
+and whatever is wrong raises :class:`stream.errors.WireError`, never anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.errors import WireError
+from stream.messages import Eos, Frame, Message, People, Poses, Truth, Window, WindowFrame
+from stream.transports.wire_schema import (
+    MAX_FRAMES,
+    MAX_HEAD_BYTES,
+    VERSION,
+    AnyBody,
+    EosBody,
+    FrameBody,
+    FrameRef,
+    Head,
+    InlinePicture,
+    JustFrame,
+    PeopleBody,
+    PosesBody,
+    TruthBody,
+    WindowBody,
+    WindowFrameBody,
+)
+
+__all__ = ["FrameRef", "Reference", "Resolve", "inline", "no_references", "pack", "unpack"]
+
+Reference = Callable[[Frame], FrameRef | None]
+Resolve = Callable[[FrameRef], NDArray[np.uint8]]
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Head)
+
+
+def inline(_frame: Frame) -> FrameRef | None:
+    """A ``reference`` that puts all pixels into the message: right between hosts, and in tests."""
+    return None
+
+
+def no_references(ref: FrameRef) -> NDArray[np.uint8]:
+    """A ``resolve`` for those who share no memory with the sender. Raises :class:`WireError`."""
+    raise WireError(f"pixels lie in shared memory {ref.ring!r}, which is not here; let the sender put them in line")
+
+
+def pack(message: Message | Eos, *, reference: Reference = inline) -> list[bytes | memoryview]:
+    """``[head, picture, …]`` of a message; the pictures are views on the frames' own pixels, not copies.
+
+    ``reference`` says where a frame's pixels already lie in shared memory; None puts them in line. Raises
+    :class:`WireError` for a message whose arrays are not what :mod:`stream.messages` says, or that is too large.
+    """
+    packer = _Packer(reference)
+    body = packer.body(message)
+    head = _encoded(Head(VERSION, packer.pictures, packer.frames, body), message)
+    return [head, *packer.buffers]
+
+
+def unpack(buffers: Sequence[bytes | memoryview], *, resolve: Resolve = no_references) -> Message | Eos:
+    """The message in ``buffers``; its arrays are read-only views on them.
+
+    ``resolve`` finds the pixels a reference points to; what it raises goes through. Raises :class:`WireError` for
+    anything that is not a message of this version.
+    """
+    head = _decoded(buffers)
+    pictures = [_pixels(picture, buffers[1:], resolve) for picture in head.pictures]
+    try:
+        frames = [_frame(frame, pictures) for frame in head.frames]
+        return _message(head.body, frames)
+    except IndexError:
+        raise WireError("a message names a frame or picture that it does not carry") from None
+
+
+# -- to bytes ---------------------------------------------------------------------------------------------------------
+
+
+class _Packer:
+    """Gathers the frames and pictures of one message, each once."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self._frame_index: dict[int, int] = {}
+        self._picture_index: dict[int, int] = {}
+        self.frames: list[FrameBody] = []
+        self.pictures: list[FrameRef | InlinePicture] = []
+        self.buffers: list[memoryview] = []
+
+    def body(self, message: Message | Eos) -> AnyBody:
+        match message:
+            case Frame():
+                return JustFrame(self.frame(message))
+            case People():
+                return self.people(message)
+            case Window():
+                return self.window(message)
+            case Poses():
+                return self.poses(message)
+            case Eos():
+                return EosBody(message.camera)
+        raise WireError(f"{type(message).__name__} is not a message; give a Frame, People, Window, Poses or Eos")
+
+    def frame(self, frame: Frame) -> int:
+        index = self._frame_index.get(id(frame))
+        if index is None:
+            index = self._frame_index[id(frame)] = len(self.frames)
+            self.frames.append(self._new_frame(frame))
+        return index
+
+    def _new_frame(self, frame: Frame) -> FrameBody:
+        truth = None if frame.truth is None else _packed_truth(frame.truth, frame)
+        picture = self.picture(frame)
+        return FrameBody(frame.camera, frame.seq, frame.pts_ns, frame.wall_ns, picture, dict(frame.ledger), truth)
+
+    def picture(self, frame: Frame) -> int:
+        index = self._picture_index.get(id(frame.pixels))
+        if index is None:
+            index = self._picture_index[id(frame.pixels)] = len(self.pictures)
+            self.pictures.append(self._reference(frame) or self._in_line(frame))
+        return index
+
+    def _in_line(self, frame: Frame) -> InlinePicture:
+        pixels = frame.pixels
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise WireError(f"frame {frame.key}: pixels are {_looks(pixels)}, not uint8 (H, W, 3)")
+        self.buffers.append(np.ascontiguousarray(pixels).reshape(-1).data)
+        return InlinePicture(len(self.buffers) - 1, (int(pixels.shape[0]), int(pixels.shape[1]), 3))
+
+    def people(self, people: People) -> PeopleBody:
+        count = len(people.ids)
+        return PeopleBody(
+            self.frame(people.frame),
+            _bytes(people.boxes, "<f4", (count, 4), "boxes", people),
+            _bytes(people.scores, "<f4", (count,), "scores", people),
+            _bytes(people.ids, "<i8", (count,), "ids", people),
+            people.detected,
+        )
+
+    def window(self, window: Window) -> WindowBody:
+        if len(window.frames) != len(window.states) or not 0 <= window.index < len(window.frames):
+            raise WireError(
+                f"a window has {len(window.frames)} frames, {len(window.states)} states and index {window.index}; "
+                "give a state a frame and an index among them"
+            )
+        frames = [self.frame(frame) for frame in window.frames]
+        return WindowBody(frames, list(window.states), window.index, self.people(window.people))
+
+    def poses(self, poses: Poses) -> PosesBody:
+        count, joints = len(poses.ids), _joints(poses.keypoints, poses)
+        return PosesBody(
+            self.frame(poses.frame),
+            _bytes(poses.boxes, "<f4", (count, 4), "boxes", poses),
+            _bytes(poses.scores, "<f4", (count,), "scores", poses),
+            _bytes(poses.ids, "<i8", (count,), "ids", poses),
+            joints,
+            _bytes(poses.keypoints, "<f4", (count, joints, 3), "keypoints", poses),
+            poses.skeleton,
+            poses.model,
+            poses.fingerprint,
+            [WindowFrameBody(one.offset, one.seq, one.pts_ns, one.state) for one in poses.window],
+        )
+
+
+def _packed_truth(truth: Truth, frame: Frame) -> TruthBody:
+    count, joints = len(truth.ids), _joints(truth.keypoints, frame)
+    return TruthBody(
+        _bytes(truth.boxes, "<f4", (count, 4), "truth boxes", frame),
+        _bytes(truth.ids, "<i8", (count,), "truth ids", frame),
+        joints,
+        _bytes(truth.keypoints, "<f4", (count, joints, 3), "truth keypoints", frame),
+        truth.skeleton,
+    )
+
+
+def _joints(keypoints: NDArray[np.float32], message: Message) -> int:
+    if keypoints.ndim != 3:
+        raise WireError(f"{_title(message)}: keypoints are {_looks(keypoints)}, not float32 (N, K, 3)")
+    return int(keypoints.shape[1])
+
+
+def _bytes(array: NDArray[Any], dtype: str, shape: tuple[int, ...], what: str, message: Message) -> bytes:
+    if array.dtype != np.dtype(dtype) or array.shape != shape:
+        wanted = f"{np.dtype(dtype)} {shape}"
+        raise WireError(
+            f"{_title(message)}: {what} are {_looks(array)}, not {wanted}; convert them where they are made"
+        )
+    return array.tobytes()
+
+
+def _looks(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {array.shape}"
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong, in one line of bounded length whatever bytes it quotes."""
+    return "".join(one if one.isprintable() else "?" for one in str(error)[:200])
+
+
+def _title(message: Message) -> str:
+    return f"{type(message).__name__} {message.key}"
+
+
+def _encoded(head: Head, message: Message | Eos) -> bytes:
+    """The head's bytes; checked by reading them, since a message that cannot be read must not be sent."""
+    try:
+        encoded = _encoder.encode(head)
+        _decoder.decode(encoded)
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError, TypeError) as error:
+        raise WireError(f"{type(message).__name__} {message.key} cannot be sent: {_one_line(error)}") from None
+    if len(encoded) > MAX_HEAD_BYTES:
+        raise WireError(f"{type(message).__name__} {message.key} cannot be sent: its head has {len(encoded):,} bytes")
+    return encoded
+
+
+# -- from bytes -------------------------------------------------------------------------------------------------------
+
+_Scalar = TypeVar("_Scalar", np.float32, np.int64)
+
+
+def _decoded(buffers: Sequence[bytes | memoryview]) -> Head:
+    if not buffers or len(buffers) > 1 + MAX_FRAMES:
+        raise WireError(f"a message has {len(buffers)} buffers; it has a head and at most {MAX_FRAMES} pictures")
+    if len(buffers[0]) > MAX_HEAD_BYTES:
+        raise WireError(f"a head has {len(buffers[0]):,} bytes; {MAX_HEAD_BYTES:,} are allowed")
+    try:
+        head = _decoder.decode(buffers[0])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"a head is not one: {_one_line(error)}") from None
+    if head.version != VERSION:
+        raise WireError(f"a message of version {head.version[:40]!r}; {VERSION!r} is understood")
+    return head
+
+
+def _pixels(
+    picture: FrameRef | InlinePicture, buffers: Sequence[bytes | memoryview], resolve: Resolve
+) -> NDArray[np.uint8]:
+    if isinstance(picture, FrameRef):
+        return resolve(picture)
+    if picture.buffer >= len(buffers):
+        raise WireError(f"a picture is in buffer {picture.buffer} of {len(buffers)}")
+    flat = np.frombuffer(buffers[picture.buffer], np.uint8)
+    height, width, channels = picture.shape
+    if flat.size != height * width * channels:
+        raise WireError(f"a picture of {picture.shape} has {flat.size:,} bytes")
+    pixels = flat.reshape(picture.shape)
+    pixels.flags.writeable = False
+    return pixels
+
+
+def _frame(frame: FrameBody, pictures: list[NDArray[np.uint8]]) -> Frame:
+    truth = None if frame.truth is None else _truth(frame.truth)
+    pixels = pictures[frame.picture]
+    return Frame(frame.camera, frame.seq, frame.pts_ns, frame.wall_ns, pixels, frame.ledger, truth)
+
+
+def _truth(truth: TruthBody) -> Truth:
+    count = len(truth.ids) // 8
+    return Truth(
+        _array(truth.boxes, np.float32, (count, 4)),
+        _array(truth.ids, np.int64, (count,)),
+        _array(truth.keypoints, np.float32, (count, truth.joints, 3)),
+        truth.skeleton,
+    )
+
+
+def _message(body: AnyBody, frames: list[Frame]) -> Message | Eos:
+    match body:
+        case JustFrame():
+            return frames[body.frame]
+        case PeopleBody():
+            return _people(body, frames)
+        case WindowBody():
+            return _window(body, frames)
+        case PosesBody():
+            return _poses(body, frames)
+        case EosBody():
+            return Eos(body.camera)
+
+
+def _people(body: PeopleBody, frames: list[Frame]) -> People:
+    count = len(body.ids) // 8
+    return People(
+        frames[body.frame],
+        _array(body.boxes, np.float32, (count, 4)),
+        _array(body.scores, np.float32, (count,)),
+        _array(body.ids, np.int64, (count,)),
+        body.detected,
+    )
+
+
+def _window(body: WindowBody, frames: list[Frame]) -> Window:
+    if len(body.frames) != len(body.states) or body.index >= len(body.frames):
+        raise WireError(f"a window has {len(body.frames)} frames, {len(body.states)} states and index {body.index}")
+    return Window(tuple(frames[i] for i in body.frames), tuple(body.states), body.index, _people(body.people, frames))
+
+
+def _poses(body: PosesBody, frames: list[Frame]) -> Poses:
+    count = len(body.ids) // 8
+    return Poses(
+        frames[body.frame],
+        _array(body.boxes, np.float32, (count, 4)),
+        _array(body.scores, np.float32, (count,)),
+        _array(body.ids, np.int64, (count,)),
+        _array(body.keypoints, np.float32, (count, body.joints, 3)),
+        body.skeleton,
+        body.model,
+        body.fingerprint,
+        tuple(WindowFrame(one.offset, one.seq, one.pts_ns, one.state) for one in body.window),
+    )
+
+
+def _array(data: bytes, dtype: type[_Scalar], shape: tuple[int, ...]) -> NDArray[_Scalar]:
+    little = np.dtype(dtype).newbyteorder("<")
+    if len(data) != int(np.prod(shape)) * little.itemsize:
+        raise WireError(f"an array of {shape} {little} has {len(data)} bytes")
+    return np.frombuffer(data, little).reshape(shape)

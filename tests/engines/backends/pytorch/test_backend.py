@@ -1,0 +1,295 @@
+"""PyTorch as a backend: an export's network from its weights, with the inputs and outputs of its graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+torch = pytest.importorskip("torch")
+safetensors = pytest.importorskip("safetensors.torch")
+
+from engines.backends.base import make_backend, make_ring  # noqa: E402
+from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
+from engines.backends.pytorch import backend  # noqa: E402
+from engines.backends.pytorch.execution import computing  # noqa: E402
+from engines.backends.pytorch.export_module import points_of, shipped  # noqa: E402
+from engines.backends.pytorch.half_precision import DEFORMED, PRODUCTS, SAMPLERS, in_half, kind  # noqa: E402
+from engines.errors import EngineError  # noqa: E402
+from engines.spec.manifest import Manifest, Source, read_manifest, write_manifest  # noqa: E402
+from engines.spec.network import HRNetSpec, NetworkSpec, build  # noqa: E402
+from engines.spec.signature import Signature  # noqa: E402
+from engines.testing.backends import check_backend, check_ring, near, random_feeds  # noqa: E402
+
+SIZE = (64, 64)
+SPEC = NetworkSpec(
+    model="fami.FAMIPose",
+    input_size=SIZE,
+    hrnet=HRNetSpec(width=24, modules=(1, 1, 1), blocks=1, stem_width=16, bottlenecks=1),
+    window=(-1, 0, 1),
+    options={"frames": [-1, 0, 1]},
+)
+SIGNATURE = Signature(
+    name="small",
+    input_size=SIZE,
+    skeleton="posetrack17",
+    past=1,
+    future=1,
+    layout="nthwc",
+    pixel="uint8",
+    decode="points",
+    keeps=((24, 16, 16),),
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    """With weights as large as a trained network's, so that heatmaps have tops and offsets are pixels."""
+    torch.manual_seed(0)
+    model = build("small", SPEC)
+    for parameter in model.parameters():
+        fan = parameter[0].numel() if parameter.dim() > 1 else 1
+        torch.nn.init.normal_(parameter, std=fan**-0.5 if parameter.dim() > 1 else 0.1)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def write(tmp_path: Path, network: Any) -> Callable[..., Path]:
+    """Writes the export's folder without graphs, which PyTorch does not read; gives the path of its fused one."""
+
+    def write(precision: Any = "fp32", **changed: Any) -> Path:
+        safetensors.save_file(network.state_dict(), tmp_path / "weights.safetensors")
+        manifest = Manifest(
+            signature=msgspec.structs.replace(SIGNATURE, **changed),
+            network=SPEC,
+            precision=precision,
+            graphs={"fused": "fused.onnx", "backbone": "backbone.onnx", "head": "head.onnx"},
+            weights="weights.safetensors",
+            files={},
+            source=Source(),
+            versions={},
+            parity={},
+            fingerprint="0" * 16,
+            opset=20,
+        )
+        write_manifest(manifest, tmp_path)
+        return tmp_path / "fused.onnx"
+
+    return write
+
+
+def refusal(path: Path, name: str = "torch:cpu") -> str:
+    with pytest.raises(EngineError) as caught:
+        make_backend(path, name).open()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["fused", "backbone", "head"])
+def test_each_part_of_an_export_keeps_every_promise_of_a_backend(write: Callable[..., Path], part: str) -> None:
+    path = write().with_name(f"{part}.onnx")
+    check_backend(lambda: make_backend(path, "torch:cpu"))
+
+
+@pytest.mark.parametrize("kept_type", ["float32", "float16"])
+def test_its_ring_keeps_every_promise_and_changes_no_number(write: Callable[..., Path], kept_type: str) -> None:
+    path = write("fp32" if kept_type == "float32" else "fp16", kept_type=kept_type)
+    parts = path.with_name("backbone.onnx"), path.with_name("head.onnx")
+    ring = make_ring(*parts, 4, "torch:cpu")
+    assert isinstance(ring, backend.DeviceRing)
+    check_ring(lambda slots: make_ring(*parts, slots, "torch:cpu"), lambda: make_backend(path, "torch:cpu"))
+
+
+def test_normalised_crops_are_taken_where_the_export_was_made_for_them(write: Callable[..., Path]) -> None:
+    path = write(layout="ntchw", pixel="float32")
+    backend = make_backend(path, "torch:cpu")
+    check_backend(lambda: backend)
+    backend.open()
+    assert backend.describe().inputs[0].shape == (None, 3, 3, 64, 64)
+
+
+def test_it_gives_the_points_of_the_exported_graph(write: Callable[..., Path], network: Any) -> None:
+    graphs, to_onnx = pytest.importorskip("export.graph.wrappers"), pytest.importorskip("export.to_onnx")
+    path = write().with_name("head.onnx")
+    *_, head = graphs.parts(network, SIGNATURE, points_of(SIGNATURE))  # the smallest part that samples and decodes
+    model = to_onnx.to_onnx(head)
+    to_onnx.without_output(model, "heatmaps")
+    path.write_bytes(model.SerializeToString())
+    ours, theirs = make_backend(path, "torch:cpu"), OnnxRuntime(path)
+    ours.open()
+    theirs.open()
+    assert ours.describe().inputs == theirs.describe().inputs
+    assert ours.describe().outputs == theirs.describe().outputs
+    feeds = random_feeds(ours.describe(), batch=3)
+    # Both round each sum of some hundred terms at 6e-8 of it; a point is a cell times 4, and a score.
+    assert near(ours.run(feeds)["points"], theirs.run(feeds)["points"], 1e-5)
+
+
+def test_its_device_says_where_it_runs_and_in_what(write: Callable[..., Path]) -> None:
+    # A processor runs fp16 exports in float32: it computes float16 slowly, or not at all.
+    backend = make_backend(write("fp16", kept_type="float16"), "torch:cpu")
+    backend.open()
+    assert backend.describe().device == "cpu, float32"
+
+
+def test_the_number_of_threads_is_lent_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with computing(before + 1):
+        assert torch.get_num_threads() == before + 1
+        assert torch.is_inference_mode_enabled()
+    assert torch.get_num_threads() == before
+
+
+def test_the_callers_pixels_may_be_such_as_nobody_may_write_to(write: Callable[..., Path]) -> None:
+    backend = make_backend(write(), "torch:cpu")
+    backend.open()
+    feeds = random_feeds(backend.describe())
+    wanted = backend.run(feeds)
+    feeds["crops"].setflags(write=False)
+    assert near(backend.run(feeds)["points"], wanted["points"], 0)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_without_a_manifest_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "plain.onnx")
+    assert message.startswith(f"backend 'torch': {tmp_path} is no export (no manifest.json)")
+    assert message.endswith("make one with 'posestream export', or run the .onnx with backend=onnxrt")
+
+
+def test_weights_of_another_network_are_refused(write: Callable[..., Path]) -> None:
+    path = write()
+    safetensors.save_file({"surplus": torch.zeros(1)}, path.parent / "weights.safetensors")
+    message = refusal(path)
+    assert "is not the weights of FAMIPose (Error(s) in loading state_dict" in message
+    assert message.endswith("export it again")
+
+
+def test_weights_that_were_cut_short_are_refused(write: Callable[..., Path]) -> None:
+    path = write()
+    weights = path.parent / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "is not the weights of FAMIPose" in refusal(path)
+
+
+def test_a_file_that_is_none_of_the_graphs_is_refused(write: Callable[..., Path]) -> None:
+    path = write().with_name("tail.onnx")
+    message = refusal(path)
+    assert message.endswith("is not a graph of its export, which has fused.onnx, backbone.onnx, head.onnx")
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("abacus", "there is no mode 'abacus'; there are compiled, cudagraphs, cuda and cpu"),
+        ("compiled+cudagraphs", "compiled and cudagraphs exclude each other"),
+        ("cuda+cpu", "cpu and cuda exclude each other"),
+    ],
+)
+def test_a_mode_that_cannot_be_is_refused(tmp_path: Path, mode: str, words: str) -> None:
+    assert words in refusal(tmp_path / "any.onnx", f"torch:{mode}")
+
+
+@pytest.mark.parametrize("mode", ["cuda", "cudagraphs"])
+def test_a_gpu_that_is_not_there_is_not_replaced_by_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    message = refusal(tmp_path / "any.onnx", f"torch:{mode}")
+    assert message.startswith(f"backend 'torch:{mode}': PyTorch {torch.__version__} finds no CUDA GPU on this machine")
+
+
+def test_an_exception_of_pytorch_becomes_one_line(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = make_backend(write(), "torch:cpu")
+    backend.open()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory\nwith a stack below it")
+
+    monkeypatch.setattr(backend, "_call", fail)
+    with pytest.raises(EngineError) as caught:
+        backend.run(random_feeds(backend.describe()))
+    assert str(caught.value) == ("fused.onnx: PyTorch could not run it: DefaultCPUAllocator: not enough memory")
+
+
+# -- half precision: what is traced and retyped for CUDA, on the processor ---------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def halved(network: Any) -> Any:
+    crops = torch.randint(0, 256, (2, 3, 64, 64, 3), dtype=torch.uint8)
+    return in_half(shipped("fused", network, SIGNATURE), (crops,))
+
+
+def test_most_products_of_a_halved_network_are_float16(halved: Any) -> None:
+    products = [node for node in halved.graph.nodes if kind(node) in PRODUCTS]
+    half = [node for node in products if node.all_input_nodes[0].meta["val"].dtype == torch.float16]
+    # All but φ's three linear layers and einsum, a convolution each before φ's mean, the offsets and the heatmaps.
+    assert 0.75 < len(half) / len(products) < 1
+
+
+def test_whatever_says_where_is_float32(halved: Any) -> None:
+    samplers = [node for node in halved.graph.nodes if kind(node) in SAMPLERS]
+    assert {kind(node) for node in samplers} == {"deform_conv2d", "grid_sampler"}
+    for sampler in samplers:
+        given = [node.meta["val"].dtype for node in sampler.all_input_nodes]
+        assert set(given) == {torch.float32}
+
+
+def test_our_kernel_gets_half_maps_and_weights_and_whole_offsets(network: Any) -> None:
+    maps = torch.zeros(2, 3, 24, 16, 16)
+    traced = in_half(shipped("head", network, SIGNATURE), (maps,), deformed=torch.float16)
+    deformed = [node for node in traced.graph.nodes if kind(node) in DEFORMED]
+    assert deformed
+    for node in deformed:
+        types = [given.meta["val"].dtype for given in node.args[:5]]
+        assert types == [torch.float16, torch.float32, torch.float32, torch.float16, torch.float16]
+
+
+def test_a_halved_network_gives_nearly_the_same_points_for_any_number_of_people(halved: Any, network: Any) -> None:
+    whole = shipped("fused", network, SIGNATURE)
+    for people in (1, 3):
+        crops = torch.randint(0, 256, (people, 3, 64, 64, 3), dtype=torch.uint8)
+        (wanted,), (points,) = whole(crops), halved(crops)
+        assert points.dtype == torch.float32
+        # Scores are tops of heatmaps: float16 is good to 5e-4 and a network of some 30 layers adds that up.
+        assert near(points[..., 2].numpy(), wanted[..., 2].numpy(), 2e-2)
+        moved = (points - wanted)[..., :2].abs().amax(-1)
+        # A top that is hardly higher than another may lose; most have to stay.
+        assert float((moved < 2.1).float().mean()) > 0.9
+
+
+def test_the_network_itself_is_left_in_float32(halved: Any, network: Any) -> None:
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+# -- compiled ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.large
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_network_keeps_every_promise(write: Callable[..., Path]) -> None:
+    path = write()
+    check_backend(lambda: make_backend(path, "torch:compiled+cpu"))
+
+
+def test_a_network_that_cannot_be_compiled_is_refused_with_the_remedy(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(module: object, examples: object) -> None:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nin a long story")
+
+    monkeypatch.setattr(backend, "compiled", fail)
+    message = refusal(write(), "torch:compiled+cpu")
+    assert "torch.compile cannot compile it here (InvalidCxxCompiler: No working C++ compiler found)" in message
+    assert message.endswith("choose backend=torch")
+
+
+def test_the_manifest_of_an_export_says_how_its_points_are_decoded(write: Callable[..., Path]) -> None:
+    path = write(notes={"decoding": "dark"})
+    assert points_of(read_manifest(path.parent).signature).how == "dark"

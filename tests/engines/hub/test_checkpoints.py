@@ -1,0 +1,257 @@
+"""Published checkpoints, imitated small: what loads, and what each thing that is wrong with one says."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from engines.errors import EngineError  # noqa: E402
+from engines.hub import catalogue, checkpoints  # noqa: E402
+from engines.models.fami import FAMIPose  # noqa: E402
+from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
+from engines.models.inspose import InsPose  # noqa: E402
+from engines.models.resnet_fpn import HRNetPyramid, ResNet  # noqa: E402
+from engines.spec import cache  # noqa: E402
+
+SMALL = HRNetConfig(width=24, modules=(1, 1, 1), blocks=1, stem_width=16, bottlenecks=1)
+
+
+@pytest.fixture
+def trained() -> Any:
+    """A network whose weights are not those that any other begins with."""
+    torch.manual_seed(7)
+    model = HRNet(SMALL)
+    for value in model.state_dict().values():
+        if value.dtype.is_floating_point:
+            torch.nn.init.normal_(value)
+    return model
+
+
+def same(one: Any, other: Any) -> bool:
+    """Two state dicts hold the same numbers under the same names."""
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def message_of(model: Any, path: Path, layout: str = "hrnet") -> str:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(EngineError) as caught:
+        checkpoints.load(model, path, layout)
+    assert same(model.state_dict(), before), "the model was changed by a file that does not fit"
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_checkpoint_loads_with_and_without_what_surrounds_it(
+    tmp_path: Path, trained: Any, wrapper: str, prefix: str
+) -> None:
+    weights = {prefix + key: value for key, value in trained.state_dict().items()}
+    torch.save({wrapper: weights, "epoch": 3, "optimizer": {}} if wrapper else weights, tmp_path / "net.pth")
+    model = HRNet(SMALL)
+    assert checkpoints.load(model, tmp_path / "net.pth", "hrnet") == []
+    assert same(model.state_dict(), trained.state_dict())
+
+
+def test_safetensors_load(tmp_path: Path, trained: Any) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors.save_file(trained.state_dict(), tmp_path / "net.safetensors")
+    model = HRNet(SMALL)
+    checkpoints.load(model, tmp_path / "net.safetensors", "hrnet")
+    assert same(model.state_dict(), trained.state_dict())
+
+
+@pytest.mark.parametrize("head", ["keypoint_head", "head"])
+def test_mmposes_layout_loads(tmp_path: Path, trained: Any, head: str) -> None:
+    weights = {
+        (f"{head}.{key}" if key.startswith("final_layer") else f"backbone.{key}"): value
+        for key, value in trained.state_dict().items()
+    }
+    weights["data_preprocessor.mean"] = torch.zeros(3, 1, 1)
+    torch.save({"meta": {"mmpose": "1"}, "state_dict": weights}, tmp_path / "net.pth")
+    model = HRNet(SMALL)
+    checkpoints.load(model, tmp_path / "net.pth", "hrnet-mmpose")
+    assert same(model.state_dict(), trained.state_dict())
+
+
+def imagenet(path: Path) -> Any:
+    """An ImageNet HRNet: every branch fused to the end, a classifier, no pose head."""
+    torch.manual_seed(8)
+    weights = HRNet(SMALL, all_branches=True).state_dict()
+    others = (
+        "incre_modules.0.0.conv1.weight",
+        "downsamp_modules.0.0.weight",
+        "final_layer.0.weight",
+        "classifier.bias",
+    )
+    torch.save({**weights, **{key: torch.zeros(3) for key in others}}, path)
+    return weights
+
+
+def test_imagenet_weights_load_into_a_pose_network_but_for_its_head(tmp_path: Path) -> None:
+    weights = imagenet(tmp_path / "net.pth")
+    model = HRNet(SMALL)
+    assert checkpoints.load(model, tmp_path / "net.pth", "hrnet-imagenet") == ["final_layer.weight", "final_layer.bias"]
+    body = {key: value for key, value in model.state_dict().items() if not key.startswith("final_layer")}
+    assert same(body, {key: weights[key] for key in body})
+
+
+def test_imagenet_weights_fill_all_branches_of_a_pyramid(tmp_path: Path) -> None:
+    weights = imagenet(tmp_path / "net.pth")
+    model = HRNetPyramid(SMALL)
+    assert checkpoints.load(model, tmp_path / "net.pth", "hrnet-imagenet", into="hrnet") == []
+    assert same(model.hrnet.state_dict(), weights)
+
+
+def test_a_resnet_of_imagenet_fills_insposes_backbone(tmp_path: Path) -> None:
+    torch.manual_seed(8)
+    weights = ResNet(50).state_dict()
+    torch.save({**weights, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path / "r50.pth")
+    model = InsPose("r50")
+    assert checkpoints.load(model, tmp_path / "r50.pth", "resnet-imagenet", into="backbone") == []
+    assert same(model.backbone.state_dict(), weights)
+
+
+def test_a_backbone_is_filled_inside_a_temporal_network(tmp_path: Path, trained: Any) -> None:
+    torch.save(trained.state_dict(), tmp_path / "net.pth")
+    model = FAMIPose(SMALL)
+    checkpoints.load(model, tmp_path / "net.pth", "hrnet", into="hrnet")
+    assert same(model.hrnet.state_dict(), trained.state_dict())
+
+
+def test_counters_that_old_files_lack_are_not_missed(tmp_path: Path, trained: Any) -> None:
+    weights = {key: value for key, value in trained.state_dict().items() if "num_batches" not in key}
+    torch.save(weights, tmp_path / "old.pth")
+    assert checkpoints.load(HRNet(SMALL), tmp_path / "old.pth", "hrnet") == []
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.pth"
+    assert message_of(HRNet(SMALL), path) == f"checkpoint {str(path)!r}: there is no such file"
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+def test_a_truncated_file_is_said_to_be_damaged(tmp_path: Path, trained: Any, part: float) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(trained.state_dict(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    assert message_of(HRNet(SMALL), path).startswith(f"checkpoint {str(path)!r} is damaged or no checkpoint: ")
+
+
+def test_truncated_safetensors_are_said_to_be_damaged(tmp_path: Path, trained: Any) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    path = tmp_path / "net.safetensors"
+    safetensors.save_file(trained.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert message_of(HRNet(SMALL), path).startswith(f"checkpoint {str(path)!r} is damaged or no checkpoint: ")
+
+
+class Malicious:
+    """What runs when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_would_run_something_does_not(tmp_path: Path, trained: Any, zipped: bool) -> None:
+    path, target = tmp_path / "evil.pth", tmp_path / "it ran"
+    holds = {"state_dict": trained.state_dict(), "extra": Malicious(target)}
+    if zipped:
+        torch.save(holds, path)
+    else:
+        path.write_bytes(pickle.dumps({"extra": Malicious(target)}, protocol=2))
+    told = message_of(HRNet(SMALL), path)
+    assert not target.exists()
+    assert told.startswith(f"checkpoint {str(path)!r} holds more than weights and was not opened")
+    assert told.endswith("save its state_dict alone")
+
+
+def test_a_file_without_weights_says_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"epoch": 3, "note": "none"}, path)
+    assert message_of(HRNet(SMALL), path) == (
+        f"checkpoint {str(path)!r} holds no weights but ['epoch', 'note']; give a state_dict"
+    )
+    torch.save([1, 2], path)
+    assert message_of(HRNet(SMALL), path).endswith("holds no weights but a list; give a state_dict")
+
+
+def test_what_does_not_fit_is_listed_on_both_sides(tmp_path: Path, trained: Any) -> None:
+    path = tmp_path / "net.pth"
+    weights = trained.state_dict()
+    del weights["conv1.weight"]
+    weights["surplus"] = torch.zeros(1)
+    weights["final_layer.bias"] = torch.zeros(3)
+    torch.save(weights, path)
+    assert message_of(HRNet(SMALL), path) == (
+        f"checkpoint {str(path)!r} (layout hrnet) does not fit HRNet: 1 missing (conv1.weight); "
+        "1 without a place (surplus); "
+        "1 of another shape (final_layer.bias: (3,) in the file, (17,) here)"
+    )
+
+
+def test_of_many_misfits_the_first_few_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"surplus": torch.zeros(1)}, path)
+    told = message_of(HRNet(SMALL), path)
+    assert "…" in told
+    assert len(told) < 500
+
+
+def test_a_layout_that_does_not_exist_is_answered_with_those_that_do(tmp_path: Path, trained: Any) -> None:
+    torch.save(trained.state_dict(), tmp_path / "net.pth")
+    assert message_of(HRNet(SMALL), tmp_path / "net.pth", "caffe") == (
+        f"no checkpoint layout 'caffe'; there are {', '.join(checkpoints.LAYOUTS)}"
+    )
+
+
+ENTRY = """kind: network
+title: small
+licence: mine
+network:
+  model: hrnet.HRNet
+  input_size: [32, 32]
+  hrnet: {width: 24, modules: [1, 1, 1], blocks: 1, stem_width: 16, bottlenecks: 1}
+  checkpoints:
+  - {layout: hrnet-mmpose, file: first.pth, where: nowhere, licence: none}
+  - {layout: hrnet, file: folder/second.pth, where: here, licence: none}
+"""
+
+
+def test_a_network_comes_with_whichever_of_its_weights_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Any
+) -> None:
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
+    entry = tmp_path / "small.yaml"
+    entry.write_text(ENTRY)
+    with pytest.raises(EngineError) as caught:
+        checkpoints.pretrained(str(entry))
+    assert str(caught.value) == (
+        "network 'small': none of its published weights are on this machine; "
+        "'posestream pull small' fetches them, or says what to put where"
+    )
+    (tmp_path / "models").mkdir()
+    torch.save(trained.state_dict(), tmp_path / "models" / "second.pth")
+    assert same(checkpoints.pretrained(str(entry)).state_dict(), trained.state_dict())
+
+
+@pytest.mark.parametrize("name", catalogue.names("network"))
+def test_every_layout_of_the_catalogue_is_known_and_fills_a_part_that_exists(name: str) -> None:
+    import engines
+
+    _, spec = catalogue.network(name)
+    with torch.device("meta"):
+        model = engines.create(name)
+    for checkpoint in spec.checkpoints:
+        assert checkpoint.layout in checkpoints.LAYOUTS
+        assert model.get_submodule(checkpoint.into) is not None

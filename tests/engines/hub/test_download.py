@@ -1,0 +1,257 @@
+"""Pulling weights from a server of our own: resuming, checking, unpacking, and what goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from engines.errors import EngineError
+from engines.hub import catalogue
+from engines.hub.download import pull
+from engines.spec import cache
+
+WEIGHTS = bytes(range(256)) * 2000
+
+
+@dataclass
+class Shelf:
+    """What the server has, and what it was asked for."""
+
+    content: bytes = WEIGHTS
+    tag: str = '"one"'
+    cut_after: int | None = None
+    missing: bool = False
+    ranges: list[str | None] = field(default_factory=list)
+    address: str = ""
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    shelf = Shelf()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shelf.ranges.append(self.headers.get("Range"))
+            if shelf.missing:
+                self.send_error(404)
+                return
+            start = self._start()
+            if start is not None and start >= len(shelf.content):
+                self.send_error(416)
+                return
+            self.send_response(200 if start is None else 206)
+            rest = shelf.content[start or 0 :]
+            self.send_header("Content-Length", str(len(rest)))
+            self.send_header("ETag", shelf.tag)
+            self.end_headers()
+            self.wfile.write(rest[: shelf.cut_after])
+
+        def _start(self) -> int | None:
+            asked = self.headers.get("Range")
+            same = self.headers.get("If-Range") == shelf.tag
+            return int(asked.removeprefix("bytes=").removesuffix("-")) if asked and same else None
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    shelf.address = f"http://127.0.0.1:{server.server_port}/weights"
+    yield shelf
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> Path:
+    """A catalogue entry of our own that points to the shelf, and a cache of our own."""
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
+    path = tmp_path / "net.yaml"
+    write(path, shelf.address)
+    return path
+
+
+def write(path: Path, url: str, sha256: str = "null", member: str = "null") -> None:
+    path.write_text(
+        f"kind: detector\ntitle: a network\nlicence: MIT\nurl: {url}\nsha256: {sha256}\nmember: {member}\n"
+        "detector: {name: net, family: yolox}\n"
+    )
+
+
+def left_over() -> list[str]:
+    return sorted(file.name for file in (cache.cache_folder() / "models").iterdir())
+
+
+def message_of(entry: Path) -> str:
+    with pytest.raises(EngineError) as caught:
+        pull(str(entry))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_weights_come_into_the_cache_whole_and_with_their_licence(entry: Path, shelf: Shelf) -> None:
+    seen: list[tuple[int, int | None]] = []
+    pulled = pull(str(entry), lambda here, whole: seen.append((here, whole)))
+    assert pulled.path == catalogue.cached("net")
+    assert pulled.path.read_bytes() == WEIGHTS
+    assert pulled.licence == "MIT"
+    assert pulled.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
+    assert seen[0] == (0, len(WEIGHTS))
+    assert seen[-1] == (len(WEIGHTS), len(WEIGHTS))
+    assert left_over() == ["net.onnx"]
+
+
+def test_what_is_here_is_not_pulled_again_unless_asked(entry: Path, shelf: Shelf) -> None:
+    pull(str(entry))
+    assert pull(str(entry)).sha256 == ""
+    assert len(shelf.ranges) == 1
+    pull(str(entry), again=True)
+    assert len(shelf.ranges) == 2
+
+
+def test_a_download_that_broke_off_goes_on_where_it_stopped(entry: Path, shelf: Shelf) -> None:
+    shelf.cut_after = 100_000
+    assert message_of(entry).endswith(f"broke off after 100000 of {len(WEIGHTS)} bytes; pull again to go on from there")
+    assert not catalogue.cached("net").exists()
+    shelf.cut_after = None
+    seen: list[tuple[int, int | None]] = []
+    assert pull(str(entry), lambda here, whole: seen.append((here, whole))).path.read_bytes() == WEIGHTS
+    assert shelf.ranges == [None, "bytes=100000-"]
+    assert seen[0] == (100_000, len(WEIGHTS))
+    assert left_over() == ["net.onnx"]
+
+
+def test_a_file_that_changed_meanwhile_is_not_stitched_to_the_old_one(entry: Path, shelf: Shelf) -> None:
+    shelf.cut_after = 100_000
+    message_of(entry)
+    shelf.cut_after, shelf.content, shelf.tag = None, WEIGHTS[::-1], '"two"'
+    assert pull(str(entry)).path.read_bytes() == WEIGHTS[::-1]
+
+
+def test_a_whole_part_that_was_never_installed_is_used(entry: Path, shelf: Shelf) -> None:
+    folder = catalogue.cached("net").parent
+    folder.mkdir(parents=True)
+    (folder / "net.part").write_bytes(WEIGHTS)
+    (folder / "net.tag").write_text(shelf.tag)
+    assert pull(str(entry)).path.read_bytes() == WEIGHTS
+    assert shelf.ranges == [f"bytes={len(WEIGHTS)}-"]
+
+
+def test_a_wrong_digest_names_both_and_keeps_nothing(entry: Path, shelf: Shelf) -> None:
+    write(entry, shelf.address, sha256=f"'{'0' * 64}'")
+    message = message_of(entry)
+    assert hashlib.sha256(WEIGHTS).hexdigest() in message
+    assert "0" * 64 in message
+    assert left_over() == []
+
+
+def test_the_right_digest_passes(entry: Path, shelf: Shelf) -> None:
+    write(entry, shelf.address, sha256=hashlib.sha256(WEIGHTS).hexdigest())
+    assert pull(str(entry)).path.is_file()
+
+
+def test_an_address_that_is_gone_is_named_with_its_answer(entry: Path, shelf: Shelf) -> None:
+    shelf.missing = True
+    assert message_of(entry) == (
+        f"pull net: {shelf.address} answered 404 Not Found; if it has moved, correct url in the catalogue entry"
+    )
+
+
+def test_nobody_listening_is_said_plainly(entry: Path, shelf: Shelf) -> None:
+    write(entry, "http://127.0.0.1:1/weights")
+    assert message_of(entry).startswith("pull net: http://127.0.0.1:1/weights cannot be read (")
+
+
+def zipped(*names: str) -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name in names:
+            archive.writestr(name, WEIGHTS)
+    return memory.getvalue()
+
+
+def test_the_network_is_taken_out_of_its_zip(entry: Path, shelf: Shelf) -> None:
+    shelf.content = zipped("2023/net/end2end.onnx", "2023/net/pipeline.json", "2023/net/not_end2end.onnx")
+    write(entry, shelf.address, member="end2end.onnx")
+    assert pull(str(entry)).path.read_bytes() == WEIGHTS
+    assert left_over() == ["net.onnx"]
+
+
+def test_a_zip_without_the_network_says_what_it_has(entry: Path, shelf: Shelf) -> None:
+    shelf.content = zipped("2023/net/pipeline.json")
+    write(entry, shelf.address, member="end2end.onnx")
+    assert "holds 0 files called 'end2end.onnx', not one; it has 2023/net/pipeline.json" in message_of(entry)
+
+
+def test_something_that_is_not_a_zip_is_refused(entry: Path, shelf: Shelf) -> None:
+    write(entry, shelf.address, member="end2end.onnx")
+    assert "gave something that is not a zip" in message_of(entry)
+    assert left_over() == []
+
+
+def test_what_was_pulled_is_told_in_one_line(entry: Path, shelf: Shelf) -> None:
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    assert str(pull(str(entry))) == f"{catalogue.cached('net')} (licence: MIT; sha256 {digest})"
+    assert str(pull(str(entry))) == f"{catalogue.cached('net')} (licence: MIT; was here already)"
+
+
+# -- networks of the papers: their weights are published, each in its own way ------------------------------------------
+
+
+def write_network(path: Path, *checkpoints: str) -> None:
+    path.write_text(
+        "kind: network\ntitle: a network\nlicence: ours\nnetwork:\n  model: hrnet.HRNet\n  input_size: [32, 32]\n"
+        + "".join(["  checkpoints:\n", *(f"  - {{layout: hrnet, licence: MIT, {told}}}\n" for told in checkpoints)])
+    )
+
+
+def test_published_weights_of_a_network_come_under_their_own_name(entry: Path, shelf: Shelf) -> None:
+    digits = hashlib.sha256(WEIGHTS).hexdigest()[:8]
+    write_network(entry, f"file: nets/w32-{digits}.pth, where: here, url: '{shelf.address}', sha256: '{digits}'")
+    pulled = pull(str(entry))
+    assert pulled.path == cache.cache_folder() / "models" / f"w32-{digits}.pth"
+    assert pulled.path.read_bytes() == WEIGHTS
+    assert pulled.licence == "MIT"
+    assert left_over() == [f"w32-{digits}.pth"]
+
+
+def test_the_few_digits_that_a_publisher_states_are_checked(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, f"file: w32.pth, where: here, url: '{shelf.address}', sha256: '00000000'")
+    assert "but the catalogue says 00000000" in message_of(entry)
+    assert left_over() == []
+
+
+def test_what_no_program_can_fetch_says_what_to_put_where(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, "file: nets/w32.pth, where: Google Drive folder 123")
+    assert message_of(entry) == (
+        "pull net: no program can fetch its weights: get nets/w32.pth (Google Drive folder 123; licence: MIT) and put "
+        f"it at {cache.cache_folder() / 'models' / 'w32.pth'}"
+    )
+
+
+def test_what_was_put_there_by_hand_is_found(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, "file: nets/w32.pth, where: Google Drive folder 123")
+    folder = cache.cache_folder() / "models"
+    folder.mkdir(parents=True)
+    (folder / "w32.pth").write_bytes(WEIGHTS)
+    assert str(pull(str(entry))) == f"{folder / 'w32.pth'} (licence: MIT; was here already)"
+
+
+def test_of_several_checkpoints_the_one_that_can_be_fetched_is(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, "file: a.pth, where: a Drive", f"file: b.pth, where: here, url: '{shelf.address}'")
+    assert pull(str(entry)).path.name == "b.pth"
+
+
+def test_a_network_that_nobody_published_weights_of_has_to_be_trained(entry: Path, shelf: Shelf) -> None:
+    write_network(entry, "file: a.pth, where: a Drive")
+    entry.write_text(entry.read_text().partition("  checkpoints:")[0])
+    assert message_of(entry) == "pull net: nobody has published weights for it; it has to be trained"

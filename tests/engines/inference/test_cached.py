@@ -1,0 +1,331 @@
+"""Features that are kept give what computing everything anew gives, whatever a stream does.
+
+The network here is a few lines of NumPy that treat every row alone, so that "the same" means to the last bit; what a
+slot holds before it is filled is not a number, so that reading one shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from engines.errors import EngineError
+from engines.inference.cached import Streamed
+from engines.inference.crop_lock import CropExact, CropLock, Crops
+from engines.inference.engine import Engine, Keypoints, PersonWindows
+from engines.inference.regions import Region, cut, placed, region_of
+from engines.spec.signature import Signature
+from engines.spec.tensors import Array, Description, Tensor
+
+PAST, FUTURE = 2, 1
+FRAMES = PAST + 1 + FUTURE
+WIDTH, HEIGHT = 12, 16
+SIGNATURE = Signature(
+    name="numpy",
+    input_size=(WIDTH, HEIGHT),
+    past=PAST,
+    future=FUTURE,
+    layout="nthwc",
+    pixel="uint8",
+    decode="points",
+)
+MIXTURE = np.random.default_rng(7).normal(size=(FRAMES, 17 * 3)).astype(np.float32)
+
+
+def features(crop: Array) -> NDArray[np.float32]:
+    """(51,) float32 of one frame of one person: every pixel counts, each place otherwise."""
+    flat = crop.astype(np.float32).ravel() / 255
+    return np.array([flat[place::51].sum() for place in range(51)], np.float32)
+
+
+def points(window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(17, 3) of (T, 51): every frame counts, each otherwise."""
+    return np.tanh((window * MIXTURE).sum(axis=0)).reshape(17, 3).astype(np.float32)
+
+
+class NumpyRing:
+    """A network cut in two, row by row; counts what it is asked. ``batch`` rows each time, where given."""
+
+    def __init__(self, slots: int, batch: int | None = None) -> None:
+        self.kept, self.batch = np.full((slots, 51), np.nan, np.float32), batch
+        self.keeps: list[int] = []
+        self.reads: list[int] = []
+        self.fails = False
+
+    def open(self) -> None: ...
+
+    def close(self) -> None:
+        self.kept[:] = np.nan
+
+    def describe(self) -> Description:
+        crops = Tensor("crops", (self.batch, HEIGHT, WIDTH, 3), "uint8")
+        return Description((crops,), (Tensor("points", (self.batch, 17, 3), "float32"),), "cpu")
+
+    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+        self.keeps.append(len(slots))
+        assert self.batch in (None, len(slots))
+        for slot, crop in zip(slots, crops, strict=True):
+            self.kept[slot] = features(crop)
+        if self.fails:
+            raise EngineError("the device is gone")
+
+    def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
+        self.reads.append(len(windows))
+        assert self.batch in (None, len(windows))
+        return {"points": np.stack([points(self.kept[window]) for window in windows])}
+
+
+def computed_anew(windows: Sequence[PersonWindows], crops: Crops) -> list[Keypoints]:
+    """What a network in one graph gives for the same windows, each cropped as ``crops`` says."""
+    return [_one_window(window, crops) for window in windows]
+
+
+def _one_window(window: PersonWindows, crops: Crops) -> Keypoints:
+    camera, seq = window.keys[PAST]
+    height, width = window.frames[PAST].shape[:2]
+    crops.begin(camera, seq, (width, height))
+    rows = [
+        _one_person(window, crops.anchor(camera, int(identity), region_of(SIGNATURE, box)).region)
+        for box, identity in zip(window.boxes, window.ids, strict=True)
+    ]
+    return np.stack(rows) if rows else np.zeros((0, 17, 3), np.float32)
+
+
+def _one_person(window: PersonWindows, region: Region) -> Keypoints:
+    found = points(np.stack([features(cut(SIGNATURE, frame, region)) for frame in window.frames]))
+    return placed(SIGNATURE, found[:, :2].astype(np.float64), found[:, 2], region)
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Camera:
+    """The windows of one camera, as ``window`` would make them of the frames that came."""
+
+    name: str
+    size: tuple[int, int] = (60, 40)
+    frames: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    content: int = 0
+
+    def take(self, seq: int) -> None:
+        """Frame ``seq`` comes; its pixels are its own."""
+        width, height = self.size
+        self.content += 1
+        told = [sum(map(ord, self.name)), self.content]
+        self.frames[seq] = np.random.default_rng(told).integers(0, 256, (height, width, 3), np.uint8)
+
+    def window(self, seq: int, people: dict[int, Any], strangers: Sequence[Any] = ()) -> PersonWindows:
+        """Around ``seq``; the nearest frame stands in for one that never came."""
+        near = [min(self.frames, key=lambda at: (abs(at - seq - offset), at)) for offset in range(-PAST, FUTURE + 1)]
+        corners = np.array([*people.values(), *strangers], np.float32).reshape(-1, 4)
+        ids = np.array([*people, *[-1] * len(strangers)], np.int64)
+        return PersonWindows(tuple(self.frames[at] for at in near), tuple((self.name, at) for at in near), corners, ids)
+
+
+def still(count: int, *, step_px: float = 0.0, camera: str = "hall", people: int = 1) -> list[PersonWindows]:
+    """``count`` windows of people who move by so much from one to the next; no frame is missing."""
+    seen = Camera(camera)
+    for seq in range(count + FUTURE):
+        seen.take(seq)
+    return [
+        seen.window(seq, {who: box(who * 7 + step_px * seq) for who in range(1, people + 1)}) for seq in range(count)
+    ]
+
+
+def box(x: float, y: float = 8.0, width: float = 12.0, height: float = 20.0) -> tuple[float, ...]:
+    return x, y, x + width, y + height
+
+
+def streamed(ring: NumpyRing, crops: Crops | None = None, max_batch: int = 16) -> Engine:
+    return Engine(SIGNATURE, Streamed(SIGNATURE, ring, len(ring.kept), crops or lock(), max_batch), "0" * 16)
+
+
+def lock(margin: float = 0.15) -> CropLock:
+    return CropLock(margin, patience=FRAMES)
+
+
+def assert_same(found: list[Keypoints], wanted: list[Keypoints]) -> None:
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert not np.isnan(one).any()
+
+
+def test_a_person_who_stands_still_costs_one_run_of_the_backbone_a_frame() -> None:
+    ring = NumpyRing(32)
+    engine = streamed(ring)
+    windows = still(10)
+    found = [engine.estimate([window])[0] for window in windows]
+    assert_same(found, computed_anew(windows, lock()))
+    # The first window's frames are 0, 0, 0, 1: two; then one new frame for each of nine windows.
+    assert (engine.work.people, engine.work.frames, engine.work.computed) == (10, 40, 11)
+    assert engine.work.reused == pytest.approx(29 / 40)
+
+
+def test_the_papers_way_computes_every_frame_of_every_window_but_never_one_twice_in_a_window() -> None:
+    ring = NumpyRing(32)
+    engine = streamed(ring, CropExact())
+    windows = still(10)
+    assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, CropExact()))
+    assert engine.work.computed == 2 + 3 + 8 * 4
+
+
+def test_who_moves_on_is_anchored_anew_and_pays_the_window_once() -> None:
+    engine = streamed(NumpyRing(32))
+    # The crop is 18.75 px wide and its margin 1.4 px on either side: it holds for two windows, and two of a pixel.
+    windows = still(12, step_px=1.0)
+    assert_same(engine.estimate(windows), computed_anew(windows, lock()))
+    assert engine.work.computed < 12 * 4
+    assert engine.work.computed > 13
+
+
+def test_waiting_windows_fill_what_they_miss_in_one_run_and_read_in_one() -> None:
+    ring = NumpyRing(200)
+    windows = [
+        window for pair in zip(still(4, people=2), still(4, people=1, camera="yard"), strict=True) for window in pair
+    ]
+    found = streamed(ring, max_batch=64).estimate(windows)
+    assert ring.keeps == [3 * 5]  # three people, each in frames 0 to 4
+    assert ring.reads == [3 * 4]
+    assert_same(found, computed_anew(windows, lock()))
+
+
+def test_a_run_is_never_larger_than_the_network_takes_and_a_fixed_one_is_filled_up() -> None:
+    windows = still(3, people=3)
+    ring, fixed = NumpyRing(64), NumpyRing(64, batch=4)
+    found = streamed(ring, max_batch=5).estimate(windows)
+    assert (max(ring.keeps), max(ring.reads)) == (5, 5)
+    assert_same(streamed(fixed).estimate(windows), found)
+    assert {*fixed.keeps, *fixed.reads} == {4}
+
+
+def test_too_few_slots_split_the_work_and_change_nothing() -> None:
+    windows = still(6, people=3)
+    ring = NumpyRing(FRAMES + 1)
+    engine = streamed(ring)
+    assert_same(engine.estimate(windows), computed_anew(windows, lock()))
+    assert len(ring.reads) > 1
+
+
+def test_nobody_who_is_followed_by_no_tracker_is_taken_for_another() -> None:
+    seen = Camera("hall")
+    for seq in range(6):
+        seen.take(seq)
+    windows = [seen.window(seq, {}, [box(3), box(30)]) for seq in range(5)]
+    engine = streamed(NumpyRing(32))
+    assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, CropExact()))
+    assert len(engine._strategy._slots) == 0  # nothing of them is kept
+
+
+def test_whoever_has_gone_and_whatever_crop_is_given_up_frees_its_slots() -> None:
+    engine = streamed(NumpyRing(64))
+    both = still(3, people=2)
+    engine.estimate(both)
+    seen = Camera("hall")
+    for seq in range(30):
+        seen.take(seq)
+    for seq in range(3, 3 + FRAMES + 2):
+        engine.estimate([seen.window(seq, {1: box(7)})])
+    assert {key.identity for key in engine._strategy._slots._slots} == {1}
+    engine.estimate([seen.window(20, {1: box(40)})])
+    assert len({key.anchor for key in engine._strategy._slots._slots}) == 1
+
+
+def test_a_restarted_engine_fills_itself_again() -> None:
+    windows = still(8, people=2)
+    engine = streamed(NumpyRing(32))
+    engine.estimate(windows[:4])
+    engine.close()
+    found = engine.estimate(windows[4:])
+    assert_same(found, computed_anew(windows[4:], lock()))
+
+
+def test_after_a_failure_nothing_half_filled_is_read() -> None:
+    windows = still(6, people=2)
+    ring = NumpyRing(32)
+    engine = streamed(ring)
+    engine.estimate(windows[:2])
+    ring.fails = True
+    with pytest.raises(EngineError, match="the device is gone"):
+        engine.estimate(windows[2:4])
+    ring.fails = False
+    ring.kept[:] = np.nan
+    assert_same(engine.estimate(windows[4:]), computed_anew(windows[4:], lock()))
+
+
+@pytest.mark.parametrize("change", ["seq goes back", "another size"])
+def test_frames_of_another_stream_under_the_same_name_are_never_taken_for_the_first_ones(change: str) -> None:
+    engine = streamed(NumpyRing(64))
+    crops = lock()
+    first = still(5)
+    assert_same(engine.estimate(first), computed_anew(first, crops))
+    again = Camera("hall", size=(80, 60) if change == "another size" else (60, 40), content=100)
+    begin = 5 if change == "another size" else 0
+    for seq in range(begin, begin + 6):
+        again.take(seq)
+    second = [again.window(seq, {1: box(7)}) for seq in range(begin, begin + 5)]
+    assert_same(engine.estimate(second), computed_anew(second, crops))
+
+
+class Story:
+    """What happens in front of some cameras, drawn by Hypothesis: people come, walk, go; frames and cameras too."""
+
+    def __init__(self, draw: Any) -> None:
+        self.draw = draw
+        self.cameras = {name: Camera(name) for name in ("hall", "yard")}
+        self.seqs = dict.fromkeys(self.cameras, 0)
+        self.people: dict[str, dict[int, Any]] = {name: {} for name in self.cameras}
+
+    def windows(self) -> list[PersonWindows]:
+        return [self._step() for _ in range(self.draw(st.integers(3, 14)))]
+
+    def _step(self) -> PersonWindows:
+        name = self.draw(st.sampled_from(sorted(self.cameras)))
+        happens = self.draw(st.sampled_from(["next"] * 8 + ["drop", "resize", "restart"]))
+        self._advance(name, happens)
+        self._move(name)
+        strangers = [box(20.0)] if self.draw(st.integers(0, 4)) == 0 else []
+        return self.cameras[name].window(self.seqs[name], dict(self.people[name]), strangers)
+
+    def _advance(self, name: str, happens: str) -> None:
+        camera = self.cameras[name]
+        if happens in ("resize", "restart"):
+            size = (camera.size[0] + 8, camera.size[1]) if happens == "resize" else camera.size
+            self.cameras[name] = camera = Camera(name, size, content=camera.content)
+            self.seqs[name] = 0 if happens == "restart" else self.seqs[name]
+        self.seqs[name] += self.draw(st.integers(2, 3)) if happens == "drop" else 1
+        for seq in range(self.seqs[name], self.seqs[name] + FUTURE + 1):
+            if seq not in camera.frames:
+                camera.take(seq)
+
+    def _move(self, name: str) -> None:
+        people = self.people[name]
+        for identity in (1, 2, 3):
+            if self.draw(st.integers(0, 5)) == 0:
+                people.pop(identity, None) if identity in people else people.update({identity: box(identity * 9.0)})
+        for identity, (x, y, *_) in people.items():
+            step = self.draw(st.sampled_from([0.0, 0.0, 0.5, 3.0]))
+            people[identity] = box(x + step, y, 12.0 + step / 4, 20.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), slots=st.integers(FRAMES, 6 * FRAMES), margin=st.sampled_from([None, 0.0, 0.15, 0.4]))
+def test_whatever_happens_kept_features_give_what_computing_anew_gives(
+    data: Any, slots: int, margin: float | None
+) -> None:
+    windows = Story(data.draw).windows()
+    crops, same = (CropExact() if margin is None else lock(margin) for _ in range(2))
+    engine = streamed(NumpyRing(slots), crops, max_batch=data.draw(st.integers(1, 9)))
+    found: list[Keypoints] = []
+    while len(found) < len(windows):
+        waiting = data.draw(st.integers(1, 4))
+        found += engine.estimate(windows[len(found) : len(found) + waiting])
+    assert_same(found, computed_anew(windows, same))

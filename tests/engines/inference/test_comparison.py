@@ -1,0 +1,110 @@
+"""Two engines that were asked the same: distances worked out by hand, and what cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from engines.errors import EngineError
+from engines.inference.comparison import Comparison, compare
+from engines.inference.engine import Engine, Keypoints, PersonWindows
+from engines.spec.signature import Signature
+
+SIGNATURE = Signature(name="toy", input_size=(96, 128), enlarge=1.0)
+
+
+class Toy:
+    """Finds every joint at the upper left corner of its box, ``moved`` px to the right; the first joint by more."""
+
+    def __init__(self, moved: float = 0.0, first_joint: float = 0.0, signature: Signature = SIGNATURE) -> None:
+        self.signature, self.moved, self.first_joint = signature, moved, first_joint
+        self.asked = 0
+
+    def estimate(self, requests: Sequence[PersonWindows]) -> list[Keypoints]:
+        self.asked += 1
+        return [self._found(window) for window in requests]
+
+    def _found(self, window: PersonWindows) -> Keypoints:
+        found = np.zeros((len(window), 17, 3), np.float32)
+        found[..., :2] = window.boxes[:, None, :2]
+        found[..., 0] += self.moved
+        found[:, 0, 0] += self.first_joint
+        found[..., 2] = 0.5 + self.moved / 100
+        return found
+
+
+def window(number: int, people: int = 1) -> PersonWindows:
+    boxes = np.array([[10, 20, 58, 84]] * people, np.float32).reshape(-1, 4)  # half as large as the crop
+    return PersonWindows((np.zeros((120, 160, 3), np.uint8),), (("toy", number),), boxes, np.arange(people))
+
+
+def compared(first: Toy, second: Toy, *windows: PersonWindows) -> Comparison:
+    return compare(cast(Engine, first), cast(Engine, second), windows)
+
+
+def test_an_engine_agrees_with_itself() -> None:
+    comparison = compared(Toy(), Toy(), window(0), window(1, people=2))
+    assert comparison.people == 3
+    assert comparison.agrees(0.0)
+    assert float(comparison.pck(0.01)) == 1.0
+
+
+def test_distances_are_told_in_the_frame_and_in_the_crop_that_is_twice_as_large() -> None:
+    comparison = compared(Toy(), Toy(moved=3.0), window(0))
+    assert comparison.spread(lambda one: one.frame_px).mean == pytest.approx(3.0)
+    assert comparison.spread(lambda one: one.crop_px).largest == pytest.approx(6.0)
+    assert comparison.spread(lambda one: one.scores).mean == pytest.approx(0.03)
+    assert not comparison.agrees(5.9)
+    assert comparison.agrees(6.1)
+
+
+def test_one_keypoint_in_a_hundred_may_be_anywhere_two_may_not() -> None:
+    near = [window(number, people=6) for number in range(5)]
+    # 6 of 1530 keypoints lie far away, then 90.
+    rare = compared(Toy(), Toy(), *near[:4])
+    rare.differences.extend(compared(Toy(), Toy(first_joint=50), window(9, people=6)).differences)
+    rare.differences.extend(compared(Toy(), Toy(), *[window(n, people=6) for n in range(10, 20)]).differences)
+    assert rare.agrees(2.0)
+    assert rare.spread(lambda one: one.crop_px).largest == pytest.approx(100)
+    assert not compared(Toy(), Toy(first_joint=50), *near).agrees(2.0)
+
+
+def test_pck_counts_what_lies_within_a_share_of_the_box() -> None:
+    # The longer side of the box is 64 px: 0.05 of it are 3.2.
+    comparison = compared(Toy(), Toy(moved=3.0), window(0))
+    assert float(comparison.pck(0.05)) == 1.0
+    assert float(comparison.pck(0.04)) == 0.0
+
+
+def test_the_window_in_which_they_differ_most_is_known() -> None:
+    comparison = compared(Toy(), Toy(), window(0))
+    comparison.differences.extend(compared(Toy(), Toy(moved=2.0), window(7)).differences)
+    assert comparison.worst.window.keys == (("toy", 7),)
+
+
+def test_the_first_window_is_asked_twice_and_timed_once() -> None:
+    first, second = Toy(), Toy()
+    comparison = compared(first, second, window(0), window(1))
+    assert (first.asked, second.asked) == (3, 3)
+    assert len(comparison.first_s) == len(comparison.second_s) == 2
+
+
+def test_windows_without_people_are_left_out_and_nothing_but_these_is_an_error() -> None:
+    assert len(compared(Toy(), Toy(), window(0, people=0), window(1)).differences) == 1
+    with pytest.raises(EngineError) as caught:
+        compared(Toy(), Toy(), window(0, people=0))
+    assert str(caught.value).startswith("nobody was found in any window")
+
+
+@pytest.mark.parametrize("changed", [{"past": 2}, {"skeleton": "posetrack17"}])
+def test_networks_of_other_windows_or_joints_are_refused_in_one_line(changed: dict[str, Any]) -> None:
+    other = Signature(name="other", input_size=(96, 128), **changed)
+    with pytest.raises(EngineError) as caught:
+        compared(Toy(), Toy(signature=other), window(0))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "'toy' gives coco17 of past 0, future 0 and 'other' gives" in message
+    assert "only networks of one skeleton and window can be compared" in message

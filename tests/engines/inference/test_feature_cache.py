@@ -1,0 +1,94 @@
+"""Slots of kept features: nothing needed is ever evicted, nobody gets another's slot, the oldest go first."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.errors import EngineError
+from engines.inference.feature_cache import FeatureSlots, SlotKey, in_groups
+
+
+def keys(*seqs: int, anchor: int = 1) -> list[SlotKey]:
+    return [SlotKey("hall", seq, 1, anchor) for seq in seqs]
+
+
+def test_a_key_that_is_still_there_keeps_its_slot_and_is_not_missing() -> None:
+    slots = FeatureSlots(4)
+    assert slots.claim(keys(0, 1, 2)) == keys(0, 1, 2)
+    before = [slots.of(key) for key in keys(1, 2)]
+    assert slots.claim(keys(1, 2, 3)) == keys(3)
+    assert [slots.of(key) for key in keys(1, 2)] == before
+
+
+def test_a_frame_that_stands_in_a_window_twice_takes_one_slot() -> None:
+    slots = FeatureSlots(2)
+    assert slots.claim(keys(0, 0, 0, 1)) == keys(0, 1)
+
+
+def test_another_crop_of_the_same_person_in_the_same_frame_is_another_key() -> None:
+    slots = FeatureSlots(4)
+    slots.claim(keys(0, 1))
+    assert slots.claim(keys(0, 1, anchor=2)) == keys(0, 1, anchor=2)
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    slots = FeatureSlots(3)
+    slots.claim(keys(0))
+    slots.claim(keys(1))
+    slots.claim(keys(2))
+    slots.claim(keys(0))
+    slots.claim(keys(3))
+    assert slots.claim(keys(0, 2, 3)) == []
+    assert slots.claim(keys(1)) == keys(1)
+
+
+def test_more_than_there_are_slots_is_refused_with_both_numbers() -> None:
+    with pytest.raises(EngineError) as caught:
+        FeatureSlots(2).claim(keys(0, 1, 2))
+    assert str(caught.value) == "3 frames of people are wanted at once, but only 2 can be kept; keep more"
+
+
+def test_forgotten_slots_are_given_again_before_anybody_is_evicted() -> None:
+    slots = FeatureSlots(4)
+    slots.claim([*keys(0, 1), *keys(0, 1, anchor=2)])
+    slots.forget(lambda key: key.anchor == 1)
+    assert len(slots) == 2
+    slots.claim(keys(5, 6, anchor=3))
+    assert slots.claim(keys(0, 1, anchor=2)) == []
+
+
+some_keys = st.builds(
+    SlotKey, st.sampled_from(["hall", "yard"]), st.integers(0, 6), st.integers(-1, 2), st.integers(1, 2)
+)
+
+
+@given(count=st.integers(1, 8), batches=st.lists(st.lists(some_keys, max_size=12), max_size=20), gone=st.integers(0, 9))
+def test_whatever_is_claimed_what_was_filled_is_what_is_read(
+    count: int, batches: list[list[SlotKey]], gone: int
+) -> None:
+    slots = FeatureSlots(count)
+    memory: dict[int, SlotKey] = {}
+    for number, batch in enumerate(batches):
+        if len(set(batch)) > count:
+            continue
+        for key in slots.claim(batch):
+            memory[slots.of(key)] = key
+        assert all(0 <= slots.of(key) < count and memory[slots.of(key)] == key for key in batch)
+        if number == gone:
+            slots.forget(lambda key: key.camera == "hall")
+            assert set(slots.claim(dict.fromkeys(key for key in batch if key.camera == "yard"))) == set()
+
+
+@given(count=st.integers(1, 6), rows=st.lists(st.lists(some_keys, min_size=1, max_size=4), max_size=12))
+def test_groups_are_all_rows_in_order_each_as_large_as_fits(count: int, rows: list[list[SlotKey]]) -> None:
+    groups = list(in_groups(rows, count))
+    assert [row for group in groups for row in rows[group]] == rows
+    for group in groups:
+        needed = {key for row in rows[group] for key in row}
+        assert len(needed) <= count or group.stop - group.start == 1
+    for group, after in pairwise(groups):
+        assert len({key for row in [*rows[group], rows[after.start]] for key in row}) > count

@@ -1,0 +1,156 @@
+"""An engine of whole pictures: frames of any size in, people in frame coordinates out, doubles suppressed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.backends.onnxrt import OnnxRuntime
+from engines.errors import EngineError
+from engines.inference.single_stage import PictureEngine, load_pictures
+from engines.spec.picture_signature import PictureSignature, Suppression
+from tests.engines import exports
+from tests.engines.pictures import CANDIDATES, REACH, SIZE, dark, signature, write_export
+
+PAD = np.array([104, 116, 124])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_export(tmp_path / "export")
+
+
+def test_people_come_back_in_frame_coordinates(folder: Path) -> None:
+    with load_pictures(str(folder)) as engine:
+        (found,) = engine.estimate([dark(SIZE, (20, 10, 255), (50, 25, 128))])
+    assert found.scores.tolist() == pytest.approx([1, 128 / 255])
+    assert found.keypoints.shape == (2, 17, 3)
+    # The centre of pixel (20, 10) is (20.5, 10.5).
+    assert found.keypoints[:, 0].tolist() == [pytest.approx([20.5, 10.5, 1]), pytest.approx([50.5, 25.5, 128 / 255])]
+    assert found.boxes.tolist() == [[16, 6, 24, 14], [46, 21, 54, 29]]
+    assert {array.dtype.name for array in found} == {"float32"}
+
+
+def test_a_larger_frame_is_fitted_and_its_people_are_taken_back(folder: Path) -> None:
+    frame = dark((128, 64))
+    frame[20:22, 60:62] = 255  # one pixel of the input, (30, 10)
+    with load_pictures(str(folder)) as engine:
+        (found,) = engine.estimate([frame])
+    assert found.keypoints[0, 0].tolist() == pytest.approx([30 * 2 + 0.5, 10 * 2 + 0.5, 1])
+    assert found.boxes[0].tolist() == [52, 12, 68, 28]
+
+
+def test_what_is_left_over_is_filled_with_the_mean_and_boxes_end_with_the_frame(folder: Path) -> None:
+    frame = dark((32, 32), (31, 5, 255))  # half of the input
+    shown: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
+    with load_pictures(str(folder)) as engine:
+        run = engine._backend.run
+        engine._backend.run = lambda feeds: (shown.append(feeds["pictures"]), run(feeds))[1]  # type: ignore[method-assign]
+        (found,) = engine.estimate([frame])
+    assert np.array_equal(shown[0][0, :, :32], frame)
+    assert (shown[0][0, :, 32:] == PAD).all()
+    assert found.boxes[0].tolist() == [31 - REACH, 1, 32, 9]
+
+
+def test_doubles_are_suppressed_and_the_unsure_left_out(folder: Path) -> None:
+    spots = (20, 10, 255), (21, 10, 250), (50, 25, 128), (5, 5, 60)
+    with load_pictures(str(folder)) as engine:
+        (found,) = engine.estimate([dark(SIZE, *spots)])
+    assert found.scores.tolist() == pytest.approx([1, 128 / 255])
+
+
+def test_softly_suppressed_doubles_keep_what_they_do_not_share(tmp_path: Path) -> None:
+    soft = signature(Suppression(kind="soft", iou=0.3, min_score=0.25))
+    with load_pictures(str(write_export(tmp_path / "soft", soft))) as engine:
+        (found,) = engine.estimate([dark(SIZE, (20, 10, 255), (21, 10, 255), (50, 25, 128))])
+    # Boxes of 8 x 8 that are one pixel apart share 56 of 72.
+    assert found.scores.tolist() == pytest.approx([1, 128 / 255, 1 - 56 / 72])
+    # A joint's score is the network's own; the person's says how sure it is that this is one more.
+    assert found.keypoints[:, 0, 2].tolist() == pytest.approx([1, 128 / 255, 1])
+
+
+def test_no_more_people_are_given_than_the_signature_allows(tmp_path: Path) -> None:
+    with load_pictures(str(write_export(tmp_path / "few", signature(max_people=1)))) as engine:
+        (found,) = engine.estimate([dark(SIZE, (20, 10, 255), (50, 25, 128))])
+    assert found.scores.tolist() == [1]
+
+
+def test_nobody_is_nobody(folder: Path) -> None:
+    with load_pictures(str(folder)) as engine:
+        (found,) = engine.estimate([dark(SIZE)])
+        assert engine.estimate([]) == []
+    assert [array.shape for array in found] == [(0, 4), (0,), (0, 17, 3)]
+
+
+@pytest.mark.parametrize("batch", ["batch", 1, 4])
+def test_frames_of_several_sizes_share_a_run_and_are_not_confused(tmp_path: Path, batch: int | str) -> None:
+    frames = [
+        dark(SIZE, (20, 10, 255)),
+        dark((32, 32), (7, 9, 200)),
+        dark(SIZE),
+        dark((80, 40)),
+        dark(SIZE, (1, 2, 140)),
+    ]
+    folder = write_export(tmp_path / "export", batch=batch)
+    with load_pictures(str(folder), max_batch=3) as engine:
+        together = engine.estimate(frames)
+        alone = [engine.estimate([frame])[0] for frame in frames]
+    for one, other in zip(together, alone, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert [len(found.scores) for found in alone] == [1, 1, 0, 0, 1]
+
+
+def test_its_fingerprint_is_that_of_the_export(folder: Path) -> None:
+    from engines.spec.manifest import read_picture_manifest
+
+    assert load_pictures(str(folder)).fingerprint == read_picture_manifest(folder).fingerprint
+
+
+def refusal(model: Path | str) -> str:
+    with pytest.raises(EngineError) as caught:
+        load_pictures(str(model)).open()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_network_of_crops_is_refused_with_what_to_use(tmp_path: Path) -> None:
+    folder = exports.write_export(tmp_path / "crops")
+    assert refusal(folder) == (
+        f"export {folder}: network 'drawn' takes crops of people, not whole pictures; "
+        f"use 'detect ! window ! pose model={folder}'"
+    )
+
+
+def test_what_is_no_export_is_refused_with_how_to_make_one() -> None:
+    told = refusal("rtmpose-s")
+    assert told.startswith(
+        "model 'rtmpose-s': this is not the folder of an exported network of whole pictures; make one"
+    )
+    assert "'posestream export NETWORK', where NETWORK is inspose-compact or" in told
+
+
+def test_a_damaged_export_is_refused(folder: Path) -> None:
+    with (folder / "fused.onnx").open("ab") as file:
+        file.write(b"x")
+    assert "fused.onnx has" in refusal(folder)
+
+
+def test_a_damaged_manifest_is_refused_by_its_field(folder: Path) -> None:
+    told = folder / "manifest.json"
+    told.write_text(told.read_text().replace('"soft"', '"gentle"').replace('"hard"', '"gentle"'))
+    assert refusal(folder) == (
+        f"export {folder}: manifest.json is damaged (Invalid enum value 'gentle' - at `$.signature.suppression.kind`); "
+        "export the network again"
+    )
+
+
+def test_a_graph_that_does_not_fit_its_signature_is_refused(folder: Path) -> None:
+    other = PictureSignature(name="other", input_size=(96, 64), candidates=CANDIDATES)
+    with pytest.raises(EngineError) as caught:
+        PictureEngine(other, OnnxRuntime(folder / "fused.onnx")).open()
+    assert str(caught.value) == (
+        "model other: its 'pictures' is (any, 32, 64, 3) uint8, but its signature says (any, 64, 96, 3) "
+        "uint8; export the network again"
+    )

@@ -1,0 +1,171 @@
+"""Every network of the catalogue: it can be built, costs what its entry says, and answers mistakes in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import engines
+from engines.errors import EngineError
+from engines.hub import catalogue
+from engines.spec import network
+from engines.spec.network import HRNetSpec, NetworkSpec
+
+NETWORKS = catalogue.names("network")
+COMPACT = [name for name in NETWORKS if "compact" in name]
+PAPERS = ("dcpose", "fami", "fasrnet", "hrnet", "imapose", "inspose", "posewarper", "tdmi", "tdmi-st")
+
+
+def spec_of(name: str) -> NetworkSpec:
+    return catalogue.network(name)[1]
+
+
+def message_of(spec: NetworkSpec) -> str:
+    with pytest.raises(EngineError) as caught:
+        network.build("mine", spec)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_built_and_costs_what_its_entry_says(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    from engines.testing.costs import measure
+
+    spec = spec_of(name)
+    with torch.device("meta"):  # shapes only: weights of 64 million parameters are not needed to count them
+        assert measure(engines.create(name), spec.input_size) == spec.cost
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_paper_has_its_own_configuration(paper: str) -> None:
+    assert any(name.startswith(f"{paper}-") and "compact" not in name for name in NETWORKS)
+
+
+@pytest.mark.parametrize("name", COMPACT)
+def test_a_compact_network_takes_three_gmac_at_most_for_a_window_whose_features_are_kept(name: str) -> None:
+    gmac = spec_of(name).gmac
+    assert gmac is not None
+    assert gmac <= 3.0
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if spec_of(name).takes == "crop"])
+def test_a_signature_tells_the_window_and_what_is_kept_of_it(name: str) -> None:
+    spec = spec_of(name)
+    signature = spec.signature(name)
+    assert signature.offsets == spec.window
+    assert (signature.past, signature.future) == (spec.past, spec.future)
+    assert spec.cost is not None
+    assert signature.keeps == spec.cost.keeps
+    assert (signature.kept_bytes > 0) == (len(spec.window) > 1)
+    width, height = spec.input_size
+    assert signature.input_shape == (
+        (len(spec.window), 3, height, width) if len(spec.window) > 1 else (3, height, width)
+    )
+
+
+def test_kept_features_are_counted_in_bytes_a_person() -> None:
+    # FAMI-Pose keeps one map of 48 channels of 96x72 float32 a frame, of five frames.
+    assert spec_of("fami-w48-384x288").signature("fami").kept_bytes == 5 * 48 * 96 * 72 * 4
+
+
+def test_reuse_leaves_one_backbone_of_each_window() -> None:
+    spec = spec_of("fami-w48-384x288")
+    assert spec.gmac == pytest.approx(35.301 + 8.985)
+    assert spec.gmac_of_window == pytest.approx(5 * 35.301 + 8.985)
+
+
+def test_a_network_that_takes_whole_pictures_has_no_signature_of_crops() -> None:
+    with pytest.raises(EngineError) as caught:
+        spec_of("inspose-r50").signature("inspose-r50")
+    assert str(caught.value) == (
+        "network 'inspose-r50' finds people in whole pictures; a Signature describes one of crops"
+    )
+
+
+def test_an_unknown_name_is_answered_with_the_near_ones() -> None:
+    with pytest.raises(EngineError) as caught:
+        engines.create("fami-w48-384x228")
+    told = str(caught.value)
+    assert told.startswith("network 'fami-w48-384x228' is not known; did you mean 'fami-w48-384x288' or ")
+    assert told.count(" or ") == 2
+
+
+def test_a_name_like_none_of_them_is_answered_with_all() -> None:
+    with pytest.raises(EngineError) as caught:
+        engines.create("zzz")
+    assert str(caught.value) == f"network 'zzz' is not known; there are {', '.join(NETWORKS)}"
+
+
+def test_ready_made_weights_are_not_created() -> None:
+    with pytest.raises(EngineError) as caught:
+        engines.create("rtmpose-s")
+    assert str(caught.value) == "network 'rtmpose-s' is ready-made weights for pose; 'engines.load' opens those"
+
+
+def test_options_that_do_not_fit_are_named() -> None:
+    pytest.importorskip("torch")
+    spec = spec_of("fami-compact-256x192")
+    wrong = msgspec.structs.replace(spec, options={"colour": "blue"})
+    assert message_of(wrong).startswith("network 'mine' (fami.FAMIPose): ")
+    assert "colour" in message_of(wrong)
+
+
+def test_a_window_that_the_class_does_not_read_is_named() -> None:
+    pytest.importorskip("torch")
+    spec = msgspec.structs.replace(spec_of("dcpose-w48-384x288"), hrnet="compact16", window=(-2, 0))
+    assert message_of(spec) == "network 'mine': its entry says window [-2, 0], dcpose.DCPose reads [-1, 0, 1]"
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("octopus.Octopus", "there is no file octopus.py in engines/models"),
+        ("dcpose.Octopus", "engines/models/dcpose.py has no class 'Octopus'"),
+    ],
+)
+def test_a_class_that_is_not_there_is_named(model: str, words: str) -> None:
+    pytest.importorskip("torch")
+    assert message_of(NetworkSpec(model=model, input_size=(192, 256))) == f"network 'mine': {words}"
+
+
+def test_without_pytorch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    for module in [name for name in sys.modules if name.startswith("engines.models")]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(EngineError) as caught:
+        engines.create("hrnet-compact-256x192")
+    assert str(caught.value) == ("network 'hrnet-compact-256x192' needs PyTorch: pip install 'posestream[torch]'")
+
+
+def test_an_entry_of_ones_own_is_built_from_its_path(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        "kind: network\ntitle: mine\nlicence: mine\nnetwork:\n  model: dcpose.DCPose\n  input_size: [32, 32]\n"
+        "  window: [-1, 0, 1]\n  hrnet: {width: 16, modules: [1, 1, 1], blocks: 1, stem_width: 16, bottlenecks: 1}\n"
+    )
+    with torch.no_grad():
+        assert engines.create(str(path)).eval()(torch.zeros(1, 3, 3, 32, 32)).shape == (1, 17, 8, 8)
+
+
+def test_listing_networks_imports_no_torch() -> None:
+    script = (
+        "import sys; from engines import catalogue; catalogue.network('fami-w48-384x288')[1].signature('x');"
+        "print('torch' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
+
+
+def test_a_network_has_a_heatmap_for_each_joint_of_its_skeleton() -> None:
+    pytest.importorskip("torch")
+    small = HRNetSpec(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)
+    spec = NetworkSpec(model="hrnet.HRNet", hrnet=small, input_size=(64, 64), skeleton="jhmdb15")
+    assert network.build("mine", spec).get_submodule("final_layer").bias.numel() == 15
+    told = message_of(msgspec.structs.replace(spec, skeleton="jhmdb"))
+    assert told.startswith("network 'mine' (hrnet.HRNet): skeleton 'jhmdb' is not known; there are coco17, ")

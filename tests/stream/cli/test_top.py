@@ -1,0 +1,77 @@
+"""``posestream top`` against a line that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stream.__main__ import execute
+from stream.cli.top import Board
+from stream.errors import TransportError
+from stream.pipeline.launch import parse_launch
+from stream.runtime.bus import Stats
+from stream.runtime.supervisor import Supervisor
+
+LINE = "testsrc realtime=true fps=20 width=64 height=64 ! queue ! detect model=truth ! queue ! fakesink"
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    (tmp_path / "line.yaml").write_text(parse_launch(LINE).to_yaml())
+    with Board(tmp_path) as made:
+        return made
+
+
+def told_by(board: Board) -> list[str]:
+    console = Console(width=160)
+    with console.capture() as screen:
+        console.print(board.table())
+    return screen.get().splitlines()
+
+
+def test_top_shows_every_part_of_a_line_that_runs(
+    no_leaks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    with Supervisor(parse_launch(LINE), tmp_path / "run") as supervisor:
+        supervisor.play()
+        assert execute(["top", "--once", "--run-dir", str(supervisor.run_dir)]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["part", "state", "fps"]
+    assert [row.split()[0] for row in rows] == ["testsrc", "detect", "fakesink"]
+    assert all(row.split()[1] in ("null", "ready", "paused", "playing") for row in rows)
+
+
+def test_a_part_that_was_not_heard_says_so(board: Board) -> None:
+    assert "not heard yet" in told_by(board)[1]
+
+
+def test_figures_are_those_of_the_last_heartbeat(board: Board) -> None:
+    board.hear(Stats(part="detect", state="PLAYING", fps=19.5, process_p95_ms=7.25, dropped=3, incarnation=2))
+    row = next(line for line in told_by(board) if line.startswith("detect"))
+    assert row.split() == ["detect", "playing", "19.5", "0.0", "7.2", "0.0", "0.0", "0", "3", "0", "2"]
+
+
+def test_what_elements_say_of_themselves_is_shown_as_they_say_it(board: Board) -> None:
+    board.hear(Stats(part="detect", state="PLAYING", account="[bold] 79% of frames reused"))
+    assert (
+        next(line for line in told_by(board) if line.startswith("detect"))
+        .rstrip()
+        .endswith("[bold] 79% of frames reused")
+    )
+
+
+def test_a_part_that_fell_silent_is_called_so(board: Board) -> None:
+    board.hear(Stats(part="detect", state="PLAYING"))
+    board._heard_s["detect"] -= 60
+    assert "silent" in next(line for line in told_by(board) if line.startswith("detect"))
+
+
+def test_without_any_line_top_says_how_to_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stream.cli.top import _folder
+
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path))
+    with pytest.raises(TransportError, match="no line of yours runs on this host; start one"):
+        _folder(None)

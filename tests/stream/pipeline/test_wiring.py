@@ -1,0 +1,109 @@
+"""What is no line is refused, in one sentence each."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream.elements.fakesink import Fakesink
+from stream.errors import LinkError
+from stream.pipeline.launch import parse_launch
+from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.wiring import Line
+from tests.toys.find import Find
+from tests.toys.src import Src
+
+SRC = "tests.toys.src"
+FIND = "tests.toys.find"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FIND, "a line begins with a source or with 'from NAME', not with find"),
+        ("queue name=people ! fakesink", "a line begins with a source or with 'from NAME', not with people"),
+        (f"{SRC} ! {SRC}", "src is a source: it can only begin a line"),
+        (f"{SRC} ! queue name=q ; from q ! {SRC}", "src is a source: it can only begin a line"),
+        (f"{SRC} ! fakesink ! {FIND}", "fakesink is a sink: find cannot follow it; branch before it with 'tee'"),
+        (f"{SRC} ! queue ! queue ! fakesink", "two queues follow each other; drop one, or put an element between them"),
+        (
+            f"{SRC} ! queue name=q ; from q ! queue ! fakesink",
+            "two queues follow each other: 'from q' is one already; drop the second",
+        ),
+        (
+            f"{SRC} ! queue",
+            "nothing reads queue 'queue0'; let something follow it, or call it name=NAME and write 'from NAME ! …'",
+        ),
+        (f"{SRC} ! queue name=q", "nothing reads queue 'q'; begin a line with 'from q ! …'"),
+        (
+            f"{SRC} ; from people ! fakesink",
+            "'from people': no queue or tee is called 'people'; give one a name with 'queue name=…'",
+        ),
+        (
+            f"{SRC} ! queue name=people ; from poeple ! fakesink ; from people ! fakesink",
+            "'from poeple': no queue or tee is called 'poeple'; did you mean 'people'? there are 'people'",
+        ),
+        (f"{SRC} ! tee name=t", "nothing follows tee 't'; begin a line with 'from t ! queue ! …'"),
+        (
+            f"{SRC} ! tee ! {FIND}",
+            "what follows a tee must begin with a queue, not with find; write 'tee ! queue ! find'",
+        ),
+        (
+            f"{SRC} ! tee name=t ; from t ! {FIND}",
+            "a branch of tee 't' must begin with a queue, not with find; write 'from t ! queue ! find'",
+        ),
+        (
+            f"{SRC} ! tee name=t ; {SRC} camera=b ! tee name=t ; from t ! queue ! fakesink",
+            "two tees are called 't'; give one of them another name",
+        ),
+        (
+            f"{SRC} ! tee name=t ! queue name=t ! fakesink",
+            "a queue and a tee are both called 't'; give one of them another name",
+        ),
+        (
+            f"{SRC} ! queue name=q leaky=no ; {SRC} camera=b ! queue name=q leaky=upstream ; from q ! fakesink",
+            "queue 'q' is given different properties in two lines; give them in one of them",
+        ),
+        (
+            f"{SRC} ! queue name=q address=tcp://*:5000 ; from q ! fakesink ; from q ! {FIND}",
+            "queue 'q' has an address, which one part can bind, but 2 read it; branch with a tee, a queue for each",
+        ),
+        (
+            f"from a ! {FIND} ! queue name=b ; from b ! {FIND} ! queue name=a",
+            "the lines run in a circle (find ! find); a line must lead away from its source",
+        ),
+        (
+            f"{SRC} ! queue name=q ; {SRC} ! queue name=q ; from q ! fakesink",
+            "two cameras are called 'cam' (src and src); give each its own, as in camera=hall",
+        ),
+    ],
+)
+def test_what_is_no_line_is_refused_in_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(LinkError) as refused:
+        parse_launch(text).negotiate()
+    assert str(refused.value) == message
+
+
+def test_one_object_cannot_stand_in_two_places() -> None:
+    find = Find()
+    with pytest.raises(LinkError) as refused:
+        Pipeline(Src(), find, find).negotiate()
+    assert str(refused.value) == "the same find object stands twice in the pipeline; make two"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [(Line(), "a line is empty"), (Line(from_queue="q"), "the line 'from q' is empty")]
+)
+def test_an_empty_line_is_refused(line: Line, message: str) -> None:
+    with pytest.raises(LinkError) as refused:
+        Pipeline(Line(Src(), Fakesink()), line).negotiate()
+    assert str(refused.value) == message
+
+
+def test_a_shared_queue_takes_its_properties_from_the_line_that_gives_them() -> None:
+    for first, second in [(" leaky=upstream", ""), ("", " leaky=upstream")]:
+        line = parse_launch(f"{SRC} ! queue name=q{first} ; {SRC} camera=b ! queue name=q{second} ; from q ! fakesink")
+        assert line.queues["q"].leaky == "upstream"
+
+
+def test_a_line_says_what_it_is() -> None:
+    assert repr(Line(Find(), Fakesink(), from_queue="people")) == "Line(from people ! find ! fakesink)"

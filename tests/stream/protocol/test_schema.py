@@ -1,0 +1,265 @@
+"""The bytes that subscribers in other languages rely on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+
+from stream.errors import WireError
+from stream.messages import Frame, Poses, WindowFrame
+from stream.protocol import schema
+from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
+from stream.testing import make_poses
+
+SESSION = "4c1f0e5ad2b39871"
+
+
+def documented() -> Poses:
+    """The example of docs/protocol.md."""
+    captured = 1_795_244_400_123_456_789
+    steps = ("decoded", "detected", "window_ready", "inferred", "published")
+    after_ms = (125.0, 140.0, 208.0, 231.0, 232.5)
+    ledger = {step: 1_795_244_400_000_000_000 + round(ms * 1e6) for step, ms in zip(steps, after_ms, strict=True)}
+    pixels = np.zeros((720, 1280, 3), np.uint8)
+    frame = Frame("hall", 1207, 40_233_333_333, captured, pixels, {"captured": captured, **ledger})
+    window = (
+        WindowFrame(-1, 1206, 40_200_000_000, "real"),
+        WindowFrame(0, 1207, 40_233_333_333, "real"),
+        WindowFrame(1, 1209, 40_300_000_000, "repeated"),
+    )
+    box, score = np.array([[610.5, 122.0, 744.25, 689.75]], np.float32), np.array([0.875], np.float32)
+    keypoints = np.array([[[652.5, 171.25, 0.96875], [668.0, 301.5, 0.5]]], np.float32)
+    return Poses(frame, box, score, np.array([3]), keypoints, "wand2", "tiny", "9f1c2a7be04d5566", window)
+
+
+@pytest.fixture
+def page(root: Path) -> str:
+    return (root / "docs/protocol.md").read_text(encoding="utf-8")
+
+
+def block(page: str, kind: str) -> str:
+    """The one fenced block of this kind in the page."""
+    (found,) = re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_bytes_in_the_documentation_are_those_that_are_published(page: str) -> None:
+    written = bytes.fromhex("".join(line.partition("  ")[0] for line in block(page, "hex").splitlines()))
+    assert schema.encode_poses(documented(), session=SESSION, seq=1153) == written
+
+
+def test_the_json_in_the_documentation_is_the_map_in_its_bytes(page: str) -> None:
+    written = schema.encode_poses(documented(), session=SESSION, seq=1153)
+    assert json.loads(block(page, "json")) == msgpack.unpackb(written)
+
+
+def test_the_documentation_names_every_key_of_every_message_and_no_other(page: str) -> None:
+    definitions = schema.json_schema()["$defs"]
+    known = {key for name in definitions for key in definitions[name]["properties"]}
+    tables = page.partition("## Messages")[2]
+    cells = re.findall(r"^\| `([a-z_]+(?:\[\]\.[a-z_]+)?)` \|", tables, re.MULTILINE)
+    assert {cell.rpartition(".")[2] for cell in cells} == known
+
+
+def test_the_schema_beside_the_documentation_is_that_of_the_code(root: Path) -> None:
+    assert json.loads((root / "docs/protocol.schema.json").read_text()) == schema.json_schema()
+
+
+def test_the_documentation_tells_the_version_of_the_code(page: str) -> None:
+    assert page.startswith(f"# The keypoint protocol, version {'.'.join(map(str, schema.VERSION))}\n")
+
+
+# -- there and back ----------------------------------------------------------------------------------------------------
+
+
+def test_poses_come_back_as_they_were_sent() -> None:
+    sent = documented()
+    received = schema.decode(schema.encode_poses(sent, session=SESSION, seq=7))
+    assert isinstance(received, PoseMessage)
+    assert (received.camera, received.seq, received.frame_seq) == ("hall", 7, 1207)
+    assert (received.pts_ns, received.wall_ns, received.size) == (sent.frame.pts_ns, sent.frame.wall_ns, (1280, 720))
+    assert (received.skeleton, received.model, received.fingerprint) == ("wand2", "tiny", "9f1c2a7be04d5566")
+    assert (received.session, received.window, received.ledger) == (SESSION, sent.window, sent.frame.ledger)
+    (person,) = received.people
+    assert (person.id, person.box, person.score) == (3, (610.5, 122.0, 744.25, 689.75), 0.875)
+    np.testing.assert_array_equal(person.keypoints, sent.keypoints[0])
+    assert person.keypoints.dtype == np.float32
+    assert received.ids == (3,)
+    assert received.person(3) is person
+    assert received.person(4) is None
+
+
+def test_float32_survives_to_the_last_bit() -> None:
+    sent = make_poses(3)
+    keypoints = np.random.default_rng(0).normal(0, 1e3, sent.keypoints.shape).astype(np.float32)
+    received = schema.decode(
+        schema.encode_poses(dataclasses.replace(sent, keypoints=keypoints), session=SESSION, seq=0)
+    )
+    assert isinstance(received, PoseMessage)
+    for person, given in zip(received.people, keypoints, strict=True):
+        np.testing.assert_array_equal(person.keypoints, given)
+
+
+def test_a_frame_with_nobody_in_it_is_a_message_too() -> None:
+    received = schema.decode(schema.encode_poses(make_poses(0, count=0), session=SESSION, seq=0))
+    assert isinstance(received, PoseMessage)
+    assert received.people == ()
+
+
+def test_age_is_from_capture_to_reception() -> None:
+    message = schema.decode(schema.encode_poses(documented(), session=SESSION, seq=0))
+    assert isinstance(message, PoseMessage)
+    assert dataclasses.replace(message, received_ns=message.wall_ns + 12_500_000).age_ms == 12.5
+
+
+def test_the_other_messages_come_back_as_they_were_sent() -> None:
+    skeleton = schema.encode_skeleton(session=SESSION, name="wand2", joints=["grip", "tip"], limbs=[(0, 1)])
+    assert schema.decode(skeleton) == Skeleton(
+        version=(1, 0), session=SESSION, name="wand2", joints=("grip", "tip"), limbs=((0, 1),)
+    )
+    beat = schema.encode_heartbeat(session=SESSION, wall_ns=5, interval_ms=1000, topics={"poses/hall": 3})
+    assert schema.decode(beat) == Heartbeat(
+        version=(1, 0), session=SESSION, wall_ns=5, interval_ms=1000, topics={"poses/hall": 3}
+    )
+    end = schema.encode_end(session=SESSION, seq=9, camera="hall", wall_ns=6)
+    assert schema.decode(end) == EndOfStream(version=(1, 0), session=SESSION, camera="hall", seq=9, wall_ns=6)
+
+
+def test_a_pose_that_is_no_number_is_not_published() -> None:
+    poses = make_poses(4, "hall")
+    poses.keypoints[1, 2, 0] = np.nan
+    with pytest.raises(WireError) as caught:
+        schema.encode_poses(poses, session=SESSION, seq=0)
+    assert str(caught.value) == "frame 4 of 'hall' has a keypoint, box or score that is no number; look at its model"
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def changed(**keys: Any) -> bytes:
+    """The documented message with other keys; one set to ... is left out."""
+    content = {**schema.poses_map(documented(), session=SESSION, seq=7), **keys}
+    return bytes(msgpack.packb({key: value for key, value in content.items() if value is not ...}))
+
+
+def test_keys_and_steps_of_a_later_minor_version_are_ignored() -> None:
+    received = schema.decode(changed(version=[1, 7], mood="sunny", ledger={"captured": 1, "smoothed": 2}))
+    assert isinstance(received, PoseMessage)
+    assert received.ledger == {"captured": 1, "smoothed": 2}
+
+
+def test_a_kind_of_a_later_minor_version_is_ignored() -> None:
+    assert schema.decode(bytes(msgpack.packb({"version": [1, 1], "kind": "mood", "session": SESSION}))) is None
+
+
+def test_another_major_version_is_refused_naming_both() -> None:
+    with pytest.raises(WireError) as caught:
+        schema.decode(changed(version=[2, 0]))
+    assert str(caught.value) == ("the publisher speaks protocol 2.0 and this subscriber 1.0; upgrade the older of them")
+
+
+# -- hostile bytes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b"", "not a message of protocol 1: Input data was truncated"),
+        (b"\x00", "not a message of protocol 1: Expected `object`, got `int`"),
+        (changed(seq=-1), "not a 'poses' message of protocol 1: Expected `int` >= 0 - at `$.seq`"),
+        (changed(seq=2**63), "not a 'poses' message of protocol 1: Expected `int` <= 9223372036854775807 - at `$.seq`"),
+        (changed(camera=...), "not a 'poses' message of protocol 1: Object missing required field `camera`"),
+        (changed(camera=b"hall"), "not a 'poses' message of protocol 1: Expected `str`, got `bytes` - at `$.camera`"),
+        (changed(session="now"), "not a 'poses' message of protocol 1: Expected `str` matching regex"),
+        (changed(version="1.0"), "not a message of protocol 1: Expected `array`, got `str` - at `$.version`"),
+        (changed(kind="mood"), "not a 'mood' message of protocol 1: Invalid value 'mood' - at `$.kind`"),
+        (
+            changed(window=[{"offset": 0, "seq": 1, "pts_ns": 1, "state": "guessed"}]),
+            "not a 'poses' message of protocol 1: Invalid enum value 'guessed' - at `$.window[0].state`",
+        ),
+        (
+            changed(people=[{"id": 1, "box": [0, 0, 1, 1], "score": 1, "keypoints": [[0, 0]]}]),
+            "not a 'poses' message of protocol 1: Expected `array` of length 3, got 2",
+        ),
+        (
+            changed(people=[{"id": 1, "box": [0, 0, 1, 1], "score": 1, "keypoints": [[0, 1e300, 0]]}]),
+            "person 1 has a keypoint, box or score that is no number",
+        ),
+        (
+            changed(people=[{"id": 1, "box": [0, 0, 1, float("nan")], "score": 1, "keypoints": []}]),
+            "person 1 has a keypoint, box or score that is no number",
+        ),
+        (b"\x91" * 100_000, "not a message of protocol 1: "),
+        (b"\xdd\xff\xff\xff\xff", "not a message of protocol 1: "),
+        (bytes(schema.MAX_MESSAGE_BYTES + 1), "a message of 4194305 bytes; protocol 1 allows 4194304"),
+    ],
+)
+def test_what_is_no_message_is_refused_with_the_reason(payload: bytes, why: str) -> None:
+    with pytest.raises(WireError) as caught:
+        schema.decode(payload)
+    assert str(caught.value).startswith(why)
+    assert "\n" not in str(caught.value)
+
+
+def hostile(count: int) -> Iterator[bytes]:
+    """Half of it noise, half of it messages with bytes changed, cut out, doubled or put in."""
+    dice = random.Random(20)
+    valid = [
+        schema.encode_poses(documented(), session=SESSION, seq=7),
+        schema.encode_skeleton(session=SESSION, name="wand2", joints=["grip", "tip"], limbs=[(0, 1)]),
+        schema.encode_heartbeat(session=SESSION, wall_ns=5, interval_ms=1000, topics={"poses/hall": 3}),
+        schema.encode_end(session=SESSION, seq=9, camera="hall", wall_ns=6),
+    ]
+    for number in range(count):
+        yield dice.randbytes(dice.randrange(200)) if number % 2 else mutated(dice, dice.choice(valid))
+
+
+def mutated(dice: random.Random, message: bytes) -> bytes:
+    changed = bytearray(message)
+    for _ in range(dice.randrange(1, 6)):
+        at, end = sorted(dice.choices(range(len(changed) + 1), k=2))
+        match dice.randrange(4):
+            case 0:
+                changed[at : at + 1] = dice.randbytes(1)
+            case 1:
+                del changed[at : min(end, at + 8)]
+            case 2:
+                changed[at:at] = changed[at : min(end, at + 64)]
+            case 3:
+                changed[at:at] = dice.randbytes(dice.randrange(8))
+    return bytes(changed)
+
+
+def test_a_hundred_thousand_hostile_messages_are_refused_or_read_and_nothing_else() -> None:
+    read = refused = 0
+    for payload in hostile(100_000):
+        try:
+            schema.decode(payload)
+            read += 1
+        except WireError:
+            refused += 1
+    assert read + refused == 100_000
+    # Changes within a number or a name make another valid message; if none came through, the decoder would refuse all.
+    assert 500 < read < 40_000
+
+
+def test_topics_are_told_apart() -> None:
+    assert schema.poses_topic("hall", "site1/") == "site1/poses/hall"
+    asked = schema.snapshot_topic("5f3a", "poses/", "site1/")
+    assert asked == "site1/snapshot/5f3a/poses/"
+    assert schema.wanted_by(asked, "site1/") == "poses/"
+    assert schema.wanted_by("snapshot/5f3a/") == ""
+    for topic in ("poses/snapshot/1/2", "snapshot/", "snapshot//poses/", "snapshot/5f3a"):
+        assert schema.wanted_by(topic) is None

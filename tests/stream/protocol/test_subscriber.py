@@ -1,0 +1,280 @@
+"""A subscriber finds its publisher, comes back to it, and can be left from anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket as network
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+import stream
+from stream.elements.keypointsink import KeypointSink
+from stream.errors import SilenceError, TransportError
+from stream.protocol.schema import PoseMessage
+from stream.protocol.subscriber import Subscriber
+from stream.testing import make_poses
+from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
+
+
+def free_address() -> str:
+    """One where nobody listens yet."""
+    with network.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextmanager
+def meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    """Do ``work`` in a thread while the body runs."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(PATIENCE_S)
+
+
+def publish(address: str, count: int = 20, cameras: tuple[str, ...] = ("hall",)) -> None:
+    """A short run that begins when somebody listens."""
+    with opened(bind=address) as sink:
+        wait_until(lambda: greeted(sink), "somebody listens")
+        for seq in range(count):
+            for camera in cameras:
+                sink.consume(make_poses(seq, camera))
+        sink.flush()
+
+
+def test_it_may_be_there_before_the_publisher_and_stops_at_the_end_when_asked() -> None:
+    address = free_address()
+    with Subscriber(address, until_end=True, timeout_s=PATIENCE_S) as subscriber, meanwhile(lambda: publish(address)):
+        assert [message.seq for message in subscriber] == list(range(20))
+        assert subscriber.finished
+
+
+def test_it_is_one_of_the_names_of_the_package() -> None:
+    assert stream.Subscriber is Subscriber
+    assert stream.PoseMessage is PoseMessage
+    assert issubclass(stream.SilenceError, TimeoutError)
+
+
+def test_messages_can_be_awaited() -> None:
+    address = free_address()
+
+    async def received() -> list[int]:
+        with Subscriber(address, until_end=True, timeout_s=PATIENCE_S) as subscriber:
+            return [message.seq async for message in subscriber]
+
+    with meanwhile(lambda: publish(address)):
+        assert asyncio.run(received()) == list(range(20))
+
+
+def test_awaiting_leaves_the_loop_to_others() -> None:
+    async def ticks_while_waiting() -> int:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(tick())
+        with Subscriber(free_address(), timeout_s=0.5) as subscriber, pytest.raises(SilenceError):
+            await anext(subscriber)
+        task.cancel()
+        return ticks
+
+    # Fifty would be all; a blocked loop would make one.
+    assert asyncio.run(ticks_while_waiting()) > 5
+
+
+def test_several_cameras_can_be_chosen() -> None:
+    address, cameras = free_address(), ("hall", "hallway", "yard")
+    chosen = Subscriber(address, camera=["hall", "yard"], until_end=True, timeout_s=PATIENCE_S)
+    with chosen as subscriber, meanwhile(lambda: publish(address, 5, cameras)):
+        assert [message.camera for message in subscriber] == ["hall", "yard"] * 5
+        assert {"hall", "yard"} <= set(subscriber.cameras) <= set(cameras)
+
+
+def test_one_person_can_be_chosen() -> None:
+    address = free_address()
+    chosen = Subscriber(address, person=2, until_end=True, timeout_s=PATIENCE_S)
+    with chosen as subscriber, meanwhile(lambda: publish(address, 3)):
+        assert [message.ids for message in subscriber] == [(2,)] * 3
+
+
+def test_joints_are_named_from_the_first_message_on() -> None:
+    with opened() as sink:
+        sink.consume(make_poses(0))
+        for _ in range(20):
+            with Subscriber(sink.endpoint) as subscriber:
+                message = subscriber.poll(PATIENCE_S)
+                assert message is not None
+                assert message.joints[0] == "nose"
+                assert subscriber.skeletons["coco17"].joints == message.joints
+
+
+def test_it_comes_back_to_a_publisher_that_was_restarted_and_tells_the_runs_apart() -> None:
+    address = free_address()
+    with Subscriber(address, timeout_s=PATIENCE_S) as subscriber:
+        for run in range(1, 4):
+            with meanwhile(lambda: publish(address, 5)):
+                assert [next(subscriber).seq for _ in range(5)] == list(range(5))
+            assert subscriber.statistics.sessions == run
+        assert subscriber.statistics.total.messages == 15
+        assert subscriber.statistics.total.lost == 0
+
+
+def test_latest_passes_over_what_is_older_and_counts_it() -> None:
+    with opened() as sink, Subscriber(sink.endpoint, latest=True) as subscriber:
+        wait_until(lambda: greeted(sink), "it is heard")
+        wait_until(lambda: subscriber.poll() or subscriber.alive, "it has heard")
+        for seq in range(100):
+            sink.consume(make_poses(seq, "hall"))
+            sink.consume(make_poses(seq, "yard"))
+        newest: dict[str, int] = {}
+        given = 0
+        while len(newest) < 2 or min(newest.values()) < 99:
+            message = subscriber.poll(PATIENCE_S)
+            assert message is not None
+            newest[message.camera] = message.seq
+            given += 1
+        assert subscriber.statistics.skipped == 200 - given
+        assert subscriber.statistics.total.lost == 0
+
+
+def test_it_can_be_closed_from_another_thread_while_it_waits() -> None:
+    subscriber = Subscriber(free_address())
+    with meanwhile(lambda: (time.sleep(0.1), subscriber.close())[1]):
+        assert list(subscriber) == []
+    assert subscriber.finished
+    subscriber.close()
+
+
+def test_polling_waits_no_longer_than_told() -> None:
+    with Subscriber(free_address()) as subscriber:
+        began = time.monotonic()
+        assert subscriber.poll(0.2) is None
+        assert time.monotonic() - began >= 0.19  # clocks of sleep and of measurement may differ by a tick
+        assert subscriber.poll() is None
+        assert not subscriber.alive
+
+
+def test_silence_is_told_from_a_publisher_without_poses() -> None:
+    address = free_address()
+    with Subscriber(address, timeout_s=0.2) as subscriber, pytest.raises(SilenceError) as caught:
+        next(subscriber)
+    assert str(caught.value) == (
+        f"nothing for 0.2 s: {address} gives no sign of life; is a line with keypointsink running there?"
+    )
+    with opened() as sink:
+        sink.consume(make_poses(0, "yard"))
+        with Subscriber(sink.endpoint, camera="hall", timeout_s=0.5) as subscriber:
+            with pytest.raises(SilenceError) as caught:
+                next(subscriber)
+            assert subscriber.alive
+        assert str(caught.value) == (
+            f"nothing for 0.5 s: {sink.endpoint} lives but published no poses that were asked for; it has cameras: yard"
+        )
+
+
+def test_a_publisher_that_stopped_is_seen_to_be_dead() -> None:
+    with Subscriber(address := free_address()) as subscriber:
+        with opened(bind=address):
+            wait_until(lambda: subscriber.poll(0.01) or subscriber.alive, "it is seen to live")
+        wait_until(lambda: subscriber.poll(0.01) is None and not subscriber.alive, "it is seen to be dead")
+
+
+@contextmanager
+def false_publisher() -> Iterator[tuple[zmq.Socket[bytes], str]]:
+    """A publisher that never drops anything, and its address."""
+    with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
+        socket.linger = socket.sndhwm = 0  # before it is connected to, since later it counts for nothing
+        yield socket, f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
+
+
+def test_noise_from_a_false_publisher_is_counted_and_does_no_harm() -> None:
+    dice = random.Random(1)
+    with false_publisher() as (false, address), Subscriber(address) as subscriber:
+        for _ in range(4):
+            assert false.poll(PATIENCE_S * 1000)
+            false.recv()  # its four subscriptions
+        noise = dice.randbytes(100_080)
+        for number in range(100_000):
+            parts = [noise[number + part : number + part + number % 80] for part in range(number % 4)]
+            false.send_multipart([b"poses/" + noise[number : number + number % 20], *parts])
+        wait_until(
+            lambda: subscriber.poll(0.05) is None and subscriber.statistics.malformed == 100_000,
+            "all noise was counted",
+        )
+        assert subscriber.statistics.total.messages == 0
+
+
+def test_many_subscribers_of_a_process_leave_no_sockets_behind() -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("descriptors are counted in /proc, which this system does not have")
+    with opened() as sink:
+        sink.consume(make_poses(0))
+
+        def come_and_go() -> None:
+            with Subscriber(sink.endpoint) as subscriber:
+                assert subscriber.poll(PATIENCE_S) is not None
+
+        come_and_go()
+        wait_until(lambda: settled(descriptors), "the first is gone")
+        before = descriptors()
+        for _ in range(20):
+            come_and_go()
+        # One connection that the other side has not yet seen closed holds a descriptor or two.
+        wait_until(lambda: descriptors() <= before + 2, "all are gone")
+
+
+def settled(count: Callable[[], int]) -> bool:
+    """True when it stays the same for a moment."""
+    first = count()
+    time.sleep(0.1)
+    return count() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"address": "tcp://192.168.1.20:5570"},
+            (
+                "subscriber: tcp://192.168.1.20:5570 is another host, whose publisher wants CURVE keys; "
+                "give server_key= (its .key file)"
+            ),
+        ),
+        (
+            {"address": "localhost"},
+            "subscriber: 'localhost': Invalid argument; write tcp://HOST:PORT or ipc://PATH",
+        ),
+        (
+            {"server_key": "nowhere.key"},
+            (
+                "key file nowhere.key cannot be read (Invalid certificate file: nowhere.key); "
+                "make them with: posestream keygen keys"
+            ),
+        ),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused_in_one_line(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TransportError) as caught:
+        Subscriber(**arguments)
+    assert str(caught.value) == message
+
+
+def test_the_sink_and_the_subscriber_meet_on_the_same_address_by_default() -> None:
+    assert KeypointSink().bind == Subscriber.__init__.__defaults__[0]  # type: ignore[index]

@@ -1,0 +1,119 @@
+"""A map that outlives its process, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream.errors import PosestreamError
+from stream.runtime.state import Draft, PersistentMemory, Section
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "detect.memory"
+
+
+def test_what_is_stored_is_there_when_it_is_opened_again(path: Path) -> None:
+    first = PersistentMemory(path)
+    first["next id"] = 41
+    first["next id"] = 42
+    first["größte"] = -(2**63)
+    first.close()
+    assert dict(PersistentMemory(path)) == {"next id": 42, "größte": -(2**63)}
+
+
+def test_what_was_stored_survives_kill_9(path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from stream.runtime.state import PersistentMemory\n"
+        "memory = PersistentMemory(Path(sys.argv[1]))\n"
+        "for memory['count'] in range(1, 10**9):\n"
+        "    if memory['count'] == 1000: print(flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+    assert PersistentMemory(path)["count"] >= 1000
+
+
+def test_a_deleted_name_makes_room_for_another(path: Path) -> None:
+    memory = PersistentMemory(path)
+    for number in range(1024):
+        memory[f"camera {number}"] = number
+    with pytest.raises(PosestreamError, match=r"memory detect\.memory is full: it holds 1024 numbers; delete some"):
+        memory["one more"] = 1
+    del memory["camera 5"]
+    memory["one more"] = 1
+    assert dict(PersistentMemory(path)) == dict(memory)
+    assert "camera 5" not in memory
+
+
+def test_a_number_or_name_that_does_not_fit_is_refused(path: Path) -> None:
+    memory = PersistentMemory(path)
+    with pytest.raises(PosestreamError, match=f"memory 'id': {2**63} does not fit 64 bits; keep a smaller number"):
+        memory["id"] = 2**63
+    with pytest.raises(PosestreamError, match="must have 1 to 120 bytes; choose a shorter one"):
+        memory["x" * 121] = 1
+    assert len(memory) == 0
+
+
+def test_a_section_sees_its_own_names_only(path: Path) -> None:
+    memory = PersistentMemory(path)
+    track, pose = Section(memory, "track."), Section(memory, "pose.")
+    track["next"] = 7
+    pose["next"] = 9
+    assert dict(track) == {"next": 7}
+    assert dict(memory) == {"track.next": 7, "pose.next": 9}
+    del track["next"]
+    assert (len(track), len(pose)) == (0, 1)
+
+
+def test_a_draft_becomes_final_with_the_item_it_was_made_for() -> None:
+    final: dict[str, int] = {}
+    draft = Draft(final)
+    draft["next id"] = 1
+    draft.mark(("cam", 0))
+    draft["next id"] = 2
+    draft["box"] = 7
+    draft.mark(("cam", 1))
+    assert (dict(draft), final) == ({"next id": 2, "box": 7}, {})
+    draft.commit(("cam", 0))
+    assert final == {"next id": 1}
+    draft.commit(("cam", 1))
+    assert final == {"next id": 2, "box": 7}
+
+
+def test_what_was_drafted_for_items_that_will_come_again_is_forgotten_by_a_restart() -> None:
+    final = {"next id": 3}
+    draft = Draft(final)
+    draft["next id"] = 4
+    draft.mark(("cam", 0))
+    assert dict(Draft(final)) == {"next id": 3}
+
+
+def test_an_earlier_item_that_is_done_with_later_does_not_undo_a_later_one() -> None:
+    final: dict[str, int] = {}
+    draft = Draft(final)
+    for seq in (0, 1):
+        draft["next id"] = seq
+        draft.mark(("cam", seq))
+    draft.commit(("cam", 1))
+    draft.commit(("cam", 0))
+    assert final == {"next id": 1}
+
+
+def test_what_is_deleted_in_a_draft_is_deleted_for_good_with_its_item() -> None:
+    final = {"box": 1, "id": 2}
+    draft = Draft(final)
+    del draft["box"]
+    draft.mark(("cam", 0))
+    assert (dict(draft), final) == ({"id": 2}, {"box": 1, "id": 2})
+    draft.commit(("cam", 0))
+    draft.commit(("cam", 7))  # an item that changed nothing
+    assert final == {"id": 2}
