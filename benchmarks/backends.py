@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.backends.base import make_backend, make_ring
+from engines.backends.registry import make_backend, make_ring
 from engines.errors import EngineError
 from engines.spec.manifest import Manifest, read_manifest
 from engines.spec.tensors import Array

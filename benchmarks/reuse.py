@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from engines.backends.base import Backend, make_backend
+from engines.backends.base import Backend
+from engines.backends.registry import make_backend
 from engines.inference.engine import Engine, PersonWindows, load
 from engines.spec.manifest import read_manifest
 from export.exporter import export_network

@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines.backends.base import FeatureRing, make_backend, make_ring
+from engines.backends.base import FeatureRing
+from engines.backends.registry import make_backend, make_ring
 from engines.errors import EngineError
 from engines.inference.decode import decode
 from engines.models.temporal import TemporalModel

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from torch import nn
 
-from engines.backends.base import make_backend
+from engines.backends.registry import make_backend
 from engines.layers.decoding import Decoding
 from engines.spec.manifest import (
     Exported,

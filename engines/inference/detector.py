@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import Backend, make_backend
+from engines.backends.base import Backend
+from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
 from engines.inference.detector_families import FAMILIES, Family, family_named, recognise, suppress

@@ -12,7 +12,8 @@ from itertools import islice
 import numpy as np
 
 from engines.backends.auto import Choice, choose
-from engines.backends.base import Backend, make_backend
+from engines.backends.base import Backend
+from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
 from engines.inference import open_export

@@ -11,7 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from engines.backends.base import Backend, make_backend, make_ring
+from engines.backends.base import Backend
+from engines.backends.registry import make_backend, make_ring
 from engines.errors import EngineError
 from engines.inference.cached import Streamed
 from engines.inference.crop_lock import CropExact, CropLock

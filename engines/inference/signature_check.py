@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from engines.backends.base import make_backend
+from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.spec.signature import Signature
 from engines.spec.tensors import Description, Tensor

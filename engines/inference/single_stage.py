@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import Backend, make_backend
+from engines.backends.base import Backend
+from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
 from engines.inference.batching import in_runs, padded, run_size

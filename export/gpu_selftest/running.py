@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.backends.base import FeatureRing, make_backend, make_ring
+from engines.backends.base import FeatureRing
+from engines.backends.registry import make_backend, make_ring
 from engines.spec.manifest import Manifest
 from engines.spec.tensors import Array
 from export.gpu_selftest.fixtures import LARGEST_BATCH

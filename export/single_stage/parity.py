@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engines.backends.base import make_backend
 from engines.backends.pytorch.single_stage_module import Chosen, Pictures, at, best
+from engines.backends.registry import make_backend
 from engines.models.inspose import Predictions
 from engines.spec.manifest import Parity, Precision
 from engines.spec.picture_signature import INPUT, OUTPUTS

@@ -21,5 +21,6 @@ def validate(
         posestream validate demo.yaml
     """
     from stream.cli.line_argument import pipeline_of
+    from stream.pipeline.describe import describe
 
-    print(pipeline_of(line).describe())
+    print(describe(pipeline_of(line)))

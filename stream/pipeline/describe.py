@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from stream.pipeline.pipeline import Part, Pipeline, QueueSpec
 from stream.registry import label
-
-if TYPE_CHECKING:
-    from stream.pipeline.pipeline import Part, Pipeline, QueueSpec
 
 
 def describe(pipeline: Pipeline) -> str:

@@ -17,7 +17,6 @@ from stream.caps import Caps
 from stream.element import Element, Source
 from stream.elements.queue import Queue
 from stream.errors import LinkError
-from stream.pipeline.describe import describe
 from stream.pipeline.executor import Stage, run_in_process
 from stream.pipeline.negotiation import Agreement, negotiate, tell
 from stream.pipeline.serialize import same_lines, spell_launch, spell_yaml
@@ -234,10 +233,6 @@ class Pipeline:
     def to_yaml(self) -> str:
         """YAML that ``parse_yaml`` reads as an equal pipeline."""
         return spell_yaml(self.lines, self._in_flight)
-
-    def describe(self) -> str:
-        """What ``posestream validate`` prints: parts, links with caps, look-ahead, what is in flight."""
-        return describe(self)
 
     def __str__(self) -> str:
         return spell_launch(self.lines)

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 import engines  # noqa: E402
-from engines.backends.base import make_backend, make_ring  # noqa: E402
+from engines.backends.registry import make_backend, make_ring  # noqa: E402
 from engines.spec.manifest import read_manifest, verify  # noqa: E402
 from export import calibration  # noqa: E402
 from export.weights import scattered  # noqa: E402

@@ -10,17 +10,42 @@ Two ways to gather, chosen by what a sampling point is good for:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from engines.errors import EngineError
-
-if TYPE_CHECKING:
-    from engines.plugins.deform_conv.spec import DeformConvSpec
 
 # What a block may have without asking the driver for more, which TensorRT's ahead-of-time plugins cannot.
 SHARED_LIMIT = 48 * 1024
 MAX_OUT_TILE = 128
 DIRECT_CHANNELS = 4
+
+
+class Convolution(Protocol):
+    """What a tiling depends on, of :class:`~engines.plugins.deform_conv.spec.DeformConvSpec`."""
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def layout(self) -> str: ...
+
+    @property
+    def offset_groups(self) -> int: ...
+
+    @property
+    def out_channels(self) -> int: ...
+
+    @property
+    def points(self) -> int: ...
+
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def tile(self) -> int: ...
 
 
 class Tiling(NamedTuple):
@@ -47,12 +72,12 @@ def ceil_to(value: int, unit: int) -> int:
     return -(-value // unit) * unit
 
 
-def element_bytes(spec: DeformConvSpec) -> int:
+def element_bytes(spec: Convolution) -> int:
     """Of ``x``, the weights and the result."""
     return 4 if spec.dtype == "fp32" else 2
 
 
-def choose(spec: DeformConvSpec) -> Tiling:
+def choose(spec: Convolution) -> Tiling:
     """The cut for ``spec``; raises ``EngineError`` where no stage fits into shared memory."""
     group = spec.channels // spec.offset_groups
     direct = spec.layout == "nchw" and group <= DIRECT_CHANNELS
@@ -65,7 +90,7 @@ def choose(spec: DeformConvSpec) -> Tiling:
     return tiling
 
 
-def _out(spec: DeformConvSpec) -> tuple[int, int]:
+def _out(spec: Convolution) -> tuple[int, int]:
     """Output channels of a block, and how many such tiles there are."""
     warps = spec.threads // 32
     columns = warps // min(spec.tile // 16, warps)
@@ -74,7 +99,7 @@ def _out(spec: DeformConvSpec) -> tuple[int, int]:
     return tile, -(-spec.out_channels // tile)
 
 
-def _direct(spec: DeformConvSpec) -> Tiling:
+def _direct(spec: Convolution) -> Tiling:
     group = spec.channels // spec.offset_groups
     # Four points in flight a thread; two where their channels would take too many registers.
     flight = 4 if group < 3 else 2
@@ -84,7 +109,7 @@ def _direct(spec: DeformConvSpec) -> Tiling:
     return _with_shared(spec, Tiling(True, group, pairs * group, depth, stages, 0, *_out(spec), 0))
 
 
-def _table(spec: DeformConvSpec) -> Tiling | None:
+def _table(spec: Convolution) -> Tiling | None:
     """The largest stages that fit."""
     vector = _vector(spec)
     limits = (64, 32, 16, 8) if spec.layout == "nhwc" and spec.dtype != "fp32" else (32, 16, 8)
@@ -97,7 +122,7 @@ def _table(spec: DeformConvSpec) -> Tiling | None:
     return None
 
 
-def _vector(spec: DeformConvSpec) -> int:
+def _vector(spec: Convolution) -> int:
     """Neighbouring channels read by one load of at most 16 bytes."""
     if spec.layout == "nchw":
         return 1
@@ -105,7 +130,7 @@ def _vector(spec: DeformConvSpec) -> int:
     return next(v for v in (8, 4, 2, 1) if group % v == 0 and v * element_bytes(spec) <= 16)
 
 
-def _table_within(spec: DeformConvSpec, vector: int, limit: int) -> Tiling | None:
+def _table_within(spec: Convolution, vector: int, limit: int) -> Tiling | None:
     """Stages of at most ``limit`` channels, padded as little as can be, then as few as can be."""
     group = spec.channels // spec.offset_groups
     sizes = range(vector, min(limit, spec.channels) + 1, vector)
@@ -124,13 +149,13 @@ def _table_within(spec: DeformConvSpec, vector: int, limit: int) -> Tiling | Non
     return _with_shared(spec, tiling)
 
 
-def _depth(spec: DeformConvSpec, values: int) -> int:
+def _depth(spec: Convolution, values: int) -> int:
     """Tensor cores take 16 rows of K at once; a thread of the NCHW gather takes an equal share of a stage."""
     share = spec.threads // spec.tile
     return ceil_to(values, max(4, share) if spec.dtype == "fp32" else 16)
 
 
-def shared_parts(spec: DeformConvSpec, tiling: Tiling) -> dict[str, int]:
+def shared_parts(spec: Convolution, tiling: Tiling) -> dict[str, int]:
     """Bytes of one buffer of each kind; every kind has two. The same sums stand in the kernel."""
     size = element_bytes(spec)
     if spec.dtype == "fp32":
@@ -143,25 +168,25 @@ def shared_parts(spec: DeformConvSpec, tiling: Tiling) -> dict[str, int]:
     return {"gathered": gathered, "weights": weights, "table": ceil_to(entries * (4 + 4 * size), 16)}
 
 
-def result_bytes(spec: DeformConvSpec, tiling: Tiling) -> int:
+def result_bytes(spec: Convolution, tiling: Tiling) -> int:
     """The results of a block, channel by channel, so that they are written in whole rows of pixels."""
     size = element_bytes(spec)
     return tiling.out_tile * (spec.tile + 16 // size) * size
 
 
-def _with_shared(spec: DeformConvSpec, tiling: Tiling) -> Tiling:
+def _with_shared(spec: Convolution, tiling: Tiling) -> Tiling:
     total = max(2 * sum(shared_parts(spec, tiling).values()), result_bytes(spec, tiling))
     return tiling._replace(shared_bytes=total, blocks=_blocks(spec, tiling))
 
 
-def _blocks(spec: DeformConvSpec, tiling: Tiling) -> int:
+def _blocks(spec: Convolution, tiling: Tiling) -> int:
     """As many as the compiler manages without spilling: three of 256 threads, two where a thread holds much."""
     sums = tiling.out_tile * spec.tile // spec.threads
     full = 2 if sums > 16 or _corners_held(spec, tiling) else 3
     return full * 256 // spec.threads
 
 
-def _corners_held(spec: DeformConvSpec, tiling: Tiling) -> bool:
+def _corners_held(spec: Convolution, tiling: Tiling) -> bool:
     """Whether the four corners of what a thread gathers at once take many registers. Bounds found by compiling."""
     gathered = tiling.values if tiling.direct or spec.layout == "nhwc" else tiling.depth
     channels = -(-gathered // tiling.vector * spec.tile // spec.threads) * tiling.vector

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engines.backends.base import make_backend
 from engines.backends.onnxrt import OnnxRuntime, provider_options
+from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.spec import cache
 from tests.engines import networks

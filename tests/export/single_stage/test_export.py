@@ -16,10 +16,10 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 import export.single_stage.export  # noqa: E402
-from engines.backends.base import make_backend  # noqa: E402
 from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
 from engines.backends.pytorch.half_precision import in_half  # noqa: E402
 from engines.backends.pytorch.single_stage_module import RELEASED, Pictures  # noqa: E402
+from engines.backends.registry import make_backend  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.hub.checkpoint_names import renamed  # noqa: E402
 from engines.inference.nms import survivors  # noqa: E402

@@ -12,12 +12,12 @@ import pytest
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from engines.backends.base import make_backend, make_ring  # noqa: E402
 from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
 from engines.backends.pytorch import backend  # noqa: E402
 from engines.backends.pytorch.execution import computing  # noqa: E402
 from engines.backends.pytorch.export_module import points_of, shipped  # noqa: E402
 from engines.backends.pytorch.half_precision import DEFORMED, PRODUCTS, SAMPLERS, in_half, kind  # noqa: E402
+from engines.backends.registry import make_backend, make_ring  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.spec.manifest import Manifest, Source, read_manifest, write_manifest  # noqa: E402
 from engines.spec.network import HRNetSpec, NetworkSpec, build  # noqa: E402

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.backends.base import FeatureRing, make_backend, make_ring
+from engines.backends.base import FeatureRing
+from engines.backends.registry import make_backend, make_ring
 from engines.errors import EngineError
 from engines.spec.tensors import Array
 from engines.testing.backends import check_ring

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from engines.backends.base import Backend, make_backend
+from engines.backends.base import Backend
+from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.spec.tensors import Array
 from engines.testing.backends import check_backend
