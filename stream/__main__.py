@@ -122,7 +122,7 @@ def _line(error: Exception) -> str:
         told = error.format_message().rstrip(".")
         return f"{told}; see 'posestream --help'" if told else ""
     text = " ".join(str(error).split())
-    if isinstance(error, PosestreamError) or type(error).__module__.startswith("engines"):
+    if isinstance(error, PosestreamError):
         return text
     return f"{type(error).__name__}: {text or 'no more is known'} (a fault of posestream; add --debug to see where)"
 

@@ -1,36 +1,39 @@
 """What can go wrong, drawn as a tree, so that a caller chooses what to catch.
 
-    PosestreamError                 one line for people: both parties, the value, the remedy
-     ├─ LaunchError                 a launch string or YAML file that does not say a line
-     ├─ PropertyError               an element was given a property it lacks, or a value it cannot take
-     ├─ LinkError                   two neighbours whose caps clash
-     ├─ SourceError                 a camera, stream or file that cannot be opened or ends badly
-     ├─ ModelError                  a network or its Signature that cannot run
-     ├─ TransportError              a socket, port, key or shared-memory segment that cannot be had
-     │   ├─ StaleFrame              pixels that were overwritten before their reader had finished
-     │   └─ SilenceError            a publisher was silent for longer than its subscriber would wait
-     ├─ WireError                   bytes that are not a message of this version
-     └─ StageError                  an element that fails on everything, or a part that ends again and again
-         └─ StartError              a part that failed before its first item: starting it again would not help
-
-``engines`` raises ``engines.EngineError`` for its own; ``stream`` turns it into ``ModelError`` at its border.
+PosestreamError                 one line for people: both parties, the value, the remedy
+ ├─ LaunchError                 a launch string or YAML file that does not say a line
+ ├─ PropertyError               an element was given a property it lacks, or a value it cannot take
+ ├─ LinkError                   two neighbours whose caps clash
+ ├─ SourceError                 a camera, stream or file that cannot be opened or ends badly
+ ├─ EngineError                 a network, its Signature, a data set or a backend that cannot be used
+ ├─ ModelError                  a network or its Signature that cannot run
+ ├─ TransportError              a socket, port, key or shared-memory segment that cannot be had
+ │   ├─ StaleFrame              pixels that were overwritten before their reader had finished
+ │   └─ SilenceError            a publisher was silent for longer than its subscriber would wait
+ ├─ WireError                   bytes that are not a message of this version
+ └─ StageError                  an element that fails on everything, or a part that ends again and again
+     └─ StartError              a part that failed before its first item: starting it again would not help
 """
 
 from __future__ import annotations
 
+from engines.errors import EngineError, PosestreamError
 
-class PosestreamError(Exception):
-    """Any fault that a user can mend; ``str()`` is the whole message, in one line.
-
-    Line breaks and control characters, which a value that is quoted in it may hold, are shown escaped: what is printed
-    stays one line and cannot steer a terminal.
-
-    >>> print(PosestreamError("no element 'a\\nb'"))
-    no element 'a\\nb'
-    """
-
-    def __str__(self) -> str:
-        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in super().__str__())
+__all__ = (
+    "EngineError",
+    "LaunchError",
+    "LinkError",
+    "ModelError",
+    "PosestreamError",
+    "PropertyError",
+    "SilenceError",
+    "SourceError",
+    "StageError",
+    "StaleFrame",
+    "StartError",
+    "TransportError",
+    "WireError",
+)
 
 
 class LaunchError(PosestreamError):
