@@ -14,7 +14,7 @@ from stream.errors import SourceError, TransportError, WireError
 from stream.messages import Eos, Frame, Key, Message
 from stream.runtime import bus
 from stream.runtime.endpoints import frames_of
-from stream.runtime.part_runner import Stage
+from stream.runtime.part_runner import PartRunner
 from stream.transports.base import Delivery
 
 
@@ -29,7 +29,7 @@ class Input(Protocol):
         """Open the elements, unless everything was delivered in an earlier life; ``opened`` closes them."""
 
     def advance(self, state: bus.State) -> bool:
-        """Let the stage do what there is to do; False when there is nothing to do but wait."""
+        """Let the part do what there is to do; False when there is nothing to do but wait."""
 
     def end(self) -> None:
         """The user wants the streams to end: a source ends its own, others follow."""
@@ -42,21 +42,21 @@ class Frames:
     """The input of a part that begins with a source: frames, as long as there is credit for them."""
 
     def __init__(
-        self, source: Source, stage: Stage, memory: MutableMapping[str, int], in_flight: int, *, is_again: bool
+        self, source: Source, runner: PartRunner, memory: MutableMapping[str, int], in_flight: int, *, is_again: bool
     ) -> None:
-        self._source, self._stage, self._memory, self._in_flight = source, stage, memory, in_flight
-        self._camera = stage.cameras[0]
-        self._finished = stage.flow.finished().get(self._camera, -1)
+        self._source, self._runner, self._memory, self._in_flight = source, runner, memory, in_flight
+        self._camera = runner.cameras[0]
+        self._finished = runner.flow.finished().get(self._camera, -1)
         self._is_again = is_again
         self._offset: int | None = None
         self._frames: Iterator[Frame | None] = iter(())
-        self._is_ended = stage.is_finished
+        self._is_ended = runner.is_finished
 
     def open(self, opened: ExitStack) -> None:
         """Open the elements, source last, unless everything was delivered in an earlier life."""
         if not self._is_ended:
-            self._stage.chain.open()
-            opened.callback(self._stage.chain.close)
+            self._runner.chain.open()
+            opened.callback(self._runner.chain.close)
             opened.enter_context(self._source)
             self._frames = iter(self._source.frames())
 
@@ -71,7 +71,7 @@ class Frames:
             close = getattr(self._frames, "close", None)
             if close is not None:
                 close()
-            self._stage.end(self._camera)
+            self._runner.end(self._camera)
 
     def answer(self) -> None:
         """A source has nobody upstream to answer."""
@@ -86,7 +86,7 @@ class Frames:
         return True
 
     def _has_credit(self) -> bool:
-        return self._stage.flow.unreleased(self._camera) < self._in_flight
+        return self._runner.flow.unreleased(self._camera) < self._in_flight
 
     def _next(self) -> Frame | None:
         try:
@@ -96,7 +96,7 @@ class Frames:
         except SourceError as error:
             if self._source.live:
                 raise
-            self._stage.fault(self._source, error)
+            self._runner.fault(self._source, error)
             self.end()
         return None
 
@@ -111,32 +111,32 @@ class Frames:
         return replace(frame, camera=self._camera, seq=frame.seq + self._offset)
 
     def _take(self, frame: Frame, state: bus.State) -> None:
-        if not self._source.live and frame.seq <= self._finished - self._stage.reach:
+        if not self._source.live and frame.seq <= self._finished - self._runner.reach:
             return  # delivered in an earlier life, and needed by nothing to come
         if self._source.live and state != "PLAYING":
             return  # a live source is read on while it is paused, lest it be late ever after
         self._memory["taken"] = frame.seq
-        self._stage.listen()
+        self._runner.listen()
         if self._has_credit():
-            self._stage.work([self._stage.links.place(frame)])
+            self._runner.work([self._runner.links.place(frame)])
         else:
-            self._stage.tally.drop(self._camera, "no credit")
+            self._runner.tally.drop(self._camera, "no credit")
 
 
 class Deliveries:
     """The input of a part that reads an inbox."""
 
-    def __init__(self, stage: Stage, lateness_ms: float | None) -> None:
-        if stage.links.inbox is None:
-            raise TransportError(f"{stage.name} has neither a source nor an inbox; begin its line with one")
-        self._stage, self._inbox, self._lateness_ms = stage, stage.links.inbox, lateness_ms
+    def __init__(self, runner: PartRunner, lateness_ms: float | None) -> None:
+        if runner.links.inbox is None:
+            raise TransportError(f"{runner.name} has neither a source nor an inbox; begin its line with one")
+        self._runner, self._inbox, self._lateness_ms = runner, runner.links.inbox, lateness_ms
         self._state: bus.State = "PAUSED"
 
     def open(self, opened: ExitStack) -> None:
         """Open the elements, unless everything was delivered in an earlier life."""
-        if not self._stage.is_finished:
-            self._stage.chain.open()
-            opened.callback(self._stage.chain.close)
+        if not self._runner.is_finished:
+            self._runner.chain.open()
+            opened.callback(self._runner.chain.close)
 
     @property
     def may_take(self) -> bool:
@@ -148,9 +148,9 @@ class Deliveries:
     def advance(self, state: bus.State) -> bool:
         """Process what waits, as much at once as the elements like; False when nothing does."""
         self._state = state
-        deliveries = self._inbox.receive(self._stage.chain.max_batch) if self.may_take else []
+        deliveries = self._inbox.receive(self._runner.chain.max_batch) if self.may_take else []
         for camera, _ in self._inbox.dropped():
-            self._stage.tally.drop(camera, "leaky")
+            self._runner.tally.drop(camera, "leaky")
         for _, group in groupby(map(self._admit, deliveries), key=type):
             self._take(list(group))
         return bool(deliveries)
@@ -166,18 +166,18 @@ class Deliveries:
         for item in items:
             match item:
                 case Eos(camera):
-                    self._stage.end(camera)
+                    self._runner.end(camera)
                 case _Refused(key, reason):
-                    self._stage.skip(key, reason)
+                    self._runner.skip(key, reason)
                 case _:
                     messages.append(item)
         if messages:
-            self._stage.work(messages)
+            self._runner.work(messages)
 
     def _admit(self, delivery: Delivery) -> Message | Eos | _Refused:
         """The message that was delivered, or why it must be dropped."""
         try:
-            item = self._stage.links.unpack(delivery)
+            item = self._runner.links.unpack(delivery)
         except WireError:
             return _Refused(delivery.key, "malformed")
         except TransportError:

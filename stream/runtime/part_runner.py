@@ -29,7 +29,7 @@ _FINISHED, _DELIVERED = "finished ", "delivered "
 
 
 class Tally:
-    """What was dropped and what failed; the reporter takes from it while the stage adds to it."""
+    """What was dropped and what failed; the reporter takes from it while the part runner adds to it."""
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -50,7 +50,7 @@ class Tally:
         return [bus.Qos(camera=camera, reason=reason, dropped=count) for (camera, reason), count in untold.items()]
 
 
-class Stage:
+class PartRunner:
     """The elements of a part between its links.
 
     ``memory`` is what the part remembers over restarts; ``release`` is told of every input that is done with.

@@ -25,7 +25,7 @@ from stream.runtime.endpoints import Links, open_links
 from stream.runtime.heartbeat import BusHandler, Reporter
 from stream.runtime.inputs import Deliveries, Frames, Input
 from stream.runtime.meter import resident_bytes
-from stream.runtime.part_runner import Stage
+from stream.runtime.part_runner import PartRunner
 from stream.runtime.state import Draft, PersistentMemory, Section
 
 _TURN_MS = 100
@@ -84,14 +84,14 @@ class Runner:
         self.state: bus.State = "NULL"
         self._finished_s = 0.0
         self._part, self._reporter, self._options = part, reporter, options
-        self.stage = Stage(part.name, part.elements, part.cameras, links, memory, reporter.post, self._done)
+        self.part_runner = PartRunner(part.name, part.elements, part.cameras, links, memory, reporter.post, self._done)
         self._links = links
         self._incarnation = memory["incarnation"] = memory.get("incarnation", -1) + 1
         self._stops = Stops()
         self._input: Input = (
-            Frames(part.source, self.stage, memory, in_flight, is_again=self._incarnation > 0)
+            Frames(part.source, self.part_runner, memory, in_flight, is_again=self._incarnation > 0)
             if part.source is not None
-            else Deliveries(self.stage, options.lateness_ms)
+            else Deliveries(self.part_runner, options.lateness_ms)
         )
         for index, element in enumerate(part.elements):
             self._lend(element, Section(memory, f"{index} {label(element)} "))
@@ -100,14 +100,14 @@ class Runner:
         ring = self._links.ring
         if isinstance(element, Transform):  # what a source or a sink remembers is in step with the world outside
             memory = Draft(memory)
-            self.stage.drafts.append(memory)
+            self.part_runner.drafts.append(memory)
         context = Context(name=label(element), memory=memory, incarnation=self._incarnation)
         element.context = context if ring is None else replace(context, allocate=ring.allocate)
 
     @property
     def has_begun(self) -> bool:
         """True once an item went through."""
-        return self.stage.meter.items > 0
+        return self.part_runner.meter.items > 0
 
     # -- states -------------------------------------------------------------------------------------------------------
 
@@ -132,14 +132,14 @@ class Runner:
         """True when told to quit, or finished with nobody to say so."""
         if self._reporter.target.state == "NULL":
             return True
-        if not self.stage.is_finished:
+        if not self.part_runner.is_finished:
             return self._stops.count > 0 and self._part.source is None
         self._finished_s = self._finished_s or time.monotonic()
         return self._options.is_alone and time.monotonic() - self._finished_s > _LEAVE_S
 
     def _turn(self) -> None:
-        self.stage.listen()
-        if self.stage.is_finished:
+        self.part_runner.listen()
+        if self.part_runner.is_finished:
             self._input.answer()
             self._links.idle(_TURN_MS)
         elif not self._input.advance(self.state):
@@ -173,7 +173,7 @@ class Runner:
 
     def statistics(self) -> bus.Stats:
         """The part's heartbeat; called from the reporter's thread."""
-        reading = self.stage.meter.read()
+        reading = self.part_runner.meter.read()
         received, sent = self._links.statistics()
         return bus.Stats(
             part=self._part.name,
@@ -187,13 +187,13 @@ class Runner:
             age_p95_ms=reading.age_p95_ms,
             items=reading.items,
             waiting=received.waiting,
-            unfinished=self.stage.in_work,
-            dropped=self.stage.tally.dropped,
-            errors=self.stage.tally.errors,
+            unfinished=self.part_runner.in_work,
+            dropped=self.part_runner.tally.dropped,
+            errors=self.part_runner.tally.errors,
             resent=sent.resent,
             malformed=received.malformed + sent.malformed,
             rss_bytes=resident_bytes(),
-            finished=self.stage.is_finished,
+            finished=self.part_runner.is_finished,
             account="; ".join(filter(None, map(_account, self._part.elements))),
         )
 
@@ -231,7 +231,7 @@ def _run_reported(
     try:
         with closing(open_links(pipeline, part, run_dir)) as links:
             runner = Runner(part, links, memory, reporter, pipeline.in_flight, options)
-            with reporter.measuring(runner.statistics, runner.stage.tally.take):
+            with reporter.measuring(runner.statistics, runner.part_runner.tally.take):
                 runner.run(stops)
     except Exception as error:
         had_begun = runner is not None and runner.has_begun
@@ -239,7 +239,7 @@ def _run_reported(
             raise StartError(_words(error)) from error
         raise
     else:
-        if options.is_alone and runner.stage.is_finished:
+        if options.is_alone and runner.part_runner.is_finished:
             (run_dir / f"{part.name}.memory").unlink(missing_ok=True)  # another start by hand is a new run
     finally:
         memory.close()

@@ -96,7 +96,7 @@ def torment(supervisor: Supervisor, seed: int, blows: int, signals: tuple[signal
     return log
 
 
-# -- whatever befalls a stage -----------------------------------------------------------------------------------------
+# -- whatever befalls a part -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def torment(supervisor: Supervisor, seed: int, blows: int, signals: tuple[signal
     [(1, (signal.SIGKILL,)), (2, (signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))],
     ids=["killed", "killed or stopped"],
 )
-def test_a_file_line_whose_stages_are_hit_at_random_delivers_every_frame_once_in_order(
+def test_a_file_line_whose_parts_are_hit_at_random_delivers_every_frame_once_in_order(
     seed: int, signals: tuple[signal.Signals, ...], tmp_path: Path
 ) -> None:
     text = five(tmp_path / "notes", "num_frames=300", "step_ms=5", "step_ms=5")
@@ -166,7 +166,7 @@ def of(camera: str, lines: list[str]) -> list[str]:
     return [line for line in lines if line.startswith(camera)]
 
 
-def test_a_stage_that_hangs_is_started_again(tmp_path: Path) -> None:
+def test_a_part_that_hangs_is_started_again(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=40", "hangs_at=20")
     with Supervisor(parse_launch(text), patience=Patience(hang_s=1.0)) as supervisor:
         supervisor.play()
@@ -193,7 +193,7 @@ def test_an_exception_costs_its_item_and_is_reported_with_element_camera_and_seq
     ]
 
 
-def test_a_stage_that_crashes_again_and_again_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+def test_a_part_that_crashes_again_and_again_is_given_up_with_its_last_words(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=40", "dies_from=20")
     heard: list[str] = []
     patience = Patience(first_delay_s=0.01)
@@ -207,7 +207,7 @@ def test_a_stage_that_crashes_again_and_again_is_given_up_with_its_last_words(tm
     assert any("locate.py" in line for line in heard), "faulthandler tells where it crashed"
 
 
-def test_a_broken_element_ends_its_stage_and_then_the_line(tmp_path: Path) -> None:
+def test_a_broken_element_ends_its_part_and_then_the_line(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=100", "fails_from=20")
     with Supervisor(parse_launch(text), patience=Patience(restarts=1), hear=lambda *_: None) as supervisor:
         supervisor.play()
@@ -320,7 +320,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process_no_segment_and_no_directory(
     assert until(lambda: not list(base().iterdir()))  # processes and segments are the fixture's to look for
 
 
-def test_kill_9_of_the_supervisor_takes_a_stopped_stage_along(
+def test_kill_9_of_the_supervisor_takes_a_stopped_part_along(
     endless: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
     process = endless()
@@ -366,7 +366,7 @@ def test_a_part_started_by_hand_takes_its_place_in_the_line(tmp_path: Path) -> N
 # -- what it costs ----------------------------------------------------------------------------------------------------
 
 
-def test_the_restarts_of_a_stage_leave_nothing_behind_in_the_others() -> None:
+def test_the_restarts_of_a_part_leave_nothing_behind_in_the_others() -> None:
     outcome = measure(restarts=6, warm_up=3)
     for name in outcome.before:
         growth = outcome.growth(name)

@@ -159,7 +159,7 @@ def test_whenever_a_part_dies_what_is_unreleased_makes_the_same_outputs_again(
 
 
 class Windows:
-    """A stage as any other: output k is made of inputs k - past to k + future, and of the end where it comes first."""
+    """A part as any other: output k is made of inputs k - past to k + future, and of the end where it comes first."""
 
     def __init__(self, past: int, future: int) -> None:
         self.past, self.future = past, future
@@ -192,7 +192,7 @@ class Restarted:
 
     def restart(self) -> None:
         self.flow = Flow(branches=1, reach=self.past, finished=self.finished)
-        self.stage = Windows(self.past, self.future)
+        self.part = Windows(self.past, self.future)
         self.waiting = list(self.upstream)
         self.unacknowledged: list[int] = []
 
@@ -203,10 +203,10 @@ class Restarted:
     def take_next(self) -> None:
         key = ("hall", self.waiting.pop(0))
         self.flow.take(key)
-        for seq, content in self.stage.take(key[1]):
+        for seq, content in self.part.take(key[1]):
             if self.flow.send(("hall", seq), at=key):
                 self._receive(seq, content)
-        self.flow.processed([key], pending=() if key[1] == EOS_SEQ else self.stage.pending)
+        self.flow.processed([key], pending=() if key[1] == EOS_SEQ else self.part.pending)
         self._release()
 
     def acknowledge(self, seq: int) -> None:

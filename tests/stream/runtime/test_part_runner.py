@@ -17,7 +17,7 @@ from stream.messages import EOS_SEQ, Eos, Frame, Key
 from stream.runtime import bus
 from stream.runtime.endpoints import Links
 from stream.runtime.inputs import Deliveries, Frames
-from stream.runtime.part_runner import Stage
+from stream.runtime.part_runner import PartRunner
 from stream.testing import make_frame
 from stream.transports.endpoint import HopOutbox
 from stream.transports.in_process import Exchange
@@ -72,14 +72,14 @@ class Bench:
         self.posted: list[bus.AnyNotice] = []
         self.done: list[Key] = []
 
-    def stage(
+    def part_runner(
         self,
         *elements: Element,
         inbox: str = "",
         outbox: str = "",
         memory: dict[str, int] | None = None,
         cameras: tuple[str, ...] = (CAMERA,),
-    ) -> Stage:
+    ) -> PartRunner:
         links = Links(
             self.exchange.open_inbox(inbox) if inbox else None,
             [self.exchange.open_outbox(outbox, "upstream")] if outbox else [],
@@ -91,7 +91,9 @@ class Bench:
             if links.inbox is not None:
                 links.inbox.done(key)
 
-        return Stage("part", elements, cameras, links, {} if memory is None else memory, self.posted.append, release)
+        return PartRunner(
+            "part", elements, cameras, links, {} if memory is None else memory, self.posted.append, release
+        )
 
     def outbox(self) -> HopOutbox:
         return self.exchange.open_outbox("in", "tester")
@@ -119,10 +121,10 @@ def bench() -> Bench:
 
 def test_what_is_consumed_is_acknowledged_and_the_end_flushes_the_sink(bench: Bench) -> None:
     sink = Takes()
-    stage = bench.stage(sink, inbox="in")
-    outbox, deliveries = bench.outbox(), Deliveries(stage, None)
+    runner = bench.part_runner(sink, inbox="in")
+    outbox, deliveries = bench.outbox(), Deliveries(runner, None)
     send(outbox, make_frame(0), make_frame(1), Eos(CAMERA))
-    advance(deliveries, outbox, lambda: stage.is_finished)
+    advance(deliveries, outbox, lambda: runner.is_finished)
     assert (sink.taken, sink.flushed) == ([0, 1], 1)
     assert bench.done == [(CAMERA, 0), (CAMERA, 1), (CAMERA, EOS_SEQ)]
     assert bench.posted == [bus.Eos(part="part", camera=CAMERA)]
@@ -130,24 +132,24 @@ def test_what_is_consumed_is_acknowledged_and_the_end_flushes_the_sink(bench: Be
 
 def test_a_sink_of_two_cameras_is_flushed_when_both_have_ended(bench: Bench) -> None:
     sink = Takes()
-    stage = bench.stage(sink, inbox="in", cameras=("hall", "yard"))
-    outbox, deliveries = bench.outbox(), Deliveries(stage, None)
+    runner = bench.part_runner(sink, inbox="in", cameras=("hall", "yard"))
+    outbox, deliveries = bench.outbox(), Deliveries(runner, None)
     send(outbox, Eos("hall"))
     advance(deliveries, outbox, lambda: ("hall", EOS_SEQ) in bench.done)
-    assert (sink.flushed, stage.is_finished) == (0, False)
+    assert (sink.flushed, runner.is_finished) == (0, False)
     send(outbox, Eos("yard"))
-    advance(deliveries, outbox, lambda: stage.is_finished)
+    advance(deliveries, outbox, lambda: runner.is_finished)
     assert sink.flushed == 1
 
 
 def test_an_item_older_than_the_lateness_allowed_is_dropped_and_done(bench: Bench) -> None:
     sink = Takes()
-    stage = bench.stage(sink, inbox="in")
-    outbox, deliveries = bench.outbox(), Deliveries(stage, lateness_ms=10_000)
+    runner = bench.part_runner(sink, inbox="in")
+    outbox, deliveries = bench.outbox(), Deliveries(runner, lateness_ms=10_000)
     send(outbox, make_frame(0), replace(make_frame(1), wall_ns=2**62), Eos(CAMERA))
-    advance(deliveries, outbox, lambda: stage.is_finished)
+    advance(deliveries, outbox, lambda: runner.is_finished)
     assert sink.taken == [1]
-    assert stage.tally.take() == [bus.Qos(camera=CAMERA, reason="late", dropped=1)]
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="late", dropped=1)]
 
 
 @pytest.mark.parametrize(
@@ -157,13 +159,13 @@ def test_an_item_older_than_the_lateness_allowed_is_dropped_and_done(bench: Benc
 )
 def test_what_is_not_the_message_it_says_is_dropped_and_done(bench: Bench, buffers: list[bytes]) -> None:
     sink = Takes()
-    stage = bench.stage(sink, inbox="in")
-    outbox, deliveries = bench.outbox(), Deliveries(stage, None)
+    runner = bench.part_runner(sink, inbox="in")
+    outbox, deliveries = bench.outbox(), Deliveries(runner, None)
     outbox.send((CAMERA, 0), buffers)
     send(outbox, make_frame(1), Eos(CAMERA))
-    advance(deliveries, outbox, lambda: stage.is_finished)
+    advance(deliveries, outbox, lambda: runner.is_finished)
     assert sink.taken == [1]
-    assert stage.tally.take() == [bus.Qos(camera=CAMERA, reason="malformed", dropped=1)]
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="malformed", dropped=1)]
 
 
 def test_an_item_is_not_consumed_again_in_a_later_life(bench: Bench) -> None:
@@ -171,25 +173,25 @@ def test_an_item_is_not_consumed_again_in_a_later_life(bench: Bench) -> None:
     outbox = bench.outbox()
     for life, expected in enumerate(([0, 1], [2])):
         sink = Takes()
-        stage = bench.stage(sink, inbox="in", memory=memory)
-        deliveries = Deliveries(stage, None)
+        runner = bench.part_runner(sink, inbox="in", memory=memory)
+        deliveries = Deliveries(runner, None)
         send(outbox, *([make_frame(0), make_frame(1)] if life == 0 else [make_frame(2), Eos(CAMERA)]))
         advance(deliveries, outbox, lambda sink=sink, expected=expected: sink.taken == expected)
         if life == 0:
             memory["delivered cam"], memory["finished cam"] = 1, -1  # killed before it could say so
-            assert stage.links.inbox is not None
-            stage.links.inbox.close()
+            assert runner.links.inbox is not None
+            runner.links.inbox.close()
     assert memory["delivered cam"] == 2
 
 
 def test_a_second_item_of_one_frame_is_not_sent_and_said_once(bench: Bench) -> None:
-    stage = bench.stage(Twice(), outbox="out")
+    runner = bench.part_runner(Twice(), outbox="out")
     inbox = bench.exchange.open_inbox("out")
-    stage.work([make_frame(0), make_frame(1)])
-    stage.listen()
+    runner.work([make_frame(0), make_frame(1)])
+    runner.listen()
     for _ in range(5):
         inbox.receive()
-        stage.listen()
+        runner.listen()
     assert inbox.statistics().items == 2
     assert [notice.text for notice in bench.posted if isinstance(notice, bus.Warning_)] == [
         "part gives item 0 of 'cam' twice or late; make one item of a frame, in order",
@@ -205,80 +207,80 @@ def test_an_element_that_gives_no_messages_is_at_fault(bench: Bench) -> None:
         def process(self, item: Frame) -> Iterator[Frame]:
             yield replace(item, pixels=item.pixels.astype(np.float64))
 
-    stage = bench.stage(Mute(), outbox="out")
+    runner = bench.part_runner(Mute(), outbox="out")
     with pytest.raises(StageError, match=r"^mute gave 5 bad messages in a row: .* pixels are float64"):
-        stage.work([make_frame(seq) for seq in range(9)])
+        runner.work([make_frame(seq) for seq in range(9)])
     errors = [notice for notice in bench.posted if isinstance(notice, bus.Error)]
     assert [(error.element, error.seq) for error in errors] == [("mute", seq) for seq in range(5)]
-    assert stage.tally.take() == [bus.Qos(camera=CAMERA, reason="failed", dropped=5)]
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="failed", dropped=5)]
 
 
 # -- sources ----------------------------------------------------------------------------------------------------------
 
 
 def frames_input(
-    stage: Stage, source: Gives, in_flight: int, memory: dict[str, int], *, is_again: bool = False
+    runner: PartRunner, source: Gives, in_flight: int, memory: dict[str, int], *, is_again: bool = False
 ) -> Frames:
-    taking = Frames(source, stage, memory, in_flight, is_again=is_again)
+    taking = Frames(source, runner, memory, in_flight, is_again=is_again)
     taking.open(ExitStack())
     return taking
 
 
 def test_a_file_waits_when_as_many_frames_are_in_flight_as_may_be(bench: Bench) -> None:
     source = Gives(num_frames=10)
-    stage = bench.stage(source, outbox="out")
-    taking = frames_input(stage, source, 2, {})
+    runner = bench.part_runner(source, outbox="out")
+    taking = frames_input(runner, source, 2, {})
     assert [taking.advance("PLAYING") for _ in range(4)] == [True, True, False, False]
-    assert (stage.in_work, stage.tally.dropped) == (2, 0)
+    assert (runner.in_work, runner.tally.dropped) == (2, 0)
 
 
 def test_a_camera_drops_new_frames_when_as_many_are_in_flight_as_may_be(bench: Bench) -> None:
     source = Gives(num_frames=10, is_live=True)
-    stage = bench.stage(source, outbox="out")
-    taking = frames_input(stage, source, 2, {})
+    runner = bench.part_runner(source, outbox="out")
+    taking = frames_input(runner, source, 2, {})
     assert [taking.advance("PLAYING") for _ in range(5)] == [True] * 5
-    assert stage.in_work == 2
-    assert stage.tally.take() == [bus.Qos(camera=CAMERA, reason="no credit", dropped=3)]
+    assert runner.in_work == 2
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="no credit", dropped=3)]
 
 
 def test_an_acknowledgement_from_the_end_is_credit_for_the_next_frame(bench: Bench) -> None:
     source = Gives(num_frames=10)
-    stage = bench.stage(source, outbox="out")
+    runner = bench.part_runner(source, outbox="out")
     inbox = bench.exchange.open_inbox("out")
-    taking = frames_input(stage, source, 1, {})
+    taking = frames_input(runner, source, 1, {})
     for seq in range(4):
         while not taking.advance("PLAYING"):
-            stage.listen()
+            runner.listen()
             for delivery in inbox.receive():
                 inbox.done(delivery.key)
-        assert stage.in_work == 1, seq
+        assert runner.in_work == 1, seq
 
 
 def test_a_paused_file_holds_and_a_paused_camera_is_read_on(bench: Bench) -> None:
     for is_live in (False, True):
         source = Gives(num_frames=10, is_live=is_live)
-        stage = bench.stage(source, outbox=f"out{is_live}")
-        taking = frames_input(stage, source, 5, {})
+        runner = bench.part_runner(source, outbox=f"out{is_live}")
+        taking = frames_input(runner, source, 5, {})
         assert taking.advance("PAUSED") is is_live
-        assert (stage.in_work, stage.tally.dropped) == (0, 0)
+        assert (runner.in_work, runner.tally.dropped) == (0, 0)
 
 
 def test_a_restarted_file_begins_with_the_first_frame_that_was_not_delivered(bench: Bench) -> None:
     memory = {"finished cam": 6}
     source = Gives(num_frames=10)
-    stage = bench.stage(source, Takes(), memory=memory)
-    taking = frames_input(stage, source, 100, memory, is_again=True)
+    runner = bench.part_runner(source, Takes(), memory=memory)
+    taking = frames_input(runner, source, 100, memory, is_again=True)
     while taking.advance("PLAYING"):
         pass
     assert bench.done == [(CAMERA, 7), (CAMERA, 8), (CAMERA, 9), (CAMERA, EOS_SEQ)]
-    assert stage.is_finished
+    assert runner.is_finished
 
 
 def test_a_restarted_camera_goes_on_counting(bench: Bench) -> None:
     memory = {"taken": 41}
     source, sink = Gives(num_frames=3, is_live=True), Takes()
-    stage = bench.stage(source, sink, memory=memory)
-    taking = frames_input(stage, source, 100, memory, is_again=True)
+    runner = bench.part_runner(source, sink, memory=memory)
+    taking = frames_input(runner, source, 100, memory, is_again=True)
     while taking.advance("PLAYING"):
         pass
     assert sink.taken == [42, 43, 44]
@@ -286,8 +288,8 @@ def test_a_restarted_camera_goes_on_counting(bench: Bench) -> None:
 
 def test_frames_are_called_after_the_camera_of_their_line(bench: Bench) -> None:
     source = Gives(num_frames=1, camera="something else")
-    stage = bench.stage(source, Takes())
-    taking = frames_input(stage, source, 100, {})
+    runner = bench.part_runner(source, Takes())
+    taking = frames_input(runner, source, 100, {})
     while taking.advance("PLAYING"):
         pass
     assert bench.done == [(CAMERA, 0), (CAMERA, EOS_SEQ)]
@@ -295,4 +297,4 @@ def test_frames_are_called_after_the_camera_of_their_line(bench: Bench) -> None:
 
 def test_a_part_with_neither_source_nor_inbox_is_refused(bench: Bench) -> None:
     with pytest.raises(TransportError, match="part has neither a source nor an inbox; begin its line with one"):
-        Deliveries(bench.stage(Takes()), None)
+        Deliveries(bench.part_runner(Takes()), None)
