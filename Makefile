@@ -30,8 +30,8 @@ format: $(VENV)/.dev  ## put the source in its usual form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-pages: $(VENV)/.dev  ## write docs/elements.md from what the elements say of themselves
-	@$(BIN)/python -m scripts.elements_page > docs/elements.new && mv docs/elements.new docs/elements.md
+pages: $(VENV)/.dev  ## write docs/reference/elements.md from what the elements say of themselves
+	@$(BIN)/python -m scripts.elements_page > docs/elements.new && mv docs/elements.new docs/reference/elements.md
 
 bench: $(VENV)/.dev  ## measure; benchmarks/README.md holds each figure and the command that gave it
 	@$(BIN)/python -m benchmarks

@@ -26,7 +26,7 @@ import onnx
 from engines.hub import catalogue
 from engines.spec.manifest import Manifest, read_manifest
 
-PAGE = Path(__file__).parents[1] / "docs" / "export.md"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "export.md"
 TABLE = re.compile(r"(<!-- exports: begin -->\n).*(<!-- exports: end -->)", re.DOTALL)
 HEAD = (
     "| network | nodes: fused, backbone, head | MB | s | GB | heatmaps: fused, cut | px, clear keypoints |",

@@ -56,7 +56,7 @@ BOUNDS: dict[Precision, Bound] = {
     # as 1e-2 and more.
     "fp32": Bound(2e-3, HALF_CELLS_PX),
     # 11 bits a number through some 300 layers; where sampling is computed, float32. Of two trained networks the largest
-    # error was 0.017 (docs/precision.md); the papers' are six times as deep.
+    # error was 0.017 (docs/explanation/precision.md); the papers' are six times as deep.
     "fp16": Bound(1e-1, 2 * HALF_CELLS_PX),
     # 8 bits a number: of the same two, 0.19. A wrong scale gives errors as large as the map itself.
     "int8": Bound(5e-1, 4 * HALF_CELLS_PX),

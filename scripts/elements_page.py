@@ -1,4 +1,4 @@
-"""Prints ``docs/elements.md``: what ``posestream inspect`` says of every element; ``make pages`` writes it."""
+"""Print ``docs/reference/elements.md``, the ``posestream inspect`` page of every element; ``make pages`` writes it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ ALL = list(blocks(ROOT, PAGES))
 RUN = [block for block in ALL if block.language in ("sh", "python") and block.order != "not run"]
 SECTIONS = {
     "README.md": ("Two commands to begin with", "What people come for", "Elements", "What it is not for"),
-    "docs/troubleshooting.md": ("No picture", "Slow", "After a crash"),
+    "docs/how-to/troubleshooting.md": ("No picture", "Slow", "After a crash"),
 }
 
 
@@ -74,7 +74,7 @@ def test_what_a_page_says_to_type_works(block: Block, folder: Path, no_leaks: No
 
 
 def test_the_pages_hold_something_to_run() -> None:
-    assert {block.page for block in RUN} >= {"README.md", "docs/getting-started.md"}
+    assert {block.page for block in RUN} >= {"README.md", "docs/tutorials/getting-started.md"}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -116,7 +116,7 @@ def _anchors(file: Path) -> set[str]:
 
 
 def test_the_page_of_elements_is_what_inspect_prints() -> None:
-    assert (ROOT / "docs" / "elements.md").read_text("utf-8") == elements_page(), "run 'make pages'"
+    assert (ROOT / "docs" / "reference" / "elements.md").read_text("utf-8") == elements_page(), "run 'make pages'"
 
 
 def test_the_readme_names_every_element_that_ships() -> None:
@@ -125,5 +125,5 @@ def test_the_readme_names_every_element_that_ships() -> None:
 
 
 def test_decisions_are_dated_pages() -> None:
-    for path in (ROOT / "docs" / "decisions").glob("*.md"):
+    for path in (ROOT / "docs" / "explanation" / "decisions").glob("*.md"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\d-[a-z0-9-]+", path.stem) or path.stem == "README", path.name

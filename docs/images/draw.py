@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/shipped.md and docs/testsrc.md: ``python docs/images/draw.py``."""
+"""Draws the pictures of docs/reference/shipped.md and docs/reference/testsrc.md: ``python docs/images/draw.py``."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from engines.errors import EngineError
 
-WHERE = "docs/datasets.md says how it must lie on disk"
+WHERE = "docs/how-to/datasets.md says how it must lie on disk"
 
 
 def annotation_files(folder: Path, pattern: str = "*.json") -> list[Path]:

@@ -1,4 +1,4 @@
-"""Data sets as recipes name them, and the clips they lead to. ``docs/datasets.md`` says how each must lie on disk."""
+"""Data sets by the names that recipes use, and their clips; ``docs/how-to/datasets.md`` gives the layout of each."""
 
 from __future__ import annotations
 

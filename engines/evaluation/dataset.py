@@ -203,7 +203,7 @@ def _on_joints(data: Labelled, wanted: str, skeleton: str) -> str:
 
 def _on_measure(data: Labelled) -> str:
     if isinstance(data, HiEve):
-        return "HiEve's own w_AP is not published in full; docs/evaluation.md says what is missing"
+        return "HiEve's own w_AP is not published in full; docs/how-to/evaluation.md says what is missing"
     if isinstance(data, Folder) and not has_ap(data):
         return f"nobody has defined OKS for skeleton {data.skeleton}: no AP"
     return ""

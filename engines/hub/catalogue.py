@@ -30,7 +30,7 @@ SHIPPED = {
     "fami-small": "FAMI-Pose, three frames; ships, for testsrc's people",
     "hrnet-small": "its single frame, an HRNet; ships, for testsrc's people",
 }
-"""The networks inside the package, exports in ``engines/hub/weights``, and what each is (docs/shipped.md)."""
+"""The networks inside the package, exports in ``engines/hub/weights``, and what each is (docs/reference/shipped.md)."""
 EMBEDDED = "fami-small"
 """The one that is meant where none is named."""
 WEIGHTS = Path(__file__).resolve().parent / "weights"

@@ -12,7 +12,7 @@ after anchoring as ``margin`` makes them, so a box that trembles about a limit d
 is wider than its box (1.25 times, as published): up to a margin of 0.17 the box itself never leaves the crop. With
 ``margin=0`` a crop is kept only while it is exactly the paper's.
 
-That the crop itself is not widened is by measurement: docs/decisions/2026-11-21-crop-lock.md.
+That the crop itself is not widened is by measurement: docs/explanation/decisions/2026-11-21-crop-lock.md.
 
 No pixel is touched here: the rule is a function of boxes alone.
 """

@@ -23,7 +23,7 @@ from engines.spec.signature import Signature
 Crop = Literal["auto", "exact", "lock"]
 
 MARGIN = 0.15
-"""See docs/decisions for what it was measured to cost and to spare."""
+"""See docs/explanation/decisions for what it was measured to cost and to spare."""
 
 PEOPLE = 32
 """So many people's features are kept, of all cameras together."""

@@ -122,7 +122,7 @@ def infer_signature(name: str, path: Path) -> Signature:
     if signature is None:
         raise EngineError(
             f"model {path}: it has no Signature, and its shapes do not say what it is; "
-            f"write {path.with_suffix('.json')} (docs/models.md says what goes into it)"
+            f"write {path.with_suffix('.json')} (docs/reference/models.md says what goes into it)"
         )
     logger.warning(
         "model %s has no Signature; assuming decode=%s, skeleton=coco17, RGB, ImageNet mean and std, box x1.25. "

@@ -1,4 +1,4 @@
-"""Where a sampling reads is computed in float32, whatever autocast does around it (``docs/precision.md``).
+"""Where a sampling reads is computed in float32, whatever autocast does around it (``docs/explanation/precision.md``).
 
 A bfloat16 has 8 bits: a place on a map 96 cells wide is then known to a quarter of a cell, a pixel of the crop.
 """

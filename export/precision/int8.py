@@ -11,7 +11,7 @@ of 0. What is made here, so that it can fuse:
 
 A scale reaches to the largest value seen: nothing is cut off. The peaks of a pose network's maps are one cell in
 thousands, so what cuts rare values off to resolve the others (entropy, percentiles, least squares; onnxruntime has the
-first two) cuts off the answer: measured in docs/precision.md.
+first two) cuts off the answer: measured in docs/explanation/precision.md.
 
 What does not deserve it: the first convolution (three channels, hardly any work, and all later layers live on what it
 lets through); what is decoded or kept, or makes offsets, masks and grids (256 steps are no coordinates); depthwise

@@ -43,7 +43,7 @@ def model(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option("--root", help="The folder it lies in; docs/datasets.md says how.", show_default=False),
+        typer.Option("--root", help="The folder it lies in; docs/how-to/datasets.md says how.", show_default=False),
     ] = None,
     recipe: Annotated[
         Path | None,
@@ -121,7 +121,7 @@ def source_of(
         found = _of_recipe(recipe, root, split)
     elif root is None:
         raise PropertyError(
-            f"eval model: where does {data} lie? give --root FOLDER; docs/datasets.md says how it must lie"
+            f"eval model: where does {data} lie? give --root FOLDER; docs/how-to/datasets.md says how it must lie"
         )
     else:
         found = _of_name(data, root, split, skeleton)

@@ -26,7 +26,7 @@ def subscribe(
     ] = None,
     person: Annotated[int | None, typer.Option("--person", "-p", help="Only the person with this id.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, keys as in docs/protocol.md.")
+        bool, typer.Option("--json", help="One JSON object a line, keys as in docs/reference/protocol.md.")
     ] = False,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="Stop after so many messages.")] = None,
     timeout: Annotated[

@@ -30,8 +30,8 @@ class Detect(Transform):
     """Runs a detection network, and passes on boxes and scores, best first.
 
     ``model`` is a path to an ``.onnx`` (YOLOX, NanoDet, or any export of boxes and scores; recognised by its outputs,
-    or told by ``family``), a name of the catalogue (docs/models.md), or ``truth``: what a synthetic source knows.
-    ``auto`` takes the truth of frames that have one, and yolox-nano for others.
+    or told by ``family``), a name of the catalogue (docs/reference/models.md), or ``truth``: what a synthetic source
+    knows. ``auto`` takes the truth of frames that have one, and yolox-nano for others.
 
     With ``interval=N`` only one frame in N is looked at; the others carry the last boxes, marked as not detected, and a
     ``track`` downstream moves them on.

@@ -33,7 +33,7 @@ class Filesrc(Source):
     as a camera does: frames come at their time whether or not the line is ready, and those that are late are skipped.
 
     Raises :class:`SourceError` for what is missing, empty, no video or damaged; of a damaged file all frames before the
-    damage come first, since they are good (``docs/sources.md``).
+    damage come first, since they are good (``docs/how-to/sources.md``).
     """
 
     src = Caps("video/raw")

@@ -35,7 +35,7 @@ _record = msgspec.json.Decoder(Record)
 
 @dataclass
 class JsonSink(Sink):
-    """Writes one JSON object a frame, keys as in docs/protocol.md, or a result file of ``format``.
+    """Writes one JSON object a frame, keys as in docs/reference/protocol.md, or a result file of ``format``.
 
     Coordinates are px with four decimals. A new run begins a new file. Raises :class:`TransportError` for what cannot
     be written.

@@ -1,4 +1,4 @@
-"""``keypointsink``: publishes everybody's keypoints to whoever subscribes, as ``docs/protocol.md`` says.
+"""``keypointsink``: publishes everybody's keypoints to whoever subscribes, as ``docs/reference/protocol.md`` says.
 
 A slow subscriber loses messages and never slows the line. Messages of a camera are numbered without gaps, also when
 this stage is killed and restarted: a frame that was published is not published again, and one that may not have been is
@@ -37,7 +37,7 @@ _RESTART_PATIENCE_S = 5.0
 
 @dataclass
 class KeypointSink(Sink):
-    """Publishes poses on ``bind``, one message a frame, topic ``poses/<camera>``; see docs/protocol.md.
+    """Publishes poses on ``bind``, one message a frame, topic ``poses/<camera>``; see docs/reference/protocol.md.
 
     Beyond loopback it wants CURVE keys (``keys``), and refuses to start without. Raises :class:`TransportError` for a
     port in use, :class:`WireError` for a pose with numbers that are not.

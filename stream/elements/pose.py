@@ -32,8 +32,8 @@ class Pose(Transform):
     linked. All people of all windows that wait, whatever camera they are from, share one batch. A frame without
     people gives Poses without people, so that whoever listens knows that nobody was there.
 
-    A temporal network that was exported in two (see docs/models.md) computes each frame of a person once, and keeps
-    its features, for as long as the person's crop is held still: crop=lock, which auto takes wherever it can.
+    A temporal network that was exported in two (see docs/reference/models.md) computes each frame of a person once,
+    and keeps its features, for as long as the person's crop is held still: crop=lock, which auto takes wherever it can.
     crop=exact is the papers' way: each key frame crops its whole window anew, and computes it anew. Only people with
     ids gain by it, so track comes before.
     """

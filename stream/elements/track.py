@@ -50,8 +50,8 @@ class Track(Transform):
     skipped, boxes are carried along each person's motion. Ids begin at 1 in each camera and are never given twice, also
     when the stage was restarted; those in view then keep theirs.
 
-    Chosen by measurement, see docs/models.md: ByteTrack's motion model is in absolute pixels and lost people whose
-    boxes widen and narrow at 10 frames a second; BoT-SORT's goes with the height of the person.
+    Chosen by measurement, see docs/reference/models.md: ByteTrack's motion model is in absolute pixels and lost people
+    whose boxes widen and narrow at 10 frames a second; BoT-SORT's goes with the height of the person.
     """
 
     sink = Caps("people/boxes|people/poses")

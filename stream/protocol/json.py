@@ -37,7 +37,7 @@ def rounded(content: Any) -> Any:
 
 
 def message_map(message: PoseMessage) -> dict[str, Any]:
-    """A received message with the keys of docs/protocol.md, and the names of its joints."""
+    """A received message with the keys of docs/reference/protocol.md, and the names of its joints."""
     return {
         "camera": message.camera,
         "seq": message.seq,

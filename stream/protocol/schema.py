@@ -1,7 +1,8 @@
 """The keypoint protocol, version 1.0: what a subscriber gets, as bytes and as Python objects; no sockets.
 
-``docs/protocol.md`` is the specification; this module is its one implementation on the publishing side and the
-reference on the receiving one. Every message is a topic and a msgpack map, whose key ``kind`` says which of four it is:
+``docs/reference/protocol.md`` is the specification; this module is its one implementation on the publishing side and
+the reference on the receiving one. Every message is a topic and a msgpack map, whose key ``kind`` says which of four
+it is:
 
 >>> sent = encode_end(session="00c0ffee00c0ffee", seq=42, camera="hall", wall_ns=0)
 >>> decode(sent)
@@ -198,7 +199,7 @@ def wanted_by(topic: str, prefix: str = "") -> str | None:
 
 
 def poses_map(poses: Poses, *, session: str, seq: int) -> dict[str, Any]:
-    """The map that is published for ``poses``, in the order of ``docs/protocol.md``. Raises :class:`WireError`."""
+    """The map that is published for ``poses``, in the order of the protocol's page. Raises :class:`WireError`."""
     return {
         "version": VERSION,
         "kind": "poses",

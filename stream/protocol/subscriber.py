@@ -7,7 +7,7 @@
             for person in message.people:
                 print(message.camera, person.id, dict(zip(message.joints, person.keypoints.tolist())))
 
-The protocol is described in ``docs/protocol.md``, for any language.
+The protocol is described in ``docs/reference/protocol.md``, for any language.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 An XPUB socket: a subscriber that does not keep up loses messages once ``max_waiting`` wait for it, and nobody waits for
 it. Its one extra over PUB is that it hears subscriptions, which is how a newcomer asks for what is retained (see
-``docs/decisions/2026-11-21-late-joiners.md``). A thread answers newcomers and beats the heart while nothing is
-published.
+``docs/explanation/decisions/2026-11-21-late-joiners.md``). A thread answers newcomers and beats the heart while
+nothing is published.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// Receives keypoints from posestream. Written from docs/protocol.md alone.
+// Receives keypoints from posestream. Written from docs/reference/protocol.md alone.
 //
 //   node subscribe.mjs [--address tcp://127.0.0.1:5570] [--camera hall] [--prefix site1/] [--count 10] [--json]
 //                      [--server-key server.key [--client-key client.key_secret]]

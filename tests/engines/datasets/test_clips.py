@@ -189,11 +189,11 @@ def test_missing_pictures_are_named_with_their_root(tmp_path: Path) -> None:
     assert f"picture 'images/val/000001_test/000002.jpg' is not under {tmp_path} (1 of its 2 are missing)" in str(
         caught.value
     )
-    assert "docs/datasets.md says how it must lie on disk" in str(caught.value)
+    assert "docs/how-to/datasets.md says how it must lie on disk" in str(caught.value)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"annotations/val: there is no such folder; docs/datasets\.md says"):
+    with pytest.raises(EngineError, match=r"annotations/val: there is no such folder; docs/how-to/datasets\.md says"):
         posetrack18.read(tmp_path, "val")
     (tmp_path / "annotations/val").mkdir(parents=True)
     with pytest.raises(EngineError, match=r"annotations/val: it holds no \*\.json"):

@@ -351,7 +351,7 @@ def test_more_frames_than_are_read_together_all_get_their_own(tmp_path: Path) ->
             {"least": 0.5},
             "a least score of 0.5 is for a detector's boxes, but the true ones are shown; leave it out",
         ),
-        (Jhmdb(root="there"), {}, "docs/datasets.md says how it must lie on disk"),
+        (Jhmdb(root="there"), {}, "docs/how-to/datasets.md says how it must lie on disk"),
     ],
 )
 def test_what_cannot_be_judged_is_told_in_a_line(data: Labelled, told: Any, words: str) -> None:
@@ -374,7 +374,9 @@ def test_a_split_that_cannot_be_is_told(name: Any, split: str, words: str) -> No
 
 
 def test_an_annotation_file_that_is_not_there_is_named_with_the_page(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"person_keypoints_val2017\.json: there is no such file; docs/datasets\.md"):
+    with pytest.raises(
+        EngineError, match=r"person_keypoints_val2017\.json: there is no such file; docs/how-to/datasets\.md"
+    ):
         shown(Coco(root=str(tmp_path)), "coco17")
 
 

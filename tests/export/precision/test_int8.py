@@ -240,7 +240,7 @@ def test_the_network_that_ships_keeps_its_people_where_they_are(root: Path, run:
     wanted = run(network, feed)["heatmaps"]
     found = run(to_int8(network, [crops(5)], rest="float32"), feed)["heatmaps"]
     moved = heatmaps.decode_dark(found, signature.blur_px)[0] - heatmaps.decode_dark(wanted, signature.blur_px)[0]
-    # Half of its convolutions are eight bits. Measured: 5 % and a median of 0.05 cells (docs/precision.md). A wrong
+    # Half of its convolutions are eight bits. Measured: 5 % and a median of 0.05 cells. A wrong
     # scale, or one for another layer, leaves no people at all; twice the measured is the bound.
     assert np.sqrt(np.square(found - wanted).mean()) <= 0.1 * np.sqrt(np.square(wanted).mean())
     assert np.median(np.hypot(moved[..., 0], moved[..., 1])) <= 0.1

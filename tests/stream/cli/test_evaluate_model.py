@@ -90,7 +90,11 @@ def test_hieve_says_that_its_own_measure_is_not_to_be_had(tmp_path: Path, capsys
 WRONG: dict[str, tuple[list[str], str, int]] = {
     "no data set": (["hrnet-small"], "on which data set? give either --data NAME --root FOLDER, or --recipe FILE", 1),
     "two data sets": (["hrnet-small", "--data", "coco", "--recipe", "r.yaml"], "give either --data NAME", 1),
-    "no place": (["hrnet-small", "--data", "coco"], "where does coco lie? give --root FOLDER; docs/datasets.md", 1),
+    "no place": (
+        ["hrnet-small", "--data", "coco"],
+        "where does coco lie? give --root FOLDER; docs/how-to/datasets.md",
+        1,
+    ),
     "no such data set": (["hrnet-small", "--data", "mpii", "--root", "x"], "'mpii' is not one of 'posetrack17'", 2),
     "no such network": (["nets", "--data", "coco", "--root", "x"], "model 'nets' is not a path to an .onnx", 1),
     "a network to train": (
@@ -101,7 +105,7 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
     "a detector": (["yolox-nano", "--data", "coco", "--root", "x"], "is a detector network, but a pose network is", 1),
     "not there": (
         ["hrnet-small", "--data", "posetrack17", "--root", "nowhere"],
-        "nowhere/annotations/val: there is no such folder; docs/datasets.md says how it must lie on disk",
+        "nowhere/annotations/val: there is no such folder; docs/how-to/datasets.md says how it must lie on disk",
         1,
     ),
     "another skeleton": (

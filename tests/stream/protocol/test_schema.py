@@ -24,7 +24,7 @@ SESSION = "4c1f0e5ad2b39871"
 
 
 def documented() -> Poses:
-    """The example of docs/protocol.md."""
+    """The example of docs/reference/protocol.md."""
     captured = 1_795_244_400_123_456_789
     steps = ("decoded", "detected", "window_ready", "inferred", "published")
     after_ms = (125.0, 140.0, 208.0, 231.0, 232.5)
@@ -43,7 +43,7 @@ def documented() -> Poses:
 
 @pytest.fixture
 def page(root: Path) -> str:
-    return (root / "docs/protocol.md").read_text(encoding="utf-8")
+    return (root / "docs/reference/protocol.md").read_text(encoding="utf-8")
 
 
 def block(page: str, kind: str) -> str:
@@ -74,7 +74,7 @@ def test_the_documentation_names_every_key_of_every_message_and_no_other(page: s
 
 
 def test_the_schema_beside_the_documentation_is_that_of_the_code(root: Path) -> None:
-    assert json.loads((root / "docs/protocol.schema.json").read_text()) == schema.json_schema()
+    assert json.loads((root / "docs/reference/protocol.schema.json").read_text()) == schema.json_schema()
 
 
 def test_the_documentation_tells_the_version_of_the_code(page: str) -> None:
