@@ -26,7 +26,7 @@ def play(pipeline: Pipeline, *, in_process: bool, run_dir: Path | None, quiet: b
 
     closed = with_sinks(pipeline)
     with watching(closed, quiet=quiet) as watch:
-        if in_process or (len(closed.parts()) == 1 and run_dir is None):
+        if in_process or (len(closed.parts) == 1 and run_dir is None):
             return play_here(closed, watch)
         return play_in_processes(closed, run_dir, watch)
 
@@ -141,7 +141,7 @@ def _counted(line: Line, watch: Watch) -> Line:
 @contextmanager
 def _telling(supervisor: Supervisor, pipeline: Pipeline, watch: Watch) -> Iterator[None]:
     """Let the heartbeats of the parts at the end of the line move the progress bar."""
-    ends = {part.name for part in pipeline.parts() if not part.outboxes}
+    ends = {part.name for part in pipeline.parts if not part.outboxes}
 
     def listen() -> None:
         from stream.runtime.bus import Stats

@@ -98,7 +98,7 @@ class Board:
         from stream.pipeline.launch import load_yaml
         from stream.transports.bus_sockets import BusSubscriber
 
-        self.parts = [part.name for part in load_yaml(run_dir / "line.yaml").parts()]
+        self.parts = [part.name for part in load_yaml(run_dir / "line.yaml").parts]
         self._bus = BusSubscriber(f"ipc://{run_dir}/bus.sock")
         self._stats: dict[str, Stats] = {}
         self._heard_s: dict[str, float] = {}

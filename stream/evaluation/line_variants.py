@@ -10,8 +10,8 @@ from typing import Any
 from stream.element import Element, Sink, Source
 from stream.errors import LaunchError, LinkError, SourceError
 from stream.pipeline.launch import parse_yaml
-from stream.pipeline.pipeline import Pipeline, camera_of
-from stream.pipeline.wiring import Line
+from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.wiring import Line, camera_name
 from stream.registry import element_name, label, make, properties_of
 
 DRAWN, FILE, STREAM = "testsrc", "filesrc", "rtspsrc"
@@ -112,7 +112,7 @@ def offline_line(asked: Asked, results: Path, last: int) -> Pipeline:
 
 def _waiting(asked: Asked, last: int) -> Source:
     """A source of the same frames, which waits for the line; a clip that is looped is gone through once."""
-    source, camera = asked.source, camera_of(asked.source)
+    source, camera = asked.source, camera_name(asked.source)
     if asked.kind == STREAM:
         made = make(FILE, location=str(asked.clip), camera=camera)
     elif getattr(source, "loop", False):

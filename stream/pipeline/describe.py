@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stream.pipeline.pipeline import Part, Pipeline, QueueSpec
+from stream.pipeline.pipeline import Pipeline, QueueSpec
+from stream.pipeline.wiring import Part
 from stream.registry import label
 
 
@@ -21,7 +22,7 @@ def describe(pipeline: Pipeline) -> str:
 
 def look_ahead(pipeline: Pipeline) -> Iterator[str]:
     """``window: future=2: 67 ms at 30 fps`` for every element that waits for frames to come."""
-    for part in pipeline.parts():
+    for part in pipeline.parts:
         for element in part.elements:
             sink, src = pipeline.caps_of(element)
             if src is not None and "future" in src.fields and (sink is None or "future" not in sink.fields):
@@ -39,7 +40,7 @@ def _delays(pipeline: Pipeline, part: Part, future: int) -> str:
 
 
 def _parts(pipeline: Pipeline) -> Iterator[str]:
-    parts = pipeline.parts()
+    parts = pipeline.parts
     width = max(len(part.name) for part in parts)
     for part in parts:
         inbox = f"{_queue(pipeline.queues[part.inbox])} ! " if part.inbox else ""

@@ -8,62 +8,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from stream.element import Element, Sink, Source, Transform
 from stream.messages import Eos
+from stream.pipeline.wiring import Part
 
 
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """Elements between two queues, the queue they read and those they feed, and the cameras upstream of them."""
-
-    elements: tuple[Element, ...]
-    inbox: str | None
-    outboxes: tuple[str, ...]
-    cameras: tuple[str, ...]
-
-
-def run_in_process(stages: Sequence[Stage]) -> Iterator[Any]:
-    """Run ``stages``, upstream first, to the end of every source; yields what leaves them and no stage reads."""
+def run_in_process(parts: Sequence[Part]) -> Iterator[Any]:
+    """Run ``parts``, upstream first, to the end of every source; yields what leaves them and no part reads."""
     with ExitStack() as opened:
-        for element in (element for stage in stages for element in stage.elements):
+        for element in (element for part in parts for element in part.elements):
             opened.enter_context(element)
-        yield from _Run(stages).items()
+        yield from _Run(parts).items()
 
 
 class _Run:
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        self._stages = stages
-        self._ended: dict[int, set[str]] = {id(stage): set() for stage in stages}
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._ended: dict[int, set[str]] = {id(part): set() for part in parts}
 
     def items(self) -> Iterator[Any]:
         """Poll the sources in turn until all have ended."""
-        running = [
-            (stage, stage.elements[0].frames()) for stage in self._stages if isinstance(stage.elements[0], Source)
-        ]
+        running = [(part, part.elements[0].frames()) for part in self._parts if isinstance(part.elements[0], Source)]
         while running:
-            for stage, frames in tuple(running):
+            for part, frames in tuple(running):
                 for frame in _next(frames):
-                    yield from self._down(stage, 1, frame)
+                    yield from self._down(part, 1, frame)
                     break
                 else:
-                    running.remove((stage, frames))
-                    for camera in stage.cameras:
-                        yield from self._down(stage, 1, Eos(camera))
+                    running.remove((part, frames))
+                    for camera in part.cameras:
+                        yield from self._down(part, 1, Eos(camera))
 
-    def _down(self, stage: Stage, index: int, item: Any) -> Iterator[Any]:
-        """Give ``item`` to ``stage.elements[index]`` and what that leads to, onwards to every end."""
+    def _down(self, part: Part, index: int, item: Any) -> Iterator[Any]:
+        """Give ``item`` to ``part.elements[index]`` and what that leads to, onwards to every end."""
         if item is None:
             return
-        if index == len(stage.elements):
-            yield from self._out(stage, item)
+        if index == len(part.elements):
+            yield from self._out(part, item)
             return
-        for result in self._through(stage, stage.elements[index], item):
-            yield from self._down(stage, index + 1, result)
+        for result in self._through(part, part.elements[index], item):
+            yield from self._down(part, index + 1, result)
 
-    def _through(self, stage: Stage, element: Element, item: Any) -> Iterator[Any]:
+    def _through(self, part: Part, element: Element, item: Any) -> Iterator[Any]:
         match element, item:
             case Transform(), Eos(camera):
                 yield from element.flush(camera)
@@ -71,22 +59,22 @@ class _Run:
             case Transform(), _:
                 yield from element.process(item)
             case Sink(), Eos(camera):
-                self._end(stage, element, camera)
+                self._end(part, element, camera)
             case Sink(), _:
                 element.consume(item)
 
-    def _end(self, stage: Stage, sink: Sink, camera: str) -> None:
+    def _end(self, part: Part, sink: Sink, camera: str) -> None:
         """A sink is told of each end, and flushed once, when all its cameras have ended."""
         sink.ended(camera)
-        ended = self._ended[id(stage)]
+        ended = self._ended[id(part)]
         ended.add(camera)
-        if ended == set(stage.cameras):
+        if ended == set(part.cameras):
             sink.flush()
 
-    def _out(self, stage: Stage, item: Any) -> Iterator[Any]:
-        for reader in (other for other in self._stages if other.inbox in stage.outboxes and other.inbox is not None):
+    def _out(self, part: Part, item: Any) -> Iterator[Any]:
+        for reader in (other for other in self._parts if other.inbox in part.outboxes and other.inbox is not None):
             yield from self._down(reader, 0, item)
-        if not stage.outboxes and not isinstance(item, Eos):
+        if not part.outboxes and not isinstance(item, Eos):
             yield item
 
 

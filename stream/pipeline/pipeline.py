@@ -2,7 +2,7 @@
 
 >>> from stream.pipeline.launch import parse_launch
 >>> pipeline = parse_launch("testsrc num_frames=2 ! queue ! fakesink")
->>> [part.name for part in pipeline.parts()]
+>>> [part.name for part in pipeline.parts]
 ['testsrc', 'fakesink']
 """
 
@@ -17,10 +17,10 @@ from stream.caps import Caps
 from stream.element import Element, Source
 from stream.elements.queue import Queue
 from stream.errors import LinkError
-from stream.pipeline.executor import Stage, run_in_process
+from stream.pipeline.executor import run_in_process
 from stream.pipeline.negotiation import Agreement, negotiate, tell
 from stream.pipeline.serialize import same_lines, spell_launch, spell_yaml
-from stream.pipeline.wiring import Junction, Line, Segment, Wiring, wire
+from stream.pipeline.wiring import Junction, Line, Part, Wiring, camera_name, wire
 from stream.registry import label, validate
 from stream.transports.base import Leaky
 
@@ -38,26 +38,6 @@ class Link:
 
     def __str__(self) -> str:
         return str(self.caps)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What one process runs: ``elements`` in order, the queue it reads (None for a source) and those it feeds.
-
-    ``cameras`` are the names of all cameras upstream: the part has ended when each of them has.
-    """
-
-    name: str
-    elements: tuple[Element, ...]
-    inbox: QueueName | None
-    outboxes: tuple[QueueName, ...]
-    cameras: tuple[str, ...]
-
-    @property
-    def source(self) -> Source | None:
-        """The source it begins with, if it does."""
-        first = self.elements[0]
-        return first if isinstance(first, Source) else None
 
 
 @dataclass(frozen=True)
@@ -109,14 +89,12 @@ class Pipeline:
 
     @cached_property
     def _wiring(self) -> Wiring:
-        wiring = wire(self.lines)
-        _check_cameras(wiring)
-        return wiring
+        return wire(self.lines)
 
     @property
     def _elements(self) -> list[Element]:
         """All elements but the queues, upstream first."""
-        return [element for segment in self._wiring.segments for element in segment.elements]
+        return [element for part in self._wiring.parts for element in part.elements]
 
     @cached_property
     def _junctions(self) -> tuple[Junction, ...]:
@@ -134,27 +112,18 @@ class Pipeline:
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
-    def parts(self) -> tuple[Part, ...]:
-        """What runs in a process each, upstream first."""
-        return self._parts
-
     @cached_property
-    def _parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Part, ...]:
+        """What runs in a process each, upstream first; the caps of their elements are agreed on."""
         _ = self._agreement
-        segments = self._wiring.segments
-        names = _unique([label(segment.elements[0]) for segment in segments])
-        cameras = _cameras_upstream(segments)
-        return tuple(
-            Part(name, segment.elements, segment.inbox, tuple(segment.outboxes), cameras[id(segment)])
-            for name, segment in zip(names, segments, strict=True)
-        )
+        return self._wiring.parts
 
     def part(self, name: str) -> Part:
         """The part called ``name``. Raises :class:`LinkError` with those there are."""
-        for part in self._parts:
+        for part in self.parts:
             if part.name == name:
                 return part
-        raise LinkError(f"no part {name!r}; this line has {', '.join(part.name for part in self._parts)}")
+        raise LinkError(f"no part {name!r}; this line has {', '.join(part.name for part in self.parts)}")
 
     @cached_property
     def queues(self) -> dict[QueueName, QueueSpec]:
@@ -162,8 +131,8 @@ class Pipeline:
         return {name: self._spec(name, queue) for name, queue in self._wiring.queues.items()}
 
     def _spec(self, name: str, queue: Queue) -> QueueSpec:
-        producers = [part for part in self._parts if name in part.outboxes]
-        consumers = [part for part in self._parts if part.inbox == name]
+        producers = [part for part in self.parts if name in part.outboxes]
+        consumers = [part for part in self.parts if part.inbox == name]
         cameras = {camera for part in producers for camera in part.cameras}
         return QueueSpec(
             name,
@@ -182,11 +151,11 @@ class Pipeline:
     @property
     def cameras(self) -> tuple[str, ...]:
         """The names of all its cameras."""
-        return tuple(camera_of(source) for source in self.sources)
+        return tuple(camera_name(source) for source in self.sources)
 
     def sources_of(self, cameras: Collection[str]) -> tuple[Source, ...]:
         """The sources whose cameras are called so."""
-        return tuple(source for source in self.sources if camera_of(source) in cameras)
+        return tuple(source for source in self.sources if camera_name(source) in cameras)
 
     @property
     def open_ends(self) -> tuple[str, ...]:
@@ -205,7 +174,7 @@ class Pipeline:
 
     @property
     def _needed_in_flight(self) -> int:
-        return sum(self._held_by(element) for element in self._elements) + 2 * len(self._parts) + 2
+        return sum(self._held_by(element) for element in self._elements) + 2 * len(self.parts) + 2
 
     def _held_by(self, element: Element) -> int:
         """The frames an element keeps from being finished: a window's, or those it could not be restarted without."""
@@ -222,7 +191,7 @@ class Pipeline:
         Sources take turns, a frame each. Nothing is dropped, no queue leaks, and an exception in an element is the
         caller's: this is the line for tests, debugging and files. The results are those of the processes.
         """
-        return run_in_process([Stage(part.elements, part.inbox, part.outboxes, part.cameras) for part in self._parts])
+        return run_in_process(self.parts)
 
     # -- spellings ----------------------------------------------------------------------------------------------------
 
@@ -249,11 +218,6 @@ class Pipeline:
     __hash__ = None  # type: ignore[assignment]  # elements may still be changed
 
 
-def camera_of(source: Source) -> str:
-    """The name of a source's camera: its ``camera`` property, or what the source itself is called."""
-    return str(getattr(source, "camera", "")) or label(source)
-
-
 def _links(junction: Junction, caps: Caps) -> Iterator[tuple[int, int, Link]]:
     """The links of a junction, each with the ``id`` of its two elements."""
     for giver in junction.producers:
@@ -261,41 +225,7 @@ def _links(junction: Junction, caps: Caps) -> Iterator[tuple[int, int, Link]]:
             yield id(giver), id(taker), Link(label(giver), label(taker), caps, junction.name)
 
 
-def _unique(names: list[str]) -> list[str]:
-    """``detect``, ``detect2``, ``detect3`` where several parts would be called the same."""
-    taken: list[str] = []
-    for name in names:
-        others = (f"{name}{count}" for count in range(2, len(names) + 2))
-        reserved = {*taken, *names}
-        taken.append(name if name not in taken else next(other for other in others if other not in reserved))
-    return taken
-
-
 def _leaky(queue: Queue, sources: tuple[Source, ...]) -> Leaky:
     if queue.leaky != "auto":
         return queue.leaky
     return "downstream" if any(source.live for source in sources) else "no"
-
-
-def _cameras_upstream(segments: tuple[Segment, ...]) -> dict[int, tuple[str, ...]]:
-    """The cameras whose frames reach each segment, by its ``id``; segments come upstream first."""
-    found: dict[int, tuple[str, ...]] = {}
-    for segment in segments:
-        first = segment.elements[0]
-        own = [camera_of(first)] if isinstance(first, Source) else []
-        fed_by = [found[id(other)] for other in segments if segment.inbox in other.outboxes]
-        found[id(segment)] = tuple(dict.fromkeys([*own, *(camera for names in fed_by for camera in names)]))
-    return found
-
-
-def _check_cameras(wiring: Wiring) -> None:
-    """Every camera has a name of its own: it is the first half of every key."""
-    seen: dict[str, str] = {}
-    for segment in wiring.segments:
-        first = segment.elements[0]
-        if isinstance(first, Source):
-            camera = camera_of(first)
-            if camera in seen:
-                both = f"{seen[camera]} and {label(first)}"
-                raise LinkError(f"two cameras are called {camera!r} ({both}); give each its own, as in camera=hall")
-            seen[camera] = label(first)

@@ -1,14 +1,10 @@
-"""How lines hang together: cut at queues into segments, joined by queues' names.
-
-A *segment* is what one process runs: the elements between two queues. A *junction* is a place where what some elements
-give is what others take: one link, or all that meet in a queue.
-"""
+"""Cuts lines at their queues into parts, and joins the parts by the names of the queues."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from stream.element import Element, Sink, Source
@@ -32,18 +28,31 @@ class Line:
         return f"Line({' ! '.join(begin + [label(element) for element in self.elements])})"
 
 
-@dataclass(eq=False)
-class Segment:
-    """The elements between two queues; ``inbox`` is the queue they read, ``outboxes`` those they feed."""
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The elements between two queues, which one process runs.
+
+    ``inbox`` is the queue it reads (None for a source), ``outboxes`` are those it feeds. ``cameras`` are the names of
+    all cameras upstream: the part has ended when each of them has.
+    """
 
     elements: tuple[Element, ...]
     inbox: str | None = None
-    outboxes: list[str] = field(default_factory=list)
+    outboxes: tuple[str, ...] = ()
+    name: str = ""
+    cameras: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> Source | None:
+        """The source it begins with, if it does."""
+        first = self.elements[0]
+        return first if isinstance(first, Source) else None
 
 
 @dataclass(frozen=True, eq=False)
 class Junction:
-    """Where everything ``producers`` give goes to every one of ``consumers``; ``name`` is its queue's."""
+    """A place where everything ``producers`` give goes to every one of ``consumers``: a link, or all that meet in the
+    queue called ``name``."""
 
     producers: tuple[Element, ...]
     consumers: tuple[Element, ...]
@@ -52,28 +61,28 @@ class Junction:
 
 @dataclass(frozen=True, eq=False)
 class Wiring:
-    """Segments, upstream before downstream, and the queues between them by name."""
+    """Parts, upstream before downstream, and the queues between them by name."""
 
-    segments: tuple[Segment, ...]
+    parts: tuple[Part, ...]
     queues: dict[str, Queue]
 
     def junctions(self) -> Iterator[Junction]:
         """Every place where caps have to agree; an open end is one too."""
-        for segment in self.segments:
-            for giver, taker in pairwise(segment.elements):
+        for part in self.parts:
+            for giver, taker in pairwise(part.elements):
                 yield Junction((giver,), (taker,))
-            if not segment.outboxes and not isinstance(segment.elements[-1], Sink):
-                yield Junction((segment.elements[-1],), ())
+            if not part.outboxes and not isinstance(part.elements[-1], Sink):
+                yield Junction((part.elements[-1],), ())
         for names in self._meeting_queues():
-            givers = tuple(part.elements[-1] for part in self.segments if names & set(part.outboxes))
-            takers = tuple(part.elements[0] for part in self.segments if part.inbox in names)
+            givers = tuple(part.elements[-1] for part in self.parts if names & set(part.outboxes))
+            takers = tuple(part.elements[0] for part in self.parts if part.inbox in names)
             yield Junction(givers, takers, "/".join(sorted(names)))
 
     def _meeting_queues(self) -> list[set[str]]:
-        """Queue names grouped so that those fed by one segment (branches of a tee) are together."""
+        """Queue names grouped so that those fed by one part (branches of a tee) are together."""
         groups: list[set[str]] = [{name} for name in self.queues]
-        for segment in self.segments:
-            touched = [group for group in groups if group & set(segment.outboxes)]
+        for part in self.parts:
+            touched = [group for group in groups if group & set(part.outboxes)]
             groups = [group for group in groups if group not in touched]
             groups += [set().union(*touched)] if touched else []
         return groups
@@ -85,12 +94,18 @@ def wire(lines: Sequence[Line]) -> Wiring:
         _check_order(line)
     _check_each_stands_once(lines)
     names = _queue_names(lines)
-    segments, tees = _cut(lines, names)
-    queues = _queues(lines, names)
-    _attach_branches(lines, names, queues, tees)
-    _check_queues(segments, queues)
-    _check_tees(segments)
-    return Wiring(tuple(_upstream_first(segments)), queues)
+    queues = _merge_queues(lines, names)
+    branches = _find_branches(lines, names, queues)
+    parts = [part for line in lines for part in _cut(line, names, branches)]
+    _check_queues(parts, queues)
+    _check_tees(parts)
+    _check_cameras(parts)
+    return Wiring(tuple(_add_cameras(_add_names(_sort_upstream_first(parts)))), queues)
+
+
+def camera_name(source: Source) -> str:
+    """The name of a source's camera: its ``camera`` property, or what the source itself is called."""
+    return str(getattr(source, "camera", "")) or label(source)
 
 
 # -- cutting ----------------------------------------------------------------------------------------------------------
@@ -103,22 +118,34 @@ def _queue_names(lines: Sequence[Line]) -> dict[int, str]:
     return {id(queue): queue.name or next(free) for queue in _all_queues(lines)}
 
 
-def _cut(lines: Sequence[Line], names: dict[int, str]) -> tuple[list[Segment], dict[str, Segment]]:
-    """All segments, and those that end in a named tee by its name."""
-    segments: list[Segment] = []
-    tees: dict[str, Segment] = {}
+def _find_branches(
+    lines: Sequence[Line], names: Mapping[int, str], queues: Mapping[str, Queue]
+) -> dict[str, tuple[str, ...]]:
+    """For every named tee, the queues with which its branches on lines of their own begin."""
+    tees = _tee_names(lines)
+    if both := sorted(queues.keys() & set(tees)):
+        raise LinkError(f"a queue and a tee are both called {both[0]!r}; give one of them another name")
+    branches: dict[str, tuple[str, ...]] = dict.fromkeys(tees, ())
     for line in lines:
-        for segment in _segments(line, names):
-            segments.append(segment)
-            if isinstance(tee := segment.elements[-1], Tee) and tee.name:
-                if tee.name in tees:
-                    raise LinkError(f"two tees are called {tee.name!r}; give one of them another name")
-                tees[tee.name] = segment
-    return segments, tees
+        if line.from_queue in branches:
+            branches[line.from_queue] += (names[id(_branch_queue(line))],)
+        elif line.from_queue and line.from_queue not in queues:
+            raise _unknown_start(line.from_queue, sorted([*queues, *tees]))
+        elif line.from_queue and isinstance(line.elements[0], Queue):
+            raise LinkError(f"two queues follow each other: 'from {line.from_queue}' is one already; drop the second")
+    return branches
 
 
-def _segments(line: Line, names: dict[int, str]) -> Iterator[Segment]:
-    """The segments of one line; a branch of a tee begins with its queue and so with no segment."""
+def _tee_names(lines: Sequence[Line]) -> list[str]:
+    names = [element.name for element in _elements(lines) if isinstance(element, Tee) and element.name]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise LinkError(f"two tees are called {name!r}; give one of them another name")
+    return names
+
+
+def _cut(line: Line, names: Mapping[int, str], branches: Mapping[str, tuple[str, ...]]) -> Iterator[Part]:
+    """The parts of one line; a branch of a tee begins with its queue and so with no part."""
     inbox: str | None = line.from_queue or None
     waiting: list[Element] = []
     for element in line.elements:
@@ -126,25 +153,14 @@ def _segments(line: Line, names: dict[int, str]) -> Iterator[Segment]:
             waiting.append(element)
             continue
         if waiting:
-            yield Segment(tuple(waiting), inbox, [names[id(element)]])
+            yield Part(tuple(waiting), inbox, (names[id(element)], *_branches_after(waiting[-1], branches)))
         inbox, waiting = names[id(element)], []
     if waiting:
-        yield Segment(tuple(waiting), inbox)
+        yield Part(tuple(waiting), inbox, _branches_after(waiting[-1], branches))
 
 
-def _attach_branches(
-    lines: Sequence[Line], names: dict[int, str], queues: dict[str, Queue], tees: dict[str, Segment]
-) -> None:
-    """Let every tee feed the queues its branches begin with."""
-    if both := sorted(queues.keys() & tees.keys()):
-        raise LinkError(f"a queue and a tee are both called {both[0]!r}; give one of them another name")
-    for line in lines:
-        if line.from_queue in tees:
-            tees[line.from_queue].outboxes.append(names[id(_branch_queue(line))])
-        elif line.from_queue and line.from_queue not in queues:
-            raise _unknown_start(line.from_queue, sorted([*queues, *tees]))
-        elif line.from_queue and isinstance(line.elements[0], Queue):
-            raise LinkError(f"two queues follow each other: 'from {line.from_queue}' is one already; drop the second")
+def _branches_after(element: Element, branches: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return branches.get(element.name, ()) if isinstance(element, Tee) else ()
 
 
 def _branch_queue(line: Line) -> Queue:
@@ -196,7 +212,7 @@ def _check_each_stands_once(lines: Sequence[Line]) -> None:
             raise LinkError(f"the same {label(element)} object stands twice in the pipeline; make two")
 
 
-def _queues(lines: Sequence[Line], names: dict[int, str]) -> dict[str, Queue]:
+def _merge_queues(lines: Sequence[Line], names: Mapping[int, str]) -> dict[str, Queue]:
     """One queue a name: where several lines share it, the one that was given properties."""
     queues: dict[str, Queue] = {}
     for queue in _all_queues(lines):
@@ -210,11 +226,11 @@ def _queues(lines: Sequence[Line], names: dict[int, str]) -> dict[str, Queue]:
     return queues
 
 
-def _check_queues(segments: Sequence[Segment], queues: dict[str, Queue]) -> None:
+def _check_queues(parts: Sequence[Part], queues: dict[str, Queue]) -> None:
     """Every queue is fed and read."""
-    fed = {name for segment in segments for name in segment.outboxes}
+    fed = {name for part in parts for name in part.outboxes}
     for name, queue in queues.items():
-        readers = sum(segment.inbox == name for segment in segments)
+        readers = sum(part.inbox == name for part in parts)
         if not readers:
             raise LinkError(f"nothing reads queue {name!r}; {_begin(queue.name, '')}")
         if name not in fed:
@@ -224,10 +240,10 @@ def _check_queues(segments: Sequence[Segment], queues: dict[str, Queue]) -> None
             raise LinkError(f"queue {name!r} has an address, which one part can bind, but {readers} read it; {remedy}")
 
 
-def _check_tees(segments: Sequence[Segment]) -> None:
-    for segment in segments:
-        tail = segment.elements[-1]
-        if isinstance(tail, Tee) and not segment.outboxes:
+def _check_tees(parts: Sequence[Part]) -> None:
+    for part in parts:
+        tail = part.elements[-1]
+        if isinstance(tail, Tee) and not part.outboxes:
             raise LinkError(f"nothing follows tee {tail.name!r}; {_begin(tail.name, 'queue ! ')}")
 
 
@@ -237,18 +253,53 @@ def _begin(name: str, then: str) -> str:
     return f"let something follow it, or call it name=NAME and write 'from NAME ! {then}…'"
 
 
-def _upstream_first(segments: Sequence[Segment]) -> list[Segment]:
+def _check_cameras(parts: Sequence[Part]) -> None:
+    """Every camera has a name of its own: it is the first half of every key."""
+    seen: dict[str, str] = {}
+    for source in (part.source for part in parts if part.source is not None):
+        camera = camera_name(source)
+        if camera in seen:
+            both = f"{seen[camera]} and {label(source)}"
+            raise LinkError(f"two cameras are called {camera!r} ({both}); give each its own, as in camera=hall")
+        seen[camera] = label(source)
+
+
+# -- order and names --------------------------------------------------------------------------------------------------
+
+
+def _sort_upstream_first(parts: Sequence[Part]) -> list[Part]:
     """Topological order, keeping the order of writing where it is free. Raises on a circle."""
-    waiting, ready = list(segments), list[Segment]()
+    waiting, ready = list(parts), list[Part]()
     while waiting:
-        blocked = {name for segment in waiting for name in segment.outboxes}
-        free = [segment for segment in waiting if segment.inbox not in blocked]
+        blocked = {name for part in waiting for name in part.outboxes}
+        free = [part for part in waiting if part.inbox not in blocked]
         if not free:
-            circle = " ! ".join(label(segment.elements[0]) for segment in waiting)
+            circle = " ! ".join(label(part.elements[0]) for part in waiting)
             raise LinkError(f"the lines run in a circle ({circle}); a line must lead away from its source")
         ready.append(free[0])
         waiting.remove(free[0])
     return ready
+
+
+def _add_names(parts: Sequence[Part]) -> list[Part]:
+    """Each part is called after its first element: ``detect``, ``detect2``, ``detect3`` where several would be."""
+    labels = [label(part.elements[0]) for part in parts]
+    taken: list[str] = []
+    for name in labels:
+        others = (f"{name}{count}" for count in range(2, len(labels) + 2))
+        reserved = {*taken, *labels}
+        taken.append(name if name not in taken else next(other for other in others if other not in reserved))
+    return [replace(part, name=name) for part, name in zip(parts, taken, strict=True)]
+
+
+def _add_cameras(parts: Sequence[Part]) -> list[Part]:
+    """Each part with the cameras whose frames reach it; ``parts`` come upstream first."""
+    found: list[Part] = []
+    for part in parts:
+        own = [camera_name(part.source)] if part.source is not None else []
+        fed_by = [camera for other in found if part.inbox in other.outboxes for camera in other.cameras]
+        found.append(replace(part, cameras=tuple(dict.fromkeys([*own, *fed_by]))))
+    return found
 
 
 def _elements(lines: Iterable[Line]) -> Iterator[Element]:

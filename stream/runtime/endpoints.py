@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from stream.messages import Eos, Frame, Message, People, Poses, Window
-from stream.pipeline.pipeline import Part, Pipeline, QueueSpec
+from stream.pipeline.pipeline import Pipeline, QueueSpec
+from stream.pipeline.wiring import Part
 from stream.runtime.run_dir import run_id_of
 from stream.transports.base import Delivery, Inbox, LinkStatistics, Outbox
 from stream.transports.curve import Keys

@@ -18,7 +18,8 @@ from typing import Protocol
 from stream.element import Context, Element, Transform
 from stream.errors import PosestreamError, StartError
 from stream.messages import Key
-from stream.pipeline.pipeline import Part, Pipeline
+from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.wiring import Part
 from stream.registry import label
 from stream.runtime import bus
 from stream.runtime.endpoints import Links, open_links

@@ -55,7 +55,7 @@ class Supervisor:
         patience: Patience | None = None,
         hear: Callable[[str, str], None] = _to_stderr,
     ) -> None:
-        self.parts = tuple(part.name for part in pipeline.parts())
+        self.parts = tuple(part.name for part in pipeline.parts)
         _check_external(external, self.parts)
         options = () if lateness_ms is None else ("--lateness-ms", str(lateness_ms))
         self._plan = Plan(pipeline, self.parts, frozenset(external), options, patience or Patience(), hear)

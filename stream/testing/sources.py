@@ -11,7 +11,7 @@ import numpy as np
 
 from stream.element import Source
 from stream.messages import Frame
-from stream.pipeline.pipeline import camera_of
+from stream.pipeline.wiring import camera_name
 from stream.registry import label
 from stream.testing.harness import Harness
 
@@ -31,7 +31,7 @@ def check_source(build: Callable[[], Harness], *, quiet: bool = False) -> None:
     who = label(harness.element)
     assert first, f"{who}: gave no frame; say quiet=True if it has none for now"
     assert again, f"{who}: gave frames when first entered, but none the second time"
-    camera, last = camera_of(harness.element), -1
+    camera, last = camera_name(harness.element), -1
     for frame in first:
         _check_frame(who, frame)
         assert frame.camera == camera, f"{who}: a frame of camera {frame.camera!r}, but its camera is {camera!r}"

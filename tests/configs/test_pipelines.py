@@ -23,13 +23,13 @@ def test_every_line_that_ships_links_and_ends_in_a_sink(path: Path) -> None:
     line = load_yaml(path)
     assert line.negotiate()
     assert line.open_ends == ()
-    assert len(line.parts()) > 1
+    assert len(line.parts) > 1
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_pose_network_fixes_the_window_of_every_line_that_ships(path: Path) -> None:
     line = load_yaml(path)
-    (pose,) = [element for part in line.parts() for element in part.elements if isinstance(element, Pose)]
+    (pose,) = [element for part in line.parts for element in part.elements if isinstance(element, Pose)]
     sink, _ = line.caps_of(pose)
     assert sink is not None
     assert sink.fields == {"past": pose.signature.past, "future": pose.signature.future}
@@ -55,4 +55,4 @@ def test_two_cameras_share_one_detector_and_one_pose_network() -> None:
     line = load_yaml(configs.folder() / "pipelines" / "two_cameras.yaml")
     assert line.cameras == ("desk", "hall")
     assert line.part("pose").cameras == ("desk", "hall")
-    assert [part.name for part in line.parts() if part.source] == ["camerasrc", "rtspsrc"]
+    assert [part.name for part in line.parts if part.source] == ["camerasrc", "rtspsrc"]

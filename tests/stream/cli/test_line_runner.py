@@ -47,14 +47,14 @@ def test_a_yaml_file_and_a_launch_string_are_told_apart(tmp_path: Path) -> None:
 def test_a_line_that_ships_is_found_by_its_name_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "demo" in shipped()
-    assert next(part.name for part in from_yaml("demo").parts()) == "testsrc"
+    assert next(part.name for part in from_yaml("demo").parts) == "testsrc"
     assert from_yaml("demo.yaml") == from_yaml("demo")
 
 
 def test_a_file_that_is_there_goes_before_a_line_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("demo.yaml").write_text("line: [testsrc, fakesink]\n")
-    assert len(from_yaml("demo.yaml").parts()) == 1
+    assert len(from_yaml("demo.yaml").parts) == 1
 
 
 def test_a_missing_file_is_told_with_the_lines_that_ship() -> None:

@@ -112,7 +112,7 @@ def test_an_element_is_told_once() -> None:
     line = Pipeline(Src(), element)
     for _ in range(2):
         line.negotiate()
-        line.parts()
+        assert line.parts
         list(line.run())
     assert element.times == 1
 

@@ -16,8 +16,8 @@ from stream.errors import LinkError, PropertyError
 from stream.messages import Frame
 from stream.pipeline.describe import describe
 from stream.pipeline.launch import parse_launch
-from stream.pipeline.pipeline import Pipeline, camera_of
-from stream.pipeline.wiring import Line
+from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.wiring import Line, camera_name
 from stream.testing import make_frame
 from tests.toys.estimate import Estimate
 from tests.toys.find import Find
@@ -40,7 +40,7 @@ from people ! fakesink name=counter
 
 
 def test_a_line_is_split_at_its_queues() -> None:
-    parts = parse_launch(WHOLE).parts()
+    parts = parse_launch(WHOLE).parts
     assert [part.name for part in parts] == ["src", "find", "window", "estimate"]
     assert [part.inbox for part in parts] == [None, "queue0", "queue1", "queue2"]
     assert [part.outboxes for part in parts] == [("queue0",), ("queue1",), ("queue2",), ()]
@@ -48,16 +48,16 @@ def test_a_line_is_split_at_its_queues() -> None:
 
 
 def test_a_line_without_a_queue_is_one_part() -> None:
-    (part,) = parse_launch("tests.toys.src ! tests.toys.find ! fakesink").parts()
+    (part,) = parse_launch("tests.toys.src ! tests.toys.find ! fakesink").parts
     assert [type(element) for element in part.elements] == [Src, Find, Fakesink]
     assert part.source is part.elements[0]
 
 
 def test_parts_are_called_as_their_first_element_is_and_never_alike() -> None:
     line = parse_launch("tests.toys.src ! queue ! tests.toys.find name=hall ! window")
-    assert [part.name for part in line.parts()] == ["src", "hall"]
+    assert [part.name for part in line.parts] == ["src", "hall"]
     twice = parse_launch("tests.toys.src ! tee name=t ; from t ! queue ! fakesink ; from t ! queue ! fakesink")
-    assert [part.name for part in twice.parts()] == ["src", "fakesink", "fakesink2"]
+    assert [part.name for part in twice.parts] == ["src", "fakesink", "fakesink2"]
 
 
 def test_a_part_made_up_of_a_name_that_is_taken_gets_another_number() -> None:
@@ -65,12 +65,12 @@ def test_a_part_made_up_of_a_name_that_is_taken_gets_another_number() -> None:
         "tests.toys.src ! tee name=t ; from t ! queue ! fakesink ; from t ! queue ! fakesink ; "
         "from t ! queue ! fakesink name=fakesink2"
     )
-    assert [part.name for part in line.parts()] == ["src", "fakesink", "fakesink3", "fakesink2"]
+    assert [part.name for part in line.parts] == ["src", "fakesink", "fakesink3", "fakesink2"]
 
 
 def test_many_cameras_share_one_detector_and_one_pose_network() -> None:
     line = parse_launch(FAN_IN)
-    assert {part.name: part.cameras for part in line.parts()} == {
+    assert {part.name: part.cameras for part in line.parts} == {
         "src": ("hall",),
         "src2": ("yard",),
         "find": ("hall", "yard"),
@@ -84,7 +84,7 @@ def test_many_cameras_share_one_detector_and_one_pose_network() -> None:
 
 def test_parts_come_upstream_first_in_whatever_order_the_lines_are_written() -> None:
     line = parse_launch("from q ! fakesink ; tests.toys.src ! queue name=q")
-    assert [part.name for part in line.parts()] == ["src", "fakesink"]
+    assert [part.name for part in line.parts] == ["src", "fakesink"]
 
 
 def test_links_come_upstream_first() -> None:
@@ -100,7 +100,7 @@ def test_links_come_upstream_first() -> None:
 
 def test_a_part_is_found_by_its_name() -> None:
     line = parse_launch(WHOLE)
-    assert line.part("find") is line.parts()[1]
+    assert line.part("find") is line.parts[1]
     with pytest.raises(LinkError) as refused:
         line.part("detect")
     assert str(refused.value) == "no part 'detect'; this line has src, find, window, estimate"
@@ -246,9 +246,9 @@ def test_leaving_a_run_early_closes_everything() -> None:
 
 
 def test_a_source_without_a_camera_of_its_own_is_called_as_it_is() -> None:
-    assert camera_of(Door()) == "door"
-    assert camera_of(Door().named("gate")) == "gate"
-    assert camera_of(Src(camera="hall")) == "hall"
+    assert camera_name(Door()) == "door"
+    assert camera_name(Door().named("gate")) == "gate"
+    assert camera_name(Src(camera="hall")) == "hall"
 
 
 # -- what is refused, and what is said --------------------------------------------------------------------------------
