@@ -39,9 +39,9 @@ bench: $(VENV)/.dev  ## measure; benchmarks/README.md holds each figure and the 
 pin: $(VENV)/.dev  ## write constraints.txt anew from pyproject.toml
 	@$(BIN)/python scripts/pin.py > constraints.new && mv constraints.new constraints.txt
 
-clean:  ## remove what the above made
+clean:  ## remove what the above made, every cache included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . \( -name __pycache__ -o -name node_modules \) -type d -prune -exec rm -rf {} +
 
 $(VENV)/.run: pyproject.toml constraints.txt scripts/set_up
 	@scripts/set_up $(VENV) .

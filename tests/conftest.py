@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.caches import cache_folder
+
 # PyTorch's threads spin while they wait for each other; beside anything else that runs, tests would take minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -46,6 +48,14 @@ def _group_of(item: pytest.Item) -> str:
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiled kernels and the like go into pytest's cache; the user's own is neither read nor written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POSESTREAM_CACHE", str(cache_folder(request, "posestream")))
+        yield
 
 
 @pytest.fixture(scope="session")

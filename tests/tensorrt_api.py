@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.caches import fill_once
+
 VERSIONS = ("10.13.3.9", "11.4.0.106")
 """The oldest release that is supported, and the newest there is."""
 
@@ -65,35 +67,16 @@ class Bindings:
         )
 
 
-def cached(request: pytest.FixtureRequest, name: str) -> Path:
-    """A folder of this name in pytest's cache, or one for this run where that is switched off."""
-    if request.config.pluginmanager.hasplugin("cacheprovider"):
-        return request.config.cache.mkdir(name)
-    folder: Path = request.getfixturevalue("tmp_path_factory").getbasetemp() / name
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 def bindings(version: str, cache: Path) -> Bindings:
-    """The release ``version`` in ``cache``, fetched and made importable when it is not there; skips where it cannot be.
+    """The release ``version`` in ``cache``, fetched and made importable if need be; skips where it cannot be."""
 
-    It is put together beside its place and moved there whole, so that what was interrupted is not taken for done.
-    """
-    folder = cache / version
-    if folder.is_dir():
-        return Bindings(version, folder)
-    if shutil.which("cc") is None:
-        pytest.skip("TensorRT's bindings need empty libraries, and there is no C compiler to make them")
-    partial = cache / f".{version}.{os.getpid()}"
-    partial.mkdir(parents=True)
-    try:
-        _fetch(version, partial)
-        _compile(version.split(".", 1)[0], partial / "lib")
-        if not folder.is_dir():
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return Bindings(version, folder)
+    def prepare(folder: Path) -> None:
+        if shutil.which("cc") is None:
+            pytest.skip("TensorRT's bindings need empty libraries, and there is no C compiler to make them")
+        _fetch(version, folder)
+        _compile(version.split(".", 1)[0], folder / "lib")
+
+    return Bindings(version, fill_once(cache / version, prepare))
 
 
 def _fetch(version: str, folder: Path) -> None:
@@ -122,21 +105,19 @@ def _compile(major: str, folder: Path) -> None:
 
 def stubs(release: Bindings) -> Path:
     """A folder with type stubs of ``tensorrt``, made by stubgen from the bindings themselves, once a release."""
-    folder = release.folder / "stubs"
-    if not folder.is_dir():
-        partial = release.folder / f".stubs.{os.getpid()}"
+
+    def prepare(folder: Path) -> None:
         script = "import sys; from mypy.stubgen import main; main(sys.argv[1:])"
-        made = release.run(script, "-q", "-p", "tensorrt", "-o", str(partial), cwd=release.folder)
+        made = release.run(script, "-q", "-p", "tensorrt", "-o", str(folder), cwd=release.folder)
         assert made.returncode == 0, made.stderr
-        module = partial / "tensorrt" / "tensorrt.pyi"
+        module = folder / "tensorrt" / "tensorrt.pyi"
         module.write_text(_mended(module.read_text()))
-        plugin = partial / "tensorrt" / "plugin"
+        plugin = folder / "tensorrt" / "plugin"
         _publish(release, plugin / "__init__.pyi")
-        tensors = (plugin / "_tensor.pyi").read_text()
-        (plugin / "_tensor.pyi").write_text(_mended_tuples(tensors))
-        (plugin / "_top_level.pyi").write_text(_mended_tuples((plugin / "_top_level.pyi").read_text()))
-        partial.rename(folder)
-    return folder
+        for stub in (plugin / "_tensor.pyi", plugin / "_top_level.pyi"):
+            stub.write_text(_mended_tuples(stub.read_text()))
+
+    return fill_once(release.folder / "stubs", prepare)
 
 
 def _publish(release: Bindings, stub: Path) -> None:

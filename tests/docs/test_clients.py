@@ -20,6 +20,7 @@ from stream.elements.keypointsink import KeypointSink
 from stream.messages import Poses
 from stream.testing import make_poses
 from stream.transports.curve import generate_keys
+from tests.caches import cache_folder, fill_once
 from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
 
 # npm fetches two packages of ready-made binaries; a machine that needs longer has no network to speak of.
@@ -28,27 +29,26 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def node(root: Path, request: pytest.FixtureRequest) -> Path:
-    """The Node.js client with its packages installed, once for every version of its package.json."""
+def node(root: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Node.js client; its packages are installed once for each version of its package.json."""
     source = root / "docs/clients/node"
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("the Node.js client is not tried: no node and npm here")
     digest = hashlib.sha256((source / "package.json").read_bytes()).hexdigest()[:16]
-    home = request.config.cache.mkdir(f"node-client-{digest}")
-    if not (home / "ready").exists():
-        install(source, home)
-    shutil.copy(source / "subscribe.mjs", home)
-    return home
+    installed = fill_once(cache_folder(request, "node-client") / digest, lambda folder: install(source, folder))
+    client = tmp_path_factory.mktemp("node-client")
+    shutil.copy(source / "subscribe.mjs", client)
+    (client / "node_modules").symlink_to(installed / "node_modules")
+    return client
 
 
-def install(source: Path, home: Path) -> None:
-    shutil.copy(source / "package.json", home)
+def install(source: Path, folder: Path) -> None:
+    shutil.copy(source / "package.json", folder)
     command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
-        subprocess.run(command, cwd=home, check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S)
     except (subprocess.SubprocessError, OSError) as error:
         pytest.skip(f"the Node.js client is not tried: its packages cannot be installed ({error})")
-    (home / "ready").touch()
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tensorrt_api import VERSIONS, Bindings, bindings, cached, stubs
+from tests.caches import cache_folder, exclusive
+from tests.tensorrt_api import VERSIONS, Bindings, bindings, stubs
 
 # The tensorrt modules are looked into, and ours; all else is left alone, or this would take the time of a full check.
 SETTINGS = """
@@ -53,7 +54,7 @@ print(json.dumps(missing))
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def release(request: pytest.FixtureRequest) -> Bindings:
-    return bindings(request.param, cached(request, "tensorrt"))
+    return bindings(request.param, cache_folder(request, "tensorrt"))
 
 
 def modules(root: Path) -> list[Path]:
@@ -65,11 +66,13 @@ def checked(files: list[Path], release: Bindings, root: Path, cache: Path, tmp_p
     """What mypy finds wrong in ``files``, with the stubs of this release."""
     settings = tmp_path / "mypy.ini"
     settings.write_text(SETTINGS)
+    cache /= release.version
     command = [sys.executable, "-m", "mypy", "--config-file", str(settings), "--cache-dir", str(cache)]
     environment = {"MYPYPATH": str(stubs(release)), "PATH": ""}
-    answer = subprocess.run(
-        [*command, *map(str, files)], cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
+    with exclusive(cache):  # mypy's cache is for one mypy at a time
+        answer = subprocess.run(
+            [*command, *map(str, files)], cwd=root, env=environment, capture_output=True, text=True, check=False
+        )
     assert answer.returncode in (0, 1), answer.stderr
     return "" if answer.returncode == 0 else answer.stdout
 
@@ -78,7 +81,7 @@ def checked(files: list[Path], release: Bindings, root: Path, cache: Path, tmp_p
 def test_every_call_fits_the_signature_of_the_release(
     release: Bindings, root: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    cache = cached(request, "tensorrt-types")
+    cache = cache_folder(request, "tensorrt-types")
     assert not checked(modules(root), release, root, cache, tmp_path)
 
 
@@ -104,7 +107,7 @@ def test_every_planted_misspelling_is_found(
         text = text.replace(right, wrong)
     planted = tmp_path / "planted.py"
     planted.write_text(text)
-    found = checked([planted], release, root, cached(request, "tensorrt-types"), tmp_path)
+    found = checked([planted], release, root, cache_folder(request, "tensorrt-types"), tmp_path)
     for right, (_, said) in PLANTED.items():
         assert said in found, right
 

@@ -15,7 +15,8 @@ import pytest
 from engines.errors import EngineError
 from engines.plugins.deform_conv.settings import kernel_digest, operator_of, settings_of, spec_of
 from engines.plugins.deform_conv.spec import MAX_DILATIONS, DeformConvSpec, launch
-from tests.tensorrt_api import VERSIONS, Bindings, bindings, cached
+from tests.caches import cache_folder
+from tests.tensorrt_api import VERSIONS, Bindings, bindings
 
 # DCPose's five dilations of 17 channels; FAMI-Pose's one of 48; FaSRnet's, unmodulated; with a stride.
 SPECS = (
@@ -136,7 +137,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def release(request: pytest.FixtureRequest) -> Bindings:
-    return bindings(request.param, cached(request, "tensorrt"))
+    return bindings(request.param, cache_folder(request, "tensorrt"))
 
 
 @pytest.fixture(scope="module")
