@@ -140,6 +140,14 @@ class Source(Element):
         """Frames a second, where known before opening; used to print look-ahead in milliseconds."""
         return None
 
+    @property
+    def length(self) -> int | None:
+        """How many frames it will give, for a progress bar; None when that is not known before opening, or endless.
+
+        The number may be an estimate, as the header of a video is.
+        """
+        return None
+
     def frames(self) -> Iterator[Frame | None]:
         """Frames until the stream ends; ``None``, at least twice a second, while there is nothing to give, so that
         whoever runs the source stays able to pause and stop it. Raises :class:`SourceError`."""

@@ -69,6 +69,10 @@ class LiveSource(Source):
         raise NotImplementedError
 
     @property
+    def length(self) -> int | None:
+        return self.num_frames or None
+
+    @property
     def live(self) -> bool:
         return True
 

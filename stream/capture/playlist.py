@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stream.capture.decoded_picture import ArrayPicture, Shot
 from stream.capture.stills import is_still, read_still
-from stream.capture.video_file import Damaged, VideoFile, header_fps
+from stream.capture.video_file import Damaged, VideoFile, header_fps, header_length
 from stream.errors import SourceError
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,12 @@ class Media:
     def fps(self) -> float | None:
         """The nominal rate of the first file."""
         return self.still_fps if is_still(self.paths[0]) else header_fps(self.paths[0])
+
+    @property
+    def length(self) -> int | None:
+        """How many pictures the files hold by their headers; None where one does not say."""
+        lengths = [1 if is_still(path) else header_length(path) for path in self.paths]
+        return None if None in lengths else sum(length or 0 for length in lengths)
 
     def shots(self) -> Iterator[Shot]:
         """Every picture of every file once; ``pts_ns`` runs on from file to file and never stands still."""

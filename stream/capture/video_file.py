@@ -145,6 +145,15 @@ def header_fps(path: Path) -> float | None:
         return None
 
 
+def header_length(path: Path) -> int | None:
+    """The number of frames in the header of a video; None where there is none to be had."""
+    try:
+        with VideoFile(path) as video:
+            return video.promised or None
+    except SourceError:
+        return None
+
+
 def _open(path: Path) -> Any:
     check_readable(path)
     import av

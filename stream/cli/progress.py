@@ -7,27 +7,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from stream.element import Source
 from stream.pipeline.pipeline import Pipeline
 
 
 def watching(pipeline: Pipeline, *, quiet: bool) -> Watch:
     """Progress over all frames the sources will give; nothing is shown where nobody watches, or some never end."""
-    totals = [total_of(source) for source in pipeline.sources]
+    totals = [source.length for source in pipeline.sources]
     is_shown = sys.stderr.isatty() and not quiet and all(total is not None for total in totals)
     return Watch(sum(total or 0 for total in totals) if is_shown else None)
-
-
-def total_of(source: Source) -> int | None:
-    """How many frames a source will give, where it knows; None where it does not, or never ends."""
-    total: Any = getattr(source, "total_frames", None) or getattr(source, "num_frames", None)
-    return total if isinstance(total, int) and total > 0 else None
 
 
 @contextmanager

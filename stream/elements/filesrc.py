@@ -67,6 +67,17 @@ class Filesrc(Source):
         except SourceError:
             return None
 
+    @property
+    def length(self) -> int | None:
+        if self.loop:
+            return self.num_frames or None
+        try:
+            total = self._media().length
+        except SourceError:
+            return None
+        left = None if total is None else max(0, total - self.start)
+        return left if left is None or not self.num_frames else min(left, self.num_frames)
+
     def frames(self) -> Iterator[Frame | None]:
         shots = islice(self._shots(), self.num_frames or None)
         for numbered in self._at_their_time(shots) if self.realtime else enumerate(shots):

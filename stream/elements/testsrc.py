@@ -76,6 +76,10 @@ class Testsrc(Source):
     def nominal_fps(self) -> float | None:
         return self.fps
 
+    @property
+    def length(self) -> int | None:
+        return self.num_frames or None
+
     def frames(self) -> Iterator[Frame | None]:
         scene = self._scene or self.__enter__()._scene
         assert scene is not None

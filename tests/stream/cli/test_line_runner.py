@@ -10,10 +10,9 @@ from rich.console import Console
 
 from stream.cli.line_argument import from_yaml, pipeline_of, shipped
 from stream.cli.line_runner import play_here, with_sinks
-from stream.cli.progress import Watch, total_of, watching
+from stream.cli.progress import Watch, watching
 from stream.errors import LaunchError
 from stream.pipeline.launch import parse_launch
-from stream.registry import make
 
 SMALL = "testsrc num_frames=6 width=64 height=64 people=1"
 
@@ -62,11 +61,6 @@ def test_a_missing_file_is_told_with_the_lines_that_ship() -> None:
         from_yaml("hall.yaml")
     with pytest.raises(LaunchError, match=r"no file 'some/demo.yaml'; give the path"):
         from_yaml("some/demo.yaml")
-
-
-def test_a_source_says_how_many_frames_it_will_give() -> None:
-    assert total_of(make("testsrc", num_frames=6)) == 6  # type: ignore[arg-type]
-    assert total_of(make("testsrc")) is None  # type: ignore[arg-type]
 
 
 def test_progress_tells_frames_done_of_all_and_how_fast() -> None:

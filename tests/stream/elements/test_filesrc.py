@@ -210,6 +210,25 @@ def test_a_missing_file_is_told_when_the_line_opens() -> None:
         pass
 
 
+def test_the_length_is_that_of_the_header_less_what_is_left_out(clip: Path) -> None:
+    assert Filesrc(str(clip)).length == 20
+    assert Filesrc(str(clip), start=5).length == 15
+    assert Filesrc(str(clip), start=5, num_frames=3).length == 3
+    assert Filesrc(str(clip), start=19, num_frames=3).length == 1
+
+
+def test_the_length_of_pictures_is_their_number(tmp_path: Path) -> None:
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), numbered_picture(number))
+    assert Filesrc(str(tmp_path)).length == 3
+
+
+def test_a_loop_and_a_missing_file_have_no_length(clip: Path) -> None:
+    assert Filesrc(str(clip), loop=True).length is None
+    assert Filesrc(str(clip), loop=True, num_frames=50).length == 50
+    assert Filesrc("nowhere.mp4").length is None
+
+
 def test_a_missing_file_has_no_nominal_rate(clip: Path) -> None:
     assert Filesrc("nowhere.mp4").nominal_fps is None
     assert Filesrc(str(clip)).nominal_fps == 25

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stream.element import Context, through
+from stream.elements.testsrc import Testsrc
 from stream.messages import Frame
 from stream.registry import make
 from stream.testing import check_element
@@ -77,3 +78,8 @@ def test_one_that_waits_begins_anew_after_a_restart_so_that_what_was_in_flight_c
     source = make("testsrc", width=64, height=64, people=1, num_frames=2)
     source.context = Context(name="testsrc", memory={"seq": 5}, incarnation=1)
     assert [frame.seq for frame in through(source, [])] == [0, 1]
+
+
+def test_the_length_is_known_where_the_number_of_frames_is() -> None:
+    assert Testsrc(num_frames=6).length == 6
+    assert Testsrc().length is None
