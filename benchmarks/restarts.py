@@ -5,7 +5,7 @@
 
 The stage in the middle of a line of three is killed with SIGKILL again and again, while frames flow. What its
 neighbours and the supervisor (this process) hold is looked at after some restarts, when everything that is only made
-once was made, and at the end. Linux only, since it is read from ``/proc``.
+once was made, and at the end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
+
+import psutil
 
 from stream.pipeline.launch import parse_launch
 from stream.runtime.restart_policy import Patience
@@ -127,10 +129,8 @@ def _held(supervisor: Supervisor) -> dict[str, Held]:
 
 
 def _held_by(pid: int) -> Held:
-    process = Path("/proc") / str(pid)
-    pages = int((process / "statm").read_text().split()[1])
-    rss_kib = pages * os.sysconf("SC_PAGE_SIZE") // 1024
-    return Held(rss_kib, len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())))
+    process = psutil.Process(pid)
+    return Held(process.memory_info().rss // 1024, process.num_fds(), process.num_threads())
 
 
 def _segments(supervisor: Supervisor) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from tests.caches import cache_folder
@@ -16,7 +18,6 @@ from tests.caches import cache_folder
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]
-_PROC = Path("/proc")
 _SEGMENTS = Path("/dev/shm")
 _MARK = "POSESTREAM_TEST"
 # Long enough for a janitor on a busy machine to notice that its parent has gone; a clean machine never waits.
@@ -74,10 +75,8 @@ def no_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Processes are known by a mark in their environment, which children inherit, so that one whose parent was killed is
     found too. A segment is left over when it is new and no process maps it any more.
     """
-    if not _PROC.is_dir():
-        pytest.skip("leftovers are looked for in /proc, which this system does not have")
-    mark = f"{_MARK}={uuid.uuid4().hex}"
-    monkeypatch.setenv(*mark.split("="))
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(_MARK, mark)
     before = _segments()
     yield
     left = _settled(lambda: [*_marked_processes(mark), *_orphans(_segments() - before)])
@@ -99,23 +98,17 @@ def _segments() -> set[str]:
 def _orphans(names: set[str]) -> list[str]:
     if not names:
         return []
-    maps = "\n".join(_read(process / "maps") for process in _processes())
-    return [str(_SEGMENTS / name) for name in sorted(names & _segments()) if f"/{name}" not in maps]
+    mapped = {Path(region.path).name for process in psutil.process_iter(["memory_maps"]) for region in _maps(process)}
+    return [str(_SEGMENTS / name) for name in sorted((names & _segments()) - mapped)]
+
+
+def _maps(process: psutil.Process) -> Sequence[Any]:
+    return process.info["memory_maps"] or ()  # None where it is not ours to read
 
 
 def _marked_processes(mark: str) -> list[str]:
-    found = (process for process in _processes() if mark in _read(process / "environ").split("\0"))
+    found = (process.info for process in psutil.process_iter(["pid", "environ", "cmdline"]))
+    marked = [info for info in found if (info["environ"] or {}).get(_MARK) == mark]
+    lines = [f"process {info['pid']}: {' '.join(info['cmdline'])}" for info in marked if info["cmdline"]]
     # Python's own resource tracker lives as long as the test process that started it.
-    lines = ((process.name, _read(process / "cmdline").replace("\0", " ")) for process in found)
-    return [f"process {number}: {line}" for number, line in lines if line and "resource_tracker" not in line]
-
-
-def _processes() -> Iterator[Path]:
-    return (entry for entry in _PROC.iterdir() if entry.name.isdigit())
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode(errors="replace")
-    except OSError:  # it ended meanwhile, or is not ours to read
-        return ""
+    return [line for line in lines if "resource_tracker" not in line]

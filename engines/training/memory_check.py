@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +16,6 @@ from engines.training.objective import Objective
 from engines.training.recipe import Recipe
 from engines.training.trainer import autocast, freeze
 
-_MEMINFO = Path("/proc/meminfo")
 _COPIES = 3
 """Of what learns: gradients, Adam's two moments."""
 
@@ -24,8 +23,6 @@ _COPIES = 3
 def check_memory(recipe: Recipe, spec: NetworkSpec, model: nn.Module, place: Place) -> None:
     """Raises :class:`EngineError`, with a batch that would fit, where a step needs more than there is."""
     free = free_bytes(place.device)
-    if free is None:
-        return
     if place.device.type == "cpu":
         free //= place.beside
     share = -(-recipe.batch // place.world)
@@ -78,12 +75,8 @@ def _kept_bytes(recipe: Recipe, spec: NetworkSpec, model: nn.Module, windows: in
     return sum(size for address, size in kept.items() if address not in own)
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Of the GPU, or of this machine; None where nobody says."""
+def free_bytes(device: torch.device) -> int:
+    """The free memory of the GPU, or of this machine."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
+    return psutil.virtual_memory().available

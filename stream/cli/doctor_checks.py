@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 State = Literal["good", "note", "bad"]
 
 FRAME_1080P_MIB = 1920 * 1080 * 3 / 2**20
@@ -49,19 +51,14 @@ def _python(topic: str) -> Iterator[Finding]:
 
 def _processor(topic: str) -> Iterator[Finding]:
     cores = usable_cores()
-    memory = f", {_memory_gib():.1f} GiB of memory" if Path("/proc/meminfo").exists() else ""
+    memory_gib = psutil.virtual_memory().available / 2**30
     remedy = "" if cores > 1 else "with one core the parts of a line take turns; try --in-process"
-    yield Finding(topic, "good" if cores > 1 else "note", f"{cores} usable{memory}", remedy)
+    yield Finding(topic, "good" if cores > 1 else "note", f"{cores} usable, {memory_gib:.1f} GiB of memory", remedy)
 
 
 def usable_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory_gib() -> float:
-    line = next(text for text in Path("/proc/meminfo").read_text().splitlines() if text.startswith("MemAvailable"))
-    return int(line.split()[1]) / 2**20
 
 
 def _shared_memory(topic: str) -> Iterator[Finding]:

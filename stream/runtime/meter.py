@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+
+import psutil
 
 SPAN_S = 5.0
 """How far back a rate or a percentile looks."""
@@ -76,9 +76,5 @@ def percentile(ordered: list[float], percent: float) -> float:
 
 
 def resident_bytes() -> int:
-    """The memory this process has in use now, in bytes; 0 where the system has no ``/proc``."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """The memory that this process has in use now."""
+    return psutil.Process().memory_info().rss

@@ -10,8 +10,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO
+
+import psutil
 
 from stream.runtime import bus
 from stream.runtime.restart_policy import Patience, Restarts
@@ -117,8 +118,8 @@ class Child:
         """Why the process should be killed, or None while it is well."""
         if not self.is_alive:
             return None
-        state = _process_state(self.pid)
-        if state == "t" or (self._is_opening and state != "T"):
+        status = _process_status(self.pid)
+        if status == psutil.STATUS_TRACING_STOP or (self._is_opening and status != psutil.STATUS_STOPPED):
             self._heard_s = now_s  # a debugger has stopped it; or it loads something large, and is not stopped
         if now_s - self._heard_s > self._patience.silence_s:
             return f"silent for {now_s - self._heard_s:.1f} s"
@@ -160,10 +161,9 @@ def _how(code: int) -> str:
     return f"it was killed by signal {-code}"
 
 
-def _process_state(pid: int) -> str:
-    """One letter: T stopped, t stopped by a debugger, others alive; empty where the system does not say."""
+def _process_status(pid: int) -> str:
+    """As psutil names it: "stopped", "tracing-stop" under a debugger, and others; empty when it has ended."""
     try:
-        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return str(psutil.Process(pid).status())
+    except psutil.NoSuchProcess:
         return ""
-    return line.rpartition(")")[2].split()[0]

@@ -14,11 +14,12 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from stream.errors import TransportError
 from stream.transports.shm_segment import unlink_all
@@ -76,8 +77,8 @@ class RunDirectory:
         return run_id_of(self.path)
 
     def note_process(self, part: str, pid: int) -> None:
-        """Write down who runs a part, for whoever may have to sweep up."""
-        _write(self.path / f"{part}.pid", {"pid": pid, "started": start_of(pid)})
+        """Write down the process that runs a part, so that a later sweep can end it."""
+        _write(self.path / f"{part}.pid", {"pid": pid})
 
     def forget_process(self, part: str) -> None:
         """The process that ran a part has ended."""
@@ -126,21 +127,16 @@ def sweep(directory: Path) -> bool:
 
 
 def end_processes(directory: Path) -> None:
-    """Kill the processes noted in a run directory, unless their number belongs to somebody else by now."""
+    """Kill the processes noted in a run directory, unless the id now belongs to another process.
+
+    A part's command line names its run directory. (When a process started would identify it too, but that is read from
+    a clock which may be set while a line runs.)
+    """
     for note in directory.glob("*.pid"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            written = json.loads(note.read_text(encoding="utf-8"))
-            if written["started"] and start_of(int(written["pid"])) == written["started"]:
-                os.kill(int(written["pid"]), signal.SIGKILL)
-
-
-def start_of(pid: int) -> str:
-    """When a process began, in the system's own count: with its id it names it for good. Empty when unknown."""
-    try:
-        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return line.rpartition(")")[2].split()[19]
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
+            process = psutil.Process(int(json.loads(note.read_text(encoding="utf-8"))["pid"]))
+            if str(directory) in process.cmdline():
+                process.kill()
 
 
 def _directories() -> list[Path]:

@@ -7,6 +7,7 @@ out of a tormented line can be compared, to the last digit, with what one proces
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -324,8 +325,8 @@ def test_kill_9_of_the_supervisor_takes_a_stopped_part_along(
     endless: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
     process = endless()
-    children = [int(path.read_text().split('"pid": ')[1].split(",")[0]) for path in base().glob("*/*.pid")]
-    os.kill(children[0], signal.SIGSTOP)
+    note = next(base().glob("*/*.pid"))
+    os.kill(json.loads(note.read_text())["pid"], signal.SIGSTOP)
     process.kill()
     process.wait()
     assert until(lambda: not list(base().iterdir()))

@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import zmq
 
@@ -219,11 +219,7 @@ def test_noise_from_a_false_publisher_is_counted_and_does_no_harm() -> None:
 
 
 def test_many_subscribers_of_a_process_leave_no_sockets_behind() -> None:
-    def descriptors() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
-    if not Path("/proc/self/fd").is_dir():
-        pytest.skip("descriptors are counted in /proc, which this system does not have")
+    descriptors = psutil.Process().num_fds
     with opened() as sink:
         sink.consume(make_poses(0))
 

@@ -41,5 +41,4 @@ def test_a_young_meter_divides_by_its_own_age() -> None:
 
 
 def test_this_process_has_memory() -> None:
-    # An interpreter with numpy is tens of MB; 0 where the system has no /proc.
-    assert resident_bytes() == 0 or resident_bytes() > 5_000_000
+    assert resident_bytes() > 5_000_000  # an interpreter with numpy takes tens of MB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stream.errors import TransportError
-from stream.runtime.run_dir import RunDirectory, base, end_processes, ensure, run_id_of, running, start_of, sweep_stale
+from stream.runtime.run_dir import RunDirectory, base, ensure, run_id_of, running, sweep_stale
 from stream.transports import shm_segment
 
 
@@ -20,15 +21,14 @@ def own_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return base()
 
 
-def abandoned(segment: str = "", part: int = 0) -> Path:
+def abandoned(segment: str = "") -> Path:
     """The directory of a run whose owner has been killed."""
     script = (
-        "import os, sys; from pathlib import Path; from stream.runtime.run_dir import RunDirectory\n"
+        "import os; from stream.runtime.run_dir import RunDirectory\n"
         "run = RunDirectory(title='abandoned')\n"
-        "if int(sys.argv[1]): run.note_process('detect', int(sys.argv[1]))\n"
         "print(run.path, flush=True); os._exit(9)"
     )
-    command = [sys.executable, "-c", script, str(part)]
+    command = [sys.executable, "-c", script]
     directory = Path(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip())
     if segment:
         shm_segment.create(f"posestream-{run_id_of(directory)}-{segment}", 4096, "test").close()
@@ -103,18 +103,16 @@ def test_what_a_killed_run_has_left_is_swept_up_and_a_living_one_is_left_alone()
     assert not shm_segment.names(f"posestream-{living.run_id}-")
 
 
-@pytest.mark.skipif(not start_of(os.getpid()), reason="this system does not say when a process began")
-def test_a_process_of_a_killed_run_is_ended_and_one_that_got_its_number_since_is_not() -> None:
-    with subprocess.Popen(["sleep", "100"]) as child:
-        dead = abandoned(part=child.pid)
-        note = dead / "detect.pid"
-        true = note.read_text()
-        note.write_text(true.replace(start_of(child.pid), "12345"))
-        end_processes(dead)
-        assert child.poll() is None
-        note.write_text(true)
+def test_a_process_of_a_killed_run_is_killed_and_another_that_now_has_its_id_is_not() -> None:
+    dead = abandoned()
+    sleep = [sys.executable, "-c", "import time; time.sleep(100)"]
+    with subprocess.Popen([*sleep, str(dead)]) as part, subprocess.Popen(sleep) as other:
+        for name, process in (("detect", part), ("pose", other)):
+            (dead / f"{name}.pid").write_text(json.dumps({"pid": process.pid}))
         assert sweep_stale() == [dead]
-        assert child.wait(30) == -9
+        assert part.wait(30) == -9
+        assert other.poll() is None
+        other.kill()
 
 
 def test_damaged_notes_are_no_obstacle() -> None:
