@@ -183,7 +183,7 @@ def _network(variant: Variant, backbone: Path) -> Any:
     model = network.build(NETWORK, spec)
     checkpoints.load(model, backbone, "ours", "" if spec.model == base.model else "hrnet")
     if not variant.aligns:
-        model.aligned = lambda window: _unaligned(window, model.key)
+        model.align = lambda window: _unaligned(window, model.key)
     return model
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.layers.decoding import Decoding, Points, blur_of
+from engines.layers.decoding import Decoding, Points, blur_width_px
 from engines.models.temporal import TemporalModel
 from engines.spec.manifest import (
     Manifest,
@@ -93,7 +93,7 @@ def _signature(name: str, spec: NetworkSpec, request: Request) -> Signature:
         layout="nthwc" if request.pixel == "uint8" else "ntchw",
         pixel=request.pixel,
         decode="points",
-        blur_px=blur_of(spec.input_size),
+        blur_px=blur_width_px(spec.input_size),
         inputs=("crops",),
         outputs=("points",),
         notes={"decoding": request.decoding},

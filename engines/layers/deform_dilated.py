@@ -1,11 +1,11 @@
-"""Several deformable convolutions of one input, of different dilations, added up in one call.
+"""The sum of several deformable convolutions of one input, with different dilations, in one call.
 
     y = Σ_r  DCNv2_r(x),   r = 3, 6, 9, 12, 15 in DCPose, 1, 3, 6, 9, 12 in IMAPose, 3, 6, 12, 18, 24 in PoseWarper
 
-Their points are gathered together and meet their weights in one matrix product, since Σ_r W_r x_r is [W_1 … W_R] times
-the x_r stacked. Registered as ``torch.ops.posestream.deform_conv2d_dilated``, so that another device's kernel can
-accumulate all of them in one launch, and so that they export as that many ``DeformConv`` nodes and their sum. Under
-autocast all of it is float32.
+All points are gathered together and multiplied by all weights in one matrix product, since Σ_r W_r x_r is [W_1 … W_R]
+times the x_r stacked. Registered as ``torch.ops.posestream.deform_conv2d_dilated``, so that a device's own kernel can
+accumulate all of them in one launch; they export as ``DeformConv`` nodes and their sum. Under autocast everything is
+computed in float32.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from engines.layers.deform_conv import AUTOCAST_DEVICES, DeformConv2d, gather, sampling_points
-from engines.layers.fp32 import uncast
+from engines.layers.deform_conv import AUTOCAST_DEVICES, DeformConv2d, check_map, gather, sampling_points
+from engines.layers.fp32 import no_autocast
 
 
 def dilated_reference(
@@ -31,7 +31,8 @@ def dilated_reference(
     dilations: Sequence[int],
     offset_groups: int,
 ) -> Tensor:
-    """The sum in plain PyTorch. Shapes as in :func:`deform_conv2d_dilated`."""
+    """The sum in plain PyTorch. Shapes and errors as in :func:`deform_conv2d_dilated`."""
+    check_shapes(x, offsets, weights, dilations, offset_groups)
     n, c, h, w = x.shape
     o, _, kh, kw = weights[0].shape
     points = [
@@ -41,26 +42,15 @@ def dilated_reference(
     rows, columns = (torch.cat(part, dim=2) for part in zip(*points, strict=True))  # (N, G, R·K, h, w)
     samples = gather(x, rows, columns, offset_groups)  # (N, G, C/G, R·K, h, w)
     if masks:
-        every = torch.cat([mask.reshape(n, offset_groups, kh * kw, h, w) for mask in masks], dim=2)
-        samples = samples * every[:, :, None]
+        modulation = torch.cat([mask.reshape(n, offset_groups, kh * kw, h, w) for mask in masks], dim=2)
+        samples = samples * modulation[:, :, None]
     patches = samples.reshape(n, c * len(dilations) * kh * kw, h * w)
     kernels = torch.cat([weight.reshape(o, c, kh * kw) for weight in weights], dim=2).reshape(o, -1)
     result = torch.matmul(kernels, patches).reshape(n, o, h, w)
     return result + torch.stack([*biases]).sum(0).reshape(1, o, 1, 1) if biases else result
 
 
-@torch.library.custom_op("posestream::deform_conv2d_dilated", mutates_args=())
-def _operator(
-    x: Tensor,
-    offsets: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    dilations: Sequence[int],
-    offset_groups: int,
-) -> Tensor:
-    check_shapes(x, offsets, weights, dilations, offset_groups)
-    return dilated_reference(x, offsets, masks, weights, biases, dilations, offset_groups)
+_operator = torch.library.custom_op("posestream::deform_conv2d_dilated", dilated_reference, mutates_args=())
 
 
 @_operator.register_fake
@@ -71,31 +61,27 @@ def _(x: Tensor, offsets: Sequence[Tensor], masks: object, weights: Sequence[Ten
 def check_shapes(
     x: Tensor, offsets: Sequence[Tensor], weights: Sequence[Tensor], dilations: Sequence[int], offset_groups: int
 ) -> None:
-    """Raises ``ValueError`` naming both parties where a dilation lacks a tensor, or a map has not the size of ``x``."""
+    """Raise ``ValueError`` if a dilation lacks a tensor or an offset does not have the size of ``x``."""
     if not len(offsets) == len(weights) == len(dilations) > 0:
         raise ValueError(
             f"deform_conv2d_dilated: {len(dilations)} dilations, {len(offsets)} offsets and {len(weights)} weights; "
-            "give one of each a dilation"
+            "give one of each for every dilation"
         )
     wanted = (x.shape[0], 2 * offset_groups * math.prod(weights[0].shape[2:]), *x.shape[2:])
     for d, offset in zip(dilations, offsets, strict=True):
-        if tuple(offset.shape) != wanted:
-            raise ValueError(
-                f"deform_conv2d_dilated: offset of dilation {d} is {tuple(offset.shape)}, "
-                f"a {tuple(x.shape)} input needs {wanted}"
-            )
+        check_map(f"deform_conv2d_dilated: offset of dilation {d}", offset, x, wanted)
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - PyTorch passes it by name
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - passed by name
     x, *lists, ctx.dilations, ctx.offset_groups = inputs
     ctx.lengths = [len(tensors) for tensors in lists]
     ctx.save_for_backward(x, *(tensor for tensors in lists for tensor in tensors))
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    # Gathering again is cheaper than keeping the columns: they are R·K times the size of the input.
+    # Gathering again costs less than keeping the columns, which are R·K times the size of the input.
     saved = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
-    with uncast(gradient.device):
+    with no_autocast(gradient.device):
         with torch.enable_grad():
             x, offsets, masks, weights, biases = _split(saved, ctx.lengths)
             result = dilated_reference(x, offsets, masks, weights, biases, ctx.dilations, ctx.offset_groups)
@@ -113,14 +99,14 @@ def _split(tensors: list[Tensor], lengths: Sequence[int]) -> list[Any]:
     return parts
 
 
-_operator.register_autograd(_backward, setup_context=_remember)
+_operator.register_autograd(_backward, setup_context=_setup_context)
 for _device in AUTOCAST_DEVICES:
     _operator.register_autocast(_device, torch.float32)
 
 
 @register_flop_formula(torch.ops.posestream.deform_conv2d_dilated)
 def _flops(*shapes: Any, **_: object) -> int:
-    """Of the matrix product; the interpolation is not counted, nor is it by others."""
+    """FLOPs of the matrix product; as is usual, the interpolation is not counted."""
     x, _offsets, _masks, weights, *_rest = shapes
     return sum(2 * x[0] * math.prod(weight) * x[2] * x[3] for weight in weights)
 
@@ -131,10 +117,10 @@ def deform_conv2d_dilated(
     offsets: Sequence[Tensor],
     masks: Sequence[Tensor] = (),
 ) -> Tensor:
-    """The sum of ``layers`` of ``x`` (N, C, h, w): (N, O, h, w). Their stride is 1 and they keep the size.
+    """The sum of ``layers`` applied to ``x`` (N, C, h, w): (N, O, h, w). Their stride is 1 and they keep the size.
 
-    ``offsets`` (N, 2·G·K, h, w) px and ``masks`` (N, G·K, h, w), one a layer; no masks at all for ones. Raises
-    ``ValueError`` naming both shapes where an offset has not the size of ``x``.
+    ``offsets`` (N, 2·G·K, h, w) px and ``masks`` (N, G·K, h, w), one for each layer; an empty ``masks`` means ones.
+    Raises ``ValueError`` naming both shapes if an offset does not have the size of ``x``.
     """
     biases = [layer.bias for layer in layers if layer.bias is not None]
     result: Tensor = _operator(

@@ -1,6 +1,7 @@
-"""Where a sampling reads is computed in float32, whatever autocast does around it (``docs/explanation/precision.md``).
+"""Sampling coordinates are computed in float32 even under autocast (``docs/explanation/precision.md``).
 
-A bfloat16 has 8 bits: a place on a map 96 cells wide is then known to a quarter of a cell, a pixel of the crop.
+A bfloat16 has 8 bits of significand: on a map 96 cells wide it rounds a coordinate to a quarter of a cell, which is a
+pixel of the crop.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ import torch
 from torch import Tensor, nn
 
 
-def uncast(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast off on this device, where it is on."""
-    # Only where it is on: an export would write the region down, as a part of the network.
-    return torch.autocast(device.type, enabled=False) if is_on(device) else nullcontext()
+def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Disable autocast on ``device`` if it is enabled."""
+    # Only if it is enabled: an export would record the region as a part of the network.
+    return torch.autocast(device.type, enabled=False) if is_autocast_on(device) else nullcontext()
 
 
-def is_on(device: torch.device) -> bool:
-    """Whether autocast is; never where there is none, as on ``meta``, whose tensors have shapes alone."""
+def is_autocast_on(device: torch.device) -> bool:
+    """Whether autocast is enabled; always False for devices without autocast, such as ``meta``."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
-def exactly(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``layer(x)``, all of it in float32 under autocast."""
-    if not is_on(x.device):
+def in_float32(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``layer(x)``, computed in float32 under autocast and unchanged otherwise."""
+    if not is_autocast_on(x.device):
         return layer(x)
-    with uncast(x.device):
+    with no_autocast(x.device):
         return layer(x.float())
 
 
-class PlaceConv2d(nn.Conv2d):
-    """The convolution that says where to read: an ordinary one that autocast leaves in float32."""
+class OffsetConv2d(nn.Conv2d):
+    """A convolution that predicts sampling offsets: autocast leaves it in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return exactly(super().forward, x)
+        return in_float32(super().forward, x)

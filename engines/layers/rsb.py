@@ -1,7 +1,7 @@
 """Residual Steps Block: Learning Delicate Local Representations for Multi-Person Pose Estimation, Cai et al., 2020.
 
-A 1×1 convolution splits its result into four slices; slice i passes i+1 3×3 convolutions, and every step also hears the
-step above it (Fig. 3), so that one block sees many receptive fields.
+A 1×1 convolution splits its result into four slices; slice i passes i+1 3×3 convolutions, and every step also adds the
+output of the step above it (Fig. 3), so that one block combines many receptive fields.
 """
 
 from __future__ import annotations

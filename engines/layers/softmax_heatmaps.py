@@ -1,7 +1,7 @@
-"""Heatmaps that are distributions: the last convolution of a network that learns where a joint is by cross-entropy.
+"""Heatmaps as probability distributions: the last convolution of a network trained with cross-entropy.
 
-Most cells of a heatmap are empty, and under a squared error a small network first learns to say nothing. A softmax over
-the cells (as in integral regression, Sun et al., ECCV 2018) has nothing to learn about emptiness.
+Most cells of a heatmap are empty, and under a squared error a small network first learns to predict zero everywhere. A
+softmax over the cells (as in integral regression, Sun et al., ECCV 2018) avoids that: the empty cells need no fitting.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 class SoftmaxHeatmaps(nn.Conv2d):
     """``(B, C, h, w) -> heatmaps (B, J, h, w)``: a convolution, a softmax over the cells of each map, a scale.
 
-    Each map sums to 2πσ², as a Gaussian of ``sigma`` cells with a peak of 1 does: a joint known as well as the
-    targets say peaks at 1, one that may be in two places at 0.5 in each. So a peak is a score, and whatever reads
-    published heatmaps reads these. Names and shapes of parameters are those of a plain convolution.
+    Each map sums to 2πσ², as a Gaussian of ``sigma`` cells with a peak of 1 does. A joint located as sharply as the
+    target peaks at 1; one with two equally likely positions peaks at 0.5 in each. The peak is therefore a score, and
+    these heatmaps decode like published ones. Names and shapes of parameters are those of a plain convolution.
     """
 
     def __init__(self, cin: int, joints: int, kernel: int, sigma: float) -> None:
@@ -30,7 +30,7 @@ class SoftmaxHeatmaps(nn.Conv2d):
 
 
 def heatmap_layer(cin: int, joints: int, kernel: int, sigma: float | None) -> nn.Conv2d:
-    """What ends a network: a convolution, as published, or with ``sigma`` one whose maps are distributions."""
+    """The last layer of a network: a plain convolution, or with ``sigma`` a :class:`SoftmaxHeatmaps`."""
     if sigma is not None:
         return SoftmaxHeatmaps(cin, joints, kernel, sigma)
     return nn.Conv2d(cin, joints, kernel, padding=kernel // 2)

@@ -1,1 +1,1 @@
-"""What the papers minimise; formulas derived where they stand."""
+"""The papers' losses; formulas are derived where they stand."""

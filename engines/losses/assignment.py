@@ -1,4 +1,4 @@
-"""Which location of the pyramid answers for which person: FCOS (Tian et al., ICCV 2019, Sec. 3.1), centre sampling."""
+"""Assignment of pyramid locations to people: FCOS (Tian et al., ICCV 2019, Sec. 3.1) with centre sampling."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from engines.models.inspose import STRIDES, locations
 
 RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8))
-"""Largest distance (px) from a location to a side of its box, a level, inclusive."""
+"""Range of the largest distance (px) from a location to a side of its box, for each level, inclusive."""
 
 RADIUS = 1.5
-"""Of the centre region, in strides (InsPose Sec. 3.1)."""
+"""Radius of the centre region, in strides (InsPose Sec. 3.1)."""
 
 
 @dataclass
 class Assignment:
-    """Locations of all levels in order. ``person`` (L,) index of the person each answers for, -1 for background;
+    """Locations of all levels in order. ``person`` (L,) index of the person assigned to each, -1 for background;
     ``points`` (L, 2) px; ``strides`` (L,) px; ``level``, ``location`` (L,)."""
 
     person: Tensor
@@ -29,7 +29,7 @@ class Assignment:
 
 
 def pseudo_boxes(keypoints: Tensor) -> Tensor:
-    """Enclosing rectangles of the labelled keypoints (n, K, 3: x, y, v), (n, 4); all zeros where there is no label."""
+    """Enclosing rectangles (n, 4) of the labelled keypoints (n, K, 3: x, y, v); all zeros for a person without any."""
     labelled = keypoints[..., 2:] > 0
     low = keypoints[..., :2].masked_fill(~labelled, torch.inf).amin(1)
     high = keypoints[..., :2].masked_fill(~labelled, -torch.inf).amax(1)
@@ -37,7 +37,7 @@ def pseudo_boxes(keypoints: Tensor) -> Tensor:
 
 
 def assign(sizes: list[tuple[int, int]], boxes: Tensor) -> Assignment:
-    """``sizes`` (h, w) of the levels; ``boxes`` (n, 4) px.
+    """Assign locations of levels of ``sizes`` (h, w) to ``boxes`` (n, 4) px.
 
     A location belongs to the smallest box whose centre region it lies strictly inside and whose size suits its level.
     """

@@ -1,4 +1,4 @@
-"""Heatmaps as targets, and the mean squared errors that HRNet, DCPose, FAMI-Pose, IMAPose and FaSRnet minimise."""
+"""Heatmap targets, and the mean squared errors of HRNet, DCPose, FAMI-Pose, IMAPose and FaSRnet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def gaussian_heatmaps(
     """Targets with a peak of 1 at each joint: ``(heatmaps (J, h, w), weights (J,))``.
 
     ``joints`` (J, 2) px of the crop; ``weights`` (J,), at most 0.5 for a joint without a label; ``size`` (w, h) of the
-    maps; ``sigma`` in cells (2 at 256x192, 3 at 384x288). The centre is the cell ⌊x/stride + 0.5⌋ (towards zero, as
-    published), or with ``unbiased`` the joint's own place between cells (DARK, Zhang et al., CVPR 2020, Sec. 3.3), and
-    the Gaussian is cut off at 3σ. A joint whose patch lies outside gets weight 0.
+    maps; ``sigma`` in cells (2 at 256x192, 3 at 384x288). The centre is the cell ⌊x/stride + 0.5⌋ (rounded towards
+    zero, as published), or with ``unbiased`` the joint's sub-cell position (DARK, Zhang et al., CVPR 2020, Sec. 3.3).
+    The Gaussian is cut off at 3σ. A joint whose patch lies outside gets weight 0.
     """
     w, h = size
     radius = 3 * sigma
@@ -47,7 +47,7 @@ def heatmap_mse(predicted: Tensor, target: Tensor, weights: Tensor | None = None
 def two_level(
     refined: Tensor, final: Tensor, target: Tensor, weights: Tensor | None = None, alpha: float = 0.4
 ) -> Tensor:
-    """FaSRnet: α of the error after the feature stage and 1 - α of the error after the semantics stage.
+    """FaSRnet: α times the error after the feature stage plus 1 - α times the error after the semantics stage.
 
     The paper's α is 0.4; the released PoseTrack18 configuration leaves it at 0.5.
     """

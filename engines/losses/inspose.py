@@ -38,7 +38,7 @@ class People:
 
 @dataclass
 class Positives:
-    """The locations of one image that answer for a person: index into the levels' concatenation, person, maps."""
+    """The locations of one image that are assigned to a person. ``index`` counts in the concatenated levels."""
 
     index: Tensor
     person: Tensor
@@ -53,7 +53,7 @@ def flat(maps: Sequence[Tensor], image: int) -> Tensor:
 
 
 def positives(predictions: Predictions, image: int, assignment: Assignment) -> Positives:
-    """Their KP-Nets run: ``maps`` (p, 17, H/8, W/8) logits."""
+    """The positive locations of ``image`` with the output of their KP-Nets: ``maps`` (p, 17, H/8, W/8) logits."""
     index = (assignment.person >= 0).nonzero()[:, 0]
     points, strides = assignment.points[index], assignment.strides[index]
     maps = kp_net(flat(predictions.theta, image)[index], predictions.f_kp[image], points, strides)
@@ -61,7 +61,7 @@ def positives(predictions: Predictions, image: int, assignment: Assignment) -> P
 
 
 def assignments(predictions: Predictions, truth: Sequence[People]) -> list[Assignment]:
-    """One an image."""
+    """One assignment for each image."""
     sizes = [(int(s.shape[2]), int(s.shape[3])) for s in predictions.scores]
     return [assign(sizes, people.boxes) for people in truth]
 
@@ -124,10 +124,10 @@ class Dense:
 
 
 def dense_targets(people: People, size: tuple[int, int], stride: int, radii: Tensor, *, disk: bool) -> Dense:
-    """Gaussians and offsets around every labelled keypoint; ``radii`` (n,) cells, one a person.
+    """Gaussians and offsets around every labelled keypoint; ``radii`` (n,) cells, one for each person.
 
     The Gaussian's σ is (2r+1)/6. ``disk=True`` gives offsets within the Euclidean radius (Sec. 3.3), else in the square
-    window (released). Where people meet, the greater heat and the shorter offset win.
+    window (released). Where people overlap, the greater value and the shorter offset win.
     """
     h, w = size
     heat = people.boxes.new_zeros(KEYPOINTS, h, w)
@@ -153,7 +153,7 @@ def dense_targets(people: People, size: tuple[int, int], stride: int, radii: Ten
 
 
 def disk_l1(predicted: Tensor, targets: Sequence[Dense]) -> Tensor:
-    """L1 of the offsets (B, 34, h, w) where a target holds, a number a coordinate."""
+    """Mean L1 over the coordinates of the offsets (B, 34, h, w) where there is a target."""
     mask = torch.stack([t.mask for t in targets]).repeat_interleave(2, dim=1)
     wanted = torch.stack([t.disk for t in targets])
     return ((predicted - wanted).abs() * mask).sum() / (mask.sum() + 1e-4)
@@ -258,7 +258,7 @@ def released_losses(predictions: Predictions, truth: Sequence[People]) -> dict[s
 
 def _released_dense(predictions: Predictions, truth: Sequence[People]) -> dict[str, Tensor]:
     if predictions.heatmaps is None or predictions.tags is None:
-        raise ValueError("released_losses judges InsPoseReleased; these predictions have no heatmaps and tags")
+        raise ValueError("released_losses needs predictions of InsPoseReleased; these have no heatmaps and tags")
     h, w = predictions.disk.shape[2:]
     dense = []
     for people in truth:

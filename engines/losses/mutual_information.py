@@ -1,18 +1,18 @@
 """Mutual information between features, estimated by Variational Self-Distillation (VSD, Tian et al., CVPR 2021).
 
-Two tensors are compared as distributions over the cells of each channel, p = softmax(x/τ), so that "where" is what they
-say. Two estimates are all that the papers need.
+Two tensors are compared as distributions over the cells of each channel, p = softmax(x/τ), so that only the position of
+their activations counts. The papers need two estimates.
 
 *A label y and a feature v.* The chain rule gives I(y; v) = H(y) - H(y|v), and for any decoder q the conditional entropy
 is at most the cross-entropy: H(y|v) <= E[-log q(y|v)]. With the network's own detection layer as q and H(y) constant,
 
     I(y; v)  ≈  const - KL( y ‖ q(y|v) )                                         :func:`label_information`
 
-*Two features v, w.* The same bound with w's own distribution as the guess at v's: VSD's predictive match,
+*Two features v, w.* The same bound with w's own distribution as the estimate of v's: VSD's predictive match,
 
     I(v; w)  ≈  const - KL( p(v) ‖ p(w) )                                        :func:`feature_information`
 
-Constants drop out of gradients, so both functions return the negative divergence: 0 when one tells all of the other.
+Constants drop out of gradients, so both functions return the negative divergence: 0 when the distributions are equal.
 FAMI-Pose, Eq. 10, and TDMI, Eq. 13, are sums of these; each is written out below as the paper has it, and is to be
 *minimised*.
 
@@ -34,8 +34,8 @@ Detect = Callable[[Tensor], Tensor]
 
 
 def spatial(x: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """log softmax over the cells of each channel: (B, C, h, w) -> (B, C, h·w), float32 of what is half."""
-    # Division by τ makes twenty of one: a bfloat16 near 100 is known to a half.
+    """log softmax over the cells of each channel: (B, C, h, w) -> (B, C, h·w), at least float32."""
+    # Dividing by τ multiplies by twenty, and a bfloat16 near 100 is rounded to a half.
     single = x.to(torch.promote_types(x.dtype, torch.float32))
     return torch.log_softmax(single.flatten(2) / temperature, dim=-1)
 
@@ -57,11 +57,11 @@ def feature_information(v: Tensor, w: Tensor, temperature: float = TEMPERATURE) 
 
 
 def vanishing(label: Tensor, source: Tensor, enhanced: Tensor, detect: Detect) -> Tensor:
-    """I(y; v | z̃) ≈ I(y; v) - I(v; z̃): what of the task ``source`` knew and ``enhanced`` lost (FAMI Eq. 9, TDMI
-    Eqs. 11 and 12).
+    """I(y; v | z̃) ≈ I(y; v) - I(v; z̃): the information about the label that ``source`` has and ``enhanced`` lost
+    (FAMI Eq. 9, TDMI Eqs. 11 and 12).
 
-    What the source knew is a number here, without a gradient, as in the released code, whose teachers are detached:
-    otherwise the cheapest way to lose nothing is to know nothing, and the layer that detects unlearns its trade.
+    I(y; v) carries no gradient, as in the released code, whose teachers are detached. Otherwise the term could be
+    minimised by making the source uninformative, which would degrade the detection layer.
     """
     with torch.no_grad():
         known = label_information(label, source, detect)
@@ -85,18 +85,18 @@ def fami_loss(
 def tdmi_loss(label: Tensor, features: Mapping[str, Tensor], detect: Detect) -> Tensor:
     """TDMI, Eq. 13: I(M_u; M_n) - I(M; M_u) + vanishing w.r.t. M_u + vanishing w.r.t. F_t.
 
-    ``features`` as :meth:`engines.models.tdmi.TDMI.features` names them. I(M_u; M_n) is the mean of both directions:
-    each part is to learn to be unlike the other, and a teacher learns nothing.
+    ``features`` as :meth:`engines.models.tdmi.TDMI.features` names them. I(M_u; M_n) is the mean of both directions, so
+    that both parts receive a gradient: the teacher of each direction is detached.
     """
     useful, noisy, enhanced = features["useful"], features["noisy"], features["enhanced"]
-    apart = (feature_information(noisy, useful) + feature_information(useful, noisy)) / 2
-    kept = feature_information(features["motion"], useful)
+    shared = (feature_information(noisy, useful) + feature_information(useful, noisy)) / 2
+    relevant = feature_information(features["motion"], useful)
     lost = vanishing(label, useful, enhanced, detect) + vanishing(label, features["visual"], enhanced, detect)
-    return apart - kept + lost
+    return shared - relevant + lost
 
 
 def released_score(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """mean of p·(log p - q) with p, q probabilities: what the released code computes under the name of KL."""
+    """mean of p·(log p - q) with p, q probabilities: what the released code computes and calls KL."""
     q, log_p = spatial(teacher.detach(), temperature).exp(), spatial(student, temperature)
     return (log_p.exp() * (log_p - q)).mean()
 

@@ -1,1 +1,1 @@
-"""One paper, one file. A temporal model is two functions: ``backbone(crops)`` a frame, ``head(window)`` a key frame."""
+"""Networks, one paper a file. A temporal one is two functions: ``backbone`` once a frame, ``head`` once a key frame."""

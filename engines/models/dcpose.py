@@ -6,7 +6,7 @@
       └─ PCN  pose correction network  both ── 2 RSB ── offsets and modulation for dilations 3, 6, 9, 12, 15;
                                        mean of the five deformable convolutions of the merged pose
 
-The weights w say how near a neighbour is: w_p = d_n / (d_p + d_n), where d are distances in frames. Numbers that the
+The weights w are greater for nearer neighbours: w_p = d_n / (d_p + d_n), with distances d in frames. Numbers that the
 paper leaves open are those of the authors' code; the modulation carries no sigmoid there.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.deform_dilated import deform_conv2d_dilated
-from engines.layers.fp32 import PlaceConv2d
+from engines.layers.fp32 import OffsetConv2d
 from engines.layers.rsb import rsb_chain
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
@@ -36,7 +36,7 @@ def nearness(margin: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def by_joint(*maps: Tensor) -> Tensor:
-    """Interleave maps (B, J, h, w) so that all that concerns one joint lies together: (B, n·J, h, w)."""
+    """Interleave maps (B, J, h, w) so that the maps of one joint are adjacent: (B, n·J, h, w)."""
     return torch.stack(maps, dim=2).flatten(1, 2)
 
 
@@ -49,7 +49,7 @@ class PoseCorrection(nn.Module):
         self.ptm = rsb_chain(3 * joints, joints, blocks=1)
         self.combine = rsb_chain(3 * joints, channels, blocks=2)
         self.offsets = nn.ModuleList(
-            PlaceConv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in dilations
+            OffsetConv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in dilations
         )
         self.masks = nn.ModuleList(
             nn.Conv2d(channels, joints * 9, 3, padding=d, dilation=d, bias=False) for d in dilations
@@ -80,7 +80,7 @@ class DCPose(TemporalModel):
     """``(B, 3, 3, H, W) -> (B, J, H/4, W/4)``. 65,198,798 parameters with HRNet-W48. Keeps J maps a frame."""
 
     def __init__(self, hrnet: HRNetConfig = W48, channels: int = 64) -> None:
-        """``channels`` carry what offsets and modulation are made of."""
+        """``channels``: width of the features that offsets and modulation are computed from."""
         super().__init__((-1, 0, 1))
         self.hrnet = HRNet(hrnet)
         self.correction = PoseCorrection(hrnet.joints, channels=channels)

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
-from engines.layers.fp32 import PlaceConv2d, exactly, uncast
+from engines.layers.fp32 import OffsetConv2d, in_float32, no_autocast
 from engines.layers.residual import BasicBlock
 from engines.layers.softmax_heatmaps import heatmap_layer
 from engines.models.hrnet import W48, HRNet, HRNetConfig, conv_bn
@@ -41,12 +41,12 @@ OFFSET_GROUPS = 12
 DILATION = 3
 
 
-def strided(channels: int) -> nn.Sequential:
+def strided_conv(channels: int) -> nn.Sequential:
     """3×3, stride 2, batch normalisation, ReLU."""
     return nn.Sequential(nn.Conv2d(channels, channels, 3, 2, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
-def sampled(x: Tensor, theta: Tensor) -> Tensor:
+def sample_affine(x: Tensor, theta: Tensor) -> Tensor:
     """Eq. 1: the feature (N, C, h, w) read at Θ (N, 2, 3) · (x̄, ȳ, 1), bilinearly, zeros outside.
 
     Coordinates run from -1 at the left or top edge of the map to 1 at the other.
@@ -55,7 +55,7 @@ def sampled(x: Tensor, theta: Tensor) -> Tensor:
     ys = (torch.arange(h, dtype=theta.dtype, device=x.device) * 2 + 1) / h - 1
     xs = (torch.arange(w, dtype=theta.dtype, device=x.device) * 2 + 1) / w - 1
     points = torch.stack((xs.expand(h, w), ys[:, None].expand(h, w), theta.new_ones(h, w)), dim=-1)  # (h, w, 3)
-    with uncast(x.device):
+    with no_autocast(x.device):
         grid = torch.einsum("hwk,nck->nhwc", points, theta)
         return F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -67,7 +67,7 @@ class GlobalTransformation(nn.Module):
         super().__init__()
         self.phi = nn.Sequential(
             BasicBlock(2 * channels, hidden),
-            *(strided(hidden) for _ in range(5)),
+            *(strided_conv(hidden) for _ in range(5)),
             nn.AdaptiveAvgPool2d(pool),
             nn.Flatten(),
             nn.Linear(hidden * pool * pool, 64),
@@ -81,11 +81,11 @@ class GlobalTransformation(nn.Module):
         """Θ (N, 2, 3)."""
         correction = torch.cat((key, support), dim=1)
         for layer in self.phi:
-            correction = exactly(layer, correction) if isinstance(layer, nn.Linear) else layer(correction)
+            correction = in_float32(layer, correction) if isinstance(layer, nn.Linear) else layer(correction)
         return self.identity + correction.reshape(-1, 2, 3)
 
     def forward(self, key: Tensor, support: Tensor) -> Tensor:
-        return sampled(support, self.theta(key, support))
+        return sample_affine(support, self.theta(key, support))
 
 
 class LocalCalibration(nn.Module):
@@ -95,7 +95,7 @@ class LocalCalibration(nn.Module):
         super().__init__()
         d = DILATION
         self.offset = nn.Sequential(
-            BasicBlock(2 * channels, channels), PlaceConv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
+            BasicBlock(2 * channels, channels), OffsetConv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
         )
         self.mask = nn.Sequential(
             BasicBlock(2 * channels, channels), nn.Conv2d(channels, 9 * OFFSET_GROUPS, 3, padding=d, dilation=d)
@@ -137,7 +137,7 @@ class FAMIPose(TemporalModel):
     def backbone(self, crops: Tensor) -> Features:
         return (self.hrnet.features(crops),)
 
-    def aligned(self, window: Features) -> tuple[Tensor, list[Tensor]]:
+    def align(self, window: Features) -> tuple[Tensor, list[Tensor]]:
         """z_t and every z̃_t+δ in order of time: what the mutual information is measured between."""
         (z,) = window
         key = z[:, self.key]
@@ -149,7 +149,7 @@ class FAMIPose(TemporalModel):
         return key, list(fine.unflatten(0, (n, z.shape[0])).unbind(0))
 
     def head(self, window: Features) -> Tensor:
-        key, supports = self.aligned(window)
+        key, supports = self.align(window)
         z_tilde = key + torch.stack(supports).sum(0)
         heatmaps: Tensor = self.detect(z_tilde)
         return heatmaps
@@ -161,7 +161,7 @@ class Translation(nn.Module):
     def __init__(self, channels: int = 48, hidden: int = 16) -> None:
         super().__init__()
         self.reduce = BasicBlock(channels, hidden)
-        self.shrink = nn.Sequential(*(strided(hidden) for _ in range(5)))
+        self.shrink = nn.Sequential(*(strided_conv(hidden) for _ in range(5)))
         self.regress = nn.Sequential(nn.Linear(9 * hidden, 64), nn.Linear(64, 64), nn.Linear(64, 2))
 
     def forward(self, difference: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ class Translation(nn.Module):
         if small.shape[1] != self.regress[0].in_features:
             h, w = (4 * side for side in difference.shape[2:])
             raise ValueError(f"FAMI-Pose as released takes crops of 384x288 only, not {h}x{w}; use FAMIPose instead")
-        return exactly(self.regress, small)
+        return in_float32(self.regress, small)
 
 
 class Calibration(nn.Module):
@@ -178,7 +178,7 @@ class Calibration(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         d = DILATION
-        self.offset = PlaceConv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
+        self.offset = OffsetConv2d(channels, 18 * OFFSET_GROUPS, 3, padding=d, dilation=d)
         self.mask = nn.Conv2d(channels, 9 * OFFSET_GROUPS, 3, padding=d, dilation=d)
         self.deform = DeformConv2d(channels, channels, padding=d, dilation=d, offset_groups=OFFSET_GROUPS)
 
@@ -204,20 +204,20 @@ class FAMIPoseReleased(TemporalModel):
     def backbone(self, crops: Tensor) -> Features:
         return (self.hrnet.features(crops),)
 
-    def moved(self, key: Tensor, support: Tensor) -> Tensor:
+    def translate(self, key: Tensor, support: Tensor) -> Tensor:
         """``support`` shifted by the estimated translation: out(x, y) = in(x - tx, y - ty)."""
         _, _, h, w = support.shape
         shift = self.translation(support - key)  # px
         n = shift.shape[0]  # not len(), which an export takes for a number
         straight = torch.eye(2, dtype=shift.dtype, device=shift.device).expand(n, 2, 2)
         theta = torch.cat((straight, (-shift * 2 / shift.new_tensor([w, h]))[:, :, None]), dim=2)
-        return sampled(support, theta)
+        return sample_affine(support, theta)
 
     def features(self, window: Features) -> dict[str, Tensor]:
         """``key``, ``supports`` (fused), ``enhanced`` (B, C, h, w) and ``heatmaps``: what the MI terms compare."""
         (z,) = window
         key = z[:, self.key]
-        supports: Tensor = self.gather(torch.cat([self.moved(key, s) for s in neighbours(z, self.key)], dim=1))
+        supports: Tensor = self.gather(torch.cat([self.translate(key, s) for s in neighbours(z, self.key)], dim=1))
         c = self.relate(torch.cat((supports, key), dim=1))
         c = self.calibrate[1](first := self.calibrate[0](c, c), first)
         fine = self.calibrate[2](supports, c)

@@ -5,10 +5,10 @@
          (dilations 5, 3, 1) and a cascade, then fused by temporal and spatial attention ── 1×1 ── H_r
       2. semantics refinement: H_r with the neighbours' heatmaps through DCPose's correction, one dilation
 
-Two things of the authors' released code differ from the paper, and both are options here (``released``):
-the offset maps of the dilated levels have the wrong size there and are read as flat memory (``offset_maps="flat"``, per
-sample), and the modules are called with the current frame in the neighbour's place (``align="current"``: it is the
-current feature that is warped). The published weights were trained so.
+The authors' released code differs from the paper in two ways, and both are options here: the offset maps of the dilated
+levels have the wrong size and are read as flat memory (``offset_maps="flat"``, per sample), and the modules are called
+with the current frame in the neighbour's place, so that the current feature is warped (``align="current"``). The
+published weights were trained so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d, deform_conv2d
-from engines.layers.fp32 import exactly
+from engines.layers.fp32 import in_float32
 from engines.models.dcpose import PoseCorrection
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
@@ -61,13 +61,13 @@ class GuidedDeformConv(nn.Module):
         h, w = guide.shape[2:]
         dilation = self.dilation if self.offset_maps == "matching" else 1
         weight, bias = self.conv_offset_mask.weight, self.conv_offset_mask.bias
-        both = exactly(lambda x: F.conv2d(x, weight, bias, padding=self.dilation, dilation=dilation), guide)
-        # With dilation 1 and padding 5 or 3 the maps come out larger than the picture; the released kernel reads the
-        # first h·w·C numbers of them as if they had its size.
-        return self._cut(both[:, :18], h, w), self._cut(torch.sigmoid(both[:, 18:]), h, w)
+        both = in_float32(lambda x: F.conv2d(x, weight, bias, padding=self.dilation, dilation=dilation), guide)
+        # With dilation 1 and padding 5 or 3 the maps are larger than the input; the released kernel reads their first
+        # h·w·C numbers as if they had its size.
+        return self._as_size(both[:, :18], h, w), self._as_size(torch.sigmoid(both[:, 18:]), h, w)
 
     @staticmethod
-    def _cut(maps: Tensor, h: int, w: int) -> Tensor:
+    def _as_size(maps: Tensor, h: int, w: int) -> Tensor:
         b, c = maps.shape[:2]
         return maps.reshape(b, -1)[:, : c * h * w].reshape(b, c, h, w)
 
@@ -78,7 +78,7 @@ class GuidedDeformConv(nn.Module):
 
 
 class Alignment(nn.Module):
-    """Moves ``a`` to ``b`` in three levels and a cascade: ``(B, C, h, w) twice -> (B, C, h, w)``."""
+    """Warps ``a`` to ``b`` in three levels and a cascade: ``(B, C, h, w) twice -> (B, C, h, w)``."""
 
     DILATIONS = (1, 3, 5)
 
@@ -129,7 +129,7 @@ class AttentionFusion(nn.Module):
         self.spatial_attn_add2 = nn.Conv2d(c, c, 1)
 
     def temporal(self, aligned: Tensor, current: Tensor) -> Tensor:
-        """Every frame weighted by how like the current one it is, pixel by pixel: (B, 3C, h, w)."""
+        """Every frame weighted by its similarity to the current one, pixel by pixel: (B, 3C, h, w)."""
         b, t = aligned.shape[:2]
         reference = self.temporal_attn1(current)
         embedding = self.temporal_attn2(aligned.flatten(0, 1)).unflatten(0, (b, t))
@@ -185,19 +185,19 @@ class FaSRnet(TemporalModel):
         features = self.hrnet.features(crops)
         return features, self.hrnet.final_layer(features)
 
-    def _aligned(self, module: Alignment, neighbour: Tensor, current: Tensor) -> Tensor:
+    def _align(self, module: Alignment, neighbour: Tensor, current: Tensor) -> Tensor:
         aligned: Tensor = module(neighbour, current) if self.align == "neighbour" else module(current, neighbour)
         return aligned
 
-    def refined(self, window: Features, margin: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def refine(self, window: Features, margin: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Both outputs (B, J, h, w), for training: after the feature stage (H_r) and after the semantics stage."""
         features, heatmaps = window
         previous, current, following = features.unbind(1)
         aligned = torch.stack(
             (
-                self._aligned(self.align_previous, previous, current),
+                self._align(self.align_previous, previous, current),
                 current,
-                self._aligned(self.align_next, following, current),
+                self._align(self.align_next, following, current),
             ),
             dim=1,
         )
@@ -206,4 +206,4 @@ class FaSRnet(TemporalModel):
 
     def head(self, window: Features, margin: Tensor | None = None) -> Tensor:
         """As :class:`TemporalModel`; ``margin`` (B, 2) int, distances in frames where frames are missing."""
-        return self.refined(window, margin)[1]
+        return self.refine(window, margin)[1]

@@ -6,7 +6,7 @@
                                                          └─ 8C
                                         stage2    stage3   stage4
 
-Parallel branches of halving resolution exchange what they know after every module (the fuse layers). ``C`` is 32 or 48.
+Parallel branches of halving resolution exchange features after every module (the fuse layers). ``C`` is 32 or 48.
 Parameter names are those of the authors' checkpoints. Sizes: 28,536,113 (W32) and 63,595,745 (W48) parameters.
 """
 
@@ -27,7 +27,7 @@ from engines.layers.softmax_heatmaps import heatmap_layer
 
 @dataclass(frozen=True)
 class HRNetConfig:
-    """The numbers that make one HRNet."""
+    """The size of an HRNet."""
 
     width: int = 48
     """C, channels of the branch with the highest resolution; the next ones have 2C, 4C, 8C."""
@@ -39,13 +39,13 @@ class HRNetConfig:
     bottlenecks: int = 4
     joints: int = 17
     sigma: float | None = None
-    """Where given, heatmaps are distributions of this breadth in cells (``engines.layers.softmax_heatmaps``)."""
+    """If given, heatmaps are distributions of this width in cells (``engines.layers.softmax_heatmaps``)."""
 
 
 W32 = HRNetConfig(width=32)
 W48 = HRNetConfig(width=48)
 COMPACT = HRNetConfig(width=24, modules=(1, 1, 1), blocks=2, stem_width=32, bottlenecks=1)
-"""Ours, for CPUs: the same shape of network, 0.85 GMAC at 256x192; no published weights."""
+"""Our own, for CPUs: the same architecture at 0.85 GMAC for 256x192; there are no published weights."""
 COMPACT16 = HRNetConfig(width=16, modules=(1, 1, 1), blocks=2, stem_width=32, bottlenecks=1)
 """Smaller still: 0.46 GMAC at 256x192."""
 
@@ -56,8 +56,8 @@ def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1, *, relu: bool
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
 
-def way(widths: Sequence[int], i: int, j: int) -> nn.Module | None:
-    """How branch i hears branch j: None where it hears itself.
+def fuse_layer(widths: Sequence[int], i: int, j: int) -> nn.Module | None:
+    """The layers from branch j into branch i; None for i = j, which is the identity.
 
     From a lower resolution: 1×1 to the branch's channels, then nearest up-sampling. From a higher one: 3×3 convolutions
     of stride 2, all but the last keeping their channels and ending in ReLU.
@@ -72,8 +72,8 @@ def way(widths: Sequence[int], i: int, j: int) -> nn.Module | None:
     return nn.Sequential(*steps, conv_bn(widths[j], widths[i], stride=2, relu=False))
 
 
-def listed(*modules: nn.Module | None) -> nn.ModuleList:
-    """A list with gaps, so that names count as in the checkpoints; PyTorch takes None, its types say otherwise."""
+def module_list(*modules: nn.Module | None) -> nn.ModuleList:
+    """A list that may hold None, so that indices are those of the checkpoints; PyTorch allows it, its types do not."""
     return nn.ModuleList(cast("tuple[nn.Module, ...]", modules))
 
 
@@ -86,18 +86,17 @@ class HighResolutionModule(nn.Module):
             nn.Sequential(*(BasicBlock(width, width) for _ in range(blocks))) for width in widths
         )
         self.fuse_layers = nn.ModuleList(
-            listed(*(way(widths, i, j) for j in range(len(widths)))) for i in range(outputs or len(widths))
+            module_list(*(fuse_layer(widths, i, j) for j in range(len(widths)))) for i in range(outputs or len(widths))
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
-        return [self._hear(cast("nn.ModuleList", row), maps) for row in self.fuse_layers]
+        return [self._fuse(cast("nn.ModuleList", row), maps) for row in self.fuse_layers]
 
     @staticmethod
-    def _hear(row: nn.ModuleList, maps: list[Tensor]) -> Tensor:
-        ways: list[nn.Module | None] = list(row)
-        heard = [x if layers is None else layers(x) for layers, x in zip(ways, maps, strict=True)]
-        return F.relu(reduce(add, heard))
+    def _fuse(row: nn.ModuleList, maps: list[Tensor]) -> Tensor:
+        layers: list[nn.Module | None] = list(row)
+        return F.relu(reduce(add, (x if layer is None else layer(x) for layer, x in zip(layers, maps, strict=True))))
 
 
 class HRNet(nn.Module):
@@ -107,7 +106,7 @@ class HRNet(nn.Module):
     """
 
     def __init__(self, config: HRNetConfig = W48, *, all_branches: bool = False) -> None:
-        """``all_branches`` keeps the last fusion of all four branches, for a feature pyramid; there is then no head."""
+        """``all_branches`` keeps the last fusion of all four branches, for a feature pyramid, and has no head."""
         super().__init__()
         self.config = config
         c, stem = config.width, config.stem_width
@@ -121,9 +120,9 @@ class HRNet(nn.Module):
         widths = [c * 2**i for i in range(4)]
         self.transition1 = nn.ModuleList([conv_bn(4 * stem, c), self._branch_off(4 * stem, 2 * c)])
         self.stage2 = self._stage(widths[:2], config.modules[0])
-        self.transition2 = listed(None, None, self._branch_off(2 * c, 4 * c))
+        self.transition2 = module_list(None, None, self._branch_off(2 * c, 4 * c))
         self.stage3 = self._stage(widths[:3], config.modules[1])
-        self.transition3 = listed(None, None, None, self._branch_off(4 * c, 8 * c))
+        self.transition3 = module_list(None, None, None, self._branch_off(4 * c, 8 * c))
         self.stage4 = self._stage(widths, config.modules[2], last=not all_branches)
         if not all_branches:
             self.final_layer = heatmap_layer(c, config.joints, 1, config.sigma)
@@ -137,12 +136,12 @@ class HRNet(nn.Module):
         return nn.Sequential(*(HighResolutionModule(widths, self.config.blocks, n) for n in outputs))
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """The high-resolution branch as stage 1 leaves it and after stages 2, 3 and 4: four maps (B, C, H/4, W/4)."""
+        """The high-resolution branch after stages 1, 2, 3 and 4: four maps (B, C, H/4, W/4)."""
         one, two, three, branches = self._run(x)
         return [one, two, three, branches[0]]
 
     def branches(self, x: Tensor) -> list[Tensor]:
-        """What stage 4 leaves: C at H/4, and with ``all_branches`` also 2C at H/8, 4C at H/16 and 8C at H/32."""
+        """The output of stage 4: C at H/4, and with ``all_branches`` also 2C at H/8, 4C at H/16 and 8C at H/32."""
         return self._run(x)[3]
 
     def _run(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.deform_dilated import deform_conv2d_dilated
-from engines.layers.fp32 import PlaceConv2d
+from engines.layers.fp32 import OffsetConv2d
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
 
@@ -37,11 +37,11 @@ KERNEL = 3
 
 
 class DynamicHead(nn.Module):
-    """What Eq. 2 with dilation r needs: the convolution, and the networks of its offsets and scalars."""
+    """Eq. 2 with dilation r: the deformable convolution and the layers that predict its offsets and scalars."""
 
     def __init__(self, channels: int, r: int) -> None:
         super().__init__()
-        self.offset = PlaceConv2d(channels, 18, 3, padding=r, dilation=r)
+        self.offset = OffsetConv2d(channels, 18, 3, padding=r, dilation=r)
         self.scalars = nn.Conv2d(channels, 9, 3, padding=r, dilation=r)
         self.deform = DeformConv2d(channels, channels, padding=r, dilation=r)
 
@@ -103,8 +103,8 @@ class MotionDrivenDecoder(nn.Module):
         # Each person's maps meet that person's kernels: a matrix product a person, since a grouped convolution with
         # one group a person could not be exported for any number of people.
         padded = F.pad(psi, (KERNEL // 2,) * 4)
-        moved = [padded[:, :, i : i + h, j : j + w] for i in range(KERNEL) for j in range(KERNEL)]
-        patches = torch.stack(moved, dim=2).reshape(b, c * KERNEL**2, h * w)
+        shifted = [padded[:, :, i : i + h, j : j + w] for i in range(KERNEL) for j in range(KERNEL)]
+        patches = torch.stack(shifted, dim=2).reshape(b, c * KERNEL**2, h * w)
         maps = torch.matmul(weight.reshape(b, self.joints, c * KERNEL**2), patches)
         return maps.reshape(b, self.joints, h, w) + self.bias[None, :, None, None]
 

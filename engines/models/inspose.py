@@ -6,7 +6,7 @@
       P3            keypoint features F_kp (8 maps), disk offsets (2 a keypoint), auxiliary heatmaps (training only)
     KP-Net_θ(F_kp ⊕ coordinates relative to the location) ── one map a keypoint; arg-max + disk offset = keypoint
 
-:class:`InsPose` is the paper. Decided here where it is silent: group normalisation in the towers (FCOS); relative
+:class:`InsPose` is the paper. What it leaves open, decided here: group normalisation in the towers (FCOS); relative
 coordinates divided by 8 strides of the level the location lies on (as released; without a scale, a large person's
 coordinates would dwarf the features). :class:`InsPoseReleased` is the later, heavier network of the public code
 (opera), the one whose weights exist: a keypoint regression tower steers deformable "star" features, decoding is at
@@ -35,7 +35,7 @@ PARAMETERS = (FEATURES + 2) * 8 + 8 + 8 * 8 + 8 + 8 * KEYPOINTS + KEYPOINTS
 """313: conv1 (8+2)·8+8, conv2 8·8+8, conv3 8·17+17 (Sec. 3.2)."""
 
 STAR = (0, 5, 6, 9, 10, 11, 12, 15, 16)
-"""Keypoints whose regressed places the nine taps of a star convolution read: nose, shoulders, wrists, hips, ankles."""
+"""Keypoints at whose regressed positions a star convolution reads: nose, shoulders, wrists, hips, ankles."""
 
 
 class CGR(nn.Module):
@@ -105,13 +105,13 @@ def moved_cells(peaks: Tensor, offsets: Tensor, stride: int) -> Tensor:
 
 
 def shifted_peaks(maps: Tensor, offsets: Tensor, stride: int) -> Tensor:
-    """Eqs. 2 and 3 in one picture: the arg-max of each map (n, K, h, w), moved by ``offsets`` (2K, h, w): (n, K, 2)."""
+    """Eqs. 2 and 3 in one picture: the arg-max of each map (n, K, h, w), plus ``offsets`` (2K, h, w): (n, K, 2)."""
     return moved_cells(maps.flatten(2).argmax(2)[None], offsets[None], stride)[0]
 
 
 @dataclass
 class Predictions:
-    """What the network says of a batch; lists hold one tensor a level P3 … P7.
+    """The network's output for a batch; lists hold one tensor for each level P3 … P7.
 
     ``scores`` (B, 1, h, w) logits; ``theta`` (B, 313, h, w); ``f_kp`` (B, 8, H/8, W/8); ``disk`` (B, 34, H/s, W/s) in
     cells; ``heatmaps`` (B, 17, H/s, W/s) logits, None outside training; ``boxes`` (B, 4, h, w) px from the location to
@@ -160,7 +160,7 @@ class Candidates:
 
     @property
     def strides(self) -> Tensor:
-        """Of the level each lies on: (n,)."""
+        """The stride of each candidate's level: (n,)."""
         return self.scores.new_tensor(STRIDES)[self.level]
 
 
@@ -185,7 +185,7 @@ def candidates(scores: Sequence[Tensor], minimum: float, top: int | None = None)
     )
 
 
-def backbone_of(name: str) -> nn.Module:
+def build_backbone(name: str) -> nn.Module:
     """``r50``, ``r101``, ``hrnet-w32`` or ``hrnet-compact``: a module giving C2 … C5 with their ``channels``."""
     makers: dict[str, Callable[[], nn.Module]] = {
         "r50": lambda: ResNet(50),
@@ -206,7 +206,7 @@ class InsPose(nn.Module):
 
     def __init__(self, backbone: str = "r50", *, boxes: bool = False, width: int = 256) -> None:
         super().__init__()
-        self.backbone = backbone_of(backbone)
+        self.backbone = build_backbone(backbone)
         self.neck = FPN(self.backbone.channels[1:], width)  # type: ignore[arg-type, index]
         self.classify = nn.Sequential(tower(width, width, 4), conv3(width, 1))
         self.parameter_tower = tower(width, width, 4)
@@ -274,7 +274,7 @@ def decode(
 
 
 class StarConv(nn.Module):
-    """A 3×3 convolution whose taps read the places of nine keypoints instead of a grid, then normalisation and ReLU."""
+    """A 3×3 convolution that samples at nine keypoints instead of a grid, then normalisation and ReLU."""
 
     def __init__(self, channels: int = 256) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class StarConv(nn.Module):
 def star_offsets(regressed: Tensor) -> Tensor:
     """Regressed keypoints (B, 34, h, w) in cells, x before y ``->`` deformable offsets (B, 18, h, w), y before x.
 
-    The regular place of each tap is subtracted, so that tap t reads exactly at keypoint STAR[t]. Only a tenth of the
+    The regular position of each tap is subtracted, so that tap t reads at keypoint STAR[t]. Only a tenth of the
     gradient flows back.
     """
     b, _, h, w = regressed.shape
@@ -300,7 +300,7 @@ def star_offsets(regressed: Tensor) -> Tensor:
     return 0.9 * offsets.detach() + 0.1 * offsets
 
 
-class Doubled(nn.Module):
+class BilinearUpsample2x(nn.Module):
     """Bilinear up-sampling by two."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -328,7 +328,7 @@ class InsPoseReleased(nn.Module):
             nn.GroupNorm(2, FEATURES),
             nn.ReLU(),
         )
-        self.fine = nn.Sequential(CGR(width, 512), CGR(512, 512), Doubled(), CGR(512, 512))
+        self.fine = nn.Sequential(CGR(width, 512), CGR(512, 512), BilinearUpsample2x(), CGR(512, 512))
         self.heatmap = conv3(512, KEYPOINTS)
         self.tag = conv3(512, KEYPOINTS)
         self.disk_offset = conv3(512, 2 * KEYPOINTS)
@@ -340,11 +340,11 @@ class InsPoseReleased(nn.Module):
         fine = self.fine(levels[0])
         return Predictions(
             scores=[
-                self._starred(p, o, self.classify_tower, self.classify_star, self.classify)
+                self._star_head(p, o, self.classify_tower, self.classify_star, self.classify)
                 for p, o in zip(levels, offsets, strict=True)
             ],
             theta=[
-                self._starred(p, o, self.parameter_tower, self.parameter_star, self.controller)
+                self._star_head(p, o, self.parameter_tower, self.parameter_star, self.controller)
                 for p, o in zip(levels, offsets, strict=True)
             ],
             f_kp=self.features(levels[0]),
@@ -355,7 +355,7 @@ class InsPoseReleased(nn.Module):
         )
 
     @staticmethod
-    def _starred(p: Tensor, offset: Tensor, tower: nn.Module, star: nn.Module, last: nn.Module) -> Tensor:
+    def _star_head(p: Tensor, offset: Tensor, tower: nn.Module, star: nn.Module, last: nn.Module) -> Tensor:
         x = tower(p)
         result: Tensor = last(torch.cat((x, star(x, offset)), dim=1))
         return result
@@ -381,9 +381,9 @@ def decode_released(
     found = candidates([s[image] for s in predictions.scores], min_score, top)
     scale = found.scores.new_ones(2) if scale is None else scale
     cells = found.of([r[image] for r in predictions.regressed]).reshape(-1, KEYPOINTS, 2)
-    places = found.points[:, None] + cells * found.strides[:, None, None]
-    limit = places.new_tensor([size[1], size[0]])
-    boxes = rectangles(torch.minimum(places.clamp(min=0), limit) / scale)
+    positions = found.points[:, None] + cells * found.strides[:, None, None]
+    limit = positions.new_tensor([size[1], size[0]])
+    boxes = rectangles(torch.minimum(positions.clamp(min=0), limit) / scale)
     if soft:
         keep, scores = soft_nms(boxes, found.scores, threshold, 1e-3)
     else:

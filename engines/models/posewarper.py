@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.deform_dilated import deform_conv2d_dilated
-from engines.layers.fp32 import PlaceConv2d
+from engines.layers.fp32 import OffsetConv2d
 from engines.layers.residual import BasicBlock
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel
@@ -32,7 +32,7 @@ class PoseWarper(TemporalModel):
             BasicBlock(joints, channels), *(BasicBlock(channels, channels) for _ in range(blocks - 1))
         )
         self.offsets = nn.ModuleList(
-            PlaceConv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in DILATIONS
+            OffsetConv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in DILATIONS
         )
         self.deform = nn.ModuleList(
             DeformConv2d(joints, joints, padding=d, dilation=d, offset_groups=joints, bias=False) for d in DILATIONS
@@ -49,7 +49,7 @@ class PoseWarper(TemporalModel):
         return (self.hrnet(crops),)
 
     def warp(self, heatmap: Tensor, reference: Tensor) -> Tensor:
-        """``heatmap`` of a frame, moved to where the ``reference`` frame has it; both (B, J, h, w)."""
+        """``heatmap`` of a frame, warped to the ``reference`` frame's; both (B, J, h, w)."""
         phi = self.offset_features(reference - heatmap)
         offsets = [offset(phi) for offset in self.offsets]
         return deform_conv2d_dilated(heatmap, list(self.deform), offsets) / len(self.deform)  # type: ignore[arg-type]

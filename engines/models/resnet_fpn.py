@@ -29,7 +29,7 @@ class ResNet(nn.Module):
     def __init__(self, depth: int = 50) -> None:
         super().__init__()
         if depth not in DEPTHS:
-            raise ValueError(f"ResNet-{depth}: only {', '.join(map(str, DEPTHS))} layers are known here")
+            raise ValueError(f"ResNet-{depth}: there is no such depth; take one of {', '.join(map(str, DEPTHS))}")
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         cin = 64

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from engines.layers.attention import ChannelAttention
 from engines.layers.deform_conv import DeformConv2d
-from engines.layers.fp32 import PlaceConv2d
+from engines.layers.fp32 import OffsetConv2d
 from engines.layers.residual import BasicBlock
 from engines.layers.softmax_heatmaps import heatmap_layer
 from engines.models.hrnet import W48, HRNet, HRNetConfig, conv_bn
@@ -56,7 +56,7 @@ class SpatialModulation(nn.Module):
         super().__init__()
         g, d = offset_groups, dilation
         self.offset = nn.Sequential(
-            BasicBlock(channels, channels), PlaceConv2d(channels, 18 * g, 3, padding=d, dilation=d)
+            BasicBlock(channels, channels), OffsetConv2d(channels, 18 * g, 3, padding=d, dilation=d)
         )
         self.scalars = nn.Sequential(
             BasicBlock(channels, channels), nn.Conv2d(channels, 9 * g, 3, padding=d, dilation=d)
@@ -65,7 +65,7 @@ class SpatialModulation(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Offsets and scalars begin alike everywhere, the convolution as the identity: training starts unmodulated."""
+        """Offsets and scalars begin at 0, the convolution as the identity, so that training starts unmodulated."""
         for last in (self.offset[-1], self.scalars[-1]):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -159,7 +159,7 @@ class TDMI(TemporalModel):
         return tuple(self.hrnet.stages(crops))
 
     def features(self, window: Features) -> dict[str, Tensor]:
-        """Every tensor that Eq. 13 relates, (B, C, h, w) each, and the ``heatmaps``."""
+        """The tensors that Eq. 13 relates, (B, C, h, w) each, and the ``heatmaps``."""
         last = window[-1]
         m = self.tde(window)
         m_u, m_n = self.rdm(m)

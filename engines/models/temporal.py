@@ -1,10 +1,10 @@
-"""A network that reads several frames, cut so that it can be streamed.
+"""The interface of networks that read several frames, split into two functions so that it can be streamed.
 
     features = model.backbone(crops)       # once a frame:      (N, 3, H, W)    -> tuple of maps (N, C, h, w)
     heatmaps = model.head(window)          # once a key frame:  (B, T, C, h, w) -> (B, J, h, w)
 
-A window is in order of time; ``frames`` says which ones it holds, relative to the key frame, which is 0. The papers'
-way, a whole window at once, is ``model(crops)`` with crops (B, T, 3, H, W), and by construction it is the same numbers.
+A window is in order of time; ``frames`` lists its frames relative to the key frame, which is 0. ``model(crops)`` with
+crops (B, T, 3, H, W) computes a whole window at once, as the papers do, and by construction gives the same numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Features = tuple[Tensor, ...]
 
 
 class TemporalModel(nn.Module):
-    """What every temporal network here promises."""
+    """The interface that every temporal network implements."""
 
     def __init__(self, frames: Sequence[int]) -> None:
         super().__init__()
@@ -28,29 +28,29 @@ class TemporalModel(nn.Module):
 
     @property
     def past(self) -> int:
-        """How many frames back the window reaches."""
+        """The number of frames before the key frame."""
         return -self.frames[0]
 
     @property
     def future(self) -> int:
-        """How many frames the model waits for: its look-ahead."""
+        """The number of frames after the key frame: the look-ahead."""
         return self.frames[-1]
 
     def backbone(self, crops: Tensor) -> Features:
-        """What is kept of one frame: maps (N, C, h, w)."""
+        """The features of one frame, to be cached: maps (N, C, h, w)."""
         raise NotImplementedError
 
     def head(self, window: Features) -> Tensor:
         """Heatmaps (B, J, h, w) of the key frame, from maps (B, T, C, h, w) in order of time."""
         raise NotImplementedError
 
-    def features_of(self, crops: Tensor) -> Features:
+    def window_features(self, crops: Tensor) -> Features:
         """The backbone over a whole window: (B, T, 3, H, W) -> maps (B, T, C, h, w)."""
         b, t = crops.shape[:2]
         return tuple(f.reshape(b, t, *f.shape[1:]) for f in self.backbone(crops.flatten(0, 1)))
 
     def forward(self, crops: Tensor) -> Tensor:
-        return self.head(self.features_of(crops))
+        return self.head(self.window_features(crops))
 
 
 def neighbours(window: Tensor, key: int) -> list[Tensor]:
@@ -59,7 +59,8 @@ def neighbours(window: Tensor, key: int) -> list[Tensor]:
 
 
 def initialise(module: nn.Module, std: float = 0.001) -> None:
-    """Convolutions from N(0, std), biases 0, batch normalisation 1 and 0: so HRNet, DCPose, FaSRnet, IMAPose begin."""
+    """Initialise convolutions from N(0, std), biases 0, batch normalisation 1 and 0, as HRNet, DCPose, FaSRnet and
+    IMAPose do."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=std)

@@ -32,7 +32,7 @@ def begin_as_single_frame(network: str, model: nn.Module, crops: Tensor) -> None
     training = model.training
     model.eval()
     with torch.no_grad():
-        window = model.features_of(crops)
+        window = model.window_features(crops)
         if isinstance(model, FAMIPose):
             _fill_fami(model, window[0])
         else:
@@ -42,7 +42,7 @@ def begin_as_single_frame(network: str, model: nn.Module, crops: Tensor) -> None
 
 def _fill_fami(model: FAMIPose, z: Tensor) -> None:
     """The sum z̃ of the window, every frame but the key frame by half (a sigmoid of 0), goes to the old last layer."""
-    key, supports = model.aligned((z,))
+    key, supports = model.align((z,))
     z_tilde = key + torch.stack(supports).sum(0)
     first, second, last = cast("tuple[nn.Sequential, nn.Sequential, nn.Conv2d]", tuple(model.detect))
     for layer in (first, second):

@@ -62,13 +62,13 @@ class Objective(nn.Module):
         if isinstance(model, FAMIPose | TDMI) and MUTUAL_INFORMATION in self.terms:
             return self._with_information(model, crops, joints)
         if isinstance(model, FaSRnet):
-            refined, final = model.refined(model.features_of(crops))
+            refined, final = model.refine(model.window_features(crops))
             target, weights = self._target(joints, final)
             return {"heatmap": two_level(refined.float(), final.float(), target, weights)}
         return {"heatmap": self._error(self.heatmaps(crops), joints)}
 
     def _with_information(self, model: FAMIPose | TDMI, crops: Tensor, joints: Tensor) -> Terms:
-        window = model.features_of(crops)
+        window = model.window_features(crops)
         if isinstance(model, TDMI):
             features = model.features(window)
             target, _ = self._target(joints, features["heatmaps"])
@@ -76,7 +76,7 @@ class Objective(nn.Module):
                 "heatmap": self._error(features["heatmaps"], joints),
                 MUTUAL_INFORMATION: tdmi_loss(target, features, model.detect),
             }
-        key, supports = model.aligned(window)
+        key, supports = model.align(window)
         enhanced = key + torch.stack(supports).sum(0)
         heatmaps = model.detect(enhanced)
         target, _ = self._target(joints, heatmaps)

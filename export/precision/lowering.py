@@ -57,4 +57,4 @@ def feeds_of(part: Part, model: nn.Module, signature: Signature, people: Samples
 def _maps(model: nn.Module, planes: torch.Tensor) -> Feeds:
     assert isinstance(model, TemporalModel)  # nothing else has a head
     with torch.no_grad():
-        return {f"maps_{i}": maps.numpy() for i, maps in enumerate(model.features_of(planes))}
+        return {f"maps_{i}": maps.numpy() for i, maps in enumerate(model.window_features(planes))}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engines.layers.upsample2x import doubled
+from engines.layers.upsample2x import upsample2x
 from engines.models.inspose import (
     KEYPOINTS,
     STRIDES,
@@ -137,7 +137,7 @@ class Pictures(nn.Module):
             some = chosen[start : start + at_once]
             maps = kp_nets(theta[:, start : start + at_once], predictions.f_kp, some.points, some.strides)
             is_fine = size == maps.shape[3:]
-            yield maps if is_fine else doubled(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
+            yield maps if is_fine else upsample2x(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W), red first."""

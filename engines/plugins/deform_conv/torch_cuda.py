@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from engines.errors import EngineError
-from engines.layers import deform_conv, deform_dilated
-from engines.layers.deform_conv import deform_conv2d_reference
+from engines.layers import deform_dilated
+from engines.layers.deform_conv import check_shapes, deform_conv2d_reference
 from engines.layers.deform_dilated import dilated_reference
 from engines.plugins.deform_conv.compiler import compile_cubin
 from engines.plugins.deform_conv.packing import pack_indices
@@ -75,24 +75,17 @@ def register() -> bool:
 
 
 def _deform_conv2d(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor | None,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    offset_groups: int,
+    x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor | None, *geometry: Any
 ) -> Tensor:
-    deform_conv.check_shapes(x, offset, mask, weight, stride, padding, dilation, offset_groups)
+    check_shapes(x, offset, mask, weight, *geometry)
+    stride, padding, dilation, offset_groups = geometry
     masks, biases = () if mask is None else (mask,), () if bias is None else (bias,)
     if _square(stride, padding, dilation):
         settings = Settings(stride[0], (padding[0],), (dilation[0],), offset_groups)
         call = call_of(x, (offset,), masks, (weight,), biases, settings)
         if call is not None:
             return _run(call, launch_on_device)
-    return deform_conv2d_reference(x, offset, mask, weight, bias, stride, padding, dilation, offset_groups)
+    return deform_conv2d_reference(x, offset, mask, weight, bias, *geometry)
 
 
 def _deform_conv2d_dilated(

@@ -1,4 +1,4 @@
-"""Decoding in operations of a graph is decoding in numpy, cell for cell."""
+"""Decoding inside the graph equals decoding in numpy, cell for cell."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from engines.vision import heatmaps
 
 torch = pytest.importorskip("torch")
 
-from engines.layers.decoding import Points, blur_of  # noqa: E402
+from engines.layers.decoding import Points, blur_width_px  # noqa: E402
 
 STRIDE = 4
-# A Newton step divides by a curvature near 1e-2 what float32 leaves of logarithms of order 1.
+# A Newton step divides the float32 rounding of logarithms of order 1 by a curvature near 1e-2.
 DARK_PX = 2e-3
 
 
@@ -28,7 +28,7 @@ def decoded(how: Any, maps: NDArray[np.float32], blur_px: int = 11) -> Any:
 
 
 def peaks(people: int = 3, joints: int = 17, height: int = 16, width: int = 12, seed: int = 0) -> NDArray[np.float32]:
-    """Gaussians with their middles anywhere, borders and corners too, in noise."""
+    """Noisy Gaussians centred anywhere, borders and corners included."""
     random = np.random.default_rng(seed)
     x, y = (random.uniform(-1, side, (people, joints, 1, 1)) for side in (width, height))
     rows, columns = np.mgrid[:height, :width]
@@ -38,7 +38,7 @@ def peaks(people: int = 3, joints: int = 17, height: int = 16, width: int = 12, 
 
 @pytest.fixture(scope="module")
 def published(shared: Path) -> list[NDArray[np.float32]]:
-    """The maps of the published functions' own cases that are written down whole."""
+    """The maps of the published functions' test cases."""
     cases = json.loads((shared / "models/golden_decode.json").read_text())["get_final_preds"]
     return [np.array(case["heatmaps"], np.float32).reshape(case["shape"]) for case in cases if "heatmaps" in case]
 
@@ -50,7 +50,7 @@ def same(maps: NDArray[np.float32]) -> None:
     assert points[..., 2].tolist() == scores.tolist()
 
 
-def test_the_quarter_shift_is_that_of_engines_exactly() -> None:
+def test_the_quarter_shift_equals_numpys() -> None:
     same(peaks(people=40))
 
 
@@ -62,7 +62,7 @@ def test_the_published_cases_are_decoded_exactly(published: list[NDArray[np.floa
 
 @pytest.mark.parametrize("row", range(6))
 @pytest.mark.parametrize("column", range(5))
-def test_a_peak_at_the_border_moves_only_where_published(row: int, column: int) -> None:
+def test_a_peak_at_the_border_moves_as_published(row: int, column: int) -> None:
     maps = np.zeros((1, 1, 6, 5), np.float32)
     maps[0, 0, row, column] = 1.0
     maps[0, 0, min(row + 1, 5), min(column + 1, 4)] += 0.5
@@ -72,7 +72,7 @@ def test_a_peak_at_the_border_moves_only_where_published(row: int, column: int) 
     np.testing.assert_allclose(decoded("dark", maps)[..., :2], cells * STRIDE, atol=DARK_PX)
 
 
-def test_of_equal_peaks_the_first_in_reading_order_counts() -> None:
+def test_the_first_of_equal_peaks_in_reading_order_is_taken() -> None:
     maps = np.zeros((1, 2, 6, 5), np.float32)
     maps[0, 0, [1, 4], [3, 2]] = 1.0
     maps[0, 1] = 0.5
@@ -80,14 +80,14 @@ def test_of_equal_peaks_the_first_in_reading_order_counts() -> None:
 
 
 @pytest.mark.parametrize("how", ["heatmap", "dark"])
-def test_a_map_without_anything_above_zero_gives_the_first_cell(how: str) -> None:
+def test_a_map_without_positive_values_gives_the_first_cell(how: str) -> None:
     maps = np.stack([np.zeros((6, 5)), np.full((6, 5), -1.0)]).astype(np.float32)[None]
     maps[0, 1, 3, 2] = -0.5
     assert decoded(how, maps)[0].tolist() == [[0.0, 0.0, 0.0], [0.0, 0.0, -0.5]]
 
 
 @pytest.mark.parametrize("blur_px", [11, 17])
-def test_dark_is_that_of_engines(blur_px: int) -> None:
+def test_dark_equals_numpys(blur_px: int) -> None:
     maps = peaks(people=10, height=32, width=24)
     cells, scores = heatmaps.decode_dark(maps, blur_px)
     points = decoded("dark", maps, blur_px)
@@ -101,5 +101,5 @@ def test_the_published_cases_are_decoded_by_dark(published: list[NDArray[np.floa
         np.testing.assert_allclose(decoded("dark", maps)[..., :2], cells * STRIDE, atol=DARK_PX)
 
 
-def test_the_blur_belongs_to_the_size_of_the_crop() -> None:
-    assert [blur_of(size) for size in ((192, 256), (288, 384))] == [11, 17]
+def test_the_blur_width_depends_on_the_crop_size() -> None:
+    assert [blur_width_px(size) for size in ((192, 256), (288, 384))] == [11, 17]

@@ -92,14 +92,14 @@ def ours(x: Any, offset: Any, mask: Any, weight: Any, bias: Any, case: Settings)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_is_what_the_definition_says(case: Settings) -> None:
+def test_it_equals_the_definition(case: Settings) -> None:
     inputs = tensors(case)
     # float64: 72 products a sum, and coordinates pass through a scaling to -1 … 1 that costs a few ulp
     np.testing.assert_allclose(ours(*inputs, case).numpy(), naive(*inputs, case), atol=1e-11)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_is_what_onnx_runtime_computes(case: Settings) -> None:
+def test_it_equals_onnx_runtime(case: Settings) -> None:
     onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     helper = onnx.helper
     inputs = [t.float() for t in tensors(case)]
@@ -129,7 +129,7 @@ def test_it_is_what_onnx_runtime_computes(case: Settings) -> None:
 
 
 @pytest.mark.parametrize("case", CASES[1:3])
-def test_gradients_are_those_of_finite_differences(case: Settings) -> None:
+def test_gradients_equal_finite_differences(case: Settings) -> None:
     x, offset, mask, weight, bias = tensors(case)
     # Away from whole pixels, where bilinear interpolation has a corner and no derivative.
     offset = offset.round() + 0.3 + 0.4 * torch.rand(offset.shape, dtype=torch.float64)
@@ -140,7 +140,7 @@ def test_gradients_are_those_of_finite_differences(case: Settings) -> None:
     assert torch.autograd.gradcheck(lambda *t: ours(*t, case), inputs, fast_mode=True)
 
 
-def test_the_operator_keeps_pytorchs_rules_for_operators() -> None:
+def test_the_operator_passes_opcheck() -> None:
     case = CASES[1]
     x, offset, mask, weight, bias = (t.requires_grad_() for t in tensors(case))
     torch.library.opcheck(
@@ -148,7 +148,7 @@ def test_the_operator_keeps_pytorchs_rules_for_operators() -> None:
     )
 
 
-def test_a_map_one_pixel_wide_is_read_as_any_other() -> None:
+def test_a_map_one_pixel_wide_is_sampled_correctly() -> None:
     x = torch.tensor([2.0, 3.0, 5.0]).reshape(1, 1, 3, 1)
     weight = torch.zeros(1, 1, 3, 3)
     weight[..., 1, 1] = 1
@@ -156,7 +156,7 @@ def test_a_map_one_pixel_wide_is_read_as_any_other() -> None:
     torch.testing.assert_close(y, x)
 
 
-def test_no_offset_and_no_mask_is_an_ordinary_convolution() -> None:
+def test_zero_offsets_without_a_mask_give_an_ordinary_convolution() -> None:
     layer = DeformConv2d(4, 6, padding=3, dilation=3)
     x = torch.randn(2, 4, 10, 8)
     plain = torch.nn.functional.conv2d(x, layer.weight, layer.bias, padding=3, dilation=3)

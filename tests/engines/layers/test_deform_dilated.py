@@ -1,4 +1,4 @@
-"""Several dilations in one call are the sum of one call each, forwards, backwards and for the compiler."""
+"""Several dilations in one call equal the sum of single calls: values, gradients and operator registration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_gradients_are_those_of_the_sum_of_the_calls() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_the_operator_keeps_pytorchs_rules_for_operators() -> None:
+def test_the_operator_passes_opcheck() -> None:
     layers, x, offsets, masks = case(1, masked=True, bias=True)
     weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
     torch.library.opcheck(
@@ -57,11 +57,11 @@ def test_the_operator_keeps_pytorchs_rules_for_operators() -> None:
     )
 
 
-def test_a_map_of_the_wrong_size_and_a_missing_one_are_named() -> None:
+def test_a_map_of_the_wrong_size_and_a_missing_map_are_errors() -> None:
     layers, x, offsets, masks = case(1, masked=True, bias=True)
     with pytest.raises(ValueError, match=r"offset of dilation 3 is \(2, 18, 5, 5\), a \(2, 4, 9, 7\) input needs"):
         deform_conv2d_dilated(x, layers, [offsets[0], offsets[1][..., :5, :5], offsets[2]], masks)
-    with pytest.raises(ValueError, match="3 dilations, 2 offsets and 3 weights; give one of each a dilation"):
+    with pytest.raises(ValueError, match="3 dilations, 2 offsets and 3 weights; give one of each for every dilation"):
         deform_conv2d_dilated(x, layers, offsets[:2], masks)
 
 

@@ -1,4 +1,4 @@
-"""What says where a sampling reads is float32, whatever autocast does around it."""
+"""Sampling offsets and coordinates are float32 under autocast."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from engines.layers.deform_conv import DeformConv2d  # noqa: E402
-from engines.layers.fp32 import PlaceConv2d, exactly  # noqa: E402
+from engines.layers.fp32 import OffsetConv2d, in_float32  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
-from engines.models.fami import FAMIPose, sampled  # noqa: E402
+from engines.models.fami import FAMIPose, sample_affine  # noqa: E402
 from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.hrnet import HRNetConfig  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
@@ -25,28 +25,28 @@ def autocast() -> Any:
     return torch.autocast("cpu", torch.bfloat16)
 
 
-def test_a_convolution_of_places_is_left_in_float32() -> None:
+def test_an_offset_convolution_stays_in_float32() -> None:
     torch.manual_seed(0)
-    layer, x = PlaceConv2d(4, 18, 3), torch.randn(2, 4, 9, 7)
+    layer, x = OffsetConv2d(4, 18, 3), torch.randn(2, 4, 9, 7)
     with autocast():
-        told, of_half, usual = layer(x), layer(x.bfloat16()), torch.nn.Conv2d.forward(layer, x)
-    assert usual.dtype == torch.bfloat16
-    assert torch.equal(told, layer(x))
+        offsets, of_half, plain = layer(x), layer(x.bfloat16()), torch.nn.Conv2d.forward(layer, x)
+    assert plain.dtype == torch.bfloat16
+    assert torch.equal(offsets, layer(x))
     assert torch.equal(of_half, layer(x.bfloat16().float()))
 
 
-def test_a_sampling_by_an_affine_is_left_in_float32() -> None:
+def test_affine_sampling_stays_in_float32() -> None:
     torch.manual_seed(0)
     x, theta = torch.randn(2, 3, 24, 18), torch.eye(2, 3) + 0.1 * torch.randn(2, 2, 3)
     with autocast():
-        whole, half = sampled(x, theta), sampled(x.bfloat16(), theta)
-    assert torch.equal(whole, sampled(x, theta))
-    assert torch.equal(half, sampled(x.bfloat16().float(), theta))
+        whole, half = sample_affine(x, theta), sample_affine(x.bfloat16(), theta)
+    assert torch.equal(whole, sample_affine(x, theta))
+    assert torch.equal(half, sample_affine(x.bfloat16().float(), theta))
 
 
 def test_outside_autocast_nothing_is_cast() -> None:
-    assert exactly(lambda x: x, torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
-    assert exactly(lambda x: x, torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert in_float32(lambda x: x, torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
+    assert in_float32(lambda x: x, torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_outside_autocast_nothing_is_cast() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_offsets_of_every_network_come_in_float32(model: Any, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_networks_offsets_are_float32(model: Any, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
     def watch(name: str) -> None:

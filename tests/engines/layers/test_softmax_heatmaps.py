@@ -18,7 +18,7 @@ def test_every_map_sums_to_the_volume_of_its_gaussian() -> None:
     torch.testing.assert_close(maps.sum((2, 3)), torch.full((2, 3), 2 * math.pi * 1.5**2))
 
 
-def test_a_joint_known_as_well_as_the_targets_peaks_at_one() -> None:
+def test_a_joint_as_sharp_as_its_target_peaks_at_one() -> None:
     layer = SoftmaxHeatmaps(1, 1, 1, sigma=2.0)
     torch.nn.init.ones_(layer.weight)
     torch.nn.init.zeros_(layer.bias)
@@ -28,7 +28,7 @@ def test_a_joint_known_as_well_as_the_targets_peaks_at_one() -> None:
     torch.testing.assert_close(layer(logits[None, None])[0, 0], logits.exp(), atol=1e-6, rtol=0)
 
 
-def test_its_weights_are_those_of_a_plain_convolution() -> None:
+def test_its_state_dict_is_that_of_a_plain_convolution() -> None:
     plain, soft = heatmap_layer(8, 3, 3, None), heatmap_layer(8, 3, 3, 2.0)
     assert type(plain) is torch.nn.Conv2d
     soft.load_state_dict(plain.state_dict())

@@ -68,7 +68,7 @@ def test_the_seven_released_losses_equal_the_published_ones(released: Any) -> No
     np.testing.assert_allclose(ours, theirs["loss_eval"], rtol=1e-5)  # of the reference's table; its noise is 1.3e-7
 
 
-def test_the_same_locations_answer_for_the_same_people(released: Any) -> None:
+def test_assignments_equal_the_published_ones(released: Any) -> None:
     _, predictions, theirs = released
     sizes = [(int(s.shape[2]), int(s.shape[3])) for s in predictions.scores]
     found = []
@@ -82,7 +82,7 @@ def test_the_same_locations_answer_for_the_same_people(released: Any) -> None:
     assert sorted(found) == sorted(wanted)
 
 
-def test_positives_are_classified_by_the_same_similarity(released: Any) -> None:
+def test_oks_targets_equal_the_published_ones(released: Any) -> None:
     _, predictions, theirs = released
     people, targets = truth_of(theirs), []
     for image, assignment in enumerate(assignments(predictions, people)):
@@ -125,7 +125,7 @@ def one_person() -> People:
 
 
 def undecided() -> Predictions:
-    """A network that says 0 everywhere."""
+    """Predictions that are 0 everywhere."""
     return Predictions(
         scores=[torch.zeros(1, 1, h, w) for h, w in CELLS],
         theta=[torch.zeros(1, PARAMETERS, h, w) for h, w in CELLS],
@@ -135,7 +135,7 @@ def undecided() -> Predictions:
     )
 
 
-def test_four_locations_answer_for_the_person() -> None:
+def test_four_locations_are_assigned_to_the_person() -> None:
     found = assign(CELLS, one_person().boxes)
     chosen = found.person >= 0
     assert found.points[chosen].tolist() == [[28.0, 28.0], [36.0, 28.0], [28.0, 36.0], [36.0, 36.0]]
@@ -147,26 +147,26 @@ def test_a_picture_without_people_has_no_positive_location() -> None:
     assert int((assign(CELLS, torch.zeros(0, 4)).person >= 0).sum()) == 0
 
 
-def test_the_paper_s_classification_is_the_focal_loss_worked_by_hand() -> None:
+def test_the_papers_classification_is_the_focal_loss_worked_by_hand() -> None:
     cells = sum(h * w for h, w in CELLS)
     # -α (1-p)² log p with p = 1/2: α is 1/4 for the four positives and 3/4 for all others; divided by the positives.
     expected = (4 * 0.25 + (cells - 4) * 0.75) * 0.25 * log(2) / 4
     assert float(paper_losses(undecided(), [one_person()])["classification"]) == pytest.approx(expected)
 
 
-def test_the_paper_s_keypoint_loss_is_the_entropy_of_a_uniform_map() -> None:
+def test_the_papers_keypoint_loss_is_the_entropy_of_a_uniform_map() -> None:
     # Two labelled keypoints, each a uniform distribution over 64 cells, a person.
     assert float(paper_losses(undecided(), [one_person()])["keypoint"]) == pytest.approx(2 * log(64))
 
 
-def test_the_paper_s_disk_offsets_are_judged_within_the_disk() -> None:
+def test_the_papers_disk_offsets_are_judged_within_the_disk() -> None:
     # Both keypoints lie between four cells. Within two cells of each are four at (±0.5, ±0.5), eight at (±1.5, ±0.5).
     expected = (4 * 1.0 + 8 * 2.0) / (12 * 2)
     # The divisor carries 1e-4 against an empty picture.
     assert float(paper_losses(undecided(), [one_person()])["disk_offset"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_paper_s_heatmap_loss_is_the_focal_loss_worked_by_hand() -> None:
+def test_the_papers_heatmap_loss_is_the_focal_loss_worked_by_hand() -> None:
     sigma = 5 / 6  # (2·2 + 1)/6 for a radius of two cells
     around = [(dx, dy) for dx in range(-2, 3) for dy in range(-2, 3) if (dx, dy) != (0, 0)]
     near = sum((1 - exp(-(dx**2 + dy**2) / (2 * sigma**2))) ** 4 for dx, dy in around)
@@ -176,7 +176,7 @@ def test_the_paper_s_heatmap_loss_is_the_focal_loss_worked_by_hand() -> None:
     assert float(paper_losses(undecided(), [one_person()])["heatmap"]) == pytest.approx(expected)
 
 
-def test_the_paper_s_losses_fall_when_the_network_is_trained_on_one_picture() -> None:
+def test_the_papers_losses_fall_when_the_network_is_trained_on_one_picture() -> None:
     torch.manual_seed(0)
     model = InsPose("hrnet-compact", width=64).train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -191,19 +191,19 @@ def test_the_paper_s_losses_fall_when_the_network_is_trained_on_one_picture() ->
     assert totals[-1] < 0.8 * totals[0]
 
 
-def test_losses_without_the_auxiliary_heatmaps_say_what_to_call() -> None:
+def test_losses_without_auxiliary_heatmaps_are_an_error() -> None:
     predictions = undecided()
     predictions.heatmaps = None
     with pytest.raises(ValueError, match=r"call model\.train\(\) before the forward pass"):
         paper_losses(predictions, [one_person()])
 
 
-def test_the_released_losses_refuse_predictions_of_the_paper_s_network() -> None:
+def test_the_released_losses_refuse_predictions_of_the_papers_network() -> None:
     predictions = undecided()
     predictions.regressed = [torch.zeros(1, 2 * KEYPOINTS, h, w) for h, w in CELLS]
     people = one_person()
     people.areas = torch.tensor([576.0])
-    with pytest.raises(ValueError, match="these predictions have no heatmaps and tags"):
+    with pytest.raises(ValueError, match="these have no heatmaps and tags"):
         released_losses(predictions, [people])
 
 

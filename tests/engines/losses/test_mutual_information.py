@@ -36,16 +36,16 @@ def detect() -> Any:
     return torch.nn.Conv2d(C, J, 1).requires_grad_(False)
 
 
-def test_a_feature_tells_everything_of_itself() -> None:
+def test_the_information_of_a_feature_with_itself_is_maximal() -> None:
     v = feature(0)
     assert float(feature_information(v, v)) == pytest.approx(0, abs=1e-6)
 
 
-def test_another_feature_tells_less() -> None:
+def test_the_information_of_another_feature_is_lower() -> None:
     assert float(feature_information(feature(0), feature(1))) < -0.1
 
 
-def test_the_heatmaps_of_a_feature_tell_everything_of_it(detect: Any) -> None:
+def test_a_label_equal_to_the_detected_heatmaps_has_maximal_information(detect: Any) -> None:
     v = feature(0)
     assert float(label_information(detect(v), v, detect)) == pytest.approx(0, abs=1e-6)
 
@@ -57,18 +57,18 @@ def test_gradients_flow_into_the_student_only() -> None:
     assert float(student.grad.abs().sum()) > 0
 
 
-def test_a_constant_added_to_a_channel_says_nothing_of_where() -> None:
+def test_a_constant_added_to_a_channel_changes_nothing() -> None:
     v, w = feature(0), feature(1)
     torch.testing.assert_close(feature_information(v, w), feature_information(v + 3, w - 2), rtol=1e-4, atol=1e-5)
 
 
-def test_the_divergence_of_two_coins_is_as_worked_by_hand() -> None:
+def test_the_divergence_of_two_coins_equals_the_hand_computed_value() -> None:
     # p = (3/4, 1/4), q = (1/2, 1/2): KL = 3/4 log(3/2) + 1/4 log(1/2).
     p, q = torch.tensor([[[0.75, 0.25]]]).log(), torch.tensor([[[0.5, 0.5]]]).log()
     assert float(divergence(p, q)) == pytest.approx(0.75 * log(1.5) + 0.25 * log(0.5))
 
 
-def test_the_information_of_two_cells_is_as_worked_by_hand() -> None:
+def test_the_information_of_two_cells_equals_the_hand_computed_value() -> None:
     # With temperature 1, cells (log 3, 0) are the distribution (3/4, 1/4), and (0, 0) is (1/2, 1/2).
     v, w = torch.tensor([log(3.0), 0.0]).reshape(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
     expected = -(0.75 * log(1.5) + 0.25 * log(0.5))
@@ -82,12 +82,12 @@ def test_nothing_vanishes_when_the_enhanced_feature_is_the_source(detect: Any) -
     )
 
 
-def test_what_is_lost_is_won_back_by_the_enhanced_feature_and_by_nobody_else(detect: Any) -> None:
+def test_the_vanishing_terms_gradient_reaches_the_enhanced_feature_only(detect: Any) -> None:
     detect.requires_grad_()
     source, enhanced = feature(1).requires_grad_(), feature(2).requires_grad_()
     vanishing(detect(feature(0)).detach(), source, enhanced, detect).backward()
     assert float(enhanced.grad.abs().sum()) > 0
-    # A source that forgot, or a detector that unlearned, would lose nothing either.
+    # With gradients here, the term could be minimised by making the source or the detector uninformative.
     assert source.grad is None
     assert detect.weight.grad is None
 
@@ -102,7 +102,7 @@ def test_famis_loss_is_the_sum_of_its_terms(detect: Any) -> None:
     torch.testing.assert_close(fami_loss(label, key, supports, enhanced, detect, alpha=0.5), expected)
 
 
-def test_minimising_famis_loss_makes_the_enhanced_feature_tell_more_of_the_label(detect: Any) -> None:
+def test_minimising_famis_loss_raises_the_label_information_of_the_enhanced_feature(detect: Any) -> None:
     label, key, supports = detect(feature(9)).detach(), feature(0).detach(), [feature(1).detach()]
     enhanced = feature(3).requires_grad_()
     optimizer = torch.optim.SGD([enhanced], lr=1e-3)
@@ -114,7 +114,7 @@ def test_minimising_famis_loss_makes_the_enhanced_feature_tell_more_of_the_label
     assert label_information(label, enhanced, detect).item() > before
 
 
-def test_tdmis_loss_pulls_the_useful_motion_towards_the_whole_and_away_from_the_noise(detect: Any) -> None:
+def test_tdmis_loss_pulls_useful_motion_towards_the_whole_and_away_from_noise(detect: Any) -> None:
     names = ("motion", "useful", "noisy", "visual", "enhanced")
     features = {name: feature(seed).detach() for seed, name in enumerate(names)}
     label = detect(feature(9)).detach()
@@ -123,7 +123,7 @@ def test_tdmis_loss_pulls_the_useful_motion_towards_the_whole_and_away_from_the_
     assert alike < noisy
 
 
-def test_the_released_score_is_what_its_formula_says() -> None:
+def test_the_released_score_equals_its_formula() -> None:
     teacher, student = feature(0), feature(1)
     p, q = spatial(student).exp(), spatial(teacher).exp()
     torch.testing.assert_close(released_score(teacher, student), (p * (p.log() - q)).mean())

@@ -1,4 +1,4 @@
-"""Network tests need PyTorch; the golden ones also the reference tensors beside the checkout."""
+"""Fixtures of the network tests: they need PyTorch, the golden ones also the reference tensors."""
 
 from __future__ import annotations
 

@@ -79,5 +79,5 @@ def crops(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
 
 
 def relative_error(mine: torch.Tensor, golden: NDArray[Any]) -> float:
-    """max |mine - golden| / max |golden|."""
+    """max |ours - golden| / max |golden|."""
     return float(np.abs(mine.detach().numpy() - golden).max() / np.abs(golden).max())

@@ -64,7 +64,7 @@ def test_dcpose_equals_the_published_network(reference: Path, size: Any) -> None
     assert parameters(model) == 65_198_798
     crops = window(size, 3, CURRENT_FIRST)
     theirs = np.load(reference / f"golden_dcpose_{size[0]}x{size[1]}.npz")["out/heatmaps"]
-    ours = model.head(model.features_of(crops), MARGIN[: len(crops)])
+    ours = model.head(model.window_features(crops), MARGIN[: len(crops)])
     assert golden.relative_error(ours, theirs) <= BOUND
 
 
@@ -80,7 +80,7 @@ def test_posewarper_equals_the_published_network(reference: Path, size: Any) -> 
 def test_fasrnet_as_released_equals_the_published_network_at_the_larger_size(reference: Path) -> None:
     model = loaded(FaSRnet(offset_maps="flat", align="current"), reference, "fasrnet")
     theirs = np.load(reference / "golden_fasrnet_384x288.npz")
-    refined, final = model.refined(model.features_of(window((384, 288), 3, CURRENT_FIRST)), MARGIN[:1])
+    refined, final = model.refine(model.window_features(window((384, 288), 3, CURRENT_FIRST)), MARGIN[:1])
     assert golden.relative_error(refined, theirs["out/hm_feature_refined"]) <= BOUND
     assert golden.relative_error(final, theirs["out/hm_final"]) <= BOUND
 
@@ -91,7 +91,7 @@ def test_fasrnet_equals_the_published_network(reference: Path, tag: str, offset_
     model = loaded(FaSRnet(offset_maps=offset_maps, align="current"), reference, "fasrnet")
     assert parameters(model) == 65_395_439
     theirs = np.load(reference / f"golden_fasrnet_256x192_{tag}.npz")
-    refined, final = model.refined(model.features_of(window((256, 192), 3, CURRENT_FIRST)), MARGIN)
+    refined, final = model.refine(model.window_features(window((256, 192), 3, CURRENT_FIRST)), MARGIN)
     assert golden.relative_error(refined, theirs["out/hm_feature_refined"]) <= BOUND
     assert golden.relative_error(final, theirs["out/hm_final"]) <= BOUND
 
@@ -100,7 +100,7 @@ def test_fami_as_released_equals_the_published_network_and_its_six_terms(referen
     model = loaded(FAMIPoseReleased(), reference, "fami")
     assert parameters(model) == 64_655_204
     theirs = np.load(reference / "golden_fami_384x288.npz")
-    features = model.features(model.features_of(window((384, 288), 5, KEY_FIRST)))
+    features = model.features(model.window_features(window((384, 288), 5, KEY_FIRST)))
     assert golden.relative_error(features["heatmaps"], theirs["out/final_hm"]) <= BOUND
     assert golden.relative_error(model.hrnet.final_layer(features["key"]), theirs["out/kf_bb_hm"]) <= BOUND
     ours = [float(term) for term in fami_released_terms(features, model.hrnet.final_layer)]

@@ -1,7 +1,7 @@
-"""Every network still computes what it computed when it was held to the published ones.
+"""Regression test of every network's output, for machines without the reference tensors.
 
-The numbers of ``guard.json`` were made by this file (``python -m tests.engines.models.test_guard``) from code that
-equalled the reference tensors. They keep guard where those are not at hand.
+``guard.json`` was written by this file (``python -m tests.engines.models.test_guard``) from code that equalled the
+reference tensors.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NETWORKS: dict[str, Any] = {
 }
 
 
-def drawn(model: Any) -> Any:
+def fill(model: Any) -> Any:
     """Weights by name, as the reference fills them, and small enough that offsets stay within the map."""
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     scale = [(r"(offset|mask|scalars|phi)[^.]*\.(.*\.)?(weight|bias)$", 0.1, False), *golden.SCALES["hrnet"]]
@@ -57,9 +57,9 @@ def drawn(model: Any) -> Any:
     return model.eval()
 
 
-def computed(name: str) -> list[Any]:
-    """Its heatmaps; of InsPose all that is decoded."""
-    model = drawn(NETWORKS[name]())
+def compute(name: str) -> list[Any]:
+    """The network's heatmaps; for InsPose, all outputs that are decoded."""
+    model = fill(NETWORKS[name]())
     size = (384, 288) if name == "fami as released" else SIZE
     frames = len(getattr(model, "frames", (0,)))
     shape = (BATCH, frames, 3, *size) if frames > 1 else (BATCH, 3, *size)
@@ -69,30 +69,30 @@ def computed(name: str) -> list[Any]:
 
 
 def numbers(maps: list[Any]) -> list[float]:
-    """Mean, standard deviation and eight values of each."""
-    told = []
+    """Mean, standard deviation and eight values of each map."""
+    result = []
     for values in maps:
         row = values.double().flatten()
         where = [i * (len(row) - 1) // (SAMPLES - 1) for i in range(SAMPLES)]
-        told += [row.mean().item(), row.std().item(), *row[where].tolist()]
-    return [float(f"{number:.7g}") for number in told]
+        result += [row.mean().item(), row.std().item(), *row[where].tolist()]
+    return [float(f"{number:.7g}") for number in result]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_it_computes_what_it_did_when_it_was_held_to_the_published_one(name: str) -> None:
-    kept = np.array(json.loads(GUARD.read_text())[name])
-    # The bound of the reference: other machines add in another order.
-    np.testing.assert_allclose(numbers(computed(name)), kept, rtol=1e-3, atol=1e-4 * np.abs(kept).max())
+def test_outputs_equal_those_recorded_when_compared_with_the_published_network(name: str) -> None:
+    expected = np.array(json.loads(GUARD.read_text())[name])
+    # The bound of the goldens: other machines sum in another order.
+    np.testing.assert_allclose(numbers(compute(name)), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_the_guard_would_see_a_changed_weight() -> None:
-    model = drawn(NETWORKS["dcpose"]())
+def test_the_guard_detects_a_changed_weight() -> None:
+    model = fill(NETWORKS["dcpose"]())
     next(model.correction.offsets.parameters()).mul_(1.1)
     with torch.no_grad():
         changed = numbers([model(golden.crops((BATCH, 3, 3, *SIZE)))])
-    kept = np.array(json.loads(GUARD.read_text())["dcpose"])
-    assert np.abs(np.array(changed) - kept).max() > 1e-3 * np.abs(kept).max()
+    expected = np.array(json.loads(GUARD.read_text())["dcpose"])
+    assert np.abs(np.array(changed) - expected).max() > 1e-3 * np.abs(expected).max()
 
 
 if __name__ == "__main__":
-    GUARD.write_text(json.dumps({name: numbers(computed(name)) for name in NETWORKS}, indent=0) + "\n")
+    GUARD.write_text(json.dumps({name: numbers(compute(name)) for name in NETWORKS}, indent=0) + "\n")

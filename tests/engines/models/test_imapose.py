@@ -1,4 +1,4 @@
-"""IMAPose's joints run in one call; a loop over them must give the same."""
+"""IMAPose's grouped convolutions equal a loop over the joints."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_one_convolution_equals_the_depthwise_and_the_pointwise_of_each_joint() 
             torch.testing.assert_close(together[b, j], heatmap[0, 0], rtol=1e-5, atol=1e-5)
 
 
-def test_a_shared_kernel_serves_all_joints() -> None:
+def test_one_kernel_is_shared_by_all_joints() -> None:
     decoder = MotionDrivenDecoder(C, J)
     torch.nn.init.normal_(decoder.join)
     psi, kernel = torch.randn(B, C, H, W), torch.randn(B, 1, C, KERNEL, KERNEL)

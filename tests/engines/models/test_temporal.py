@@ -1,4 +1,4 @@
-"""Temporal networks, cut in two: what is kept of a frame is enough, whatever the order in which frames arrive."""
+"""Temporal networks: features cached for each frame give the same heatmaps, in any order of arrival."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_cached_features_give_the_same_heatmaps_in_any_order_of_arrival(name: st
 
 
 class Forgetful(TemporalModel):
-    """A network whose head reads something that the backbone did not keep."""
+    """A network whose head reads something outside the cached features."""
 
     def __init__(self) -> None:
         super().__init__((-1, 0))
@@ -63,7 +63,7 @@ class Forgetful(TemporalModel):
 
 
 class Mixing(Forgetful):
-    """A network whose backbone lets the frames of a batch see each other."""
+    """A network whose backbone mixes the frames of a batch."""
 
     def backbone(self, crops: Any) -> Any:
         return (self.convolution(crops - crops.mean(0, keepdim=True)),)
@@ -73,7 +73,7 @@ class Mixing(Forgetful):
 
 
 @pytest.mark.parametrize("broken", [Forgetful, Mixing])
-def test_a_model_that_breaks_the_promise_is_caught(broken: Any) -> None:
+def test_a_model_whose_cached_features_differ_is_caught(broken: Any) -> None:
     with pytest.raises(AssertionError, match="differ from the whole window's"):
         check_model(broken(), (64, 64))
 
@@ -83,7 +83,7 @@ def test_a_window_without_a_key_frame_is_refused() -> None:
         FAMIPose(SMALL, (-2, -1))
 
 
-def test_fami_as_released_says_which_size_it_needs() -> None:
+def test_fami_as_released_refuses_other_crop_sizes() -> None:
     model = FAMIPoseReleased(HRNetConfig(width=48, modules=(1, 1, 1), blocks=1, stem_width=16, bottlenecks=1)).eval()
     with pytest.raises(ValueError, match="takes crops of 384x288 only, not 256x192; use FAMIPose instead"):
         model(torch.zeros(1, 5, 3, 256, 192))

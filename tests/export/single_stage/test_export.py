@@ -77,7 +77,7 @@ def small() -> Iterator[pytest.MonkeyPatch]:
         return onnx.load_from_string(graphs[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspose, "backbone_of", lambda _: Small())
+        patch.setattr(inspose, "build_backbone", lambda _: Small())
         patch.setattr(export.single_stage.export, "traced", once)
         yield patch
 

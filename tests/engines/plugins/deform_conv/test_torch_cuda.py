@@ -75,7 +75,7 @@ def test_without_cuda_nothing_is_registered_and_nothing_is_imported() -> None:
 def test_the_operator_s_arguments_make_the_kernel_compute_the_same(calls: list[Call], form: Any) -> None:
     given = single()
     given["x"] = given["x"].contiguous(memory_format=form)
-    got = torch_cuda._deform_conv2d(**given)
+    got = torch_cuda._deform_conv2d(*given.values())
     assert [call.spec.layout for call in calls] == ["nhwc" if form is torch.channels_last else "nchw"]
     wide = {name: t.double() if isinstance(t, torch.Tensor) else t for name, t in given.items()}
     # fp32 against float64: 72 terms of about 1 in a sum
@@ -102,7 +102,7 @@ def test_views_at_odd_addresses_and_fp16_offsets_are_made_what_the_kernel_reads(
     half = {name: given[name].half() for name in ("x", "mask", "weight", "bias")}
     shifted = torch.empty(given["x"].numel() + 1, dtype=torch.float16)[1:].view(given["x"].shape).copy_(half["x"])
     assert shifted.data_ptr() % 16
-    got = torch_cuda._deform_conv2d(**given | half | {"x": shifted, "offset": given["offset"].half()})
+    got = torch_cuda._deform_conv2d(*(given | half | {"x": shifted, "offset": given["offset"].half()}).values())
     (call,) = calls
     assert all(t.data_ptr() % 16 == 0 for t in call.inputs.values())
     assert call.inputs["offset0"].dtype == torch.float32
@@ -125,20 +125,22 @@ def test_what_the_kernel_cannot_compute_goes_to_the_plain_operator(calls: list[C
     given = single(**change)
     if given["x"].dtype == torch.float64:
         given = {name: t.double() if isinstance(t, torch.Tensor) else t for name, t in given.items()}
-    torch.testing.assert_close(torch_cuda._deform_conv2d(**given), deform_conv2d_reference(**given))
+    torch.testing.assert_close(torch_cuda._deform_conv2d(*given.values()), deform_conv2d_reference(**given))
     assert calls == []
 
 
 def test_a_map_of_the_wrong_size_is_named_and_never_read(calls: list[Call]) -> None:
     with pytest.raises(ValueError, match="offset is"):
-        torch_cuda._deform_conv2d(**single(offset=maps(2, 36, 11, 6)))
+        torch_cuda._deform_conv2d(*single(offset=maps(2, 36, 11, 6)).values())
     with pytest.raises(ValueError, match="mask is"):
-        torch_cuda._deform_conv2d(**single(mask=maps(2, 9, 11, 7)))
+        torch_cuda._deform_conv2d(*single(mask=maps(2, 9, 11, 7)).values())
     assert calls == []
 
 
 def test_an_empty_batch_gives_an_empty_result_without_a_launch(calls: list[Call]) -> None:
-    got = torch_cuda._deform_conv2d(**single(x=maps(0, 8, 11, 7), offset=maps(0, 36, 11, 7), mask=maps(0, 18, 11, 7)))
+    got = torch_cuda._deform_conv2d(
+        *single(x=maps(0, 8, 11, 7), offset=maps(0, 36, 11, 7), mask=maps(0, 18, 11, 7)).values()
+    )
     assert got.shape == (0, 16, 11, 7)
     assert calls == []
 
