@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.backends.registry import make_backend, make_ring
+from engines.backends.registry import make_backend, make_feature_cache
 from engines.errors import EngineError
 from engines.spec.manifest import Manifest, read_manifest
 from engines.spec.tensors import Array
@@ -105,16 +105,16 @@ def streamed(folder: Path, manifest: Manifest, backend: str, batch: int, told: a
     """The figures of backbone and head: one new frame of each person, then everybody's window."""
     parts = [folder / manifest.graphs[part] for part in ("backbone", "head")]
     frames = manifest.signature.frames
-    ring = make_ring(parts[0], parts[1], batch * frames, backend, told.threads)
+    ring = make_feature_cache(parts[0], parts[1], batch * frames, backend, told.threads)
     ring.open()
     try:
         crops = pixels(manifest, batch)
         slots = np.arange(batch * frames).reshape(batch, frames)
         for frame in range(frames):
-            ring.keep(slots[:, frame], crops[:, frame])
+            ring.store(slots[:, frame], crops[:, frame])
 
         def step() -> None:
-            ring.keep(slots[:, 0], crops[:, 0])
+            ring.store(slots[:, 0], crops[:, 0])
             ring.read(slots)
 
         return figures(step, batch, told.rounds)

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.real_people import CLIPS, references
-from engines.inference.crop_lock import Anchor, CropExact, CropLock, Crops
+from engines.inference.crop_lock import Anchor, CropLock, Crops, ExactCrop
 from engines.inference.engine import Engine, PersonWindows, load
-from engines.inference.regions import Region, region_of
+from engines.inference.regions import Region, box_to_region
 from engines.spec.signature import Signature, write_signature
 from stream.messages import Window
 from stream.pipeline.launch import parse_launch
@@ -116,7 +116,7 @@ def anchored(window: Window, crops: Crops, signature: Signature) -> Iterator[tup
     """The crop of everybody in a window, and its number."""
     crops.begin(*window.key, window.key_frame.size)
     for box, identity in zip(window.people.boxes, window.people.ids, strict=True):
-        anchor = crops.anchor(window.key[0], int(identity), region_of(signature, box))
+        anchor = crops.anchor(window.key[0], int(identity), box_to_region(signature, box))
         yield anchor.region, anchor.number
 
 
@@ -149,7 +149,7 @@ def with_signature(model: Path, folder: Path) -> str:
 
 
 def all_crops() -> Iterator[Crops]:
-    yield CropExact()
+    yield ExactCrop()
     yield from (CropLock(margin, patience=5) for margin in LOSSES)
     yield from (Widened(margin, patience=5) for margin in LOSSES)
 

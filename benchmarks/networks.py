@@ -125,7 +125,7 @@ def network_row(name: str, rounds: int) -> str:
     for calls in (eager_calls, [session(part, inputs) for part, inputs in parts]):
         backbone, head = (median_ms(call, rounds) for call in calls)
         cells += [f"{backbone + head:.0f}", f"{frames * backbone + head:.0f}"]
-    return f"| {name} | {spec.gmac:.1f} ({spec.gmac_of_window:.1f}) | {' | '.join(cells)} |"
+    return f"| {name} | {spec.gmac:.1f} ({spec.window_gmac:.1f}) | {' | '.join(cells)} |"
 
 
 # -- deformable convolution -------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 from benchmarks.real_people import sets_of
 from engines.datasets.synthetic.scene import Scene
 from engines.hub import catalogue
-from engines.metrics import correct
+from engines.metrics import find_correct
 from engines.spec.manifest import read_manifest
 from engines.spec.signature import Signature
 from engines.vision import crop, heatmaps
@@ -161,7 +161,7 @@ def person_of(
     pixels: NDArray[np.uint8], box: NDArray[np.float32], joints: NDArray[Any], signature: Signature
 ) -> Person:
     """Cut out, with the truth taken along."""
-    affine = crop.affine_of_box(box, signature.input_size, enlarge=signature.enlarge, rule=signature.affine)
+    affine = crop.box_to_affine(box, signature.input_size, enlarge=signature.enlarge, rule=signature.affine)
     corners = crop.to_crop(box.reshape(2, 2), affine).reshape(4)
     moved = np.column_stack([crop.to_crop(joints[:, :2], affine), joints[:, 2] > 0])
     return Person(crop.crop(pixels, affine, signature.input_size), moved, np.asarray(corners, np.float64))
@@ -266,7 +266,7 @@ def right(subject: Subject, places: NDArray[np.float32], alpha: float) -> float:
     truth = np.stack([person.joints for person in subject.people])
     boxes = np.stack([person.box for person in subject.people])
     judged = truth[..., 2] > 0
-    return float(correct(places, truth, boxes, alpha)[judged].mean())
+    return float(find_correct(places, truth, boxes, alpha)[judged].mean())
 
 
 def cuts(subjects: Iterable[Subject]) -> Iterator[str]:

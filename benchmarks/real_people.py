@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.inference.engine import Engine, PersonWindows, load
-from engines.metrics import correct
+from engines.metrics import find_correct
 from engines.skeletons import SKELETONS
 
 BLAZEPOSE_OF_COCO = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
@@ -68,7 +68,7 @@ def report(engine: Engine, model: str, name: str, samples: Iterable[Sample]) -> 
     judged = wanted[..., 2] > 0
     errors = np.linalg.norm(found[..., :2] - wanted[..., :2], axis=2)
     share = np.median((errors / (boxes[:, 2:] - boxes[:, :2]).max(1)[:, None])[judged])
-    wide, narrow = (100 * correct(found, wanted, boxes, alpha)[judged].mean() for alpha in (0.2, 0.1))
+    wide, narrow = (100 * find_correct(found, wanted, boxes, alpha)[judged].mean() for alpha in (0.2, 0.1))
     figures = f"{judged.sum():7} {np.median(errors[judged]):9.1f} {share:7.3f} {wide:7.1f}% {narrow:7.1f}%"
     print(f"{model:28} {name:18} {figures}", flush=True)
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from engines.inference.engine import Engine as Engine
     from engines.inference.engine import PersonWindows as PersonWindows
     from engines.inference.engine import load as load
-    from engines.inference.engine import signature_of as signature_of
+    from engines.inference.engine import load_signature as load_signature
 
-_OF_ENGINE = ("Engine", "PersonWindows", "load", "signature_of")
+_OF_ENGINE = ("Engine", "PersonWindows", "load", "load_signature")
 
 
 def create(name: str) -> nn.Module:

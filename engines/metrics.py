@@ -33,7 +33,7 @@ class Pck:
         return self.correct / self.judged if self.judged else float("nan")
 
 
-def correct(predicted: Floats, truth: Floats, boxes: Floats, alpha: float = 0.2) -> NDArray[np.bool_]:
+def find_correct(predicted: Floats, truth: Floats, boxes: Floats, alpha: float = 0.2) -> NDArray[np.bool_]:
     """(N, K) whether each keypoint is near enough; ``predicted``, ``truth`` (N, K, >=2) px, ``boxes`` (N, 4) px."""
     size = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0.0)
     distance = np.hypot(*np.moveaxis(predicted[..., :2] - truth[..., :2], -1, 0))
@@ -44,22 +44,24 @@ def correct(predicted: Floats, truth: Floats, boxes: Floats, alpha: float = 0.2)
 def pck(predicted: Floats, truth: Floats, boxes: Floats, alpha: float = 0.2, visibility: int = VISIBLE) -> Pck:
     """Over the keypoints whose visibility in ``truth`` (N, K, 3) is at least ``visibility``."""
     judged = truth[..., 2] >= visibility
-    near = correct(predicted, truth, boxes, alpha)
+    near = find_correct(predicted, truth, boxes, alpha)
     return Pck(int((near & judged).sum()), int(judged.sum()))
 
 
-def found_pck(boxes: Floats, keypoints: Floats, true_boxes: Floats, truth: Floats, alpha: float = 0.2) -> Pck:
+def compute_matched_pck(boxes: Floats, keypoints: Floats, true_boxes: Floats, truth: Floats, alpha: float = 0.2) -> Pck:
     """:func:`pck` of one frame's people, of whom nobody says who is who: a person who was not found is all wrong.
 
     ``boxes`` (N, 4) px and ``keypoints`` (N, K, >=2) px were found, ``true_boxes`` (M, 4) and ``truth`` (M, K, 3) are.
     """
-    found, true = matched(boxes, true_boxes)
+    found, true = match_boxes(boxes, true_boxes)
     nearest = np.full((*truth.shape[:2], 2), np.inf, np.float64)
     nearest[true] = keypoints[found, :, :2]
     return pck(nearest, truth, true_boxes, alpha)
 
 
-def matched(boxes: Floats, true_boxes: Floats, least_iou: float = 0.3) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def match_boxes(
+    boxes: Floats, true_boxes: Floats, least_iou: float = 0.3
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs (indices into each) of boxes that mean the same person: greedily by intersection over union."""
     iou = _ious(boxes, true_boxes)
     rows, columns = [], []

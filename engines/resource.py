@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Opened:
+class Resource:
     """Holds memory or a device between :meth:`open` and :meth:`close`."""
 
     def open(self) -> None:

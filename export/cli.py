@@ -175,9 +175,9 @@ def _refuse(told: str) -> None:
 
 def _told(folder: Path) -> str:
     """What came of it, in a few lines."""
-    from engines.spec.manifest import Manifest, read_exported
+    from engines.spec.manifest import Manifest, read_any_manifest
 
-    manifest = read_exported(folder)
+    manifest = read_any_manifest(folder)
     lines = [f"{folder}: {manifest.precision}, {sum(f.bytes for f in manifest.files.values()) / 1e6:.1f} MB"]
     for part, account in manifest.parity.items():
         lines.append(

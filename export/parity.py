@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines.backends.base import FeatureRing
-from engines.backends.registry import make_backend, make_ring
+from engines.backends.base import FeatureCache
+from engines.backends.registry import make_backend, make_feature_cache
 from engines.errors import EngineError
-from engines.inference.decode import decode
+from engines.inference.decoding import decode
 from engines.models.temporal import TemporalModel
 from engines.spec.manifest import Parity, Part, Precision
 from engines.spec.signature import Signature
@@ -123,7 +123,9 @@ def streamed(
     folder: Path, names: tuple[str, str], signature: Signature, samples: Samples, threads: int, batch: int = 3
 ) -> Outcome:
     """Backbone, frame by frame, and head, through the ring of kept maps."""
-    ring = make_ring(folder / names[0], folder / names[1], batch * signature.frames, name="onnxrt:cpu", threads=threads)
+    ring = make_feature_cache(
+        folder / names[0], folder / names[1], batch * signature.frames, name="onnxrt:cpu", threads=threads
+    )
     ring.open()
     try:
         return _in_batches(lambda crops: _through(ring, crops), samples.inputs(signature), batch)
@@ -131,11 +133,11 @@ def streamed(
         ring.close()
 
 
-def _through(ring: FeatureRing, crops: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
+def _through(ring: FeatureCache, crops: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
     people, frames = crops.shape[:2]
     slots = np.arange(people * frames, dtype=np.intp).reshape(people, frames)
     for t in range(frames):
-        ring.keep(slots[:, t], np.ascontiguousarray(crops[:, t]))
+        ring.store(slots[:, t], np.ascontiguousarray(crops[:, t]))
     return ring.read(slots)
 
 

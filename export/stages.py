@@ -13,12 +13,12 @@ from torch import nn
 from engines.backends.registry import make_backend
 from engines.layers.decoding import Decoding
 from engines.spec.manifest import (
-    Exported,
+    BaseManifest,
     Parity,
     Part,
     Precision,
     Source,
-    fingerprint_of,
+    fingerprint_files,
     verify,
     write_manifest,
 )
@@ -104,7 +104,7 @@ def ship(models: dict[Part, onnx.ModelProto], folder: Path, *measured: str) -> N
 
 
 def sign(
-    kind: Callable[..., Exported],
+    kind: Callable[..., BaseManifest],
     signature: Signature | PictureSignature,
     spec: NetworkSpec,
     request: Request,
@@ -125,7 +125,7 @@ def sign(
         source=source,
         versions=artifacts.versions(),
         parity=accounts,
-        fingerprint=fingerprint_of(files),
+        fingerprint=fingerprint_files(files),
         opset=request.opset,
     )
     write_manifest(manifest, folder)

@@ -20,7 +20,7 @@ from engines.backends.trt.preparation import Preparation, PreparedGraph, write_p
 from engines.errors import EngineError
 from engines.plugins.deform_conv.compiler import compile_ptx
 from engines.plugins.deform_conv.settings import spec_of
-from engines.spec.manifest import Exported, Manifest, digest, read_exported
+from engines.spec.manifest import BaseManifest, Manifest, digest, read_any_manifest
 from export.graph.tensorrt_graph import structure_digest, tensorrt_graph
 from export.graph.weights_file import WEIGHTS
 from export.progress import step
@@ -35,7 +35,7 @@ def build_engines(folder: Path, *, plugin: Plugin = "fused", options: BuildOptio
     and is built where it runs.
     """
     prepare(folder, plugin=plugin, options=options or BuildOptions())
-    manifest = read_exported(folder)
+    manifest = read_any_manifest(folder)
     try:
         for file in manifest.graphs.values():
             _build(folder / file)
@@ -52,7 +52,7 @@ def prepare(folder: Path, *, plugin: Plugin, options: BuildOptions) -> Preparati
 
     Raises :class:`EngineError` naming a node that TensorRT cannot import, or the compiler that is missing.
     """
-    manifest = read_exported(folder)
+    manifest = read_any_manifest(folder)
     with step(f"graphs for TensorRT, deformable layers by {plugin}"):
         graphs = {file: _prepared(folder, file, plugin) for file in manifest.graphs.values()}
     _compile({settings for graph in graphs.values() for settings in graph.kernels})
@@ -90,7 +90,7 @@ def _compile(kernels: set[str]) -> None:
                 compile_ptx(spec_of(settings))
 
 
-def _weights_digest(manifest: Exported) -> str:
+def _weights_digest(manifest: BaseManifest) -> str:
     return manifest.files[WEIGHTS].sha256 if WEIGHTS in manifest.files else ""
 
 

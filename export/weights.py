@@ -81,7 +81,7 @@ def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
             f"checkpoint {str(path)!r} fits {type(model).__name__} in {len(fitting)} layouts "
             f"({', '.join(fitting)}), which put its weights in different places; say which with --layout"
         )
-    layout = (fitting or [min(layouts, key=lambda each: checkpoints.misfits(model, published, each))])[0]
+    layout = (fitting or [min(layouts, key=lambda each: checkpoints.count_mismatches(model, published, each))])[0]
     left = checkpoints.load(model, path, layout)
     if left:
         raise EngineError(
@@ -93,7 +93,7 @@ def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
 
 def _placed(published: checkpoints.StateDict, layout: str) -> frozenset[tuple[str, int]]:
     """Which tensor goes where: two layouts that agree on it are one."""
-    return frozenset((name, id(tensor)) for name, tensor in checkpoints.translated(published, layout).items())
+    return frozenset((name, id(tensor)) for name, tensor in checkpoints.translate(published, layout).items())
 
 
 def scattered(model: nn.Module, batch: Tensor, seed: int = 0) -> nn.Module:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engines.errors import EngineError
-from engines.spec.manifest import is_export, read_exported
+from engines.spec.manifest import is_export, read_any_manifest
 
 AUTO = "auto"
 
@@ -105,7 +105,7 @@ def why_no_torch(path: Path) -> str:
     """Why PyTorch cannot run ``path`` on CUDA; empty if it can."""
     if not is_export(path.parent):
         return "it is a graph without its weights for PyTorch"
-    if read_exported(path.parent).precision == "int8":
+    if read_any_manifest(path.parent).precision == "int8":
         return "PyTorch knows nothing of its int8, which stands in the graph"
     return why_no_torch_cuda()
 
@@ -128,10 +128,10 @@ def why_no_torch_cuda() -> str:
 def why_no_provider() -> str:
     """Why ONNX Runtime cannot run anything on CUDA; empty if it can."""
     try:
-        from engines.backends.onnxrt import available_providers
+        from engines.backends.onnxrt import list_providers
     except ModuleNotFoundError as error:
         return f"ONNX Runtime is not installed (no Python package {error.name!r})"
-    has_it = "CUDAExecutionProvider" in available_providers()
+    has_it = "CUDAExecutionProvider" in list_providers()
     return "" if has_it else "this ONNX Runtime has no CUDA (pip install onnxruntime-gpu in place of onnxruntime)"
 
 

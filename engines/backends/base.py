@@ -36,7 +36,7 @@ class Backend(Protocol):
         """Give back memory and device; idempotent. The backend may be opened again."""
 
 
-class FeatureRing(Protocol):
+class FeatureCache(Protocol):
     """A network that is cut in two, and the maps of frames it keeps between them, where it runs.
 
     Slots are numbered from 0; who calls decides which frame lies in which, and never reads a slot it has not filled.
@@ -49,7 +49,7 @@ class FeatureRing(Protocol):
     def describe(self) -> Description:
         """Input of the backbone and outputs of the head, as a :class:`Backend` of the whole would say."""
 
-    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+    def store(self, slots: NDArray[np.intp], crops: Array) -> None:
         """Run the backbone over ``crops`` (n, ...), one person in one frame each; keep its maps in ``slots`` (n,)."""
 
     def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
@@ -72,14 +72,14 @@ def check_feeds(model: str, inputs: tuple[Tensor, ...], feeds: Mapping[str, Arra
             )
 
 
-def check_kept(slots: NDArray[np.intp], crops: Array, total: int) -> None:
+def check_slots(slots: NDArray[np.intp], crops: Array, total: int) -> None:
     """Raises :class:`EngineError` unless ``slots`` (n,) are of a ring of ``total``, one for each of ``crops``."""
     if slots.shape != (len(crops),):
         raise EngineError(
             f"a ring of {total} slots: {len(crops)} crops need slots of shape ({len(crops)},), "
             f"but it was given {slots.shape}"
         )
-    _check_slots(slots, total)
+    _check_range(slots, total)
 
 
 def check_windows(windows: NDArray[np.intp], frames: int | None, total: int) -> None:
@@ -88,16 +88,16 @@ def check_windows(windows: NDArray[np.intp], frames: int | None, total: int) -> 
         raise EngineError(
             f"a ring of {total} slots: its head takes windows (B, {frames or 'any'}), but it was given {windows.shape}"
         )
-    _check_slots(windows, total)
+    _check_range(windows, total)
 
 
-def _check_slots(slots: NDArray[np.intp], total: int) -> None:
+def _check_range(slots: NDArray[np.intp], total: int) -> None:
     wrong = slots[(slots < 0) | (slots >= total)]
     if wrong.size:
         raise EngineError(f"a ring of {total} slots: there is no slot {wrong[0]}; give 0 to {total - 1}")
 
 
-def check_cut(gives: tuple[Tensor, ...], takes: tuple[Tensor, ...]) -> None:
+def check_split(gives: tuple[Tensor, ...], takes: tuple[Tensor, ...]) -> None:
     """Raises :class:`EngineError` unless a head that ``takes`` windows (N, T, ...) takes what a backbone ``gives``."""
     fits = len(gives) == len(takes) and all(
         one.dtype == other.dtype and None not in one.shape[1:] and one.shape[1:] == other.shape[2:]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import Backend, check_cut, check_kept, check_windows
+from engines.backends.base import Backend, check_slots, check_split, check_windows
 from engines.spec.tensors import Array, Description, Tensor
 
 
-class HostRing:
+class HostFeatureCache:
     """Backbone and head of one network on any backend, and ``slots`` frames' maps between them.
 
     The head's inputs are the backbone's outputs in the same order, each with a window axis after the batch.
@@ -24,7 +24,7 @@ class HostRing:
         """Load both and check that what one gives is what the other takes."""
         self._backbone.open()
         self._head.open()
-        check_cut(self._outputs, self._head.describe().inputs)
+        check_split(self._outputs, self._head.describe().inputs)
         if not self._maps:
             self._maps = tuple(map(self._empty, self._outputs))
 
@@ -33,9 +33,9 @@ class HostRing:
         inputs = self._backbone.describe().inputs
         return Description(inputs, head.outputs, head.device, frames=head.inputs[0].shape[1])
 
-    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+    def store(self, slots: NDArray[np.intp], crops: Array) -> None:
         (name,) = (tensor.name for tensor in self._backbone.describe().inputs)
-        check_kept(slots, crops, self.slots)
+        check_slots(slots, crops, self.slots)
         maps = self._backbone.run({name: crops})
         for kept, tensor in zip(self._maps, self._outputs, strict=True):
             kept[slots] = maps[tensor.name]

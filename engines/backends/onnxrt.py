@@ -84,7 +84,7 @@ class OnnxRuntime:
     def _load(self) -> Any:
         if not self.path.is_file():
             raise EngineError(f"model {self.path}: there is no such file")
-        there = available_providers()
+        there = list_providers()
         wanted = [name for name in self.providers or PREFERRED if name in there]
         session = self._session_on(wanted)
         self._check_provider(session)
@@ -107,10 +107,10 @@ class OnnxRuntime:
     def _check_provider(self, session: Any) -> None:
         """A provider that cannot begin is left out by ONNX Runtime, with a word on stderr; here that is an error."""
         if self.providers and session.get_providers()[0] != self.providers[0]:
-            mode = short_name(self.providers[0])
+            mode = provider_name(self.providers[0])
             raise EngineError(
                 f"backend 'onnxrt:{mode}': {mode} could not begin on this machine and ONNX Runtime "
-                f"{onnxruntime.__version__} would run {self.path.name} on {short_name(session.get_providers()[0])}; "
+                f"{onnxruntime.__version__} would run {self.path.name} on {provider_name(session.get_providers()[0])}; "
                 f"see 'posestream doctor' for the driver and its libraries, or choose backend=onnxrt:cpu"
             )
 
@@ -132,8 +132,8 @@ def _providers_of(mode: str) -> tuple[str, ...]:
     """What ``onnxrt:<mode>`` asks for. Raises :class:`EngineError` naming what there is instead."""
     if mode not in PROVIDERS:
         raise EngineError(f"backend 'onnxrt:{mode}': there is no such mode; choose one of {', '.join(PROVIDERS)}")
-    if PROVIDERS[mode][0] not in available_providers():
-        here = ", ".join(map(short_name, available_providers()))
+    if PROVIDERS[mode][0] not in list_providers():
+        here = ", ".join(map(provider_name, list_providers()))
         raise EngineError(
             f"backend 'onnxrt:{mode}': this ONNX Runtime {onnxruntime.__version__} has {here}; {mode} comes with "
             f"another package: pip uninstall onnxruntime, then pip install '{PACKAGES[mode]}'"
@@ -141,12 +141,12 @@ def _providers_of(mode: str) -> tuple[str, ...]:
     return PROVIDERS[mode]
 
 
-def available_providers() -> tuple[str, ...]:
+def list_providers() -> tuple[str, ...]:
     """The providers that this machine's ONNX Runtime was built with."""
     return tuple(cast(list[str], onnxruntime.get_available_providers()))
 
 
-def short_name(provider: str) -> str:
+def provider_name(provider: str) -> str:
     """``cuda`` for ``CUDAExecutionProvider``."""
     return provider.removesuffix("ExecutionProvider").lower()
 
@@ -188,7 +188,7 @@ def _find_cuda_libraries() -> None:
 
 def _describe(session: Any) -> Description:
     inputs, outputs = (tuple(map(_tensor, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))
-    return Description(inputs, outputs, device=short_name(session.get_providers()[0]))
+    return Description(inputs, outputs, device=provider_name(session.get_providers()[0]))
 
 
 def _tensor(argument: Any) -> Tensor:

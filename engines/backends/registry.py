@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import cast
 
 from engines.backends.auto import choose
-from engines.backends.base import Backend, FeatureRing
-from engines.backends.host_cache import HostRing
+from engines.backends.base import Backend, FeatureCache
+from engines.backends.host_cache import HostFeatureCache
 from engines.errors import EngineError
 
 MODULES = {"torch": "pytorch.backend", "tensorrt": "trt"}
@@ -33,19 +33,19 @@ def make_backend(path: Path, name: str = "auto", threads: int = 1) -> Backend:
     return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
 
 
-def make_ring(backbone: Path, head: Path, slots: int, name: str = "auto", threads: int = 1) -> FeatureRing:
+def make_feature_cache(backbone: Path, head: Path, slots: int, name: str = "auto", threads: int = 1) -> FeatureCache:
     """The ring of ``slots`` frames for a network cut in two, by the same backend names; not yet open.
 
-    A backend whose module has no ``create_ring`` keeps its maps in the host's memory.
+    A backend whose module has no ``create_feature_cache`` keeps its maps in the host's memory.
     """
     module, options = _module(_resolved(name, backbone, head))
-    if hasattr(module, "create_ring"):
-        return cast(Callable[..., FeatureRing], module.create_ring)(
+    if hasattr(module, "create_feature_cache"):
+        return cast(Callable[..., FeatureCache], module.create_feature_cache)(
             backbone, head, slots=slots, threads=threads, **options
         )
     create = cast(Callable[..., Backend], module.create)
     first, second = (create(part, threads=threads, **options) for part in (backbone, head))
-    return HostRing(first, second, slots)
+    return HostFeatureCache(first, second, slots)
 
 
 def _resolved(name: str, *graphs: Path) -> str:

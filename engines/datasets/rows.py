@@ -40,7 +40,7 @@ def rows_of(clips: Sequence[Clip], skeleton: str, *, annotated: bool = True) -> 
 
 
 def _row(clip: Clip, frame: Frame, person: Person, skeleton: str) -> Row | None:
-    box = crop.clean_box(person.box, frame.size)
+    box = crop.clip_to_frame(person.box, frame.size)
     if box is None or not box[2:].all():
         return None
     return Row(clip, frame, person, box, convert(person.joints[None], clip.skeleton, skeleton)[0])

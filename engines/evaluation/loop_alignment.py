@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.metrics import matched
+from engines.metrics import match_boxes
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
@@ -113,7 +113,7 @@ def apart(boxes: Floats, keypoints: Floats, other_boxes: Floats, other_keypoints
     most = max(len(boxes), len(other_boxes))
     if not most:
         return 0.0
-    rows, columns = matched(boxes, other_boxes)
+    rows, columns = match_boxes(boxes, other_boxes)
     far = np.linalg.norm(keypoints[rows, :, :2] - other_keypoints[columns, :, :2], axis=-1).mean(axis=1)
     size = np.maximum((boxes[rows, 2:] - boxes[rows, :2]).max(axis=1, initial=1e-9), 1e-9)
     return float((np.minimum(far / size, 1).sum() + most - len(rows)) / most)

@@ -16,7 +16,7 @@ from engines.datasets.synthetic.conditions import CONDITIONS, Kind
 from engines.datasets.synthetic.moments import CLIP_S, LEAST_VISIBLE, pictures_about, rng_of, scene_of
 from engines.datasets.synthetic.scene import Picture
 from engines.inference.engine import Engine, PersonWindows
-from engines.metrics import ALPHAS, HIDDEN, VISIBLE, Pck, correct
+from engines.metrics import ALPHAS, HIDDEN, VISIBLE, Pck, find_correct
 from engines.skeletons import convert
 
 SCENES = 100
@@ -84,5 +84,5 @@ def _window(pictures: list[Picture], of: tuple[str, int, int], key: Picture, row
 def _count(counts: Counts, found: NDArray[np.float32], truth: NDArray[np.float32], boxes: NDArray[np.float32]) -> None:
     for alpha, seen in counts:
         judged = truth[..., 2] == seen
-        near = correct(found, truth, boxes, alpha) & judged
+        near = find_correct(found, truth, boxes, alpha) & judged
         counts[alpha, seen] += Pck(int(near.sum()), int(judged.sum()))

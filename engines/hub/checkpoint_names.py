@@ -111,7 +111,7 @@ RENAMES: dict[str, tuple[Rename, ...]] = {
 }
 
 
-def renamed(network: str, published: Mapping[str, Value]) -> dict[str, Value]:
+def rename_keys(network: str, published: Mapping[str, Value]) -> dict[str, Value]:
     """The entries of a published state dict under this project's names."""
     result: dict[str, Value] = {}
     for key, value in published.items():

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.hub.checkpoint_names import renamed
+from engines.hub.checkpoint_names import rename_keys
 from engines.spec import network
 
 StateDict = dict[str, Tensor]
@@ -116,12 +116,12 @@ def _bare(tensors: Mapping[str, Tensor]) -> StateDict:
     return {re.sub(r"^(module\.)+", "", key): value for key, value in tensors.items()}
 
 
-def translated(published: StateDict, layout: str) -> StateDict:
+def translate(published: StateDict, layout: str) -> StateDict:
     """Published entries under this project's names, those without a place here left out."""
     if layout not in LAYOUTS:
         raise EngineError(f"no checkpoint layout {layout!r}; there are {', '.join(LAYOUTS)}")
     kept = {key: value for key, value in published.items() if not re.search(LAYOUTS[layout].drop, key)}
-    return renamed(LAYOUTS[layout].network, kept)
+    return rename_keys(LAYOUTS[layout].network, kept)
 
 
 def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]:
@@ -131,7 +131,7 @@ def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]
     untouched.
     """
     target = model.get_submodule(into) if into else model
-    ours, theirs = target.state_dict(), translated(read(path), layout)
+    ours, theirs = target.state_dict(), translate(read(path), layout)
     theirs = {key: value for key, value in theirs.items() if key in ours or not _spare(key, LAYOUTS[layout])}
     faults = _faults(ours, theirs, LAYOUTS[layout])
     if any(faults.values()):
@@ -144,12 +144,12 @@ def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]
 
 def fits(model: nn.Module, published: StateDict, layout: str) -> bool:
     """True when ``published`` (as :func:`read`) fills ``model`` in this layout, with nothing left over."""
-    return misfits(model, published, layout) == 0
+    return count_mismatches(model, published, layout) == 0
 
 
-def misfits(model: nn.Module, published: StateDict, layout: str) -> int:
+def count_mismatches(model: nn.Module, published: StateDict, layout: str) -> int:
     """How many weights are missing, have no place or have another shape."""
-    ours, theirs = model.state_dict(), translated(published, layout)
+    ours, theirs = model.state_dict(), translate(published, layout)
     theirs = {key: value for key, value in theirs.items() if key in ours or not _spare(key, LAYOUTS[layout])}
     return sum(map(len, _faults(ours, theirs, LAYOUTS[layout]).values()))
 

@@ -30,7 +30,7 @@ PARTIAL, ALREADY_WHOLE = 206, 416
 
 
 @dataclass(frozen=True)
-class Pulled:
+class PullResult:
     """Where the weights are now, under which licence they came, and the sha256 of what the address gave.
 
     It is empty when they were here already.
@@ -46,7 +46,7 @@ class Pulled:
         )
 
 
-def pull(model: str, progress: Progress | None = None, *, again: bool = False) -> Pulled:
+def pull(model: str, progress: Progress | None = None, *, again: bool = False) -> PullResult:
     """Bring the weights of a catalogue entry here; does nothing when they are, unless ``again``.
 
     Raises :class:`EngineError` in one line when the address does not answer, breaks off (what came is kept, and a
@@ -55,7 +55,7 @@ def pull(model: str, progress: Progress | None = None, *, again: bool = False) -
     wanted = _wanted(*catalogue.entry(model))
     path = wanted.path
     if path.is_file() and not again:
-        return Pulled(path, wanted.licence)
+        return PullResult(path, wanted.licence)
     path.parent.mkdir(parents=True, exist_ok=True)
     download = _Download(wanted.name, wanted.url, path.with_name(f"{path.stem}.part"))
     download.run(progress or _silent)
@@ -66,7 +66,7 @@ def pull(model: str, progress: Progress | None = None, *, again: bool = False) -
     finally:
         # Whatever is wrong with a whole file, adding to it will not mend it.
         download.forget()
-    return Pulled(path, wanted.licence, digest)
+    return PullResult(path, wanted.licence, digest)
 
 
 @dataclass(frozen=True)

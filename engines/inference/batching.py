@@ -38,22 +38,22 @@ class Work:
         return 1 - self.computed / self.frames if self.frames else 0.0
 
 
-def in_runs(count: int, most: int) -> Iterator[slice]:
+def split_batches(count: int, most: int) -> Iterator[slice]:
     """``count`` rows in runs of at most ``most``.
 
-    >>> list(in_runs(5, 2))
+    >>> list(split_batches(5, 2))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
     for start in range(0, count, most):
         yield slice(start, min(start + most, count))
 
 
-def run_size(description: Description, most: int) -> int:
+def get_batch_size(description: Description, most: int) -> int:
     """Rows in one run: the network's own batch, else ``most``, or fewer where it was built for fewer."""
     return description.batch or min(most, description.max_batch or most)
 
 
-def padded(rows: Array, description: Description) -> Array:
+def pad_batch(rows: Array, description: Description) -> Array:
     """A network of fixed batch gets its last row again for those it lacks."""
     missing = (description.batch or len(rows)) - len(rows)
     return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing > 0 else rows

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import FeatureRing
-from engines.inference.batching import Work, in_runs, padded, run_size
+from engines.backends.base import FeatureCache
+from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
 from engines.inference.crop_lock import Anchor, Crops
-from engines.inference.decode import decode
-from engines.inference.feature_cache import FeatureSlots, SlotKey, in_groups
-from engines.inference.regions import cut, placed, region_of
-from engines.inference.signature_check import check_cut_fit
+from engines.inference.decoding import decode
+from engines.inference.feature_slots import FeatureSlots, SlotKey, split_by_slots
+from engines.inference.regions import box_to_region, cut, placed
+from engines.inference.signature_check import check_split_signature
 from engines.spec.signature import Signature
-from engines.vision.windows import Keypoints, Person, PersonWindows, people_of
+from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class _Row:
     keys: tuple[SlotKey, ...]
 
 
-class Streamed:
+class CachedRunner:
     """A ring of ``slots`` frames, at least a window's, and what lies in it; ``crops`` says who is cropped how.
 
     ``max_batch`` rows share a run of a network of any batch.
     """
 
-    def __init__(self, signature: Signature, ring: FeatureRing, slots: int, crops: Crops, max_batch: int) -> None:
+    def __init__(self, signature: Signature, ring: FeatureCache, slots: int, crops: Crops, max_batch: int) -> None:
         self.signature = signature
         self.max_batch = max_batch
         self.work = Work()
@@ -50,7 +50,7 @@ class Streamed:
     def open(self) -> None:
         """Load both graphs. Raises :class:`EngineError` where they do not fit the Signature."""
         self._ring.open()
-        check_cut_fit(self.signature, self._ring.describe())
+        check_split_signature(self.signature, self._ring.describe())
 
     def close(self) -> None:
         """Give back memory and device; nothing that was kept is used again."""
@@ -61,7 +61,7 @@ class Streamed:
         """(K, 3) for everybody, window by window; each camera's windows come in order of time."""
         rows = [row for window in windows for row in self._anchored(window)]
         try:
-            groups = in_groups([row.keys for row in rows], self._slots.count)
+            groups = split_by_slots([row.keys for row in rows], self._slots.count)
             found = [keypoints for group in groups for keypoints in self._run(rows[group])]
         except BaseException:
             # A slot may have been claimed and not been filled.
@@ -76,10 +76,10 @@ class Streamed:
         # Also where nobody is: a stream that began anew is known by its frames.
         (camera, seq), pixels = window.keys[self.signature.past], window.frames[self.signature.past]
         self._crops.begin(camera, seq, (pixels.shape[1], pixels.shape[0]))
-        return [self._row(person, camera) for person in people_of([window])]
+        return [self._row(person, camera) for person in list_people([window])]
 
     def _row(self, person: Person, camera: str) -> _Row:
-        wanted = region_of(self.signature, person.box)
+        wanted = box_to_region(self.signature, person.box)
         anchor = self._crops.anchor(camera, person.identity, wanted)
         keys = tuple(SlotKey(*key, person.identity, anchor.number) for key in person.window.keys)
         return _Row(person, anchor, keys)
@@ -101,23 +101,23 @@ class Streamed:
         frames = sum(len(row.keys) for row in rows)
         self.work.add(people=len(rows), frames=frames, computed=len(missing))
         windows = np.array([[self._slots.of(key) for key in row.keys] for row in rows], np.intp)
-        runs = in_runs(len(rows), run_size(self._ring.describe(), self.max_batch))
+        runs = split_batches(len(rows), get_batch_size(self._ring.describe(), self.max_batch))
         return [found for run in runs for found in self._read(windows[run], rows[run])]
 
     def _fill(self, missing: Sequence[SlotKey], rows: Sequence[_Row]) -> None:
         where = {key: (row, place) for row in rows for place, key in enumerate(row.keys)}
         description = self._ring.describe()
-        for run in in_runs(len(missing), run_size(description, self.max_batch)):
+        for run in split_batches(len(missing), get_batch_size(description, self.max_batch)):
             crops = np.stack([self._crop(*where[key]) for key in missing[run]])
             slots = np.array([self._slots.of(key) for key in missing[run]], np.intp)
-            self._ring.keep(padded(slots, description), padded(crops, description))
+            self._ring.store(pad_batch(slots, description), pad_batch(crops, description))
 
     def _crop(self, row: _Row, place: int) -> NDArray[np.generic]:
         return cut(self.signature, row.person.window.frames[place], row.anchor.region)
 
     def _read(self, windows: NDArray[np.intp], rows: Sequence[_Row]) -> list[Keypoints]:
         description = self._ring.describe()
-        outputs = self._ring.read(padded(windows, description))
+        outputs = self._ring.read(pad_batch(windows, description))
         names = self.signature.outputs or tuple(tensor.name for tensor in description.outputs)
         points, scores = decode(self.signature, [outputs[name] for name in names])
         pairs = zip(points, scores, rows, strict=False)  # without those that fill up the batch

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from engines.errors import EngineError
 from engines.inference.engine import Engine, Keypoints, PersonWindows
-from engines.metrics import Pck, correct
+from engines.metrics import Pck, find_correct
 from engines.vision import crop
 
-NEARLY_ALL = 99.0
+PERCENTILE = 99.0
 """Per cent of keypoints that have to lie within the bound. Not all: where two tops of a heatmap are nearly as high, the
 last digit decides between them, and a keypoint that nobody can see has many such tops."""
 
@@ -48,7 +48,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Spread:
-    """The largest, the mean, and what :data:`NEARLY_ALL` do not exceed."""
+    """The largest, the mean, and what :data:`PERCENTILE` do not exceed."""
 
     largest: float
     mean: float
@@ -71,7 +71,7 @@ class Comparison:
     def spread(self, of: Callable[[Difference], NDArray[np.float64]]) -> Spread:
         """Over all keypoints, such as ``spread(lambda difference: difference.crop_px)``."""
         values = np.concatenate([of(difference).ravel() for difference in self.differences])
-        return Spread(float(values.max()), float(values.mean()), float(np.percentile(values, NEARLY_ALL)))
+        return Spread(float(values.max()), float(values.mean()), float(np.percentile(values, PERCENTILE)))
 
     def pck(self, alpha: float) -> Pck:
         """The share of the second's keypoints that lie within ``alpha`` of the box's longer side of the first's."""
@@ -88,7 +88,7 @@ class Comparison:
 
 
 def _pck(difference: Difference, alpha: float) -> Pck:
-    near = correct(difference.second, difference.first, difference.window.boxes, alpha)
+    near = find_correct(difference.second, difference.first, difference.window.boxes, alpha)
     return Pck(int(near.sum()), near.size)
 
 
@@ -144,5 +144,5 @@ def _timed(engine: Engine, window: PersonWindows, seconds: list[float]) -> Keypo
 
 def _crop_scale(engine: Engine, box: NDArray[np.float32]) -> float:
     """Crop pixels a frame pixel."""
-    affine = crop.affine_of_box(box, engine.signature.input_size, enlarge=engine.signature.enlarge)
+    affine = crop.box_to_affine(box, engine.signature.input_size, enlarge=engine.signature.enlarge)
     return float(np.sqrt(abs(np.linalg.det(np.asarray(affine, np.float64)[:, :2]))))

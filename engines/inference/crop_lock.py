@@ -68,7 +68,7 @@ class Crops(Protocol):
         """Hold nobody's crop."""
 
 
-class CropExact:
+class ExactCrop:
     """The paper's way: every key frame's box makes a crop of its own."""
 
     def __init__(self) -> None:

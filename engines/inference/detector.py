@@ -9,16 +9,16 @@ from engines.backends.base import Backend
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.inference.detector_families import FAMILIES, Family, family_named, recognise, suppress
-from engines.resource import Opened
+from engines.inference.detector_families import FAMILIES, Family, get_family, recognise_family, suppress
+from engines.resource import Resource
 from engines.spec.detector_signature import DetectorSignature
 from engines.spec.tensors import Array, Description, Tensor
-from engines.vision.letterbox import Fitted, fit_frame, to_tensor
+from engines.vision.letterbox import FittedFrame, fit_frame, to_tensor
 
 GREY = 114
 
 
-class Detector(Opened):
+class Detector(Resource):
     """A detection network with its family's habits. Use it in a ``with``, or call :meth:`open` and :meth:`close`."""
 
     def __init__(self, name: str, backend: Backend, signature: DetectorSignature) -> None:
@@ -69,12 +69,12 @@ class Detector(Opened):
         """The input that takes the picture."""
         return next(tensor for tensor in self._backend.describe().inputs if len(tensor.shape) == 4)
 
-    def _fitted(self, pixels: NDArray[np.uint8]) -> Fitted:
+    def _fitted(self, pixels: NDArray[np.uint8]) -> FittedFrame:
         fit = self.signature.fit or self.family.fit
         pad = self.family.pad if self.signature.pad is None else self.signature.pad
         return fit_frame(pixels, self.input_size, fit, pad)
 
-    def _run(self, fitted: Fitted) -> list[Array]:
+    def _run(self, fitted: FittedFrame) -> list[Array]:
         told, habit = self.signature, self.family
         planes = to_tensor(fitted.pixels, told.colour or habit.colour, told.mean or habit.mean, told.std or habit.std)
         outputs = self._backend.run({self._image.name: planes[None], **self._size_input()})
@@ -96,8 +96,8 @@ class Detector(Opened):
     def _learn_family(self, description: Description) -> Family:
         _check_inputs(self.name, description)
         if self.signature.family != "auto":
-            return family_named(self.signature.family)
-        family = recognise(self.name, description.outputs, self.input_size)
+            return get_family(self.signature.family)
+        family = recognise_family(self.name, description.outputs, self.input_size)
         return self._yolox_of_either_kind() if family.name == "yolox" else family
 
     def _yolox_of_either_kind(self) -> Family:
@@ -127,7 +127,7 @@ def load_detector(model: str, family: str = "auto", backend: str = "auto", threa
     found = catalogue.find(model, "detector")
     signature = found.detector or DetectorSignature(name=found.name)
     if family != "auto":
-        family_named(family)
+        get_family(family)
         signature = _told(signature, family)
     return Detector(found.name, make_backend(found.weights(), backend, threads), signature)
 

@@ -171,14 +171,14 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def family_named(name: str) -> Family:
+def get_family(name: str) -> Family:
     """The family called ``name``. Raises :class:`EngineError` with those there are."""
     if name not in FAMILIES:
         raise EngineError(f"family {name!r} is not one of auto, {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 
-def recognise(model: str, outputs: Sequence[Tensor], size: Size) -> Family:
+def recognise_family(model: str, outputs: Sequence[Tensor], size: Size) -> Family:
     """The family whose outputs look like these. Raises :class:`EngineError` listing them and the families."""
     for family in FAMILIES.values():
         if family.recognises(outputs, size):

@@ -16,34 +16,34 @@ from engines.backends.base import Backend
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.inference import open_export
+from engines.inference import export_loader
 from engines.inference.batching import Work
-from engines.inference.cached import Streamed
-from engines.inference.full_window import MAX_BATCH, Whole
-from engines.inference.open_export import MARGIN, PEOPLE, Crop
+from engines.inference.cached import CachedRunner
+from engines.inference.export_loader import MARGIN, PEOPLE, Crop
+from engines.inference.full_window import MAX_BATCH, FullWindowRunner
 from engines.inference.signature_check import infer_signature
-from engines.resource import Opened
+from engines.resource import Resource
 from engines.spec import cache
 from engines.spec.signature import Signature
 from engines.vision.windows import Key, Keypoints, PersonWindows
 
-__all__ = ["MARGIN", "PEOPLE", "Crop", "Engine", "Key", "Keypoints", "PersonWindows", "Work", "load", "signature_of"]
+__all__ = ["MARGIN", "PEOPLE", "Crop", "Engine", "Key", "Keypoints", "PersonWindows", "Work", "load", "load_signature"]
 
 
 NOT_CHOSEN = Choice("", "given ready-made")
 
 
-class Engine(Opened):
+class Engine(Resource):
     """A pose network, its Signature and what runs it: the backend of one graph, or a network that is cut in two.
 
-    Opened by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the file, or the export.
+    Resource by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the file, or the export.
     ``choice`` is the name of the backend and why it is that one.
     """
 
     def __init__(
         self,
         signature: Signature,
-        network: Backend | Streamed,
+        network: Backend | CachedRunner,
         fingerprint: str = "",
         max_batch: int = MAX_BATCH,
         choice: Choice = NOT_CHOSEN,
@@ -51,7 +51,9 @@ class Engine(Opened):
         self.signature = signature
         self.fingerprint = fingerprint
         self.choice = choice
-        self._strategy = network if isinstance(network, Streamed) else Whole(signature, network, max_batch)
+        self._strategy = (
+            network if isinstance(network, CachedRunner) else FullWindowRunner(signature, network, max_batch)
+        )
         self._open = False
 
     def open(self) -> None:
@@ -106,16 +108,16 @@ def load(
 ) -> Engine:
     """The engine called ``model``: one that ships, a path or a name of the catalogue; its network is not loaded yet.
 
-    ``crop``, ``margin`` and ``people`` are for exports that are cut in two, see :mod:`engines.inference.open_export`.
+    ``crop``, ``margin`` and ``people`` are for exports that are cut in two, see :mod:`engines.inference.export_loader`.
     Raises
     :class:`EngineError` when there is no such model, no Signature and none can be inferred, or it is damaged.
     """
     found = catalogue.find(model, "pose")
     if found.manifest is not None:
-        choice = choose(*open_export.graphs(found.path, found.manifest, crop), name=backend)
-        network = open_export.network(found.path, found.manifest, choice.name, threads, crop, margin, people)
+        choice = choose(*export_loader.graphs(found.path, found.manifest, crop), name=backend)
+        network = export_loader.network(found.path, found.manifest, choice.name, threads, crop, margin, people)
         return Engine(found.manifest.signature, network, found.manifest.fingerprint, choice=choice)
-    return _of_file(found, signature_of(model, crop), backend, threads)
+    return _of_file(found, load_signature(model, crop), backend, threads)
 
 
 def _of_file(found: catalogue.Model, signature: Signature, backend: str, threads: int) -> Engine:
@@ -130,12 +132,12 @@ def _of_file(found: catalogue.Model, signature: Signature, backend: str, threads
     return Engine(signature, make_backend(path, choice.name, threads), mark, choice=choice)
 
 
-def signature_of(model: str = catalogue.EMBEDDED, crop: Crop = "auto") -> Signature:
+def load_signature(model: str = catalogue.EMBEDDED, crop: Crop = "auto") -> Signature:
     """The Signature of ``model``, without opening the network where it has one written down.
 
     Raises :class:`EngineError` also where it cannot be cropped by ``crop``.
     """
     found = catalogue.find(model, "pose")
     signature = found.signature or infer_signature(found.name, found.weights())
-    open_export.check_crop(signature, found.manifest.graphs.keys() if found.manifest else {"fused"}, crop)
+    export_loader.check_crop(signature, found.manifest.graphs.keys() if found.manifest else {"fused"}, crop)
     return signature

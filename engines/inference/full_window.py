@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from engines.backends.base import Backend
-from engines.inference.batching import Work, in_runs, padded, run_size
-from engines.inference.decode import decode
-from engines.inference.regions import Region, cut, placed, region_of
-from engines.inference.signature_check import check_fit
+from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
+from engines.inference.decoding import decode
+from engines.inference.regions import Region, box_to_region, cut, placed
+from engines.inference.signature_check import check_signature
 from engines.spec.signature import Signature
 from engines.spec.tensors import Array
-from engines.vision.windows import Keypoints, Person, PersonWindows, people_of
+from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
 
 MAX_BATCH = 16
 """People in one run of a network of any batch; measured on a CPU, more brings no speed and takes memory."""
 
 
-class Whole:
+class FullWindowRunner:
     """A network in one graph, and the backend that runs it. ``max_batch`` people share a run of any batch."""
 
     def __init__(self, signature: Signature, backend: Backend, max_batch: int) -> None:
@@ -31,7 +31,7 @@ class Whole:
     def open(self) -> None:
         """Load the network. Raises :class:`EngineError` where it does not fit its Signature."""
         self._backend.open()
-        check_fit(self.signature, self._backend.describe())
+        check_signature(self.signature, self._backend.describe())
 
     def close(self) -> None:
         """Give back memory and device."""
@@ -39,14 +39,14 @@ class Whole:
 
     def estimate(self, windows: Sequence[PersonWindows]) -> list[Keypoints]:
         """(K, 3) for everybody, window by window."""
-        people = people_of(windows)
-        size = run_size(self._backend.describe(), self.max_batch)
-        return [row for run in in_runs(len(people), size) for row in self._run(people[run])]
+        people = list_people(windows)
+        size = get_batch_size(self._backend.describe(), self.max_batch)
+        return [row for run in split_batches(len(people), size) for row in self._run(people[run])]
 
     def _run(self, people: Sequence[Person]) -> list[Keypoints]:
-        regions = [region_of(self.signature, person.box) for person in people]
+        regions = [box_to_region(self.signature, person.box) for person in people]
         inputs = np.stack([self._input(*pair) for pair in zip(people, regions, strict=True)])
-        outputs = self._backend.run({self._input_name: padded(inputs, self._backend.describe())})
+        outputs = self._backend.run({self._input_name: pad_batch(inputs, self._backend.describe())})
         points, scores = decode(self.signature, [outputs[name] for name in self._output_names])
         frames = len(people) * self.signature.frames
         self.work.add(people=len(people), frames=frames, computed=frames)

@@ -40,7 +40,7 @@ class Region:
         return bool((mine[:2] <= theirs[:2]).all() and (theirs[2:] <= mine[2:]).all())
 
 
-def region_of(signature: Signature, box: NDArray[np.float32]) -> Region:
+def box_to_region(signature: Signature, box: NDArray[np.float32]) -> Region:
     """The region that the Signature's rule makes of a box (4,) px: the paper's crop."""
     x1, y1, x2, y2 = (float(value) for value in box)
     xywh = np.array([x1, y1, x2 - x1, y2 - y1])

@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 COCO_JOINTS = 17
 
 
-def check_fit(signature: Signature, description: Description) -> None:
+def check_signature(signature: Signature, description: Description) -> None:
     """Raises :class:`EngineError`, naming what the file has and what the Signature says, unless they agree."""
     _check_input(signature, signature.input_shape, _first(signature, "input", signature.inputs, description.inputs))
     _check_outputs(signature, description)
 
 
-def check_cut_fit(signature: Signature, description: Description) -> None:
+def check_split_signature(signature: Signature, description: Description) -> None:
     """The same of a network that is cut in two: frames of one person go in, one by one, and come out of the head."""
     _check_input(signature, signature.frame_shape, _first(signature, "input", (), description.inputs))
     if description.frames not in (None, signature.frames):

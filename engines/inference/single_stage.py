@@ -16,14 +16,14 @@ from engines.backends.base import Backend
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.inference.batching import in_runs, padded, run_size
+from engines.inference.batching import get_batch_size, pad_batch, split_batches
 from engines.inference.nms import survivors
-from engines.resource import Opened
+from engines.resource import Resource
 from engines.spec.manifest import PictureManifest, is_export, read_picture_manifest, verify
 from engines.spec.picture_signature import INPUT, OUTPUTS, PictureSignature, describe
 from engines.spec.tensors import Array, Description
 from engines.vision.crop import HALF_PIXEL
-from engines.vision.letterbox import Fitted, fit_frame
+from engines.vision.letterbox import FittedFrame, fit_frame
 
 Floats = NDArray[np.float32]
 
@@ -37,10 +37,10 @@ class Found(NamedTuple):
     keypoints: Floats
 
 
-class PictureEngine(Opened):
+class PictureEngine(Resource):
     """A network of whole pictures, its signature and the backend that runs it.
 
-    Opened by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the export.
+    Resource by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the export.
     ``max_batch`` frames share a run of a network of any batch.
     """
 
@@ -68,18 +68,20 @@ class PictureEngine(Opened):
     def estimate(self, frames: Sequence[NDArray[np.uint8]]) -> list[Found]:
         """The people of each frame (H, W, 3) uint8 BGR, of whatever sizes. Raises :class:`EngineError`."""
         self.open()
-        size = run_size(self._backend.describe(), self.max_batch)
-        return [found for run in in_runs(len(frames), size) for found in self._run(frames[run])]
+        size = get_batch_size(self._backend.describe(), self.max_batch)
+        return [found for run in split_batches(len(frames), size) for found in self._run(frames[run])]
 
     def _run(self, frames: Sequence[NDArray[np.uint8]]) -> list[Found]:
         told = self.signature
         fitted = [fit_frame(pixels, told.input_size, told.fit, told.pad) for pixels in frames]
-        pictures = padded(np.stack([one.pixels for one in fitted]), self._backend.describe())
+        pictures = pad_batch(np.stack([one.pixels for one in fitted]), self._backend.describe())
         outputs = self._backend.run({INPUT: pictures})
         rows = zip(frames, fitted, *(outputs[name] for name in OUTPUTS), strict=False)  # without what fills the batch
         return [self._people(*row) for row in rows]
 
-    def _people(self, pixels: NDArray[np.uint8], fitted: Fitted, points: Array, scores: Array, boxes: Array) -> Found:
+    def _people(
+        self, pixels: NDArray[np.uint8], fitted: FittedFrame, points: Array, scores: Array, boxes: Array
+    ) -> Found:
         """Who is left of one frame's candidates."""
         told = self.signature
         sure = scores > told.suppression.min_score
@@ -94,7 +96,7 @@ def _inside(boxes: Floats, pixels: NDArray[np.uint8]) -> Floats:
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
 
 
-def _in_frame(points: Floats, fitted: Fitted) -> Floats:
+def _in_frame(points: Floats, fitted: FittedFrame) -> Floats:
     """Keypoints (n, K, 3) of the input in the project's coordinates of the frame.
 
     Networks are trained on annotations in index coordinates that were multiplied by what their picture was resized by;
@@ -118,28 +120,28 @@ def _check_fit(signature: PictureSignature, description: Description) -> None:
             )
 
 
-def picture_manifest(model: str) -> PictureManifest:
+def find_picture_manifest(model: str) -> PictureManifest:
     """The manifest of the export at ``model``. Raises :class:`EngineError`, saying what to use, for all else."""
     folder = Path(model).expanduser()
     if is_export(folder):
         return read_picture_manifest(folder)
     raise EngineError(
         f"model {model!r}: this is not the folder of an exported network of whole pictures; make one with "
-        f"'posestream export NETWORK', where NETWORK is {' or '.join(picture_networks())}"
+        f"'posestream export NETWORK', where NETWORK is {' or '.join(list_picture_networks())}"
     )
 
 
-def picture_networks() -> list[str]:
+def list_picture_networks() -> list[str]:
     """The networks of the catalogue that take whole pictures."""
     return [name for name in catalogue.names("network") if catalogue.network(name)[1].takes == "picture"]
 
 
-def load_pictures(model: str, backend: str = "auto", threads: int = 1, max_batch: int = 1) -> PictureEngine:
+def load_picture_engine(model: str, backend: str = "auto", threads: int = 1, max_batch: int = 1) -> PictureEngine:
     """The engine of the export at ``model``; its network is not loaded yet.
 
     Raises :class:`EngineError` where there is none, it takes crops, or a file of it is not the one that was exported.
     """
-    manifest, folder = picture_manifest(model), Path(model).expanduser()
+    manifest, folder = find_picture_manifest(model), Path(model).expanduser()
     verify(manifest, folder)
     graph = make_backend(folder / manifest.graphs["fused"], backend, threads)
     return PictureEngine(manifest.signature, graph, manifest.fingerprint, max_batch)

@@ -67,7 +67,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bound_px: float
 
 
-class Exported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BaseManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every ``manifest.json`` says.
 
     ``network`` is how PyTorch builds it and ``weights`` the file of its weights (safetensors, this project's names);
@@ -89,13 +89,13 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     opset: int
 
 
-class Manifest(Exported, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Manifest(BaseManifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of a network of crops."""
 
     signature: Signature
 
 
-class PictureManifest(Exported, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PictureManifest(BaseManifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of a network of whole pictures: one graph, ``fused``."""
 
     signature: PictureSignature
@@ -106,7 +106,7 @@ def is_export(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def fingerprint_of(files: Mapping[str, File]) -> str:
+def fingerprint_files(files: Mapping[str, File]) -> str:
     """The first 16 hex digits of the sha256 of every file's name and digest, in order of names."""
     told = "".join(f"{name} {files[name].sha256}\n" for name in sorted(files))
     return hashlib.sha256(told.encode()).hexdigest()[:FINGERPRINT_DIGITS]
@@ -123,7 +123,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises :class:`EngineError` naming file and field, and for a network of whole pictures.
     """
-    manifest = read_exported(folder)
+    manifest = read_any_manifest(folder)
     if isinstance(manifest, PictureManifest):
         raise EngineError(
             f"export {folder}: network {manifest.signature.name!r} finds people and their keypoints in whole pictures, "
@@ -134,7 +134,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def read_picture_manifest(folder: Path) -> PictureManifest:
     """The same for a network of whole pictures, and for no other."""
-    manifest = read_exported(folder)
+    manifest = read_any_manifest(folder)
     if isinstance(manifest, Manifest):
         raise EngineError(
             f"export {folder}: network {manifest.signature.name!r} takes crops of people, not whole pictures; "
@@ -143,7 +143,7 @@ def read_picture_manifest(folder: Path) -> PictureManifest:
     return manifest
 
 
-def read_exported(folder: Path) -> Manifest | PictureManifest:
+def read_any_manifest(folder: Path) -> Manifest | PictureManifest:
     """The manifest of ``folder``, whatever its network takes. Raises :class:`EngineError` naming file and field."""
     path = folder / MANIFEST
     try:
@@ -181,7 +181,7 @@ def _decoded(folder: Path, told: bytes, kind: type[_Kind]) -> _Kind:
         raise EngineError(f"export {folder}: {MANIFEST} is damaged ({error}); export the network again") from error
 
 
-def write_manifest(manifest: Exported, folder: Path) -> None:
+def write_manifest(manifest: BaseManifest, folder: Path) -> None:
     """Write ``manifest.json``, indented, at once or not at all."""
     told = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     partial = folder / f"{MANIFEST}.part"
@@ -189,11 +189,11 @@ def write_manifest(manifest: Exported, folder: Path) -> None:
     partial.replace(folder / MANIFEST)
 
 
-def verify(manifest: Exported, folder: Path) -> None:
+def verify(manifest: BaseManifest, folder: Path) -> None:
     """Raise :class:`EngineError` naming the first file that is missing, cut short or not the one that was exported."""
     for name, wanted in manifest.files.items():
         _verify_file(folder, name, wanted)
-    told = fingerprint_of(manifest.files)
+    told = fingerprint_files(manifest.files)
     if told != manifest.fingerprint:
         raise EngineError(
             f"export {folder}: its manifest says fingerprint {manifest.fingerprint}, its list of files makes {told}; "

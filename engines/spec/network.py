@@ -36,7 +36,7 @@ class HRNetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sigma: Annotated[float, Meta(gt=0)] | None = None
 
 
-class Reported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReportedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a paper says of it: ``value`` of ``metric`` on ``benchmark``, in ``table``."""
 
     metric: str
@@ -89,7 +89,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     skeleton: str = "posetrack17"
     options: dict[str, Any] = {}
     paper: str = ""
-    reported: tuple[Reported, ...] = ()
+    reported: tuple[ReportedScore, ...] = ()
     cost: Cost | None = None
     checkpoints: tuple[Checkpoint, ...] = ()
 
@@ -109,7 +109,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return None if self.cost is None else self.cost.backbone_gmac + self.cost.head_gmac
 
     @property
-    def gmac_of_window(self) -> float | None:
+    def window_gmac(self) -> float | None:
         """The same when every frame of the window is computed anew."""
         return None if self.cost is None else len(self.window) * self.cost.backbone_gmac + self.cost.head_gmac
 

@@ -138,7 +138,7 @@ def keypoints_in(objective: Objective, crops: torch.Tensor) -> tuple[NDArray[np.
     maps = answered(objective, crops.to(next(objective.parameters()).device))
     cells, heights = heatmaps.decode(maps)
     stride = (crops.shape[4] / maps.shape[3], crops.shape[3] / maps.shape[2])
-    return heatmaps.to_input(cells, stride, "corner"), heights
+    return heatmaps.cells_to_crop(cells, stride, "corner"), heights
 
 
 def answered(objective: Objective, crops: torch.Tensor) -> NDArray[np.float32]:

@@ -53,7 +53,7 @@ def center_scale_to_box(center: NDArray[np.float32], scale: NDArray[np.float32])
     return np.concatenate([center - size * 0.5, size])
 
 
-def clean_box(box_xywh: NDArray[np.float64], frame_size: tuple[int, int]) -> NDArray[np.float64] | None:
+def clip_to_frame(box_xywh: NDArray[np.float64], frame_size: tuple[int, int]) -> NDArray[np.float64] | None:
     """The loader's cut of an annotated box to its frame (its width shrinks by 1, as published); None if empty."""
     x, y, width, height = (float(value) for value in box_xywh)
     left, top = max(0.0, x), max(0.0, y)
@@ -125,18 +125,18 @@ def transform(points: Floats, affine: Affine) -> NDArray[np.float64]:
     return points.astype(np.float64) @ affine[:, :2].T + affine[:, 2]
 
 
-def affine_of_box(
+def box_to_affine(
     box_xyxy: Floats,
     output_size: tuple[int, int],
     *,
     enlarge: float = 1.25,
     rule: AffineRule = "standard",
-    aspect_of: tuple[int, int] | None = None,
+    aspect: tuple[int, int] | None = None,
 ) -> Affine:
     """The affine of a person's box (4,) x1, y1, x2, y2 to a crop, or to a heatmap, of ``output_size``."""
     x1, y1, x2, y2 = (float(value) for value in box_xyxy)
     xywh = np.array([x1, y1, x2 - x1, y2 - y1])
-    center, scale = box_to_center_scale(xywh, aspect_of or output_size, enlarge)
+    center, scale = box_to_center_scale(xywh, aspect or output_size, enlarge)
     return crop_affine(center, scale, output_size, rule=rule)
 
 

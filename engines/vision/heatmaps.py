@@ -18,7 +18,7 @@ FLOOR = 1e-10
 """DARK takes a logarithm: nothing below this, as published."""
 
 
-def highest_cells(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def find_peaks(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The first highest cell in reading order, x and y (N, K, 2), and its value (N, K).
 
     Where the highest value is not above 0 the cell is (0, 0), as published.
@@ -37,7 +37,7 @@ def decode(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
     A maximum in the first two columns or rows, or in the last, stays where it is: 1 < x < width - 1, as published.
     """
-    cells, values = highest_cells(heatmaps)
+    cells, values = find_peaks(heatmaps)
     people, joints, columns, rows = _where_neighbours_count(cells, heatmaps.shape)
     across = heatmaps[people, joints, rows, columns + 1] - heatmaps[people, joints, rows, columns - 1]
     down = heatmaps[people, joints, rows + 1, columns] - heatmaps[people, joints, rows - 1, columns]
@@ -61,7 +61,7 @@ def decode_dark(heatmaps: Heatmaps, blur_px: int = 11) -> tuple[NDArray[np.float
 
     ``blur_px`` is the width of the blur, odd: 11 for maps drawn with sigma 2 (256x192), 17 for sigma 3 (384x288).
     """
-    cells, values = highest_cells(heatmaps)
+    cells, values = find_peaks(heatmaps)
     logarithms = np.log(np.maximum(_blurred(heatmaps, blur_px), np.float32(FLOOR)))
     people, joints, columns, rows = _where_neighbours_count(cells, heatmaps.shape)
     # One Newton step reads two cells to each side; the comparison above leaves one too few at the far border.
@@ -111,7 +111,7 @@ def _ratio(wanted: NDArray[np.float32], present: NDArray[np.float32]) -> NDArray
     return scale
 
 
-def to_input(cells: NDArray[np.float32], stride: tuple[float, float], cell: str) -> NDArray[np.float64]:
+def cells_to_crop(cells: NDArray[np.float32], stride: tuple[float, float], cell: str) -> NDArray[np.float64]:
     """Cells (..., 2) as index coordinates in the crop; ``stride`` is crop pixels a cell, x and y.
 
     ``cell`` is as in :class:`engines.spec.signature.Signature`.

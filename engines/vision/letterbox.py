@@ -19,7 +19,7 @@ Pad = int | tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedFrame:
     """A frame as a detector takes it: ``pixels`` (H, W, 3) uint8 BGR, and how it came there.
 
     A point of the frame lies in ``pixels`` at ``point * scale + offset``; both are (x, y).
@@ -36,16 +36,16 @@ class Fitted:
         return placed
 
 
-def fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> Fitted:
+def fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> FittedFrame:
     """``pixels`` resized, bilinear, to ``size`` (width, height); what is left over is ``pad``."""
     if fit == "stretch":
         stretched = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
         scale = (size[0] / pixels.shape[1], size[1] / pixels.shape[0])
-        return Fitted(cast(NDArray[np.uint8], stretched), scale, (0.0, 0.0))
+        return FittedFrame(cast(NDArray[np.uint8], stretched), scale, (0.0, 0.0))
     return _letterbox(pixels, size, fit, pad)
 
 
-def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> Fitted:
+def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> FittedFrame:
     height, width = pixels.shape[:2]
     ratio = min(size[0] / width, size[1] / height)
     inner = max(1, round(width * ratio)), max(1, round(height * ratio))
@@ -53,7 +53,7 @@ def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: 
     canvas = np.full((size[1], size[0], 3), pad, np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(pixels, inner, interpolation=cv2.INTER_LINEAR)
     # What was really done, rounding included: the frame's edges lie on whole pixels of the input.
-    return Fitted(canvas, (inner[0] / width, inner[1] / height), (float(left), float(top)))
+    return FittedFrame(canvas, (inner[0] / width, inner[1] / height), (float(left), float(top)))
 
 
 def to_tensor(pixels: NDArray[np.uint8], colour: str, mean: Triple, std: Triple) -> NDArray[np.float32]:

@@ -54,6 +54,6 @@ class Person:
         return int(self.window.ids[self.place])
 
 
-def people_of(windows: Sequence[PersonWindows]) -> list[Person]:
+def list_people(windows: Sequence[PersonWindows]) -> list[Person]:
     """Everybody, window by window."""
     return [Person(window, place) for window in windows for place in range(len(window))]

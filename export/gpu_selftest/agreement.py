@@ -52,9 +52,9 @@ def agree(work: Work, *, folder: str, backends: str) -> Found:
 
 
 def _wanted(export: Path, manifest: Manifest, people: calibration.Samples) -> Wanted:
-    from engines.backends.pytorch.backend import load, mode_of
+    from engines.backends.pytorch.backend import load, parse_mode
 
-    network = load(export, mode_of("cpu")).network
+    network = load(export, parse_mode("cpu")).network
     heatmaps = parity.by_pytorch(network, manifest.signature, people).heatmaps
     points = {}
     for way, opened in WAYS.items():

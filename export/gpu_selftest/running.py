@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.backends.base import FeatureRing
-from engines.backends.registry import make_backend, make_ring
+from engines.backends.base import FeatureCache
+from engines.backends.registry import make_backend, make_feature_cache
 from engines.spec.manifest import Manifest
 from engines.spec.tensors import Array
 from export.gpu_selftest.fixtures import LARGEST_BATCH
@@ -30,10 +30,10 @@ def whole(folder: Path, manifest: Manifest, backend: str) -> Iterator[Points]:
 
 
 @contextmanager
-def ring(folder: Path, manifest: Manifest, backend: str) -> Iterator[FeatureRing]:
+def ring(folder: Path, manifest: Manifest, backend: str) -> Iterator[FeatureCache]:
     """Backbone and head, with room for the windows of :data:`LARGEST_BATCH` people."""
     backbone, head = folder / manifest.graphs["backbone"], folder / manifest.graphs["head"]
-    made = make_ring(backbone, head, LARGEST_BATCH * manifest.signature.frames, backend)
+    made = make_feature_cache(backbone, head, LARGEST_BATCH * manifest.signature.frames, backend)
     made.open()
     try:
         yield made
@@ -48,10 +48,10 @@ def cut(folder: Path, manifest: Manifest, backend: str) -> Iterator[Points]:
         yield lambda windows: _through(made, windows)
 
 
-def _through(made: FeatureRing, windows: Array) -> Array:
+def _through(made: FeatureCache, windows: Array) -> Array:
     slots = slots_of(*windows.shape[:2])
     for frame, crops in zip(slots.T, np.moveaxis(windows, 1, 0), strict=True):
-        made.keep(np.ascontiguousarray(frame), np.ascontiguousarray(crops))
+        made.store(np.ascontiguousarray(frame), np.ascontiguousarray(crops))
     return made.read(slots)["points"]
 
 

@@ -53,11 +53,11 @@ def _reused(work: Work, folder: str, manifest: Manifest, backend: str, seconds: 
             crops = _windows(manifest, people)
             slots = slots_of(*crops.shape[:2])
             for frame in range(manifest.signature.frames):
-                made.keep(slots[:, frame].copy(), crops[:, frame].copy())
+                made.store(slots[:, frame].copy(), crops[:, frame].copy())
             newest, latest = slots[:, -1].copy(), crops[:, -1].copy()
 
             def key_frame(newest: Any = newest, latest: Any = latest, slots: Any = slots) -> None:
-                made.keep(newest, latest)
+                made.store(newest, latest)
                 made.read(slots)
 
             rows.append(_row(folder, backend, "maps kept", people, _latency_ms(key_frame, seconds)))

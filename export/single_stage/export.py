@@ -72,11 +72,11 @@ def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path)
     if trial != folder:
         shutil.rmtree(trial)
     ship(models, folder, *parity.MEASURED)
-    signature = signature_of(name, spec, pictures, size, _candidates(models["fused"]))
+    signature = build_signature(name, spec, pictures, size, _candidates(models["fused"]))
     sign(PictureManifest, signature, spec, request, source, names, {"fused": account}, folder)
 
 
-def signature_of(
+def build_signature(
     name: str, spec: NetworkSpec, pictures: Pictures, size: tuple[int, int], candidates: int
 ) -> PictureSignature:
     """What the export eats and returns."""

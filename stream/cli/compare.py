@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from engines.inference.comparison import Comparison, Spread
     from engines.inference.engine import Engine
-    from engines.inference.open_export import Crop
+    from engines.inference.export_loader import Crop
     from engines.spec.signature import Signature
 
 BOUND_PX = 2.0

@@ -70,7 +70,7 @@ def drawn(difference: Difference, signature: Signature, told: Sequence[str]) -> 
     row = int(difference.crop_px.max(axis=1).argmax())
     width, height = signature.input_size
     size = (round(HEIGHT_PX * width / height), HEIGHT_PX)
-    affine = crop.affine_of_box(difference.window.boxes[row], size, enlarge=signature.enlarge)
+    affine = crop.box_to_affine(difference.window.boxes[row], size, enlarge=signature.enlarge)
     picture = crop.crop(difference.window.frames[signature.past], affine, size)
     both = [_placed(keypoints[row], affine) for keypoints in (difference.first, difference.second)]
     for start, end in zip(*both, strict=True):

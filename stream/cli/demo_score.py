@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from engines.datasets.synthetic.scene import Scene
-from engines.metrics import Pck, found_pck
+from engines.metrics import Pck, compute_matched_pck
 from stream.cli.live_table import LiveTable
 from stream.protocol.schema import PoseMessage
 from stream.protocol.sequence import Statistics
@@ -63,7 +63,9 @@ class Score:
         truth = self._scene.truth_at(message.frame_seq / self._fps)
         boxes = np.array([person.box for person in message.people], np.float32).reshape(-1, 4)
         keypoints = np.array([person.keypoints for person in message.people], np.float32)
-        return found_pck(boxes, keypoints.reshape(-1, *truth.keypoints.shape[1:]), truth.boxes, truth.keypoints, ALPHA)
+        return compute_matched_pck(
+            boxes, keypoints.reshape(-1, *truth.keypoints.shape[1:]), truth.boxes, truth.keypoints, ALPHA
+        )
 
     def _count(self, judged: Pck) -> None:
         self.recent.append(judged)

@@ -157,9 +157,9 @@ def _gpu(topic: str) -> Iterator[Finding]:
 
 def _backends(topic: str) -> Iterator[Finding]:
     from engines.backends.auto import why_no_gpu
-    from engines.backends.onnxrt import available_providers, short_name
+    from engines.backends.onnxrt import list_providers, provider_name
 
-    providers = ", ".join(map(short_name, available_providers()))
+    providers = ", ".join(map(provider_name, list_providers()))
     yield Finding(topic, "good", f"onnxrt: ONNX Runtime {_version('onnxruntime')} on {providers}")
     if absent := why_no_gpu():
         yield Finding(topic, "good", f"auto is onnxrt:cpu for every network: {absent}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from engines.hub.catalogue import Kind
-    from engines.spec.network import NetworkSpec, Reported
+    from engines.spec.network import NetworkSpec, ReportedScore
 
 RUNNING = "Networks that run: 'pose model=NAME' and 'detect model=NAME' (or the path of any .onnx)"
 PAPERS = """Networks of the papers: engines.create(NAME) builds one in PyTorch, to train and to export
@@ -102,7 +102,7 @@ def _paper(name: str, spec: NetworkSpec) -> dict[str, Any]:
         "lookahead_frames": spec.future,
         "parameters": spec.cost.parameters if spec.cost else None,
         "gmac": spec.gmac,
-        "gmac_without_reuse": spec.gmac_of_window,
+        "gmac_without_reuse": spec.window_gmac,
         "reported": msgspec.to_builtins(spec.reported),
         "weights": [{**msgspec.to_builtins(told), "here": _here(told)} for told in spec.checkpoints],
     }
@@ -142,13 +142,13 @@ def _millions(spec: NetworkSpec) -> str:
 
 
 def _gmac(spec: NetworkSpec) -> str:
-    if spec.gmac is None or spec.gmac_of_window is None:
+    if spec.gmac is None or spec.window_gmac is None:
         return "?"
-    anew = f" ({spec.gmac_of_window:.1f})" if len(spec.window) > 1 else ""
+    anew = f" ({spec.window_gmac:.1f})" if len(spec.window) > 1 else ""
     return f"{spec.gmac:.1f}{anew}"
 
 
-def _reported(told: Reported) -> str:
+def _reported(told: ReportedScore) -> str:
     return f"{told.value} {told.metric} {told.benchmark.replace('PoseTrack20', 'PT')} ({told.table})"
 
 

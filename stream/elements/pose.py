@@ -11,7 +11,7 @@ from typing import Annotated, ParamSpec, Self, TypeVar
 from msgspec import Meta
 
 from engines.errors import EngineError
-from engines.inference.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, signature_of
+from engines.inference.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, load_signature
 from engines.spec.signature import Signature
 from stream.caps import Caps
 from stream.element import Transform
@@ -71,7 +71,7 @@ class Pose(Transform):
     def signature(self) -> Signature:
         """What the model eats and returns; read without opening it. Raises :class:`ModelError`."""
         if self._known is None:
-            self._known = _model_error(signature_of, self.model, self.crop)
+            self._known = _model_error(load_signature, self.model, self.crop)
         return self._known
 
     def accepts(self) -> Caps:

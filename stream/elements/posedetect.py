@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 
 from engines.errors import EngineError
-from engines.inference.single_stage import Found, PictureEngine, load_pictures, picture_manifest
+from engines.inference.single_stage import Found, PictureEngine, find_picture_manifest, load_picture_engine
 from engines.spec.picture_signature import PictureSignature
 from stream.caps import Caps
 from stream.element import Transform
@@ -53,7 +53,7 @@ class PoseDetect(Transform):
         """What the model eats and returns; read without opening it. Raises :class:`ModelError`."""
         if self._known is None:
             try:
-                self._known = picture_manifest(self.model).signature
+                self._known = find_picture_manifest(self.model).signature
             except EngineError as error:
                 raise ModelError(f"posedetect: {error}") from error
         return self._known
@@ -63,7 +63,7 @@ class PoseDetect(Transform):
 
     def __enter__(self) -> Self:
         try:
-            self._engine = load_pictures(self.model, self.backend, self.threads, self.max_batch)
+            self._engine = load_picture_engine(self.model, self.backend, self.threads, self.max_batch)
             self._engine.open()
         except EngineError as error:
             raise ModelError(f"posedetect: {error}") from error

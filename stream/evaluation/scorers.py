@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from engines.datasets.posetrack_frames import JOINTS, Annotated, Predicted
 from engines.evaluation import coco
 from engines.evaluation import posetrack as pt
-from engines.metrics import Pck, found_pck
+from engines.metrics import Pck, compute_matched_pck
 from engines.skeletons import SKELETONS
 from stream.output.results import Record, as_skeleton, coco_results
 
@@ -83,7 +83,7 @@ class CocoJudge:
         truth = np.array([one["keypoints"] for one in told], np.float64).reshape(-1, 17, 3)
         keypoints = as_skeleton(record, "coco17") if record else np.zeros((0, 17, 3), np.float32)
         boxes = np.array([person.box for person in record.people] if record else [], np.float64).reshape(-1, 4)
-        return found_pck(boxes, keypoints, _corners([one["bbox"] for one in told]), truth, ALPHA)
+        return compute_matched_pck(boxes, keypoints, _corners([one["bbox"] for one in told]), truth, ALPHA)
 
 
 def _corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:

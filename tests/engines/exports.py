@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.backends.onnxrt import OnnxRuntime
 from engines.inference.crop_lock import CropLock
-from engines.inference.regions import cut, placed, region_of
-from engines.spec.manifest import File, Manifest, Part, Source, digest, fingerprint_of, read_manifest, write_manifest
+from engines.inference.regions import box_to_region, cut, placed
+from engines.spec.manifest import File, Manifest, Part, Source, digest, fingerprint_files, read_manifest, write_manifest
 from engines.spec.network import NetworkSpec
 from engines.spec.signature import Signature
 from engines.vision.windows import Keypoints, PersonWindows
@@ -78,7 +78,7 @@ def manifest(folder: Path, told: Signature, parts: Collection[Part]) -> Manifest
         source=Source(note="drawn for a test"),
         versions={},
         parity={},
-        fingerprint=fingerprint_of(files),
+        fingerprint=fingerprint_files(files),
         opset=20,
     )
 
@@ -184,7 +184,7 @@ def _estimated(network: OnnxRuntime, signature: Signature, window: PersonWindows
     lock.begin(camera, seq, (pixels.shape[1], pixels.shape[0]))
     found = []
     for box, identity in zip(window.boxes, window.ids, strict=True):
-        region = lock.anchor(camera, int(identity), region_of(signature, box)).region
+        region = lock.anchor(camera, int(identity), box_to_region(signature, box)).region
         crops = np.stack([cut(signature, frame, region) for frame in window.frames])
         points = network.run({"crops": crops[None]})["points"][0]
         found.append(placed(signature, points[:, :2].astype(np.float64), points[:, 2], region))

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.spec.manifest import PictureManifest, Source, digest, fingerprint_of, write_manifest
+from engines.spec.manifest import PictureManifest, Source, digest, fingerprint_files, write_manifest
 from engines.spec.network import NetworkSpec
 from engines.spec.picture_signature import PictureSignature, Suppression
 
@@ -47,7 +47,7 @@ def write_export(folder: Path, told: PictureSignature | None = None, batch: int 
         source=Source(note="drawn for a test"),
         versions={},
         parity={},
-        fingerprint=fingerprint_of(files),
+        fingerprint=fingerprint_files(files),
         opset=20,
     )
     write_manifest(manifest, folder)

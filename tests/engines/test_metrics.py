@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from engines.metrics import Pck, correct, found_pck, matched, pck
+from engines.metrics import Pck, compute_matched_pck, find_correct, match_boxes, pck
 
 BOX = np.array([[0.0, 0.0, 50.0, 100.0]])
 
@@ -18,8 +18,8 @@ def joints(*rows: tuple[float, float, float]) -> np.ndarray:
 def test_near_enough_is_a_share_of_the_longer_side_of_the_box() -> None:
     truth = joints((10, 10, 2), (10, 10, 2), (10, 10, 2))
     found = joints((30, 10, 1), (30.1, 10, 1), (10, 10, 1))
-    assert correct(found, truth, BOX, alpha=0.2).tolist() == [[True, False, True]]
-    assert correct(found, truth, BOX, alpha=0.1).tolist() == [[False, False, True]]
+    assert find_correct(found, truth, BOX, alpha=0.2).tolist() == [[True, False, True]]
+    assert find_correct(found, truth, BOX, alpha=0.1).tolist() == [[False, False, True]]
 
 
 def test_only_visible_joints_are_judged_unless_hidden_ones_are_asked_for() -> None:
@@ -42,12 +42,12 @@ def test_a_person_who_was_not_found_is_wrong_and_does_not_vanish() -> None:
 def test_boxes_are_matched_best_overlap_first_and_each_once() -> None:
     true = np.array([[0.0, 0, 10, 10], [8.0, 0, 18, 10]])
     found = np.array([[7.0, 0, 17, 10], [1.0, 0, 11, 10], [100.0, 0, 110, 10]])
-    rows, columns = matched(found, true)
+    rows, columns = match_boxes(found, true)
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
 
 def test_nobody_matches_nobody() -> None:
-    rows, columns = matched(np.zeros((0, 4)), BOX)
+    rows, columns = match_boxes(np.zeros((0, 4)), BOX)
     assert (len(rows), len(columns)) == (0, 0)
 
 
@@ -55,6 +55,6 @@ def test_people_are_found_by_their_boxes_in_any_order_and_those_who_are_not_are_
     boxes = np.concatenate([BOX + np.array([right, 0, right, 0]) for right in (0, 100, 200)])
     truth = np.concatenate([joints((10, 10, 2), (20, 20, 2)), joints((110, 10, 2), (120, 20, 2)), joints((210, 10, 2), (220, 20, 1))])  # fmt: skip # noqa: E501
     found = [2, 0]
-    assert found_pck(boxes[found], truth[found], boxes, truth) == Pck(3, 5)
-    assert found_pck(boxes[:0], truth[:0], boxes, truth) == Pck(0, 5)
-    assert found_pck(boxes, truth, boxes[:0], truth[:0]) == Pck()
+    assert compute_matched_pck(boxes[found], truth[found], boxes, truth) == Pck(3, 5)
+    assert compute_matched_pck(boxes[:0], truth[:0], boxes, truth) == Pck(0, 5)
+    assert compute_matched_pck(boxes, truth, boxes[:0], truth[:0]) == Pck()

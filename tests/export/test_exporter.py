@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 import engines  # noqa: E402
-from engines.backends.registry import make_backend, make_ring  # noqa: E402
+from engines.backends.registry import make_backend, make_feature_cache  # noqa: E402
 from engines.spec.manifest import read_manifest, verify  # noqa: E402
 from export import calibration  # noqa: E402
 from export.weights import scattered  # noqa: E402
@@ -74,7 +74,7 @@ def windows(folder: Path, count: int) -> Any:
     return calibration.drawn(read_manifest(folder).signature, count)
 
 
-def points_of(folder: Path, crops: Any) -> Any:
+def make_decoder(folder: Path, crops: Any) -> Any:
     backend = make_backend(folder / "fused.onnx")
     backend.open()
     return backend.run({"crops": crops})["points"]
@@ -119,7 +119,7 @@ def test_any_number_of_people_gives_what_pytorch_gives(
 ) -> None:
     crops = windows(folder, people)
     wanted = by_hand(checkpoint[1], crops, read_manifest(folder).signature)
-    given = points_of(folder, crops)
+    given = make_decoder(folder, crops)
     assert given.shape == (people, 17, 3)
     # Cells and quarters are the same; a score is the value of a heatmap of order 1, in float32.
     np.testing.assert_array_equal(given[..., :2], wanted[..., :2])
@@ -128,13 +128,13 @@ def test_any_number_of_people_gives_what_pytorch_gives(
 
 def test_what_is_cut_gives_what_is_whole(folder: Path) -> None:
     crops = windows(folder, 3)
-    ring = make_ring(folder / "backbone.onnx", folder / "head.onnx", slots=6)
+    ring = make_feature_cache(folder / "backbone.onnx", folder / "head.onnx", slots=6)
     ring.open()
     slots = np.arange(6, dtype=np.intp).reshape(3, 2)
     for frame in range(2):
-        ring.keep(slots[:, frame], np.ascontiguousarray(crops[:, frame]))
+        ring.store(slots[:, frame], np.ascontiguousarray(crops[:, frame]))
     # The same operations in the same order, on a batch of another size.
-    np.testing.assert_allclose(ring.read(slots)["points"], points_of(folder, crops), atol=1e-4)
+    np.testing.assert_allclose(ring.read(slots)["points"], make_decoder(folder, crops), atol=1e-4)
 
 
 def test_weights_are_stored_once_for_all_graphs(folder: Path) -> None:
@@ -194,4 +194,4 @@ def test_every_family_of_networks_is_exported_in_every_precision(family: str, pr
     words = ["--random-weights", "--precision", precision, "--out", str(tmp_path / "out")]
     assert execute(["export", str(path), *words]) == 0
     assert read_manifest(tmp_path / "out").precision == precision
-    assert points_of(tmp_path / "out", windows(tmp_path / "out", 1)).shape == (1, 17, 3)
+    assert make_decoder(tmp_path / "out", windows(tmp_path / "out", 1)).shape == (1, 17, 3)

@@ -18,7 +18,7 @@ from engines.backends.trt import plans  # noqa: E402
 from engines.backends.trt.options import BuildOptions  # noqa: E402
 from engines.backends.trt.preparation import read_preparation, source_of  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
-from engines.spec.manifest import Manifest, digest, fingerprint_of, read_manifest, verify, write_manifest  # noqa: E402
+from engines.spec.manifest import Manifest, digest, fingerprint_files, read_manifest, verify, write_manifest  # noqa: E402
 from export import to_tensorrt  # noqa: E402
 from export.graph.weights_file import write_graphs  # noqa: E402
 from tests.engines.exports import manifest, signature  # noqa: E402
@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 def _with(told: Manifest, files: Any) -> Manifest:
     import msgspec
 
-    return msgspec.structs.replace(told, files=files, fingerprint=fingerprint_of(files))
+    return msgspec.structs.replace(told, files=files, fingerprint=fingerprint_files(files))
 
 
 @pytest.fixture

@@ -26,12 +26,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from engines.backends.base import check_feeds, check_kept, check_windows
+from engines.backends.base import check_feeds, check_slots, check_windows
 from engines.backends.pytorch import export_module, single_stage_module
 from engines.backends.pytorch.execution import Call, Recorded, Tensors, compiled, computing
-from engines.backends.pytorch.half_precision import in_half
+from engines.backends.pytorch.half_precision import to_mixed_precision
 from engines.errors import EngineError
-from engines.spec.manifest import MANIFEST, Manifest, Part, PictureManifest, is_export, read_exported
+from engines.spec.manifest import MANIFEST, Manifest, Part, PictureManifest, is_export, read_any_manifest
 from engines.spec.network import build
 from engines.spec.picture_signature import PictureSignature
 from engines.spec.picture_signature import describe as describe_pictures
@@ -55,7 +55,7 @@ class Mode:
         return self.device if self.runner == "eager" else f"{self.device}, {self.runner}"
 
 
-def mode_of(told: str) -> Mode:
+def parse_mode(told: str) -> Mode:
     """Read a mode. Raises :class:`EngineError` for one that nobody has, or that this machine cannot do."""
     words = set(told.split("+")) if told else set()
     if unknown := sorted(words - {"compiled", "cudagraphs", "cuda", "cpu"}):
@@ -105,7 +105,7 @@ def load(folder: Path, mode: Mode) -> Loaded:
             f"backend 'torch': {folder} is no export (no {MANIFEST}), and PyTorch needs the weights beside a graph; "
             "make one with 'posestream export', or run the .onnx with backend=onnxrt"
         )
-    manifest = read_exported(folder)
+    manifest = read_any_manifest(folder)
     if manifest.weights is None:
         raise EngineError(
             f"backend 'torch': export {folder} was made with --no-checkpoint and holds graphs alone; "
@@ -159,12 +159,12 @@ def describe(loaded: Loaded, part: Part) -> Description:
     return Description((Tensor("crops", (None, *frames), signature.pixel),), outputs, loaded.device)
 
 
-def runner_of(loaded: Loaded, part: Part, inputs: Sequence[Tensor]) -> Call:
+def make_runner(loaded: Loaded, part: Part, inputs: Sequence[Tensor]) -> Call:
     """The part as a call: tensors on the device in, a tuple of them out."""
     module = _module(loaded, part).to(loaded.mode.device)
     deformed = _use_our_kernel(loaded.mode)
     if loaded.computes_in == "float16":
-        module = in_half(module, _examples(inputs, loaded.mode), deformed=deformed)
+        module = to_mixed_precision(module, _examples(inputs, loaded.mode), deformed=deformed)
     if loaded.mode.runner == "compiled":
         return _compiled(module, _examples(inputs, loaded.mode))
     return Recorded(module) if loaded.mode.runner == "cudagraphs" else module
@@ -221,7 +221,7 @@ class PyTorch:
             part = _part_called(self.path, loaded.manifest)
             description = describe(loaded, part)
             with computing(self.threads):
-                self._call = runner_of(loaded, part, description.inputs)
+                self._call = make_runner(loaded, part, description.inputs)
             self._description = description
 
     def describe(self) -> Description:
@@ -242,7 +242,7 @@ class PyTorch:
         _give_back(self.mode)
 
 
-class DeviceRing:
+class DeviceFeatureCache:
     """Backbone and head of an export, and the maps of ``slots`` frames between them, all on the device."""
 
     def __init__(self, backbone: Path, head: Path, slots: int, threads: int, mode: Mode) -> None:
@@ -258,7 +258,7 @@ class DeviceRing:
         loaded = load(self.backbone.parent, self.mode)
         first, last = describe(loaded, "backbone"), describe(loaded, "head")
         with computing(self.threads), _in_one_line(self._name):
-            self._calls = runner_of(loaded, "backbone", first.inputs), runner_of(loaded, "head", last.inputs)
+            self._calls = make_runner(loaded, "backbone", first.inputs), make_runner(loaded, "head", last.inputs)
             self._maps = tuple(self._empty(tensor) for tensor in first.outputs)
         signature = loaded.manifest.signature
         assert isinstance(signature, Signature)  # only networks of crops are cut in two
@@ -269,10 +269,10 @@ class DeviceRing:
             raise EngineError(f"{self._name}: its ring is not open; call open() before it is used")
         return self._description
 
-    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+    def store(self, slots: NDArray[np.intp], crops: Array) -> None:
         inputs = self.describe().inputs
         check_feeds(self._name, inputs, {inputs[0].name: crops})
-        check_kept(slots, crops, self.slots)
+        check_slots(slots, crops, self.slots)
         backbone, _ = self._calls
         with computing(self.threads), _in_one_line(self._name):
             places = to_device(slots, self.mode)
@@ -339,9 +339,11 @@ def _part_called(path: Path, manifest: Manifest | PictureManifest) -> Part:
 
 def create(path: Path, *, threads: int = 1, mode: str = "") -> PyTorch:
     """What ``make_backend`` calls; ``mode`` as at the top of this file."""
-    return PyTorch(path, threads, mode_of(mode))
+    return PyTorch(path, threads, parse_mode(mode))
 
 
-def create_ring(backbone: Path, head: Path, *, slots: int, threads: int = 1, mode: str = "") -> DeviceRing:
-    """What ``make_ring`` calls."""
-    return DeviceRing(backbone, head, slots, threads, mode_of(mode))
+def create_feature_cache(
+    backbone: Path, head: Path, *, slots: int, threads: int = 1, mode: str = ""
+) -> DeviceFeatureCache:
+    """What ``make_feature_cache`` calls."""
+    return DeviceFeatureCache(backbone, head, slots, threads, parse_mode(mode))

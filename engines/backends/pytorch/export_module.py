@@ -106,7 +106,7 @@ class Shipped(nn.Module):
         return isinstance(self.part, Head)
 
 
-def points_of(signature: Signature) -> Points:
+def make_decoder(signature: Signature) -> Points:
     """How the graphs of this Signature decode."""
     how = cast(Decoding, signature.notes.get("decoding", "heatmap"))
     return Points(how, signature.input_size, signature.blur_px)
@@ -118,7 +118,7 @@ def shipped(part: str, model: nn.Module, signature: Signature) -> Shipped:
     kept_type = torch.float16 if signature.kept_type == "float16" else torch.float32
     if part == "fused":
         whole = RoundedMaps(model, kept_type) if isinstance(model, TemporalModel) else model
-        return Shipped(Fused(whole, pixels, points_of(signature)), kept_type).eval()
+        return Shipped(Fused(whole, pixels, make_decoder(signature)), kept_type).eval()
     cut = cast(TemporalModel, model)
-    half: Backbone | Head = Backbone(cut, pixels) if part == "backbone" else Head(cut, points_of(signature))
+    half: Backbone | Head = Backbone(cut, pixels) if part == "backbone" else Head(cut, make_decoder(signature))
     return Shipped(half, kept_type).eval()

@@ -39,7 +39,9 @@ MOST_PEOPLE = 4096
 """Of one run. A bound only since the tracer asks for one."""
 
 
-def in_half(module: nn.Module, examples: tuple[Tensor, ...], *, deformed: torch.dtype = torch.float32) -> nn.Module:
+def to_mixed_precision(
+    module: nn.Module, examples: tuple[Tensor, ...], *, deformed: torch.dtype = torch.float32
+) -> nn.Module:
     """``module`` in mixed precision, for any batch; ``examples`` are of two people. ``module`` stays as it is.
 
     Its inputs and outputs keep their types. ``deformed`` is the type of maps and weights of deformable convolutions:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engines.backends.base import Backend, FeatureRing
+from engines.backends.base import Backend, FeatureCache
 from engines.backends.trt import device, versions
-from engines.backends.trt.modes import mode_of
+from engines.backends.trt.modes import parse_mode
 
 
 def create(path: Path, *, threads: int = 1, mode: str = "") -> Backend:  # noqa: ARG001 - the GPU counts no threads
@@ -19,27 +19,27 @@ def create(path: Path, *, threads: int = 1, mode: str = "") -> Backend:  # noqa:
 
     Raises :class:`EngineError` where TensorRT or PyCUDA is missing; whether there is a GPU shows when it is opened.
     """
-    told = mode_of(mode)
+    told = parse_mode(mode)
     _require()
     from engines.backends.trt.running import TensorRT
 
     return TensorRT(path, told)
 
 
-def create_ring(
+def create_feature_cache(
     backbone: Path,
     head: Path,
     *,
     slots: int,
     threads: int = 1,  # noqa: ARG001
     mode: str = "",
-) -> FeatureRing:
-    """What ``make_ring`` calls: maps stay on the device. ``mode`` and errors as in :func:`create`."""
-    told = mode_of(mode)
+) -> FeatureCache:
+    """What ``make_feature_cache`` calls: maps stay on the device. ``mode`` and errors as in :func:`create`."""
+    told = parse_mode(mode)
     _require()
-    from engines.backends.trt.ring import DeviceRing
+    from engines.backends.trt.ring import DeviceFeatureCache
 
-    return DeviceRing(backbone, head, slots, told)
+    return DeviceFeatureCache(backbone, head, slots, told)
 
 
 def _require() -> None:

@@ -17,10 +17,10 @@ class Mode:
     builds: bool = True
 
 
-def mode_of(told: str) -> Mode:
+def parse_mode(told: str) -> Mode:
     """``nograph``, ``nobuild``, both with a ``+`` between, or nothing. Raises :class:`EngineError` for another word.
 
-    >>> mode_of("nograph+nobuild")
+    >>> parse_mode("nograph+nobuild")
     Mode(graphs=False, builds=False)
     """
     words = [word for word in told.split("+") if word]

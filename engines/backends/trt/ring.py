@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import check_cut, check_feeds, check_kept, check_windows
+from engines.backends.base import check_feeds, check_slots, check_split, check_windows
 from engines.backends.trt.executions import Executions, Loaded
 from engines.backends.trt.holding import Holding, holding, on_gpu
 from engines.backends.trt.loading import load, ready_plan
@@ -26,7 +26,7 @@ Run = tuple[int, int, int]
 """First row, first slot, and how many of both."""
 
 
-class DeviceRing:
+class DeviceFeatureCache:
     """Backbone and head of one network as TensorRT engines, and ``slots`` frames' maps between them on the GPU."""
 
     def __init__(self, backbone: Path, head: Path, slots: int, mode: Mode) -> None:
@@ -40,19 +40,19 @@ class DeviceRing:
             plans = {path.name: ready_plan(path, self.mode) for path in (self.backbone, self.head)}
             with on_gpu(f"{self._name}: TensorRT could not open it"), holding() as held:
                 backbone, head = (load(plan, name, held.lane) for name, plan in plans.items())
-                check_cut(backbone.interface.outputs, head.interface.inputs)
+                check_split(backbone.interface.outputs, head.interface.inputs)
                 self._session = RingSession(backbone, head, self.slots, held, self.mode)
 
     def describe(self) -> Description:
         return self._opened().description
 
-    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+    def store(self, slots: NDArray[np.intp], crops: Array) -> None:
         session = self._opened()
         check_feeds(self.backbone.name, session.image, {session.image[0].name: crops})
-        check_kept(slots, crops, self.slots)
+        check_slots(slots, crops, self.slots)
         session.backbone.interface.check(self.backbone.name, [len(crops)])
         with on_gpu(f"{self.backbone.name}: it failed on {len(crops)} crops", session.backbone.log):
-            session.keep(slots, crops)
+            session.store(slots, crops)
 
     def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
         session = self._opened()
@@ -108,7 +108,7 @@ class RingSession:
             self.image, self.head.interface.outputs, self.head.device, self.head.interface.largest, self.frames
         )
 
-    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+    def store(self, slots: NDArray[np.intp], crops: Array) -> None:
         """Queue ``crops`` through the backbone into ``slots``. Waits for nothing but the last crops to have left."""
         for rows in self.backbone.interface.parts(len(crops)):
             self._inbound.send(crops[rows], self._lane)

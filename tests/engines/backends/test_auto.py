@@ -47,7 +47,7 @@ def gpu(monkeypatch: Patch, tmp_path: Path) -> None:
     monkeypatch.setattr(auto, "_DEV", tmp_path / "dev")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(auto, "_installed", lambda package: None)
-    monkeypatch.setattr("engines.backends.onnxrt.available_providers", lambda: ("CPUExecutionProvider",))
+    monkeypatch.setattr("engines.backends.onnxrt.list_providers", lambda: ("CPUExecutionProvider",))
 
 
 def install_torch(monkeypatch: Patch, folder: Path, cuda: str) -> None:
@@ -123,7 +123,7 @@ def test_pytorch_runs_nothing_whose_numbers_stand_in_the_graph(graph: Path, monk
 def test_onnx_runtime_with_cuda_runs_what_pytorch_cannot(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
     install_torch(monkeypatch, tmp_path, "None")
     both = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    monkeypatch.setattr("engines.backends.onnxrt.available_providers", lambda: both)
+    monkeypatch.setattr("engines.backends.onnxrt.list_providers", lambda: both)
     choice = choose(graph)
     assert choice.name == "onnxrt:cuda"
     assert choice.reason.endswith("this PyTorch was built without CUDA")

@@ -88,7 +88,7 @@ def test_the_gpu_is_taken_only_where_this_runtime_has_one(tmp_path: Path, monkey
 
     path = networks.brightness(tmp_path / "bright.onnx")
     everything = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
-    monkeypatch.setattr("engines.backends.onnxrt.available_providers", lambda: everything)
+    monkeypatch.setattr("engines.backends.onnxrt.list_providers", lambda: everything)
     monkeypatch.setattr("onnxruntime.InferenceSession", session)
     backend = OnnxRuntime(path)
     backend.open()

@@ -10,7 +10,7 @@ import pytest
 import configs
 from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.inference.engine import signature_of
+from engines.inference.engine import load_signature
 from engines.spec import cache
 from engines.spec.signature import Signature, write_signature
 from tests.engines import networks
@@ -44,7 +44,7 @@ def test_every_network_says_where_weights_are_published_if_they_are(name: str) -
 
 def test_a_signature_is_known_before_its_weights_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
-    assert signature_of("rtmpose-s").decode == "simcc"
+    assert load_signature("rtmpose-s").decode == "simcc"
     with pytest.raises(EngineError) as caught:
         catalogue.find("rtmpose-s", "pose").weights()
     assert str(tmp_path / "models" / "rtmpose-s.onnx") in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import engines  # noqa: E402
-from engines.hub.checkpoint_names import RENAMES, renamed  # noqa: E402
+from engines.hub.checkpoint_names import RENAMES, rename_keys  # noqa: E402
 
 KEYS = {
     "hrnet_w32": ("hrnet", "hrnet-w32-384x288"),
@@ -35,8 +35,8 @@ def test_every_published_name_maps_onto_one_of_ours(shared: Path, listed: str) -
     layout, name = KEYS[listed]
     told: dict[str, Any] = json.loads((shared / "models" / f"keys_{listed}.json").read_text())
     published = {key: entry["shape"] for key, entry in told["state_dict"].items()} if "state_dict" in told else told
-    assert renamed(layout, published) == shapes_of(name)
-    assert len(renamed(layout, published)) == len(published)
+    assert rename_keys(layout, published) == shapes_of(name)
+    assert len(rename_keys(layout, published)) == len(published)
 
 
 # A few of each, for where the lists are not: (layout, published, ours).
@@ -75,7 +75,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("layout", "published", "ours"), EXAMPLES)
 def test_a_published_name_becomes_ours(layout: str, published: str, ours: str) -> None:
-    assert renamed(layout, {published: 1}) == {ours: 1}
+    assert rename_keys(layout, {published: 1}) == {ours: 1}
 
 
 def test_every_layout_has_an_example() -> None:

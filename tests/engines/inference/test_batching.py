@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.inference.batching import Work, in_runs, padded, run_size
+from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
 from engines.spec.tensors import Description, Tensor
 
 
@@ -17,18 +17,18 @@ def described(batch: int | None, max_batch: int | None = None) -> Description:
     ("batch", "max_batch", "size"), [(None, None, 16), (4, None, 4), (32, None, 32), (None, 8, 8), (None, 64, 16)]
 )
 def test_a_run_is_as_large_as_the_network_takes(batch: int | None, max_batch: int | None, size: int) -> None:
-    assert run_size(described(batch, max_batch), 16) == size
+    assert get_batch_size(described(batch, max_batch), 16) == size
 
 
 def test_a_network_of_fixed_batch_gets_the_last_row_again() -> None:
     rows = np.arange(6).reshape(2, 3)
-    assert padded(rows, described(4)).tolist() == [[0, 1, 2], [3, 4, 5], [3, 4, 5], [3, 4, 5]]
-    assert padded(rows, described(2)) is rows
-    assert padded(rows, described(None)) is rows
+    assert pad_batch(rows, described(4)).tolist() == [[0, 1, 2], [3, 4, 5], [3, 4, 5], [3, 4, 5]]
+    assert pad_batch(rows, described(2)) is rows
+    assert pad_batch(rows, described(None)) is rows
 
 
 def test_nothing_is_no_run() -> None:
-    assert list(in_runs(0, 4)) == []
+    assert list(split_batches(0, 4)) == []
 
 
 def test_what_was_reused_is_what_needed_no_backbone() -> None:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engines.errors import EngineError
-from engines.inference.cached import Streamed
-from engines.inference.crop_lock import CropExact, CropLock, Crops
+from engines.inference.cached import CachedRunner
+from engines.inference.crop_lock import CropLock, Crops, ExactCrop
 from engines.inference.engine import Engine, Keypoints, PersonWindows
-from engines.inference.regions import Region, cut, placed, region_of
+from engines.inference.regions import Region, box_to_region, cut, placed
 from engines.spec.signature import Signature
 from engines.spec.tensors import Array, Description, Tensor
 
@@ -68,7 +68,7 @@ class NumpyRing:
         crops = Tensor("crops", (self.batch, HEIGHT, WIDTH, 3), "uint8")
         return Description((crops,), (Tensor("points", (self.batch, 17, 3), "float32"),), "cpu")
 
-    def keep(self, slots: NDArray[np.intp], crops: Array) -> None:
+    def store(self, slots: NDArray[np.intp], crops: Array) -> None:
         self.keeps.append(len(slots))
         assert self.batch in (None, len(slots))
         for slot, crop in zip(slots, crops, strict=True):
@@ -92,7 +92,7 @@ def _one_window(window: PersonWindows, crops: Crops) -> Keypoints:
     height, width = window.frames[PAST].shape[:2]
     crops.begin(camera, seq, (width, height))
     rows = [
-        _one_person(window, crops.anchor(camera, int(identity), region_of(SIGNATURE, box)).region)
+        _one_person(window, crops.anchor(camera, int(identity), box_to_region(SIGNATURE, box)).region)
         for box, identity in zip(window.boxes, window.ids, strict=True)
     ]
     return np.stack(rows) if rows else np.zeros((0, 17, 3), np.float32)
@@ -145,7 +145,7 @@ def box(x: float, y: float = 8.0, width: float = 12.0, height: float = 20.0) -> 
 
 
 def streamed(ring: NumpyRing, crops: Crops | None = None, max_batch: int = 16) -> Engine:
-    return Engine(SIGNATURE, Streamed(SIGNATURE, ring, len(ring.kept), crops or lock(), max_batch), "0" * 16)
+    return Engine(SIGNATURE, CachedRunner(SIGNATURE, ring, len(ring.kept), crops or lock(), max_batch), "0" * 16)
 
 
 def lock(margin: float = 0.15) -> CropLock:
@@ -172,9 +172,9 @@ def test_a_person_who_stands_still_costs_one_run_of_the_backbone_a_frame() -> No
 
 def test_the_papers_way_computes_every_frame_of_every_window_but_never_one_twice_in_a_window() -> None:
     ring = NumpyRing(32)
-    engine = streamed(ring, CropExact())
+    engine = streamed(ring, ExactCrop())
     windows = still(10)
-    assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, CropExact()))
+    assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, ExactCrop()))
     assert engine.work.computed == 2 + 3 + 8 * 4
 
 
@@ -221,7 +221,7 @@ def test_nobody_who_is_followed_by_no_tracker_is_taken_for_another() -> None:
         seen.take(seq)
     windows = [seen.window(seq, {}, [box(3), box(30)]) for seq in range(5)]
     engine = streamed(NumpyRing(32))
-    assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, CropExact()))
+    assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, ExactCrop()))
     assert len(engine._strategy._slots) == 0  # nothing of them is kept
 
 
@@ -322,7 +322,7 @@ def test_whatever_happens_kept_features_give_what_computing_anew_gives(
     data: Any, slots: int, margin: float | None
 ) -> None:
     windows = Story(data.draw).windows()
-    crops, same = (CropExact() if margin is None else lock(margin) for _ in range(2))
+    crops, same = (ExactCrop() if margin is None else lock(margin) for _ in range(2))
     engine = streamed(NumpyRing(slots), crops, max_batch=data.draw(st.integers(1, 9)))
     found: list[Keypoints] = []
     while len(found) < len(windows):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.inference.crop_lock import CropExact, CropLock
-from engines.inference.regions import Region, region_of
+from engines.inference.crop_lock import CropLock, ExactCrop
+from engines.inference.regions import Region, box_to_region
 from engines.spec.signature import Signature
 
 SIGNATURE = Signature(name="any", input_size=(192, 256))
@@ -20,7 +20,7 @@ MARGIN = 0.15
 
 def region(x: float = 200.0, y: float = 100.0, width: float = 80.0, height: float = 200.0) -> Region:
     """What the rule of the Signature makes of a box at (x, y)."""
-    return region_of(SIGNATURE, np.array([x, y, x + width, y + height], np.float32))
+    return box_to_region(SIGNATURE, np.array([x, y, x + width, y + height], np.float32))
 
 
 def locked(lock: CropLock, seq: int, wanted: Region, identity: int = 1, camera: str = "hall", size: Any = SIZE) -> int:
@@ -102,7 +102,7 @@ def test_somebody_away_for_longer_than_the_patience_gets_a_new_crop() -> None:
 
 
 def test_the_papers_way_makes_a_new_crop_every_time_and_holds_none() -> None:
-    crops = CropExact()
+    crops = ExactCrop()
     wanted = region()
     anchors = []
     for seq in range(3):

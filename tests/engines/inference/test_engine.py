@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines.backends.onnxrt import OnnxRuntime
 from engines.errors import EngineError
-from engines.inference.engine import Engine, PersonWindows, load, signature_of
+from engines.inference.engine import Engine, PersonWindows, load, load_signature
 from engines.spec import cache
 from engines.spec.signature import Signature, write_signature
 from tests.engines import networks
@@ -174,7 +174,7 @@ def test_a_network_without_signature_is_taken_for_coco_and_says_so(
     draw = networks.brightness if kind == "heatmap" else networks.brightness_simcc
     path = draw(tmp_path / "bare.onnx")
     with caplog.at_level(logging.WARNING):
-        inferred = signature_of(str(path))
+        inferred = load_signature(str(path))
     assert inferred == Signature(name="bare", input_size=SIZE, decode=kind)
     assert "has no Signature; assuming" in caplog.text
     assert "Write bare.json to be sure" in caplog.text

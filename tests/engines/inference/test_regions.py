@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.inference.regions import cut, placed, region_of
+from engines.inference.regions import box_to_region, cut, placed
 from engines.spec.signature import Signature
 from engines.vision import crop
 
@@ -20,31 +20,31 @@ def signature(**changes: object) -> Signature:
 def test_a_box_is_cropped_as_the_published_rule_does(rule: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (160, 120, 3), np.uint8)
     told = signature(affine=rule, pixel="uint8", layout="nthwc")
-    affine = crop.affine_of_box(BOX, (48, 64), enlarge=told.enlarge, rule=told.affine)
-    np.testing.assert_array_equal(cut(told, pixels, region_of(told, BOX)), crop.crop(pixels, affine, (48, 64)))
+    affine = crop.box_to_affine(BOX, (48, 64), enlarge=told.enlarge, rule=told.affine)
+    np.testing.assert_array_equal(cut(told, pixels, box_to_region(told, BOX)), crop.crop(pixels, affine, (48, 64)))
 
 
 def test_points_come_back_to_the_frame_and_scores_into_0_to_1() -> None:
     told = signature(affine="dark")  # by the standard rule all the same
-    affine = crop.affine_of_box(BOX, (48, 64), enlarge=told.enlarge)
+    affine = crop.box_to_affine(BOX, (48, 64), enlarge=told.enlarge)
     points = np.array([[3.0, 4.0], [20.5, 60.25]])
-    found = placed(told, points, np.array([-0.5, 1.5], np.float32), region_of(told, BOX))
+    found = placed(told, points, np.array([-0.5, 1.5], np.float32), box_to_region(told, BOX))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[:, :2], crop.to_frame(points, affine), atol=1e-5)  # float32 at 100 px
     assert found[:, 2].tolist() == [0, 1]
 
 
 def test_a_region_holds_what_lies_within_it_and_itself() -> None:
-    region = region_of(signature(), BOX)
+    region = box_to_region(signature(), BOX)
     assert region.holds(region)
     assert region.widened(1.1).holds(region)
     assert not region.holds(region.widened(1.001))
-    moved = region_of(signature(), BOX + np.float32(5))
+    moved = box_to_region(signature(), BOX + np.float32(5))
     assert not region.holds(moved)
     assert not moved.holds(region)
 
 
 def test_a_region_is_as_wide_to_its_height_as_the_crop() -> None:
-    x1, y1, x2, y2 = region_of(signature(), BOX).corners
+    x1, y1, x2, y2 = box_to_region(signature(), BOX).corners
     assert (x2 - x1) / (y2 - y1) == pytest.approx(48 / 64)
     assert x2 - x1 == pytest.approx(1.25 * 120.5 * 48 / 64, rel=1e-6)  # its height, 120.5 px, sets the scale

@@ -9,7 +9,7 @@ import pytest
 
 from engines.backends.onnxrt import OnnxRuntime
 from engines.errors import EngineError
-from engines.inference.single_stage import PictureEngine, load_pictures
+from engines.inference.single_stage import PictureEngine, load_picture_engine
 from engines.spec.picture_signature import PictureSignature, Suppression
 from tests.engines import exports
 from tests.engines.pictures import CANDIDATES, REACH, SIZE, dark, signature, write_export
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_people_come_back_in_frame_coordinates(folder: Path) -> None:
-    with load_pictures(str(folder)) as engine:
+    with load_picture_engine(str(folder)) as engine:
         (found,) = engine.estimate([dark(SIZE, (20, 10, 255), (50, 25, 128))])
     assert found.scores.tolist() == pytest.approx([1, 128 / 255])
     assert found.keypoints.shape == (2, 17, 3)
@@ -36,7 +36,7 @@ def test_people_come_back_in_frame_coordinates(folder: Path) -> None:
 def test_a_larger_frame_is_fitted_and_its_people_are_taken_back(folder: Path) -> None:
     frame = dark((128, 64))
     frame[20:22, 60:62] = 255  # one pixel of the input, (30, 10)
-    with load_pictures(str(folder)) as engine:
+    with load_picture_engine(str(folder)) as engine:
         (found,) = engine.estimate([frame])
     assert found.keypoints[0, 0].tolist() == pytest.approx([30 * 2 + 0.5, 10 * 2 + 0.5, 1])
     assert found.boxes[0].tolist() == [52, 12, 68, 28]
@@ -45,7 +45,7 @@ def test_a_larger_frame_is_fitted_and_its_people_are_taken_back(folder: Path) ->
 def test_what_is_left_over_is_filled_with_the_mean_and_boxes_end_with_the_frame(folder: Path) -> None:
     frame = dark((32, 32), (31, 5, 255))  # half of the input
     shown: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
-    with load_pictures(str(folder)) as engine:
+    with load_picture_engine(str(folder)) as engine:
         run = engine._backend.run
         engine._backend.run = lambda feeds: (shown.append(feeds["pictures"]), run(feeds))[1]  # type: ignore[method-assign]
         (found,) = engine.estimate([frame])
@@ -56,14 +56,14 @@ def test_what_is_left_over_is_filled_with_the_mean_and_boxes_end_with_the_frame(
 
 def test_doubles_are_suppressed_and_the_unsure_left_out(folder: Path) -> None:
     spots = (20, 10, 255), (21, 10, 250), (50, 25, 128), (5, 5, 60)
-    with load_pictures(str(folder)) as engine:
+    with load_picture_engine(str(folder)) as engine:
         (found,) = engine.estimate([dark(SIZE, *spots)])
     assert found.scores.tolist() == pytest.approx([1, 128 / 255])
 
 
 def test_softly_suppressed_doubles_keep_what_they_do_not_share(tmp_path: Path) -> None:
     soft = signature(Suppression(kind="soft", iou=0.3, min_score=0.25))
-    with load_pictures(str(write_export(tmp_path / "soft", soft))) as engine:
+    with load_picture_engine(str(write_export(tmp_path / "soft", soft))) as engine:
         (found,) = engine.estimate([dark(SIZE, (20, 10, 255), (21, 10, 255), (50, 25, 128))])
     # Boxes of 8 x 8 that are one pixel apart share 56 of 72.
     assert found.scores.tolist() == pytest.approx([1, 128 / 255, 1 - 56 / 72])
@@ -72,13 +72,13 @@ def test_softly_suppressed_doubles_keep_what_they_do_not_share(tmp_path: Path) -
 
 
 def test_no_more_people_are_given_than_the_signature_allows(tmp_path: Path) -> None:
-    with load_pictures(str(write_export(tmp_path / "few", signature(max_people=1)))) as engine:
+    with load_picture_engine(str(write_export(tmp_path / "few", signature(max_people=1)))) as engine:
         (found,) = engine.estimate([dark(SIZE, (20, 10, 255), (50, 25, 128))])
     assert found.scores.tolist() == [1]
 
 
 def test_nobody_is_nobody(folder: Path) -> None:
-    with load_pictures(str(folder)) as engine:
+    with load_picture_engine(str(folder)) as engine:
         (found,) = engine.estimate([dark(SIZE)])
         assert engine.estimate([]) == []
     assert [array.shape for array in found] == [(0, 4), (0,), (0, 17, 3)]
@@ -94,7 +94,7 @@ def test_frames_of_several_sizes_share_a_run_and_are_not_confused(tmp_path: Path
         dark(SIZE, (1, 2, 140)),
     ]
     folder = write_export(tmp_path / "export", batch=batch)
-    with load_pictures(str(folder), max_batch=3) as engine:
+    with load_picture_engine(str(folder), max_batch=3) as engine:
         together = engine.estimate(frames)
         alone = [engine.estimate([frame])[0] for frame in frames]
     for one, other in zip(together, alone, strict=True):
@@ -105,12 +105,12 @@ def test_frames_of_several_sizes_share_a_run_and_are_not_confused(tmp_path: Path
 def test_its_fingerprint_is_that_of_the_export(folder: Path) -> None:
     from engines.spec.manifest import read_picture_manifest
 
-    assert load_pictures(str(folder)).fingerprint == read_picture_manifest(folder).fingerprint
+    assert load_picture_engine(str(folder)).fingerprint == read_picture_manifest(folder).fingerprint
 
 
 def refusal(model: Path | str) -> str:
     with pytest.raises(EngineError) as caught:
-        load_pictures(str(model)).open()
+        load_picture_engine(str(model)).open()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from engines.hub.checkpoint_names import renamed  # noqa: E402
+from engines.hub.checkpoint_names import rename_keys  # noqa: E402
 from engines.losses.assignment import assign, pseudo_boxes  # noqa: E402
 from engines.losses.inspose import (  # noqa: E402
     People,
@@ -55,7 +55,7 @@ def noise() -> Any:
 def released(shared: Path) -> Iterator[Any]:
     """The released network with the reference's weights, its predictions for both images, and the reference."""
     model = InsPoseReleased().eval()
-    model.load_state_dict(renamed("inspose", published(shared / "models")))
+    model.load_state_dict(rename_keys("inspose", published(shared / "models")))
     with torch.no_grad():
         predictions = model(noise())
     return model, predictions, np.load(shared / "models" / "golden_inspose_r50.npz")
@@ -95,7 +95,7 @@ def test_oks_targets_equal_the_published_ones(released: Any) -> None:
 def test_gradients_of_the_released_losses_equal_the_published_ones(shared: Path) -> None:
     theirs = np.load(shared / "models" / "golden_inspose_r50.npz")
     model = InsPoseReleased().train()
-    model.load_state_dict(renamed("inspose", published(shared / "models")))
+    model.load_state_dict(rename_keys("inspose", published(shared / "models")))
     for frozen in (model.backbone.conv1, model.backbone.bn1, model.backbone.get_submodule("layer1")):
         frozen.eval().requires_grad_(False)  # as the reference trains
     losses = released_losses(model(noise()), truth_of(theirs))
@@ -104,7 +104,7 @@ def test_gradients_of_the_released_losses_equal_the_published_ones(shared: Path)
     sum(losses.values()).backward()  # type: ignore[union-attr]
     parameters = dict(model.named_parameters())
     for name, wanted in zip(theirs["grad_names"], theirs["grad_l2"], strict=True):
-        (ours,) = renamed("inspose", {str(name): None})
+        (ours,) = rename_keys("inspose", {str(name): None})
         gradient = parameters[ours].grad
         assert (gradient is None) == (wanted == -1), name
         if gradient is not None:

@@ -15,7 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from engines.hub.checkpoint_names import renamed  # noqa: E402
+from engines.hub.checkpoint_names import rename_keys  # noqa: E402
 from engines.losses.mutual_information import fami_released_terms  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPoseReleased  # noqa: E402
@@ -34,7 +34,7 @@ REFERENCE_FIRST = [2, 1, 0, 3, 4]  # key, t-1, t-2, t+1, t+2
 
 
 def loaded(model: Any, folder: Path, network: str) -> Any:
-    model.load_state_dict(renamed(network, golden.state_dict(folder, network, network)))
+    model.load_state_dict(rename_keys(network, golden.state_dict(folder, network, network)))
     return model.eval()
 
 
@@ -124,7 +124,7 @@ def inspose(shared: Path) -> Any:
         key: torch.from_numpy(np.asarray(golden.draw(key, tuple(entry["shape"]), []))) for key, entry in shapes.items()
     }
     model = InsPoseReleased().eval()
-    model.load_state_dict(renamed("inspose", published))
+    model.load_state_dict(rename_keys("inspose", published))
     noise = np.random.Generator(np.random.PCG64(0)).standard_normal((1, 3, 256, 320)).astype(np.float32)
     with torch.no_grad():
         return model, model(torch.from_numpy(noise)), np.load(folder / "golden_inspose_r50.npz")

@@ -76,7 +76,7 @@ def test_kept_features_are_counted_in_bytes_a_person() -> None:
 def test_reuse_leaves_one_backbone_of_each_window() -> None:
     spec = spec_of("fami-w48-384x288")
     assert spec.gmac == pytest.approx(35.301 + 8.985)
-    assert spec.gmac_of_window == pytest.approx(5 * 35.301 + 8.985)
+    assert spec.window_gmac == pytest.approx(5 * 35.301 + 8.985)
 
 
 def test_a_network_that_takes_whole_pictures_has_no_signature_of_crops() -> None:
@@ -155,7 +155,7 @@ def test_an_entry_of_ones_own_is_built_from_its_path(tmp_path: Path) -> None:
 
 def test_listing_networks_imports_no_torch() -> None:
     script = (
-        "import sys; from engines import catalogue; catalogue.network('fami-w48-384x288')[1].signature('x');"
+        "import sys; from engines.hub import catalogue; catalogue.network('fami-w48-384x288')[1].signature('x');"
         "print('torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The judge of backends lets a good one pass and names what each broken one breaks."""
+"""``check_backend`` accepts a correct backend and names what each broken one breaks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from engines.backends.onnxrt import OnnxRuntime
-from engines.errors import EngineError
 from engines.spec.tensors import Array, Description, Tensor
 from engines.testing.backends import check_backend
 from tests.engines import networks
@@ -21,22 +20,22 @@ def path(tmp_path: Path) -> Path:
     return networks.brightness(tmp_path / "bright.onnx")
 
 
-class Forgetful(OnnxRuntime):
-    """Runs on after it was closed."""
+class RunsAfterClose(OnnxRuntime):
+    """Still runs after ``close()``."""
 
     def close(self) -> None: ...
 
 
-class NotOpened(OnnxRuntime):
-    """Describes itself before it was opened."""
+class DescribesWhenClosed(OnnxRuntime):
+    """Describes itself before ``open()``."""
 
     def describe(self) -> Description:
         self.open()
         return super().describe()
 
 
-class Boastful(OnnxRuntime):
-    """Promises one joint more than it gives."""
+class WrongShape(OnnxRuntime):
+    """Describes one joint more than it returns."""
 
     def describe(self) -> Description:
         real = super().describe()
@@ -45,14 +44,14 @@ class Boastful(OnnxRuntime):
         return Description(real.inputs, (more,), real.device)
 
 
-class Renaming(OnnxRuntime):
-    """Gives its outputs names nobody was told."""
+class WrongNames(OnnxRuntime):
+    """Returns outputs under names that it does not describe."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return {f"{name}_": array for name, array in super().run(feeds).items()}
 
 
-class Scribbling(OnnxRuntime):
+class WritesToInputs(OnnxRuntime):
     """Writes to its inputs."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -62,8 +61,8 @@ class Scribbling(OnnxRuntime):
         return outputs
 
 
-class Reusing(OnnxRuntime):
-    """Gives the same memory every time."""
+class ReusesOutputs(OnnxRuntime):
+    """Returns the same arrays on every call."""
 
     memory: dict[str, Array]
 
@@ -76,45 +75,35 @@ class Reusing(OnnxRuntime):
         return held
 
 
-class Wavering(OnnxRuntime):
-    """Never gives the same answer twice."""
+class Nondeterministic(OnnxRuntime):
+    """Returns different outputs for the same inputs."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         self.runs = getattr(self, "runs", 0) + 1
         return {name: array + np.float32(self.runs) for name, array in super().run(feeds).items()}
 
 
-class Tolerant(OnnxRuntime):
-    """Takes inputs it has never heard of."""
+class IgnoresUnknownInputs(OnnxRuntime):
+    """Ignores unknown inputs."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return super().run({name: array for name, array in feeds.items() if name == "image"})
 
 
-class Wordy(OnnxRuntime):
-    """Complains in two lines."""
-
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        try:
-            return super().run(feeds)
-        except EngineError as error:
-            raise EngineError(f"oh dear\n{error}") from error
-
-
-class Jealous(OnnxRuntime):
-    """Serves only the thread that opened it."""
+class SingleThread(OnnxRuntime):
+    """Works only in the thread that opened it."""
 
     def open(self) -> None:
         super().open()
-        self.mine = threading.get_ident()
+        self.thread = threading.get_ident()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        assert threading.get_ident() == self.mine
+        assert threading.get_ident() == self.thread
         return super().run(feeds)
 
 
-class Guarding(OnnxRuntime):
-    """Gives outputs that nobody may write to."""
+class ReadOnlyOutputs(OnnxRuntime):
+    """Returns read-only outputs."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         outputs = super().run(feeds)
@@ -123,27 +112,27 @@ class Guarding(OnnxRuntime):
         return outputs
 
 
-class Obliging(OnnxRuntime):
-    """Takes whatever numbers it is given."""
+class ConvertsDtypes(OnnxRuntime):
+    """Converts inputs of the wrong dtype."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         known = {name: a.astype(np.float32) if a.dtype == np.uint8 else a for name, a in feeds.items()}
         return super().run(known)
 
 
-class Sociable(OnnxRuntime):
-    """Lets the samples of a batch see each other."""
+class MixesSamples(OnnxRuntime):
+    """Mixes the samples of a batch."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         outputs = super().run(feeds)
         return {name: array + array.mean(axis=0, keepdims=True) for name, array in outputs.items()}
 
 
-def test_onnx_runtime_keeps_every_promise_of_a_backend(path: Path) -> None:
+def test_onnx_runtime_passes(path: Path) -> None:
     check_backend(lambda: OnnxRuntime(path))
 
 
-def test_a_network_of_fixed_batch_keeps_them_too(tmp_path: Path) -> None:
+def test_a_network_of_fixed_batch_passes(tmp_path: Path) -> None:
     fixed = networks.brightness(tmp_path / "one.onnx", batch=1)
     check_backend(lambda: OnnxRuntime(fixed))
 
@@ -151,22 +140,21 @@ def test_a_network_of_fixed_batch_keeps_them_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (Forgetful, "run() after close() must raise EngineError"),
-        (NotOpened, "describe() before open() must raise EngineError"),
-        (Boastful, "describe() promised (any, 18, 16, 12) float32"),
-        (Renaming, "run() gave ['heatmaps_'], describe() promised ['heatmaps']"),
-        (Scribbling, "run() must not write to its inputs"),
-        (Reusing, "outputs must not be overwritten by the next run()"),
-        (Wavering, "the same inputs must give the same outputs"),
-        (Tolerant, "run() with an unknown input must raise EngineError"),
-        (Wordy, "must raise EngineError"),
-        (Jealous, "run() from another thread than open()'s failed"),
-        (Guarding, "outputs belong to the caller, who may write to them"),
-        (Obliging, "an input of dtype uint8 in place of float32 must raise EngineError naming both"),
-        (Sociable, "output 'heatmaps' of a sample depends on its company in the batch"),
+        (RunsAfterClose, "run() after close() must raise EngineError"),
+        (DescribesWhenClosed, "describe() before open() must raise EngineError"),
+        (WrongShape, "describe() says (any, 18, 16, 12) float32"),
+        (WrongNames, "run() gave ['heatmaps_'], describe() says ['heatmaps']"),
+        (WritesToInputs, "run() must not write to its inputs"),
+        (ReusesOutputs, "outputs must not be overwritten by the next run()"),
+        (Nondeterministic, "the same inputs must give the same outputs"),
+        (IgnoresUnknownInputs, "run() with an unknown input must raise EngineError"),
+        (SingleThread, "run() from another thread than open()'s failed"),
+        (ReadOnlyOutputs, "outputs belong to the caller, who may write to them"),
+        (ConvertsDtypes, "an input of dtype uint8 in place of float32 must raise EngineError naming both"),
+        (MixesSamples, "output 'heatmaps' of a sample depends on the other samples of the batch"),
     ],
 )
-def test_a_broken_promise_is_named(path: Path, broken: Callable[[Path], OnnxRuntime], words: str) -> None:
+def test_a_broken_backend_is_named(path: Path, broken: Callable[[Path], OnnxRuntime], words: str) -> None:
     with pytest.raises(AssertionError) as caught:
         check_backend(lambda: broken(path))
     assert words in str(caught.value)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from engines.vision.crop import (
-    affine_of_box,
+    box_to_affine,
     box_to_center_scale,
     center_scale_to_box,
-    clean_box,
+    clip_to_frame,
     crop,
     crop_affine,
     invert,
@@ -22,7 +22,7 @@ from engines.vision.crop import (
     to_frame,
     transform,
 )
-from engines.vision.heatmaps import to_input
+from engines.vision.heatmaps import cells_to_crop
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_boxes_become_the_published_centres_and_scales(goldens: Any) -> None:
 
 def test_annotated_boxes_are_cut_as_the_published_loader_cuts_them(goldens: Any) -> None:
     for case in goldens["clean_bbox"]:
-        cut = clean_box(np.array(case["bbox"]), tuple(case["image_wh"]))
+        cut = clip_to_frame(np.array(case["bbox"]), tuple(case["image_wh"]))
         assert (cut.tolist() if cut is not None else None) == case["clean_bbox"]
 
 
@@ -87,15 +87,15 @@ def test_decoded_cells_come_home_as_published_and_half_a_pixel_on(goldens: Any) 
         size = (4 * width, 4 * height)
         for row, (center, scale) in enumerate(zip(case["center"], case["scale"], strict=True)):
             x, y, w, h = center_scale_to_box(np.array(center, np.float32), np.array(scale, np.float32))
-            affine = affine_of_box(np.array([x, y, x + w, y + h]), size, enlarge=1.0)
-            cells = to_input(np.array(case["max_preds"][row], np.float32), (4.0, 4.0), "corner")
+            affine = box_to_affine(np.array([x, y, x + w, y + h]), size, enlarge=1.0)
+            cells = cells_to_crop(np.array(case["max_preds"][row], np.float32), (4.0, 4.0), "corner")
             home = to_frame(cells, affine) - 0.5
             # The published way uses the affine of the heatmap, and stores single precision.
             np.testing.assert_allclose(home, case["final_preds_no_postprocess"][row], atol=2e-3)
 
 
 def test_the_middle_of_a_pixel_survives_the_way_into_a_crop_and_back() -> None:
-    affine = affine_of_box(np.array([100.0, 50.0, 180.0, 250.0]), (192, 256))
+    affine = box_to_affine(np.array([100.0, 50.0, 180.0, 250.0]), (192, 256))
     centres = np.array([[100.5, 50.5], [140.0, 150.0], [180.25, 249.75]])
     np.testing.assert_allclose(to_frame(to_crop(centres, affine), affine), centres, atol=1e-9)
 
@@ -103,7 +103,7 @@ def test_the_middle_of_a_pixel_survives_the_way_into_a_crop_and_back() -> None:
 def test_a_bright_pixel_is_found_in_the_crop_where_the_affine_says() -> None:
     picture = np.zeros((200, 200, 3), np.uint8)
     picture[80:83, 120:123] = 255  # its middle is at (121.5, 81.5) in continuous coordinates
-    affine = affine_of_box(np.array([100.0, 50.0, 160.0, 130.0]), (192, 256))
+    affine = box_to_affine(np.array([100.0, 50.0, 160.0, 130.0]), (192, 256))
     cut = crop(picture, affine, (192, 256))[..., 0].astype(float)
     rows, columns = np.indices(cut.shape)
     seen = np.array([(columns * cut).sum(), (rows * cut).sum()]) / cut.sum()

@@ -51,7 +51,7 @@ ATOL_PX = 1e-3
 
 def test_the_highest_cells_are_the_published_ones(cases: Any) -> None:
     for case in cases:
-        cells, values = heatmaps.highest_cells(maps_of(case))
+        cells, values = heatmaps.find_peaks(maps_of(case))
         assert cells.tolist() == case["max_preds"], case["desc"]
         np.testing.assert_allclose(values, np.array(case["maxvals"])[..., 0], atol=1e-6)
         np.testing.assert_allclose(in_picture(cells, case), case["final_preds_no_postprocess"], atol=ATOL_PX)
@@ -75,7 +75,7 @@ def test_dark_is_the_published_one(cases: Any) -> None:
 
 @pytest.mark.parametrize("cell", ["corner", "centre"])
 def test_a_cell_lies_in_the_crop_where_the_signature_says(cell: str) -> None:
-    placed = heatmaps.to_input(np.array([[0.0, 2.0]], np.float32), (4.0, 4.0), cell)
+    placed = heatmaps.cells_to_crop(np.array([[0.0, 2.0]], np.float32), (4.0, 4.0), cell)
     assert placed.tolist() == ([[0.0, 8.0]] if cell == "corner" else [[1.5, 9.5]])
 
 

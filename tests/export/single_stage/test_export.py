@@ -17,13 +17,13 @@ pytest.importorskip("onnxruntime")
 
 import export.single_stage.export  # noqa: E402
 from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
-from engines.backends.pytorch.half_precision import in_half  # noqa: E402
+from engines.backends.pytorch.half_precision import to_mixed_precision  # noqa: E402
 from engines.backends.pytorch.single_stage_module import RELEASED, Pictures  # noqa: E402
 from engines.backends.registry import make_backend  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
-from engines.hub.checkpoint_names import renamed  # noqa: E402
+from engines.hub.checkpoint_names import rename_keys  # noqa: E402
 from engines.inference.nms import survivors  # noqa: E402
-from engines.inference.single_stage import load_pictures  # noqa: E402
+from engines.inference.single_stage import load_picture_engine  # noqa: E402
 from engines.layers.nms import nms  # noqa: E402
 from engines.models import inspose  # noqa: E402
 from engines.models.inspose import InsPoseReleased  # noqa: E402
@@ -139,7 +139,7 @@ def test_its_parity_stands_in_the_manifest(folder: Path) -> None:
 
 def test_the_people_of_the_line_are_those_of_pytorch(folder: Path) -> None:
     frame = samples(SIZE).crops[0]
-    with load_pictures(str(folder)) as engine, torch.no_grad():
+    with load_picture_engine(str(folder)) as engine, torch.no_grad():
         (found,) = engine.estimate([frame])
         points, scores, boxes = (one[0] for one in pictures_of(folder)(torch.from_numpy(frame[None])))
     limit = torch.tensor([*SIZE, *SIZE])
@@ -181,7 +181,7 @@ def test_pytorch_runs_the_export_as_the_graph_does(folder: Path) -> None:
 
 def test_half_precision_in_pytorch_keeps_joints_too(folder: Path) -> None:
     network, picture = pictures_of(folder), samples(SIZE).crops[1]
-    halved = in_half(Measured(network).eval(), (torch.zeros(2, SIZE[1], SIZE[0], 3, dtype=torch.uint8),))
+    halved = to_mixed_precision(Measured(network).eval(), (torch.zeros(2, SIZE[1], SIZE[0], 3, dtype=torch.uint8),))
     with torch.no_grad():
         outputs = halved(torch.from_numpy(picture[None]))
     found = judged(network, picture, dict(zip((*OUTPUTS, *MEASURED), (one.numpy() for one in outputs), strict=True)))
@@ -296,7 +296,7 @@ def test_the_exported_released_network_finds_the_published_people(shared: Path, 
     model = InsPoseReleased()
     shapes = json.loads((shared / "models" / "keys_inspose_r50.json").read_text())["state_dict"]
     drawn = {key: torch.from_numpy(golden.draw(key, tuple(entry["shape"]), [])) for key, entry in shapes.items()}
-    model.load_state_dict(renamed("inspose", drawn))
+    model.load_state_dict(rename_keys("inspose", drawn))
     noise = np.random.Generator(np.random.PCG64(0)).standard_normal((1, 3, 256, 320)).astype(np.float32)
     # All locations: with weights that were drawn, nearly all pass the threshold.
     path = write(Planes(model.eval(), 2000), torch.zeros(2, 3, 256, 320), tmp_path / "released.onnx")

@@ -15,14 +15,16 @@ safetensors = pytest.importorskip("safetensors.torch")
 from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
 from engines.backends.pytorch import backend  # noqa: E402
 from engines.backends.pytorch.execution import computing  # noqa: E402
-from engines.backends.pytorch.export_module import points_of, shipped  # noqa: E402
-from engines.backends.pytorch.half_precision import DEFORMED, PRODUCTS, SAMPLERS, in_half, kind  # noqa: E402
-from engines.backends.registry import make_backend, make_ring  # noqa: E402
+from engines.backends.pytorch.export_module import make_decoder, shipped  # noqa: E402
+from engines.backends.pytorch.half_precision import DEFORMED, PRODUCTS, SAMPLERS, kind, to_mixed_precision  # noqa: E402
+from engines.backends.registry import make_backend, make_feature_cache  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.spec.manifest import Manifest, Source, read_manifest, write_manifest  # noqa: E402
 from engines.spec.network import HRNetSpec, NetworkSpec, build  # noqa: E402
 from engines.spec.signature import Signature  # noqa: E402
-from engines.testing.backends import check_backend, check_ring, near, random_feeds  # noqa: E402
+from engines.testing.arrays import is_close, make_random_feeds  # noqa: E402
+from engines.testing.backends import check_backend  # noqa: E402
+from engines.testing.feature_caches import check_feature_cache  # noqa: E402
 
 SIZE = (64, 64)
 SPEC = NetworkSpec(
@@ -98,9 +100,11 @@ def test_each_part_of_an_export_keeps_every_promise_of_a_backend(write: Callable
 def test_its_ring_keeps_every_promise_and_changes_no_number(write: Callable[..., Path], kept_type: str) -> None:
     path = write("fp32" if kept_type == "float32" else "fp16", kept_type=kept_type)
     parts = path.with_name("backbone.onnx"), path.with_name("head.onnx")
-    ring = make_ring(*parts, 4, "torch:cpu")
-    assert isinstance(ring, backend.DeviceRing)
-    check_ring(lambda slots: make_ring(*parts, slots, "torch:cpu"), lambda: make_backend(path, "torch:cpu"))
+    ring = make_feature_cache(*parts, 4, "torch:cpu")
+    assert isinstance(ring, backend.DeviceFeatureCache)
+    check_feature_cache(
+        lambda slots: make_feature_cache(*parts, slots, "torch:cpu"), lambda: make_backend(path, "torch:cpu")
+    )
 
 
 def test_normalised_crops_are_taken_where_the_export_was_made_for_them(write: Callable[..., Path]) -> None:
@@ -113,19 +117,20 @@ def test_normalised_crops_are_taken_where_the_export_was_made_for_them(write: Ca
 
 def test_it_gives_the_points_of_the_exported_graph(write: Callable[..., Path], network: Any) -> None:
     graphs, to_onnx = pytest.importorskip("export.graph.wrappers"), pytest.importorskip("export.to_onnx")
+    pruning = pytest.importorskip("export.graph.pruning")
     path = write().with_name("head.onnx")
-    *_, head = graphs.parts(network, SIGNATURE, points_of(SIGNATURE))  # the smallest part that samples and decodes
+    *_, head = graphs.parts(network, SIGNATURE, make_decoder(SIGNATURE))  # the smallest part that samples and decodes
     model = to_onnx.to_onnx(head)
-    to_onnx.without_output(model, "heatmaps")
+    pruning.without_output(model, "heatmaps")
     path.write_bytes(model.SerializeToString())
     ours, theirs = make_backend(path, "torch:cpu"), OnnxRuntime(path)
     ours.open()
     theirs.open()
     assert ours.describe().inputs == theirs.describe().inputs
     assert ours.describe().outputs == theirs.describe().outputs
-    feeds = random_feeds(ours.describe(), batch=3)
+    feeds = make_random_feeds(ours.describe(), batch=3)
     # Both round each sum of some hundred terms at 6e-8 of it; a point is a cell times 4, and a score.
-    assert near(ours.run(feeds)["points"], theirs.run(feeds)["points"], 1e-5)
+    assert is_close(ours.run(feeds)["points"], theirs.run(feeds)["points"], 1e-5)
 
 
 def test_its_device_says_where_it_runs_and_in_what(write: Callable[..., Path]) -> None:
@@ -146,10 +151,10 @@ def test_the_number_of_threads_is_lent_and_given_back() -> None:
 def test_the_callers_pixels_may_be_such_as_nobody_may_write_to(write: Callable[..., Path]) -> None:
     backend = make_backend(write(), "torch:cpu")
     backend.open()
-    feeds = random_feeds(backend.describe())
+    feeds = make_random_feeds(backend.describe())
     wanted = backend.run(feeds)
     feeds["crops"].setflags(write=False)
-    assert near(backend.run(feeds)["points"], wanted["points"], 0)
+    assert is_close(backend.run(feeds)["points"], wanted["points"], 0)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -212,7 +217,7 @@ def test_an_exception_of_pytorch_becomes_one_line(write: Callable[..., Path], mo
 
     monkeypatch.setattr(backend, "_call", fail)
     with pytest.raises(EngineError) as caught:
-        backend.run(random_feeds(backend.describe()))
+        backend.run(make_random_feeds(backend.describe()))
     assert str(caught.value) == ("fused.onnx: PyTorch could not run it: DefaultCPUAllocator: not enough memory")
 
 
@@ -222,7 +227,7 @@ def test_an_exception_of_pytorch_becomes_one_line(write: Callable[..., Path], mo
 @pytest.fixture(scope="module")
 def halved(network: Any) -> Any:
     crops = torch.randint(0, 256, (2, 3, 64, 64, 3), dtype=torch.uint8)
-    return in_half(shipped("fused", network, SIGNATURE), (crops,))
+    return to_mixed_precision(shipped("fused", network, SIGNATURE), (crops,))
 
 
 def test_most_products_of_a_halved_network_are_float16(halved: Any) -> None:
@@ -242,7 +247,7 @@ def test_whatever_says_where_is_float32(halved: Any) -> None:
 
 def test_our_kernel_gets_half_maps_and_weights_and_whole_offsets(network: Any) -> None:
     maps = torch.zeros(2, 3, 24, 16, 16)
-    traced = in_half(shipped("head", network, SIGNATURE), (maps,), deformed=torch.float16)
+    traced = to_mixed_precision(shipped("head", network, SIGNATURE), (maps,), deformed=torch.float16)
     deformed = [node for node in traced.graph.nodes if kind(node) in DEFORMED]
     assert deformed
     for node in deformed:
@@ -257,7 +262,7 @@ def test_a_halved_network_gives_nearly_the_same_points_for_any_number_of_people(
         (wanted,), (points,) = whole(crops), halved(crops)
         assert points.dtype == torch.float32
         # Scores are tops of heatmaps: float16 is good to 5e-4 and a network of some 30 layers adds that up.
-        assert near(points[..., 2].numpy(), wanted[..., 2].numpy(), 2e-2)
+        assert is_close(points[..., 2].numpy(), wanted[..., 2].numpy(), 2e-2)
         moved = (points - wanted)[..., :2].abs().amax(-1)
         # A top that is hardly higher than another may lose; most have to stay.
         assert float((moved < 2.1).float().mean()) > 0.9
@@ -292,4 +297,4 @@ def test_a_network_that_cannot_be_compiled_is_refused_with_the_remedy(
 
 def test_the_manifest_of_an_export_says_how_its_points_are_decoded(write: Callable[..., Path]) -> None:
     path = write(notes={"decoding": "dark"})
-    assert points_of(read_manifest(path.parent).signature).how == "dark"
+    assert make_decoder(read_manifest(path.parent).signature).how == "dark"

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.backends.base import FeatureRing
-from engines.backends.registry import make_backend, make_ring
+from engines.backends.base import FeatureCache
+from engines.backends.registry import make_backend, make_feature_cache
 from engines.errors import EngineError
 from engines.spec.tensors import Array
-from engines.testing.backends import check_ring
+from engines.testing.feature_caches import check_feature_cache
 from tests.engines.backends.trt import drawn
 from tests.engines.backends.trt.simulated import Simulation
 from tests.engines.exports import write_export
@@ -27,8 +27,8 @@ def export(tmp_path: Path) -> Path:
     return write_export(tmp_path / "export")
 
 
-def ring_of(export: Path, mode: str = "tensorrt", slots: int = SLOTS) -> FeatureRing:
-    ring = make_ring(export / "backbone.onnx", export / "head.onnx", slots, mode)
+def ring_of(export: Path, mode: str = "tensorrt", slots: int = SLOTS) -> FeatureCache:
+    ring = make_feature_cache(export / "backbone.onnx", export / "head.onnx", slots, mode)
     ring.open()
     return ring
 
@@ -45,7 +45,9 @@ def whole(export: Path, crops: Array) -> Array:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_it_keeps_what_every_ring_promises(simulated: Simulation, export: Path, mode: str) -> None:
-    check_ring(lambda slots: ring_closed(export, slots, mode), lambda: make_backend(export / "fused.onnx", mode))
+    check_feature_cache(
+        lambda slots: ring_closed(export, slots, mode), lambda: make_backend(export / "fused.onnx", mode)
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -54,13 +56,13 @@ def test_it_keeps_several_maps_of_different_types_and_odd_sizes(
 ) -> None:
     export = drawn.write_cut(tmp_path / "cut")
     # Both ways keep the same halves; what batching changes is the order of float32 sums of about a thousand.
-    check_ring(
+    check_feature_cache(
         lambda slots: ring_closed(export, slots, mode), lambda: make_backend(export / "fused.onnx", mode), atol=1e-2
     )
 
 
-def ring_closed(export: Path, slots: int, mode: str) -> FeatureRing:
-    return make_ring(export / "backbone.onnx", export / "head.onnx", slots, mode)
+def ring_closed(export: Path, slots: int, mode: str) -> FeatureCache:
+    return make_feature_cache(export / "backbone.onnx", export / "head.onnx", slots, mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -69,7 +71,7 @@ def test_frames_and_windows_beyond_what_the_engines_take_at_once_go_in_parts(
 ) -> None:
     ring, crops = ring_of(export, mode), frames(SLOTS)
     order = np.random.default_rng(1).permutation(SLOTS)
-    ring.keep(order, crops[order])
+    ring.store(order, crops[order])
     windows = np.array([np.arange(first, first + FRAMES) for first in range(7)])
     np.testing.assert_allclose(ring.read(windows)["points"], whole(export, crops[windows]), atol=1e-4)
     ring.close()
@@ -89,14 +91,14 @@ def test_the_host_has_room_for_crops_and_points_alone(simulated: Simulation, exp
 def test_only_reading_waits_and_once(simulated: Simulation, export: Path, mode: str) -> None:
     ring, counts = ring_of(export, mode), simulated.gpu.counts
     windows = np.arange(FRAMES)[None]
-    ring.keep(windows[0][:4], frames(4))
+    ring.store(windows[0][:4], frames(4))
     assert counts["waits"] == 0
-    ring.keep(windows[0][4:], frames(1))
+    ring.store(windows[0][4:], frames(1))
     assert counts["waits"] == 1, "crops wait for those before them to have left, since they lie in the same memory"
     for _ in range(3):
         before = counts["waits"]
         ring.read(windows)
-        ring.keep(np.array([7]), frames(1))
+        ring.store(np.array([7]), frames(1))
         assert counts["waits"] == before + 1
     ring.close()
 
@@ -113,7 +115,7 @@ def test_without_graphs_the_backbone_writes_straight_into_slots_that_follow_each
 ) -> None:
     ring, counts = ring_of(export, mode), simulated.gpu.counts
     crops = frames(3)
-    ring.keep(np.array([4, 5, 6]), crops)
+    ring.store(np.array([4, 5, 6]), crops)
     # One copy to the GPU; by a graph, whose address is fixed, one more from there into the slots.
     assert counts["copies"] == copies
     ring.close()
@@ -121,7 +123,7 @@ def test_without_graphs_the_backbone_writes_straight_into_slots_that_follow_each
 
 def test_slots_that_do_not_follow_each_other_take_a_copy_for_each_run(simulated: Simulation, export: Path) -> None:
     ring, counts = ring_of(export, "tensorrt:nograph"), simulated.gpu.counts
-    ring.keep(np.array([4, 5, 0, 9]), frames(4))
+    ring.store(np.array([4, 5, 0, 9]), frames(4))
     assert counts["copies"] == 1 + 3
     ring.close()
 
@@ -138,10 +140,10 @@ def test_a_window_that_lies_in_the_store_as_it_is_equals_one_that_is_gathered(
     simulated: Simulation, export: Path, mode: str
 ) -> None:
     ring, crops = ring_of(export, mode), frames(FRAMES)
-    ring.keep(np.arange(5, 9), crops[:4])
-    ring.keep(np.array([9]), crops[4:])
-    ring.keep(np.array([0, 2, 4, 3]), crops[[0, 2, 4, 3]])
-    ring.keep(np.array([1]), crops[[1]])
+    ring.store(np.arange(5, 9), crops[:4])
+    ring.store(np.array([9]), crops[4:])
+    ring.store(np.array([0, 2, 4, 3]), crops[[0, 2, 4, 3]])
+    ring.store(np.array([1]), crops[[1]])
     straight = ring.read(np.arange(5, 10)[None])["points"]
     gathered = ring.read(np.array([[0, 1, 7, 3, 4]]))["points"]
     np.testing.assert_allclose(straight, whole(export, crops[None]), atol=1e-4)
@@ -155,7 +157,7 @@ def test_a_context_that_still_runs_is_not_given_back(
     monkeypatch.setattr(simulated.module("executions"), "KEPT", 1)
     ring, crops = ring_of(export), frames(FRAMES)
     for first, last in ((0, 1), (1, 3), (3, 4), (4, 5)):
-        ring.keep(np.arange(first, last), crops[first:last])  # nobody waits between these
+        ring.store(np.arange(first, last), crops[first:last])  # nobody waits between these
     points = ring.read(np.arange(FRAMES)[None])["points"]
     np.testing.assert_allclose(points, whole(export, crops[None]), atol=1e-4)
     ring.close()
@@ -164,7 +166,7 @@ def test_a_context_that_still_runs_is_not_given_back(
 def test_halves_of_two_exports_are_refused_and_nothing_is_left_behind(simulated: Simulation, tmp_path: Path) -> None:
     one, other = write_export(tmp_path / "one"), drawn.write_cut(tmp_path / "other")
     with pytest.raises(EngineError, match="they are not of one export"):
-        make_ring(one / "backbone.onnx", other / "head.onnx", SLOTS, "tensorrt").open()
+        make_feature_cache(one / "backbone.onnx", other / "head.onnx", SLOTS, "tensorrt").open()
     assert simulated.gpu.leftovers == {}
 
 
@@ -185,7 +187,7 @@ def test_the_simulation_notices_crops_that_are_overwritten_before_they_left(
     ring, crops = ring_of(export), frames(FRAMES)
     monkeypatch.setattr(simulated.module("memory").cuda.Event, "synchronize", lambda self: self)
     for slot in range(FRAMES):
-        ring.keep(np.array([slot]), crops[slot : slot + 1])
+        ring.store(np.array([slot]), crops[slot : slot + 1])
     monkeypatch.undo()
     points = ring.read(np.arange(FRAMES)[None])["points"]
     assert not np.allclose(points, whole(export, crops[None]), atol=1e-2)

@@ -24,4 +24,4 @@ def decode(signature: Signature, outputs: Sequence[Array]) -> tuple[NDArray[np.f
     cells, scores = heatmaps.decode_dark(maps, signature.blur_px) if dark else heatmaps.decode(maps)
     width, height = signature.input_size
     stride = (width / maps.shape[3], height / maps.shape[2])
-    return heatmaps.to_input(cells, stride, signature.cell), scores
+    return heatmaps.cells_to_crop(cells, stride, signature.cell), scores

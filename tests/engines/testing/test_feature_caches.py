@@ -1,4 +1,4 @@
-"""The judge of rings lets a good one pass and names what each broken one breaks."""
+"""``check_feature_cache`` accepts a correct cache and names what each broken one breaks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.backends.base import check_feeds
-from engines.backends.host_cache import HostRing
+from engines.backends.host_cache import HostFeatureCache
 from engines.errors import EngineError
 from engines.spec.tensors import Array, Description, Tensor
-from engines.testing.backends import check_backend, check_ring
+from engines.testing.backends import check_backend
+from engines.testing.feature_caches import check_feature_cache
 
 Slots = NDArray[np.intp]
 
@@ -24,7 +25,7 @@ POINTS = Tensor("points", (None, 5, 3), "float32")
 
 
 class Toy:
-    """A network of numpy: sums of pixels, weighted by the place of their frame in the window."""
+    """A network in numpy: sums of pixels, weighted by the position of their frame in the window."""
 
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
@@ -82,61 +83,61 @@ class Whole(Toy):
         return Head().compute(*(array.reshape(len(crops), FRAMES, *array.shape[1:]) for array in kept))
 
 
-class Ring(HostRing):
-    """The good one."""
+class Cache(HostFeatureCache):
+    """A correct cache."""
 
     def __init__(self, slots: int) -> None:
         super().__init__(Backbone(), Head(), slots)
 
 
-class Forgetful(Ring):
-    """Runs on after it was closed."""
+class WorksAfterClose(Cache):
+    """Still works after ``close()``."""
 
     def close(self) -> None: ...
 
 
-class Rolling(Ring):
-    """Keeps frames in the order in which they come, wherever it is told to."""
+class IgnoresSlots(Cache):
+    """Stores frames in order of arrival, whatever slots are given."""
 
-    def keep(self, slots: Slots, crops: Array) -> None:
-        super().keep(np.sort(slots), crops)
+    def store(self, slots: Slots, crops: Array) -> None:
+        super().store(np.sort(slots), crops)
 
 
-class Sorting(Ring):
-    """Reads a window in the order of its slots."""
+class SortsWindows(Cache):
+    """Reads a window in order of slot numbers."""
 
     def read(self, windows: Slots) -> dict[str, Array]:
         return super().read(np.sort(windows, axis=-1))
 
 
-class Hoarding(Ring):
-    """Never fills a slot a second time."""
+class NeverRefills(Cache):
+    """Never refills a slot."""
 
-    def keep(self, slots: Slots, crops: Array) -> None:
+    def store(self, slots: Slots, crops: Array) -> None:
         new = np.array([slot for slot in slots if slot not in self.__dict__.setdefault("full", set())], np.intp)
         self.full: set[int]
         if len(new) == len(slots):
-            super().keep(slots, crops)
+            super().store(slots, crops)
         self.full.update(new.tolist())
 
 
-class Lazy(Ring):
-    """Looks at the crops only when they are read."""
+class ReadsCropsLate(Cache):
+    """Reads the crops when the windows are read."""
 
     later: list[Any] | None = None
 
-    def keep(self, slots: Slots, crops: Array) -> None:
-        super().keep(slots, crops)
+    def store(self, slots: Slots, crops: Array) -> None:
+        super().store(slots, crops)
         self.later = [*(self.later or []), (slots, crops)]
 
     def read(self, windows: Slots) -> dict[str, Array]:
         for slots, crops in self.later or []:
-            super().keep(slots, crops)
+            super().store(slots, crops)
         return super().read(windows)
 
 
-class Reusing(Ring):
-    """Gives the same memory every time."""
+class ReusesOutputs(Cache):
+    """Returns the same arrays on every call."""
 
     def read(self, windows: Slots) -> dict[str, Array]:
         outputs = super().read(windows)
@@ -146,47 +147,47 @@ class Reusing(Ring):
         return dict(held)
 
 
-class Wrapping(Ring):
-    """Takes slots modulo their number, as numpy takes -1."""
+class WrapsSlots(Cache):
+    """Takes slots modulo their number, so that -1 is the last one."""
 
-    def keep(self, slots: Slots, crops: Array) -> None:
-        super().keep(slots % self.slots, crops)
+    def store(self, slots: Slots, crops: Array) -> None:
+        super().store(slots % self.slots, crops)
 
 
-class Blind(Ring):
-    """Reads slots that are not there."""
+class ReadsAnySlot(Cache):
+    """Reads slots that do not exist."""
 
     def read(self, windows: Slots) -> dict[str, Array]:
         return super().read(windows % self.slots)
 
 
-class Single(Ring):
-    """Reads one window, however many it is asked for."""
+class ReadsOneWindow(Cache):
+    """Reads only the first window."""
 
     def read(self, windows: Slots) -> dict[str, Array]:
         return super().read(windows[:1])
 
 
-class Cropping(Ring):
-    """Reads the beginning of windows that are too long."""
+class TruncatesWindows(Cache):
+    """Cuts off windows that are too long."""
 
     def read(self, windows: Slots) -> dict[str, Array]:
         return super().read(windows[:, :FRAMES])
 
 
-class Boastful(Ring):
-    """Promises a confidence that the whole does not give."""
+class ExtraOutput(Cache):
+    """Describes an output that the whole network does not have."""
 
     def describe(self) -> Description:
         real = super().describe()
         return Description(real.inputs, (*real.outputs, Tensor("confidence", (None, 5), "float32")), real.device)
 
 
-def test_the_ring_in_host_memory_keeps_every_promise() -> None:
-    check_ring(Ring, Whole)
+def test_the_cache_in_host_memory_passes() -> None:
+    check_feature_cache(Cache, Whole)
 
 
-def test_the_toys_it_is_judged_with_are_backends_themselves() -> None:
+def test_the_toy_networks_are_valid_backends() -> None:
     for toy in (Backbone, Head, Whole):
         check_backend(toy)
 
@@ -194,27 +195,27 @@ def test_the_toys_it_is_judged_with_are_backends_themselves() -> None:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (Forgetful, "keep() after close() must raise EngineError"),
-        (Rolling, "windows kept frame by frame in any order is not that of the whole"),
-        (Sorting, "windows kept frame by frame in any order is not that of the whole"),
-        (Hoarding, "slots filled a second time is not that of the whole"),
-        (Lazy, "keep() must be done with its crops when it returns"),
-        (Reusing, "outputs must not be overwritten by the next read()"),
-        (Wrapping, "keep() in slot -1 of 9 must raise EngineError naming it"),
-        (Blind, "read() of slot -1 of 9 must raise EngineError naming it"),
-        (Single, "is (1, 5, 3) float32, not (2, 5, 3) float32"),
-        (Cropping, "read() of 4 frames in place of 3 must raise EngineError naming the shape it was given"),
-        (Boastful, "describe(): its outputs are"),
+        (WorksAfterClose, "store() after close() must raise EngineError"),
+        (IgnoresSlots, "windows stored frame by frame in any order differs from the whole window's"),
+        (SortsWindows, "windows stored frame by frame in any order differs from the whole window's"),
+        (NeverRefills, "refilled slots differs from the whole window's"),
+        (ReadsCropsLate, "store() must not use its crops after it returned"),
+        (ReusesOutputs, "outputs must not be overwritten by the next read()"),
+        (WrapsSlots, "store() in slot -1 of 9 must raise EngineError naming it"),
+        (ReadsAnySlot, "read() of slot -1 of 9 must raise EngineError naming it"),
+        (ReadsOneWindow, "is (1, 5, 3) float32, not (2, 5, 3) float32"),
+        (TruncatesWindows, "read() of 4 frames in place of 3 must raise EngineError naming the shape it was given"),
+        (ExtraOutput, "describe(): its outputs are"),
     ],
 )
-def test_a_broken_promise_is_named(broken: type[Ring], words: str) -> None:
+def test_a_broken_cache_is_named(broken: type[Cache], words: str) -> None:
     with pytest.raises(AssertionError) as caught:
-        check_ring(broken, Whole)
+        check_feature_cache(broken, Whole)
     assert words in str(caught.value)
 
 
-def test_a_backbone_and_a_head_of_two_exports_are_refused() -> None:
-    ring = HostRing(Backbone(), Whole(), slots=4)
+def test_a_backbone_and_a_head_of_two_exports_raise() -> None:
+    cache = HostFeatureCache(Backbone(), Whole(), slots=4)
     with pytest.raises(EngineError) as caught:
-        ring.open()
+        cache.open()
     assert str(caught.value).endswith("they are not of one export")

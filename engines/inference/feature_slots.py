@@ -1,6 +1,6 @@
 """Which person's features of which frame lie in which slot of a ring: least recently used goes first.
 
-Pure bookkeeping; what a slot holds is the affair of :class:`engines.backends.base.FeatureRing`.
+Pure bookkeeping; what a slot holds is the affair of :class:`engines.backends.base.FeatureCache`.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ class FeatureSlots:
         return self._free.pop() if self._free else self._slots.popitem(last=False)[1]
 
 
-def in_groups(rows: Sequence[Sequence[SlotKey]], count: int) -> Iterator[slice]:
+def split_by_slots(rows: Sequence[Sequence[SlotKey]], count: int) -> Iterator[slice]:
     """Consecutive rows in groups that need at most ``count`` slots each; a row that needs more is a group alone.
 
     >>> keys = [SlotKey("hall", seq, 1, 1) for seq in range(4)]
-    >>> list(in_groups([keys[0:2], keys[1:3], keys[2:4]], 3))
+    >>> list(split_by_slots([keys[0:2], keys[1:3], keys[2:4]], 3))
     [slice(0, 2, None), slice(2, 3, None)]
     """
     start, needed = 0, set[SlotKey]()

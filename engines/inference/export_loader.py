@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from engines.backends.base import Backend
-from engines.backends.registry import make_backend, make_ring
+from engines.backends.registry import make_backend, make_feature_cache
 from engines.errors import EngineError
-from engines.inference.cached import Streamed
-from engines.inference.crop_lock import CropExact, CropLock
+from engines.inference.cached import CachedRunner
+from engines.inference.crop_lock import CropLock, ExactCrop
 from engines.inference.full_window import MAX_BATCH
 from engines.spec.manifest import Manifest, Part, verify
 from engines.spec.signature import Signature
@@ -33,7 +33,7 @@ CUT = frozenset({"backbone", "head"})
 
 def network(
     folder: Path, manifest: Manifest, backend: str, threads: int, crop: Crop, margin: float, people: int
-) -> Backend | Streamed:
+) -> Backend | CachedRunner:
     """What runs, not yet open. Raises :class:`EngineError` unless every file is the one that was exported."""
     signature = manifest.signature
     chosen = check_crop(signature, manifest.graphs.keys(), crop)
@@ -42,9 +42,9 @@ def network(
     if len(paths) == 1:
         return make_backend(paths[0], backend, threads)
     backbone, head = paths
-    crops = CropLock(margin, patience=signature.frames) if chosen == "lock" else CropExact()
+    crops = CropLock(margin, patience=signature.frames) if chosen == "lock" else ExactCrop()
     slots = people * signature.frames
-    return Streamed(signature, make_ring(backbone, head, slots, backend, threads), slots, crops, MAX_BATCH)
+    return CachedRunner(signature, make_feature_cache(backbone, head, slots, backend, threads), slots, crops, MAX_BATCH)
 
 
 def graphs(folder: Path, manifest: Manifest, crop: Crop) -> tuple[Path, ...]:

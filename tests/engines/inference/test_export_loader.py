@@ -13,9 +13,9 @@ import pytest
 import engines
 from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.inference.cached import Streamed
-from engines.inference.engine import Crop, Engine, Keypoints, PersonWindows, load, signature_of
-from engines.inference.full_window import Whole
+from engines.inference.cached import CachedRunner
+from engines.inference.engine import Crop, Engine, Keypoints, PersonWindows, load, load_signature
+from engines.inference.full_window import FullWindowRunner
 from engines.spec.manifest import MANIFEST, read_manifest, write_manifest
 from tests.engines import exports
 
@@ -74,7 +74,7 @@ def test_a_folder_is_a_model_known_by_the_name_and_fingerprint_of_its_manifest(e
 
 def test_the_package_opens_one_by_itself(export: Path) -> None:
     with engines.load(str(export)) as engine:
-        assert engines.signature_of(str(export)) == engine.signature
+        assert engines.load_signature(str(export)) == engine.signature
     with pytest.raises(AttributeError, match="has no attribute 'unload'"):
         _ = engines.unload  # type: ignore[attr-defined]
 
@@ -120,12 +120,12 @@ def test_features_of_fewer_people_than_there_are_cost_runs_and_change_nothing(ex
 @pytest.mark.parametrize(
     ("parts", "past", "crop", "strategy"),
     [
-        (exports.ALL, 2, "auto", Streamed),
-        (exports.ALL, 2, "exact", Whole),
-        (("backbone", "head"), 2, "exact", Streamed),
-        (("fused",), 2, "auto", Whole),
-        (("fused",), 0, "auto", Whole),
-        (exports.ALL, 0, "auto", Whole),
+        (exports.ALL, 2, "auto", CachedRunner),
+        (exports.ALL, 2, "exact", FullWindowRunner),
+        (("backbone", "head"), 2, "exact", CachedRunner),
+        (("fused",), 2, "auto", FullWindowRunner),
+        (("fused",), 0, "auto", FullWindowRunner),
+        (exports.ALL, 0, "auto", FullWindowRunner),
     ],
 )
 def test_auto_holds_crops_wherever_that_spares_anything(
@@ -152,7 +152,7 @@ def test_crop_lock_of_a_network_in_one_graph_says_what_is_missing(tmp_path: Path
         "model drawn: crop=lock needs a network that is exported in two, 'backbone' and 'head', but it has one graph; "
         "export it again, or take crop=exact"
     )
-    assert message(lambda: signature_of(str(folder), "lock")) == wanted
+    assert message(lambda: load_signature(str(folder), "lock")) == wanted
     assert message(lambda: load(str(folder), crop="lock")) == wanted
 
 
@@ -200,22 +200,22 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_line_can_be_linked_before_the_files_are_whole(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "drawn")
     (folder / "backbone.onnx").unlink()
-    assert signature_of(str(folder)).frames == 5
+    assert load_signature(str(folder)).frames == 5
 
 
 def test_a_damaged_manifest_is_said_to_be_damaged(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "drawn")
     (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:200])
-    assert message(lambda: signature_of(str(folder))).startswith(f"export {folder}: manifest.json is damaged (")
+    assert message(lambda: load_signature(str(folder))).startswith(f"export {folder}: manifest.json is damaged (")
 
 
 def test_a_folder_without_a_manifest_is_no_model(tmp_path: Path) -> None:
-    assert message(lambda: signature_of(str(tmp_path))) == (
+    assert message(lambda: load_signature(str(tmp_path))) == (
         f"model '{tmp_path}': this folder holds no manifest.json; give one that 'posestream export' wrote, or the path "
         "of an .onnx"
     )
     assert "not the folder of an export and not one of fami-small, hrnet-small" in message(
-        lambda: signature_of(str(tmp_path / "none"))
+        lambda: load_signature(str(tmp_path / "none"))
     )
 
 

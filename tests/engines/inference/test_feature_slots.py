@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import EngineError
-from engines.inference.feature_cache import FeatureSlots, SlotKey, in_groups
+from engines.inference.feature_slots import FeatureSlots, SlotKey, split_by_slots
 
 
 def keys(*seqs: int, anchor: int = 1) -> list[SlotKey]:
@@ -85,7 +85,7 @@ def test_whatever_is_claimed_what_was_filled_is_what_is_read(
 
 @given(count=st.integers(1, 6), rows=st.lists(st.lists(some_keys, min_size=1, max_size=4), max_size=12))
 def test_groups_are_all_rows_in_order_each_as_large_as_fits(count: int, rows: list[list[SlotKey]]) -> None:
-    groups = list(in_groups(rows, count))
+    groups = list(split_by_slots(rows, count))
     assert [row for group in groups for row in rows[group]] == rows
     for group in groups:
         needed = {key for row in rows[group] for key in row}
