@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from stream.element import Sink as Sink
     from stream.element import Source as Source
     from stream.element import Transform as Transform
-    from stream.element import through as through
     from stream.errors import LaunchError as LaunchError
     from stream.errors import LinkError as LinkError
     from stream.errors import ModelError as ModelError
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from stream.messages import Truth as Truth
     from stream.messages import Window as Window
     from stream.messages import people_of as people_of
+    from stream.pipeline.executor import Executor as Executor
+    from stream.pipeline.executor import through as through
     from stream.pipeline.launch import load_yaml as load_yaml
     from stream.pipeline.launch import parse_launch as parse_launch
     from stream.pipeline.launch import parse_yaml as parse_yaml
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "caps": ("Caps",),
-    "element": ("Context", "Element", "Sink", "Source", "Transform", "through"),
+    "element": ("Context", "Element", "Sink", "Source", "Transform"),
+    "pipeline.executor": ("Executor", "through"),
     "errors": (
         "LaunchError",
         "LinkError",

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.caps import ANY, Caps
-from stream.messages import Frame, Key, Message
+from stream.messages import Frame, Key
 
 
 def _heap(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -188,22 +188,3 @@ class Sink(Element):
 
     def flush(self) -> None:
         """All streams have ended."""
-
-
-def through(element: Element, items: Iterable[Message]) -> Iterator[Any]:
-    """Drive one element over ``items``: the whole in-process scheduler.
-
-    A source ignores ``items``. A sink yields nothing.
-    """
-    with element:
-        match element:
-            case Source():
-                yield from (frame for frame in element.frames() if frame is not None)
-            case Sink():
-                for item in items:
-                    element.consume(item)
-                element.flush()
-            case Transform():
-                for item in items:
-                    yield from element.process(item)
-                yield from element.flush()

@@ -16,7 +16,6 @@ from engines.skeletons import Skeleton
 from engines.spec.signature import Signature
 from engines.vision import crop
 from stream.capture.files import find
-from stream.element import through
 from stream.elements.detect import Detect
 from stream.elements.filesrc import Filesrc
 from stream.elements.testsrc import Testsrc
@@ -24,6 +23,7 @@ from stream.elements.track import Track
 from stream.elements.window import Windower
 from stream.errors import PropertyError
 from stream.messages import Frame, People, Window
+from stream.pipeline.executor import through
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]

@@ -1,85 +1,249 @@
-"""Several lines in one process: sources take turns, items and ends of streams run down to every end.
+"""The executor: drives elements in one process, item by item, whether for a part, a whole pipeline or a test.
 
-The order is the one a line of processes keeps for each camera: an item goes all the way before the next one starts, and
-a camera's end follows its last item through every element, which flushes what it held.
+>>> from stream.elements.window import Windower
+>>> from stream.testing import make_people
+>>> [window.key for window in through(Windower(past=0, future=1), [make_people(0), make_people(1)])]
+[('cam', 0), ('cam', 1)]
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
 
 from stream.element import Element, Sink, Source, Transform
-from stream.messages import Eos
+from stream.errors import StageError
+from stream.messages import Key, Message
 from stream.pipeline.wiring import Part
+from stream.registry import label
+
+MAX_FAILURES = 5
+"""An element that fails on this many items in a row is broken; fewer are taken for broken items."""
+
+OnFailure = Callable[[Element, Key | None, Exception], None]
+"""Receives the element, the key of the item that is lost (None at the end of a stream), and what was raised."""
+
+
+class Executor:
+    """Drives ``elements``, in order. Use it in a ``with`` statement, which opens and closes them.
+
+    What an element raises is raised to the caller, unless there is ``on_failure``: an exception then costs the item
+    alone, and :class:`StageError` is raised after ``MAX_FAILURES`` in a row. ``cameras`` are those whose streams reach
+    these elements, ``ended`` those of them that have ended before. A sink consumes the items for which ``is_new`` is
+    true; ``on_delivered`` is called after each of them.
+
+    A source among the elements is opened with them and read through :meth:`frames`.
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[Element],
+        cameras: Collection[str] = (),
+        *,
+        ended: Iterable[str] = (),
+        on_failure: OnFailure | None = None,
+        is_new: Callable[[Key], bool] = lambda _key: True,
+        on_delivered: Callable[[Key], None] = lambda _key: None,
+    ) -> None:
+        self._elements = tuple(elements)
+        self._cameras, self.ended = frozenset(cameras), set(ended)
+        self._on_failure, self._is_new, self._on_delivered = on_failure, is_new, on_delivered
+        self._failures_in_a_row: dict[int, int] = {}
+        self._opened = ExitStack()
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the elements, the source last; those that did open are closed again when another cannot."""
+        with ExitStack() as opened:
+            for element in sorted(self._elements, key=lambda element: isinstance(element, Source)):
+                opened.enter_context(element)
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Close the elements; idempotent."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def max_batch(self) -> int:
+        """The most items worth passing to :meth:`process` at once."""
+        return max((element.max_batch for element in self._elements if isinstance(element, Transform)), default=1)
+
+    def pending(self) -> Iterator[Key]:
+        """Keys of the items taken in whose output is still to come."""
+        for element in self._elements:
+            yield from element.pending()
+
+    # -- work -------------------------------------------------------------------------------------------------------
+
+    def frames(self) -> Iterator[Any]:
+        """What the source gives, ``None`` included; nothing where the first element is no source."""
+        first = self._elements[0]
+        return iter(first.frames()) if isinstance(first, Source) else iter(())
+
+    def process(self, items: Sequence[Any]) -> list[Any]:
+        """Pass ``items`` through all elements behind the source, and return what leaves the last one, in order."""
+        return self._pass(self._elements, items)
+
+    def flush(self, camera: str | None = None) -> list[Any]:
+        """Pass on what transforms still hold of ``camera``, or of all where it is None, and return what leaves.
+
+        A sink receives the end of ``camera`` after the last item.
+        """
+        outputs: list[Any] = []
+        for index, element in enumerate(self._elements):
+            if isinstance(element, Transform):
+                held = self._collect(element, element.flush(camera), None)
+                outputs += self._pass(self._elements[index + 1 :], held)
+            elif isinstance(element, Sink) and camera is not None:
+                self._attempt(element, partial(element.ended, camera), None)
+        return outputs
+
+    def end(self, camera: str) -> list[Any]:
+        """:meth:`flush` at the end of the stream of ``camera``, once; at that of the last camera, :meth:`finish`."""
+        if camera in self.ended:
+            return []
+        self.ended.add(camera)
+        outputs = self.flush(camera)
+        if self._cameras <= self.ended:
+            self.finish()
+        return outputs
+
+    def finish(self) -> None:
+        """Flush the sinks: every stream has ended."""
+        for element in self._elements:
+            if isinstance(element, Sink):
+                self._attempt(element, element.flush, None)
+
+    def _pass(self, elements: Sequence[Element], items: Sequence[Any]) -> list[Any]:
+        flowing = list(items)
+        for element in elements:
+            if isinstance(element, Sink):
+                flowing = self._consume(element, flowing)
+            elif isinstance(element, Transform):
+                batches = _split(flowing, element.max_batch)
+                flowing = [output for batch in batches for output in self._transform(element, batch)]
+        return flowing
+
+    def _consume(self, sink: Sink, items: Iterable[Any]) -> list[Any]:
+        for item in items:
+            if self._is_new(item.key):  # a restarted part gets items again that it has delivered before
+                self._attempt(sink, partial(sink.consume, item), item.key)
+                self._on_delivered(item.key)
+        return []
+
+    def _transform(self, element: Transform, batch: Sequence[Any]) -> list[Any]:
+        if len(batch) == 1 or self._on_failure is None:
+            return self._collect(element, element.process_many(batch), batch[0].key)
+        try:
+            outputs = list(element.process_many(batch))
+        except Exception:  # noqa: BLE001 - alone, each item shows whether it is the one; batches share no state
+            return [output for item in batch for output in self._transform(element, [item])]
+        self._reset_failures(element)
+        return outputs
+
+    # -- failures ---------------------------------------------------------------------------------------------------
+
+    def _collect(self, element: Element, outputs: Iterable[Any], key: Key | None) -> list[Any]:
+        """All outputs before an exception, which costs the item ``key``."""
+        collected: list[Any] = []
+        self._attempt(element, lambda: collected.extend(outputs), key)
+        return collected
+
+    def _attempt(self, element: Element, action: Callable[[], object], key: Key | None) -> None:
+        try:
+            action()
+        except Exception as error:
+            if self._on_failure is None:
+                raise
+            self._on_failure(element, key, error)
+            self._count_failure(element, error)
+        else:
+            self._reset_failures(element)
+
+    def _reset_failures(self, element: Element) -> None:
+        self._failures_in_a_row[id(element)] = 0
+
+    def _count_failure(self, element: Element, error: Exception) -> None:
+        failures = self._failures_in_a_row[id(element)] = self._failures_in_a_row.get(id(element), 0) + 1
+        if failures >= MAX_FAILURES:
+            raise StageError(
+                f"{label(element)} failed on {failures} items in a row, last with {type(error).__name__}: {error}; "
+                "mend the element, or what feeds it"
+            ) from error
+
+
+def through(element: Element, items: Iterable[Message] = ()) -> Iterator[Any]:
+    """Yield what ``element`` makes of ``items`` (a source: its frames; a sink: nothing), each as it is asked for.
+
+    What the element raises is raised here.
+    """
+    with Executor([element]) as executor:
+        yield from (frame for frame in executor.frames() if frame is not None)
+        for item in items:
+            yield from executor.process([item])
+        yield from executor.flush()
+        executor.finish()
 
 
 def run_in_process(parts: Sequence[Part]) -> Iterator[Any]:
-    """Run ``parts``, upstream first, to the end of every source; yields what leaves them and no part reads."""
+    """Run ``parts``, upstream first, to the end of every source; yields the items that no part and no sink takes.
+
+    Sources take turns, a frame each. As in a line of processes, for each camera an item goes all the way before the
+    next one starts, and the end of the stream follows the last item. What an element raises is raised here.
+    """
     with ExitStack() as opened:
-        for element in (element for part in parts for element in part.elements):
-            opened.enter_context(element)
-        yield from _Run(parts).items()
+        executors = [opened.enter_context(Executor(part.elements, part.cameras)) for part in parts]
+        yield from _Run(parts, executors).items()
 
 
 class _Run:
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = parts
-        self._ended: dict[int, set[str]] = {id(part): set() for part in parts}
+    def __init__(self, parts: Sequence[Part], executors: Sequence[Executor]) -> None:
+        self._executors = dict(zip((part.name for part in parts), executors, strict=True))
+        self._sources = [part for part in parts if part.source is not None]
+        self._readers = {part.name: [other for other in parts if other.inbox in part.outboxes] for part in parts}
 
     def items(self) -> Iterator[Any]:
-        """Poll the sources in turn until all have ended."""
-        running = [(part, part.elements[0].frames()) for part in self._parts if isinstance(part.elements[0], Source)]
+        running = [(part, self._executors[part.name].frames()) for part in self._sources]
         while running:
             for part, frames in tuple(running):
-                for frame in _next(frames):
-                    yield from self._down(part, 1, frame)
+                for frame in frames:
+                    if frame is not None:
+                        yield from self._process(part, frame)
                     break
                 else:
                     running.remove((part, frames))
                     for camera in part.cameras:
-                        yield from self._down(part, 1, Eos(camera))
+                        yield from self._end(part, camera)
 
-    def _down(self, part: Part, index: int, item: Any) -> Iterator[Any]:
-        """Give ``item`` to ``part.elements[index]`` and what that leads to, onwards to every end."""
-        if item is None:
+    def _process(self, part: Part, item: Any) -> Iterator[Any]:
+        yield from self._pass_on(part, self._executors[part.name].process([item]))
+
+    def _end(self, part: Part, camera: str) -> Iterator[Any]:
+        yield from self._pass_on(part, self._executors[part.name].end(camera))
+        for reader in self._readers[part.name]:
+            yield from self._end(reader, camera)
+
+    def _pass_on(self, part: Part, outputs: Sequence[Any]) -> Iterator[Any]:
+        if not part.outboxes:
+            yield from outputs
             return
-        if index == len(part.elements):
-            yield from self._out(part, item)
-            return
-        for result in self._through(part, part.elements[index], item):
-            yield from self._down(part, index + 1, result)
-
-    def _through(self, part: Part, element: Element, item: Any) -> Iterator[Any]:
-        match element, item:
-            case Transform(), Eos(camera):
-                yield from element.flush(camera)
-                yield item
-            case Transform(), _:
-                yield from element.process(item)
-            case Sink(), Eos(camera):
-                self._end(part, element, camera)
-            case Sink(), _:
-                element.consume(item)
-
-    def _end(self, part: Part, sink: Sink, camera: str) -> None:
-        """A sink is told of each end, and flushed once, when all its cameras have ended."""
-        sink.ended(camera)
-        ended = self._ended[id(part)]
-        ended.add(camera)
-        if ended == set(part.cameras):
-            sink.flush()
-
-    def _out(self, part: Part, item: Any) -> Iterator[Any]:
-        for reader in (other for other in self._parts if other.inbox in part.outboxes and other.inbox is not None):
-            yield from self._down(reader, 0, item)
-        if not part.outboxes and not isinstance(item, Eos):
-            yield item
+        for item in outputs:
+            for reader in self._readers[part.name]:
+                yield from self._process(reader, item)
 
 
-def _next(frames: Iterator[Any]) -> list[Any]:
-    """The source's next word, ``None`` for "nothing yet" among them; an empty list at its end."""
-    for frame in frames:
-        return [frame]
-    return []
+def _split(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), max(1, size)))

@@ -55,10 +55,7 @@ class Frames:
     def open(self, opened: ExitStack) -> None:
         """Open the elements, source last, unless everything was delivered in an earlier life."""
         if not self._is_ended:
-            self._runner.chain.open()
-            opened.callback(self._runner.chain.close)
-            opened.enter_context(self._source)
-            self._frames = iter(self._source.frames())
+            self._frames = opened.enter_context(self._runner.executor).frames()
 
     @property
     def may_take(self) -> bool:
@@ -135,8 +132,7 @@ class Deliveries:
     def open(self, opened: ExitStack) -> None:
         """Open the elements, unless everything was delivered in an earlier life."""
         if not self._runner.is_finished:
-            self._runner.chain.open()
-            opened.callback(self._runner.chain.close)
+            opened.enter_context(self._runner.executor)
 
     @property
     def may_take(self) -> bool:
@@ -148,7 +144,7 @@ class Deliveries:
     def advance(self, state: bus.State) -> bool:
         """Process what waits, as much at once as the elements like; False when nothing does."""
         self._state = state
-        deliveries = self._inbox.receive(self._runner.chain.max_batch) if self.may_take else []
+        deliveries = self._inbox.receive(self._runner.executor.max_batch) if self.may_take else []
         for camera, _ in self._inbox.dropped():
             self._runner.tally.drop(camera, "leaky")
         for _, group in groupby(map(self._admit, deliveries), key=type):

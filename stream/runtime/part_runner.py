@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from stream.element import Element
 from stream.errors import StageError, StaleFrame, WireError
 from stream.messages import EOS_SEQ, Eos, Key, Message
-from stream.pipeline.chain import MOST_FAILURES, Chain
+from stream.pipeline.executor import MAX_FAILURES, Executor
 from stream.registry import label
 from stream.runtime import bus
 from stream.runtime.acks import Flow
@@ -74,9 +74,15 @@ class PartRunner:
         before = _numbers(memory, _FINISHED)
         self._reach = sum(element.reach for element in elements)
         self.flow = Flow(len(links.outboxes), self._reach, before)
-        self.chain = Chain(elements, self._failed, self._is_undelivered, self._delivered)
-        self._ended = {camera for camera in cameras if self.flow.has_ended(camera)}
-        self._told_ended = set(self._ended)
+        self.executor = Executor(
+            elements,
+            cameras,
+            ended=filter(self.flow.has_ended, cameras),
+            on_failure=self._failed,
+            is_new=self._is_undelivered,
+            on_delivered=self._delivered,
+        )
+        self._told_ended = set(self.executor.ended)
         self._persisted = dict(before)
         self.drafts: list[Draft] = []
         """The memories of transforms, which are to be in step with the items that are done with."""
@@ -101,7 +107,7 @@ class PartRunner:
         keys = [item.key for item in items]
         for key in keys:
             self.flow.take(key)
-        outputs = self.chain.process(items)
+        outputs = self.executor.process(items)
         outputs = self._fresh(items, outputs)
         self.send(outputs, at=keys[-1])
         self._measure(items, (time.perf_counter() - began) * 1000)
@@ -118,12 +124,7 @@ class PartRunner:
         """The stream of a camera has ended: flush what is held of it, and pass the end on."""
         key = camera, EOS_SEQ
         self.flow.take(key)
-        if camera not in self._ended:
-            self._ended.add(camera)
-            self.send(self.chain.flush(camera), at=key)
-            if self._ended >= set(self.cameras):
-                self.chain.finish()
-        self.send([Eos(camera)], at=key)
+        self.send([*self.executor.end(camera), Eos(camera)], at=key)
         self._mark(key)
         self._settle([key])
 
@@ -167,7 +168,7 @@ class PartRunner:
         """The last element gave something that is no message: its failure, as an exception would be."""
         self._failed(self._last, key, error)
         self._unsendable_in_a_row += 1
-        if self._unsendable_in_a_row >= MOST_FAILURES:
+        if self._unsendable_in_a_row >= MAX_FAILURES:
             raise StageError(f"{label(self._last)} gave {self._unsendable_in_a_row} bad messages in a row: {error}")
 
     def _fresh(self, items: Iterable[Message], outputs: list[Message]) -> list[Message]:
@@ -192,7 +193,7 @@ class PartRunner:
             draft.mark(key)
 
     def _settle(self, keys: Iterable[Key]) -> None:
-        self.flow.processed(keys, self.chain.pending())
+        self.flow.processed(keys, self.executor.pending())
         self._acknowledge()
 
     def _acknowledge(self) -> None:
@@ -218,7 +219,7 @@ class PartRunner:
                 self._memory[_FINISHED + camera] = self._persisted[camera] = seq
 
     def _tell_ended(self) -> None:
-        for camera in self._ended - self._told_ended:
+        for camera in self.executor.ended - self._told_ended:
             if self.flow.has_ended(camera):
                 self._told_ended.add(camera)
                 self._post(bus.Eos(part=self.name, camera=camera))

@@ -169,9 +169,8 @@ def check_opens_again(build: Build, items: list[Message]) -> None:
 
 def check_many_is_as_one(build: Build, items: list[Message]) -> None:
     """``process_many`` gives what ``process`` gives, item by item, in order."""
-    alone = build()
-    one_by_one = [out.key for item in items for out in alone.push(item)]
-    alone.close()
+    with build() as harness:
+        one_by_one = [out.key for item in items for out in harness.element.process(item)]
     with build() as harness:
         element: Transform = harness.element
         size = max(1, element.max_batch)

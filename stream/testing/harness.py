@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
 from stream.caps import Caps
-from stream.element import Context, Element, Sink, Source, Transform
+from stream.element import Context, Element, Sink, Source
 from stream.errors import LaunchError
 from stream.messages import Message
+from stream.pipeline.executor import Executor
 from stream.pipeline.launch import parse_lines
 from stream.pipeline.negotiation import negotiate, tell
 from stream.pipeline.wiring import Junction
@@ -59,7 +59,8 @@ class Harness:
         self.elements = _elements(elements)
         self.clock = now_ns or Clock()
         self._waiting: deque[Any] = deque()
-        self._opened: ExitStack | None = None
+        self._executor = Executor(self.elements)
+        self._is_open = False
         self._frames: Iterator[Any] | None = None
         self._negotiate(_caps(sink), _caps(src))
         for element in self.elements:
@@ -77,8 +78,10 @@ class Harness:
 
     def push(self, item: Message) -> list[Any]:
         """What comes out because of ``item``, in order."""
+        if isinstance(self.elements[0], Source):
+            raise TypeError(f"nothing can be pushed into {label(self.elements[0])}: it is a source; pull from it")
         self.open()
-        return list(self._down(0, item))
+        return self._executor.process([item])
 
     def push_all(self, items: Iterable[Message]) -> list[Any]:
         """What comes out for all ``items`` and the end of the stream; then everything is closed."""
@@ -91,7 +94,7 @@ class Harness:
         """The next frame of the source and what became of it; None at the end. Skips a source's "nothing yet"."""
         self.open()
         while not self._waiting and (frame := next(self._source_frames(), _END)) is not _END:
-            self._waiting.extend(() if frame is None else self._down(1, frame))
+            self._waiting.extend(() if frame is None else self._executor.process([frame]))
         return self._waiting.popleft() if self._waiting else None
 
     def pull_all(self, max_items: int | None = None) -> list[Any]:
@@ -107,27 +110,21 @@ class Harness:
     def flush(self, camera: str | None = None) -> list[Any]:
         """What comes out because the stream of ``camera``, or of all, has ended."""
         self.open()
-        results: list[Any] = []
-        for index, element in enumerate(self.elements):
-            if isinstance(element, Transform):
-                results += [out for item in list(element.flush(camera)) for out in self._down(index + 1, item)]
-            elif isinstance(element, Sink):
-                element.flush()
+        results = self._executor.flush(camera)
+        if camera is None:
+            self._executor.finish()
         return results
 
     def open(self) -> None:
         """Enter all elements, once."""
-        if self._opened is None:
-            with ExitStack() as entering:
-                for element in self.elements:
-                    entering.enter_context(element)
-                self._opened = entering.pop_all()
+        if not self._is_open:
+            self._executor.open()
+            self._is_open = True
 
     def close(self) -> None:
         """Leave all elements; the next push enters them again."""
-        opened, self._opened, self._frames = self._opened, None, None
-        if opened is not None:
-            opened.close()
+        self._is_open, self._frames = False, None
+        self._executor.close()
 
     def __enter__(self) -> Self:
         self.open()
@@ -139,25 +136,11 @@ class Harness:
         self.close()
 
     def _source_frames(self) -> Iterator[Any]:
-        source = self.elements[0]
-        if not isinstance(source, Source):
-            raise TypeError(f"{label(source)} is no source: push items into it instead of pulling")
+        if not isinstance(self.elements[0], Source):
+            raise TypeError(f"{label(self.elements[0])} is no source: push items into it instead of pulling")
         if self._frames is None:
-            self._frames = source.frames()
+            self._frames = self._executor.frames()
         return self._frames
-
-    def _down(self, index: int, item: Any) -> Iterator[Any]:
-        if index == len(self.elements):
-            yield item
-            return
-        match self.elements[index]:
-            case Transform() as element:
-                for result in element.process(item):
-                    yield from self._down(index + 1, result)
-            case Sink() as element:
-                element.consume(item)
-            case element:
-                raise TypeError(f"nothing can be pushed into {label(element)}: it is a source; pull from it")
 
     def _negotiate(self, sink: Caps | None, src: Caps | None) -> None:
         chain = self.elements

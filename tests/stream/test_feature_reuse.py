@@ -20,9 +20,9 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.vision.windows import PersonWindows
-from stream.element import through
 from stream.errors import ModelError
 from stream.messages import Frame, Poses, Window
+from stream.pipeline.executor import through
 from stream.pipeline.launch import parse_launch
 from stream.registry import make
 from stream.runtime.restart_policy import Patience

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from stream.element import Context, through
+from stream.element import Context
 from stream.elements.testsrc import Testsrc
 from stream.messages import Frame
+from stream.pipeline.executor import through
 from stream.registry import make
 from stream.testing import check_element
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from stream.caps import ANY, Caps
-from stream.element import Element, Sink, Transform
+from stream.element import Element, Sink, Source, Transform
 from stream.errors import StageError
 from stream.messages import Frame, Key
-from stream.pipeline.chain import Chain
+from stream.pipeline.executor import Executor, through
 from stream.testing import make_frame
 
 
@@ -56,6 +56,27 @@ class Takes(Sink):
         self.flushed += 1
 
 
+@dataclass
+class Opens(Element):
+    title: str
+    log: list[str]
+    fails: bool = False
+
+    def __enter__(self) -> Self:
+        if self.fails:
+            raise OSError("no such device")
+        self.log.append(f"{self.title} opened")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.append(f"{self.title} closed")
+
+
+class Camera(Opens, Source):
+    def frames(self) -> Iterator[Frame | None]:
+        yield from (make_frame(0, self.title), None, make_frame(1, self.title))
+
+
 class Failures:
     def __init__(self) -> None:
         self.told: list[tuple[Element, Key | None, str]] = []
@@ -74,21 +95,21 @@ def seqs(items: Sequence[Frame]) -> list[int]:
 
 def test_an_exception_costs_its_item_and_names_it() -> None:
     picky, told = Picky(refused=(1,)), Failures()
-    assert seqs(Chain([picky], told).process(frames(0, 1, 2))) == [0, 2]
+    assert seqs(Executor([picky], on_failure=told).process(frames(0, 1, 2))) == [0, 2]
     assert told.told == [(picky, ("cam", 1), "not 1")]
 
 
 def test_a_batch_is_as_large_as_its_element_likes() -> None:
     picky = Picky(batch=2)
-    chain = Chain([picky], Failures())
-    assert chain.max_batch == 2
-    assert seqs(chain.process(frames(0, 1, 2))) == [0, 1, 2]
+    executor = Executor([picky], on_failure=Failures())
+    assert executor.max_batch == 2
+    assert seqs(executor.process(frames(0, 1, 2))) == [0, 1, 2]
     assert picky.seen == [[0, 1], [2]]
 
 
 def test_of_a_batch_that_fails_each_item_has_its_own_chance() -> None:
     picky, told = Picky(batch=3, refused=(1,)), Failures()
-    assert seqs(Chain([picky], told).process(frames(0, 1, 2))) == [0, 2]
+    assert seqs(Executor([picky], on_failure=told).process(frames(0, 1, 2))) == [0, 2]
     assert picky.seen == [[0, 1, 2], [0], [1], [2]]
     assert [key for _, key, _ in told.told] == [("cam", 1)]
 
@@ -100,13 +121,13 @@ def test_what_came_before_the_exception_is_kept() -> None:
             yield make_frame(item.seq - 1, "cam")
             raise ValueError
 
-    assert seqs(Chain([Halfway()], Failures()).process(frames(5))) == [4]
+    assert seqs(Executor([Halfway()], on_failure=Failures()).process(frames(5))) == [4]
 
 
 def test_five_failures_in_a_row_are_the_elements_fault() -> None:
-    chain = Chain([Picky(refused=tuple(range(10)))], Failures())
+    executor = Executor([Picky(refused=tuple(range(10)))], on_failure=Failures())
     with pytest.raises(StageError) as broken:
-        chain.process(frames(*range(5)))
+        executor.process(frames(*range(5)))
     assert str(broken.value) == (
         "picky failed on 5 items in a row, last with ValueError: not 4; mend the element, or what feeds it"
     )
@@ -114,46 +135,77 @@ def test_five_failures_in_a_row_are_the_elements_fault() -> None:
 
 def test_a_success_forgives_the_failures_before_it() -> None:
     told = Failures()
-    assert seqs(Chain([Picky(refused=(0, 1, 2, 3, 5, 6, 7, 8))], told).process(frames(*range(10)))) == [4, 9]
+    executor = Executor([Picky(refused=(0, 1, 2, 3, 5, 6, 7, 8))], on_failure=told)
+    assert seqs(executor.process(frames(*range(10)))) == [4, 9]
     assert len(told.told) == 8
+
+
+def test_without_on_failure_an_exception_is_the_callers() -> None:
+    with pytest.raises(ValueError, match="not 1"):
+        Executor([Picky(batch=3, refused=(1,))]).process(frames(0, 1, 2))
 
 
 def test_what_an_element_held_goes_through_those_after_it() -> None:
     taking = Takes()
-    chain = Chain([Picky(is_late=True), Picky(), taking], Failures())
-    chain.process(frames(0, 1))
+    executor = Executor([Picky(is_late=True), Picky(), taking], on_failure=Failures())
+    executor.process(frames(0, 1))
     assert taking.taken == []
-    chain.flush("hall")
+    executor.flush("hall")
     assert taking.taken == [("hall", 99)]
     assert taking.flushed == 0
-    chain.finish()
+    executor.finish()
     assert taking.flushed == 1
+
+
+def test_sinks_are_flushed_once_when_the_last_camera_has_ended() -> None:
+    taking = Takes()
+    executor = Executor([Picky(is_late=True), taking], ["hall", "yard", "door"], ended=["door"])
+    assert [executor.end(camera) for camera in ("hall", "door", "hall")] == [[], [], []]
+    assert (taking.taken, taking.flushed) == ([("hall", 99)], 0)
+    executor.end("yard")
+    assert (taking.taken, taking.flushed) == ([("hall", 99), ("yard", 99)], 1)
 
 
 def test_a_sink_takes_what_is_new_and_tells_of_each() -> None:
     taking, delivered = Takes(), list[Key]()
-    chain = Chain([taking], Failures(), is_new=lambda key: key[1] > 1, delivered=delivered.append)
-    chain.process(frames(0, 1, 2, 3))
+    executor = Executor([taking], on_failure=Failures(), is_new=lambda key: key[1] > 1, on_delivered=delivered.append)
+    executor.process(frames(0, 1, 2, 3))
     assert taking.taken == delivered == [("cam", 2), ("cam", 3)]
 
 
 def test_when_an_element_cannot_open_those_before_it_are_closed_again() -> None:
     log: list[str] = []
-
-    @dataclass
-    class Opens(Transform):
-        title: str = ""
-        fails: bool = False
-
-        def __enter__(self) -> Opens:
-            if self.fails:
-                raise OSError("no such device")
-            log.append(f"{self.title} opened")
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            log.append(f"{self.title} closed")
-
     with pytest.raises(OSError, match="no such device"):
-        Chain([Opens("a"), Opens("b", fails=True)], Failures()).open()
+        Executor([Opens("a", log), Opens("b", log, fails=True)]).open()
     assert log == ["a opened", "a closed"]
+
+
+def test_a_source_is_opened_last() -> None:
+    log: list[str] = []
+    with Executor([Camera("camera", log), Opens("network", log)]):
+        assert log == ["network opened", "camera opened"]
+    assert log[2:] == ["camera closed", "network closed"]
+
+
+def test_through_yields_each_result_before_it_takes_the_next_item() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[Frame]:
+        for item in frames(0, 1, 2):
+            taken.append(item.seq)
+            yield item
+
+    results = through(Picky(), items())
+    assert (next(results).seq, taken) == (0, [0])
+    assert (seqs(list(results)), taken) == ([1, 2], [0, 1, 2])
+
+
+def test_through_a_source_yields_its_frames_and_flushes() -> None:
+    assert [frame.key for frame in through(Camera("camera", []))] == [("camera", 0), ("camera", 1)]
+    assert [frame.key for frame in through(Picky(is_late=True), frames(0))] == [("cam", 99)]
+
+
+def test_through_a_sink_yields_nothing_and_flushes_it() -> None:
+    taking = Takes()
+    assert list(through(taking, frames(0, 1))) == []
+    assert (taking.taken, taking.flushed) == ([("cam", 0), ("cam", 1)], 1)
