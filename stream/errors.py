@@ -17,6 +17,9 @@ PosestreamError                 one line for people: both parties, the value, th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from engines.errors import EngineError, PosestreamError
 
 __all__ = (
@@ -54,6 +57,15 @@ class SourceError(PosestreamError):
 
 class ModelError(PosestreamError):
     """A model file or its Signature cannot be used."""
+
+
+@contextmanager
+def model_errors(element: str) -> Iterator[None]:
+    """Raise an :class:`EngineError` of the block as a :class:`ModelError` that names the element."""
+    try:
+        yield
+    except EngineError as error:
+        raise ModelError(f"{element}: {error}") from error
 
 
 class TransportError(PosestreamError):

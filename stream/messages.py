@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 Key = tuple[str, int]
 """``(camera, seq)``: names one frame in the whole run, and every message made from it."""
 
+NO_ID = -1
+"""The id of a person that no tracker has identified."""
+
 EOS_SEQ = 2**62
 """``seq`` of the item that ends a camera's stream: greater than that of any frame."""
 
@@ -82,7 +85,7 @@ class Frame:
 class People:
     """A frame and the people found in it.
 
-    ``boxes`` (N, 4) float32 px; ``scores`` (N,) float32 in 0..1; ``ids`` (N,) int64, -1 where nobody has given one.
+    ``boxes`` (N, 4) float32 px; ``scores`` (N,) float32 in 0..1; ``ids`` (N,) int64, :data:`NO_ID` without one.
     ``detected`` is False when the detector skipped this frame (``detect interval=N``): boxes are then what the
     detector last saw, and a tracker should carry its own instead.
     """
@@ -180,7 +183,7 @@ def people_of(
     """People from anything array-like; checks that the lengths agree. Raises ``ValueError``."""
     xyxy = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
     confidence = np.ascontiguousarray(scores, np.float32).reshape(-1)
-    given = np.full(len(xyxy), -1, np.int64) if ids is None else np.ascontiguousarray(ids, np.int64).reshape(-1)
+    given = np.full(len(xyxy), NO_ID, np.int64) if ids is None else np.ascontiguousarray(ids, np.int64).reshape(-1)
     if not len(xyxy) == len(confidence) == len(given):
         raise ValueError(f"{len(xyxy)} boxes, {len(confidence)} scores and {len(given)} ids: give one of each a person")
     return People(frame, xyxy, confidence, given, detected)

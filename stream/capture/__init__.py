@@ -1,5 +1,5 @@
-"""What the sources stand on: decoding, damage, reading in a thread, waiting for a lost camera to come back.
+"""Capture: decoding, damaged files, reading in a thread, and reconnecting to a lost camera.
 
-``pictures`` and ``stills`` know pixels; ``files``, ``videofile`` and ``media`` know files; ``reader``, ``reconnecting``
-and ``live`` know what it is to depend on somebody else's camera; ``timeline`` keeps ``pts_ns`` running forward.
+``decoded_picture`` and ``stills`` handle pixels; ``files``, ``video_file`` and ``playlist`` handle files;
+``reader``, ``reconnection`` and ``live_source`` handle live cameras; ``pacing`` and ``timeline`` handle time.
 """

@@ -1,4 +1,4 @@
-"""A picture that has been decoded but is not yet BGR in memory of ours: it is converted straight into a slot."""
+"""Decoded pictures that are converted to BGR directly into their destination, without a copy in between."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shape = tuple[int, int, int]
 
 
 class Picture(Protocol):
-    """Something that can be written into an array of its ``shape`` (H, W, 3) as uint8 BGR."""
+    """A picture that can be written as uint8 BGR into an array of its ``shape`` (H, W, 3)."""
 
     @property
     def shape(self) -> Shape: ...
@@ -26,10 +26,10 @@ class Picture(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A picture and when it was taken.
+    """A picture and its times.
 
-    ``pts_ns`` is the time that the file or stream gives it, None where it gives none; ``duration_ns`` is how long it
-    lasts; ``captured_ns`` is the wall clock when its bytes had come.
+    ``pts_ns`` is the presentation time in the file or stream, or None if it has none; ``duration_ns`` is how long the
+    picture is shown; ``captured_ns`` is the wall clock time at which its last byte arrived.
     """
 
     picture: Picture
@@ -39,26 +39,26 @@ class Shot:
 
     @property
     def begin_ns(self) -> int:
-        """``pts_ns``, 0 where there is none."""
+        """``pts_ns``, or 0 if it is None."""
         return self.pts_ns or 0
 
     @property
     def end_ns(self) -> int:
-        """When the next picture is due."""
+        """The time at which the next picture is due."""
         return self.begin_ns + self.duration_ns
 
-    def later(self, by_ns: int) -> Shot:
-        """The same picture, to be shown ``by_ns`` later."""
-        return replace(self, pts_ns=self.begin_ns + by_ns)
+    def shift(self, offset_ns: int) -> Shot:
+        """Return the same picture with ``offset_ns`` added to its time."""
+        return replace(self, pts_ns=self.begin_ns + offset_ns)
 
     def at(self, pts_ns: int) -> Shot:
-        """The same picture, to be shown at ``pts_ns``."""
+        """Return the same picture with its time set to ``pts_ns``."""
         return replace(self, pts_ns=pts_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayPicture:
-    """BGR pixels that somebody else has decoded (OpenCV)."""
+    """BGR pixels that OpenCV has decoded."""
 
     pixels: Pixels
 
@@ -71,10 +71,10 @@ class ArrayPicture:
         np.copyto(slot, self.pixels)
 
 
-Turn = Callable[[Pixels, Pixels], object]
-"""Writes the first array, turned or mirrored, into the second."""
+Rotation = Callable[[Pixels, Pixels], object]
+"""Writes the first array, rotated or mirrored, into the second."""
 
-_TURNS: dict[tuple[int, int, int, int], Turn] = {
+_ROTATIONS: dict[tuple[int, int, int, int], Rotation] = {
     (-1, 0, 0, -1): lambda pixels, slot: cv2.rotate(pixels, cv2.ROTATE_180, slot),
     (0, 1, -1, 0): lambda pixels, slot: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE, slot),
     (0, -1, 1, 0): lambda pixels, slot: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE, slot),
@@ -83,39 +83,40 @@ _TURNS: dict[tuple[int, int, int, int], Turn] = {
     (0, 1, 1, 0): cv2.transpose,
     (0, -1, -1, 0): lambda pixels, slot: cv2.flip(cv2.transpose(pixels), -1, slot),
 }
-"""The seven ways in which a container may ask for a picture to be turned, by the signs of its display matrix
-(a, b, c, d): x' = a x + c y, y' = b x + d y. Any other angle is left alone, as players do."""
+"""The seven rotations and reflections a container may ask for, by the signs of its display matrix (a, b, c, d):
+x' = a x + c y, y' = b x + d y. Other angles are ignored, as players do."""
 
 
 class VideoPicture:
-    """One ``av.VideoFrame``, turned as its container asks; it holds the decoder's planes, so dropping it costs nothing.
+    """One ``av.VideoFrame``, rotated as its container asks.
 
-    Colours are converted by libswscale with the frame's own matrix and range: the same bytes as ``cv2.VideoCapture``
-    gives (measured on a BT.709 clip, difference 0).
+    It keeps the decoder's planes and converts them only in :meth:`copy_to`, so dropping it costs nothing. Libswscale
+    converts colours with the frame's own matrix and range, which gives the same bytes as ``cv2.VideoCapture``
+    (measured on a BT.709 clip, difference 0).
     """
 
-    __slots__ = ("_frame", "_reformatter", "_turn")
+    __slots__ = ("_frame", "_orientation", "_reformatter")
 
     def __init__(self, frame: Any, reformatter: Any) -> None:
         self._frame, self._reformatter = frame, reformatter
-        self._turn = _turn_of(frame)
+        self._orientation = _read_orientation(frame)
 
     @property
     def shape(self) -> Shape:
         width, height = self._frame.width, self._frame.height
-        return (width, height, 3) if self._turn in _TRANSPOSING else (height, width, 3)
+        return (width, height, 3) if self._orientation in _TRANSPOSED else (height, width, 3)
 
     def copy_to(self, slot: Pixels) -> None:
         pixels = _plane(self._reformatter.reformat(self._frame, format="bgr24"))
-        turn = _TURNS.get(self._turn)
-        np.copyto(slot, pixels) if turn is None else turn(pixels, slot)
+        rotate = _ROTATIONS.get(self._orientation)
+        np.copyto(slot, pixels) if rotate is None else rotate(pixels, slot)
 
 
 _UPRIGHT = (1, 0, 0, 1)
-_TRANSPOSING = {matrix for matrix in _TURNS if matrix[0] == 0}
+_TRANSPOSED = {matrix for matrix in _ROTATIONS if matrix[0] == 0}
 
 
-def _turn_of(frame: Any) -> tuple[int, int, int, int]:
+def _read_orientation(frame: Any) -> tuple[int, int, int, int]:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return _UPRIGHT
@@ -124,7 +125,7 @@ def _turn_of(frame: Any) -> tuple[int, int, int, int]:
 
 
 def _plane(frame: Any) -> Pixels:
-    """The only plane of a packed frame as (H, W, 3); its rows may be padded."""
+    """Return the only plane of a packed frame as (H, W, 3), without the padding of its rows."""
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
     return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)

@@ -1,4 +1,4 @@
-"""Cameras plugged into this machine: which there are, and how OpenCV is told which one is meant."""
+"""Cameras plugged into this machine: listing them, and finding the identifier that OpenCV opens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Device:
-    """A camera: its ``path`` or index as the system names it, and the ``name`` that its maker gave it."""
+    """A camera: its ``path`` or index in the system, and the manufacturer's ``name``."""
 
     path: str
     name: str
@@ -19,11 +19,11 @@ class Device:
 
 
 _FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
-"""FFmpeg's name for each system's way to a camera."""
+"""FFmpeg's name for the capture API of each system."""
 
 
-def devices() -> tuple[Device, ...]:
-    """The cameras of this machine, in the system's order; none where the system cannot be asked."""
+def list_devices() -> tuple[Device, ...]:
+    """List the cameras of this machine, in the system's order; empty if the system cannot list them."""
     import av
     import av.device
 
@@ -36,13 +36,15 @@ def devices() -> tuple[Device, ...]:
 
 
 def _device(index: int, name: str, description: str) -> Device:
-    """On Linux a camera is a path; elsewhere OpenCV counts them in the system's order."""
+    """On Linux a camera is a path; elsewhere OpenCV numbers cameras in the system's order."""
     return Device(name if sys.platform == "linux" else str(index), description)
 
 
-def resolve(wanted: str, present: tuple[Device, ...]) -> int | str | None:
-    """What OpenCV calls the camera that people call ``wanted``: an index, a path, or part of its name; None where the
-    path does not exist or no camera has such a name."""
+def resolve_device(wanted: str, present: tuple[Device, ...]) -> int | str | None:
+    """Return what OpenCV opens for ``wanted``, which is an index, a path, or part of a camera's name.
+
+    Returns None if the path does not exist or no camera has such a name.
+    """
     if wanted.isdecimal():
         return int(wanted)
     if "/" in wanted:
@@ -51,6 +53,6 @@ def resolve(wanted: str, present: tuple[Device, ...]) -> int | str | None:
     return (int(named[0]) if named[0].isdecimal() else named[0]) if named else None
 
 
-def listed(present: tuple[Device, ...]) -> str:
-    """``there is /dev/video0 (USB camera)``, or that there is none."""
+def describe_devices(present: tuple[Device, ...]) -> str:
+    """Describe the cameras for a message: ``there is /dev/video0 (USB camera)``, or ``this machine has none``."""
     return f"there is {', '.join(map(str, present))}" if present else "this machine has none"

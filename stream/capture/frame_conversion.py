@@ -1,4 +1,4 @@
-"""From a shot to a frame: converted straight into the memory that whoever runs the source lends."""
+"""Conversion of a shot to a frame, directly into the memory that the element's context allocates."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from stream.element import Context
 from stream.messages import Frame
 
 
-def frame_of(shot: Shot, camera: str, seq: int, context: Context) -> Frame:
-    """The frame ``(camera, seq)``; its ledger says when it was captured and when its pixels were there."""
+def make_frame(shot: Shot, camera: str, seq: int, context: Context) -> Frame:
+    """Make the frame ``(camera, seq)``; its ledger says when it was captured and when it was decoded."""
     pixels = context.allocate(shot.picture.shape)
     shot.picture.copy_to(pixels)
     ledger = {"captured": shot.captured_ns, "decoded": context.now_ns()}

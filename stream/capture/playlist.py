@@ -1,4 +1,4 @@
-"""Several files as one sequence of shots."""
+"""A sequence of files, read as one sequence of shots."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Media:
-    """The files of a location, to be read one after the other.
+class Playlist:
+    """The files of a location, read one after the other.
 
-    ``still_fps`` is the rate at which still pictures are shown; ``damaged`` what to do about files that are.
+    ``still_fps`` is the rate at which still pictures are shown; ``damaged`` says what to do with a damaged file.
     """
 
     paths: tuple[Path, ...]
@@ -30,7 +30,7 @@ class Media:
 
     @property
     def fps(self) -> float | None:
-        """The nominal rate of the first file."""
+        """The nominal frame rate of the first file."""
         return self.still_fps if is_still(self.paths[0]) else header_fps(self.paths[0])
 
     @property
@@ -40,24 +40,24 @@ class Media:
         return None if None in lengths else sum(length or 0 for length in lengths)
 
     def shots(self) -> Iterator[Shot]:
-        """Every picture of every file once; ``pts_ns`` runs on from file to file and never stands still."""
+        """Yield every picture of every file once; ``pts_ns`` increases strictly, across files too."""
         start_ns = 0
         for path in self.paths:
             end_ns = start_ns
-            for shot in _running(self._shots_of(path)):
-                moved = shot.later(start_ns)
-                end_ns = moved.end_ns
-                yield moved
+            for shot in _increase_times(self._read(path)):
+                shifted = shot.shift(start_ns)
+                end_ns = shifted.end_ns
+                yield shifted
             start_ns = end_ns
 
-    def _shots_of(self, path: Path) -> Iterator[Shot]:
+    def _read(self, path: Path) -> Iterator[Shot]:
         if is_still(path):
-            yield from self._still(path)
+            yield from self._read_still(path)
         else:
             with VideoFile(path, self.damaged, self.now_ns) as video:
                 yield from video.shots()
 
-    def _still(self, path: Path) -> Iterator[Shot]:
+    def _read_still(self, path: Path) -> Iterator[Shot]:
         duration_ns = round(1e9 / self.still_fps)
         captured_ns = self.now_ns()
         try:
@@ -70,8 +70,8 @@ class Media:
             yield Shot(picture, 0, duration_ns, captured_ns)
 
 
-def _running(shots: Iterator[Shot]) -> Iterator[Shot]:
-    """The same shots; one without a time, or with one not after the one before, comes a frame after that."""
+def _increase_times(shots: Iterator[Shot]) -> Iterator[Shot]:
+    """Yield the same shots with increasing times: a missing or non-increasing time becomes the end of the last shot."""
     due_ns, last_ns = 0, -1
     for shot in shots:
         pts_ns = due_ns if shot.pts_ns is None or shot.pts_ns <= last_ns else shot.pts_ns
@@ -79,18 +79,18 @@ def _running(shots: Iterator[Shot]) -> Iterator[Shot]:
         yield replace(shot, pts_ns=pts_ns)
 
 
-def lasting(shots: Iterator[Shot]) -> Iterator[Shot]:
-    """The same shots, each lasting until the next begins; it is held back until that is known.
+def extend_to_next(shots: Iterator[Shot]) -> Iterator[Shot]:
+    """Yield the same shots, each lasting until the next begins; a shot is delayed until the next is there.
 
-    What a container says of a frame's duration is of no use here: MP4 keeps durations in the order of decoding.
+    The durations of the container cannot be used for this: MP4 stores them in decoding order.
     """
-    held: Shot | None = None
+    last: Shot | None = None
     try:
         for shot in shots:
-            if held is not None:
-                yield replace(held, duration_ns=shot.begin_ns - held.begin_ns)
-            held = shot
+            if last is not None:
+                yield replace(last, duration_ns=shot.begin_ns - last.begin_ns)
+            last = shot
     except SourceError:
-        yield from [held] if held is not None else []
+        yield from [last] if last is not None else []
         raise
-    yield from [held] if held is not None else []
+    yield from [last] if last is not None else []

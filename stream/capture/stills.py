@@ -1,4 +1,4 @@
-"""Still pictures: JPEG, PNG, TIFF, WebP and whatever else OpenCV decodes, made 8-bit BGR and upright (EXIF)."""
+"""Still pictures: JPEG, PNG, TIFF, WebP and the other formats of OpenCV, as upright (EXIF) 8-bit BGR."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ STILL_SUFFIXES = frozenset(
 
 
 def is_still(path: Path) -> bool:
-    """True where the name says that the file is one picture."""
+    """True if the suffix is that of a still picture."""
     return path.suffix.lower() in STILL_SUFFIXES
 
 
 def read_still(path: Path) -> Pixels:
-    """The picture in ``path`` as (H, W, 3) uint8 BGR; 16 bits become 8, grey and CMYK become BGR, alpha is left away.
+    """Read the picture in ``path`` as (H, W, 3) uint8 BGR.
 
-    Raises :class:`SourceError` when it cannot be read, is no picture, or was cut off.
+    16-bit values are reduced to 8 bits, grey and CMYK converted to BGR, alpha discarded. Raises :class:`SourceError` if
+    the file cannot be read, is not a picture, or is truncated.
     """
     check_readable(path)
     data = path.read_bytes()
-    if _is_cut_off(data):
-        raise SourceError(f"{str(path)!r} was cut off: its end is missing ({len(data)} bytes); copy it again")
-    pixels = _decoded(data)
+    if _is_truncated(data):
+        raise SourceError(f"{str(path)!r} is truncated: its end is missing ({len(data)} bytes); copy it again")
+    pixels = _decode(data)
     if pixels is None:
-        raise SourceError(f"{str(path)!r} is no picture that can be decoded ({len(data)} bytes); replace or remove it")
+        raise SourceError(f"{str(path)!r} is not a picture OpenCV can decode ({len(data)} bytes); replace or remove it")
     return pixels
 
 
 def check_readable(path: Path) -> None:
-    """Raises :class:`SourceError` when a file cannot be opened or is empty."""
+    """Raise :class:`SourceError` if a file cannot be opened or is empty."""
     try:
         with path.open("rb") as file:
             is_empty = not file.read(1)
@@ -52,7 +53,7 @@ def check_readable(path: Path) -> None:
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """OpenCV says nothing on stderr: what went wrong is told in one line, by us."""
+    """Silence OpenCV's messages on stderr: the caller raises one line instead."""
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -61,20 +62,20 @@ def quiet_opencv() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(before)
 
 
-def _decoded(data: bytes) -> Pixels | None:
+def _decode(data: bytes) -> Pixels | None:
     with quiet_opencv():
         try:
             return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-        except (cv2.error, TypeError):  # None where it finds no decoder
+        except (cv2.error, TypeError):  # imdecode returns None if it has no decoder
             return None
 
 
-def _is_cut_off(data: bytes) -> bool:
-    """Before OpenCV 5, what a cut JPEG or PNG lacks was filled with grey without a word: look for the end mark."""
+def _is_truncated(data: bytes) -> bool:
+    """True if the end marker is missing. OpenCV before 5 fills the missing part of a JPEG or PNG with grey silently."""
     if data.startswith(b"\xff\xd8"):
         return b"\xff\xd9" not in data[-_TAIL:]
     return data.startswith(b"\x89PNG") and b"IEND" not in data[-_TAIL:]
 
 
 _TAIL = 64 * 1024
-"""How far from the end an end mark is looked for: some cameras append a thumbnail or padding behind it."""
+"""How far from the end to search for the end marker: some cameras append a thumbnail or padding."""

@@ -1,33 +1,33 @@
-"""Keeps ``pts_ns`` running forward while a camera comes and goes, each time with a clock that begins anew."""
+"""A continuous ``pts_ns`` across connections, each of which may start its own clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
 
 _STEP_NS = 1_000_000
-"""How far behind its predecessor a frame is put whose own time stands still or runs backwards."""
+"""The distance to the previous frame of a frame whose own time does not increase."""
 
 _JUMP_NS = 5_000_000_000
-"""A stream clock that departs from the wall clock by more than this has been set anew (a camera that found its NTP)."""
+"""A stream clock that departs from the wall clock by more than this was reset (a camera that synchronised by NTP)."""
 
 
 class Timeline:
-    """Places frames of one connection after another on one axis that begins at 0 with the first frame ever.
+    """Maps the times of successive connections to one axis that starts at 0 with the first frame.
 
-    Within a connection distances are those of the stream's own clock; between connections, and where a frame has no
-    time, those of the wall clock. ``memory`` carries the axis over a restart of the process.
+    Within a connection, distances are those of the stream's clock; between connections, and for frames without a time,
+    those of the wall clock. ``memory`` preserves the axis across restarts of the process.
     """
 
     def __init__(self, memory: MutableMapping[str, int], now_ns: Callable[[], int]) -> None:
         self._memory, self._now_ns = memory, now_ns
         self._offset_ns: int | None = None
 
-    def reconnected(self) -> None:
-        """The next frame belongs to a new connection, whose clock has nothing to do with the last one's."""
+    def reset(self) -> None:
+        """Start a new connection, whose clock is unrelated to the previous one."""
         self._offset_ns = None
 
     def place(self, pts_ns: int | None) -> int:
-        """The time on the axis of the frame that the stream says is to be shown at ``pts_ns``; always increasing."""
+        """Map the stream's ``pts_ns`` to the axis; the result always increases."""
         elapsed_ns = self._elapsed_ns()
         if pts_ns is None:
             return self._after_last(elapsed_ns)

@@ -15,7 +15,7 @@ from engines.inference.engine import PersonWindows
 from engines.skeletons import Skeleton
 from engines.spec.signature import Signature
 from engines.vision import crop
-from stream.capture.files import find
+from stream.capture.files import find_files
 from stream.elements.detect import Detect
 from stream.elements.filesrc import Filesrc
 from stream.elements.testsrc import Testsrc
@@ -39,7 +39,7 @@ APART: Colour = (0, 0, 255)
 def windows_of(signature: Signature, count: int, frames: str, detector: str) -> Iterator[PersonWindows]:
     """``count`` windows of a line's own elements: of the file ``frames``, or of drawn people where that is empty."""
     if frames:
-        find(frames)  # before a detector is looked for
+        find_files(frames)  # before a detector is looked for
     source = Filesrc(location=frames) if frames else Testsrc(num_frames=count, realtime=False)
     pictures: Iterable[Frame] = through(source, ())
     people: Iterable[People]

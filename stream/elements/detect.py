@@ -11,11 +11,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from engines.errors import EngineError
 from engines.inference.detector import Detector, load_detector
 from stream.caps import Caps
 from stream.element import Transform
-from stream.errors import ModelError
+from stream.errors import ModelError, model_errors
 from stream.messages import Frame, People, people_of
 
 TRUTH = "truth"
@@ -27,42 +26,42 @@ Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass
 class Detect(Transform):
-    """Runs a detection network, and passes on boxes and scores, best first.
+    """Detects people with a network; boxes and scores are sorted best first.
 
-    ``model`` is a path to an ``.onnx`` (YOLOX, NanoDet, or any export of boxes and scores; recognised by its outputs,
-    or told by ``family``), a name of the catalogue (docs/reference/models.md), or ``truth``: what a synthetic source
-    knows. ``auto`` takes the truth of frames that have one, and yolox-nano for others.
+    ``model`` is a path to an ``.onnx`` (YOLOX, NanoDet, or any export of boxes and scores; recognised by its outputs or
+    given as ``family``), a name from the catalogue (docs/reference/models.md), or ``truth``, the ground truth of a
+    synthetic source. ``auto`` uses the ground truth of frames that have it, and yolox-nano for the others.
 
-    With ``interval=N`` only one frame in N is looked at; the others carry the last boxes, marked as not detected, and a
-    ``track`` downstream moves them on.
+    With ``interval=N`` the detector runs on one frame in N; the others carry the last boxes, marked as not detected,
+    and a ``track`` downstream moves them.
     """
 
     sink = Caps("video/raw")
     src = Caps("people/boxes")
 
-    model: Annotated[str, Meta(description="an .onnx, a name of the catalogue, 'truth', or 'auto'")] = AUTO
+    model: Annotated[str, Meta(description="an .onnx, a name from the catalogue, 'truth', or 'auto'")] = AUTO
     family: Annotated[
         Literal["auto", "yolox", "yolox-decoded", "nanodet", "boxes-scores"],
-        Meta(description="how the network's outputs are read; auto looks at their shapes"),
+        Meta(description="format of the network's outputs; auto decides by their shapes"),
     ] = "auto"
     min_score: Annotated[float, Meta(ge=0, le=1, description="boxes below this score are dropped")] = 0.4
     iou: Annotated[
         float,
-        Meta(ge=0, le=1, description="of two boxes that overlap by more, only the better is kept; more for crowds"),
+        Meta(ge=0, le=1, description="of two boxes that overlap by more, only the better is kept; raise it for crowds"),
     ] = 0.45
     max_people: Annotated[int, Meta(ge=1, description="the best are kept when there are more")] = 50
     min_height_px: Annotated[float, Meta(ge=0, description="smaller people are dropped")] = 0.0
-    interval: Annotated[int, Meta(ge=1, le=1000, description="look at one frame in so many")] = 1
-    backend: Annotated[str, Meta(description="who runs the network")] = "auto"
-    threads: Annotated[int, Meta(ge=1, description="processor threads of the network")] = 1
+    interval: Annotated[int, Meta(ge=1, le=1000, description="detect on one frame in this many")] = 1
+    backend: Annotated[str, Meta(description="backend that runs the network")] = "auto"
+    threads: Annotated[int, Meta(ge=1, description="CPU threads of the network")] = 1
 
     def __post_init__(self) -> None:
         self._detector: Detector | None = None
-        self._cameras: dict[str, _Last] = {}
+        self._cameras: dict[str, _Detections] = {}
 
     @property
     def reach(self) -> int:
-        """The frame whose boxes the others of its interval carry."""
+        """Frames of an interval carry the boxes of its first frame."""
         return self.interval - 1
 
     def __enter__(self) -> Self:
@@ -79,56 +78,53 @@ class Detect(Transform):
             self._detector = None
 
     def process(self, item: Frame) -> Iterator[People]:
-        last = self._cameras.setdefault(item.camera, _Last())
-        due = last.block != item.seq // self.interval
-        if due:
-            last.block, last.boxes = item.seq // self.interval, self._found(item)
-        yield people_of(item.stamped("detected", self.context.now_ns()), *last.boxes, detected=due)
+        last = self._cameras.setdefault(item.camera, _Detections())
+        is_due = last.interval != item.seq // self.interval
+        if is_due:
+            last.interval, last.boxes = item.seq // self.interval, self._select(item)
+        yield people_of(item.stamped("detected", self.context.now_ns()), *last.boxes, detected=is_due)
 
     def flush(self, camera: str | None = None) -> Iterator[People]:
-        """A camera that begins again is looked at at once."""
+        """Forget the last boxes, so that detection runs on the first frame of a restarted stream."""
         for name in list(self._cameras) if camera is None else [camera]:
             self._cameras.pop(name, None)
         yield from ()
 
-    def _found(self, frame: Frame) -> Boxes:
-        boxes, scores = self._seen(frame)
+    def _select(self, frame: Frame) -> Boxes:
+        """Detect, and keep the best people that are tall enough."""
+        boxes, scores = self._detect(frame)
         tall = boxes[:, 3] - boxes[:, 1] >= self.min_height_px
         boxes, scores = boxes[tall], scores[tall]
         best = np.sort(np.argsort(-scores, kind="stable")[: self.max_people])
         return boxes[best], scores[best]
 
-    def _seen(self, frame: Frame) -> Boxes:
+    def _detect(self, frame: Frame) -> Boxes:
         if self.model == TRUTH or (self.model == AUTO and frame.truth is not None):
-            return _truth_of(frame)
+            return _read_truth(frame)
         detector = self._detector or self._open(DEFAULT_MODEL)
-        try:
+        with model_errors("detect"):
             return detector.detect(frame.pixels, self.min_score, self.iou)
-        except EngineError as error:
-            raise ModelError(f"detect: {error}") from error
 
     def _open(self, model: str) -> Detector:
-        try:
+        with model_errors("detect"):
             detector = load_detector(model, self.family, self.backend, self.threads)
             detector.open()
-        except EngineError as error:
-            raise ModelError(f"detect: {error}") from error
         self._detector = detector
         return detector
 
 
 @dataclass
-class _Last:
-    """What a camera's last look found, and in which interval it was."""
+class _Detections:
+    """The last detections of a camera and the number of their interval."""
 
-    block: int | None = None
+    interval: int | None = None
     boxes: Boxes = field(default_factory=lambda: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
 
 
-def _truth_of(frame: Frame) -> Boxes:
+def _read_truth(frame: Frame) -> Boxes:
     if frame.truth is None:
         raise ModelError(
-            f"detect: model=truth, but frame {frame.seq} of camera {frame.camera!r} brings none; "
-            "only testsrc knows the truth: give the model= of a detector"
+            f"detect: model=truth, but frame {frame.seq} of camera {frame.camera!r} has no ground truth; "
+            "only testsrc provides it: set model= to a detector"
         )
     return frame.truth.boxes, np.ones(len(frame.truth.boxes), np.float32)

@@ -1,4 +1,4 @@
-"""``fakesink``: the end of a line that needs none."""
+"""``fakesink``: discards items."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from stream.messages import Frame, Message, Poses, Window
 
 @dataclass
 class Fakesink(Sink):
-    """Takes anything, counts it in ``count`` and throws it away; for trying and timing the rest of a line."""
+    """Discards its items and counts them in ``count``; for testing and timing the rest of a line."""
 
     sink = Caps(ANY)
 
-    dump: Annotated[bool, Meta(description="print one line of text for every item")] = False
+    dump: Annotated[bool, Meta(description="print one line of text per item")] = False
 
     def __post_init__(self) -> None:
         self.count = 0
@@ -30,16 +30,16 @@ class Fakesink(Sink):
     def consume(self, item: Message) -> None:
         self.count += 1
         if self.dump:
-            print(summary(item), flush=True)
+            print(summarise(item), flush=True)
 
 
-def summary(item: Message) -> str:
-    """One line that says what an item is: ``hall 12 poses 3 people``."""
+def summarise(item: Message) -> str:
+    """Summarise an item in one line: ``hall 12 poses 3 people``."""
     camera, seq = item.key
-    return f"{camera} {seq} {type(item).__name__.lower()} {_content(item)}"
+    return f"{camera} {seq} {type(item).__name__.lower()} {_summarise_content(item)}"
 
 
-def _content(item: Message) -> str:
+def _summarise_content(item: Message) -> str:
     if isinstance(item, Frame):
         width, height = item.size
         return f"{width}x{height}"

@@ -1,9 +1,9 @@
 """``jsonsink``: writes poses as JSON lines, COCO keypoint results or PoseTrack JSON.
 
-A file of JSON lines is valid whenever it is looked at, but for a last line that is being written; when this stage is
-killed and restarted, it drops such a line, reads what is there, and goes on without missing or repeating a frame. The
-other formats are one document: while it grows it is JSON lines in ``<location>.part``, and it takes its place in one
-step at the end, so that what stands at ``location`` is always whole.
+A file of JSON lines is valid at any time, except for a last line that is being written. If the stage is killed and
+restarted, it drops an incomplete last line, reads the others, and continues without missing or repeating a frame. The
+other formats are single documents: frames are first collected as JSON lines in ``<location>.part``, and the document
+is moved to ``location`` in one step at the end, so the file there is always complete.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from stream.output.results import Record, coco_results, posetrack_document
 from stream.protocol.json import json_line, rounded
 from stream.protocol.schema import poses_map
 
-_OF_A_SUBSCRIPTION = ("version", "kind", "session", "seq")
+_SUBSCRIPTION_KEYS = ("version", "kind", "session", "seq")
 _STDOUT = "-"
 _record = msgspec.json.Decoder(Record)
 
 
 @dataclass
 class JsonSink(Sink):
-    """Writes one JSON object a frame, keys as in docs/reference/protocol.md, or a result file of ``format``.
+    """Writes one JSON object per frame, keys as in docs/reference/protocol.md, or a result file of ``format``.
 
-    Coordinates are px with four decimals. A new run begins a new file. Raises :class:`TransportError` for what cannot
+    Coordinates are px with four decimals. A new run starts a new file. Raises :class:`TransportError` if a file cannot
     be written.
     """
 
     sink = Caps("people/poses")
 
     location: Annotated[
-        str, Meta(description="file to write, - for stdout; {camera} in it makes one for each camera")
+        str, Meta(description="file to write, - for stdout; with {camera} in it, one file per camera")
     ] = _STDOUT
     format: Annotated[
         Literal["lines", "coco", "posetrack"],
@@ -53,31 +53,29 @@ class JsonSink(Sink):
 
     def __post_init__(self) -> None:
         if self.format != "lines" and self.location == _STDOUT:
-            raise PropertyError(
-                f"jsonsink: format={self.format} is one document, not a stream; give location=FILE.json"
-            )
+            raise PropertyError(f"jsonsink: format={self.format} is one document, not a stream; set location=FILE.json")
         self._files: dict[str, _Lines] = {}
 
     def __enter__(self) -> Self:
         self._files = {}
         if self.location != _STDOUT and "{camera}" not in self.location:
-            self._file("")  # so that a place that cannot be written is told before the first frame
+            self._open("")  # report an unwritable file before the first frame
         return self
 
     def consume(self, item: Poses) -> None:
         content = poses_map(item, session="", seq=0)
-        for key in _OF_A_SUBSCRIPTION:
+        for key in _SUBSCRIPTION_KEYS:
             del content[key]
         if self.location == _STDOUT:
             self._print(item, json_line(content))
         else:
-            self._file(item.frame.camera).add(item.frame.camera, item.frame.seq, json_line(content))
+            self._open(item.frame.camera).add(item.frame.camera, item.frame.seq, json_line(content))
 
     def flush(self) -> None:
-        """Put documents in their place."""
+        """Write the documents."""
         if self.format != "lines":
             for lines in self._files.values():
-                self._place(lines)
+                self._write_document(lines)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -86,54 +84,54 @@ class JsonSink(Sink):
         for lines in self._files.values():
             lines.close()
             if self.format != "lines":
-                self._place(lines)
+                self._write_document(lines)
                 if not will_restart:
                     lines.path.unlink(missing_ok=True)
         self._files = {}
 
     def _print(self, item: Poses, line: bytes) -> None:
-        """To stdout, where only a note tells what an earlier life has printed."""
+        """Print to stdout; the memory records what was printed before a restart."""
         camera, seq = item.key
         if seq > self.context.memory.get(f"printed/{camera}", -1) or self.context.incarnation == 0:
             sys.stdout.write(line.decode())
             sys.stdout.flush()
             self.context.memory[f"printed/{camera}"] = seq
 
-    def _file(self, camera: str) -> _Lines:
-        """The file this camera's poses go to."""
-        place = self.location.replace("{camera}", camera.replace("/", "_"))
-        if place not in self._files:
-            path = Path(place if self.format == "lines" else f"{place}.part")
-            self._files[place] = _Lines(path, resume=self.context.incarnation > 0, alone=self.format != "lines")
-        return self._files[place]
+    def _open(self, camera: str) -> _Lines:
+        """Open the file for this camera's poses, unless it is open."""
+        location = self.location.replace("{camera}", camera.replace("/", "_"))
+        if location not in self._files:
+            path = Path(location if self.format == "lines" else f"{location}.part")
+            self._files[location] = _Lines(path, resume=self.context.incarnation > 0, one_camera=self.format != "lines")
+        return self._files[location]
 
-    def _place(self, lines: _Lines) -> None:
-        if lines.is_placed:
+    def _write_document(self, lines: _Lines) -> None:
+        if lines.is_written:
             return
         target = lines.path.with_suffix("")
         write = _write_coco if self.format == "coco" else _write_posetrack
         _replace(target, lambda file: write(lines.records(), file))
-        lines.is_placed = True
+        lines.is_written = True
 
 
 class _Lines:
-    """A file of JSON lines and, by camera, the last frame in it. ``alone``: of one camera only."""
+    """A file of JSON lines, and the last frame in it by camera; with ``one_camera``, it refuses a second camera."""
 
-    def __init__(self, path: Path, *, resume: bool, alone: bool) -> None:
-        self.path, self._alone = path, alone
-        self.is_placed = False
+    def __init__(self, path: Path, *, resume: bool, one_camera: bool) -> None:
+        self.path, self._one_camera = path, one_camera
+        self.is_written = False
         self._last: dict[str, int] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if resume and path.exists():
-                self._take_up()
+                self._resume()
             self._handle = path.open("ab" if resume else "wb", buffering=0)
         except OSError as error:
-            raise self._fault(error) from None
+            raise _write_error(path, error) from None
 
     def add(self, camera: str, seq: int, line: bytes) -> None:
-        """Write one line, unless this frame or a later one is there."""
-        if self._alone and self._last and camera not in self._last:
+        """Write one line, unless this frame or a later one is in the file."""
+        if self._one_camera and self._last and camera not in self._last:
             (first,) = self._last
             raise PropertyError(
                 f"jsonsink: {self.path.with_suffix('')} holds camera {first!r} and cannot hold {camera!r} as well; "
@@ -145,46 +143,46 @@ class _Lines:
             if self._handle.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise self._fault(error) from None
+            raise _write_error(self.path, error) from None
         self._last[camera] = seq
-        self.is_placed = False
+        self.is_written = False
 
     def records(self) -> Iterator[Record]:
-        """What was written, from the beginning."""
+        """Read back all records."""
         with self.path.open("rb") as file:
             for line in file:
                 yield _record.decode(line)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the file; idempotent."""
         self._handle.close()
 
-    def _take_up(self) -> None:
-        """Note what is there, and drop a last line that was cut short."""
-        whole = 0
+    def _resume(self) -> None:
+        """Read the last frame of each camera, and drop an incomplete last line."""
+        size = 0
         with self.path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
-                    record = self._decoded(line)
+                    record = self._decode(line)
                     self._last[record.camera] = max(record.frame_seq, self._last.get(record.camera, -1))
-                    whole += len(line)
-        os.truncate(self.path, whole)
+                    size += len(line)
+        os.truncate(self.path, size)
 
-    def _decoded(self, line: bytes) -> Record:
+    def _decode(self, line: bytes) -> Record:
         try:
             return _record.decode(line)
         except msgspec.MsgspecError as error:
             raise TransportError(
-                f"jsonsink cannot go on with {self.path}: {line[:30]!r}… is no line of its own ({error}); "
-                "remove the file"
+                f"jsonsink cannot resume {self.path}: {line[:30]!r}… is not a line it wrote ({error}); remove the file"
             ) from None
 
-    def _fault(self, error: OSError) -> TransportError:
-        return TransportError(f"jsonsink cannot write {self.path}: {error.strerror}; choose another place, location=…")
+
+def _write_error(path: Path, error: OSError) -> TransportError:
+    return TransportError(f"jsonsink cannot write {path}: {error.strerror}; choose another location=")
 
 
 def _write_coco(records: Iterator[Record], file: BinaryIO) -> None:
-    """A list with one result a line."""
+    """Write a list with one result per line."""
     file.write(b"[")
     separator = b"\n"
     for result in (result for record in records for result in coco_results(record)):
@@ -198,13 +196,13 @@ def _write_posetrack(records: Iterator[Record], file: BinaryIO) -> None:
 
 
 def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a new file beside ``target`` and let it take its place in one step."""
+    """Write a new file beside ``target`` and move it there in one step."""
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
             write(file)
         beside.replace(target)
     except OSError as error:
-        raise TransportError(f"jsonsink cannot write {target}: {error.strerror}; choose another place") from None
+        raise _write_error(target, error) from None
     finally:
         beside.unlink(missing_ok=True)

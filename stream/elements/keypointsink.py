@@ -1,7 +1,7 @@
-"""``keypointsink``: publishes everybody's keypoints to whoever subscribes, as ``docs/reference/protocol.md`` says.
+"""``keypointsink``: publishes keypoints to any number of subscribers; the protocol is ``docs/reference/protocol.md``.
 
-A slow subscriber loses messages and never slows the line. Messages of a camera are numbered without gaps, also when
-this stage is killed and restarted: a frame that was published is not published again, and one that may not have been is
+A slow subscriber loses messages and never slows the line. The messages of a camera are numbered without gaps, also
+across restarts of this stage: a frame that was published is not published again, and one that may not have been is
 sent with the number it had.
 """
 
@@ -29,56 +29,60 @@ from stream.transports import curve
 from stream.transports.publisher import Access, Publisher, check_address
 
 _LOG = logging.getLogger(__name__)
-# So that a number can be remembered under it.
+# The camera name is part of a key in the context's memory, whose keys are short.
 _MAX_CAMERA_BYTES = 80
-# A killed predecessor's port is free at once, but its process may take this long to be gone.
+# After a restart, the process that was killed may hold the port this long.
 _RESTART_PATIENCE_S = 5.0
 
 
 @dataclass
 class KeypointSink(Sink):
-    """Publishes poses on ``bind``, one message a frame, topic ``poses/<camera>``; see docs/reference/protocol.md.
+    """Publishes poses on ``bind``, one message per frame, topic ``poses/<camera>``; see docs/reference/protocol.md.
 
-    Beyond loopback it wants CURVE keys (``keys``), and refuses to start without. Raises :class:`TransportError` for a
-    port in use, :class:`WireError` for a pose with numbers that are not.
+    Beyond loopback it requires CURVE keys (``keys``). Raises :class:`TransportError` for a port in use,
+    :class:`WireError` for a pose that contains NaN or infinity.
     """
 
     sink = Caps("people/poses")
 
     bind: Annotated[
-        str, Meta(description="where to publish: tcp://HOST:PORT or ipc://PATH; PORT * takes any free one")
+        str, Meta(description="where to publish: tcp://HOST:PORT or ipc://PATH; PORT * takes any free port")
     ] = "tcp://127.0.0.1:5570"
-    prefix: Annotated[str, Meta(description="put before every topic, e.g. 'site1/'", max_length=255)] = ""
-    keys: Annotated[str, Meta(description="CURVE .key_secret file of this publisher; needed beyond loopback")] = ""
+    prefix: Annotated[str, Meta(description="prefix of every topic, e.g. 'site1/'", max_length=255)] = ""
+    keys: Annotated[str, Meta(description="CURVE .key_secret file of this publisher; required beyond loopback")] = ""
     clients: Annotated[
-        str, Meta(description="folder of the public .key files of subscribers let in; all who know our key where empty")
+        str,
+        Meta(
+            description="folder with the public .key files of the allowed subscribers; "
+            "empty allows all that have the publisher's public key"
+        ),
     ] = ""
     max_waiting: Annotated[int, Meta(ge=1, description="messages kept for a subscriber that does not keep up")] = 256
-    heartbeat_ms: Annotated[int, Meta(ge=50, le=60_000, description="time between two signs of life")] = 1000
+    heartbeat_ms: Annotated[int, Meta(ge=50, le=60_000, description="time between two heartbeats")] = 1000
 
     def __post_init__(self) -> None:
         check_address(self.bind, "keypointsink", has_keys=bool(self.keys))
         if self.clients and not self.keys:
-            raise PropertyError(f"keypointsink: clients={self.clients} says who is let in, which needs keys= as well")
+            raise PropertyError(f"keypointsink: clients={self.clients} has no effect without keys=; set keys= as well")
         self._publisher: Publisher | None = None
         self._ended: set[str] = set()
         self._numbers = _Numbers({}, restarted=False)
-        self._board = _Board(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
+        self._cache = self._make_cache()
 
     @property
     def endpoint(self) -> str:
-        """Where it publishes, with the port that was chosen; ``bind`` while it is not open."""
+        """The address it publishes on, with the chosen port; ``bind`` while it is not open."""
         return self._publisher.endpoint if self._publisher else self.bind
 
     def __enter__(self) -> Self:
         restarted = self.context.incarnation > 0
         self._ended = set()
         self._numbers = _Numbers(self.context.memory, restarted=restarted)
-        self._board = _Board(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
+        self._cache = self._make_cache()
         self._publisher = Publisher(
             self.bind,
-            welcome=self._board.welcome,
-            heartbeat=lambda: (schema.heartbeat_topic(self.prefix), self._board.heartbeat()),
+            welcome=self._cache.snapshot,
+            heartbeat=lambda: (schema.heartbeat_topic(self.prefix), self._cache.heartbeat()),
             heartbeat_ms=self.heartbeat_ms,
             max_waiting=self.max_waiting,
             access=self._access(),
@@ -90,29 +94,29 @@ class KeypointSink(Sink):
 
     def consume(self, item: Poses) -> None:
         camera, frame_seq = item.key
-        if self._numbers.published(camera, frame_seq):
+        if self._numbers.is_published(camera, frame_seq):
             return
         _check_camera(camera)
-        self._tell_skeleton(item.skeleton)
+        self._publish_skeleton(item.skeleton)
         seq = self._numbers.next(camera)
         stamped = dataclasses.replace(item, frame=item.frame.stamped("published", self.context.now_ns()))
-        payload = schema.encode_poses(stamped, session=self._board.session, seq=seq)
+        payload = schema.encode_poses(stamped, session=self._cache.session, seq=seq)
         self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq)
         self._numbers.commit(camera, seq, frame_seq)
         self._ended.discard(camera)
 
     def ended(self, camera: str) -> None:
-        """Tell subscribers that nothing more will come from ``camera``, once."""
+        """Publish the end of ``camera``'s stream, once."""
         if camera in self._ended or camera not in self._numbers.cameras():
             return
         seq, now_ns = self._numbers.next(camera), self.context.now_ns()
-        payload = schema.encode_end(session=self._board.session, seq=seq, camera=camera, wall_ns=now_ns)
+        payload = schema.encode_end(session=self._cache.session, seq=seq, camera=camera, wall_ns=now_ns)
         self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
         self._numbers.commit(camera, seq, self._numbers.last_frame(camera))
         self._ended.add(camera)
 
     def flush(self) -> None:
-        """The same of all cameras."""
+        """Publish the end of every camera's stream."""
         for camera in self._numbers.cameras():
             self.ended(camera)
 
@@ -123,80 +127,84 @@ class KeypointSink(Sink):
             self._publisher.close()
             self._publisher = None
 
-    def _tell_skeleton(self, name: str) -> None:
+    def _make_cache(self) -> _LastValues:
+        return _LastValues(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
+
+    def _publish_skeleton(self, name: str) -> None:
         topic = schema.skeleton_topic(name, self.prefix)
-        if not self._board.holds(topic):
+        if not self._cache.has(topic):
             known = SKELETONS.get(name)
             joints, limbs = (known.joints, known.limbs) if known else ((), ())
-            session = self._board.session
+            session = self._cache.session
             self._publish(topic, schema.encode_skeleton(session=session, name=name, joints=joints, limbs=limbs))
 
     def _publish(self, topic: str, payload: bytes, *, seq: int | None = None, retain_as: str = "last") -> None:
         if self._publisher is None:
             raise RuntimeError("keypointsink is not open; use it within 'with'")
-        # Kept before it is sent: a newcomer between the two then gets it twice, which it can tell, rather than never.
-        self._board.keep(topic, payload, retain_as)
+        # Stored before it is sent: a subscriber that connects in between then gets it twice, which it can detect,
+        # rather than never.
+        self._cache.store(topic, payload, retain_as)
         self._publisher.publish(topic, payload)
         if seq is not None:
-            self._board.sent(topic, seq)
+            self._cache.mark_sent(topic, seq)
 
     def _access(self) -> Access:
         keys = curve.Keys.load(self.keys) if self.keys else None
         return Access(keys, Path(self.clients) if self.clients else None)
 
 
-class _Board:
-    """What newcomers are told: skeletons, the last message of each camera, and a heartbeat to end with."""
+class _LastValues:
+    """The snapshot for new subscribers: skeletons, the last message of each camera, and a heartbeat as its end."""
 
     def __init__(self, session: str, prefix: str, heartbeat_ms: int, now_ns: Callable[[], int]) -> None:
         self.session = session
         self._now_ns = now_ns
         self._prefix, self._heartbeat_ms = prefix, heartbeat_ms
-        self._kept: dict[tuple[str, str], bytes] = {}
+        self._values: dict[tuple[str, str], bytes] = {}
         self._last: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def keep(self, topic: str, payload: bytes, retain_as: str) -> None:
-        """Retain ``payload`` as the newest of its (topic, ``retain_as``)."""
+    def store(self, topic: str, payload: bytes, retain_as: str) -> None:
+        """Store ``payload`` as the newest of its (topic, ``retain_as``)."""
         with self._lock:
-            self._kept[topic, retain_as] = payload
+            self._values[topic, retain_as] = payload
 
-    def sent(self, topic: str, seq: int) -> None:
-        """Message ``seq`` has left: from now on a heartbeat says so, and none before it did."""
+    def mark_sent(self, topic: str, seq: int) -> None:
+        """Message ``seq`` was sent; heartbeats name it from now on, and not before."""
         with self._lock:
             self._last[topic] = seq
 
-    def holds(self, topic: str) -> bool:
-        """True when something was published on ``topic``."""
-        return (topic, "last") in self._kept
+    def has(self, topic: str) -> bool:
+        """True if something was published on ``topic``."""
+        return (topic, "last") in self._values
 
-    def welcome(self, topic: str) -> list[bytes]:
-        """The answer to a subscription: nothing, unless it asks for a snapshot."""
+    def snapshot(self, topic: str) -> list[bytes]:
+        """The answer to a subscription: nothing, unless it requests a snapshot."""
         wanted = schema.wanted_by(topic, self._prefix)
         if wanted is None:
             return []
         with self._lock:
-            skeletons = self._under(schema.skeleton_topic("", self._prefix))
-            values = self._under(schema.poses_topic("", self._prefix), self._prefix + wanted)
+            skeletons = self._find(schema.skeleton_topic("", self._prefix))
+            values = self._find(schema.poses_topic("", self._prefix), self._prefix + wanted)
         return [*skeletons, *values, self.heartbeat()]
 
     def heartbeat(self) -> bytes:
-        """The sign of life."""
+        """The heartbeat: the number of the last message on each topic."""
         with self._lock:
             topics = dict(self._last)
         return schema.encode_heartbeat(
             session=self.session, wall_ns=self._now_ns(), interval_ms=self._heartbeat_ms, topics=topics
         )
 
-    def _under(self, *starts: str) -> list[bytes]:
-        return [payload for (topic, _), payload in self._kept.items() if all(map(topic.startswith, starts))]
+    def _find(self, *prefixes: str) -> list[bytes]:
+        return [payload for (topic, _), payload in self._values.items() if all(map(topic.startswith, prefixes))]
 
 
 class _Numbers:
-    """The numbers given so far, in a memory that outlives a restart.
+    """The last message number and frame of each camera, in memory that survives a restart.
 
-    Number and frame must become valid together though only single integers are written at once: the frame of number n
-    is written to one of two places by the parity of n, and writing n is what makes it valid.
+    Number and frame must become valid together, but memory is written one integer at a time: the frame of number n goes
+    to one of two keys by the parity of n, and writing n makes it valid.
     """
 
     def __init__(self, memory: MutableMapping[str, int], *, restarted: bool) -> None:
@@ -206,12 +214,12 @@ class _Numbers:
                 del memory[name]
         self.session = f"{memory.setdefault(_SESSION, secrets.randbits(63)):016x}"
 
-    def published(self, camera: str, frame_seq: int) -> bool:
-        """True when this frame, or a later one, has a number already."""
+    def is_published(self, camera: str, frame_seq: int) -> bool:
+        """True if this frame, or a later one, was published."""
         return frame_seq <= self.last_frame(camera)
 
     def last_frame(self, camera: str) -> int:
-        """The last frame of ``camera`` that has a number; -1 before the first."""
+        """The last published frame of ``camera``; -1 before the first."""
         last = self._last(camera)
         return -1 if last < 0 else self._memory[_frame(last, camera)]
 
@@ -220,12 +228,12 @@ class _Numbers:
         return self._last(camera) + 1
 
     def commit(self, camera: str, seq: int, frame_seq: int) -> None:
-        """Message ``seq`` of ``camera`` is out."""
+        """Record that message ``seq`` of ``camera``, with this frame, was sent."""
         self._memory[_frame(seq, camera)] = frame_seq
         self._memory[_SEQ + camera] = seq
 
     def cameras(self) -> list[str]:
-        """Those of which something was published."""
+        """The cameras of which something was published."""
         return [name.removeprefix(_SEQ) for name in self._memory if name.startswith(_SEQ)]
 
     def _last(self, camera: str) -> int:
@@ -245,5 +253,5 @@ def _check_camera(camera: str) -> None:
     if len(camera.encode()) > _MAX_CAMERA_BYTES:
         raise PropertyError(
             f"keypointsink: the camera name {camera[:20]!r}… has {len(camera.encode())} bytes; "
-            f"give one of at most {_MAX_CAMERA_BYTES}, camera=NAME"
+            f"set camera= to a name of at most {_MAX_CAMERA_BYTES}"
         )

@@ -1,4 +1,4 @@
-"""``overlaysink``: shows what the line saw: a video, PNGs or a window, with skeletons, boxes and ids drawn."""
+"""``overlaysink``: draws skeletons, boxes and ids on the frames, into a video, PNGs or a window."""
 
 from __future__ import annotations
 
@@ -20,35 +20,33 @@ from stream.messages import Poses
 from stream.output import overlay
 from stream.output.video_writer import CODECS, PictureFile, open_pictures
 
-_FPS_OVER_NS = 2_000_000_000
+_FPS_PERIOD_NS = 2_000_000_000
 _VIDEOS = ", ".join(CODECS)
 
 
 @dataclass
 class OverlaySink(Sink):
-    """Draws poses on their frames and writes them to ``location``, at the times they were captured at.
+    """Draws poses on their frames and writes them to ``location``, with the frames' own times.
 
-    When this stage is killed, a video holds all but its last two seconds or so, and a restart goes on in a new file
-    beside it, ``NAME.2.mp4``; of a folder of PNGs nothing is lost. Raises :class:`TransportError`.
+    If the stage is killed, a video lacks about its last two seconds, and the restarted stage continues in a new file
+    beside it, ``NAME.2.mp4``; a folder of PNGs loses nothing. Raises :class:`TransportError`.
     """
 
     sink = Caps("people/poses")
 
     location: Annotated[
         str,
-        Meta(
-            description=f"video to write ({_VIDEOS}), or a folder for PNGs; {{camera}} in it makes one for each camera"
-        ),
+        Meta(description=f"video to write ({_VIDEOS}), or a folder for PNGs; with {{camera}} in it, one per camera"),
     ] = ""
-    display: Annotated[bool, Meta(description="show a window for each camera")] = False
-    scale: Annotated[float, Meta(gt=0, le=8, description="size of the pictures against that of the frames")] = 1.0
-    min_score: Annotated[float, Meta(ge=0, le=1, description="joints that score less are not drawn")] = 0.3
-    caption: Annotated[bool, Meta(description="write camera, frame, time and speed into the corner")] = True
+    display: Annotated[bool, Meta(description="show a window per camera")] = False
+    scale: Annotated[float, Meta(gt=0, le=8, description="size of the pictures relative to the frames")] = 1.0
+    min_score: Annotated[float, Meta(ge=0, le=1, description="joints with lower scores are not drawn")] = 0.3
+    caption: Annotated[bool, Meta(description="write camera, frame, time and frame rate in the corner")] = True
 
     def __post_init__(self) -> None:
         if not self.location and not self.display:
             raise PropertyError(
-                f"overlaysink: nowhere to draw to; give location=FILE ({_VIDEOS}), a folder, or display=true"
+                f"overlaysink: no output is set; set location=FILE ({_VIDEOS}) or a folder, or display=true"
             )
         self._files: dict[str, PictureFile] = {}
         self._owners: dict[str, str] = {}
@@ -59,14 +57,14 @@ class OverlaySink(Sink):
         if self.display:
             _check_display()
         if self.location and "{camera}" not in self.location:
-            self._file("")  # so that a place that cannot be written is told before the first frame
+            self._open("")  # report an unwritable file before the first frame
         return self
 
     def consume(self, item: Poses) -> None:
         caption = self._caption(item) if self.caption else ""
         picture = overlay.draw(item, scale=self.scale, min_score=self.min_score, caption=caption)
         if self.location:
-            self._file(item.frame.camera).add(picture, item.frame.seq, item.frame.pts_ns)
+            self._open(item.frame.camera).add(picture, item.frame.seq, item.frame.pts_ns)
         if self.display:
             cv2.imshow(f"posestream {item.frame.camera}", picture)
             cv2.waitKey(1)
@@ -84,45 +82,44 @@ class OverlaySink(Sink):
         if self.display:
             cv2.destroyAllWindows()
 
-    def _file(self, camera: str) -> PictureFile:
-        """The file this camera's pictures go to; each has one camera."""
-        place = self.location.replace("{camera}", camera.replace("/", "_"))
-        if place not in self._files:
-            self._files[place] = open_pictures(_of_this_life(Path(place), self.context.incarnation))
-        owner = self._owners.setdefault(place, camera) or camera
-        self._owners[place] = owner
+    def _open(self, camera: str) -> PictureFile:
+        """Open the file for this camera's pictures, unless it is open; a file holds one camera."""
+        location = self.location.replace("{camera}", camera.replace("/", "_"))
+        if location not in self._files:
+            self._files[location] = open_pictures(_number_restart(Path(location), self.context.incarnation))
+        owner = self._owners.setdefault(location, camera) or camera
+        self._owners[location] = owner
         if owner != camera:
             raise PropertyError(
-                f"overlaysink: {place} holds camera {owner!r} and cannot hold {camera!r} as well; "
+                f"overlaysink: {location} holds camera {owner!r} and cannot hold {camera!r} as well; "
                 "put {camera} into location="
             )
-        return self._files[place]
+        return self._files[location]
 
     def _caption(self, item: Poses) -> str:
         frame = item.frame
         return f"{frame.camera}  {frame.seq}  {frame.pts_ns / 1e9:.2f} s  {self._fps(frame.camera):.1f} fps"
 
     def _fps(self, camera: str) -> float:
-        """Pictures drawn a second, over the last two seconds."""
+        """Pictures per second, over the last two seconds."""
         arrivals = self._arrivals.setdefault(camera, deque())
         arrivals.append(self.context.now_ns())
-        while arrivals[-1] - arrivals[0] > _FPS_OVER_NS:
+        while arrivals[-1] - arrivals[0] > _FPS_PERIOD_NS:
             arrivals.popleft()
         span_ns = arrivals[-1] - arrivals[0]
         return (len(arrivals) - 1) * 1e9 / span_ns if span_ns else 0.0
 
 
-def _of_this_life(path: Path, incarnation: int) -> Path:
-    """A video cannot be taken up again, so a restarted stage writes another beside it."""
+def _number_restart(path: Path, incarnation: int) -> Path:
+    """A video cannot be appended to, so a restarted stage writes another beside it."""
     if incarnation == 0 or path.suffix.lower() not in CODECS:
         return path
     return path.with_name(f"{path.stem}.{incarnation + 1}{path.suffix}")
 
 
 def _check_display() -> None:
-    """Raise where no window can be opened, rather than let OpenCV end the process."""
+    """Raise if no window can be opened; OpenCV would end the process."""
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise TransportError(
-            "overlaysink: display=true, but this session has no display (DISPLAY is not set); "
-            "give location=FILE instead"
+            "overlaysink: display=true, but this session has no display (DISPLAY is not set); set location=FILE instead"
         )

@@ -1,41 +1,36 @@
-"""``pose``: everybody's keypoints, from windows of frames."""
+"""``pose``: estimates keypoints from windows of frames."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Annotated, ParamSpec, Self, TypeVar
+from typing import Annotated, Self
 
 from msgspec import Meta
 
-from engines.errors import EngineError
 from engines.inference.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, load_signature
 from engines.spec.signature import Signature
 from stream.caps import Caps
 from stream.element import Transform
-from stream.errors import ModelError
+from stream.errors import ModelError, model_errors
 from stream.messages import Poses, Window, WindowFrame
 
 _log = logging.getLogger(__name__)
 
-_Given = ParamSpec("_Given")
-_Got = TypeVar("_Got")
-
 
 @dataclass
 class Pose(Transform):
-    """Runs a top-down pose network on the people of each window: crops, network, decoding, back to the frame.
+    """Runs a top-down pose network on the people of each window: crop, network, decoding, mapping back to the frame.
 
-    How many frames a window has is the model's affair: its Signature fixes ``past`` and ``future`` when the line is
-    linked. All people of all windows that wait, whatever camera they are from, share one batch. A frame without
-    people gives Poses without people, so that whoever listens knows that nobody was there.
+    The model's Signature fixes the length of the windows, ``past`` and ``future``, when the line is linked. All people
+    of all waiting windows, of any camera, share one batch. A frame without people yields Poses without people, so that
+    subscribers see it.
 
-    A temporal network that was exported in two (see docs/reference/models.md) computes each frame of a person once,
-    and keeps its features, for as long as the person's crop is held still: crop=lock, which auto takes wherever it can.
-    crop=exact is the papers' way: each key frame crops its whole window anew, and computes it anew. Only people with
-    ids gain by it, so track comes before.
+    A temporal network exported as two graphs (see docs/reference/models.md) can compute each frame of a person once and
+    cache its features while the person's crop is unchanged: crop=lock, which auto uses where it can. crop=exact follows
+    the papers: each key frame crops and computes its whole window. Caching needs ids, so put track before.
     """
 
     sink = Caps("people/window")
@@ -45,34 +40,39 @@ class Pose(Transform):
         str,
         Meta(
             description="'fami-small' or 'hrnet-small', which ship, the folder of an export, an .onnx with its "
-            "Signature, or a name of the catalogue"
+            "Signature, or a name from the catalogue"
         ),
     ] = "fami-small"
-    backend: Annotated[str, Meta(description="who runs the network: NAME or NAME:MODE, as onnxrt:cuda")] = "auto"
-    threads: Annotated[int, Meta(ge=1, description="processor threads of the network")] = 1
-    max_batch: Annotated[int, Meta(ge=1, le=256, description="windows that may share a run when several wait")] = 8
+    backend: Annotated[str, Meta(description="backend that runs the network: NAME or NAME:MODE, e.g. onnxrt:cuda")] = (
+        "auto"
+    )
+    threads: Annotated[int, Meta(ge=1, description="CPU threads of the network")] = 1
+    max_batch: Annotated[int, Meta(ge=1, le=256, description="waiting windows that may share a run")] = 8
     crop: Annotated[
         Crop,
-        Meta(description="hold a person's crop (lock), make one for every key frame (exact), or lock where it can"),
+        Meta(
+            description="lock: keep a person's crop; exact: a new crop for every key frame; auto: lock where possible"
+        ),
     ] = "auto"
     crop_margin: Annotated[
-        float, Meta(ge=0, le=1, description="crop=lock: by this part of itself a crop is wider than the box asks for")
+        float, Meta(ge=0, le=1, description="crop=lock: margin around the box, as a fraction of the crop")
     ] = MARGIN
     people: Annotated[
-        int, Meta(ge=1, le=1024, description="crop=lock: features are kept of so many people, of all cameras together")
+        int, Meta(ge=1, le=1024, description="crop=lock: people whose features are cached, over all cameras")
     ] = PEOPLE
 
     def __post_init__(self) -> None:
         self._engine: Engine | None = None
-        self._known: Signature | None = None
+        self._signature: Signature | None = None
         self._work = Work()
 
     @property
     def signature(self) -> Signature:
-        """What the model eats and returns; read without opening it. Raises :class:`ModelError`."""
-        if self._known is None:
-            self._known = _model_error(load_signature, self.model, self.crop)
-        return self._known
+        """The model's inputs and outputs; read without opening the model. Raises :class:`ModelError`."""
+        if self._signature is None:
+            with model_errors("pose"):
+                self._signature = load_signature(self.model, self.crop)
+        return self._signature
 
     def accepts(self) -> Caps:
         return Caps("people/window", past=self.signature.past, future=self.signature.future)
@@ -81,17 +81,17 @@ class Pose(Transform):
         return Caps("people/poses", skeleton=self.signature.skeleton)
 
     def __enter__(self) -> Self:
-        self._engine = _model_error(
-            load,
-            self.model,
-            self.backend,
-            self.threads,
-            crop=self.crop,
-            margin=self.crop_margin,
-            people=self.people,
-        )
-        _model_error(self._engine.open)
-        _tell(self._engine)
+        with model_errors("pose"):
+            self._engine = load(
+                self.model,
+                self.backend,
+                self.threads,
+                crop=self.crop,
+                margin=self.crop_margin,
+                people=self.people,
+            )
+            self._engine.open()
+        _log_choice(self._engine)
         self._work = self._engine.work
         return self
 
@@ -103,7 +103,7 @@ class Pose(Transform):
             self._engine = None
 
     def account(self) -> str:
-        """What kept features have spared so far; nothing where none are kept."""
+        """The share of frames whose features came from the cache; empty if nothing is cached."""
         work = self._work
         return f"{work.reused:.0%} of frames reused" if work.computed < work.frames else ""
 
@@ -114,8 +114,9 @@ class Pose(Transform):
         engine = self._engine
         if engine is None:
             raise ModelError(f"pose: model {self.model!r} is not open; use the element in a 'with'")
-        found = _model_error(engine.estimate, [_request(window) for window in items])
-        for window, keypoints in zip(items, found, strict=True):
+        with model_errors("pose"):
+            estimates = engine.estimate([_make_request(window) for window in items])
+        for window, keypoints in zip(items, estimates, strict=True):
             yield self._poses(engine, window, keypoints)
 
     def _poses(self, engine: Engine, window: Window, keypoints: Keypoints) -> Poses:
@@ -129,32 +130,24 @@ class Pose(Transform):
             skeleton=engine.signature.skeleton,
             model=engine.signature.name,
             fingerprint=engine.fingerprint,
-            window=_account_of(window),
+            window=_describe_window(window),
         )
 
 
-def _tell(engine: Engine) -> None:
-    """Who runs the network; a warning where that leaves a GPU without work."""
+def _log_choice(engine: Engine) -> None:
+    """Log the backend; a warning if it leaves a GPU idle."""
     level = logging.WARNING if engine.choice.leaves_gpu_idle else logging.INFO
-    _log.log(level, "pose: model %s runs by %s", engine.signature.name, engine.choice)
+    _log.log(level, "pose: model %s runs on %s", engine.signature.name, engine.choice)
 
 
-def _request(window: Window) -> PersonWindows:
+def _make_request(window: Window) -> PersonWindows:
     frames = tuple(frame.pixels for frame in window.frames)
     return PersonWindows(frames, tuple(frame.key for frame in window.frames), window.people.boxes, window.people.ids)
 
 
-def _account_of(window: Window) -> tuple[WindowFrame, ...]:
-    """What a subscriber is told of each frame of the window."""
+def _describe_window(window: Window) -> tuple[WindowFrame, ...]:
+    """Describe each frame of the window for subscribers."""
     return tuple(
-        WindowFrame(place - window.index, frame.seq, frame.pts_ns, state)
-        for place, (frame, state) in enumerate(zip(window.frames, window.states, strict=True))
+        WindowFrame(index - window.index, frame.seq, frame.pts_ns, state)
+        for index, (frame, state) in enumerate(zip(window.frames, window.states, strict=True))
     )
-
-
-def _model_error(call: Callable[_Given, _Got], *given: _Given.args, **named: _Given.kwargs) -> _Got:
-    """``call(*given)``, with what goes wrong in ``engines`` said as ``stream`` says it."""
-    try:
-        return call(*given, **named)
-    except EngineError as error:
-        raise ModelError(f"pose: {error}") from error

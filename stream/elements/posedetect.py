@@ -1,4 +1,4 @@
-"""``posedetect``: finds everybody and their keypoints in each frame, in one run of one network."""
+"""``posedetect``: finds people and their keypoints in each frame with a single-stage network."""
 
 from __future__ import annotations
 
@@ -10,63 +10,56 @@ from typing import Annotated, Self
 import numpy as np
 from msgspec import Meta
 
-from engines.errors import EngineError
 from engines.inference.single_stage import Found, PictureEngine, find_picture_manifest, load_picture_engine
 from engines.spec.picture_signature import PictureSignature
 from stream.caps import Caps
 from stream.element import Transform
-from stream.errors import ModelError
-from stream.messages import Frame, Poses, WindowFrame
-
-NOBODY = -1
+from stream.errors import ModelError, model_errors
+from stream.messages import NO_ID, Frame, Poses, WindowFrame
 
 
 @dataclass
 class PoseDetect(Transform):
-    """Runs a single-stage pose network (InsPose) on whole frames: what it does for poses, ``detect`` does for boxes.
+    """Runs a single-stage pose network (InsPose) on whole frames.
 
-    It stands in place of ``detect``, ``window`` and ``pose``: what it costs does not grow with the number of people.
-    Nobody has an id yet; ``track`` after it gives them. A person's box is the one its network tells people apart by,
-    and every joint has the person's score where the network has none of single joints.
+    It replaces ``detect``, ``window`` and ``pose``; its cost does not grow with the number of people. People have no
+    ids; put ``track`` after it to assign them. A person's box is the one the network suppresses duplicates by, and
+    every joint has the person's score if the network has no scores of joints.
     """
 
     sink = Caps("video/raw")
     src = Caps("people/poses")
 
-    model: Annotated[str, Meta(description="the folder that 'posestream export inspose-…' made")]
-    backend: Annotated[str, Meta(description="who runs the network")] = "auto"
-    threads: Annotated[int, Meta(ge=1, description="processor threads of the network")] = 1
+    model: Annotated[str, Meta(description="the folder written by 'posestream export inspose-…'")]
+    backend: Annotated[str, Meta(description="backend that runs the network")] = "auto"
+    threads: Annotated[int, Meta(ge=1, description="CPU threads of the network")] = 1
     min_score: Annotated[
-        float, Meta(ge=0, le=1, description="people below this score are dropped, after doubles were suppressed")
+        float, Meta(ge=0, le=1, description="people below this score are dropped, after duplicates were suppressed")
     ] = 0.3
     max_batch: Annotated[
         int,
-        Meta(ge=1, le=64, description="frames that may share a run when several wait; more for GPUs and many cameras"),
+        Meta(ge=1, le=64, description="waiting frames that may share a run; raise it for GPUs and many cameras"),
     ] = 1
 
     def __post_init__(self) -> None:
         self._engine: PictureEngine | None = None
-        self._known: PictureSignature | None = None
+        self._signature: PictureSignature | None = None
 
     @property
     def signature(self) -> PictureSignature:
-        """What the model eats and returns; read without opening it. Raises :class:`ModelError`."""
-        if self._known is None:
-            try:
-                self._known = find_picture_manifest(self.model).signature
-            except EngineError as error:
-                raise ModelError(f"posedetect: {error}") from error
-        return self._known
+        """The model's inputs and outputs; read without opening the model. Raises :class:`ModelError`."""
+        if self._signature is None:
+            with model_errors("posedetect"):
+                self._signature = find_picture_manifest(self.model).signature
+        return self._signature
 
     def offers(self, sink: Caps | None) -> Caps:  # noqa: ARG002
         return Caps("people/poses", skeleton=self.signature.skeleton)
 
     def __enter__(self) -> Self:
-        try:
+        with model_errors("posedetect"):
             self._engine = load_picture_engine(self.model, self.backend, self.threads, self.max_batch)
             self._engine.open()
-        except EngineError as error:
-            raise ModelError(f"posedetect: {error}") from error
         return self
 
     def __exit__(
@@ -83,21 +76,19 @@ class PoseDetect(Transform):
         engine = self._engine
         if engine is None:
             raise ModelError(f"posedetect: model {self.model!r} is not open; use the element in a 'with'")
-        try:
-            everybody = engine.estimate([frame.pixels for frame in items])
-        except EngineError as error:
-            raise ModelError(f"posedetect: {error}") from error
-        for frame, found in zip(items, everybody, strict=True):
+        with model_errors("posedetect"):
+            estimates = engine.estimate([frame.pixels for frame in items])
+        for frame, found in zip(items, estimates, strict=True):
             yield self._poses(engine, frame, found)
 
     def _poses(self, engine: PictureEngine, frame: Frame, found: Found) -> Poses:
-        sure = found.scores >= self.min_score
+        is_kept = found.scores >= self.min_score
         return Poses(
             frame=frame.stamped("inferred", self.context.now_ns()),
-            boxes=found.boxes[sure],
-            scores=found.scores[sure],
-            ids=np.full(int(sure.sum()), NOBODY, np.int64),
-            keypoints=found.keypoints[sure],
+            boxes=found.boxes[is_kept],
+            scores=found.scores[is_kept],
+            ids=np.full(int(is_kept.sum()), NO_ID, np.int64),
+            keypoints=found.keypoints[is_kept],
             skeleton=engine.signature.skeleton,
             model=engine.signature.name,
             fingerprint=engine.fingerprint,

@@ -14,26 +14,28 @@ from stream.element import Transform
 
 @dataclass
 class Queue(Transform):
-    """Ends one part of the line and begins the next, which runs in a process of its own.
+    """Ends one part of the line and begins the next, which runs in its own process.
 
-    What a queue holds is bounded by the credits of the sources upstream, not by the queue. A ``leaky`` queue keeps only
-    the newest ``max_items`` that wait and counts those it drops: ``downstream`` drops the oldest, ``upstream`` refuses
-    the newest. ``auto`` is ``downstream`` where a live source feeds it, and ``no`` where every source can wait, so that
-    a file loses nothing.
+    The credits of the sources upstream, not the queue, bound how many items wait. A ``leaky`` queue keeps only
+    ``max_items`` waiting items and counts those it drops: ``downstream`` drops the oldest, ``upstream`` refuses the
+    newest. ``auto`` means ``downstream`` if a live source feeds it, and ``no`` if every source can wait, so that a file
+    loses nothing.
 
-    Give it a ``name`` to make it an address: several lines may end in it (fan-in), several may begin with
-    ``from NAME`` (each receives everything). In one process it passes items on.
+    With a ``name``, several lines may end in it (fan-in) and several may begin with ``from NAME`` (each receives
+    every item). In a single process it passes items through.
     """
 
     sink = Caps(ANY)
     src = Caps(ANY)
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*$", description="what other lines call it: from NAME")] = ""
+    name: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_-]*$", description="name by which other lines begin from it: from NAME")
+    ] = ""
     leaky: Annotated[
         Literal["auto", "no", "upstream", "downstream"],
-        Meta(description="which waiting items are dropped when a newer one comes: none, the newest or the oldest"),
+        Meta(description="what a full queue drops: nothing (no), the newest (upstream) or the oldest (downstream)"),
     ] = "auto"
-    max_items: Annotated[int, Meta(ge=1, description="how many waiting items a leaky queue keeps")] = 1
+    max_items: Annotated[int, Meta(ge=1, description="waiting items that a leaky queue keeps")] = 1
     address: Annotated[
         str, Meta(description="tcp://HOST:PORT to reach another host; empty for a socket in the run directory")
     ] = ""

@@ -1,4 +1,4 @@
-"""``rtspsrc``: frames from an RTSP camera, or any other live address that FFmpeg can open."""
+"""``rtspsrc``: frames of an RTSP camera, or of another live address that FFmpeg can open."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp
 
 @dataclass
 class Rtspsrc(LiveSource):
-    """Frames of a live address as they come, (H, W, 3) uint8 BGR, of whatever size the stream has at the moment.
+    """Frames of a live address as they arrive, (H, W, 3) uint8 BGR; the size may change with the stream.
 
-    ``url`` may hold ``user:password@``, which is never shown again, and ``${NAME}``, which is read from the
-    environment. ``wall_ns`` is the time at which the last byte of a frame had arrived. ``pts_ns`` keeps the
-    distances of the stream's own clock within a connection and runs on over reconnections.
+    ``url`` may contain ``user:password@``, which never appears in messages, and ``${NAME}``, which is read from the
+    environment. ``wall_ns`` is the time at which the last byte of a frame arrived. Within a connection, ``pts_ns``
+    follows the stream's own clock; it continues across reconnections.
 
-    Raises :class:`SourceError`, naming the address, when the user or password is refused, when nothing is at this path,
-    for an address that cannot be right, and for what ``retry`` and ``give_up_s`` say.
+    Raises :class:`SourceError`, naming the address, if it is invalid, if the user or password is refused, if the path
+    does not exist, and as ``retry`` and ``give_up_s`` say.
     """
 
     url: Annotated[str, Meta(description="rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH; also rtsps, http, https, rtmp, udp")]
     transport: Annotated[
-        Literal["tcp", "udp"], Meta(description="how RTSP carries the pictures; udp loses some where the network does")
+        Literal["tcp", "udp"], Meta(description="transport of RTSP; udp loses pictures on a lossy network")
     ] = "tcp"
 
     def __enter__(self) -> Self:
@@ -58,49 +58,49 @@ class Rtspsrc(LiveSource):
 
 
 _LATER_S = 1.0
-"""FFmpeg gives up a silent server later than we do: when it does, it first hands out a picture that it had kept, as if
+"""How much later than us FFmpeg gives up a silent server: before it does, it returns a picture it had held back, as if
 the server were back, and a freeze would be noticed after twice the time (measured)."""
 
 
 def check_address(url: str) -> None:
-    """Raises :class:`SourceError` for an address that cannot be right, before anything is connected."""
+    """Raise :class:`SourceError` for an invalid address, before connecting."""
     parts, shown = _split(expanded(url)), repr(redacted(url))
     if parts is None or parts.scheme.lower() not in SCHEMES:
-        raise SourceError(f"{shown} is no live address; write rtsp://HOST/PATH, or use filesrc for a file")
+        raise SourceError(f"{shown} is not a live address; write rtsp://HOST/PATH, or use filesrc for a file")
     if not parts.hostname:
-        raise SourceError(f"{shown} names no host; write {parts.scheme}://HOST/PATH")
+        raise SourceError(f"{shown} has no host; write {parts.scheme}://HOST/PATH")
 
 
 def _split(url: str) -> Any:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises for what is no port
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return None
     return parts
 
 
-class Pile:
-    """What had gathered before the first packet was asked for: good to decode the next with, too old to be shown.
+class Backlog:
+    """The packets that arrived before the first read: needed to decode the next ones, too old to be shown.
 
-    While a connection is opened FFmpeg looks at what comes for about a second, and some servers begin with the last key
-    picture and all since. All of it is there at once; it ends with the first packet that has to be waited for.
+    On opening, FFmpeg probes the stream for about a second, and some servers begin with the last key frame and
+    everything since. These packets are available at once; the backlog ends with the first packet that is waited for.
     """
 
     def __init__(self) -> None:
-        self._is_gone = False
+        self._is_over = False
 
-    def holds(self, waited_s: float, open_s: float) -> bool:
-        """Whether the packet belongs to it that came after so long a wait, so long after the opening."""
-        self._is_gone = self._is_gone or waited_s >= _INSTANT_S or open_s >= _PILE_S
-        return not self._is_gone
+    def includes(self, waited_s: float, open_s: float) -> bool:
+        """True if a packet that came after ``waited_s``, ``open_s`` after the opening, belongs to the backlog."""
+        self._is_over = self._is_over or waited_s >= _INSTANT_S or open_s >= _MAX_BACKLOG_S
+        return not self._is_over
 
 
 _INSTANT_S = 0.003
-"""A packet that comes within this time of being asked for had been there; a frame period is 8 ms at the least."""
+"""A packet that comes within this time was already there; a frame period is at least 8 ms."""
 
-_PILE_S = 3.0
-"""When a packet still comes at once so long after the opening, it is this machine that is slow."""
+_MAX_BACKLOG_S = 3.0
+"""If packets still come at once this long after the opening, this machine is too slow for the stream."""
 
 
 class StreamFeed:
@@ -117,14 +117,14 @@ class StreamFeed:
         self._url, self._now_ns = url, now_ns
         self._container = self._open(options, open_timeout_s, read_timeout_s)
         try:
-            self._stream = self._video()
+            self._stream = self._find_video()
         except BaseException:
             self.close()
             raise
-        self._shots = self._decoded()
+        self._shots = self._decode()
 
     def read(self) -> Shot:
-        """The next frame. Raises :class:`DisconnectedError`; the end of a live stream is one too."""
+        """Return the next frame. Raises :class:`DisconnectedError`, also at the end of the stream."""
         from av.error import FFmpegError
 
         try:
@@ -132,32 +132,32 @@ class StreamFeed:
         except StopIteration:
             raise DisconnectedError("the server ended the stream") from None
         except FFmpegError as error:
-            raise DisconnectedError(_reason(error)) from error
+            raise DisconnectedError(_describe_error(error)) from error
 
     def close(self) -> None:
-        """Give back the connection."""
+        """Close the connection."""
         self._container.close()
 
     def _open(self, options: dict[str, str], open_timeout_s: float, read_timeout_s: float) -> Any:
         import av
 
-        begun_s = time.monotonic()
+        start_s = time.monotonic()
         try:
             return av.open(self._url, options=options, timeout=(open_timeout_s, read_timeout_s))
         except av.FFmpegError as error:
-            if time.monotonic() - begun_s >= open_timeout_s:  # FFmpeg calls it "invalid data"
+            if time.monotonic() - start_s >= open_timeout_s:  # FFmpeg reports "invalid data"
                 raise DisconnectedError(f"no answer for {open_timeout_s:.1f} s") from error
-            raise _opening_failed(self._url, error) from error
+            raise _open_error(self._url, error) from error
 
-    def _video(self) -> Any:
+    def _find_video(self) -> Any:
         stream = self._container.streams.best("video")
         if stream is None:
             raise SourceError(f"{redacted(self._url)!r} sends no video; check the path, a camera may have several")
-        # With frame threads a picture would wait for as many more as there are threads.
+        # Frame threads would delay each picture by as many pictures as there are threads.
         stream.thread_type = "SLICE"
         return stream
 
-    def _decoded(self) -> Iterator[Shot]:
+    def _decode(self) -> Iterator[Shot]:
         from av.error import InvalidDataError
         from av.video.reformatter import VideoReformatter
 
@@ -166,24 +166,24 @@ class StreamFeed:
             try:
                 frames = packet.decode()
             except InvalidDataError:
-                continue  # a packet was lost on the way; the next key picture mends it
+                continue  # a packet was lost; decoding recovers at the next key frame
             for frame in frames:
                 if not (is_old or frame.is_corrupt):
                     yield Shot(VideoPicture(frame, reformatter), self._pts_ns(frame), 0, arrived_ns)
 
     def _packets(self) -> Iterator[tuple[Any, int, bool]]:
-        """Packets, when each arrived, and whether it is too old to be shown."""
-        packets, pile, opened_s = self._container.demux(self._stream), Pile(), time.monotonic()
+        """Yield packets, the time each arrived, and whether it is too old to be shown."""
+        packets, backlog, opened_s = self._container.demux(self._stream), Backlog(), time.monotonic()
         while True:
-            asked_s = time.monotonic()
+            read_s = time.monotonic()
             packet = next(packets, None)
             if packet is None:
                 return
             now_s = time.monotonic()
-            yield packet, self._now_ns(), self._has_clock and pile.holds(now_s - asked_s, now_s - opened_s)
+            yield packet, self._now_ns(), self._has_clock and backlog.includes(now_s - read_s, now_s - opened_s)
 
     def _pts_ns(self, frame: Any) -> int | None:
-        """None where the stream has no clock (Motion JPEG over HTTP), for FFmpeg then makes up 25 frames a second."""
+        """None if the stream has no clock (Motion JPEG over HTTP): FFmpeg then assumes 25 frames per second."""
         return int(frame.pts * frame.time_base * 1_000_000_000) if self._has_clock and frame.pts is not None else None
 
     @property
@@ -195,28 +195,30 @@ _NO_TIMESTAMPS = 0x80
 """``AVFMT_NOTIMESTAMPS`` of libavformat/avformat.h: the format carries no times."""
 
 
-def _opening_failed(url: str, error: Any) -> Exception:
-    """A refusal that no patience helps is a :class:`SourceError`; everything else may pass."""
+def _open_error(url: str, error: Any) -> Exception:
+    """Make a :class:`SourceError` if a retry cannot succeed, else a :class:`DisconnectedError`."""
     import av
 
     shown = repr(redacted(url))
     match error:
         case av.HTTPUnauthorizedError() | av.HTTPForbiddenError():
             return SourceError(
-                f"{shown} refuses this user and password ({_reason(error)}); "
+                f"{shown} refuses this user and password ({_describe_error(error)}); "
                 "check both in url=rtsp://USER:PASSWORD@HOST/PATH, with %40 for an @ in the password"
             )
         case av.HTTPNotFoundError():
-            return DisconnectedError(f"nothing is at this path ({_reason(error)})", is_mistake=True)
+            return DisconnectedError(f"the path does not exist ({_describe_error(error)})", is_mistake=True)
         case av.ProtocolNotFoundError():
-            return SourceError(f"{shown}: this FFmpeg does not speak {url.partition(':')[0]}; use rtsp or http")
+            return SourceError(f"{shown}: this FFmpeg does not support {url.partition(':')[0]}; use rtsp or http")
         case av.ArgumentError():
-            return SourceError(f"{shown} is no address that FFmpeg understands ({_reason(error)}); check host and port")
-    return DisconnectedError(_reason(error))
+            return SourceError(
+                f"{shown} is not an address FFmpeg accepts ({_describe_error(error)}); check host and port"
+            )
+    return DisconnectedError(_describe_error(error))
 
 
-def _reason(error: Any) -> str:
-    """FFmpeg's words without the address that it repeats."""
+def _describe_error(error: Any) -> str:
+    """FFmpeg's message, without the credentials in the address it repeats."""
     import av
 
     if isinstance(error, av.error.ExitError | av.error.TimeoutError):

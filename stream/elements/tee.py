@@ -1,4 +1,4 @@
-"""``tee``: where a line branches."""
+"""``tee``: branches a line."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from stream.element import Transform
 
 @dataclass
 class Tee(Transform):
-    """Gives everything it gets to each branch that begins ``from NAME``; every branch begins with a queue.
+    """Passes every item to each branch that begins ``from NAME``; every branch begins with a queue.
 
-    Unlike several lines that read one named queue, the branches of a tee each have a queue of their own, so that one
-    may be leaky (a display) while another loses nothing (a recording).
+    Unlike lines that read one named queue, each branch of a tee has its own queue, so that one may be leaky (a display)
+    while another loses nothing (a recording).
     """
 
     sink = Caps(ANY)
     src = Caps(ANY)
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]*$", description="what its branches call it: from NAME")] = ""
+    name: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_-]*$", description="name by which its branches begin: from NAME")
+    ] = ""
 
     def process(self, item: Any) -> Iterator[Any]:
         yield item

@@ -1,10 +1,10 @@
-"""``track``: gives every person an id that stays theirs from frame to frame."""
+"""``track``: assigns ids that follow people from frame to frame."""
 
 from __future__ import annotations
 
 import importlib
 from collections import deque
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
@@ -16,54 +16,54 @@ from numpy.typing import NDArray
 from engines.inference.detector_families import overlap
 from stream.caps import Caps
 from stream.element import Transform
-from stream.messages import People, Poses
+from stream.messages import NO_ID, People, Poses
 
 if TYPE_CHECKING:
     from trackers import BoTSORTTracker
 
-Somebody = TypeVar("Somebody", bound=People | Poses)
-"""What has boxes; keypoints stay with theirs."""
+Tracks = TypeVar("Tracks", bound=People | Poses)
+"""Messages with boxes."""
 
-NOBODY = -1
 RATE = 30.0
-"""What the tracker believes the frame rate to be: it is told a time that goes on by 1/30 s with every usual step."""
+"""The tracker's nominal frame rate: the time passed to it advances by 1/30 s per typical step."""
 
 LONGEST_STEP_S = 10.0
-"""A longer pause, or a clock that goes back (a clip that loops, a camera that reconnects), tells nothing of motion."""
+"""A longer pause, or a clock that goes back (a loop, a reconnection), says nothing about motion."""
 
 STEPS = 15
-"""How many of the last steps tell what is usual: their median forgets a burst of dropped frames."""
+"""Number of recent steps whose median is the typical step: it ignores a burst of dropped frames."""
 
 SAME_PERSON_IOU = 0.3
-"""After a restart, a box is the remembered person's when they overlap by so much; a person who walks moves a third of a
+"""After a restart, a box belongs to a stored person if they overlap by this much; a person who walks moves a third of a
 box width in the quarter of a second that a restart takes."""
 
 
 @dataclass
 class Track(Transform):
-    """Follows people by where they are heading and how their boxes overlap (BoT-SORT without appearance, one tracker a
-    camera); ids survive missed detections and crossings.
+    """Tracks people by motion and box overlap (BoT-SORT without appearance, one tracker per camera); ids survive missed
+    detections and crossings.
 
-    It stands after ``detect``, or after ``posedetect``: keypoints stay with their boxes. Every detection keeps its box
-    and its place. Its id is -1 until ``confirm`` detections in a row agree that there is somebody (at once for those of
-    a camera's first picture with people), so that a false alarm of one frame gets no id. On frames that the detector
-    skipped, boxes are carried along each person's motion. Ids begin at 1 in each camera and are never given twice, also
-    when the stage was restarted; those in view then keep theirs.
+    Put it after ``detect`` or ``posedetect``. Boxes, keypoints and their order are unchanged. The id of a detection is
+    -1 until ``confirm`` detections in a row confirm the person (at once in a camera's first frame with people), so that
+    a false detection in one frame gets no id. On frames that the detector skipped, boxes are moved along each person's
+    motion. Ids start at 1 in each camera and are never reused, also across restarts of the stage; people in view then
+    keep theirs.
 
-    Chosen by measurement, see docs/reference/models.md: ByteTrack's motion model is in absolute pixels and lost people
-    whose boxes widen and narrow at 10 frames a second; BoT-SORT's goes with the height of the person.
+    The tracker was chosen by measurement, see docs/reference/models.md: ByteTrack's motion model is in absolute pixels
+    and lost people whose boxes widen and narrow at 10 frames per second; BoT-SORT's is relative to the height of the
+    person.
     """
 
     sink = Caps("people/boxes|people/poses")
     src = Caps("people/boxes|people/poses")
 
     max_lost_s: Annotated[
-        float, Meta(ge=0, le=60, description="seconds for which an id is kept for somebody who is not seen")
+        float, Meta(ge=0, le=60, description="seconds for which the id of an unseen person is kept")
     ] = 1.0
-    confirm: Annotated[int, Meta(ge=1, le=30, description="detections in a row that make a person")] = 2
-    new_score: Annotated[float, Meta(ge=0, le=1, description="score a detection must have to begin a person")] = 0.6
+    confirm: Annotated[int, Meta(ge=1, le=30, description="detections in a row that confirm a person")] = 2
+    new_score: Annotated[float, Meta(ge=0, le=1, description="lowest score of a detection that starts a track")] = 0.6
     high_score: Annotated[
-        float, Meta(ge=0, le=1, description="detections below it may only continue somebody who was seen a frame ago")
+        float, Meta(ge=0, le=1, description="detections below it only continue tracks seen in the previous frame")
     ] = 0.5
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Track(Transform):
 
     def __enter__(self) -> Self:
         self._cameras = {}
-        # The library takes most of a second to import: before the first frame, not upon it.
+        # The library takes most of a second to import: do it before the first frame.
         importlib.import_module("trackers")
         return self
 
@@ -80,13 +80,13 @@ class Track(Transform):
         if name not in self._cameras:
             self._cameras[name] = _Camera(self._tracker(), _Ids(self.context.memory, name), self.max_lost_s)
         camera = self._cameras[name]
-        yield camera.carry(item) if isinstance(item, People) and not item.detected else camera.follow(item)
+        yield camera.extrapolate(item) if isinstance(item, People) and not item.detected else camera.track(item)
 
     def flush(self, camera: str | None = None) -> Iterator[People]:
-        """A camera that begins again begins with nobody."""
+        """Drop the tracks of ``camera``; nothing is held back."""
         for name in list(self._cameras) if camera is None else [camera]:
             if ended := self._cameras.pop(name, None):
-                ended.forget()
+                ended.clear()
         yield from ()
 
     def _tracker(self) -> BoTSORTTracker:
@@ -97,33 +97,33 @@ class Track(Transform):
             track_activation_threshold=self.new_score,
             high_conf_det_threshold=self.high_score,
             minimum_consecutive_frames=self.confirm,
-            # Pixels would have to be read a second time, and fixed cameras do not move.
+            # Camera motion compensation would read the pixels again, and fixed cameras do not move.
             enable_cmc=False,
         )
 
 
 class _Clock:
-    """A camera's time, in steps from one look of the detector to the next.
+    """A camera's time, in steps from one detection to the next.
 
-    The tracker's filter was tuned on steps of one frame; told true seconds, it follows every wobble of a box at 3 to 10
-    looks a second and loses people (measured on the aerobics clip: 19 ids instead of 3 at 5 looks a second). Told only
-    that one look follows another, it loses those who walk while frames are dropped (measured on TUD-Campus, 5 of every
-    17 frames dropped: IDF1 .745 against .996). So a usual step counts 1, and a longer one what it is of the usual.
+    The tracker's filter was tuned on steps of one frame. With real seconds, it follows every jitter of a box at 3 to 10
+    detections per second and loses people (measured on the aerobics clip: 19 ids instead of 3 at 5 per second). With
+    equal steps, it loses people who walk while frames are dropped (measured on TUD-Campus, 5 of every 17 frames
+    dropped: IDF1 .745 against .996). So a typical step counts 1, and a longer one its ratio to the typical step.
     """
 
     def __init__(self) -> None:
         self._pts_ns: int | None = None
         self._steps_s = deque([1 / RATE], maxlen=STEPS)
         self.steps = 0.0
-        """Steps since the start; never goes back nor stands still."""
+        """Steps since the start; always increasing."""
 
     @property
-    def usual_s(self) -> float:
-        """The usual step: the median of the last ones."""
+    def typical_step_s(self) -> float:
+        """The median of the last steps."""
         return median(self._steps_s)
 
     def advance(self, pts_ns: int) -> None:
-        """A look, at ``pts_ns``."""
+        """Advance to a detection at ``pts_ns``."""
         step = self._step_s(pts_ns)
         if step is None:
             self.steps += 1
@@ -131,82 +131,82 @@ class _Clock:
             if self.steps <= 1:
                 self._steps_s.clear()
             self._steps_s.append(step)
-            self.steps += step / self.usual_s
+            self.steps += step / self.typical_step_s
         self._pts_ns = pts_ns
 
-    def ahead(self, pts_ns: int) -> float:
-        """How many steps after the last look ``pts_ns`` is."""
-        return (self._step_s(pts_ns) or 0.0) / self.usual_s
+    def steps_until(self, pts_ns: int) -> float:
+        """Steps from the last detection to ``pts_ns``."""
+        return (self._step_s(pts_ns) or 0.0) / self.typical_step_s
 
     def _step_s(self, pts_ns: int) -> float | None:
-        """Seconds since the last look; None where they tell nothing."""
+        """Seconds since the last detection; None if they say nothing about motion."""
         step = 0.0 if self._pts_ns is None else (pts_ns - self._pts_ns) / 1e9
         return step if 0 < step <= LONGEST_STEP_S else None
 
 
 class _Camera:
-    """One camera's people: the tracker, its clock, and what it last saw."""
+    """One camera: its tracker, clock and last detections."""
 
     def __init__(self, tracker: BoTSORTTracker, ids: _Ids, max_lost_s: float) -> None:
         self._tracker = tracker
         self._ids = ids
         self._max_lost_s = max_lost_s
         self._clock = _Clock()
-        self._last: _Seen | None = None
+        self._last: _Tracked | None = None
 
-    def follow(self, people: Somebody) -> Somebody:
-        """The same people with ids."""
+    def track(self, people: Tracks) -> Tracks:
+        """Return the same people with ids."""
         self._clock.advance(people.frame.pts_ns)
-        tracked = self._update(people) if len(people.boxes) or self._tracker.tracks else people.ids
-        ids = self._ids.of(tracked, people.boxes)
-        self._ids.forget_all_but({track.tracker_id for track in self._tracker.tracks})
-        self._last = _Seen(people.boxes, people.scores, ids, tracked)
+        track_ids = self._update(people) if len(people.boxes) or self._tracker.tracks else people.ids
+        ids = self._ids.assign(track_ids, people.boxes)
+        self._ids.keep_only({track.tracker_id for track in self._tracker.tracks})
+        self._last = _Tracked(people.boxes, people.scores, ids, track_ids)
         return replace(people, ids=ids)
 
-    def carry(self, people: People) -> People:
-        """Everybody of the last detected frame, moved on to now."""
+    def extrapolate(self, people: People) -> People:
+        """Return the people of the last detected frame, moved to the time of this one."""
         if self._last is None:
             return people
-        steps = self._clock.ahead(people.frame.pts_ns)
+        steps = self._clock.steps_until(people.frame.pts_ns)
         moves = {track.tracker_id: _displacement(track.state_estimator, steps) for track in self._tracker.tracks}
         boxes = self._last.boxes.copy()
-        for row, number in enumerate(int(number) for number in self._last.tracked):
-            if number != NOBODY and number in moves:
-                boxes[row] += moves[number]
+        for row, track_id in enumerate(self._last.track_ids.tolist()):
+            if track_id != NO_ID and track_id in moves:
+                boxes[row] += moves[track_id]
         return replace(people, boxes=boxes, scores=self._last.scores, ids=self._last.ids)
 
-    def forget(self) -> None:
-        """Nobody of this camera will be seen again."""
-        self._ids.forget_everybody()
+    def clear(self) -> None:
+        """Drop all tracks of this camera."""
+        self._ids.clear()
 
     def _update(self, people: People | Poses) -> NDArray[np.int64]:
-        """The tracker's own number for each box, in order; it gives them back in its own order, and may drop some."""
+        """Return the tracker's id of each box, in order; the tracker reorders the boxes and may drop some."""
         from supervision import Detections
 
-        given = Detections(
+        detections = Detections(
             xyxy=people.boxes.astype(np.float64), confidence=people.scores, class_id=np.arange(len(people.boxes))
         )
-        # The tracker's budget is in its own time, where a usual step is 1/30 s.
-        self._tracker.maximum_time_without_update = self._max_lost_s / self._clock.usual_s / RATE
-        found = self._tracker.update(given, timestamp=self._clock.steps / RATE)
-        tracked = np.full(len(people.boxes), NOBODY, np.int64)
-        if found.class_id is not None and found.tracker_id is not None:
-            tracked[found.class_id] = found.tracker_id
-        return tracked
+        # The tracker's limit is in its own time, where a typical step is 1/30 s.
+        self._tracker.maximum_time_without_update = self._max_lost_s / self._clock.typical_step_s / RATE
+        tracked = self._tracker.update(detections, timestamp=self._clock.steps / RATE)
+        track_ids = np.full(len(people.boxes), NO_ID, np.int64)
+        if tracked.class_id is not None and tracked.tracker_id is not None:
+            track_ids[tracked.class_id] = tracked.tracker_id
+        return track_ids
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What a detected frame showed; ``tracked`` are the tracker's own numbers."""
+class _Tracked:
+    """The people of a detected frame; ``track_ids`` are the tracker's own ids."""
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     ids: NDArray[np.int64]
-    tracked: NDArray[np.int64]
+    track_ids: NDArray[np.int64]
 
 
 def _displacement(estimator: Any, steps: float) -> NDArray[np.float64]:
-    """How far (4,) the filter expects a box to move in so many steps; leaves the filter as it was."""
+    """Predict how a box (4,) moves in ``steps``, px; the filter's state is unchanged."""
     before, state = estimator.state_to_bbox().copy(), estimator.get_state()
     estimator.predict(steps, RATE)
     after = estimator.state_to_bbox().copy()
@@ -215,81 +215,83 @@ def _displacement(estimator: Any, steps: float) -> NDArray[np.float64]:
 
 
 class _Ids:
-    """This camera's ids: each once, for ever. In memory that outlives the stage are the next one, and where everybody
-    was last, so that after a restart they are known again."""
+    """The ids of one camera, which are never reused.
+
+    Memory that survives a restart holds the next id and the last box of every person, so that people keep their ids.
+    """
 
     def __init__(self, memory: MutableMapping[str, int], camera: str) -> None:
         self._memory = memory
-        self._next, self._place = f"next_id:{camera}", f"box:{camera}:"
-        self._known: dict[int, int] = {}
-        self._remembered = _boxes_under(memory, self._place)
+        self._next, self._prefix = f"next_id:{camera}", f"box:{camera}:"
+        self._ids: dict[int, int] = {}
+        self._restored = _read_boxes(memory, self._prefix)
 
-    def of(self, tracked: Sequence[int] | NDArray[np.int64], boxes: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Our ids for the tracker's numbers (N,); -1 stays -1."""
-        ids = np.full(len(boxes), NOBODY, np.int64)
-        for row, number in enumerate(int(number) for number in tracked):
-            if number != NOBODY:
-                ids[row] = self._id(number, boxes[row])
-                self._memory[f"{self._place}{ids[row]}"] = _packed(boxes[row])
+    def assign(self, track_ids: NDArray[np.int64], boxes: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return our ids (N,) for the tracker's; -1 stays -1."""
+        ids = np.full(len(boxes), NO_ID, np.int64)
+        for row, track_id in enumerate(track_ids.tolist()):
+            if track_id != NO_ID:
+                ids[row] = self._get_id(track_id, boxes[row])
+                self._memory[f"{self._prefix}{ids[row]}"] = _pack(boxes[row])
         return ids
 
-    def forget_all_but(self, numbers: set[int]) -> None:
-        """Everybody else the tracker has given up; their ids are never given again."""
-        for number in self._known.keys() - numbers:
-            self._memory.pop(f"{self._place}{self._known.pop(number)}", None)
-        if self._known:
-            # Those in view have been recognised by now, or are somebody else.
-            for identity in self._remembered.keys() - set(self._known.values()):
-                self._memory.pop(f"{self._place}{identity}", None)
-            self._remembered = {}
+    def keep_only(self, track_ids: set[int]) -> None:
+        """Drop the tracks that the tracker has dropped; their ids are not reused."""
+        for track_id in self._ids.keys() - track_ids:
+            self._memory.pop(f"{self._prefix}{self._ids.pop(track_id)}", None)
+        if self._ids:
+            # People in view have been matched by now, or are new.
+            for person in self._restored.keys() - set(self._ids.values()):
+                self._memory.pop(f"{self._prefix}{person}", None)
+            self._restored = {}
 
-    def forget_everybody(self) -> None:
-        """Keep nothing but the next id."""
-        for name in [name for name in self._memory if name.startswith(self._place)]:
+    def clear(self) -> None:
+        """Drop everything but the next id."""
+        for name in [name for name in self._memory if name.startswith(self._prefix)]:
             del self._memory[name]
-        self._known, self._remembered = {}, {}
+        self._ids, self._restored = {}, {}
 
-    def _id(self, number: int, box: NDArray[np.float32]) -> int:
-        if number not in self._known:
-            self._known[number] = self._recognised(box) or self._new()
-        return self._known[number]
+    def _get_id(self, track_id: int, box: NDArray[np.float32]) -> int:
+        if track_id not in self._ids:
+            self._ids[track_id] = self._match_restored(box) or self._new_id()
+        return self._ids[track_id]
 
-    def _recognised(self, box: NDArray[np.float32]) -> int | None:
-        """Whose remembered box this one overlaps most, if anybody's enough; nobody is recognised twice."""
-        if not self._remembered:
+    def _match_restored(self, box: NDArray[np.float32]) -> int | None:
+        """The person from before the restart whose box overlaps most, if enough; each is matched once."""
+        if not self._restored:
             return None
-        identities = list(self._remembered)
-        shared = overlap(box, np.stack([self._remembered[identity] for identity in identities]))
-        best = int(shared.argmax())
-        if shared[best] < SAME_PERSON_IOU:
+        people = list(self._restored)
+        ious = overlap(box, np.stack([self._restored[person] for person in people]))
+        best = int(ious.argmax())
+        if ious[best] < SAME_PERSON_IOU:
             return None
-        del self._remembered[identities[best]]
-        return identities[best]
+        del self._restored[people[best]]
+        return people[best]
 
-    def _new(self) -> int:
-        identity = self._memory.get(self._next, 1)
-        self._memory[self._next] = identity + 1
-        return identity
+    def _new_id(self) -> int:
+        person = self._memory.get(self._next, 1)
+        self._memory[self._next] = person + 1
+        return person
 
 
 _BITS = 15
 _LARGEST = 2**_BITS - 1
 
 
-def _packed(box: NDArray[np.float32]) -> int:
-    """A box in whole pixels as one integer of 60 bits."""
+def _pack(box: NDArray[np.float32]) -> int:
+    """Pack a box, in whole pixels, into an integer of 60 bits."""
     number = 0
     for edge in np.clip(np.rint(box), 0, _LARGEST):
         number = number << _BITS | int(edge)
     return number
 
 
-def _boxes_under(memory: Mapping[str, int], prefix: str) -> dict[int, NDArray[np.float32]]:
-    """The remembered boxes by id."""
+def _read_boxes(memory: Mapping[str, int], prefix: str) -> dict[int, NDArray[np.float32]]:
+    """Read the stored boxes, by id."""
     names = [name for name in memory if name.startswith(prefix)]
-    return {int(name.removeprefix(prefix)): _unpacked(memory[name]) for name in names}
+    return {int(name.removeprefix(prefix)): _unpack(memory[name]) for name in names}
 
 
-def _unpacked(number: int) -> NDArray[np.float32]:
-    edges = [number >> _BITS * place & _LARGEST for place in (3, 2, 1, 0)]
+def _unpack(number: int) -> NDArray[np.float32]:
+    edges = [number >> _BITS * index & _LARGEST for index in (3, 2, 1, 0)]
     return np.array(edges, np.float32)

@@ -1,9 +1,8 @@
-"""``window``: gathers the frames around each key frame, so that a temporal model sees past and future.
+"""``window``: collects the frames around each key frame, for temporal models.
 
-Positions in a window are true to time: slot ``past + d`` belongs to frame ``seq + d`` of the camera, also where that
-frame never came. A hole is filled by the nearest frame that did, the earlier one of two equally near, and says so
-(``repeated``); before the first frame and after the last, these stand in for what never was (``padded``), as the
-papers do at the ends of a clip.
+Slot ``past + d`` of a window always belongs to frame ``seq + d`` of the camera. If that frame is missing, the nearest
+frame takes its place, the earlier one of two equally near, and the slot is marked ``repeated``. Before the first frame
+and after the last, those frames are repeated and marked ``padded``, as the papers do at the ends of a clip.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ _Count = Annotated[int, Meta(ge=0, le=256)]
 
 @dataclass
 class Windower(Transform):
-    """Keeps a ring of frames for each camera and gives, for every frame, the window around it.
+    """Keeps a ring of frames per camera and yields, for every frame, the window around it.
 
-    How many frames before (``past``) and after (``future``) the model downstream fixes when the line is linked; without
-    one, and without these properties, a window is its key frame alone. A window leaves as soon as its last frame, or a
-    later one, has come: ``future`` frames is what it adds to the latency.
+    The model downstream fixes the number of frames before (``past``) and after (``future``) when the line is linked.
+    Without a model and without these properties, a window is its key frame alone. A window is complete when its last
+    frame, or a later one, has arrived, so it adds a latency of ``future`` frames.
 
-    More than ``max_gap`` missing frames, a change of the picture's size, or a ``seq`` that goes back ends the ring as
-    the end of the stream would, and starts a new one: motion across such a cut means nothing.
+    After more than ``max_gap`` missing frames, a change of the frame size, or a ``seq`` that goes back, the ring is
+    flushed as at the end of the stream, and a new one starts: motion across such a cut has no meaning.
     """
 
     sink = Caps("people/boxes")
@@ -45,7 +44,7 @@ class Windower(Transform):
         _Count | None, Meta(description="frames after the key frame; fixed by the model when left out")
     ] = None
     max_gap: Annotated[
-        int, Meta(ge=0, description="so many missing frames in a row are bridged; after more, windows start anew")
+        int, Meta(ge=0, description="missing frames in a row that are filled; after more, a new ring starts")
     ] = 15
 
     def __post_init__(self) -> None:
@@ -53,7 +52,7 @@ class Windower(Transform):
         self._rings: dict[str, _Ring] = {}
 
     def offers(self, sink: Caps | None) -> Caps:  # noqa: ARG002
-        """``people/window`` with what the properties fix; the rest stays open for the model."""
+        """``people/window`` with the fields that the properties fix; the model fixes the others."""
         fixed = {"past": self.past, "future": self.future}
         return Caps("people/window", {name: value for name, value in fixed.items() if value is not None})
 
@@ -66,7 +65,7 @@ class Windower(Transform):
 
     @property
     def reach(self) -> int:
-        """``past``: holes only bring a window's frames nearer in items, never further away."""
+        """``past``: missing frames only reduce the number of items a window spans."""
         return self._span[0]
 
     def pending(self) -> Iterator[Key]:
@@ -85,33 +84,33 @@ class Windower(Transform):
             ring = self._rings[item.frame.camera] = _Ring(*self._span)
         ring.append(item)
         while ring.is_ready:
-            yield self._stamped(ring.pop())
+            yield self._stamp(ring.pop())
 
     def flush(self, camera: str | None = None) -> Iterator[Window]:
         for name in list(self._rings) if camera is None else [camera]:
             if ring := self._rings.pop(name, None):
                 while ring.waiting:
-                    yield self._stamped(ring.pop())
+                    yield self._stamp(ring.pop())
 
-    def _stamped(self, window: Window) -> Window:
-        """The window with ``window_ready`` in its key frame's ledger."""
+    def _stamp(self, window: Window) -> Window:
+        """Add ``window_ready`` to the ledger of the window's key frame."""
         key_frame = window.key_frame.stamped("window_ready", self.context.now_ns())
         frames = (*window.frames[: window.index], key_frame, *window.frames[window.index + 1 :])
         return replace(window, frames=frames, people=replace(window.people, frame=key_frame))
 
 
 class _Ring:
-    """The frames of one camera since its start or its last cut, as long as a window may still need them."""
+    """The frames of one camera since its start or its last cut that a window may still need."""
 
     def __init__(self, past: int, future: int) -> None:
         self.past, self.future = past, future
         self.waiting: deque[People] = deque()
-        """People whose own window has not left yet, oldest first."""
+        """People whose window is not complete, oldest first."""
         self._frames: list[Frame] = []
         self._start = 0
 
     def is_cut_by(self, frame: Frame, max_gap: int) -> bool:
-        """Whether ``frame`` cannot be of the same motion as the one before it."""
+        """True if ``frame`` does not continue the motion of the frame before it."""
         last = self._frames[-1]
         return not 0 < frame.seq - last.seq <= max_gap + 1 or frame.size != last.size
 
@@ -123,19 +122,19 @@ class _Ring:
 
     @property
     def is_ready(self) -> bool:
-        """Whether all that the oldest waiting window may still get has come."""
+        """True if the oldest waiting window is complete."""
         return bool(self.waiting) and self._frames[-1].seq >= self.waiting[0].frame.seq + self.future
 
     def pop(self) -> Window:
-        """The window of the oldest waiting people, from what there is."""
+        """Take the window of the oldest waiting people, from the frames that are there."""
         people = self.waiting.popleft()
         seq = people.frame.seq
-        slots = [self._slot(at) for at in range(seq - self.past, seq + self.future + 1)]
-        self._forget(seq)
+        slots = [self._find(other) for other in range(seq - self.past, seq + self.future + 1)]
+        self._drop_old(seq)
         frames, states = zip(*slots, strict=True)
         return Window(frames, states, self.past, people)
 
-    def _slot(self, seq: int) -> tuple[Frame, FrameState]:
+    def _find(self, seq: int) -> tuple[Frame, FrameState]:
         index = bisect_left(self._frames, seq, key=lambda frame: frame.seq)
         if seq < self._start:
             return self._frames[0], "padded"
@@ -146,8 +145,7 @@ class _Ring:
         before, after = self._frames[index - 1], self._frames[index]
         return (before if seq - before.seq <= after.seq - seq else after), "repeated"
 
-    def _forget(self, seq: int) -> None:
-        """Drop what no later window can hold: all but ``past`` frames before the next key frame. One is always kept, to
-        know a cut by."""
+    def _drop_old(self, seq: int) -> None:
+        """Keep ``past`` frames before the next key frame, and at least one, to detect a cut by."""
         index = bisect_left(self._frames, seq, key=lambda frame: frame.seq)
         del self._frames[: max(0, index + 1 - max(1, self.past))]

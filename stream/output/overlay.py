@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.skeletons import SKELETONS, Skeleton
-from stream.messages import Poses
+from stream.messages import NO_ID, Poses
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-_NOBODY = -1
+
 _GOLDEN = 0.618034
 _WHITE: Colour = (255, 255, 255)
 _DARK: Colour = (24, 24, 24)
@@ -42,7 +42,7 @@ def draw(poses: Poses, *, scale: float = 1.0, min_score: float = 0.3, caption: s
 
 def colour_of(person: int) -> Colour:
     """The BGR colour of an id: neighbours differ much; grey for nobody in particular."""
-    if person == _NOBODY:
+    if person == NO_ID:
         return 160, 160, 160
     red, green, blue = colorsys.hsv_to_rgb(person * _GOLDEN % 1.0, 0.75, 1.0)
     return round(blue * 255), round(green * 255), round(red * 255)
@@ -129,4 +129,4 @@ def _joints_only(count: int) -> Skeleton:
 
 
 def _label(person: int, score: float) -> str:
-    return f"{score:.2f}" if person == _NOBODY else f"#{person} {score:.2f}"
+    return f"{score:.2f}" if person == NO_ID else f"#{person} {score:.2f}"

@@ -114,8 +114,8 @@ def as_skeleton(record: Record, target: str) -> NDArray[np.float32]:
     if record.skeleton not in SKELETONS:
         known = ", ".join(SKELETONS)
         raise PropertyError(
-            f"jsonsink: keypoints of {record.camera!r} are of skeleton {record.skeleton!r}, which cannot be turned "
-            f"into {target}; use format=lines, or a model of one of: {known}"
+            f"jsonsink: keypoints of {record.camera!r} are of skeleton {record.skeleton!r}, which cannot be "
+            f"converted to {target}; use format=lines, or a model of one of: {known}"
         )
     shape = (len(record.people), len(SKELETONS[record.skeleton]), 3)
     given = np.array([person.keypoints for person in record.people], np.float32).reshape(shape)

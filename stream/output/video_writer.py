@@ -214,4 +214,4 @@ def _faults(who: str, path: Path) -> Iterator[None]:
 
 
 def _fault(who: str, path: Path, why: str) -> TransportError:
-    return TransportError(f"{who} cannot write {path}: {why}; choose another place, location=…")
+    return TransportError(f"{who} cannot write {path}: {why}; choose another location=")

@@ -23,7 +23,7 @@ from stream.errors import TransportError
 VARIABLE = "POSESTREAM_CURVE"
 """The environment variable that names the key of a line."""
 
-REMEDY = "make them with: posestream keygen keys"
+REMEDY = "make keys with: posestream keygen keys"
 
 
 @dataclass(frozen=True, slots=True)

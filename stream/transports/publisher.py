@@ -55,7 +55,8 @@ def check_address(address: str, who: str, *, has_keys: bool) -> None:
         raise TransportError(f"{who}: {address!r} is not an address; write tcp://HOST:PORT or ipc://PATH")
     if not has_keys and not is_loopback(address):
         raise TransportError(
-            f"{who}: {address} leaves this host, where anybody may listen; give keys, or bind to 127.0.0.1 ({REMEDY})"
+            f"{who}: {address} is reachable from other hosts and there are no CURVE keys; "
+            f"set keys=, or bind to 127.0.0.1 ({REMEDY})"
         )
 
 

@@ -21,7 +21,7 @@ from stream.messages import Poses
 from stream.testing import make_poses
 from stream.transports.curve import generate_keys
 from tests.caches import cache_folder, fill_once
-from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
+from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
 
 # npm fetches two packages of ready-made binaries; a machine that needs longer has no network to speak of.
 INSTALL_TIMEOUT_S = 90
@@ -67,7 +67,7 @@ def running(*command: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
 
 def told(process: subprocess.Popen[str]) -> list[str]:
     """All it printed, when it has ended by itself."""
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err
     return out.splitlines()
 
@@ -93,10 +93,10 @@ def check_equal(message: Any, number: int, item: Poses) -> None:
 
 
 def test_the_node_client_gets_the_very_keypoints_that_were_published(node: Path) -> None:
-    with opened() as sink:
+    with open_sink() as sink:
         command = ["node", "subscribe.mjs", "--address", sink.endpoint, "--camera", "hall", "--json", "--count", "6"]
         with running(*command, cwd=node) as client:
-            wait_until(lambda: greeted(sink) or client.poll() is not None, "the client is heard")
+            wait_until(lambda: count_snapshots(sink) or client.poll() is not None, "the client is heard")
             items = published(sink)
             *messages, end = map(json.loads, told(client))
     for number, (message, item) in enumerate(zip(messages, items, strict=True)):
@@ -107,7 +107,7 @@ def test_the_node_client_gets_the_very_keypoints_that_were_published(node: Path)
 
 
 def test_the_node_client_joins_late_and_learns_skeleton_and_last_value(node: Path) -> None:
-    with opened() as sink:
+    with open_sink() as sink:
         items = published(sink)
         command = ["node", "subscribe.mjs", "--address", sink.endpoint, "--camera", "hall", "--json", "--count", "2"]
         with running(*command, cwd=node) as client:
@@ -120,7 +120,7 @@ def test_the_node_client_joins_late_and_learns_skeleton_and_last_value(node: Pat
 def test_the_node_client_comes_in_with_keys(node: Path, tmp_path: Path) -> None:
     generate_keys(tmp_path)
     keys = ["--server-key", str(tmp_path / "server.key"), "--client-key", str(tmp_path / "client.key_secret")]
-    with opened(keys=str(tmp_path / "server.key_secret"), clients=str(tmp_path)) as sink:
+    with open_sink(keys=str(tmp_path / "server.key_secret"), clients=str(tmp_path)) as sink:
         published(sink)
         with running("node", "subscribe.mjs", "--address", sink.endpoint, "--count", "1", *keys, cwd=node) as client:
             assert told(client)[0].startswith("hall 12: ")
@@ -129,10 +129,10 @@ def test_the_node_client_comes_in_with_keys(node: Path, tmp_path: Path) -> None:
 def test_the_python_example_prints_what_is_published(root: Path, tmp_path: Path) -> None:
     source = (root / "docs/clients/subscribe.py").read_text()
     assert source.count("tcp://127.0.0.1:5570") == 1
-    with opened() as sink:
+    with open_sink() as sink:
         (tmp_path / "subscribe.py").write_text(source.replace("tcp://127.0.0.1:5570", sink.endpoint))
         with running(sys.executable, tmp_path / "subscribe.py", cwd=root) as client:
-            wait_until(lambda: greeted(sink) or client.poll() is not None, "the client is heard")
+            wait_until(lambda: count_snapshots(sink) or client.poll() is not None, "the client is heard")
             sink.consume(make_poses(0, "hall"))
             assert client.stdout is not None
             wrist = make_poses(0).keypoints[0, 9]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stream.capture.files import find
+from stream.capture.files import find_files
 from stream.errors import SourceError
 
 
@@ -18,39 +18,43 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_stands_for_its_pictures_in_natural_order(folder: Path) -> None:
-    assert [path.name for path in find(str(folder))] == ["1.JPG", "2.png", "10.png"]
+    assert [path.name for path in find_files(str(folder))] == ["1.JPG", "2.png", "10.png"]
 
 
-def test_a_pattern_stands_for_whatever_matches_in_natural_order(folder: Path) -> None:
+def test_a_pattern_stands_for_the_files_it_matches_in_natural_order(folder: Path) -> None:
     (folder / "deeper").mkdir()
     (folder / "deeper" / "3.png").write_bytes(b"x")
-    assert [path.name for path in find(f"{folder}/[0-9]*.png")] == ["2.png", "10.png"]
-    assert [path.name for path in find(f"{folder}/**/*.png") if path.name[0] != "."] == ["2.png", "10.png", "3.png"]
+    assert [path.name for path in find_files(f"{folder}/[0-9]*.png")] == ["2.png", "10.png"]
+    assert [path.name for path in find_files(f"{folder}/**/*.png") if path.name[0] != "."] == [
+        "2.png",
+        "10.png",
+        "3.png",
+    ]
 
 
 def test_a_relative_pattern_is_looked_for_in_the_working_directory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    assert find("1*.png") == (Path("10.png"),)
+    assert find_files("1*.png") == (Path("10.png"),)
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
     odd = tmp_path / "walk[1].png"
     odd.write_bytes(b"x")
-    assert find(str(odd)) == (odd,)
+    assert find_files(str(odd)) == (odd,)
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"x")
-    assert find("~/a.png") == (tmp_path / "a.png",)
+    assert find_files("~/a.png") == (tmp_path / "a.png",)
 
 
-def test_numbers_of_other_scripts_do_not_upset_the_order(tmp_path: Path) -> None:
+def test_digits_of_other_scripts_can_be_sorted(tmp_path: Path) -> None:
     for name in ("²3.png", "٣.png", "1.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((4, 4, 3), np.uint8))
-    assert len(find(str(tmp_path))) == 3
+    assert len(find_files(str(tmp_path))) == 3
 
 
 MISTAKES = [
@@ -66,16 +70,16 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("location", "message"), MISTAKES)
-def test_a_location_that_names_nothing_is_told_with_a_remedy(folder: Path, location: str, message: str) -> None:
+def test_a_location_without_files_raises_with_a_remedy(folder: Path, location: str, message: str) -> None:
     (folder / "empty").mkdir()
     (folder / "other").mkdir()
     (folder / "other" / "clip.mp4").write_bytes(b"x")
     with pytest.raises(SourceError) as caught:
-        find(f"{folder}/{location}")
+        find_files(f"{folder}/{location}")
     assert message.replace("{}", str(folder)) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_address_is_sent_to_the_right_element_without_its_password() -> None:
+def test_an_address_raises_with_the_right_element_and_without_its_password() -> None:
     with pytest.raises(SourceError, match=r"there is no 'rtsp://\*\*\*@h/x' .*; an address is for rtspsrc"):
-        find("rtsp://admin:hunter2@h/x")
+        find_files("rtsp://admin:hunter2@h/x")

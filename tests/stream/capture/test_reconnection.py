@@ -11,19 +11,20 @@ import pytest
 
 from stream.capture.decoded_picture import ArrayPicture, Shot
 from stream.capture.reader import DisconnectedError, Feed, Reader
-from stream.capture.reconnection import Backoff, Policy, Reconnecting, Word
+from stream.capture.reconnection import Backoff, Event, Policy, Reconnector
 from stream.errors import SourceError
 
-# How long a condition that comes true within milliseconds on a quiet machine is waited for on a busy one.
-PATIENCE_S = 30.0
+# Timeout for conditions that take milliseconds on an idle machine and longer on a busy one.
+TIMEOUT_S = 30.0
 PICTURE = ArrayPicture(np.zeros((2, 2, 3), np.uint8))
 
 
 class Script:
-    """A feed that does what it is told: give so many shots, then raise, or block for ever."""
+    """A feed that delivers ``shots`` shots, then raises ``then``, or blocks."""
 
     def __init__(self, shots: int, then: Exception | None = None) -> None:
         self._left, self._then = shots, then
+        self.is_blocked = False
         self.gate = threading.Event()
         self.is_closed = threading.Event()
 
@@ -31,7 +32,8 @@ class Script:
         if self._left == 0:
             if self._then is not None:
                 raise self._then
-            self.gate.wait(PATIENCE_S)
+            self.is_blocked = True
+            self.gate.wait(TIMEOUT_S)
             raise DisconnectedError("let go")
         self._left -= 1
         return Shot(PICTURE, self._left, 1, 0)
@@ -40,8 +42,8 @@ class Script:
         self.is_closed.set()
 
 
-def camera_of(*connections: Feed | Exception) -> Callable[[], Feed]:
-    """What happens at each attempt to connect; the last again and again."""
+def make_camera(*connections: Feed | Exception) -> Callable[[], Feed]:
+    """The outcome of each attempt to connect; the last one repeats."""
     attempts = iter([*connections[:-1], *[connections[-1]] * 1000])
 
     def connect() -> Feed:
@@ -53,9 +55,9 @@ def camera_of(*connections: Feed | Exception) -> Callable[[], Feed]:
     return connect
 
 
-def made(connect: Callable[[], Feed], known: bool = False, **policy: object) -> Reconnecting:
+def make_reconnector(connect: Callable[[], Feed], known: bool = False, **policy: object) -> Reconnector:
     defaults = {"retry": "reconnect", "open_timeout_s": 5.0, "stall_timeout_s": 5.0, "give_up_s": 0.0, "max_items": 50}
-    return Reconnecting(
+    return Reconnector(
         connect,
         "'rtsp://***@hall/x'",
         Policy(**(defaults | policy)),  # type: ignore[arg-type]
@@ -64,70 +66,72 @@ def made(connect: Callable[[], Feed], known: bool = False, **policy: object) -> 
     )
 
 
-def until(words: Iterator[Word], is_it: Callable[[Word], bool]) -> list[Word]:
-    """Words up to the one wanted; fails when it does not come."""
-    heard: list[Word] = []
-    deadline_s = time.monotonic() + PATIENCE_S
+def until(events: Iterator[Event], is_last: Callable[[Event], bool]) -> list[Event]:
+    """Collect events up to the last one; fails if it does not come."""
+    collected: list[Event] = []
+    deadline_s = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline_s:
-        heard.append(next(words))
-        if is_it(heard[-1]):
-            return heard
-    raise AssertionError(f"not heard within {PATIENCE_S} s; the last words were {heard[-5:]}")
+        collected.append(next(events))
+        if is_last(collected[-1]):
+            return collected
+    raise AssertionError(f"no such event within {TIMEOUT_S} s; the last events were {collected[-5:]}")
 
 
-def number(wanted: int) -> Callable[[Word], bool]:
-    return lambda word: isinstance(word, tuple) and word[0] == wanted
+def number(wanted: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, tuple) and event[0] == wanted
 
 
-def numbers(words: list[Word]) -> list[int]:
-    return [word[0] for word in words if isinstance(word, tuple)]
+def numbers(events: list[Event]) -> list[int]:
+    return [event[0] for event in events if isinstance(event, tuple)]
 
 
-def test_a_lost_camera_is_connected_again_and_its_numbers_go_on() -> None:
+def test_a_lost_camera_is_reconnected_and_its_numbers_continue() -> None:
     lost = DisconnectedError("the server ended the stream")
-    camera = made(camera_of(Script(2, lost), DisconnectedError("refused"), DisconnectedError("refused"), Script(3)))
-    heard = until(camera.shots(), number(4))
+    camera = make_reconnector(
+        make_camera(Script(2, lost), DisconnectedError("refused"), DisconnectedError("refused"), Script(3))
+    )
+    events = until(camera.shots(), number(4))
     camera.close()
-    assert numbers(heard) == [0, 1, 2, 3, 4]
-    assert next(word for word in heard if word is not None) == "new"
-    assert heard.count("new") == 2, "each connection is announced once, and one that failed is not"
+    assert numbers(events) == [0, 1, 2, 3, 4]
+    assert next(event for event in events if event is not None) == "new"
+    assert events.count("new") == 2, "each connection is announced once, and one that failed is not"
 
 
-def test_every_loss_and_return_is_told_without_credentials(caplog: pytest.LogCaptureFixture) -> None:
+def test_every_loss_and_reconnection_is_logged_without_credentials(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    camera = made(camera_of(Script(1, DisconnectedError("gone")), Script(1)))
+    camera = make_reconnector(make_camera(Script(1, DisconnectedError("gone")), Script(1)))
     until(camera.shots(), number(1))
     camera.close()
-    assert "'rtsp://***@hall/x' is not there: gone; trying again in 0.0 s" in caplog.text
+    assert "'rtsp://***@hall/x' is unavailable: gone; retrying in 0.0 s" in caplog.text
     assert "'rtsp://***@hall/x' is back after" in caplog.text
 
 
-def test_a_camera_that_blocks_for_ever_is_noticed_and_left_to_itself() -> None:
+def test_a_camera_that_blocks_is_detected_and_abandoned() -> None:
     stuck, fresh = Script(1), Script(1)
-    camera = made(camera_of(stuck, fresh), stall_timeout_s=0.2)
+    camera = make_reconnector(make_camera(stuck, fresh), stall_timeout_s=0.2)
     until(camera.shots(), number(1))
-    assert not stuck.is_closed.is_set(), "its thread is still in the read, and nobody waits for it"
+    assert not stuck.is_closed.is_set(), "its thread is still in the read and has been abandoned"
     stuck.gate.set()
-    assert stuck.is_closed.wait(PATIENCE_S), "when its read returns, the connection is given back"
+    assert stuck.is_closed.wait(TIMEOUT_S), "when its read returns, the connection is closed"
     camera.close()
     fresh.gate.set()
 
 
-def test_a_word_comes_at_least_twice_a_second_whatever_the_camera_does() -> None:
+def test_an_event_comes_at_least_twice_a_second_also_from_a_blocked_camera() -> None:
     release = threading.Event()
 
     def connect() -> Feed:
-        release.wait(PATIENCE_S)  # a connection that neither opens nor fails
+        release.wait(TIMEOUT_S)  # a connection that neither opens nor fails
         raise DisconnectedError("let go")
 
-    camera = made(connect, known=True)
-    words, times = camera.shots(), [time.monotonic()]
+    camera = make_reconnector(connect, known=True)
+    events, times = camera.shots(), [time.monotonic()]
     for _ in range(5):
-        assert next(words) is None
+        assert next(events) is None
         times.append(time.monotonic())
     release.set()
     camera.close()
-    # A tenth of a second each on a quiet machine: four of five pauses may be late, the middle one tells.
+    # A tenth of a second each on an idle machine; the median allows for a busy one.
     assert sorted(after - before for before, after in pairwise(times))[2] < 0.5
 
 
@@ -135,79 +139,85 @@ def test_a_source_that_is_closed_while_it_connects_does_not_wait_for_the_connect
     release = threading.Event()
 
     def connect() -> Feed:
-        release.wait(PATIENCE_S)
+        release.wait(TIMEOUT_S)
         raise DisconnectedError("let go")
 
-    camera = made(connect, known=True)
+    camera = make_reconnector(connect, known=True)
     next(camera.shots())
-    begun_s = time.monotonic()
+    start_s = time.monotonic()
     camera.close()
-    assert time.monotonic() - begun_s < PATIENCE_S / 2, "half a second on a quiet machine"
+    assert time.monotonic() - start_s < TIMEOUT_S / 2, "half a second on a quiet machine"
     release.set()
 
 
-def test_shots_that_nobody_takes_are_dropped_and_leave_a_gap() -> None:
+def test_shots_that_are_not_taken_are_dropped_and_leave_a_gap() -> None:
     script = Script(100)
     reader = Reader(lambda: script, max_items=3, name="test")
-    deadline_s = time.monotonic() + PATIENCE_S
-    while reader.silent_s < 0.3 or not reader.has_delivered:  # it has read all it will
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not script.is_blocked:
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
-    taken = [reader.newest(0.1) for _ in range(4)]
+    taken = [reader.read(0.1) for _ in range(4)]
     assert [item and item[0] for item in taken] == [98, 99, 100, None]
     script.gate.set()
-    reader.stop(PATIENCE_S)
+    reader.stop(TIMEOUT_S)
     assert script.is_closed.is_set()
 
 
-# -- when it is given up ----------------------------------------------------------------------------------------------
+# -- giving up --------------------------------------------------------------------------------------------------------
 
 
-def refused(camera: Reconnecting) -> str:
+def catch_error(camera: Reconnector) -> str:
     with pytest.raises(SourceError) as caught:
-        until(camera.shots(), lambda word: False)
+        until(camera.shots(), lambda event: False)
     return str(caught.value)
 
 
 def test_a_first_connection_that_fails_ends_the_source() -> None:
-    camera = made(camera_of(DisconnectedError("Connection refused")))
-    assert refused(camera) == "cannot reach 'rtsp://***@hall/x': Connection refused; check the address"
+    camera = make_reconnector(make_camera(DisconnectedError("Connection refused")))
+    assert catch_error(camera) == "cannot reach 'rtsp://***@hall/x': Connection refused; check the address"
 
 
 def test_a_first_connection_that_fails_is_waited_for_when_asked() -> None:
-    camera = made(camera_of(DisconnectedError("refused"), DisconnectedError("refused"), Script(1)), retry="always")
+    camera = make_reconnector(
+        make_camera(DisconnectedError("refused"), DisconnectedError("refused"), Script(1)), retry="always"
+    )
     assert numbers(until(camera.shots(), number(0))) == [0]
 
 
 def test_a_first_connection_after_a_restart_is_waited_for() -> None:
-    camera = made(camera_of(DisconnectedError("refused"), Script(1)), known=True)
+    camera = make_reconnector(make_camera(DisconnectedError("refused"), Script(1)), known=True)
     assert numbers(until(camera.shots(), number(0))) == [0]
 
 
-def test_a_mistake_in_the_address_is_not_waited_for_even_when_asked_but_a_restarting_server_is() -> None:
+def test_a_wrong_path_is_not_retried_but_a_restarting_server_is() -> None:
     mistake = DisconnectedError("nothing is at this path", is_mistake=True)
-    assert "nothing is at this path" in refused(made(camera_of(mistake), retry="always"))
-    camera = made(camera_of(Script(1, DisconnectedError("gone")), mistake, Script(1)))
+    assert "nothing is at this path" in catch_error(make_reconnector(make_camera(mistake), retry="always"))
+    camera = make_reconnector(make_camera(Script(1, DisconnectedError("gone")), mistake, Script(1)))
     assert numbers(until(camera.shots(), number(1))) == [0, 1]
 
 
-def test_what_no_patience_helps_ends_the_source_at_once() -> None:
+def test_a_permanent_error_ends_the_source_at_once() -> None:
     refusal = SourceError("'rtsp://***@hall/x' refuses this user and password")
-    assert refused(made(camera_of(refusal), retry="always", known=True)) == str(refusal)
+    assert catch_error(make_reconnector(make_camera(refusal), retry="always", known=True)) == str(refusal)
 
 
-def test_a_loss_ends_a_source_that_is_not_to_reconnect() -> None:
-    camera = made(camera_of(Script(2, DisconnectedError("gone"))), retry="never")
-    assert refused(camera) == "lost 'rtsp://***@hall/x': gone; retry=reconnect would wait for it"
+def test_without_retry_a_loss_ends_the_source() -> None:
+    camera = make_reconnector(make_camera(Script(2, DisconnectedError("gone"))), retry="never")
+    assert catch_error(camera) == "lost 'rtsp://***@hall/x': gone; set retry=reconnect to wait for it"
 
 
-def test_patience_may_have_an_end() -> None:
-    camera = made(camera_of(Script(1, DisconnectedError("gone")), DisconnectedError("refused")), give_up_s=0.2)
-    assert refused(camera).startswith("gave up 'rtsp://***@hall/x', 0 s without a picture: refused; check the address")
+def test_the_source_gives_up_after_give_up_s() -> None:
+    camera = make_reconnector(
+        make_camera(Script(1, DisconnectedError("gone")), DisconnectedError("refused")), give_up_s=0.2
+    )
+    assert catch_error(camera).startswith(
+        "gave up on 'rtsp://***@hall/x' after 0 s without a picture: refused; check the address"
+    )
 
 
-def test_a_fault_in_our_own_code_is_raised_as_it_is() -> None:
-    camera = made(camera_of(Script(1, ZeroDivisionError("ours"))))
+def test_other_exceptions_are_raised_unchanged() -> None:
+    camera = make_reconnector(make_camera(Script(1, ZeroDivisionError("ours"))))
     with pytest.raises(ZeroDivisionError, match="ours"):
         list(camera.shots())
 

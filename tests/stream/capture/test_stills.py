@@ -14,30 +14,30 @@ from stream.testing.videos import numbered_picture, read_number
 PICTURE = numbered_picture(77)
 
 
-def written(path: Path, pixels: np.ndarray, *parameters: int) -> Path:
+def write_picture(path: Path, pixels: np.ndarray, *parameters: int) -> Path:
     assert cv2.imwrite(str(path), pixels, parameters)
     return path
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff", ".webp", ".ppm"])
 def test_every_common_format_is_read_as_8_bit_bgr(tmp_path: Path, suffix: str) -> None:
-    pixels = read_still(written(tmp_path / f"a{suffix}", PICTURE))
+    pixels = read_still(write_picture(tmp_path / f"a{suffix}", PICTURE))
     assert (pixels.shape, pixels.dtype, read_number(pixels)) == ((240, 320, 3), np.uint8, 77)
 
 
 def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
-    pixels = read_still(written(tmp_path / "a.png", PICTURE.astype(np.uint16) * 257))
+    pixels = read_still(write_picture(tmp_path / "a.png", PICTURE.astype(np.uint16) * 257))
     assert np.array_equal(pixels, PICTURE)
 
 
 def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
     grey = cv2.cvtColor(PICTURE, cv2.COLOR_BGR2GRAY)
-    assert np.array_equal(read_still(written(tmp_path / "a.png", grey)), np.dstack([grey] * 3))
+    assert np.array_equal(read_still(write_picture(tmp_path / "a.png", grey)), np.dstack([grey] * 3))
 
 
-def test_transparency_is_left_away(tmp_path: Path) -> None:
+def test_transparency_is_discarded(tmp_path: Path) -> None:
     alpha = np.full((240, 320, 1), 7, np.uint8)
-    assert np.array_equal(read_still(written(tmp_path / "a.png", np.dstack([PICTURE, alpha]))), PICTURE)
+    assert np.array_equal(read_still(write_picture(tmp_path / "a.png", np.dstack([PICTURE, alpha]))), PICTURE)
 
 
 def test_a_cmyk_jpeg_has_the_colours_it_was_meant_to_have(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_cmyk_jpeg_has_the_colours_it_was_meant_to_have(tmp_path: Path) -> Non
 
 
 def test_a_picture_with_an_exif_orientation_comes_upright(tmp_path: Path) -> None:
-    lying = written(
+    lying = write_picture(
         tmp_path / "a.jpg", cv2.rotate(PICTURE, cv2.ROTATE_90_COUNTERCLOCKWISE), cv2.IMWRITE_JPEG_QUALITY, 95
     )
     _tag_orientation(lying, 6)  # "turn it clockwise to see it"
@@ -59,28 +59,26 @@ def test_a_picture_with_an_exif_orientation_comes_upright(tmp_path: Path) -> Non
 
 
 def test_a_name_with_letters_of_any_script_can_be_read(tmp_path: Path) -> None:
-    plain = written(tmp_path / "a.png", PICTURE)
+    plain = write_picture(tmp_path / "a.png", PICTURE)
     assert read_number(read_still(plain.rename(tmp_path / "фото 照片.png"))) == 77
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".bmp"])
-def test_a_picture_that_was_cut_off_is_told_and_not_filled_up(
-    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    path = written(tmp_path / f"a{suffix}", PICTURE)
+def test_a_truncated_picture_raises(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_picture(tmp_path / f"a{suffix}", PICTURE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(SourceError, match=rf"a{suffix}' (was cut off|is no picture that can be decoded).*bytes\); "):
+    with pytest.raises(SourceError, match=rf"a{suffix}' (is truncated|is not a picture OpenCV can decode).*bytes\); "):
         read_still(path)
-    assert capfd.readouterr().err == "", "the decoder's own complaints are kept from the screen"
+    assert capfd.readouterr().err == "", "the decoder's own messages are suppressed"
 
 
-def test_an_empty_file_and_one_that_is_no_picture_are_told(tmp_path: Path) -> None:
+def test_an_empty_file_and_one_that_is_not_a_picture_raise(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"")
     with pytest.raises(SourceError, match=r"a.png' is empty \(0 bytes\); copy or download it again"):
         read_still(path)
     path.write_bytes(b"hello, world")
-    with pytest.raises(SourceError, match=r"is no picture that can be decoded \(12 bytes\); replace or remove it"):
+    with pytest.raises(SourceError, match=r"is not a picture OpenCV can decode \(12 bytes\); replace or remove it"):
         read_still(path)
     with pytest.raises(SourceError, match=r"b.png' cannot be read: No such file or directory; check the path"):
         read_still(tmp_path / "b.png")

@@ -24,7 +24,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_the_first_frame_is_at_nought_and_the_others_keep_their_distance(clock: Clock) -> None:
+def test_the_first_frame_is_at_zero_and_the_others_keep_their_distance(clock: Clock) -> None:
     timeline, placed = Timeline({}, clock), []
     for pts_ms, waited_ms in ((5000, 0), (5040, 90), (5080, 3), (5120, 20)):
         clock.advance(waited_ms)
@@ -32,11 +32,11 @@ def test_the_first_frame_is_at_nought_and_the_others_keep_their_distance(clock: 
     assert placed == [0, 40 * MS, 80 * MS, 120 * MS]
 
 
-def test_a_new_connection_goes_on_where_the_wall_clock_is(clock: Clock) -> None:
+def test_a_new_connection_continues_by_the_wall_clock(clock: Clock) -> None:
     timeline = Timeline({}, clock)
     assert timeline.place(0) == 0
     clock.advance(7000)
-    timeline.reconnected()
+    timeline.reset()
     assert [timeline.place(0), timeline.place(40 * MS)] == [7 * SECOND, 7040 * MS]
 
 
@@ -44,11 +44,11 @@ def test_a_new_connection_never_runs_backwards(clock: Clock) -> None:
     timeline = Timeline({}, clock)
     last = [timeline.place(pts * MS) for pts in (0, 1000, 2000)][-1]
     clock.advance(10)
-    timeline.reconnected()
+    timeline.reset()
     assert last < timeline.place(0) < timeline.place(1)
 
 
-def test_a_stream_clock_that_stands_still_or_jumps_back_is_straightened(clock: Clock) -> None:
+def test_a_stream_clock_that_stops_or_jumps_back_still_increases(clock: Clock) -> None:
     timeline = Timeline({}, clock)
     placed = [timeline.place(pts * MS) for pts in (0, 40, 40, 20, 60, 80)]
     assert placed == sorted(set(placed))
@@ -56,7 +56,7 @@ def test_a_stream_clock_that_stands_still_or_jumps_back_is_straightened(clock: C
 
 
 @pytest.mark.parametrize("jump_ms", [-3_600_000, 3_600_000])
-def test_a_camera_that_sets_its_clock_does_not_move_the_axis(clock: Clock, jump_ms: int) -> None:
+def test_a_camera_that_sets_its_clock_does_not_shift_the_axis(clock: Clock, jump_ms: int) -> None:
     timeline = Timeline({}, clock)
     timeline.place(4_000_000 * MS)
     clock.advance(40)
@@ -66,7 +66,7 @@ def test_a_camera_that_sets_its_clock_does_not_move_the_axis(clock: Clock, jump_
     assert timeline.place((4_000_080 + jump_ms) * MS) == 80 * MS
 
 
-def test_frames_without_a_time_get_that_of_their_arrival(clock: Clock) -> None:
+def test_frames_without_a_time_get_their_arrival_time(clock: Clock) -> None:
     timeline = Timeline({}, clock)
     assert timeline.place(None) == 0
     clock.advance(33)
@@ -74,16 +74,16 @@ def test_frames_without_a_time_get_that_of_their_arrival(clock: Clock) -> None:
     assert timeline.place(None) == 34 * MS, "two at once are put one after the other"
 
 
-def test_a_restarted_process_goes_on_along_the_same_axis(clock: Clock) -> None:
+def test_a_restarted_process_continues_on_the_same_axis(clock: Clock) -> None:
     memory: dict[str, int] = {}
     assert Timeline(memory, clock).place(900 * MS) == 0
     clock.advance(2500)
     assert Timeline(memory, clock).place(123 * MS) == 2500 * MS
 
 
-def test_a_wall_clock_set_back_does_not_turn_time_round(clock: Clock) -> None:
+def test_time_increases_when_the_wall_clock_is_set_back(clock: Clock) -> None:
     timeline = Timeline({}, clock)
     first = timeline.place(0)
     clock.advance(-60_000)
-    timeline.reconnected()
+    timeline.reset()
     assert timeline.place(0) > first

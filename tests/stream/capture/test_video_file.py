@@ -17,8 +17,8 @@ from stream.testing.videos import numbered_picture, read_number, write_video
 PICTURES = [numbered_picture(number) for number in range(30)]
 
 
-def shown(path: Path, damaged: str = "error") -> list[tuple[int | None, Pixels]]:
-    """Every frame's time in milliseconds and pixels."""
+def read_frames(path: Path, damaged: str = "error") -> list[tuple[int | None, Pixels]]:
+    """Read the time in milliseconds and the pixels of every frame."""
     result = []
     with VideoFile(path, damaged) as video:  # type: ignore[arg-type]
         for shot in video.shots():
@@ -29,11 +29,11 @@ def shown(path: Path, damaged: str = "error") -> list[tuple[int | None, Pixels]]
 
 
 def numbers(path: Path, damaged: str = "error") -> list[int | None]:
-    return [read_number(pixels) for _, pixels in shown(path, damaged)]
+    return [read_number(pixels) for _, pixels in read_frames(path, damaged)]
 
 
-def cut(path: Path, share: float) -> Path:
-    """The same file without its end."""
+def truncate(path: Path, share: float) -> Path:
+    """Copy the file without its end."""
     data = path.read_bytes()
     cut_path = path.with_stem(path.stem + "_cut")
     cut_path.write_bytes(data[: int(len(data) * share)])
@@ -57,7 +57,7 @@ FORMATS = [
 def test_every_frame_comes_once_and_in_order(tmp_path: Path, suffix: str, codec: str, pix_fmt: str) -> None:
     path = tmp_path / f"a.{suffix}"
     write_video(path, PICTURES, codec=codec, pix_fmt=pix_fmt)
-    frames = shown(path)
+    frames = read_frames(path)
     assert [read_number(pixels) for _, pixels in frames] == list(range(30))
     assert [pts_ms for pts_ms, _ in frames] == [40 * number for number in range(30)]
 
@@ -65,17 +65,17 @@ def test_every_frame_comes_once_and_in_order(tmp_path: Path, suffix: str, codec:
 def test_a_variable_frame_rate_is_kept(tmp_path: Path) -> None:
     times = [0, 40, 50, 100, 400, 1000, 1040, 1080, 3000, 3040]
     write_video(tmp_path / "a.mp4", PICTURES[:10], pts_ms=times)
-    assert [pts_ms for pts_ms, _ in shown(tmp_path / "a.mp4")] == times
+    assert [pts_ms for pts_ms, _ in read_frames(tmp_path / "a.mp4")] == times
 
 
 @pytest.mark.parametrize("size", [(321, 241), (225, 16), (322, 17)])
 def test_an_odd_size_is_kept(tmp_path: Path, size: tuple[int, int]) -> None:
     write_video(tmp_path / "a.mp4", [numbered_picture(n, size) for n in range(3)], pix_fmt="yuv444p")
-    pixels = shown(tmp_path / "a.mp4")[2][1]
+    pixels = read_frames(tmp_path / "a.mp4")[2][1]
     assert (pixels.shape, read_number(pixels)) == ((size[1], size[0], 3), 2)
 
 
-def test_the_pixels_are_those_that_opencv_reads(shared: Path) -> None:
+def test_the_pixels_equal_those_of_opencv(shared: Path) -> None:
     path = shared / "data" / "clips" / "sam2_bedroom.mp4"
     capture = cv2.VideoCapture(str(path))
     with VideoFile(path) as video:
@@ -85,7 +85,7 @@ def test_the_pixels_are_those_that_opencv_reads(shared: Path) -> None:
             assert np.array_equal(slot, capture.read()[1])
 
 
-# -- the way up -------------------------------------------------------------------------------------------------------
+# -- orientation ------------------------------------------------------------------------------------------------------
 
 ONE = 65536
 MATRICES = {
@@ -101,53 +101,56 @@ MATRICES = {
 
 
 @pytest.mark.parametrize("name", MATRICES)
-def test_a_video_is_turned_as_its_container_asks(tmp_path: Path, name: str) -> None:
-    (a, b, c, d), turn = MATRICES[name]
-    plain, turned = tmp_path / "plain.mp4", tmp_path / "turned.mp4"
+def test_a_video_is_rotated_as_its_container_asks(tmp_path: Path, name: str) -> None:
+    (a, b, c, d), rotate = MATRICES[name]
+    plain, rotated = tmp_path / "plain.mp4", tmp_path / "rotated.mp4"
     write_video(plain, PICTURES[:3])
     data = plain.read_bytes()
     matrix_at = data.index(b"tkhd") + 44
     matrix = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    turned.write_bytes(data[:matrix_at] + matrix + data[matrix_at + 36 :])
-    assert np.array_equal(shown(turned)[1][1], turn(shown(plain)[1][1]))
+    rotated.write_bytes(data[:matrix_at] + matrix + data[matrix_at + 36 :])
+    assert np.array_equal(read_frames(rotated)[1][1], rotate(read_frames(plain)[1][1]))
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_a_telephone_s_video_stands_as_opencv_shows_it(shared: Path, degrees: int) -> None:
+def test_a_phone_video_has_the_orientation_of_opencv(shared: Path, degrees: int) -> None:
     path = shared / "data" / "clips_robust" / f"video_{degrees}.mov"
     _, expected = cv2.VideoCapture(str(path)).read()
-    assert np.array_equal(shown(path)[0][1], expected)
+    assert np.array_equal(read_frames(path)[0][1], expected)
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_clip_whose_packets_are_broken_gives_its_good_frames_and_then_says_so(shared: Path) -> None:
+def test_a_clip_with_broken_packets_delivers_its_intact_frames_and_then_raises(shared: Path) -> None:
     frames: list[Shot] = []
     with VideoFile(shared / "data" / "clips_robust" / "corrupted.mp4") as video, pytest.raises(SourceError) as caught:
         frames.extend(video.shots())
     assert len(frames) == 28
-    assert "corrupted.mp4' is damaged after 28 frames of the 50 its header promises: Invalid data" in str(caught.value)
+    assert "corrupted.mp4' is damaged after 28 frames of the 50 in its header: Invalid data" in str(caught.value)
     assert "; copy or download it again, or read past the damage with damaged=warn" in str(caught.value)
 
 
-def test_damage_can_be_read_past_with_a_warning(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
-    frames = shown(shared / "data" / "clips_robust" / "corrupted.mp4", "warn")
-    assert len(frames) == 49, "one packet is broken, the decoder hides what it cannot mend of the rest"
-    assert "is damaged after 28 frames of the 50 its header promises" in caplog.text
+def test_damage_can_be_skipped_with_a_warning(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frames = read_frames(shared / "data" / "clips_robust" / "corrupted.mp4", "warn")
+    assert len(frames) == 49, "one packet is broken, the decoder conceals the rest"
+    assert "is damaged after 28 frames of the 50 in its header" in caplog.text
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mkv", "libx264"), ("avi", "mpeg4"), ("gif", "gif")])
-def test_a_file_without_its_end_gives_what_is_left_and_then_says_so(tmp_path: Path, suffix: str, codec: str) -> None:
+def test_a_truncated_file_delivers_its_frames_and_then_raises(tmp_path: Path, suffix: str, codec: str) -> None:
     path = tmp_path / f"a.{suffix}"
     write_video(path, PICTURES, codec=codec, pix_fmt="rgb8" if codec == "gif" else "yuv420p")
     frames: list[Shot] = []
-    with VideoFile(cut(path, 0.6)) as video, pytest.raises(SourceError, match=r"a_cut.* is damaged after \d+ frames"):
+    with (
+        VideoFile(truncate(path, 0.6)) as video,
+        pytest.raises(SourceError, match=r"a_cut.* is damaged after \d+ frames"),
+    ):
         frames.extend(video.shots())
     assert 1 <= len(frames) < 30
 
 
-def test_an_mp4_without_its_end_gives_what_is_left_and_then_says_so(tmp_path: Path) -> None:
+def test_a_truncated_mp4_delivers_its_frames_and_then_raises(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", PICTURES)
     moved = tmp_path / "index_first.mp4"
     with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(moved), "w", options={"movflags": "faststart"}) as to:
@@ -157,14 +160,14 @@ def test_an_mp4_without_its_end_gives_what_is_left_and_then_says_so(tmp_path: Pa
                 packet.stream = stream
                 to.mux(packet)
     with (
-        VideoFile(cut(moved, 0.6)) as video,
-        pytest.raises(SourceError, match=r"\d frames of the 30 its header promises"),
+        VideoFile(truncate(moved, 0.6)) as video,
+        pytest.raises(SourceError, match=r"\d frames of the 30 in its header"),
     ):
         list(video.shots())
     assert 1 <= video.delivered < 30
 
 
-def test_a_whole_file_with_a_long_last_frame_is_not_called_damaged(
+def test_a_complete_file_with_a_long_last_frame_is_not_damaged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_video(tmp_path / "a.mp4", PICTURES[:6], pts_ms=[0, 40, 3000, 3040, 9000, 9040])
@@ -173,7 +176,7 @@ def test_a_whole_file_with_a_long_last_frame_is_not_called_damaged(
     assert not caplog.records
 
 
-def test_no_clip_that_is_whole_is_called_damaged(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_complete_clips_are_not_damaged(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = {"felix_exercise.avi": 393, "intel_store_aisle.gif": 67, "ta_sample2.mp4": 149, "sports2d_demo.mp4": 230}
     for name, count in expected.items():
         with VideoFile(shared / "data" / "clips" / name) as video:
@@ -181,7 +184,7 @@ def test_no_clip_that_is_whole_is_called_damaged(shared: Path, caplog: pytest.Lo
     assert not caplog.records
 
 
-def test_a_recording_cut_out_of_a_stream_may_begin_with_what_cannot_be_decoded(
+def test_a_recording_cut_out_of_a_stream_may_start_with_undecodable_frames(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_video(tmp_path / "a.ts", PICTURES * 4, codec="mpeg2video")
@@ -193,7 +196,7 @@ def test_a_recording_cut_out_of_a_stream_may_begin_with_what_cannot_be_decoded(
     assert None not in frames
 
 
-# -- what is no video -------------------------------------------------------------------------------------------------
+# -- not a video ------------------------------------------------------------------------------------------------------
 
 
 def write_sound(path: Path) -> None:
@@ -204,38 +207,38 @@ def write_sound(path: Path) -> None:
         output.mux(stream.encode(frame))
 
 
-def refused(path: Path) -> str:
+def catch_error(path: Path) -> str:
     with pytest.raises(SourceError) as caught, VideoFile(path) as video:
         list(video.shots())
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+def test_a_sound_file_is_not_a_video(tmp_path: Path) -> None:
     write_sound(tmp_path / "a.wav")
-    assert "a.wav' holds no video, only audio; give a file with pictures in it" in refused(tmp_path / "a.wav")
+    assert "a.wav' contains no video, only audio; give a video file" in catch_error(tmp_path / "a.wav")
 
 
-def test_a_text_is_no_video(tmp_path: Path) -> None:
+def test_a_text_is_not_a_video(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("hello " * 100)
-    assert "a.mp4' is not a video: FFmpeg finds nothing it knows in it" in refused(tmp_path / "a.mp4")
+    assert "a.mp4' is not a video: FFmpeg does not recognise its format" in catch_error(tmp_path / "a.mp4")
 
 
-def test_an_empty_file_a_missing_one_and_a_folder_are_told(tmp_path: Path) -> None:
+def test_an_empty_file_a_missing_one_and_a_folder_raise(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
-    assert "a.mp4' is empty (0 bytes); copy or download it again" in refused(tmp_path / "a.mp4")
-    assert "b.mp4' cannot be read: No such file or directory; check the path" in refused(tmp_path / "b.mp4")
-    assert "cannot be read: Is a directory" in refused(tmp_path)
+    assert "a.mp4' is empty (0 bytes); copy or download it again" in catch_error(tmp_path / "a.mp4")
+    assert "b.mp4' cannot be read: No such file or directory; check the path" in catch_error(tmp_path / "b.mp4")
+    assert "cannot be read: Is a directory" in catch_error(tmp_path)
 
 
-def test_an_mp4_that_lost_its_index_is_told_apart_from_rubbish(tmp_path: Path) -> None:
+def test_an_mp4_without_its_index_has_its_own_message(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", PICTURES)
-    assert "is an MP4 or MOV without an index (moov), so its recording or copying was cut off" in refused(
-        cut(tmp_path / "a.mp4", 0.5)
+    assert "is an MP4 or MOV without an index (moov): its recording or copy is incomplete" in catch_error(
+        truncate(tmp_path / "a.mp4", 0.5)
     )
 
 
-def test_the_rate_in_a_header_can_be_asked_for(tmp_path: Path) -> None:
+def test_the_frame_rate_is_read_from_the_header(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", PICTURES, fps=20)
     assert header_fps(tmp_path / "a.mp4") == 20
     assert header_fps(tmp_path / "none.mp4") is None

@@ -14,7 +14,7 @@ import pytest
 from stream.__main__ import execute
 from stream.elements.keypointsink import KeypointSink
 from stream.testing import make_poses
-from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
+from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
 
 Capture = pytest.CaptureFixture[str]
 
@@ -22,15 +22,15 @@ Capture = pytest.CaptureFixture[str]
 @contextmanager
 def publishing(count: int = 5) -> Iterator[str]:
     """An address where a short run is published when somebody listens."""
-    with opened() as sink:
+    with open_sink() as sink:
         thread = threading.Thread(target=run_once_heard, args=(sink, count))
         thread.start()
         yield sink.endpoint
-        thread.join(PATIENCE_S)
+        thread.join(TIMEOUT_S)
 
 
 def run_once_heard(sink: KeypointSink, count: int) -> None:
-    wait_until(lambda: greeted(sink), "somebody listens")
+    wait_until(lambda: count_snapshots(sink), "somebody listens")
     for seq in range(count):
         sink.consume(make_poses(seq, "hall"))
         sink.consume(make_poses(seq, "yard"))

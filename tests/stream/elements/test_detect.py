@@ -1,4 +1,4 @@
-"""``detect``: whom it finds, whom it leaves out, and which frames it looks at."""
+"""``detect``: which people it keeps, and on which frames it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOXES = np.array([[4, 2, 20, 46], [30, 10, 44, 30], [50, 5, 60, 45]], np.float32
 
 
 def with_truth(seq: int, camera: str = "hall", boxes: Any = BOXES, shift: float = 0.0) -> Frame:
-    """A frame that says who is in it."""
+    """A frame with ground truth."""
     moved = np.asarray(boxes, np.float32).reshape(-1, 4) + np.float32(shift)
     truth = Truth(moved, np.arange(len(moved)), np.zeros((len(moved), 17, 3), np.float32))
     return replace(make_frame(seq, camera), truth=truth)
@@ -39,7 +39,7 @@ def test_it_keeps_the_contract_of_an_element(model: str, interval: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["truth", "auto"])
-def test_truth_is_taken_where_the_source_knows_it(name: str) -> None:
+def test_ground_truth_is_used_where_the_frame_has_it(name: str) -> None:
     with Harness(f"detect model={name}") as harness:
         (people,) = harness.push(with_truth(0))
     assert people.boxes.tolist() == BOXES.tolist()
@@ -49,28 +49,30 @@ def test_truth_is_taken_where_the_source_knows_it(name: str) -> None:
     assert people.frame.ledger["detected"] == harness.clock.time_ns
 
 
-def test_truth_that_is_not_there_is_asked_for_in_one_line() -> None:
+def test_missing_ground_truth_raises_in_one_line() -> None:
     with Harness("detect model=truth") as harness, pytest.raises(ModelError) as caught:
         harness.push(make_frame(3, "hall"))
     assert str(caught.value) == (
-        "detect: model=truth, but frame 3 of camera 'hall' brings none; "
-        "only testsrc knows the truth: give the model= of a detector"
+        "detect: model=truth, but frame 3 of camera 'hall' has no ground truth; "
+        "only testsrc provides it: set model= to a detector"
     )
 
 
-def test_a_detector_that_is_not_here_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detector_that_is_not_installed_raises_with_the_command_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     with pytest.raises(ModelError) as caught:
         Harness("detect model=yolox-nano").push(make_frame(0))
     assert str(caught.value).startswith("detect: model 'yolox-nano' is not on this machine")
     assert "posestream pull yolox-nano" in str(caught.value)
-    # Without a model, frames that bring no truth are yolox-nano's.
+    # Without model=, frames without ground truth go to yolox-nano.
     with Harness("detect") as harness, pytest.raises(ModelError) as caught:
         harness.push(make_frame(0))
     assert "yolox-nano" in str(caught.value)
 
 
-def test_one_frame_in_interval_is_looked_at_and_the_others_carry_its_boxes() -> None:
+def test_one_frame_per_interval_is_detected_and_the_others_carry_its_boxes() -> None:
     with Harness("detect model=truth interval=3") as harness:
         found = [people for seq in range(7) for people in harness.push(with_truth(seq, shift=seq))]
     assert [people.detected for people in found] == [True, False, False, True, False, False, True]
@@ -78,20 +80,20 @@ def test_one_frame_in_interval_is_looked_at_and_the_others_carry_its_boxes() -> 
     assert [people.frame.seq for people in found] == list(range(7))
 
 
-def test_frames_that_were_dropped_do_not_delay_the_next_look() -> None:
+def test_dropped_frames_do_not_delay_the_next_detection() -> None:
     with Harness("detect model=truth interval=3") as harness:
         found = [people for seq in (0, 1, 4, 5, 6, 30) for people in harness.push(with_truth(seq))]
     assert [people.detected for people in found] == [True, False, True, False, True, True]
 
 
-def test_every_camera_has_an_interval_of_its_own() -> None:
+def test_every_camera_has_its_own_interval() -> None:
     with Harness("detect model=truth interval=2") as harness:
         order = [("hall", 1), ("yard", 0), ("hall", 2), ("yard", 1)]
         found = [people for camera, seq in order for people in harness.push(with_truth(seq, camera))]
     assert [people.detected for people in found] == [True, True, True, False]
 
 
-def test_small_people_and_those_beyond_the_most_are_left_out() -> None:
+def test_small_people_and_those_beyond_max_people_are_dropped() -> None:
     with Harness("detect model=truth min_height_px=25") as harness:
         (people,) = harness.push(with_truth(0))
     assert people.boxes.tolist() == BOXES[[0, 2]].tolist()
@@ -100,7 +102,7 @@ def test_small_people_and_those_beyond_the_most_are_left_out() -> None:
     assert people.boxes.tolist() == BOXES[:2].tolist()
 
 
-def test_nobody_is_passed_on_as_nobody() -> None:
+def test_a_frame_without_people_is_passed_on() -> None:
     with Harness("detect model=truth") as harness:
         (people,) = harness.push(with_truth(0, boxes=[]))
     assert people.boxes.shape == (0, 4)
@@ -132,12 +134,12 @@ def test_thresholds_reach_the_network(model: str, shared: Path) -> None:
             return len(harness.push(frame)[0].boxes)
 
     assert count(iou="0.65") == 3
-    assert count(iou="0.45") == 2  # two stand behind one another
+    assert count(iou="0.45") == 2  # one person stands behind another
     assert count(iou="0.65", min_score="0.85") == 2
     assert count(iou="0.65", max_people="1") == 1
 
 
-def test_the_network_is_given_back_at_the_end(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_closed_at_the_end(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
     monkeypatch.setattr(Detector, "close", lambda self: closed.append(self.name))
     with Harness(f"detect model={model}") as harness:

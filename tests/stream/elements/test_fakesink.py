@@ -1,10 +1,10 @@
-"""``fakesink``: counting, and one line of text for each item when asked."""
+"""``fakesink``: counting, and one line of text per item with ``dump``."""
 
 from __future__ import annotations
 
 import pytest
 
-from stream.elements.fakesink import Fakesink, summary
+from stream.elements.fakesink import Fakesink, summarise
 from stream.testing import Harness, check_element, make_frame, make_people, make_poses, make_window
 
 
@@ -24,14 +24,14 @@ def test_dump_prints_one_line_for_every_item(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "cam 0 frame 64x48\ncam 1 frame 64x48\n"
 
 
-def test_a_silent_one_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_dump_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     Harness("fakesink").push_all([make_frame(0)])
     assert capsys.readouterr().out == ""
 
 
-def test_the_summary_says_what_an_item_is() -> None:
+def test_an_item_is_summarised_in_one_line() -> None:
     items = [make_people(4, count=1), make_window(5, past=1, count=2), make_poses(6, count=0)]
-    assert [summary(item) for item in items] == [
+    assert [summarise(item) for item in items] == [
         "cam 4 people 1 person",
         "cam 5 window 2 people real real",
         "cam 6 poses 0 people coco17",

@@ -23,7 +23,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def frames_of(source: Filesrc, most: int | None = None) -> list[Frame]:
+def read_frames(source: Filesrc, most: int | None = None) -> list[Frame]:
     with source:
         return [frame for frame in islice(source.frames(), most) if frame is not None]
 
@@ -32,64 +32,64 @@ def numbers(frames: list[Frame]) -> list[int | None]:
     return [read_number(frame.pixels) for frame in frames]
 
 
-def test_every_frame_of_a_video_comes_with_its_number_and_time(clip: Path) -> None:
-    frames = frames_of(Filesrc(str(clip)))
+def test_every_frame_of_a_video_has_its_number_and_time(clip: Path) -> None:
+    frames = read_frames(Filesrc(str(clip)))
     assert numbers(frames) == list(range(20))
     assert [frame.key for frame in frames] == [("filesrc", seq) for seq in range(20)]
     assert [frame.pts_ns for frame in frames] == [seq * 40_000_000 for seq in range(20)]
 
 
-def test_a_frame_says_when_it_was_captured_and_decoded(clip: Path) -> None:
+def test_the_ledger_has_the_times_of_capture_and_decoding(clip: Path) -> None:
     before_ns = time.time_ns()
-    frame = frames_of(Filesrc(str(clip), num_frames=1))[0]
+    frame = read_frames(Filesrc(str(clip), num_frames=1))[0]
     assert before_ns <= frame.wall_ns == frame.ledger["captured"] <= frame.ledger["decoded"] <= time.time_ns()
 
 
-def test_frames_are_written_into_the_memory_that_the_line_lends(clip: Path) -> None:
-    source, lent = Filesrc(str(clip), num_frames=2), [np.zeros((240, 320, 3), np.uint8) for _ in range(2)]
-    slots = iter(lent)
+def test_frames_are_written_into_the_memory_of_the_context(clip: Path) -> None:
+    source, allocated = Filesrc(str(clip), num_frames=2), [np.zeros((240, 320, 3), np.uint8) for _ in range(2)]
+    slots = iter(allocated)
     source.context.allocate = lambda shape: next(slots)
-    frames = frames_of(source)
-    assert all(frame.pixels is slot for frame, slot in zip(frames, lent, strict=True))
-    assert [read_number(slot) for slot in lent] == [0, 1]
+    frames = read_frames(source)
+    assert all(frame.pixels is slot for frame, slot in zip(frames, allocated, strict=True))
+    assert [read_number(slot) for slot in allocated] == [0, 1]
 
 
-def test_the_camera_is_called_as_asked_else_as_the_element(clip: Path) -> None:
-    assert frames_of(Filesrc(str(clip), camera="hall", num_frames=1))[0].camera == "hall"
-    assert frames_of(Filesrc(str(clip), num_frames=1).named("yard"))[0].camera == "yard"
+def test_the_camera_name_is_the_property_or_the_name_of_the_element(clip: Path) -> None:
+    assert read_frames(Filesrc(str(clip), camera="hall", num_frames=1))[0].camera == "hall"
+    assert read_frames(Filesrc(str(clip), num_frames=1).named("yard"))[0].camera == "yard"
 
 
-def test_frames_can_be_left_out_at_the_beginning_and_at_the_end(clip: Path) -> None:
-    frames = frames_of(Filesrc(str(clip), start=5, num_frames=3))
+def test_start_and_num_frames_select_frames(clip: Path) -> None:
+    frames = read_frames(Filesrc(str(clip), start=5, num_frames=3))
     assert numbers(frames) == [5, 6, 7]
     assert [frame.seq for frame in frames] == [0, 1, 2]
     assert frames[0].pts_ns == 5 * 40_000_000, "the time is that of the file"
 
 
-def test_a_loop_runs_on_in_number_and_in_time(clip: Path) -> None:
-    frames = frames_of(Filesrc(str(clip), start=17, loop=True, num_frames=7))
+def test_a_loop_continues_numbers_and_times(clip: Path) -> None:
+    frames = read_frames(Filesrc(str(clip), start=17, loop=True, num_frames=7))
     assert numbers(frames) == [17, 18, 19, 17, 18, 19, 17]
     assert [frame.seq for frame in frames] == list(range(7))
     assert {after.pts_ns - before.pts_ns for before, after in pairwise(frames)} == {40_000_000}
 
 
-def test_a_start_behind_the_end_is_told(clip: Path) -> None:
+def test_a_start_after_the_end_raises(clip: Path) -> None:
     with pytest.raises(SourceError, match=r"walk.mp4' has no frame left after start=99; give a smaller start"):
-        frames_of(Filesrc(str(clip), start=99, loop=True))
+        read_frames(Filesrc(str(clip), start=99, loop=True))
 
 
-def test_every_clip_gives_all_its_frames_in_order_of_time(shared: Path) -> None:
+def test_real_clips_deliver_all_their_frames_in_order(shared: Path) -> None:
     for name, count in {
         "clips/felix_exercise.avi": 393,
         "clips/intel_classroom.gif": 45,
         "clips_robust/unordered.mov": 4,
     }.items():
-        frames = frames_of(Filesrc(str(shared / "data" / name)))
+        frames = read_frames(Filesrc(str(shared / "data" / name)))
         times = [frame.pts_ns for frame in frames]
         assert (len(frames), times) == (count, sorted(set(times)))
 
 
-def test_the_numbers_in_a_real_clip_show_that_nothing_is_lost(shared: Path) -> None:
+def test_no_frame_of_a_numbered_clip_is_lost(shared: Path) -> None:
     source = Filesrc(str(shared / "data" / "rtsp" / "juggle_barcode_720p24.mp4"))
     with source:
         assert [read_number(frame.pixels) for frame in source.frames() if frame] == list(range(247))
@@ -105,20 +105,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_of_pictures_is_a_video_of_so_many_frames_a_second(folder: Path) -> None:
-    frames = frames_of(Filesrc(str(folder), fps=10))
+def test_a_folder_of_pictures_is_read_at_the_given_frame_rate(folder: Path) -> None:
+    frames = read_frames(Filesrc(str(folder), fps=10))
     assert numbers(frames) == [1, 2, 10]
     assert [frame.pts_ns for frame in frames] == [0, 100_000_000, 200_000_000]
     assert Filesrc(str(folder), fps=10).nominal_fps == 10
 
 
 def test_one_picture_is_one_frame(folder: Path) -> None:
-    assert numbers(frames_of(Filesrc(str(folder / "10.png")))) == [10]
+    assert numbers(read_frames(Filesrc(str(folder / "10.png")))) == [10]
 
 
 def test_pictures_of_different_sizes_are_frames_of_different_sizes(folder: Path) -> None:
     cv2.imwrite(str(folder / "3.png"), numbered_picture(3, (256, 64)))
-    assert [frame.size for frame in frames_of(Filesrc(f"{folder}/*.png"))] == [
+    assert [frame.size for frame in read_frames(Filesrc(f"{folder}/*.png"))] == [
         (320, 240),
         (320, 240),
         (256, 64),
@@ -126,24 +126,24 @@ def test_pictures_of_different_sizes_are_frames_of_different_sizes(folder: Path)
     ]
 
 
-def test_a_pattern_may_find_videos_and_pictures_and_time_runs_on(folder: Path, clip: Path) -> None:
+def test_a_pattern_may_match_videos_and_pictures_and_time_continues(folder: Path, clip: Path) -> None:
     (folder / "5.mp4").write_bytes(clip.read_bytes())
-    frames = frames_of(Filesrc(f"{folder}/*", fps=25))
+    frames = read_frames(Filesrc(f"{folder}/*", fps=25))
     assert numbers(frames) == [1, 2, *range(20), 10]
     assert [frame.pts_ns for frame in frames] == [40_000_000 * seq for seq in range(23)]
 
 
-def test_a_damaged_picture_ends_the_run_after_the_good_ones(folder: Path) -> None:
+def test_a_damaged_picture_raises_after_the_intact_ones(folder: Path) -> None:
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:100])
     source, good = Filesrc(str(folder)), []
-    with source, pytest.raises(SourceError, match=r"2.png' was cut off: its end is missing \(100 bytes\)"):
+    with source, pytest.raises(SourceError, match=r"2.png' is truncated: its end is missing \(100 bytes\)"):
         good.extend(source.frames())
     assert [read_number(frame.pixels) for frame in good if frame] == [1]
 
 
-def test_a_damaged_picture_can_be_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_picture_can_be_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "2.png").write_bytes(b"")
-    assert numbers(frames_of(Filesrc(str(folder), damaged="warn"))) == [1, 10]
+    assert numbers(read_frames(Filesrc(str(folder), damaged="warn"))) == [1, 10]
     assert "2.png' is empty (0 bytes); copy or download it again; left out" in caplog.text
 
 
@@ -152,7 +152,7 @@ def test_it_keeps_the_contract_of_elements(clip: Path, properties: dict[str, int
     check_element(lambda: make("filesrc", location=str(clip), **properties))
 
 
-# -- as a camera would ------------------------------------------------------------------------------------------------
+# -- real time --------------------------------------------------------------------------------------------------------
 
 
 def test_only_a_realtime_file_is_live(clip: Path) -> None:
@@ -160,15 +160,15 @@ def test_only_a_realtime_file_is_live(clip: Path) -> None:
     assert not Filesrc(str(clip)).live
 
 
-def test_a_realtime_file_takes_its_time(clip: Path) -> None:
+def test_a_realtime_file_is_paced(clip: Path) -> None:
     begin = time.monotonic()
-    frames = frames_of(Filesrc(str(clip), realtime=True, num_frames=11))
+    frames = read_frames(Filesrc(str(clip), realtime=True, num_frames=11))
     # The eleventh frame is due 400 ms after the first; frames may be skipped on a busy machine, but none comes early.
     assert time.monotonic() - begin >= 0.4
     assert frames[-1].wall_ns - frames[0].wall_ns >= frames[-1].pts_ns - frames[0].pts_ns - 45_000_000
 
 
-def test_a_realtime_file_skips_what_a_slow_line_has_missed(clip: Path) -> None:
+def test_a_realtime_file_skips_frames_that_are_late(clip: Path) -> None:
     source = Filesrc(str(clip), realtime=True, loop=True)
     with source:
         frames = (frame for frame in source.frames() if frame)
@@ -181,28 +181,28 @@ def test_a_realtime_file_skips_what_a_slow_line_has_missed(clip: Path) -> None:
     assert read_number(second.pixels) == second.seq % 20
 
 
-def test_a_realtime_source_speaks_while_it_waits(tmp_path: Path) -> None:
+def test_a_realtime_source_yields_none_while_it_waits(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", [numbered_picture(0), numbered_picture(1)], pts_ms=[0, 1500])
     source = Filesrc(str(tmp_path / "a.mp4"), realtime=True)
     with source:
-        words = list(source.frames())
-    assert [word is None for word in (words[0], words[-1])] == [False, False]
-    assert words.count(None) >= 3, "1.5 s of waiting want a word at least twice a second"
+        frames = list(source.frames())
+    assert [frame is None for frame in (frames[0], frames[-1])] == [False, False]
+    assert frames.count(None) >= 3, "at least twice per second, over 1.5 s"
 
 
-def test_a_restarted_realtime_source_goes_on_behind_the_last_number_it_gave(clip: Path) -> None:
+def test_a_restarted_realtime_source_continues_after_its_last_number(clip: Path) -> None:
     source = Filesrc(str(clip), realtime=True)
     source.context.memory["seq"] = 11
     source.context.incarnation = 1
-    frames = frames_of(source)
+    frames = read_frames(source)
     assert frames[0].seq >= 12
     assert read_number(frames[0].pixels) == frames[0].seq
 
 
-# -- what is wrong ----------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_file_is_told_when_the_line_opens() -> None:
+def test_a_missing_file_raises_when_the_line_opens() -> None:
     with (
         pytest.raises(SourceError, match=r"there is no 'nowhere.mp4' \(looked in .*\); check the path"),
         Filesrc("nowhere.mp4"),
@@ -244,7 +244,7 @@ def test_a_missing_file_has_no_nominal_rate(clip: Path) -> None:
         ({"path": "a"}, "filesrc has no property 'path'"),
     ],
 )
-def test_a_wrong_property_is_told(properties: dict[str, str], message: str) -> None:
+def test_a_wrong_property_raises(properties: dict[str, str], message: str) -> None:
     with pytest.raises(PropertyError) as caught:
         make("filesrc", **properties)
     assert message in str(caught.value)

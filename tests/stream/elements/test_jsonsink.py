@@ -1,4 +1,4 @@
-"""Poses on disk: whole whenever it is looked at, each frame once, in the data sets' own terms."""
+"""Poses on disk: files are always complete, with each frame once, in the formats of the data sets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from stream.messages import Frame, Poses, WindowFrame
 from stream.testing import check_element, make_poses
 
 
-def lines_of(path: Path) -> list[Any]:
+def read_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def opened(sink: JsonSink, incarnation: int = 0) -> JsonSink:
+def open_sink(sink: JsonSink, incarnation: int = 0) -> JsonSink:
     sink.context = Context(name="jsonsink", incarnation=incarnation)
     return sink.__enter__()
 
 
 def abandon(sink: JsonSink) -> None:
-    """What a kill leaves: files closed by the system, nothing tidied."""
+    """Close the files as a kill does, without any clean-up."""
     for lines in sink._files.values():
         lines.close()
 
@@ -41,7 +41,7 @@ def test_jsonsink_is_an_element(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.count("\n") > 0
 
 
-def test_a_line_holds_the_frame_with_the_keys_of_the_protocol(tmp_path: Path) -> None:
+def test_a_line_has_the_keys_of_the_protocol(tmp_path: Path) -> None:
     path = tmp_path / "poses.jsonl"
     keypoints = np.array([[[1.23456, 2.5, 0.9]] * 17], np.float32)
     frame = Frame("hall", 7, 233_000_000, 1_700_000_000_000_000_000, np.zeros((48, 64, 3), np.uint8), {"captured": 5})
@@ -49,7 +49,7 @@ def test_a_line_holds_the_frame_with_the_keys_of_the_protocol(tmp_path: Path) ->
     box, score = np.array([[1, 2, 30, 40.5]], np.float32), np.array([0.9], np.float32)
     with JsonSink(location=str(path)) as sink:
         sink.consume(Poses(frame, box, score, np.array([4]), keypoints, "coco17", "small", "abc", window))
-    assert lines_of(path) == [
+    assert read_lines(path) == [
         {
             "camera": "hall",
             "frame_seq": 7,
@@ -69,40 +69,42 @@ def test_a_line_holds_the_frame_with_the_keys_of_the_protocol(tmp_path: Path) ->
     ]
 
 
-def test_stdout_gets_lines_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_printed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with JsonSink() as sink:
         sink.consume(make_poses(3, "hall"))
         assert json.loads(capsys.readouterr().out)["frame_seq"] == 3
 
 
-def test_a_new_run_begins_a_new_file(tmp_path: Path) -> None:
+def test_a_new_run_starts_a_new_file(tmp_path: Path) -> None:
     for seqs in ((0, 1, 2), (0, 1)):
         with JsonSink(location=str(tmp_path / "poses.jsonl")) as sink:
             for seq in seqs:
                 sink.consume(make_poses(seq))
-    assert [line["frame_seq"] for line in lines_of(tmp_path / "poses.jsonl")] == [0, 1]
+    assert [line["frame_seq"] for line in read_lines(tmp_path / "poses.jsonl")] == [0, 1]
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1, 500, -1, -200])
-def test_killed_at_any_byte_and_restarted_every_frame_is_there_once_in_order(tmp_path: Path, kept_bytes: int) -> None:
+def test_after_a_kill_at_any_byte_and_a_restart_every_frame_is_there_once_in_order(
+    tmp_path: Path, kept_bytes: int
+) -> None:
     path = tmp_path / "poses.jsonl"
-    sink = opened(JsonSink(location=str(path)))
+    sink = open_sink(JsonSink(location=str(path)))
     for seq in range(4):
         sink.consume(make_poses(seq, "hall"))
         sink.consume(make_poses(seq, "yard"))
     abandon(sink)
     written = path.read_bytes()
     path.write_bytes(written[:kept_bytes] if kept_bytes else b"")
-    again = opened(JsonSink(location=str(path)), incarnation=1)
-    for seq in range(6):  # a restarted stage is given again whatever is not known to be done
+    again = open_sink(JsonSink(location=str(path)), incarnation=1)
+    for seq in range(6):  # a restarted stage receives all unacknowledged frames again
         again.consume(make_poses(seq, "hall"))
         again.consume(make_poses(seq, "yard"))
     again.__exit__(None, None, None)
     for camera in ("hall", "yard"):
-        assert [line["frame_seq"] for line in lines_of(path) if line["camera"] == camera] == list(range(6))
+        assert [line["frame_seq"] for line in read_lines(path) if line["camera"] == camera] == list(range(6))
 
 
-def test_stdout_is_not_told_twice_what_an_earlier_life_has_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_restarted_stage_does_not_print_a_frame_twice(capsys: pytest.CaptureFixture[str]) -> None:
     memory: dict[str, int] = {}
     for incarnation, seqs in enumerate(((0, 1, 2), (1, 2, 3))):
         sink = JsonSink()
@@ -113,52 +115,52 @@ def test_stdout_is_not_told_twice_what_an_earlier_life_has_printed(capsys: pytes
     assert [json.loads(line)["frame_seq"] for line in capsys.readouterr().out.splitlines()] == [0, 1, 2, 3]
 
 
-def test_a_restart_onto_a_file_that_is_not_ours_says_so(tmp_path: Path) -> None:
+def test_a_restart_refuses_a_file_it_did_not_write(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("dear diary\n")
     with pytest.raises(TransportError) as caught:
-        opened(JsonSink(location=str(path)), incarnation=1)
-    assert "jsonsink cannot go on with" in str(caught.value)
+        open_sink(JsonSink(location=str(path)), incarnation=1)
+    assert "jsonsink cannot resume" in str(caught.value)
     assert str(caught.value).endswith("remove the file")
     assert path.read_text() == "dear diary\n"
 
 
 @pytest.mark.parametrize("kind", ["coco", "posetrack"])
-def test_a_document_is_whole_or_absent_whatever_stops_it(tmp_path: Path, kind: Any) -> None:
+def test_a_document_is_complete_or_absent_after_any_kill(tmp_path: Path, kind: Any) -> None:
     path = tmp_path / "out.json"
-    sink = opened(JsonSink(location=str(path), format=kind))
+    sink = open_sink(JsonSink(location=str(path), format=kind))
     for seq in range(3):
         sink.consume(make_poses(seq))
         assert not path.exists()
     abandon(sink)
-    again = opened(JsonSink(location=str(path), format=kind), incarnation=1)
+    again = open_sink(JsonSink(location=str(path), format=kind), incarnation=1)
     for seq in range(1, 5):
         again.consume(make_poses(seq))
     again.flush()
-    whole = path.read_text()
-    abandon(again)  # killed after the end of the stream, before that was known upstream
-    last = opened(JsonSink(location=str(path), format=kind), incarnation=2)
+    complete = path.read_text()
+    abandon(again)  # killed after the end of the stream, before upstream was notified
+    last = open_sink(JsonSink(location=str(path), format=kind), incarnation=2)
     last.consume(make_poses(4))
     last.flush()
     last.__exit__(None, None, None)
-    assert path.read_text() == whole
+    assert path.read_text() == complete
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
-    found = json.loads(whole)
+    found = json.loads(complete)
     frames = [result["image_id"] for result in (found if kind == "coco" else found["annotations"])]
     first = 0 if kind == "coco" else 10_000_000_000
     assert frames == [first + seq for seq in range(5) for _ in range(2)]
 
 
-def test_a_line_stopped_early_leaves_a_whole_document_of_what_there_was(tmp_path: Path) -> None:
+def test_a_line_stopped_early_leaves_a_complete_document(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    sink = opened(JsonSink(location=str(path), format="coco"))
+    sink = open_sink(JsonSink(location=str(path), format="coco"))
     sink.consume(make_poses(0))
     sink.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert len(json.loads(path.read_text())) == 2
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
 
 
-def test_nobody_at_all_makes_an_empty_coco_list(tmp_path: Path) -> None:
+def test_frames_without_people_make_an_empty_coco_list(tmp_path: Path) -> None:
     with JsonSink(location=str(tmp_path / "out.json"), format="coco") as sink:
         sink.consume(make_poses(0, count=0))
     assert json.loads((tmp_path / "out.json").read_text()) == []
@@ -184,7 +186,7 @@ def test_a_coco_result_has_the_fields_and_the_pixel_convention_of_coco(tmp_path:
 
 
 def write(sink: JsonSink, items: Sequence[Poses]) -> None:
-    """All of them, from beginning to end."""
+    """Write all items and flush."""
     with sink:
         for item in items:
             sink.consume(item)
@@ -192,7 +194,7 @@ def write(sink: JsonSink, items: Sequence[Poses]) -> None:
 
 
 def real_poses(document: Any) -> list[Poses]:
-    """What a line would hold that had estimated a PoseTrack annotation exactly."""
+    """The poses of a line whose estimates equal a PoseTrack annotation."""
     items = []
     for image in document["images"]:
         people = [one for one in document["annotations"] if one["image_id"] == image["id"]]
@@ -232,7 +234,7 @@ def test_posetrack_json_equals_the_files_that_the_official_evaluation_reads(
     assert not by_person
 
 
-def test_posetrack_joints_that_coco_does_not_have_are_not_invented(tmp_path: Path) -> None:
+def test_posetrack_joints_that_coco_lacks_are_zero(tmp_path: Path) -> None:
     with JsonSink(location=str(tmp_path / "out.json"), format="posetrack") as sink:
         sink.consume(make_poses(0, count=1))
     (person,) = json.loads((tmp_path / "out.json").read_text())["annotations"]
@@ -249,7 +251,7 @@ def test_posetrack_joints_that_coco_does_not_have_are_not_invented(tmp_path: Pat
         (
             {"format": "coco"},
             [],
-            "jsonsink: format=coco is one document, not a stream; give location=FILE.json",
+            "jsonsink: format=coco is one document, not a stream; set location=FILE.json",
         ),
         (
             {"format": "coco", "location": "{tmp}/out.json"},
@@ -259,16 +261,16 @@ def test_posetrack_joints_that_coco_does_not_have_are_not_invented(tmp_path: Pat
         (
             {"location": "/proc/x.jsonl"},
             [],
-            "jsonsink cannot write /proc/x.jsonl: No such file or directory; choose another place, location=…",
+            "jsonsink cannot write /proc/x.jsonl: No such file or directory; choose another location=",
         ),
         (
             {"location": "/dev/full"},
             [make_poses(0)],
-            "jsonsink cannot write /dev/full: No space left on device; choose another place, location=…",
+            "jsonsink cannot write /dev/full: No space left on device; choose another location=",
         ),
     ],
 )
-def test_what_cannot_be_written_is_refused_in_one_line(
+def test_a_file_that_cannot_be_written_raises_in_one_line(
     tmp_path: Path, properties: Any, items: Any, message: str
 ) -> None:
     filled = {key: value.replace("{tmp}", str(tmp_path)) for key, value in properties.items()}
@@ -277,12 +279,12 @@ def test_what_cannot_be_written_is_refused_in_one_line(
     assert str(caught.value) == message.replace("{tmp}", str(tmp_path))
 
 
-def test_a_skeleton_that_cannot_be_turned_into_cocos_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_skeleton_that_cannot_be_converted_to_coco_raises_with_its_name(tmp_path: Path) -> None:
     poses = make_poses(0)
     strange = Poses(poses.frame, poses.boxes, poses.scores, poses.ids, poses.keypoints, "hand21")
-    sink = opened(JsonSink(location=str(tmp_path / "out.json"), format="coco"))
+    sink = open_sink(JsonSink(location=str(tmp_path / "out.json"), format="coco"))
     sink.consume(strange)
     with pytest.raises(PropertyError) as caught:
         sink.flush()
     abandon(sink)
-    assert "skeleton 'hand21', which cannot be turned into coco17; use format=lines" in str(caught.value)
+    assert "skeleton 'hand21', which cannot be converted to coco17; use format=lines" in str(caught.value)

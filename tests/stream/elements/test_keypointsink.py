@@ -1,4 +1,4 @@
-"""What leaves the line for the world: numbered, retained, never waiting for anybody."""
+"""``keypointsink``: numbered messages, snapshots for new subscribers, and no waiting for slow ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from stream.protocol import schema
 from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
 from stream.protocol.subscriber import Subscriber
 from stream.testing import check_element, make_poses
-from tests.stream.publishing import PATIENCE_S, greeted, listening, opened, receive, receive_kind, wait_until
+from tests.stream.publishing import (
+    TIMEOUT_S,
+    count_snapshots,
+    open_client,
+    open_sink,
+    receive,
+    receive_kind,
+    wait_until,
+)
 
 
 def test_keypointsink_is_an_element() -> None:
@@ -27,9 +35,9 @@ def test_keypointsink_is_an_element() -> None:
 # -- what is sent ------------------------------------------------------------------------------------------------------
 
 
-def test_a_frame_is_one_message_of_two_parts_on_its_cameras_topic() -> None:
-    with opened() as sink, listening(sink.endpoint, "poses/", "snapshot/5f/x") as client:
-        wait_until(lambda: greeted(sink), "the client was heard")
+def test_a_frame_is_one_message_of_two_parts_on_the_topic_of_its_camera() -> None:
+    with open_sink() as sink, open_client(sink.endpoint, "poses/", "snapshot/5f/x") as client:
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
         receive_kind(client, Heartbeat)
         sink.consume(make_poses(7, "hall"))
         parts = client.recv_multipart()
@@ -41,25 +49,25 @@ def test_a_frame_is_one_message_of_two_parts_on_its_cameras_topic() -> None:
         np.testing.assert_array_equal(message.people[1].keypoints, make_poses(7).keypoints[1])
 
 
-def test_the_ledger_says_when_it_was_published_by_the_lent_clock() -> None:
+def test_the_ledger_has_the_time_of_publishing_by_the_clock_of_the_context() -> None:
     sink = KeypointSink(bind="tcp://127.0.0.1:*")
     sink.context = Context(now_ns=lambda: 12345)
     with sink, Subscriber(sink.endpoint) as subscriber:
-        wait_until(lambda: greeted(sink), "the client was heard")
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
         sink.consume(make_poses(0))
-        message = subscriber.poll(PATIENCE_S)
+        message = subscriber.poll(TIMEOUT_S)
         assert message is not None
         assert message.ledger["published"] == 12345
         assert message.ledger["captured"] == make_poses(0).frame.ledger["captured"]
 
 
-def test_numbers_are_gapless_for_each_camera_whatever_the_frames_numbers_are() -> None:
-    with opened() as sink, Subscriber(sink.endpoint) as subscriber:
-        wait_until(lambda: greeted(sink), "the client was heard")
+def test_message_numbers_have_no_gaps_when_frame_numbers_have() -> None:
+    with open_sink() as sink, Subscriber(sink.endpoint) as subscriber:
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
         for seq in (3, 4, 9, 30):
             sink.consume(make_poses(seq, "hall"))
             sink.consume(make_poses(seq + 1, "yard"))
-        found = [subscriber.poll(PATIENCE_S) for _ in range(8)]
+        found = [subscriber.poll(TIMEOUT_S) for _ in range(8)]
         numbers = [(m.camera, m.seq, m.frame_seq) for m in found if m is not None]
         assert numbers == [
             (camera, number, seq + later)
@@ -68,8 +76,8 @@ def test_numbers_are_gapless_for_each_camera_whatever_the_frames_numbers_are() -
         ]
 
 
-def test_a_prefix_stands_before_every_topic() -> None:
-    with opened(prefix="site1/") as sink, listening(sink.endpoint, "") as client:
+def test_every_topic_has_the_prefix() -> None:
+    with open_sink(prefix="site1/") as sink, open_client(sink.endpoint, "") as client:
         assert receive(client)[0] == "site1/heartbeat"
         sink.consume(make_poses(0, "hall"))
         topics = set()
@@ -77,23 +85,23 @@ def test_a_prefix_stands_before_every_topic() -> None:
             topics.add(receive(client)[0])
         assert topics == {"site1/heartbeat", "site1/skeleton/coco17", "site1/poses/hall"}
         with Subscriber(sink.endpoint, prefix="site1/") as subscriber:
-            message = subscriber.poll(PATIENCE_S)
+            message = subscriber.poll(TIMEOUT_S)
             assert message is not None
             assert (message.camera, message.retained) == ("hall", True)
 
 
-def test_heartbeats_come_while_nothing_is_published_and_tell_the_last_numbers() -> None:
-    with opened() as sink, listening(sink.endpoint, "heartbeat") as client:
+def test_heartbeats_are_sent_while_nothing_is_published_and_have_the_last_numbers() -> None:
+    with open_sink() as sink, open_client(sink.endpoint, "heartbeat") as client:
         beat = receive_kind(client, Heartbeat)
         assert (beat.interval_ms, beat.topics) == (50, {})
         for seq in range(5):
             sink.consume(make_poses(seq, "hall"))
-        wait_until(lambda: receive_kind(client, Heartbeat).topics == {"poses/hall": 4}, "a heartbeat tells number 4")
+        wait_until(lambda: receive_kind(client, Heartbeat).topics == {"poses/hall": 4}, "a heartbeat has number 4")
 
 
-def test_the_end_of_the_stream_is_told_once_for_each_camera_with_the_next_number() -> None:
-    with opened() as sink, listening(sink.endpoint, "poses/", "snapshot/5f/x") as client:
-        wait_until(lambda: greeted(sink), "the client was heard")
+def test_the_end_of_the_stream_is_sent_once_per_camera_with_the_next_number() -> None:
+    with open_sink() as sink, open_client(sink.endpoint, "poses/", "snapshot/5f/x") as client:
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
         for camera, count in (("hall", 3), ("yard", 1)):
             for seq in range(count):
                 sink.consume(make_poses(seq, camera))
@@ -109,33 +117,36 @@ def test_the_end_of_the_stream_is_told_once_for_each_camera_with_the_next_number
         assert found[6] == ("PoseMessage", "yard", 2)
 
 
-def test_a_camera_that_ends_before_the_others_is_told_of_at_once() -> None:
-    with opened() as sink, Subscriber(sink.endpoint, camera="hall", until_end=True, timeout_s=PATIENCE_S) as subscriber:
-        wait_until(lambda: greeted(sink), "the client was heard")
+def test_the_end_of_one_camera_is_sent_at_once() -> None:
+    with (
+        open_sink() as sink,
+        Subscriber(sink.endpoint, camera="hall", until_end=True, timeout_s=TIMEOUT_S) as subscriber,
+    ):
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
         sink.consume(make_poses(0, "hall"))
         sink.consume(make_poses(0, "yard"))
         sink.ended("hall")
-        sink.ended("of nobody")
+        sink.ended("unknown")
         assert [message.camera for message in subscriber] == ["hall"]
 
 
-def test_a_skeleton_nobody_told_of_is_published_without_names() -> None:
+def test_an_unknown_skeleton_is_published_without_names() -> None:
     strange = dataclasses.replace(make_poses(0), skeleton="hand21")
-    with opened() as sink, listening(sink.endpoint, "skeleton/", "snapshot/5f/") as client:
+    with open_sink() as sink, open_client(sink.endpoint, "skeleton/", "snapshot/5f/") as client:
         sink.consume(strange)
         skeleton = receive_kind(client, Skeleton)
         assert (skeleton.name, skeleton.joints, skeleton.limbs) == ("hand21", (), ())
 
 
-# -- who comes late ----------------------------------------------------------------------------------------------------
+# -- new subscribers ---------------------------------------------------------------------------------------------------
 
 
-def test_a_newcomer_is_told_the_skeletons_the_last_value_and_that_this_is_all() -> None:
-    with opened() as sink:
+def test_a_snapshot_has_the_skeletons_the_last_message_and_a_heartbeat_as_its_end() -> None:
+    with open_sink() as sink:
         for seq in range(5):
             sink.consume(make_poses(seq, "hall"))
             sink.consume(make_poses(seq, "yard"))
-        with listening(sink.endpoint, "snapshot/5f3a/poses/hall") as client:
+        with open_client(sink.endpoint, "snapshot/5f3a/poses/hall") as client:
             answer = [receive(client) for _ in range(3)]
         assert {topic for topic, _ in answer} == {"snapshot/5f3a/poses/hall"}
         skeleton, poses, beat = (message for _, message in answer)
@@ -148,44 +159,44 @@ def test_a_newcomer_is_told_the_skeletons_the_last_value_and_that_this_is_all() 
         assert beat.topics == {"poses/hall": 4, "poses/yard": 4}
 
 
-def test_a_newcomer_hears_that_a_camera_has_ended() -> None:
-    with opened() as sink:
+def test_a_snapshot_has_the_end_of_a_camera() -> None:
+    with open_sink() as sink:
         sink.consume(make_poses(0, "hall"))
         sink.flush()
-        with listening(sink.endpoint, "snapshot/5f3a/poses/") as client:
+        with open_client(sink.endpoint, "snapshot/5f3a/poses/") as client:
             kinds = [type(receive(client)[1]) for _ in range(4)]
     assert kinds == [Skeleton, PoseMessage, EndOfStream, Heartbeat]
 
 
-def test_only_the_newcomer_gets_the_snapshot() -> None:
-    with opened() as sink, Subscriber(sink.endpoint) as first:
-        wait_until(lambda: greeted(sink) == 1, "the first was heard")
+def test_a_snapshot_goes_to_the_new_subscriber_only() -> None:
+    with open_sink() as sink, Subscriber(sink.endpoint) as first:
+        wait_until(lambda: count_snapshots(sink) == 1, "the first client has subscribed")
         sink.consume(make_poses(0))
-        message = first.poll(PATIENCE_S)
+        message = first.poll(TIMEOUT_S)
         assert message is not None
         for number in range(2, 12):
-            with Subscriber(sink.endpoint) as newcomer:
-                found = newcomer.poll(PATIENCE_S)
+            with Subscriber(sink.endpoint) as client:
+                found = client.poll(TIMEOUT_S)
                 assert found is not None
                 assert found.retained
-            assert greeted(sink) == number
+            assert count_snapshots(sink) == number
         sink.consume(make_poses(1))
-        following = first.poll(PATIENCE_S)
+        following = first.poll(TIMEOUT_S)
         assert following is not None
         assert following.seq == 1
         assert first.statistics.total.duplicates == 0
 
 
-# -- who is slow -------------------------------------------------------------------------------------------------------
+# -- slow subscribers --------------------------------------------------------------------------------------------------
 
 
 def stuck_subscriber(endpoint: str) -> network.socket:
-    """A TCP client that speaks ZMTP 3.1 well enough to subscribe to everything, and then never reads again."""
+    """A TCP client with enough of ZMTP 3.1 to subscribe to everything, which then never reads again."""
     host, port = endpoint.removeprefix("tcp://").split(":")
     client = network.socket()
     client.setsockopt(network.SOL_SOCKET, network.SO_RCVBUF, 4096)
     client.connect((host, int(port)))
-    client.settimeout(PATIENCE_S)
+    client.settimeout(TIMEOUT_S)
     client.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32))
     ready = b"\x05READY" + b"\x0bSocket-Type" + b"\0\0\0\x03SUB"
     client.sendall(b"\x04" + bytes([len(ready)]) + ready)
@@ -195,96 +206,96 @@ def stuck_subscriber(endpoint: str) -> network.socket:
     return client
 
 
-def test_a_subscriber_that_is_stuck_holds_up_neither_the_line_nor_the_others() -> None:
+def test_a_stuck_subscriber_delays_neither_the_line_nor_the_others() -> None:
     # 20 people: messages of 6 kB, so that buffers of the system are full after a few hundred.
     crowd = make_poses(0, "hall", count=20)
-    with opened(max_waiting=16) as sink, Subscriber(sink.endpoint) as healthy:
-        wait_until(lambda: greeted(sink), "the healthy one was heard")
+    with open_sink(max_waiting=16) as sink, Subscriber(sink.endpoint) as healthy:
+        wait_until(lambda: count_snapshots(sink), "the healthy client has subscribed")
         stuck = stuck_subscriber(sink.endpoint)
         time.sleep(0.2)
-        longest_s, heard = 0.0, 0
+        longest_s, received = 0.0, 0
         for seq in range(3000):
             item = dataclasses.replace(crowd, frame=dataclasses.replace(crowd.frame, seq=seq))
-            began = time.monotonic()
+            start_s = time.monotonic()
             sink.consume(item)
-            longest_s = max(longest_s, time.monotonic() - began)
-            heard += healthy.poll(PATIENCE_S) is not None
-        assert heard == 3000
+            longest_s = max(longest_s, time.monotonic() - start_s)
+            received += healthy.poll(TIMEOUT_S) is not None
+        assert received == 3000
         assert healthy.statistics.total.lost == 0
-        # 18 MB were published; a sink that waited for the stuck one would wait for ever. A second: for a busy machine.
+        # 18 MB were published; a sink that waited for the stuck one would never finish. One second allows for load.
         assert longest_s < 1.0
         stuck.close()
 
 
 def test_a_slow_subscriber_loses_messages_and_counts_them() -> None:
     crowd = make_poses(0, "hall", count=20)
-    with opened(max_waiting=16) as sink, Subscriber(sink.endpoint, max_waiting=16) as slow:
-        wait_until(lambda: greeted(sink), "it was heard")
+    with open_sink(max_waiting=16) as sink, Subscriber(sink.endpoint, max_waiting=16) as slow:
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
         for seq in range(4000):  # 24 MB: more than all buffers between here and there
             sink.consume(dataclasses.replace(crowd, frame=dataclasses.replace(crowd.frame, seq=seq)))
         got = 0
         while (found := slow.poll(0.5)) is not None:
             got += 1
             last = found.seq
-        # A heartbeat after the flood tells of the tail that never came.
+        # A heartbeat after the flood reveals that the last messages were lost.
         wait_until(lambda: slow.poll(0.1) is None and slow.statistics.total.lost + got == 4000, "all are accounted for")
         assert 0 < got < 4000
         assert last < 4000
 
 
-# -- who is killed -----------------------------------------------------------------------------------------------------
+# -- restarts ----------------------------------------------------------------------------------------------------------
 
 
 class KilledError(Exception):
-    """What the process would not live to see."""
+    """Raised where the process would be killed."""
 
 
-class Fatal(MutableMapping[str, int]):
-    """A memory whose owner is killed at its n-th write: before it, so that the write does not happen."""
+class FailingMemory(MutableMapping[str, int]):
+    """A memory whose process is killed just before the n-th write."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, int] = {}
+        self.values: dict[str, int] = {}
         self.left = -1
 
     def __setitem__(self, name: str, value: int) -> None:
         if self.left == 0:
             raise KilledError
         self.left -= 1
-        self.kept[name] = value
+        self.values[name] = value
 
     def __getitem__(self, name: str) -> int:
-        return self.kept[name]
+        return self.values[name]
 
     def __delitem__(self, name: str) -> None:
-        del self.kept[name]
+        del self.values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict(self.kept))
+        return iter(dict(self.values))
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.values)
 
 
 @pytest.mark.parametrize("writes", range(1, 12))
-def test_killed_at_any_write_of_its_memory_it_numbers_every_frame_once_without_gaps(
+def test_after_a_kill_at_any_write_every_frame_has_one_number_without_gaps(
     monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     sent: list[tuple[str, int, int]] = []
 
-    def noted(self: KeypointSink, topic: str, payload: bytes, **more: Any) -> None:
+    def record(self: KeypointSink, topic: str, payload: bytes, **more: Any) -> None:
         found = schema.decode(payload)
         if isinstance(found, PoseMessage):
             sent.append((found.session, found.seq, found.frame_seq))
 
-    monkeypatch.setattr(KeypointSink, "_publish", noted)
-    memory, frames, done = Fatal(), [0, 2, 3, 7, 8], 0
+    monkeypatch.setattr(KeypointSink, "_publish", record)
+    memory, frames, done = FailingMemory(), [0, 2, 3, 7, 8], 0
     memory.left = writes
     for incarnation in range(2):
         sink = KeypointSink(bind="tcp://127.0.0.1:*")
         sink.context = Context(memory=memory, incarnation=incarnation)
         try:
             with sink:
-                for seq in frames[max(0, done - 1) :]:  # the last one done may not be known to be done upstream
+                for seq in frames[max(0, done - 1) :]:  # the last one may be unacknowledged upstream
                     sink.consume(make_poses(seq))
                     done += 1
         except KilledError:
@@ -292,21 +303,21 @@ def test_killed_at_any_write_of_its_memory_it_numbers_every_frame_once_without_g
             continue
         break
     assert len({session for session, _, _ in sent}) == 1
-    # A number stands for one frame only, numbers have no gap, and every frame has one.
+    # Each number belongs to one frame, numbers have no gap, and every frame has one.
     assert sorted({(seq, frame) for _, seq, frame in sent}) == list(enumerate(frames))
 
 
-def test_a_subscriber_of_a_restarted_sink_sees_the_numbers_go_on() -> None:
+def test_a_restarted_sink_continues_the_numbers() -> None:
     memory: dict[str, int] = {}
     first = KeypointSink(bind="tcp://127.0.0.1:*")
     first.context = Context(memory=memory)
     first.__enter__()
     endpoint = first.endpoint
     with Subscriber(endpoint) as subscriber:
-        wait_until(lambda: greeted(first), "the client was heard")
+        wait_until(lambda: count_snapshots(first), "the client has subscribed")
         first.consume(make_poses(0))
         first.consume(make_poses(1))
-        assert [message.seq for message in (subscriber.poll(PATIENCE_S), subscriber.poll(PATIENCE_S)) if message] == [
+        assert [message.seq for message in (subscriber.poll(TIMEOUT_S), subscriber.poll(TIMEOUT_S)) if message] == [
             0,
             1,
         ]
@@ -314,10 +325,10 @@ def test_a_subscriber_of_a_restarted_sink_sees_the_numbers_go_on() -> None:
         again = KeypointSink(bind=endpoint)
         again.context = Context(memory=memory, incarnation=1)
         with again:
-            wait_until(lambda: greeted(again) or subscriber.poll(0.01), "the client came back")
-            again.consume(make_poses(1))  # known already
+            wait_until(lambda: count_snapshots(again) or subscriber.poll(0.01), "the client has reconnected")
+            again.consume(make_poses(1))  # already published
             again.consume(make_poses(2))
-            message = subscriber.poll(PATIENCE_S)
+            message = subscriber.poll(TIMEOUT_S)
             assert message is not None
             assert (message.seq, message.frame_seq) == (2, 2)
         assert subscriber.statistics.sessions == 1
@@ -327,7 +338,7 @@ def test_a_subscriber_of_a_restarted_sink_sees_the_numbers_go_on() -> None:
 def test_a_new_run_is_a_new_session() -> None:
     sink, sessions = KeypointSink(bind="tcp://127.0.0.1:*"), []
     for _ in range(2):
-        with sink, listening(sink.endpoint, "poses/", "snapshot/5f/poses/") as client:
+        with sink, open_client(sink.endpoint, "poses/", "snapshot/5f/poses/") as client:
             sink.consume(make_poses(0))
             message = receive_kind(client, PoseMessage)
             sessions.append(message.session)

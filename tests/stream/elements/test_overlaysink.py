@@ -1,4 +1,4 @@
-"""Pictures on disk: every frame, at its time, one file a camera."""
+"""Pictures on disk: every frame, at its time, one file per camera."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VIDEOS = ".mp4, .mov, .mkv, .webm, .avi"
 
 
 def poses_at(seq: int, pts_ms: float, level: int = 0, size: tuple[int, int] = (64, 48), camera: str = "hall") -> Poses:
-    """Nobody, in a picture of one grey ``level``."""
+    """Poses without people, in a uniform picture of one grey ``level``."""
     poses = make_poses(seq, camera, count=0)
     pixels = np.full((size[1], size[0], 3), level, np.uint8)
     return dataclasses.replace(poses, frame=dataclasses.replace(poses.frame, pts_ns=round(pts_ms * 1e6), pixels=pixels))
@@ -71,7 +71,7 @@ def test_frames_of_a_varying_rate_keep_their_times(tmp_path: Path, suffix: str) 
     assert found == pytest.approx([at - 1000 for at in times_ms], abs=0.6)  # webm and mkv count whole ms
 
 
-def test_an_avi_has_the_rate_of_the_source_and_leaves_room_for_frames_that_were_dropped(tmp_path: Path) -> None:
+def test_an_avi_has_the_rate_of_the_source_and_gaps_for_dropped_frames(tmp_path: Path) -> None:
     seqs = [0, 1, 2, 5, 6]
     write(tmp_path / "out.avi", [poses_at(seq, seq * 100) for seq in seqs])
     with av.open(str(tmp_path / "out.avi")) as container:
@@ -79,21 +79,21 @@ def test_an_avi_has_the_rate_of_the_source_and_leaves_room_for_frames_that_were_
     assert [at for at, _ in read(tmp_path / "out.avi")] == pytest.approx([seq * 100 for seq in seqs])
 
 
-def test_a_folder_gets_a_png_a_frame_exactly_as_drawn(tmp_path: Path) -> None:
+def test_a_folder_gets_a_lossless_png_per_frame(tmp_path: Path) -> None:
     items = [make_poses(seq) for seq in (3, 4, 7)]
     write(tmp_path / "pictures", items)
     assert sorted(file.name for file in (tmp_path / "pictures").iterdir()) == ["000003.png", "000004.png", "000007.png"]
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "pictures/000004.png")), draw(items[1]))
 
 
-def test_each_camera_has_its_own_file_where_the_place_says_so(tmp_path: Path) -> None:
+def test_each_camera_has_its_own_file_with_camera_in_the_location(tmp_path: Path) -> None:
     items = [poses_at(seq, seq * 40, camera=camera) for seq in range(3) for camera in ("hall", "site/yard")]
     write(tmp_path / "{camera}.mp4", items)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["hall.mp4", "site_yard.mp4"]
     assert len(read(tmp_path / "site_yard.mp4")) == 3
 
 
-def test_two_cameras_in_one_file_are_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_two_cameras_in_one_file_raise_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(PropertyError) as caught:
         write(tmp_path / "out.mp4", [poses_at(0, 0), poses_at(0, 0, camera="yard")])
     assert str(caught.value).startswith(f"overlaysink: {tmp_path}/out.mp4 holds camera 'hall' and cannot hold 'yard'")
@@ -122,12 +122,12 @@ def test_scale_makes_the_video_smaller(tmp_path: Path) -> None:
     assert read(tmp_path / "out.mp4")[0][1].shape == (24, 32, 3)
 
 
-def test_what_a_killed_stage_had_written_can_be_played_and_a_restart_writes_beside_it(tmp_path: Path) -> None:
+def test_a_killed_stage_leaves_a_playable_video_and_a_restart_writes_beside_it(tmp_path: Path) -> None:
     sink = OverlaySink(location=str(tmp_path / "out.mp4"), caption=False)
     sink.__enter__()
     for seq in range(300):
         sink.consume(poses_at(seq, seq * 40, level=seq % 200))
-    killed = (tmp_path / "out.mp4").read_bytes()  # as it would be left: the muxer has not been told of an end
+    killed = (tmp_path / "out.mp4").read_bytes()  # as a kill leaves it: without the muxer's trailer
     sink.__exit__(None, None, None)
     (tmp_path / "out.mp4").write_bytes(killed)
     again = OverlaySink(location=str(tmp_path / "out.mp4"), caption=False)
@@ -139,7 +139,7 @@ def test_what_a_killed_stage_had_written_can_be_played_and_a_restart_writes_besi
     assert len(read(tmp_path / "out.2.mp4")) == 1
 
 
-def test_the_caption_tells_the_speed_by_the_lent_clock(tmp_path: Path) -> None:
+def test_the_caption_has_the_frame_rate_by_the_clock_of_the_context(tmp_path: Path) -> None:
     now_ns = 0
 
     def clock() -> int:
@@ -160,7 +160,7 @@ def test_the_caption_tells_the_speed_by_the_lent_clock(tmp_path: Path) -> None:
     [
         (
             {},
-            f"overlaysink: nowhere to draw to; give location=FILE ({VIDEOS}), a folder, or display=true",
+            f"overlaysink: no output is set; set location=FILE ({VIDEOS}) or a folder, or display=true",
         ),
         (
             {"location": "out.mpg"},
@@ -168,18 +168,18 @@ def test_the_caption_tells_the_speed_by_the_lent_clock(tmp_path: Path) -> None:
         ),
         (
             {"location": "/proc/out.mp4"},
-            "overlaysink cannot write /proc/out.mp4: No such file or directory; choose another place, location=…",
+            "overlaysink cannot write /proc/out.mp4: No such file or directory; choose another location=",
         ),
         (
             {"display": True},
             (
                 "overlaysink: display=true, but this session has no display (DISPLAY is not set); "
-                "give location=FILE instead"
+                "set location=FILE instead"
             ),
         ),
     ],
 )
-def test_what_cannot_be_shown_is_refused_in_one_line(
+def test_an_unusable_output_raises_in_one_line(
     monkeypatch: pytest.MonkeyPatch, properties: dict[str, Any], message: str
 ) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
@@ -190,7 +190,7 @@ def test_what_cannot_be_shown_is_refused_in_one_line(
     assert str(caught.value) == message
 
 
-def test_a_window_shows_each_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_camera_has_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[str, tuple[int, ...]]] = []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "imshow", lambda name, picture: shown.append((name, picture.shape)))
@@ -201,12 +201,12 @@ def test_a_window_shows_each_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == [("posestream hall", (48, 64, 3))]
 
 
-def test_drawing_does_not_hold_up_a_line(tmp_path: Path) -> None:
+def test_drawing_is_fast_enough(tmp_path: Path) -> None:
     # Not a benchmark: a guard against work that grows with the picture, such as a copy for every joint.
     poses = make_poses(0)
     big = dataclasses.replace(poses.frame, pixels=np.zeros((1080, 1920, 3), np.uint8))
     item = dataclasses.replace(poses, frame=big)
-    began = time.process_time()
+    start_s = time.process_time()
     for _ in range(10):
         draw(item)
-    assert (time.process_time() - began) / 10 < 0.5
+    assert (time.process_time() - start_s) / 10 < 0.5

@@ -1,4 +1,4 @@
-"""``pose``: keypoints of everybody, from windows, with the model's own window; and right ones on real clips."""
+"""``pose``: keypoints from windows of the model's length, also on real clips."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def single(tmp_path: Path) -> str:
 def temporal(tmp_path: Path) -> str:
     """A network of two frames before, and one after."""
     path = networks.stack_of_frames(tmp_path / "temporal.onnx", frames=4)
-    told = Signature(name="temporal", input_size=SIZE, past=2, future=1, layout="ntchw")
-    write_signature(told, path.with_suffix(".json"))
+    signature = Signature(name="temporal", input_size=SIZE, past=2, future=1, layout="ntchw")
+    write_signature(signature, path.with_suffix(".json"))
     return str(path)
 
 
@@ -46,7 +46,7 @@ def test_it_keeps_the_contract_of_an_element(single: str, temporal: str) -> None
     check_element(f"pose model={temporal}")
 
 
-def test_the_window_is_the_models_affair(temporal: str) -> None:
+def test_the_model_fixes_the_window(temporal: str) -> None:
     assert make("pose", model=temporal).accepts() == Caps("people/window", past=2, future=1)
     with Harness(f"window ! pose model={temporal}") as harness:
         assert str(harness.caps[1]) == "people/window, past=2, future=1"
@@ -55,7 +55,7 @@ def test_the_window_is_the_models_affair(temporal: str) -> None:
     assert "past=1 is not past=2" in str(caught.value)
 
 
-def test_the_window_is_known_before_the_network_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_window_is_known_before_the_network_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     element = make("pose", model="rtmpose-s")
     assert element.accepts() == Caps("people/window", past=0, future=0)
@@ -64,7 +64,7 @@ def test_the_window_is_known_before_the_network_is_here(tmp_path: Path, monkeypa
     assert str(caught.value).startswith("pose: model 'rtmpose-s' is not on this machine")
 
 
-def test_poses_say_who_and_by_which_model_and_from_which_frames(temporal: str) -> None:
+def test_poses_have_the_people_the_model_and_the_frames_of_the_window(temporal: str) -> None:
     window = make_window(5, "hall", past=2, future=1)
     with Harness(f"pose model={temporal}") as harness:
         (poses,) = harness.push(window)
@@ -83,14 +83,14 @@ def test_poses_say_who_and_by_which_model_and_from_which_frames(temporal: str) -
     assert poses.frame.ledger["inferred"] == harness.clock.time_ns
 
 
-def test_a_frame_without_people_gives_poses_without_people(single: str) -> None:
+def test_a_frame_without_people_yields_poses_without_people(single: str) -> None:
     with Harness(f"window ! pose model={single}") as harness:
         (poses,) = harness.push_all([make_people(0, count=0)])
     assert poses.keypoints.shape == (0, 17, 3)
     assert len(poses.ids) == 0
 
 
-def test_windows_that_wait_together_share_a_run_and_lose_nothing(single: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_windows_share_a_run_without_changing_the_results(single: str, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = [make_window(seq, camera, count=seq % 3) for seq in range(4) for camera in ("hall", "yard")]
     batches: list[int] = []
     with make("pose", model=single) as element:
@@ -109,7 +109,7 @@ def test_windows_that_wait_together_share_a_run_and_lose_nothing(single: str, mo
         np.testing.assert_allclose(one.keypoints, other.keypoints, atol=1e-4)
 
 
-def test_a_model_that_does_not_exist_is_named_when_the_line_is_linked() -> None:
+def test_an_unknown_model_raises_when_the_line_is_linked() -> None:
     with pytest.raises(ModelError) as caught:
         Harness("window ! pose model=rtmpose-z").open()
     assert "did you mean 'rtmpose-" in str(caught.value)

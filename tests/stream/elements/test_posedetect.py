@@ -26,7 +26,7 @@ def model(tmp_path: Path) -> str:
     return str(write_export(tmp_path / "brightest"))
 
 
-def shown(seq: int, *spots: tuple[int, int, int], camera: str = "hall") -> Frame:
+def make_spots(seq: int, *spots: tuple[int, int, int], camera: str = "hall") -> Frame:
     return replace(make_frame(seq, camera), pixels=dark(SIZE, *spots))
 
 
@@ -36,7 +36,7 @@ def test_it_keeps_the_contract_of_an_element(model: str) -> None:
 
 
 def test_people_of_a_frame_come_out_with_keypoints_and_without_ids(model: str) -> None:
-    frame = shown(7, (20, 10, 255), (50, 25, 128))
+    frame = make_spots(7, (20, 10, 255), (50, 25, 128))
     with Harness(f"posedetect model={model}") as harness:
         (poses,) = harness.push(frame)
         assert str(harness.caps[1]) == "people/poses, skeleton=coco17"
@@ -50,21 +50,21 @@ def test_people_of_a_frame_come_out_with_keypoints_and_without_ids(model: str) -
     assert poses.frame.ledger["inferred"] == harness.clock.time_ns
 
 
-def test_those_below_the_least_score_are_left_out(model: str) -> None:
+def test_people_below_min_score_are_dropped(model: str) -> None:
     with Harness(f"posedetect model={model} min_score=0.6") as harness:
-        (poses,) = harness.push(shown(0, (20, 10, 255), (50, 25, 128)))
+        (poses,) = harness.push(make_spots(0, (20, 10, 255), (50, 25, 128)))
     assert poses.scores.tolist() == [1]
     assert (len(poses.boxes), len(poses.ids), len(poses.keypoints)) == (1, 1, 1)
 
 
-def test_a_frame_without_people_gives_poses_without_people(model: str) -> None:
+def test_a_frame_without_people_yields_poses_without_people(model: str) -> None:
     with Harness(f"posedetect model={model}") as harness:
-        (poses,) = harness.push(shown(0))
+        (poses,) = harness.push(make_spots(0))
     assert (poses.keypoints.shape, poses.boxes.shape) == ((0, 17, 3), (0, 4))
 
 
-def test_frames_that_wait_together_share_a_run(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = [shown(seq, (20 + seq, 10, 255), camera=camera) for seq in range(3) for camera in ("hall", "yard")]
+def test_waiting_frames_share_a_run(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [make_spots(seq, (20 + seq, 10, 255), camera=camera) for seq in range(3) for camera in ("hall", "yard")]
     runs: list[int] = []
     with make("posedetect", model=model, max_batch="4") as element:
         run = element._engine._backend.run
@@ -77,52 +77,52 @@ def test_frames_that_wait_together_share_a_run(model: str, monkeypatch: pytest.M
     assert [float(one.keypoints[0, 0, 0]) for one in poses] == [20.5, 20.5, 21.5, 21.5, 22.5, 22.5]
 
 
-def test_a_tracker_after_it_gives_ids_and_leaves_keypoints_with_their_boxes(model: str) -> None:
+def test_a_tracker_after_it_assigns_ids_and_keeps_keypoints_with_their_boxes(model: str) -> None:
     with Harness(f"posedetect model={model} ! track") as harness:
-        found = [harness.push(shown(seq, (10 + seq, 10, 255), (50 - seq, 25, 200)))[0] for seq in range(5)]
+        found = [harness.push(make_spots(seq, (10 + seq, 10, 255), (50 - seq, 25, 200)))[0] for seq in range(5)]
     assert [poses.ids.tolist() for poses in found] == [[1, 2]] * 5
     assert [float(poses.keypoints[0, 0, 0]) for poses in found] == [10.5, 11.5, 12.5, 13.5, 14.5]
 
 
-def test_a_whole_line_of_it_runs_to_its_end(model: str) -> None:
+def test_a_line_with_it_runs_to_its_end(model: str) -> None:
     line = parse_launch(f"testsrc num_frames=3 width=64 height=64 ! posedetect model={model} ! track")
     poses = list(line.run())
     assert [one.frame.seq for one in poses] == [0, 1, 2]
     assert all(isinstance(one, Poses) for one in poses)
 
 
-def refusal(element: str, model: str | Path) -> str:
+def catch_error(element: str, model: str | Path) -> str:
     with pytest.raises(ModelError) as caught:
         Harness(f"{element} model={model}").open()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_each_kind_of_network_says_which_element_takes_it(model: str, tmp_path: Path) -> None:
+def test_the_wrong_kind_of_network_raises_with_the_right_element(model: str, tmp_path: Path) -> None:
     crops = exports.write_export(tmp_path / "crops")
-    assert refusal("posedetect", crops) == (
+    assert catch_error("posedetect", crops) == (
         f"posedetect: export {crops}: network 'drawn' takes crops of people, not whole pictures; "
         f"use 'detect ! window ! pose model={crops}'"
     )
-    assert refusal("window ! pose", model) == (
+    assert catch_error("window ! pose", model) == (
         f"pose: export {model}: network 'brightest' finds people and their keypoints in whole pictures, not in crops "
         f"of people; use 'posedetect model={model}' in place of 'detect', 'window' and 'pose'"
     )
 
 
-def test_a_name_that_is_no_export_is_answered_with_how_to_make_one() -> None:
-    told = refusal("posedetect", "inspose-r50")
-    assert told.startswith("posedetect: model 'inspose-r50': this is not the folder of an exported network of whole")
-    assert "posestream export" in told
+def test_a_name_that_is_not_an_export_raises_with_the_command_to_make_one() -> None:
+    message = catch_error("posedetect", "inspose-r50")
+    assert message.startswith("posedetect: model 'inspose-r50': this is not the folder of an exported network of whole")
+    assert "posestream export" in message
 
 
-def test_it_must_be_told_its_model() -> None:
+def test_model_is_required() -> None:
     with pytest.raises(PropertyError) as caught:
         make("posedetect")
     assert "model= is missing" in str(caught.value)
 
 
-def test_the_signature_is_read_before_the_graph_is_looked_at(model: str) -> None:
+def test_the_signature_is_read_without_the_graph(model: str) -> None:
     (Path(model) / "fused.onnx").unlink()
     element = make("posedetect", model=model)
     assert element.offers(None) == Caps("people/poses", skeleton="coco17")

@@ -1,6 +1,6 @@
-"""Against three kinds of camera: Motion JPEG over HTTP and a few lines of RTSP, both made here, and a real RTSP server.
+"""``rtspsrc`` with three kinds of camera: a fake of Motion JPEG over HTTP, a fake of RTSP, and a real RTSP server.
 
-The real one is GStreamer's, run by the system's Python where it has it; those tests say so and are skipped elsewhere.
+The real server is GStreamer's, run by the system's Python; its tests are skipped where GStreamer is missing.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ import cv2
 import psutil
 import pytest
 
-from stream.elements.rtspsrc import Pile, Rtspsrc
+from stream.elements.rtspsrc import Backlog, Rtspsrc
 from stream.errors import SourceError
 from stream.messages import Frame
 from stream.registry import make
 from stream.testing import check_element
 from stream.testing.videos import numbered_picture, read_number, write_video
 
-# How long a condition that comes true within a second or two on a quiet machine is waited for on a busy one.
-PATIENCE_S = 60.0
+# Timeout for conditions that take a second or two on an idle machine and longer on a busy one.
+TIMEOUT_S = 60.0
 
 
-def until(source: Rtspsrc, is_it: Callable[[list[Frame]], bool], heard: list[Frame] | None = None) -> list[Frame]:
-    """Frames until ``is_it`` says so; fails when it does not."""
-    frames: list[Frame] = [] if heard is None else heard
-    deadline_s = time.monotonic() + PATIENCE_S
-    with source, closing(source.frames()) as words:  # type: ignore[type-var]
-        for frame in words:
+def until(source: Rtspsrc, is_done: Callable[[list[Frame]], bool]) -> list[Frame]:
+    """Collect frames until ``is_done``; fails if that does not happen."""
+    frames: list[Frame] = []
+    deadline_s = time.monotonic() + TIMEOUT_S
+    with source, closing(source.frames()) as items:  # type: ignore[type-var]
+        for frame in items:
             frames += [] if frame is None else [frame]
-            if is_it(frames):
+            if is_done(frames):
                 return frames
-            assert time.monotonic() < deadline_s, f"only {len(frames)} frames within {PATIENCE_S} s"
+            assert time.monotonic() < deadline_s, f"only {len(frames)} frames within {TIMEOUT_S} s"
     raise AssertionError("the source ended")
 
 
@@ -51,7 +51,7 @@ def count(wanted: int) -> Callable[[list[Frame]], bool]:
     return lambda frames: len(frames) >= wanted
 
 
-def refused(source: Rtspsrc) -> str:
+def catch_error(source: Rtspsrc) -> str:
     with pytest.raises(SourceError) as caught:
         until(source, count(10**9))
     assert "\n" not in str(caught.value)
@@ -62,13 +62,13 @@ def refused(source: Rtspsrc) -> str:
 
 
 class MjpegCamera:
-    """Gives ``pictures`` from number 0 to each who asks, then hangs up, or holds the line without a word."""
+    """Sends ``pictures`` from number 0 to each client, then closes the connection, or stays open and silent."""
 
-    def __init__(self, pictures: int, *, holds: bool = False, every_s: float = 0.01, answer: int = 200) -> None:
-        self.pictures, self.holds, self.every_s, self.answer = pictures, holds, every_s, answer
-        self.size_of: Callable[[int], tuple[int, int]] = lambda number: (320, 240)
-        self.visits = 0
-        self.leave = threading.Event()
+    def __init__(self, pictures: int, *, stays_open: bool = False, every_s: float = 0.01, answer: int = 200) -> None:
+        self.pictures, self.stays_open, self.every_s, self.answer = pictures, stays_open, every_s, answer
+        self.get_size: Callable[[int], tuple[int, int]] = lambda number: (320, 240)
+        self.connections = 0
+        self.stopping = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -78,7 +78,7 @@ class MjpegCamera:
         return f"http://admin:hunter2@127.0.0.1:{self._server.server_port}/video?token=hunter2"
 
     def close(self) -> None:
-        self.leave.set()
+        self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -90,39 +90,39 @@ class MjpegCamera:
                 pass
 
             def do_GET(self) -> None:
-                camera.visits += 1
+                camera.connections += 1
                 self.send_response(camera.answer)
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                 self.end_headers()
-                with suppress(OSError):  # the visitor has left
+                with suppress(OSError):  # the client has disconnected
                     camera.show(self.wfile.write)
 
         return Handler
 
     def show(self, write: Callable[[bytes], object]) -> None:
         for number in range(self.pictures if self.answer == 200 else 0):
-            jpeg = cv2.imencode(".jpg", numbered_picture(number, self.size_of(number)))[1].tobytes()
+            jpeg = cv2.imencode(".jpg", numbered_picture(number, self.get_size(number)))[1].tobytes()
             write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(jpeg), jpeg))
-            self.leave.wait(self.every_s)
-        if self.holds:
-            self.leave.wait(PATIENCE_S)
+            self.stopping.wait(self.every_s)
+        if self.stays_open:
+            self.stopping.wait(TIMEOUT_S)
 
 
 @pytest.fixture
 def mjpeg() -> Iterator[Callable[..., MjpegCamera]]:
     cameras: list[MjpegCamera] = []
 
-    def started(*arguments: Any, **keywords: Any) -> MjpegCamera:
+    def start(*arguments: Any, **keywords: Any) -> MjpegCamera:
         cameras.append(MjpegCamera(*arguments, **keywords))
         return cameras[-1]
 
-    yield started
+    yield start
     for camera in cameras:
         camera.close()
 
 
-def test_pictures_over_http_come_numbered_and_timed(mjpeg: Any) -> None:
-    camera = mjpeg(40, holds=True)
+def test_pictures_over_http_have_numbers_and_times(mjpeg: Any) -> None:
+    camera = mjpeg(40, stays_open=True)
     before_ns = time.time_ns()
     frames = until(Rtspsrc(url=camera.url, camera="hall", max_items=100), count(40))
     assert [read_number(frame.pixels) for frame in frames] == [frame.seq for frame in frames] == list(range(40))
@@ -132,60 +132,60 @@ def test_pictures_over_http_come_numbered_and_timed(mjpeg: Any) -> None:
     assert all(before_ns <= frame.wall_ns <= frame.ledger["decoded"] <= time.time_ns() for frame in frames)
 
 
-def test_a_stream_without_a_clock_gets_the_times_of_arrival(mjpeg: Any) -> None:
-    frames = until(Rtspsrc(url=mjpeg(10, holds=True, every_s=0.1).url, max_items=100), count(10))
-    # Ten a second, where FFmpeg would make up 25; a busy machine may make it slower, hardly faster.
+def test_a_stream_without_a_clock_gets_arrival_times(mjpeg: Any) -> None:
+    frames = until(Rtspsrc(url=mjpeg(10, stays_open=True, every_s=0.1).url, max_items=100), count(10))
+    # Ten per second, where FFmpeg would assume 25; a busy machine may be slower, hardly faster.
     assert frames[-1].pts_ns > 0.7e9
 
 
-def test_a_camera_that_hangs_up_is_called_again_and_time_runs_on(mjpeg: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_closed_connection_is_reopened_and_time_continues(mjpeg: Any, caplog: pytest.LogCaptureFixture) -> None:
     camera = mjpeg(5)
     frames = until(Rtspsrc(url=camera.url, max_items=100, backoff_s=0.05), count(12))
     assert [read_number(frame.pixels) for frame in frames[:10]] == [0, 1, 2, 3, 4] * 2
     assert [frame.seq for frame in frames] == list(range(len(frames)))
     times = [frame.pts_ns for frame in frames]
     assert times == sorted(set(times))
-    assert "trying again in" in caplog.text
+    assert "retrying in" in caplog.text
     assert "hunter2" not in caplog.text
 
 
-def test_a_camera_that_falls_silent_is_left_and_called_again(mjpeg: Any, caplog: pytest.LogCaptureFixture) -> None:
-    camera = mjpeg(3, holds=True)
+def test_a_silent_camera_is_reconnected(mjpeg: Any, caplog: pytest.LogCaptureFixture) -> None:
+    camera = mjpeg(3, stays_open=True)
     frames = until(Rtspsrc(url=camera.url, max_items=100, stall_timeout_s=0.4, backoff_s=0.05), count(6))
     assert [read_number(frame.pixels) for frame in frames] == [0, 1, 2, 0, 1, 2]
-    assert camera.visits == 2
+    assert camera.connections == 2
     assert "no picture for 0." in caplog.text
 
 
-def test_a_change_of_resolution_is_just_a_frame_of_another_size(mjpeg: Any) -> None:
-    camera = mjpeg(20, holds=True)
-    camera.size_of = lambda number: (320, 240) if number < 10 else (640, 360)
+def test_frames_follow_a_change_of_resolution(mjpeg: Any) -> None:
+    camera = mjpeg(20, stays_open=True)
+    camera.get_size = lambda number: (320, 240) if number < 10 else (640, 360)
     frames = until(Rtspsrc(url=camera.url, max_items=100), count(20))
     assert [frame.size for frame in frames] == [(320, 240)] * 10 + [(640, 360)] * 10
     assert [read_number(frame.pixels) for frame in frames] == list(range(20))
 
 
-def test_a_slow_line_sees_the_newest_pictures_and_a_gap_in_their_numbers(mjpeg: Any) -> None:
-    source = Rtspsrc(url=mjpeg(300, holds=True).url, max_items=1)
-    with source, closing(source.frames()) as words:  # type: ignore[type-var]
-        frames = (frame for frame in words if frame)
+def test_a_slow_line_gets_the_newest_pictures_and_a_gap_in_their_numbers(mjpeg: Any) -> None:
+    source = Rtspsrc(url=mjpeg(300, stays_open=True).url, max_items=1)
+    with source, closing(source.frames()) as items:  # type: ignore[type-var]
+        frames = (frame for frame in items if frame)
         before = next(frames)
         time.sleep(1.0)
         next(frames)
         after = next(frames)
-    # A hundred a second on a quiet machine, and nobody looked for a second.
+    # A hundred per second on an idle machine, and one second without a read.
     assert after.seq - before.seq > 10
     assert read_number(after.pixels) == after.seq
 
 
-def test_so_many_frames_may_be_asked_for(mjpeg: Any) -> None:
-    source = Rtspsrc(url=mjpeg(50, holds=True).url, num_frames=7)
+def test_num_frames_ends_the_stream(mjpeg: Any) -> None:
+    source = Rtspsrc(url=mjpeg(50, stays_open=True).url, num_frames=7)
     with source:
         assert sum(frame is not None for frame in source.frames()) == 7
 
 
-def test_a_restarted_source_goes_on_behind_its_last_number_and_waits_for_its_camera(mjpeg: Any) -> None:
-    first, second = Rtspsrc(url=mjpeg(5, holds=True).url), Rtspsrc(url=mjpeg(5, holds=True).url)
+def test_a_restarted_source_continues_after_its_last_number(mjpeg: Any) -> None:
+    first, second = Rtspsrc(url=mjpeg(5, stays_open=True).url), Rtspsrc(url=mjpeg(5, stays_open=True).url)
     before = until(first, count(2))[-1]
     second.context.memory, second.context.incarnation = first.context.memory, 1
     after = until(second, count(1))[0]
@@ -193,17 +193,17 @@ def test_a_restarted_source_goes_on_behind_its_last_number_and_waits_for_its_cam
     assert after.pts_ns > before.pts_ns
 
 
-def test_coming_back_fifty_times_leaves_no_thread_and_no_descriptor(mjpeg: Any) -> None:
+def test_fifty_reconnections_leak_no_thread_and_no_descriptor(mjpeg: Any) -> None:
     camera = mjpeg(1, every_s=0)
     source = Rtspsrc(url=camera.url, max_items=100, backoff_s=0.001, max_backoff_s=0.001)
     counts: list[tuple[int, int]] = []
 
-    def has_come_back(frames: list[Frame]) -> bool:
+    def has_reconnected(frames: list[Frame]) -> bool:
         if len(frames) == 10 and not counts:
             counts.append(_threads_and_descriptors())
         return len(frames) >= 60
 
-    until(source, has_come_back)
+    until(source, has_reconnected)
     counts.append(_threads_and_descriptors())
     # The camera's own threads come and go in this process: a few more or less at the moment of counting.
     assert abs(counts[1][0] - counts[0][0]) < 10
@@ -222,15 +222,15 @@ def _threads_and_descriptors() -> tuple[int, int]:
             "refuses this user and password (Server returned 401 Unauthorized (authorization failed)); check",
         ),
         (403, "refuses this user and password (Server returned 403 Forbidden (access denied)); check both"),
-        (404, "nothing is at this path (Server returned 404 Not Found); start it, check the address"),
+        (404, "the path does not exist (Server returned 404 Not Found); start it, check the address"),
         (500, "Server returned 5XX Server Error reply; start it, check the address"),
     ],
 )
-def test_a_refusal_over_http_is_told_without_the_password(mjpeg: Any, answer: int, message: str) -> None:
-    told = refused(Rtspsrc(url=mjpeg(1, answer=answer).url))
-    assert message in told
-    assert "http://***@127.0.0.1" in told
-    assert "hunter2" not in told
+def test_an_http_error_is_reported_without_the_password(mjpeg: Any, answer: int, message: str) -> None:
+    message = catch_error(Rtspsrc(url=mjpeg(1, answer=answer).url))
+    assert message in message
+    assert "http://***@127.0.0.1" in message
+    assert "hunter2" not in message
 
 
 def test_it_keeps_the_contract_of_elements(mjpeg: Any) -> None:
@@ -238,12 +238,12 @@ def test_it_keeps_the_contract_of_elements(mjpeg: Any) -> None:
     check_element(lambda: Rtspsrc(url=camera.url, num_frames=20))
 
 
-# -- a few lines of RTSP ----------------------------------------------------------------------------------------------
+# -- a fake RTSP server -----------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def rtsp_answering(status: str, *headers: str) -> Iterator[str]:
-    """A server that gives every request the same answer; with an empty status it never says a word."""
+def serve_rtsp(status: str, *headers: str) -> Iterator[str]:
+    """Run a server that answers every request with ``status``, or not at all if it is empty."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -256,7 +256,7 @@ def rtsp_answering(status: str, *headers: str) -> Iterator[str]:
 
         def answer(connection: socket.socket) -> None:
             with connection:
-                while request := _received(connection):
+                while request := _receive(connection):
                     sequence = next(line for line in request.split("\r\n") if line.lower().startswith("cseq"))
                     if status:
                         connection.sendall("\r\n".join([f"RTSP/1.0 {status}", sequence, *headers, "\r\n"]).encode())
@@ -266,7 +266,7 @@ def rtsp_answering(status: str, *headers: str) -> Iterator[str]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-def _received(connection: socket.socket) -> str:
+def _receive(connection: socket.socket) -> str:
     try:
         return connection.recv(65536).decode(errors="replace")
     except OSError:
@@ -277,65 +277,66 @@ REFUSALS = [
     ("401 Unauthorized", 'WWW-Authenticate: Basic realm="cam"', "refuses this user and password"),
     ("401 Unauthorized", 'WWW-Authenticate: Digest realm="cam", nonce="1"', "refuses this user and password"),
     ("403 Forbidden", "Server: cam", "refuses this user and password"),
-    ("404 Not Found", "Server: cam", "nothing is at this path"),
+    ("404 Not Found", "Server: cam", "the path does not exist"),
     ("453 Not Enough Bandwidth", "Server: cam", "Server returned 4XX Client Error"),
 ]
 
 
 @pytest.mark.parametrize(("status", "header", "message"), REFUSALS)
-def test_a_refusal_over_rtsp_is_told_without_the_password(status: str, header: str, message: str) -> None:
-    with rtsp_answering(status, header) as url:
-        told = refused(Rtspsrc(url=url))
-    assert message in told
-    assert "'rtsp://***@127.0.0.1:" in told
-    assert "hunter2" not in told
+def test_an_rtsp_error_is_reported_without_the_password(status: str, header: str, message: str) -> None:
+    with serve_rtsp(status, header) as url:
+        message = catch_error(Rtspsrc(url=url))
+    assert message in message
+    assert "'rtsp://***@127.0.0.1:" in message
+    assert "hunter2" not in message
 
 
-def test_a_wrong_password_is_not_tried_again_and_again() -> None:
+def test_a_wrong_password_is_not_retried() -> None:
     """Cameras lock an account after a few attempts."""
-    with rtsp_answering("401 Unauthorized", 'WWW-Authenticate: Basic realm="cam"') as url:
-        assert "refuses this user and password" in refused(Rtspsrc(url=url, retry="always"))
+    with serve_rtsp("401 Unauthorized", 'WWW-Authenticate: Basic realm="cam"') as url:
+        assert "refuses this user and password" in catch_error(Rtspsrc(url=url, retry="always"))
 
 
-def test_a_server_without_a_word_is_given_up_after_the_time_an_opening_may_take() -> None:
-    with rtsp_answering("") as url:
-        assert ": no answer for 0.5 s; start it, check the address" in refused(Rtspsrc(url=url, open_timeout_s=0.5))
+def test_a_silent_server_is_given_up_after_open_timeout_s() -> None:
+    with serve_rtsp("") as url:
+        assert ": no answer for 0.5 s; start it, check the address" in catch_error(Rtspsrc(url=url, open_timeout_s=0.5))
 
 
-def test_nobody_listening_is_told_at_once() -> None:
+def test_a_refused_connection_raises_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"rtsp://127.0.0.1:{taken.getsockname()[1]}/door"
-    assert refused(Rtspsrc(url=url)) == (
+    assert catch_error(Rtspsrc(url=url)) == (
         f"cannot reach '{url}': Connection refused; start it, check the address, or wait for it with retry=always"
     )
 
 
-def test_a_camera_that_is_not_there_yet_is_waited_for_when_asked(mjpeg: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_camera_that_starts_later_is_waited_for_with_retry_always(
+    mjpeg: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     camera = mjpeg(3, answer=503)
     source = Rtspsrc(url=camera.url, retry="always", backoff_s=0.05)
 
-    def opens_its_eyes(frames: list[Frame]) -> bool:
-        camera.answer = 200 if camera.visits > 2 else 503
+    def starts_up(frames: list[Frame]) -> bool:
+        camera.answer = 200 if camera.connections > 2 else 503
         return len(frames) >= 2
 
-    until(source, opens_its_eyes)
+    until(source, starts_up)
     assert "Server returned 5XX" in caplog.text
 
 
-def test_a_process_that_connects_to_a_mute_server_can_leave_at_once() -> None:
+def test_a_process_can_exit_while_it_connects_to_a_silent_server() -> None:
     program = """
-import sys, time
-from stream.elements.rtspsrc import Pile, Rtspsrc
+import sys
+from stream.elements.rtspsrc import Rtspsrc
 source = Rtspsrc(url=sys.argv[1], open_timeout_s=600, stall_timeout_s=600)
-begun = time.monotonic()
 with source:
     assert next(source.frames()) is None
 print("left", flush=True)
 """
-    with rtsp_answering("") as url:
+    with serve_rtsp("") as url:
         command = [sys.executable, "-c", program, url]
-        # Ten minutes is what the opening may take; the process leaves within a second or two.
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        # Opening may take ten minutes; the process exits within a second or two.
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
 
 
@@ -345,17 +346,17 @@ print("left", flush=True)
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("walk.mp4", "'walk.mp4' is no live address; write rtsp://HOST/PATH, or use filesrc for a file"),
-        ("file:///walk.mp4", "'file:///walk.mp4' is no live address"),
-        ("rtsp:///door", "'rtsp:///door' names no host; write rtsp://HOST/PATH"),
-        ("rtsp://u:p@hall:99999/door", "'rtsp://***@hall:99999/door' is no live address"),
+        ("walk.mp4", "'walk.mp4' is not a live address; write rtsp://HOST/PATH, or use filesrc for a file"),
+        ("file:///walk.mp4", "'file:///walk.mp4' is not a live address"),
+        ("rtsp:///door", "'rtsp:///door' has no host; write rtsp://HOST/PATH"),
+        ("rtsp://u:p@hall:99999/door", "'rtsp://***@hall:99999/door' is not a live address"),
         (
             "rtsp://u:${NO_SUCH_NAME}@hall/door",
             "wants ${NO_SUCH_NAME}, but the environment has no NO_SUCH_NAME",
         ),
     ],
 )
-def test_an_address_that_cannot_be_right_is_told_when_the_line_opens(url: str, message: str) -> None:
+def test_an_invalid_address_raises_when_the_line_opens(url: str, message: str) -> None:
     with pytest.raises(SourceError) as caught, Rtspsrc(url=url):
         pass
     assert message in str(caught.value)
@@ -363,11 +364,11 @@ def test_an_address_that_cannot_be_right_is_told_when_the_line_opens(url: str, m
 
 def test_a_password_may_come_from_the_environment(mjpeg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALL_PASSWORD", "hunter2")
-    url = mjpeg(3, holds=True).url.replace("hunter2@", "${HALL_PASSWORD}@")
+    url = mjpeg(3, stays_open=True).url.replace("hunter2@", "${HALL_PASSWORD}@")
     assert until(Rtspsrc(url=url), count(1))[0].seq >= 0
 
 
-def test_an_element_never_shows_its_password() -> None:
+def test_the_repr_hides_the_password() -> None:
     source = make("rtspsrc", url="rtsp://admin:hunter2@hall/door", camera="hall")
     assert repr(source) == "Rtspsrc(url='rtsp://***@hall/door', camera='hall', transport='tcp')"
 
@@ -378,17 +379,17 @@ def test_it_is_live_and_of_unknown_rate() -> None:
     assert source.nominal_fps is None
 
 
-# -- what gathers while a connection is opened ------------------------------------------------------------------------
+# -- the backlog of a connection --------------------------------------------------------------------------------------
 
 
-def test_the_pile_ends_with_the_first_packet_that_has_to_be_waited_for() -> None:
-    pile, waits_s = Pile(), [0.0001, 0.0002, 0.0001, 0.030, 0.0001, 0.040]
-    assert [pile.holds(wait_s, 0.01) for wait_s in waits_s] == [True, True, True, False, False, False]
+def test_the_backlog_ends_with_the_first_packet_that_is_waited_for() -> None:
+    backlog, waits_s = Backlog(), [0.0001, 0.0002, 0.0001, 0.030, 0.0001, 0.040]
+    assert [backlog.includes(wait_s, 0.01) for wait_s in waits_s] == [True, True, True, False, False, False]
 
 
-def test_a_machine_too_slow_to_wait_for_anything_is_shown_pictures_all_the_same() -> None:
-    pile = Pile()
-    assert [pile.holds(0.0, open_s) for open_s in (0.1, 2.0, 3.5, 3.6)] == [True, True, False, False]
+def test_a_machine_that_never_waits_for_a_packet_gets_pictures_too() -> None:
+    backlog = Backlog()
+    assert [backlog.includes(0.0, open_s) for open_s in (0.1, 2.0, 3.5, 3.6)] == [True, True, False, False]
 
 
 # -- a transport stream over UDP --------------------------------------------------------------------------------------
@@ -405,7 +406,7 @@ def test_a_transport_stream_over_udp_is_read(tmp_path: Path) -> None:
 
     def send() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            while not done.is_set():  # the same second again and again
+            while not done.is_set():  # the same second, in a loop
                 for start in range(0, len(data), 1316):
                     sender.sendto(data[start : start + 1316], ("127.0.0.1", port))
                     done.wait(0.005)
@@ -413,7 +414,7 @@ def test_a_transport_stream_over_udp_is_read(tmp_path: Path) -> None:
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
     try:
-        frames = until(Rtspsrc(url=f"udp://127.0.0.1:{port}", open_timeout_s=PATIENCE_S, max_items=50), count(10))
+        frames = until(Rtspsrc(url=f"udp://127.0.0.1:{port}", open_timeout_s=TIMEOUT_S, max_items=50), count(10))
     finally:
         done.set()
         thread.join()
@@ -424,7 +425,7 @@ def test_a_transport_stream_over_udp_is_read(tmp_path: Path) -> None:
 
 
 class RtspServer:
-    """``rtsp_server.py`` of the shared tools, which loops an H.264 clip; ``begin`` and ``kill`` as you like."""
+    """``rtsp_server.py`` of the shared tools, which loops an H.264 clip."""
 
     def __init__(self, script: Path) -> None:
         self._script = script
@@ -436,7 +437,7 @@ class RtspServer:
     def url(self) -> str:
         return f"rtsp://admin:hunter2@127.0.0.1:{self.port}/test"
 
-    def begin(self, clip: Path) -> None:
+    def start(self, clip: Path) -> None:
         command = ["/usr/bin/python3", str(self._script), str(clip), "--port", str(self.port)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -472,7 +473,7 @@ def barcode(shared: Path) -> Path:
 
 
 def steps(frames: list[Frame]) -> set[tuple[int, int]]:
-    """How far ``seq`` and the number in the picture go from frame to frame."""
+    """The increments of ``seq`` and of the number in the picture, from frame to frame."""
     numbers = [(frame.seq, read_number(frame.pixels)) for frame in frames]
     assert all(number is not None for _, number in numbers), "a picture is broken"
     pairs = pairwise(numbers)
@@ -482,7 +483,7 @@ def steps(frames: list[Frame]) -> set[tuple[int, int]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_no_frame_of_a_real_stream_is_lost_or_broken(rtsp: RtspServer, barcode: Path, transport: Any) -> None:
-    rtsp.begin(barcode)
+    rtsp.start(barcode)
     frames = until(Rtspsrc(url=rtsp.url, transport=transport, max_items=200), count(72))
     assert steps(frames) == {(1, 1)}
     rate = 71e9 / (frames[-1].pts_ns - frames[0].pts_ns)
@@ -490,18 +491,18 @@ def test_no_frame_of_a_real_stream_is_lost_or_broken(rtsp: RtspServer, barcode: 
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_and_comes_back_with_another_resolution_is_found_again(
+def test_a_restarted_server_with_another_resolution_is_reconnected(
     rtsp: RtspServer, barcode: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     small = tmp_path / "small.mp4"
     write_video(small, [numbered_picture(number) for number in range(50)])
-    rtsp.begin(barcode)
+    rtsp.start(barcode)
 
     def changes(frames: list[Frame]) -> bool:
         if len(frames) == 10 and frames[-1].size == (1280, 720):
             rtsp.kill()
-            rtsp.begin(small)
+            rtsp.start(small)
         return bool(frames) and frames[-1].size == (320, 240)
 
     frames = until(Rtspsrc(url=rtsp.url, max_items=5, backoff_s=0.1), changes)
@@ -514,13 +515,13 @@ def test_a_server_that_dies_and_comes_back_with_another_resolution_is_found_agai
 
 
 @pytest.mark.slow
-def test_a_frozen_server_is_noticed_and_used_again_when_it_thaws(
+def test_a_frozen_server_is_detected_and_used_when_it_continues(
     rtsp: RtspServer, barcode: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rtsp.begin(barcode)
+    rtsp.start(barcode)
     frozen_at: list[int] = []
 
-    def freezes_and_thaws(frames: list[Frame]) -> bool:
+    def freezes_and_continues(frames: list[Frame]) -> bool:
         if len(frames) == 30 and not frozen_at:
             frozen_at.append(len(frames))
             rtsp.signal(signal.SIGSTOP)
@@ -529,12 +530,12 @@ def test_a_frozen_server_is_noticed_and_used_again_when_it_thaws(
             return any(after.pts_ns - before.pts_ns > 1e9 for before, after in pairwise(frames))
         return False
 
-    frames = until(Rtspsrc(url=rtsp.url, stall_timeout_s=1.0, open_timeout_s=2.0, backoff_s=0.1), freezes_and_thaws)
+    frames = until(Rtspsrc(url=rtsp.url, stall_timeout_s=1.0, open_timeout_s=2.0, backoff_s=0.1), freezes_and_continues)
     times = [frame.pts_ns for frame in frames]
     assert times == sorted(set(times))
 
 
-def test_a_wrong_path_on_a_real_server_is_told(rtsp: RtspServer, barcode: Path) -> None:
-    rtsp.begin(barcode)
-    told = refused(Rtspsrc(url=rtsp.url + "ing"))
-    assert f"cannot reach 'rtsp://***@127.0.0.1:{rtsp.port}/testing': nothing is at this path" in told
+def test_a_wrong_path_on_a_real_server_raises(rtsp: RtspServer, barcode: Path) -> None:
+    rtsp.start(barcode)
+    message = catch_error(Rtspsrc(url=rtsp.url + "ing"))
+    assert f"cannot reach 'rtsp://***@127.0.0.1:{rtsp.port}/testing': the path does not exist" in message

@@ -1,4 +1,4 @@
-"""The One-Euro filter: what it may do to keypoints, and what it may not."""
+"""The One-Euro filter on keypoints."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def poses_at(
     )
 
 
-def filtered(track: NDArray[np.float64], element: Smooth | None = None) -> NDArray[np.float32]:
+def smooth_track(track: NDArray[np.float64], element: Smooth | None = None) -> NDArray[np.float32]:
     """One person's ``track`` (T, K, 2) px, frame by frame through the element."""
     items = [poses_at(seq, points[None]) for seq, points in enumerate(track)]
     return np.stack([out.keypoints[0, :, :2] for out in Harness(element or Smooth()).push_all(items)])
 
 
 class OneEuro:
-    """The paper's algorithm 1, for one number, word by word."""
+    """Algorithm 1 of the paper, for one number."""
 
     def __init__(self, min_cutoff: float, beta: float, d_cutoff: float) -> None:
         self.min_cutoff, self.beta, self.d_cutoff = min_cutoff, beta, d_cutoff
@@ -85,7 +85,7 @@ def test_smooth_is_an_element() -> None:
     check_element("smooth")
 
 
-def test_it_equals_the_papers_algorithm_word_by_word_also_at_a_varying_frame_rate() -> None:
+def test_it_equals_the_algorithm_of_the_paper_also_at_a_varying_frame_rate() -> None:
     random = np.random.default_rng(3)
     steps_ns = random.integers(10_000_000, 90_000_000, 200)
     pts_ns = np.cumsum(steps_ns)
@@ -101,23 +101,23 @@ def test_it_equals_the_papers_algorithm_word_by_word_also_at_a_varying_frame_rat
             np.testing.assert_allclose(ours[:, joint, axis], theirs, rtol=0, atol=1e-4)
 
 
-def test_a_still_point_is_not_moved() -> None:
+def test_a_point_at_rest_is_unchanged() -> None:
     still = np.full((100, 17, 2), 321.125)
-    assert (filtered(still) == still).all()
+    assert (smooth_track(still) == still).all()
 
 
-def test_jitter_of_a_point_at_rest_becomes_much_smaller() -> None:
+def test_jitter_at_rest_is_reduced() -> None:
     noise = np.random.default_rng(0).normal(0, 2.0, (600, 17, 2)) + 500
-    settled = filtered(noise)[60:]
+    settled = smooth_track(noise)[60:]
     # The formula for white noise through a first-order low-pass of gain a is a / (2 - a); at rest a is 0.17, so 0.09 of
     # the variance is left. The noise itself looks like speed and opens the filter, hence the room up to a quarter.
     assert settled.var(axis=0).mean() < 0.25 * noise[60:].var(axis=0).mean()
 
 
-def test_jitter_from_frame_to_frame_becomes_much_smaller_too() -> None:
+def test_jitter_from_frame_to_frame_is_reduced() -> None:
     noise = np.random.default_rng(1).normal(0, 2.0, (600, 17, 2)) + 500
     shake = np.abs(np.diff(noise[60:], axis=0)).mean()
-    assert np.abs(np.diff(filtered(noise)[60:], axis=0)).mean() < 0.5 * shake
+    assert np.abs(np.diff(smooth_track(noise)[60:], axis=0)).mean() < 0.5 * shake
 
 
 @pytest.mark.parametrize("speed_px_s", [20.0, 200.0, 2000.0])
@@ -125,7 +125,7 @@ def test_the_lag_behind_a_moving_point_is_bounded_and_shrinks_with_speed(speed_p
     times_s = np.arange(120) / FPS
     track = np.broadcast_to((times_s * speed_px_s)[:, None, None], (120, 17, 2)).astype(np.float64)
     smooth = Smooth()
-    lag_px = (track - filtered(track, smooth))[60:].max()
+    lag_px = (track - smooth_track(track, smooth))[60:].max()
     # A first-order low-pass follows a ramp at a distance of speed x its time constant; the cut-off here is that of the
     # speed, once the speed is known. A twentieth for float32 and for the last of the settling.
     cutoff_hz = smooth.min_cutoff + smooth.beta * speed_px_s
@@ -133,15 +133,15 @@ def test_the_lag_behind_a_moving_point_is_bounded_and_shrinks_with_speed(speed_p
     assert lag_px / speed_px_s < 0.16  # seconds: never later than the cut-off at rest makes it
 
 
-def test_the_docstring_tells_the_measured_jitter_and_lag() -> None:
+def test_the_docstring_has_the_measured_jitter_and_lag() -> None:
     noise = np.random.default_rng(0).normal(0, 1.0, (600, 17, 2)) + 500
     ramp = np.broadcast_to((np.arange(120) / FPS * 300.0)[:, None, None], (120, 17, 2)).astype(np.float64)
-    late_ms = (ramp - filtered(ramp))[60:].max() / 300.0 * 1000
-    assert filtered(noise)[60:].std() == pytest.approx(1 / 3, abs=0.05)  # "a third"
+    late_ms = (ramp - smooth_track(ramp))[60:].max() / 300.0 * 1000
+    assert smooth_track(noise)[60:].std() == pytest.approx(1 / 3, abs=0.05)  # "a third"
     assert round(late_ms) == 16
 
 
-def test_people_and_cameras_are_smoothed_apart() -> None:
+def test_people_and_cameras_are_smoothed_independently() -> None:
     random = np.random.default_rng(5)
     tracks = random.normal(300, 5, (3, 40, 17, 2))
     together = Harness(Smooth())
@@ -149,14 +149,14 @@ def test_people_and_cameras_are_smoothed_apart() -> None:
         order, ids = ([0, 1], (7, 8)) if seq % 2 else ([1, 0], (8, 7))
         (both,) = together.push(poses_at(seq, tracks[order, seq], ids=ids))
         (other,) = together.push(poses_at(seq, tracks[2, seq][None], ids=(7,), camera="yard"))
-    alone = [filtered(track)[-1] for track in tracks]
+    alone = [smooth_track(track)[-1] for track in tracks]
     first, second = (0, 1) if seq % 2 else (1, 0)
     np.testing.assert_array_equal(both.keypoints[first, :, :2], alone[0])
     np.testing.assert_array_equal(both.keypoints[second, :, :2], alone[1])
     np.testing.assert_array_equal(other.keypoints[0, :, :2], alone[2])
 
 
-def test_a_person_away_for_longer_than_the_gap_starts_afresh() -> None:
+def test_the_filter_is_reset_after_max_gap_ms() -> None:
     box = Harness(Smooth(max_gap_ms=200.0))
     box.push(poses_at(0, np.full((1, 17, 2), 100.0), pts_ns=0))
     (near,) = box.push(poses_at(1, np.full((1, 17, 2), 110.0), pts_ns=200_000_000))
@@ -165,14 +165,14 @@ def test_a_person_away_for_longer_than_the_gap_starts_afresh() -> None:
     assert (afar.keypoints[0, :, :2] == 500.0).all()
 
 
-def test_a_clock_that_goes_back_starts_everybody_afresh() -> None:
+def test_the_filters_are_reset_when_the_clock_goes_back() -> None:
     box = Harness(Smooth())
     box.push(poses_at(0, np.full((1, 17, 2), 100.0), pts_ns=5_000_000_000))
     (again,) = box.push(poses_at(1, np.full((1, 17, 2), 300.0), pts_ns=0))
     assert (again.keypoints[0, :, :2] == 300.0).all()
 
 
-def test_people_without_an_id_scores_and_everything_else_pass_as_they_are() -> None:
+def test_scores_and_people_without_an_id_are_unchanged() -> None:
     box = Harness(Smooth())
     box.push(poses_at(0, np.full((1, 17, 2), 100.0), ids=(-1,)))
     given = poses_at(1, np.full((1, 17, 2), 120.0), ids=(-1,))
@@ -182,7 +182,7 @@ def test_people_without_an_id_scores_and_everything_else_pass_as_they_are() -> N
     assert dataclasses.replace(out, keypoints=given.keypoints) == given
 
 
-def test_ids_long_gone_take_no_room() -> None:
+def test_filters_of_old_ids_are_dropped() -> None:
     smooth = Smooth()
     box = Harness(smooth)
     for seq in range(1000):
@@ -191,7 +191,7 @@ def test_ids_long_gone_take_no_room() -> None:
     assert len(smooth._filters["hall"]) <= 16
 
 
-def test_a_cut_off_of_zero_is_refused_with_the_remedy() -> None:
+def test_a_cut_off_of_zero_raises_with_the_remedy() -> None:
     with pytest.raises(PropertyError) as caught:
         make("smooth", min_cutoff=0)
     assert (

@@ -1,4 +1,4 @@
-"""``testsrc``: the same people for the same seed, and a truth that is true."""
+"""``testsrc``: the same frames and ground truth for the same seed."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def digest(given: list[Frame]) -> str:
     return total.hexdigest()
 
 
-def test_it_keeps_the_promises_of_an_element() -> None:
+def test_it_keeps_the_contract_of_an_element() -> None:
     check_element(lambda: make("testsrc", num_frames=4, width=160, height=120), [])
 
 
-def test_another_process_draws_the_same_frames(root: Path) -> None:
+def test_another_process_renders_the_same_frames(root: Path) -> None:
     script = (
         "from tests.stream.elements.test_testsrc import digest, frames; print(digest(frames(seed=5, num_frames=3)))"
     )
-    told = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == digest(frames(seed=5, num_frames=3))
+    result = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == digest(frames(seed=5, num_frames=3))
     assert digest(frames(seed=6, num_frames=3)) != digest(frames(seed=5, num_frames=3))
 
 
@@ -48,23 +48,23 @@ def test_times_are_those_of_the_frame_rate() -> None:
     assert [frame.pts_ns for frame in frames(num_frames=4, fps=25)] == [0, 40_000_000, 80_000_000, 120_000_000]
 
 
-def test_an_empty_scene_has_a_truth_with_nobody_in_it() -> None:
+def test_an_empty_scene_has_empty_ground_truth() -> None:
     (frame,) = frames(people=0, num_frames=1)
     assert frame.truth is not None
     assert frame.truth.boxes.shape == (0, 4)
     assert frame.truth.keypoints.shape == (0, 17, 3)
 
 
-def test_frames_are_drawn_into_the_memory_that_is_lent() -> None:
-    lent = np.zeros((240, 320, 3), np.uint8)
+def test_frames_are_written_into_the_memory_of_the_context() -> None:
+    allocated = np.zeros((240, 320, 3), np.uint8)
     source = make("testsrc", width=320, height=240, num_frames=1)
-    source.context = Context(name="testsrc", allocate=lambda shape: lent)
+    source.context = Context(name="testsrc", allocate=lambda shape: allocated)
     (frame,) = through(source, [])
-    assert frame.pixels is lent
-    assert lent.any()
+    assert frame.pixels is allocated
+    assert allocated.any()
 
 
-def test_a_live_one_that_is_restarted_goes_on_where_it_was() -> None:
+def test_a_restarted_realtime_source_continues_after_its_last_frame() -> None:
     source = make("testsrc", width=64, height=64, people=1, realtime=True, fps=200, num_frames=9)
     source.context = Context(name="testsrc", memory={"seq": 5}, incarnation=1)
     assert [(frame.seq, frame.pts_ns) for frame in through(source, [])] == [
@@ -75,7 +75,7 @@ def test_a_live_one_that_is_restarted_goes_on_where_it_was() -> None:
     assert source.context.memory == {"seq": 8}
 
 
-def test_one_that_waits_begins_anew_after_a_restart_so_that_what_was_in_flight_comes_again() -> None:
+def test_a_restarted_offline_source_starts_over_so_that_no_frame_is_lost() -> None:
     source = make("testsrc", width=64, height=64, people=1, num_frames=2)
     source.context = Context(name="testsrc", memory={"seq": 5}, incarnation=1)
     assert [frame.seq for frame in through(source, [])] == [0, 1]

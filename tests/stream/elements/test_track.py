@@ -1,4 +1,4 @@
-"""``track``: ids that stay, boxes that stay, and a memory that outlives the stage."""
+"""``track``: stable ids, unchanged boxes, and memory that survives a restart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAME_NS = 33_333_333
 SIZE = (640, 360)
 
 
-def seen(seq: int, boxes: object, scores: object = None, *, camera: str = "hall", detected: bool = True) -> People:
+def detect(seq: int, boxes: object, scores: object = None, *, camera: str = "hall", detected: bool = True) -> People:
     """People at ``boxes`` in frame ``seq`` of a camera of 30 frames a second."""
     frame = replace(make_frame(seq, camera), pts_ns=seq * FRAME_NS)
     corners = np.array(boxes, np.float32).reshape(-1, 4)
@@ -33,7 +33,7 @@ def seen(seq: int, boxes: object, scores: object = None, *, camera: str = "hall"
 
 
 def walker(seq: int, x: float, speed: float) -> tuple[float, float, float, float]:
-    """Somebody 60 px wide who walks ``speed`` px a frame."""
+    """The box of a person 60 px wide who walks ``speed`` px per frame."""
     left = x + speed * seq
     return left, 100, left + 60, 280
 
@@ -43,7 +43,7 @@ def test_it_keeps_the_contract_of_an_element() -> None:
     check_element("track", sink="people/poses, skeleton=coco17")
 
 
-def test_keypoints_keep_their_boxes_and_get_ids() -> None:
+def test_poses_keep_their_keypoints_and_get_ids() -> None:
     with Harness("track", sink="people/poses, skeleton=coco17") as harness:
         given = [replace(make_poses(seq, "hall"), ids=np.full(2, -1)) for seq in range(3)]
         found = [harness.push(item)[0] for item in given]
@@ -52,37 +52,39 @@ def test_keypoints_keep_their_boxes_and_get_ids() -> None:
     assert all(one.keypoints is other.keypoints for one, other in zip(given, found, strict=True))
 
 
-def test_everybody_keeps_an_id_from_the_first_frame_with_people_on() -> None:
+def test_people_have_ids_from_the_first_frame_with_people() -> None:
     with Harness("track") as harness:
-        harness.push(seen(0, []))
-        found = [harness.push(seen(seq, [walker(seq, 50, 3), walker(seq, 400, -1)]))[0] for seq in range(1, 20)]
+        harness.push(detect(0, []))
+        found = [harness.push(detect(seq, [walker(seq, 50, 3), walker(seq, 400, -1)]))[0] for seq in range(1, 20)]
     assert [people.ids.tolist() for people in found] == [[1, 2]] * 19
 
 
-def test_every_detection_keeps_its_box_its_score_and_its_place() -> None:
+def test_boxes_scores_and_their_order_are_unchanged() -> None:
     random = np.random.default_rng(4)
     with Harness("track") as harness:
         for seq in range(12):
             boxes = np.array([walker(seq, x, 2) for x in random.permutation([20, 200, 400])])
-            item = seen(seq, boxes, random.uniform(0.05, 1, 3))
+            item = detect(seq, boxes, random.uniform(0.05, 1, 3))
             (people,) = harness.push(item)
             assert np.array_equal(people.boxes, item.boxes)
             assert np.array_equal(people.scores, item.scores)
             assert len(people.ids) == 3
 
 
-def test_a_newcomer_gets_an_id_when_a_second_detection_agrees() -> None:
+def test_a_new_person_gets_an_id_with_the_second_detection() -> None:
     with Harness("track") as harness:
         ids = []
         for seq in range(6):
             boxes = [walker(seq, 50, 3)] + ([walker(seq, 400, 0)] if seq >= 3 else [])
-            ids.append(harness.push(seen(seq, boxes))[0].ids.tolist())
+            ids.append(harness.push(detect(seq, boxes))[0].ids.tolist())
     assert ids == [[1], [1], [1], [1, -1], [1, 2], [1, 2]]
 
 
-def test_a_false_alarm_of_one_frame_gets_no_id() -> None:
+def test_a_false_detection_in_one_frame_gets_no_id() -> None:
     with Harness("track") as harness:
-        ids = [harness.push(seen(seq, [walker(seq, 50, 3)] + [(500, 20, 560, 80)] * (seq == 4)))[0] for seq in range(8)]
+        ids = [
+            harness.push(detect(seq, [walker(seq, 50, 3)] + [(500, 20, 560, 80)] * (seq == 4)))[0] for seq in range(8)
+        ]
     assert ids[4].ids.tolist() == [1, -1]
     assert {int(i) for people in ids for i in people.ids} == {1, -1}
 
@@ -91,25 +93,28 @@ def test_a_false_alarm_of_one_frame_gets_no_id() -> None:
 def test_an_id_survives_missed_detections(missing: int) -> None:
     with Harness("track") as harness:
         for seq in range(15):
-            harness.push(seen(seq, [walker(seq, 50, 3), walker(seq, 400, 0)]))
+            harness.push(detect(seq, [walker(seq, 50, 3), walker(seq, 400, 0)]))
         for seq in range(15, 15 + missing):
-            assert harness.push(seen(seq, [walker(seq, 400, 0)]))[0].ids.tolist() == [2]
+            assert harness.push(detect(seq, [walker(seq, 400, 0)]))[0].ids.tolist() == [2]
         back = 15 + missing
-        assert harness.push(seen(back, [walker(back, 50, 3), walker(back, 400, 0)]))[0].ids.tolist() == [1, 2]
+        assert harness.push(detect(back, [walker(back, 50, 3), walker(back, 400, 0)]))[0].ids.tolist() == [
+            1,
+            2,
+        ]
 
 
-def test_an_id_is_not_given_again_after_its_owner_was_lost_for_too_long() -> None:
+def test_an_id_is_not_reused_after_max_lost_s() -> None:
     with Harness("track max_lost_s=0.5") as harness:
         for seq in range(5):
-            harness.push(seen(seq, [walker(seq, 50, 0)]))
+            harness.push(detect(seq, [walker(seq, 50, 0)]))
         for seq in range(5, 40):
-            harness.push(seen(seq, []))
-        later = [harness.push(seen(seq, [walker(seq, 50, 0)]))[0].ids.tolist() for seq in range(40, 43)]
+            harness.push(detect(seq, []))
+        later = [harness.push(detect(seq, [walker(seq, 50, 0)]))[0].ids.tolist() for seq in range(40, 43)]
     assert later == [[-1], [2], [2]]
 
 
 @pytest.mark.parametrize("frames_a_second", [10, 30])
-def test_ids_survive_a_crossing_in_which_one_hides_the_other(frames_a_second: int) -> None:
+def test_ids_survive_a_crossing_with_occlusion(frames_a_second: int) -> None:
     random = np.random.default_rng(1)
     step = 30 // frames_a_second
     with Harness("track") as harness:
@@ -117,99 +122,99 @@ def test_ids_survive_a_crossing_in_which_one_hides_the_other(frames_a_second: in
             left, right = np.array([walker(seq, 50, 3.5), walker(seq, 560, -3.5)]) + random.normal(0, 1.5, (2, 4))
             right += [0, 12, 8, 20]  # nearer to the camera
             hidden = overlap(right.astype(np.float32), left[None].astype(np.float32))[0] > 0.35
-            (people,) = harness.push(seen(seq, [right] if hidden else [left, right]))
+            (people,) = harness.push(detect(seq, [right] if hidden else [left, right]))
             assert people.ids.tolist() == ([2] if hidden else [1, 2]), f"frame {seq}"
 
 
-def test_boxes_are_carried_on_where_the_detector_did_not_look() -> None:
+def test_boxes_are_extrapolated_on_skipped_frames() -> None:
     with Harness("track") as harness:
         for seq in range(0, 31, 3):
-            (looked,) = harness.push(seen(seq, [walker(seq, 50, 3), walker(seq, 400, 0)]))
+            (detected,) = harness.push(detect(seq, [walker(seq, 50, 3), walker(seq, 400, 0)]))
             for skipped in (seq + 1, seq + 2):
-                stale = seen(skipped, looked.boxes, looked.scores, detected=False)
-                (carried,) = harness.push(stale)
-                assert not carried.detected
-                assert carried.ids.tolist() == [1, 2]
+                stale = detect(skipped, detected.boxes, detected.scores, detected=False)
+                (extrapolated,) = harness.push(stale)
+                assert not extrapolated.detected
+                assert extrapolated.ids.tolist() == [1, 2]
                 if seq >= 15:  # the filter has learned the speed by then; a pixel is a third of a frame's motion
                     truth = [walker(skipped, 50, 3), walker(skipped, 400, 0)]
-                    np.testing.assert_allclose(carried.boxes, truth, atol=1.0)
+                    np.testing.assert_allclose(extrapolated.boxes, truth, atol=1.0)
 
 
-def test_carrying_boxes_does_not_disturb_the_next_look() -> None:
+def test_extrapolation_does_not_change_the_next_detection() -> None:
     def ids_and_boxes(skipping: bool) -> list[list[int]]:
         with Harness("track") as harness:
             out = []
             for seq in range(0, 60, 3):
-                out.append(harness.push(seen(seq, [walker(seq, 50, 4), walker(seq, 500, -4)]))[0].ids.tolist())
+                out.append(harness.push(detect(seq, [walker(seq, 50, 4), walker(seq, 500, -4)]))[0].ids.tolist())
                 if skipping:
-                    harness.push(seen(seq + 1, [walker(seq, 50, 4), walker(seq, 500, -4)], detected=False))
+                    harness.push(detect(seq + 1, [walker(seq, 50, 4), walker(seq, 500, -4)], detected=False))
             return out
 
     assert ids_and_boxes(True) == ids_and_boxes(False)
 
 
-def test_cameras_do_not_know_each_other() -> None:
+def test_cameras_are_independent() -> None:
     with Harness("track") as harness:
         for seq in range(5):
             for camera in ("hall", "yard"):
-                (people,) = harness.push(seen(seq, [walker(seq, 50, 2)], camera=camera))
+                (people,) = harness.push(detect(seq, [walker(seq, 50, 2)], camera=camera))
                 assert people.ids.tolist() == [1]
 
 
-def test_a_clock_that_goes_back_or_stands_still_does_no_harm() -> None:
+def test_ids_survive_a_clock_that_goes_back_or_stops() -> None:
     with Harness("track") as harness:
         for at in [0, 1, 2, 3, 3, 0, 1, 2, 10_000, 10_001]:
-            (people,) = harness.push(seen(at, [walker(0, 50, 0)]))
+            (people,) = harness.push(detect(at, [walker(0, 50, 0)]))
             assert people.ids.tolist() == [1]
 
 
-def restarted(memory: dict[str, int]) -> Harness:
-    """A harness around a tracker that finds ``memory`` as the last one left it."""
+def restart(memory: dict[str, int]) -> Harness:
+    """A harness with a tracker that restores ``memory``."""
     element = make("track")
     harness = Harness(element)
     element.context = Context(name="track", memory=memory)
     return harness
 
 
-def test_after_a_restart_people_keep_their_ids_and_newcomers_get_new_ones() -> None:
+def test_after_a_restart_people_keep_their_ids_and_new_people_get_new_ones() -> None:
     memory: dict[str, int] = {}
-    with restarted(memory) as harness:
+    with restart(memory) as harness:
         for seq in range(8):
-            harness.push(seen(seq, [walker(seq, 50, 3), walker(seq, 300, 0)]))
-    with restarted(memory) as harness:
+            harness.push(detect(seq, [walker(seq, 50, 3), walker(seq, 300, 0)]))
+    with restart(memory) as harness:
         crowd = [
-            harness.push(seen(seq, [walker(seq, 300, 0), walker(seq, 50, 3), walker(seq, 500, 0)]))[0]
+            harness.push(detect(seq, [walker(seq, 300, 0), walker(seq, 50, 3), walker(seq, 500, 0)]))[0]
             for seq in (10, 11)
         ]
     assert crowd[0].ids.tolist() == [2, 1, 3]
     assert crowd[1].ids.tolist() == [2, 1, 3]
 
 
-def test_after_a_restart_a_stranger_gets_nobodys_id() -> None:
+def test_after_a_restart_a_new_person_gets_a_new_id() -> None:
     memory: dict[str, int] = {}
-    with restarted(memory) as harness:
+    with restart(memory) as harness:
         for seq in range(8):
-            harness.push(seen(seq, [walker(seq, 50, 3)]))
-    with restarted(memory) as harness:
-        (people,) = harness.push(seen(9, [walker(9, 500, 0)]))
+            harness.push(detect(seq, [walker(seq, 50, 3)]))
+    with restart(memory) as harness:
+        (people,) = harness.push(detect(9, [walker(9, 500, 0)]))
     assert people.ids.tolist() == [2]
 
 
-def test_a_camera_that_ended_begins_again_with_nobody() -> None:
+def test_a_restarted_stream_starts_without_tracks() -> None:
     with Harness("track") as harness:
         for seq in range(5):
-            harness.push(seen(seq, [walker(seq, 50, 3)]))
+            harness.push(detect(seq, [walker(seq, 50, 3)]))
         harness.flush("hall")
-        (people,) = harness.push(seen(0, [walker(5, 50, 3)]))
+        (people,) = harness.push(detect(0, [walker(5, 50, 3)]))
     assert people.ids.tolist() == [2]
 
 
-def test_what_is_remembered_does_not_grow() -> None:
+def test_memory_is_bounded() -> None:
     memory: dict[str, int] = {}
-    with restarted(memory) as harness:
+    with restart(memory) as harness:
         for seq in range(400):
-            # Somebody new every 40 frames, elsewhere.
-            harness.push(seen(seq, [walker(0, 50 + 130 * (seq // 40 % 4), 0)]))
+            # A new person every 40 frames, elsewhere.
+            harness.push(detect(seq, [walker(0, 50 + 130 * (seq // 40 % 4), 0)]))
         assert memory["next_id:hall"] > 5
         assert len(memory) <= 4  # the next id, the one in view, and those within max_lost_s
 
@@ -250,16 +255,16 @@ def idf1(truth: MOT, found: MOT) -> float:
     names = [sorted({pair[side] for pair in pairs}) for side in (0, 1)]
     table = np.array([[pairs[one, other] for other in names[1]] for one in names[0]])
     rows, columns = linear_sum_assignment(-table)
-    total = sum(len(ids) for table_of in (truth, found) for ids, _ in table_of.values())
+    total = sum(len(ids) for table in (truth, found) for ids, _ in table.values())
     return float(2 * table[rows, columns].sum() / total)
 
 
-def tracked(detections: MOT, keep: Callable[[int], bool] = lambda frame: True) -> MOT:
-    """What ``track`` makes of detections at 25 frames a second; frames that are not kept were dropped."""
+def track(detections: MOT, keep: Callable[[int], bool] = lambda frame: True) -> MOT:
+    """Run ``track`` on detections at 25 frames per second; frames that are not kept are dropped."""
 
     def items() -> Iterator[People]:
         for frame in filter(keep, range(1, max(detections) + 1)):
-            item = seen(frame, detections.get(frame, (0, []))[1])
+            item = detect(frame, detections.get(frame, (0, []))[1])
             yield replace(item, frame=replace(item.frame, pts_ns=frame * 40_000_000))
 
     found: MOT = {}
@@ -283,7 +288,7 @@ def test_ids_are_as_good_as_a_published_trackers_on_its_own_boxes(
     folder = shared / "data/annot/mot15/train"
     truth, given = read_mot(folder / clip / "gt/gt.txt"), read_mot(folder / "results" / f"{clip}.txt")
     assert idf1(truth, given) == pytest.approx(known, abs=1e-6)  # the measure itself is right
-    assert idf1(truth, tracked(given)) > floor
+    assert idf1(truth, track(given)) > floor
 
 
 def test_people_who_walk_keep_their_ids_while_frames_are_dropped(shared: Path) -> None:
@@ -294,5 +299,5 @@ def test_people_who_walk_keep_their_ids_while_frames_are_dropped(shared: Path) -
         return frame % 17 < 12
 
     left = {frame: table for frame, table in truth.items() if keep(frame)}
-    # Measured .996; a clock that counts looks instead of time gets .745.
-    assert idf1(left, tracked(truth, keep)) > 0.95
+    # Measured .996; a clock that counts detections instead of time gets .745.
+    assert idf1(left, track(truth, keep)) > 0.95

@@ -15,7 +15,7 @@ from stream.registry import make
 from stream.testing import Clock, Harness, check_element, make_people
 
 
-def windows_of(numbers: Sequence[int], launch: str = "window past=1 future=1") -> list[Window]:
+def make_windows(numbers: Sequence[int], launch: str = "window past=1 future=1") -> list[Window]:
     return Harness(launch).push_all(make_people(seq) for seq in numbers)
 
 
@@ -24,7 +24,7 @@ def seqs(windows: Sequence[Window]) -> list[list[int]]:
 
 
 def states(window: Window) -> str:
-    """``prr`` for padded, real, real; ``h`` for a hole that a neighbour fills."""
+    """``prr`` for padded, real, real; ``h`` for a repeated neighbour."""
     return "".join({"real": "r", "padded": "p", "repeated": "h"}[state] for state in window.states)
 
 
@@ -40,8 +40,8 @@ def test_a_window_is_centred_on_its_key_frame() -> None:
     assert [window.key_frame.seq for window in windows] == [0, 1, 2, 3]
 
 
-def test_ends_of_a_stream_are_padded_and_say_so() -> None:
-    windows = windows_of(range(4), "window past=2 future=1")
+def test_the_ends_of_a_stream_are_padded() -> None:
+    windows = make_windows(range(4), "window past=2 future=1")
     assert [states(window) for window in windows] == ["pprr", "prrr", "rrrr", "rrrp"]
 
 
@@ -56,43 +56,43 @@ def test_a_window_without_a_model_is_its_key_frame_alone() -> None:
     assert seqs(harness.push_all(make_people(seq) for seq in range(3))) == [[0], [1], [2]]
 
 
-def test_a_property_fixes_what_no_model_does() -> None:
+def test_a_property_fixes_the_window_without_a_model() -> None:
     assert Harness("window past=3").caps[-1] == Caps("people/window", past=3, future=0)
 
 
 def test_a_property_that_contradicts_the_model_does_not_link() -> None:
-    with pytest.raises(LinkError) as refused:
+    with pytest.raises(LinkError) as caught:
         Harness("window past=1 ! tests.toys.estimate past=2")
-    assert str(refused.value) == (
+    assert str(caught.value) == (
         "could not link window to estimate: past=1 is not past=2; leave past= away from window and linking fixes it"
     )
 
 
-def test_a_window_leaves_as_soon_as_its_future_has_come() -> None:
+def test_a_window_is_yielded_when_its_future_has_arrived() -> None:
     with Harness("window past=1 future=2") as harness:
         assert [len(harness.push(make_people(seq))) for seq in range(5)] == [0, 0, 1, 1, 1]
 
 
-def test_without_future_a_window_leaves_at_once() -> None:
+def test_without_future_a_window_is_yielded_at_once() -> None:
     with Harness("window past=4") as harness:
         assert [len(harness.push(make_people(seq))) for seq in range(3)] == [1, 1, 1]
 
 
-def test_a_dropped_frame_leaves_a_hole_where_it_was() -> None:
-    windows = windows_of([0, 1, 3, 4], "window past=2 future=1")
+def test_a_dropped_frame_is_repeated_in_its_slot() -> None:
+    windows = make_windows([0, 1, 3, 4], "window past=2 future=1")
     key_three = windows[2]
     assert key_three.key == ("cam", 3)
     assert seqs([key_three]) == [[1, 1, 3, 4]]
     assert states(key_three) == "rhrr"
 
 
-def test_a_hole_is_filled_by_the_nearest_frame_and_the_earlier_of_two_equally_near() -> None:
-    by_key = {window.key[1]: window for window in windows_of([0, 1, 5, 6, 7], "window past=4 future=0")}
+def test_a_missing_frame_is_filled_by_the_nearest_and_the_earlier_of_two() -> None:
+    by_key = {window.key[1]: window for window in make_windows([0, 1, 5, 6, 7], "window past=4 future=0")}
     assert seqs([by_key[5]]) == [[1, 1, 1, 5, 5]]  # 2 is nearest to 1; 3 lies midway, so 1; 4 is nearest to 5
     assert states(by_key[5]) == "rhhhr"
 
 
-def test_a_missing_future_frame_is_not_waited_for_longer_than_a_later_one() -> None:
+def test_a_missing_future_frame_does_not_delay_a_window() -> None:
     with Harness("window past=0 future=1") as harness:
         assert harness.push(make_people(0)) == []
         (window,) = harness.push(make_people(3))
@@ -101,16 +101,16 @@ def test_a_missing_future_frame_is_not_waited_for_longer_than_a_later_one() -> N
 
 
 def test_a_long_gap_starts_a_new_ring() -> None:
-    windows = windows_of([0, 1, 9, 10], "window past=1 future=1 max_gap=5")
+    windows = make_windows([0, 1, 9, 10], "window past=1 future=1 max_gap=5")
     assert seqs(windows) == [[0, 0, 1], [0, 1, 1], [9, 9, 10], [9, 10, 10]]
     assert [states(window) for window in windows] == ["prr", "rrp", "prr", "rrp"]
 
 
-@pytest.mark.parametrize(("missing", "is_bridged"), [(3, True), (4, False)])
-def test_max_gap_is_the_longest_gap_that_is_bridged(missing: int, is_bridged: bool) -> None:
-    windows = windows_of([0, missing + 1], "window past=1 future=0 max_gap=3")
-    assert (states(windows[1]) == "hr") is is_bridged
-    assert (states(windows[1]) == "pr") is not is_bridged
+@pytest.mark.parametrize(("missing", "is_filled"), [(3, True), (4, False)])
+def test_max_gap_is_the_longest_gap_that_is_filled(missing: int, is_filled: bool) -> None:
+    windows = make_windows([0, missing + 1], "window past=1 future=0 max_gap=3")
+    assert (states(windows[1]) == "hr") is is_filled
+    assert (states(windows[1]) == "pr") is not is_filled
 
 
 def test_a_change_of_resolution_starts_a_new_ring() -> None:
@@ -121,7 +121,7 @@ def test_a_change_of_resolution_starts_a_new_ring() -> None:
 
 
 def test_a_source_that_starts_over_starts_a_new_ring() -> None:
-    windows = windows_of([7, 8, 0, 1], "window past=1 future=1")
+    windows = make_windows([7, 8, 0, 1], "window past=1 future=1")
     assert seqs(windows) == [[7, 7, 8], [7, 8, 8], [0, 0, 1], [0, 1, 1]]
 
 
@@ -132,7 +132,7 @@ def test_every_camera_has_its_own_ring() -> None:
     assert [window.key for window in windows if window.key[0] == "yard"] == [("yard", seq) for seq in range(3)]
 
 
-def test_the_end_of_one_camera_leaves_the_others_waiting() -> None:
+def test_the_end_of_one_camera_does_not_flush_the_others() -> None:
     with Harness("window past=0 future=1") as harness:
         for camera in ("hall", "yard"):
             harness.push(make_people(0, camera))
@@ -151,7 +151,7 @@ def test_window_ready_is_stamped_on_the_key_frame_and_on_its_people() -> None:
     assert "window_ready" not in window.frames[0].ledger
 
 
-def test_pending_names_those_that_wait_for_their_future() -> None:
+def test_pending_lists_the_frames_that_wait_for_their_future() -> None:
     with Harness("window past=3 future=2") as harness:
         for seq in range(5):
             harness.push(make_people(seq))
@@ -159,14 +159,14 @@ def test_pending_names_those_that_wait_for_their_future() -> None:
         assert harness.element.reach == 3
 
 
-def test_what_is_no_number_of_frames_is_refused() -> None:
-    with pytest.raises(PropertyError) as refused:
+def test_a_negative_number_of_frames_raises() -> None:
+    with pytest.raises(PropertyError) as caught:
         make("window", past=-1)
-    assert str(refused.value) == "window: past=-1 will not do: Expected int >= 0; see 'posestream inspect window'"
+    assert str(caught.value) == "window: past=-1 will not do: Expected int >= 0; see 'posestream inspect window'"
 
 
-def delivered_again(items: list[People], crash: int, unfinished: set[tuple[str, int]], reach: int) -> list[People]:
-    """What a link still holds when the stage dies: the unfinished, those to come, and ``reach`` items before them."""
+def redeliver(items: list[People], crash: int, unfinished: set[tuple[str, int]], reach: int) -> list[People]:
+    """The items a link sends again after a crash: the unfinished, the later ones, and ``reach`` items before them."""
     oldest = next((at for at, item in enumerate(items) if at >= crash or item.key in unfinished), len(items))
     return items[max(0, oldest - reach) :]
 
@@ -178,18 +178,16 @@ def delivered_again(items: list[People], crash: int, unfinished: set[tuple[str, 
     future=st.integers(0, 4),
     crash=st.integers(1, 14),
 )
-def test_a_killed_window_stage_recomputes_the_very_same_windows(
-    gaps: list[int], past: int, future: int, crash: int
-) -> None:
+def test_a_killed_window_stage_recomputes_the_same_windows(gaps: list[int], past: int, future: int, crash: int) -> None:
     launch = f"window past={past} future={future} max_gap=3"
     items = [make_people(sum(gaps[: at + 1]), size=(4, 4)) for at in range(len(gaps))]
     complete = {window.key: window for window in Harness(launch).push_all(items)}
-    with Harness(launch) as first_life:
-        delivered = {window.key: window for item in items[:crash] for window in first_life.push(item)}
-        unfinished = set(first_life.element.pending())
-    second_life = Harness(launch).push_all(delivered_again(items, crash, unfinished, past))
-    for window in second_life:
-        delivered.setdefault(window.key, window)  # as a link does: what comes twice is dropped
+    with Harness(launch) as first:
+        delivered = {window.key: window for item in items[:crash] for window in first.push(item)}
+        unfinished = set(first.element.pending())
+    second = Harness(launch).push_all(redeliver(items, crash, unfinished, past))
+    for window in second:
+        delivered.setdefault(window.key, window)  # as a link does: duplicates are dropped
     assert delivered.keys() == complete.keys()
     for key, window in complete.items():
         assert seqs([delivered[key]]) == seqs([window])
@@ -198,7 +196,7 @@ def test_a_killed_window_stage_recomputes_the_very_same_windows(
 
 @settings(max_examples=60, deadline=None)
 @given(gaps=st.lists(st.integers(1, 6), min_size=1, max_size=14), past=st.integers(0, 4), future=st.integers(0, 4))
-def test_positions_in_a_window_are_true_to_time(gaps: list[int], past: int, future: int) -> None:
+def test_each_slot_of_a_window_belongs_to_one_frame_number(gaps: list[int], past: int, future: int) -> None:
     items = [make_people(sum(gaps[: at + 1]), size=(4, 4)) for at in range(len(gaps))]
     numbers = [item.frame.seq for item in items]
     windows = Harness(f"window past={past} future={future}").push_all(items)

@@ -21,7 +21,7 @@ from stream.errors import SilenceError, TransportError
 from stream.protocol.schema import PoseMessage
 from stream.protocol.subscriber import Subscriber
 from stream.testing import make_poses
-from tests.stream.publishing import PATIENCE_S, greeted, opened, wait_until
+from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
 
 
 def free_address() -> str:
@@ -39,13 +39,13 @@ def meanwhile(work: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join(PATIENCE_S)
+        thread.join(TIMEOUT_S)
 
 
 def publish(address: str, count: int = 20, cameras: tuple[str, ...] = ("hall",)) -> None:
     """A short run that begins when somebody listens."""
-    with opened(bind=address) as sink:
-        wait_until(lambda: greeted(sink), "somebody listens")
+    with open_sink(bind=address) as sink:
+        wait_until(lambda: count_snapshots(sink), "somebody listens")
         for seq in range(count):
             for camera in cameras:
                 sink.consume(make_poses(seq, camera))
@@ -54,7 +54,7 @@ def publish(address: str, count: int = 20, cameras: tuple[str, ...] = ("hall",))
 
 def test_it_may_be_there_before_the_publisher_and_stops_at_the_end_when_asked() -> None:
     address = free_address()
-    with Subscriber(address, until_end=True, timeout_s=PATIENCE_S) as subscriber, meanwhile(lambda: publish(address)):
+    with Subscriber(address, until_end=True, timeout_s=TIMEOUT_S) as subscriber, meanwhile(lambda: publish(address)):
         assert [message.seq for message in subscriber] == list(range(20))
         assert subscriber.finished
 
@@ -69,7 +69,7 @@ def test_messages_can_be_awaited() -> None:
     address = free_address()
 
     async def received() -> list[int]:
-        with Subscriber(address, until_end=True, timeout_s=PATIENCE_S) as subscriber:
+        with Subscriber(address, until_end=True, timeout_s=TIMEOUT_S) as subscriber:
             return [message.seq async for message in subscriber]
 
     with meanwhile(lambda: publish(address)):
@@ -98,7 +98,7 @@ def test_awaiting_leaves_the_loop_to_others() -> None:
 
 def test_several_cameras_can_be_chosen() -> None:
     address, cameras = free_address(), ("hall", "hallway", "yard")
-    chosen = Subscriber(address, camera=["hall", "yard"], until_end=True, timeout_s=PATIENCE_S)
+    chosen = Subscriber(address, camera=["hall", "yard"], until_end=True, timeout_s=TIMEOUT_S)
     with chosen as subscriber, meanwhile(lambda: publish(address, 5, cameras)):
         assert [message.camera for message in subscriber] == ["hall", "yard"] * 5
         assert {"hall", "yard"} <= set(subscriber.cameras) <= set(cameras)
@@ -106,17 +106,17 @@ def test_several_cameras_can_be_chosen() -> None:
 
 def test_one_person_can_be_chosen() -> None:
     address = free_address()
-    chosen = Subscriber(address, person=2, until_end=True, timeout_s=PATIENCE_S)
+    chosen = Subscriber(address, person=2, until_end=True, timeout_s=TIMEOUT_S)
     with chosen as subscriber, meanwhile(lambda: publish(address, 3)):
         assert [message.ids for message in subscriber] == [(2,)] * 3
 
 
 def test_joints_are_named_from_the_first_message_on() -> None:
-    with opened() as sink:
+    with open_sink() as sink:
         sink.consume(make_poses(0))
         for _ in range(20):
             with Subscriber(sink.endpoint) as subscriber:
-                message = subscriber.poll(PATIENCE_S)
+                message = subscriber.poll(TIMEOUT_S)
                 assert message is not None
                 assert message.joints[0] == "nose"
                 assert subscriber.skeletons["coco17"].joints == message.joints
@@ -124,7 +124,7 @@ def test_joints_are_named_from_the_first_message_on() -> None:
 
 def test_it_comes_back_to_a_publisher_that_was_restarted_and_tells_the_runs_apart() -> None:
     address = free_address()
-    with Subscriber(address, timeout_s=PATIENCE_S) as subscriber:
+    with Subscriber(address, timeout_s=TIMEOUT_S) as subscriber:
         for run in range(1, 4):
             with meanwhile(lambda: publish(address, 5)):
                 assert [next(subscriber).seq for _ in range(5)] == list(range(5))
@@ -134,8 +134,8 @@ def test_it_comes_back_to_a_publisher_that_was_restarted_and_tells_the_runs_apar
 
 
 def test_latest_passes_over_what_is_older_and_counts_it() -> None:
-    with opened() as sink, Subscriber(sink.endpoint, latest=True) as subscriber:
-        wait_until(lambda: greeted(sink), "it is heard")
+    with open_sink() as sink, Subscriber(sink.endpoint, latest=True) as subscriber:
+        wait_until(lambda: count_snapshots(sink), "it is heard")
         wait_until(lambda: subscriber.poll() or subscriber.alive, "it has heard")
         for seq in range(100):
             sink.consume(make_poses(seq, "hall"))
@@ -143,7 +143,7 @@ def test_latest_passes_over_what_is_older_and_counts_it() -> None:
         newest: dict[str, int] = {}
         given = 0
         while len(newest) < 2 or min(newest.values()) < 99:
-            message = subscriber.poll(PATIENCE_S)
+            message = subscriber.poll(TIMEOUT_S)
             assert message is not None
             newest[message.camera] = message.seq
             given += 1
@@ -175,7 +175,7 @@ def test_silence_is_told_from_a_publisher_without_poses() -> None:
     assert str(caught.value) == (
         f"nothing for 0.2 s: {address} gives no sign of life; is a line with keypointsink running there?"
     )
-    with opened() as sink:
+    with open_sink() as sink:
         sink.consume(make_poses(0, "yard"))
         with Subscriber(sink.endpoint, camera="hall", timeout_s=0.5) as subscriber:
             with pytest.raises(SilenceError) as caught:
@@ -188,7 +188,7 @@ def test_silence_is_told_from_a_publisher_without_poses() -> None:
 
 def test_a_publisher_that_stopped_is_seen_to_be_dead() -> None:
     with Subscriber(address := free_address()) as subscriber:
-        with opened(bind=address):
+        with open_sink(bind=address):
             wait_until(lambda: subscriber.poll(0.01) or subscriber.alive, "it is seen to live")
         wait_until(lambda: subscriber.poll(0.01) is None and not subscriber.alive, "it is seen to be dead")
 
@@ -205,7 +205,7 @@ def test_noise_from_a_false_publisher_is_counted_and_does_no_harm() -> None:
     dice = random.Random(1)
     with false_publisher() as (false, address), Subscriber(address) as subscriber:
         for _ in range(4):
-            assert false.poll(PATIENCE_S * 1000)
+            assert false.poll(TIMEOUT_S * 1000)
             false.recv()  # its four subscriptions
         noise = dice.randbytes(100_080)
         for number in range(100_000):
@@ -220,12 +220,12 @@ def test_noise_from_a_false_publisher_is_counted_and_does_no_harm() -> None:
 
 def test_many_subscribers_of_a_process_leave_no_sockets_behind() -> None:
     descriptors = psutil.Process().num_fds
-    with opened() as sink:
+    with open_sink() as sink:
         sink.consume(make_poses(0))
 
         def come_and_go() -> None:
             with Subscriber(sink.endpoint) as subscriber:
-                assert subscriber.poll(PATIENCE_S) is not None
+                assert subscriber.poll(TIMEOUT_S) is not None
 
         come_and_go()
         wait_until(lambda: settled(descriptors), "the first is gone")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from stream.transports.publisher import Publisher
-from tests.stream.publishing import PATIENCE_S, listening, wait_until
+from tests.stream.publishing import TIMEOUT_S, open_client, wait_until
 
 
 def answering(topic: str) -> list[bytes]:
@@ -27,7 +27,7 @@ def test_the_endpoint_tells_the_port_that_was_chosen() -> None:
 
 
 def test_what_is_published_reaches_those_who_subscribed_to_the_beginning_of_its_topic() -> None:
-    with made() as publisher, listening(publisher.endpoint, "a/", "ask") as client:
+    with made() as publisher, open_client(publisher.endpoint, "a/", "ask") as client:
         assert client.recv_multipart() == [b"ask", b"first"]
         assert client.recv_multipart() == [b"ask", b"second"]
         publisher.publish("b/1", b"not for you")
@@ -38,14 +38,14 @@ def test_what_is_published_reaches_those_who_subscribed_to_the_beginning_of_its_
 
 
 def test_the_heart_beats_by_itself() -> None:
-    with made() as publisher, listening(publisher.endpoint, "beat") as client:
+    with made() as publisher, open_client(publisher.endpoint, "beat") as client:
         for _ in range(3):
             assert client.recv_multipart() == [b"beat", b"alive"]
         assert publisher.statistics().heartbeats >= 3
 
 
 def test_several_threads_may_publish_and_each_ones_order_is_kept() -> None:
-    with made(heartbeat_ms=60_000) as publisher, listening(publisher.endpoint, "t", "ask", rcvhwm=0) as client:
+    with made(heartbeat_ms=60_000) as publisher, open_client(publisher.endpoint, "t", "ask", rcvhwm=0) as client:
         client.recv_multipart()
         client.recv_multipart()
 
@@ -65,7 +65,7 @@ def test_several_threads_may_publish_and_each_ones_order_is_kept() -> None:
 
 def test_closing_sends_what_was_published_first_and_twice_is_once() -> None:
     publisher = made()
-    with listening(publisher.endpoint, "a/", "ask", rcvtimeo=round(PATIENCE_S * 1000)) as client:
+    with open_client(publisher.endpoint, "a/", "ask", rcvtimeo=round(TIMEOUT_S * 1000)) as client:
         client.recv_multipart()
         client.recv_multipart()
         for number in range(100):
