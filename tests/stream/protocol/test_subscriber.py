@@ -261,7 +261,7 @@ def settled(count: Callable[[], int]) -> bool:
             {"server_key": "nowhere.key"},
             (
                 "key file nowhere.key cannot be read (Invalid certificate file: nowhere.key); "
-                "make them with: posestream keygen keys"
+                "make keys with: posestream keygen keys"
             ),
         ),
     ],

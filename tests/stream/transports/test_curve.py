@@ -50,7 +50,7 @@ def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(TransportError) as caught:
         load_public(tmp_path / "server.key")
     assert str(caught.value).startswith(f"key file {tmp_path}/server.key cannot be read")
-    assert str(caught.value).endswith("make them with: posestream keygen keys")
+    assert str(caught.value).endswith("make keys with: posestream keygen keys")
 
 
 def test_a_file_that_holds_no_key_says_so(tmp_path: Path) -> None:
