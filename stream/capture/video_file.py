@@ -149,7 +149,7 @@ def header_length(path: Path) -> int | None:
     """The number of frames in the header of a video; None where there is none to be had."""
     try:
         with VideoFile(path) as video:
-            return video.promised or None
+            return video.header_frames or None
     except SourceError:
         return None
 
