@@ -1,4 +1,4 @@
-"""The command ``posestream``: what went wrong becomes one line on stderr and an exit code.
+"""The command ``posestream``: an error becomes one line on stderr and an exit code.
 
 Exit codes: 0 done; 1 something is wrong with the line, a file, a camera, a network; 2 the command was typed wrongly;
 130 interrupted with Ctrl-C.
@@ -10,6 +10,8 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,16 +33,19 @@ from stream.cli import (
     top,
     validate,
 )
+from stream.cli.registration import add_command, split_common_options
 from stream.errors import PosestreamError
+from stream.logs import logging_to_stderr
 
-FAULT, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="posestream",
     help="Real-time temporal human pose: live video in, keypoints out. Begin with 'posestream demo'.",
+    epilog="'posestream COMMAND --help' shows examples. -v, -q and --debug may stand anywhere.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -59,15 +64,15 @@ for _command, _panel in (
     (compare.compare, _NETWORKS),
     (keygen.keygen, _NETWORKS),
 ):
-    app.command(rich_help_panel=_panel, no_args_is_help=False)(_command)
-# A builtin is called so in Python, so the module is not.
+    add_command(app, _command, panel=_panel)
+# The module is not called "eval", which is a builtin.
 app.add_typer(evaluate.app, name="eval", rich_help_panel=_NETWORKS)
-for _name, _command in plugins.commands():
-    app.command(_name, rich_help_panel=_NETWORKS)(_command)
+for _name, _command in plugins.load_commands():
+    add_command(app, _command, _name, plugins.PANELS.get(_name, _NETWORKS))
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         from importlib.metadata import version
 
         print(f"posestream {version('posestream')}")
@@ -75,60 +80,91 @@ def _print_version(asked: bool) -> None:
 
 
 @app.callback()
-def options(
+def options(  # the values of the last three are read by split_common_options, wherever they stand
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which version this is.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log more: -v progress of parts, -vv details for debugging.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Log errors only; show no progress and no summary.")
     ] = False,
     debug: Annotated[
-        bool,
-        typer.Option("--debug", help="Show where an error came from; may stand anywhere, or POSESTREAM_DEBUG=1."),
+        bool, typer.Option("--debug", help="Print the traceback of an error; also with POSESTREAM_DEBUG=1.")
     ] = False,
 ) -> None:
     """Options that every command has."""
 
 
 def main() -> None:
-    """What the installed command calls."""
+    """Run the installed command ``posestream``."""
     sys.exit(execute(sys.argv[1:]))
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Do what the arguments say and return the exit code; a fault is one line on stderr."""
-    words = [word for word in arguments if word != "--debug"]
-    debug = len(words) < len(arguments) or os.environ.get("POSESTREAM_DEBUG", "") not in ("", "0")
-    try:
-        code = app(words, prog_name="posestream", standalone_mode=False)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # typer makes the second of the first
-        return _reader_left()
-    except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a line for people
-        if debug:
-            traceback.print_exc()
-        if line := _line(error):
-            print(f"posestream: {line}", file=sys.stderr)
-        return USAGE if _is_usage(error) else FAULT
+    """Run the command that ``arguments`` spell and return its exit code; an error is one line on stderr."""
+    words, common = split_common_options(arguments)
+    with logging_to_stderr(common.level, prefix="posestream: "):
+        try:
+            code = app(words, prog_name="posestream", standalone_mode=False)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except (BrokenPipeError, SystemExit):  # Typer turns a broken pipe into the second
+            return _drop_output()
+        except Exception as error:  # noqa: BLE001 - the last place where an error can become one line
+            return _report(error, is_debug=common.debug)
     return code if isinstance(code, int) else 0
 
 
-def _is_usage(error: Exception) -> bool:
-    return isinstance(error, TyperException) and error.exit_code == USAGE
+def _report(error: Exception, *, is_debug: bool) -> int:
+    """Print ``error`` and return the exit code. An exception of a user's element comes with its traceback."""
+    user_code = None if isinstance(error, PosestreamError | TyperException) else _find_user_code(error)
+    if is_debug or user_code is not None:
+        traceback.print_exception(error)
+    if line := _describe(error, user_code):
+        print(f"posestream: {line}", file=sys.stderr)
+    return USAGE if isinstance(error, TyperException) and error.exit_code == USAGE else FAILED
 
 
-def _line(error: Exception) -> str:
-    """One line that says what is wrong; none where help was shown instead, for no command was named."""
+def _describe(error: Exception, user_code: traceback.FrameSummary | None) -> str:
+    """One line that says what is wrong; empty where help was shown instead, because no command was named."""
     if isinstance(error, TyperException):
-        told = error.format_message().rstrip(".")
-        return f"{told}; see 'posestream --help'" if told else ""
+        message = error.format_message().rstrip(".")
+        return f"{message}; see 'posestream --help'" if message else ""
     text = " ".join(str(error).split())
     if isinstance(error, PosestreamError):
         return text
-    return f"{type(error).__name__}: {text or 'no more is known'} (a fault of posestream; add --debug to see where)"
+    reason = f"{type(error).__name__}: {text}".rstrip(": ")
+    if user_code is not None:
+        return f"{reason} (in {user_code.filename}, line {user_code.lineno})"
+    return f"{reason} (a fault of posestream; add --debug for the traceback, and please report it)"
 
 
-def _reader_left() -> int:
-    """``posestream … | head``: whoever read stdout has gone, which is no fault."""
+_CALLS_ELEMENTS = ("element.py", "registry.py", "pipeline/executor.py", "pipeline/negotiation.py")
+"""The modules of ``stream`` that call elements: code outside our packages that they call is a user's element."""
+
+
+def _find_user_code(error: Exception) -> traceback.FrameSummary | None:
+    """Where in a user's element the exception came from; None where it came from our own code."""
+    root = Path(__file__).resolve().parents[1]
+    ours = tuple(f"{root / package}{os.sep}" for package in ("stream", "engines", "export", "posestream", "configs"))
+    callers = tuple(str(root / "stream" / module) for module in _CALLS_ELEMENTS)
+    library = str(Path(os.__file__).parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" in frame.filename or not frame.filename.startswith(("<", library))
+    ]
+    for caller, called in pairwise(frames):
+        if caller.filename.startswith(callers) and not called.filename.startswith(ours):
+            return called
+    return None
+
+
+def _drop_output() -> int:
+    """``posestream … | head``: the reader of stdout has gone, which is no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

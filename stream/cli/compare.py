@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -143,6 +142,8 @@ def _speeds(found: Comparison) -> str:
 
 
 def _speed(found: Comparison, seconds: Sequence[float]) -> str:
+    from statistics import median
+
     return f"{found.people / sum(seconds):.1f} people a second, {1e3 * median(seconds):.1f} ms a window (median)"
 
 

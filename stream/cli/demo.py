@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,6 +86,9 @@ def demo(
 
 def free_port(wanted: int = _PORT) -> int:
     """The port that subscribers try first, if nobody has it; else any free one."""
+    import socket
+    from contextlib import closing
+
     for port in (wanted, 0):
         with closing(socket.socket()) as trial:
             try:

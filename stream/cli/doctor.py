@@ -55,7 +55,7 @@ def doctor(
 def _check_gpu(report: Path | None, limit_s: float, network: str) -> int:
     from stream.cli import plugins
 
-    code: int = plugins.check("gpu")(write_to=report, limit_s=limit_s, network=network)
+    code: int = plugins.load_check("gpu")(write_to=report, limit_s=limit_s, network=network)
     return code
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream.cli import evaluate_drawn, evaluate_live, evaluate_model
+from stream.cli.registration import add_command, help_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""How good keypoints are: score a network on a data set, a line while it runs, or files of results.
+    help=help_text("""How good keypoints are: score a network on a data set, a line while it runs, or files of results.
 
     Examples:
 
@@ -28,20 +29,16 @@ app = typer.Typer(
         posestream eval live 'testsrc fps=15 ! queue ! detect ! track ! queue ! window ! pose ! keypointsink'
 
         posestream eval coco person_keypoints_val2017.json results.json
-    """,
-    rich_markup_mode="markdown",
+    """),
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command(no_args_is_help=False)(evaluate_model.model)
-app.command()(evaluate_drawn.drawn)
-app.command()(evaluate_live.live)
 
 _Truth = Annotated[Path, typer.Argument(help="The truth: a file, or for posetrack a folder of them.")]
 _Found = Annotated[Path, typer.Argument(help="What was predicted: a file, or a folder of the same names.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print every number, for programs.")]
 
 
-@app.command()
 def posetrack(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
     """Score files of keypoints: AP as PoseTrack's poseval computes it.
 
@@ -54,7 +51,6 @@ def posetrack(annotations: _Truth, results: _Found, as_json: _Json = False) -> N
     _posetrack(annotations, results, as_json=as_json)
 
 
-@app.command()
 def coco(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
     """Score a file of keypoints: AP as COCO's tools compute it.
 
@@ -69,7 +65,6 @@ def coco(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
     _print(_in_percent(coco.coco(annotations, results)), as_json=as_json)
 
 
-@app.command()
 def crowdpose(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
     """Score a file of keypoints: AP as CrowdPose's tools compute it.
 
@@ -107,3 +102,7 @@ def _print(numbers: Mapping[str, float], *, as_json: bool) -> None:
         return print(json.dumps(dict(numbers), indent=2))
     print("  ".join(f"{name:>9}" for name in numbers))
     return print("  ".join(f"{value:9.2f}" for value in numbers.values()))
+
+
+for _command in (evaluate_model.model, evaluate_drawn.drawn, evaluate_live.live, posetrack, coco, crowdpose):
+    add_command(app, _command)

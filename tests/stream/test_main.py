@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import pytest
 
 from stream.__main__ import execute
 from stream.cli.demo import free_port
+from stream.errors import PosestreamError
 
 COMMANDS = (
     "demo",
@@ -139,7 +141,43 @@ def test_a_fault_of_our_own_says_so(capsys: Capture, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("stream.pipeline.inspection.inspect_element", broken)
     assert execute(["inspect", "detect"]) == 1
     told = capsys.readouterr().err
-    assert told == "posestream: ZeroDivisionError: by zero (a fault of posestream; add --debug to see where)\n"
+    assert (
+        told
+        == "posestream: ZeroDivisionError: by zero (a fault of posestream; add --debug for the traceback, and please report it)\n"
+    )
+
+
+def test_an_exception_of_your_own_element_is_shown_with_its_traceback_and_is_no_fault_of_ours(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "halving.py").write_text(
+        "from stream import Caps, Transform\n"
+        "class Halving(Transform):\n"
+        '    """Fails."""\n'
+        '    sink = src = Caps("video/raw")\n'
+        "    def process(self, item):\n"
+        "        yield item.seq / 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert execute(["launch", "testsrc num_frames=1 ! mine.halving ! fakesink"]) == 1
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed
+    assert printed.splitlines()[-1].startswith("posestream: ZeroDivisionError: division by zero (in ")
+    assert printed.splitlines()[-1].endswith("halving.py, line 6)")
+
+
+def test_common_options_may_stand_anywhere(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def log(_name: str) -> str:
+        for level in ("debug", "info", "warning", "error"):
+            getattr(logging.getLogger("stream"), level)(level)
+        raise PosestreamError("enough")
+
+    monkeypatch.setattr("stream.pipeline.inspection.inspect_element", log)
+    for words, count in ((["-q"], 1), ([], 2), (["-v"], 3), (["-vv"], 4), (["--verbose", "-v"], 4)):
+        for placed in ([*words, "inspect", "detect"], ["inspect", *words, "detect"], ["inspect", "detect", *words]):
+            assert execute(placed) == 1
+            assert len(capsys.readouterr().err.splitlines()) == count + 1, placed
 
 
 @pytest.mark.parametrize("command", COMMANDS)

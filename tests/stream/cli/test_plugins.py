@@ -14,7 +14,7 @@ from stream.errors import PosestreamError
 
 def announced(monkeypatch: pytest.MonkeyPatch, *entries: EntryPoint) -> dict[str, plugins.Command]:
     monkeypatch.setattr(plugins, "entry_points", lambda group: entries if group == plugins.GROUP else ())
-    return dict(plugins.commands())
+    return dict(plugins.load_commands())
 
 
 def test_a_command_is_the_function_that_its_entry_point_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ def test_a_broken_one_says_why_when_it_is_called_and_not_before(
     with pytest.raises(PosestreamError) as caught:
         commands["run"]()
     assert str(caught.value) == (
-        f"command 'run' of an unknown package ({value}) cannot be loaded: {why}; mend or remove that package"
+        f"command 'run' of an unknown package ({value}) cannot be loaded: {why}; repair or remove that package"
     )
 
 

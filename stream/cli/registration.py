@@ -1,0 +1,67 @@
+"""Registers commands with Typer: help texts that wrap at any width, and the options that every command has."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+_DEBUG, _VERBOSE, _QUIET = "--debug", "--verbose", "--quiet"
+_SHORT = {"-v": _VERBOSE, "-vv": _VERBOSE * 2, "-q": _QUIET}
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """The options that may stand anywhere: ``verbosity`` is -1 after ``-q``, 1 after ``-v``, 2 after ``-vv``."""
+
+    verbosity: int = 0
+    debug: bool = False
+
+    @property
+    def level(self) -> int:
+        """The level from which records are logged."""
+        return {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(self.verbosity, logging.DEBUG)
+
+
+def split_common_options(arguments: Sequence[str]) -> tuple[list[str], CommonOptions]:
+    """The arguments without the common options, and those; what follows ``--`` is left alone.
+
+    >>> split_common_options(["launch", "-v", "testsrc ! fakesink"])
+    (['launch', 'testsrc ! fakesink'], CommonOptions(verbosity=1, debug=False))
+    """
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    given = [_SHORT.get(word, word) for word in arguments[:end]]
+    verbosity = sum(word.count(_VERBOSE) for word in given if word in (_VERBOSE, _VERBOSE * 2))
+    is_debug = _DEBUG in given or os.environ.get("POSESTREAM_DEBUG", "") not in ("", "0")
+    common = {_VERBOSE, _VERBOSE * 2, _QUIET, _DEBUG}
+    rest = [word for word, full in zip(arguments, given, strict=False) if full not in common]
+    return [*rest, *arguments[end:]], CommonOptions(-1 if _QUIET in given else verbosity, is_debug)
+
+
+def add_command(app: typer.Typer, function: Callable[..., Any], name: str | None = None, panel: str = "") -> None:
+    """Add ``function`` as a command; its docstring is the help text."""
+    app.command(name, help=help_text(function.__doc__ or ""), rich_help_panel=panel or None)(function)
+
+
+def help_text(docstring: str) -> str:
+    """A docstring as Typer prints it best: each paragraph on one line, so that it wraps at the terminal's width;
+    the examples together; and brackets that are no markup.
+
+    >>> print(help_text("Run it\\nnow.\\n\\nExamples:\\n\\n    posestream demo\\n\\n    posestream [x]"))
+    Run it now.
+    <BLANKLINE>
+    Examples:
+      posestream demo
+      posestream \\[x]
+    """
+    prose, _, examples = inspect.cleandoc(docstring).partition("\n\nExample")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in prose.split("\n\n")]
+    if examples:
+        heading, *commands = [line.strip() for line in examples.splitlines() if line.strip()]
+        paragraphs.append("\n  ".join([f"Example{heading}", *commands]))
+    return "\n\n".join(paragraphs).replace("[", "\\[")
