@@ -140,8 +140,8 @@ def test_a_gpu_that_nothing_here_can_use_is_said_with_every_remedy(tmp_path: Pat
 
 def test_nothing_heavy_is_imported_to_choose() -> None:
     program = (
-        "import sys; from pathlib import Path; from engines.backends import choosing; "
-        "choosing.why_no_gpu = lambda: ''; choosing.choose(Path('plain.onnx')); "
+        "import sys; from pathlib import Path; from engines.backends import auto; "
+        "auto.why_no_gpu = lambda: ''; auto.choose(Path('plain.onnx')); "
         "print(*{'torch', 'tensorrt', 'pycuda', 'onnx'} & sys.modules.keys())"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ class Small:
 
     model: Any
     signature: Any
-    wrappers: dict[str, Any]
+    graphs: dict[str, Any]
     made: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, part: str) -> Any:
