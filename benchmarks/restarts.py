@@ -25,7 +25,7 @@ from threading import Thread
 import psutil
 
 from stream.pipeline.launch import parse_launch
-from stream.runtime.restart_policy import Patience
+from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.run_dir import run_id_of
 from stream.runtime.supervisor import Supervisor
 from stream.transports.shm_segment import names, prefix_of
@@ -85,8 +85,8 @@ def main() -> int:
 
 def measure(restarts: int, warm_up: int) -> Outcome:
     """Kill the stage ``warm_up`` + ``restarts`` times. Raises ``RuntimeError`` when the line does not come back."""
-    patience = Patience(restarts=warm_up + restarts + 1, first_delay_s=0.01, longest_delay_s=0.01)
-    with Supervisor(parse_launch(LINE), patience=patience, hear=lambda *_: None) as supervisor:
+    policy = RestartPolicy(restarts=warm_up + restarts + 1, first_delay_s=0.01, longest_delay_s=0.01)
+    with Supervisor(parse_launch(LINE), policy=policy, on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
         # As a program does that shows what the line says; unread notices are kept, a thousand of them.
         Thread(target=deque, args=(supervisor.messages(), 0), daemon=True).start()

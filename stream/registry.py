@@ -1,6 +1,7 @@
 """The file name is the registry: ``detect`` is ``stream/elements/detect.py``, imported when it is named and not before.
 
-Outsiders write ``mypackage.blur`` for the element in their own module ``mypackage/blur.py``.
+Write ``mypackage.blur`` for the element in your own module ``mypackage/blur.py``, in the working directory or on
+``PYTHONPATH``.
 
 >>> make("queue", leaky="downstream", max_items="2")
 Queue(name='', leaky='downstream', max_items=2, address='')
@@ -14,8 +15,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -108,12 +111,24 @@ def _module(name: str) -> ModuleType:
     path = name if "." in name else f"{_HOME}.{name}"
     if not all(part.isidentifier() for part in path.split(".")) or path.rpartition(".")[2].startswith("_"):
         raise LaunchError(f"{name!r} is not the name of an element; {_ADVICE}")
+    if "." in name:
+        _add_working_directory()
     try:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
         raise _not_found(name, path, error) from error
     except ImportError as error:
         raise LaunchError(f"element {name!r} cannot be loaded: {error}") from error
+
+
+def _add_working_directory() -> None:
+    """Find your modules in the working directory too, but last: a folder of yours must not shadow an installed package.
+
+    Not before you name such a module, so that no folder there is mistaken for an optional package either.
+    """
+    here = str(Path.cwd())
+    if "" not in sys.path and here not in sys.path:
+        sys.path.append(here)
 
 
 _ADVICE = "'posestream inspect' lists those there are"

@@ -52,7 +52,7 @@ def play_in_processes(pipeline: Pipeline, run_dir: Path | None, watch: Watch) ->
         else:
             words.hear(part, line)
 
-    with Supervisor(pipeline, run_dir, hear=hear) as supervisor, _telling(supervisor, pipeline, watch):
+    with Supervisor(pipeline, run_dir, on_stderr=hear) as supervisor, _telling(supervisor, pipeline, watch):
         number = supervisor.run()
     words.say()
     return 128 + number if number else 0
@@ -91,14 +91,9 @@ def reader_has_left() -> bool:
 
 def play_part(pipeline: Pipeline, name: str, run_dir: Path) -> int:
     """Run one part in this process; Ctrl-C ends its streams, and a second one ends it at once."""
-    from stream.runtime.run_dir import ensure
-    from stream.runtime.runner import Options, Stops, run_part
+    from stream.runtime.runner import run_part_alone
 
-    stops = Stops()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stops)
-    run_part(pipeline, name, ensure(run_dir), Options(is_alone=True), stops)
-    return 128 + signal.SIGINT if stops.count else 0
+    return run_part_alone(pipeline, name, run_dir)
 
 
 def with_sinks(pipeline: Pipeline) -> Pipeline:

@@ -52,7 +52,7 @@ def listen(pipeline: Pipeline, address: str, span: Span, hear: Hear) -> list[Pos
     Raises :class:`SilenceError` when nothing comes for two minutes, and what made the line fail.
     """
     messages: list[PoseMessage] = []
-    with Supervisor(pipeline, hear=hear) as supervisor, Subscriber(address) as subscriber:
+    with Supervisor(pipeline, on_stderr=hear) as supervisor, Subscriber(address) as subscriber:
         supervisor.play()
         heard_s, has_ended = time.monotonic(), False
         while True:
@@ -77,7 +77,7 @@ def _check_patience(heard_s: float) -> None:
 
 def write_down(pipeline: Pipeline, results: Path, hear: Hear) -> list[Written]:
     """Play a line to its end and read what its ``jsonsink`` wrote to ``results``. Raises what made the line fail."""
-    with Supervisor(pipeline, hear=hear) as supervisor:
+    with Supervisor(pipeline, on_stderr=hear) as supervisor:
         supervisor.play()
         supervisor.wait()
     decoder = msgspec.json.Decoder(Written)

@@ -1,7 +1,7 @@
-"""What a part tells the bus and hears from its supervisor: notices at once, a heartbeat twice a second, a target.
+"""A part's end of the bus: it posts notices at once and a heartbeat twice a second, and receives its target state.
 
-The heartbeat beats in a thread of its own, so that a long step of an element does not look like death; how long ago the
-part's loop last turned is part of it, so that a loop that hangs does not look like life.
+The heartbeat has a thread of its own, so that a long step of an element does not look like death. It says how long ago
+the part's loop last turned, so that a loop that hangs does not look alive.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -22,81 +23,131 @@ from stream.transports.bus_sockets import BusSender, BusSubscriber
 HEARTBEAT_S = 0.5
 
 POSTS, TARGETS, BUS = "posts", "targets", "bus"
-"""Names of the sockets in a run directory: parts post to the supervisor, it tells them its target, and everybody else
-what it heard."""
+"""Names of the sockets in a run directory: parts post notices, the supervisor publishes the target state, and on the
+third socket every notice it received."""
 
 
-class Reporter:
-    """A part's end of the bus in ``run_dir``.
+class Sender(Protocol):
+    """What sends notices to the supervisor and never blocks."""
 
-    ``target`` is what the supervisor wants, and ``first`` until it has been heard.
+    def send(self, notice: bytes) -> bool:
+        """False when the notice was dropped."""
+
+    def close(self) -> None:
+        """Close it; idempotent."""
+
+
+class Subscriber(Protocol):
+    """What receives target states."""
+
+    def receive(self, max_notices: int = ..., timeout_ms: int = ...) -> Sequence[bytes]:
+        """The notices that came, waiting for at most so long."""
+
+    def close(self) -> None:
+        """Close it; idempotent."""
+
+
+class Heartbeat:
+    """Reports on a part. Call :meth:`start` for the thread that beats, or :meth:`beat` again and again.
+
+    ``target`` is the state that the supervisor wants, and ``first`` until it has been received. When ``has_run_ended``,
+    the target becomes NULL.
     """
 
-    def __init__(self, part: str, run_dir: Path, first: bus.Target) -> None:
+    def __init__(
+        self,
+        part: str,
+        first: bus.Target,
+        sender: Sender,
+        subscriber: Subscriber,
+        *,
+        has_run_ended: Callable[[], bool] = lambda: False,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.target = first
-        self._measure: Callable[[], bus.Stats] = lambda: bus.Stats(part=part)
-        self._drops: Callable[[], list[bus.Qos]] = list
-        self._part, self._run_dir = part, run_dir
-        self._sender = BusSender(f"ipc://{socket_path(run_dir, POSTS)}")
-        self._subscriber = BusSubscriber(f"ipc://{socket_path(run_dir, TARGETS)}")
+        self._get_statistics: Callable[[], bus.Stats] = lambda: bus.Stats(part=part)
+        self._take_drops: Callable[[], list[bus.Qos]] = list
+        self._part, self._has_run_ended, self._now_s = part, has_run_ended, now_s
+        self._sender, self._subscriber = sender, subscriber
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._turned_s = time.monotonic()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._turned_s = now_s()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Beat in a thread until :meth:`close`."""
         self._thread.start()
 
     def post(self, notice: bus.AnyNotice) -> None:
-        """Tell the bus; any thread may, and none ever waits."""
+        """Send a notice; any thread may, and none ever waits."""
         with self._lock:
             if not self._closing.is_set():
                 self._sender.send(bus.encode(notice))
 
     def turned(self) -> None:
         """The part's loop has turned once more."""
-        self._turned_s = time.monotonic()
+        self._turned_s = self._now_s()
 
     @contextmanager
-    def measuring(self, measure: Callable[[], bus.Stats], drops: Callable[[], list[bus.Qos]]) -> Iterator[None]:
-        """Ask ``measure`` for the statistics, and ``drops`` for what was dropped, while this lasts; keep the last."""
-        self._measure, self._drops = measure, drops
+    def reporting(
+        self, get_statistics: Callable[[], bus.Stats], take_drops: Callable[[], list[bus.Qos]]
+    ) -> Iterator[None]:
+        """Send these statistics and drops with every heartbeat while this lasts; afterwards the last statistics."""
+        self._get_statistics, self._take_drops = get_statistics, take_drops
         try:
             yield
         finally:
-            last = measure()
-            self._measure = lambda: last
+            last = get_statistics()
+            self._get_statistics = lambda: last
+
+    def beat(self) -> None:
+        """Report once, then receive target states until the next heartbeat is due."""
+        self._report()
+        self._receive(until_s=self._now_s() + HEARTBEAT_S)
+        if self._has_run_ended():
+            self.target = bus.Target(state="NULL")
 
     def close(self) -> None:
-        """Beat once more, so that the last state is heard, and give back the sockets; idempotent."""
+        """Report once more, so that the last state is received, and close the sockets; idempotent."""
         if not self._closing.is_set():
             self._report()
             self._closing.set()
-            self._thread.join()
+            if self._thread.is_alive():
+                self._thread.join()
             with self._lock:
                 self._sender.close()
+            self._subscriber.close()
 
-    def _beat(self) -> None:
+    def _run(self) -> None:
         while not self._closing.is_set():
-            self._report()
-            self._hear()
-            if not self._run_dir.is_dir():  # the line is over, however it ended
-                self.target = bus.Target(state="NULL")
-        self._subscriber.close()
+            self.beat()
 
     def _report(self) -> None:
-        for drop in self._drops():
-            self.post(_from(self._part, drop))
-        idle_ms = (time.monotonic() - self._turned_s) * 1000
-        self.post(_with_idle(self._measure(), idle_ms))
+        for drop in self._take_drops():
+            self.post(msgspec.structs.replace(drop, part=self._part))
+        idle_ms = (self._now_s() - self._turned_s) * 1000
+        self.post(msgspec.structs.replace(self._get_statistics(), idle_ms=idle_ms))
 
-    def _hear(self) -> None:
-        """Listen for the supervisor until the next heartbeat is due."""
-        due_s = time.monotonic() + HEARTBEAT_S
-        while not self._closing.is_set() and (left_s := due_s - time.monotonic()) > 0:
+    def _receive(self, until_s: float) -> None:
+        while not self._closing.is_set() and (left_s := until_s - self._now_s()) > 0:
             # A tenth of a second at most, so that closing is quick.
             for data in self._subscriber.receive(timeout_ms=max(1, min(100, int(left_s * 1000)))):
                 notice = bus.decode(data)
                 if isinstance(notice, bus.Target):
                     self.target = notice
+
+
+def open_heartbeat(part: str, run_dir: Path, first: bus.Target) -> Heartbeat:
+    """The heartbeat of a part on the bus of the line in ``run_dir``, beating already."""
+    heartbeat = Heartbeat(
+        part,
+        first,
+        BusSender(f"ipc://{socket_path(run_dir, POSTS)}"),
+        BusSubscriber(f"ipc://{socket_path(run_dir, TARGETS)}"),
+        has_run_ended=lambda: not run_dir.is_dir(),
+    )
+    heartbeat.start()
+    return heartbeat
 
 
 class BusHandler(logging.Handler):
@@ -113,11 +164,3 @@ class BusHandler(logging.Handler):
             self._post(bus.Error(part=self._part, element=record.name[:256], text=text))
         else:
             self._post(bus.Warning_(part=self._part, logger=record.name[:256], text=text))
-
-
-def _from(part: str, drop: bus.Qos) -> bus.Qos:
-    return bus.Qos(part=part, camera=drop.camera, reason=drop.reason, dropped=drop.dropped)
-
-
-def _with_idle(stats: bus.Stats, idle_ms: float) -> bus.Stats:
-    return msgspec.structs.replace(stats, idle_ms=idle_ms)

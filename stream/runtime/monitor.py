@@ -1,31 +1,36 @@
-"""The loop of a supervisor's thread: hear the parts, say what is wanted of them, bury and start again."""
+"""The loop of the supervisor's thread: read the bus, publish the target state, restart parts that have ended."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from stream.errors import PosestreamError, StageError, StartError
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.endpoints import socket_path
 from stream.runtime.heartbeat import BUS, POSTS, TARGETS
-from stream.runtime.process import Child, child_environment
-from stream.runtime.restart_policy import Patience
+from stream.runtime.import_path import child_environment
+from stream.runtime.process import OnStderr, PartProcess, spawn_part
+from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.run_dir import RunDirectory
 from stream.transports.bus_sockets import BusPublisher, BusReceiver
 
+_logger = logging.getLogger(__name__)
+
 _TURN_MS = 50
-_SAY_S = 0.25
-"""How often the target is said again, since who was not listening yet has not heard it."""
+_PUBLISH_S = 0.25
+"""How often the target is published again: a part that has just connected has missed the last one."""
 
 Phase = Literal["starting", "running", "ending", "quitting", "done"]
 
@@ -34,228 +39,305 @@ Phase = Literal["starting", "running", "ending", "quitting", "done"]
 class Orders:
     """What the user wants; any thread may change it at any time."""
 
-    wanted: bus.State = "PLAYING"
-    asked: Literal["", "stop", "kill"] = ""
+    target: bus.State = "PLAYING"
+    ending: Literal["", "stop", "kill"] = ""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run and how: the names of all parts, and which of them somebody else starts."""
+    """What to run and how: the names of all parts, and which of them are started elsewhere."""
 
     pipeline: Pipeline
     parts: tuple[str, ...]
     external: frozenset[str]
     options: tuple[str, ...]
-    patience: Patience
-    hear: Callable[[str, str], None] = field(repr=False)
+    policy: RestartPolicy
+    on_stderr: OnStderr = field(repr=False)
 
 
-class Watch:
-    """The line while it runs; everything here happens in the supervisor's thread."""
+class Hub(Protocol):
+    """The supervisor's end of the bus."""
 
-    def __init__(self, plan: Plan, orders: Orders, run: RunDirectory, tell: Callable[[bus.AnyNotice], None]) -> None:
-        self.run = run
-        self.heard: dict[str, bus.Stats] = {}
+    def receive(self, timeout_ms: int) -> Sequence[bytes]:
+        """What the parts have posted, waiting for at most so long."""
+
+    def publish_target(self, notice: bytes) -> None:
+        """Send the target state to every part."""
+
+    def publish(self, notice: bytes) -> None:
+        """Send a notice to everything that watches the line."""
+
+
+class Monitor:
+    """A line while it runs; all but :attr:`state` is used in the supervisor's thread alone.
+
+    ``on_notice`` receives what the bus carries; ``now_s`` is the clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        orders: Orders,
+        run_dir: Path,
+        processes: Sequence[PartProcess],
+        hub: Hub,
+        on_notice: Callable[[bus.AnyNotice], None],
+        *,
+        resources: contextlib.ExitStack | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.run_dir, self.processes = run_dir, processes
+        self.statistics: dict[str, bus.Stats] = {}
         self.phase: Phase = "starting"
-        self._plan, self._orders, self._tell = plan, orders, tell
-        self._fault: PosestreamError | None = None
-        self._turned_s = self._phase_since_s = time.monotonic()
-        self._said_s = 0.0
-        self._said: bus.Target | None = None
-        with contextlib.ExitStack() as opened:
-            opened.callback(run.close)
-            _write_line(run.path / "line.yaml", plan.pipeline.to_yaml())
-            self._posts = opened.enter_context(contextlib.closing(BusReceiver(self._address(POSTS))))
-            self._targets = opened.enter_context(contextlib.closing(BusPublisher(self._address(TARGETS))))
-            self._bus = opened.enter_context(contextlib.closing(BusPublisher(self._address(BUS))))
-            self._lifeline, self._lifeline_end = os.pipe()
-            self._janitor = _start_janitor(run.path)
-            self._opened = opened.pop_all()
-        started_here = [part for part in plan.parts if part not in plan.external]
-        self.children = [Child(part, run, plan.patience, plan.hear) for part in started_here]
-
-    def _address(self, name: str) -> str:
-        return f"ipc://{socket_path(self.run.path, name)}"
+        self._plan, self._orders, self._hub, self._on_notice = plan, orders, hub, on_notice
+        self._resources = resources or contextlib.ExitStack()
+        self._now_s = now_s
+        self._error: PosestreamError | None = None
+        self._turned_s = self._phase_since_s = now_s()
+        self._published: tuple[bus.Target, float] | None = None
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def run_to_end(self) -> None:
-        """Until all parts have finished and left, or the line has failed. Raises what made it fail."""
+        """Until all parts have finished and their processes ended, or the line has failed. Raises what made it fail."""
         while self.phase != "done":
-            self._excuse_own_absence()
-            self._listen()
-            self._advance()
-            self._say_target()
-            self._watch_children()
-        if self._fault is not None:
-            raise self._fault
+            self.turn()
+        if self._error is not None:
+            raise self._error
 
-    def _excuse_own_absence(self) -> None:
-        """Who was stopped itself, or starved, must not blame others for having heard nothing."""
-        now_s = time.monotonic()
+    def turn(self) -> None:
+        """One turn of the loop; it takes as long as the hub waits for notices."""
+        self._reset_heartbeat_deadline()
+        self._receive()
+        self._advance()
+        self._publish_target()
+        self._check_processes()
+
+    def _reset_heartbeat_deadline(self) -> None:
+        """If this process was stopped or starved, the parts are not to be blamed for silence meanwhile."""
+        now_s = self._now_s()
         absent_s, self._turned_s = now_s - self._turned_s, now_s
         if absent_s > 1:
-            for child in self.children:
-                child.excuse(absent_s)
+            for process in self.processes:
+                process.extend_deadline(absent_s)
 
-    def _listen(self) -> None:
-        now_s = time.monotonic()
-        for data in self._posts.receive(timeout_ms=_TURN_MS):
+    def _receive(self) -> None:
+        now_s = self._now_s()
+        for data in self._hub.receive(_TURN_MS):
             notice = bus.decode(data)
             if notice is not None and notice.part in self._plan.parts:
-                self._hear(notice, now_s)
+                self._take(notice, now_s)
 
-    def _hear(self, notice: bus.AnyNotice, now_s: float) -> None:
-        child = next((child for child in self.children if child.part == notice.part), None)
-        if child is not None:
-            child.hear(notice, now_s)
-        if isinstance(notice, bus.Stats) and (child is None or child.pid == notice.pid):  # not from a former life
-            self.heard[notice.part] = notice
-        if isinstance(notice, bus.Error) and notice.mendable and not notice.fatal and self._fault is None:
-            self._fault = StageError(f"{notice.part}: {notice.text}")
+    def _take(self, notice: bus.AnyNotice, now_s: float) -> None:
+        process = next((process for process in self.processes if process.part == notice.part), None)
+        if process is not None:
+            process.on_notice(notice, now_s)
+        # A heartbeat of a process that has ended since does not count.
+        if isinstance(notice, bus.Stats) and (process is None or process.pid == notice.pid):
+            self.statistics[notice.part] = notice
+        if isinstance(notice, bus.Error) and notice.mendable and not notice.fatal and self._error is None:
+            self._error = StageError(f"{notice.part}: {notice.text}")
         self._publish(notice)
 
     def _publish(self, notice: bus.AnyNotice) -> None:
-        self._tell(notice)
-        self._bus.publish(bus.encode(notice))
+        self._on_notice(notice)
+        self._hub.publish(bus.encode(notice))
 
-    # -- where the line is --------------------------------------------------------------------------------------------
+    # -- phases -------------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> bus.State:
-        """The state of the part that is furthest from what is wanted."""
-        wanted = bus.STATES.index(self._target().state)
-        states = [self._state_of(part) for part in self._counted()]
-        return max(states, key=lambda state: abs(bus.STATES.index(state) - wanted), default="NULL")
+        """The state of the part that is furthest from the target."""
+        target = bus.STATES.index(self._target().state)
+        states = [self._part_state(part) for part in self._counted_parts()]
+        return max(states, key=lambda state: abs(bus.STATES.index(state) - target), default="NULL")
 
-    def _state_of(self, part: str) -> bus.State:
-        stats = self.heard.get(part)
+    def _part_state(self, part: str) -> bus.State:
+        stats = self.statistics.get(part)
         return stats.state if stats is not None else "NULL"
 
-    def _counted(self) -> list[str]:
-        """The parts that must be ready, or finished: those started here, and those heard from elsewhere."""
-        return [part for part in self._plan.parts if part not in self._plan.external or part in self.heard]
+    def _counted_parts(self) -> list[str]:
+        """The parts that must be ready, or finished: those started here, and external ones once they have reported."""
+        return [part for part in self._plan.parts if part not in self._plan.external or part in self.statistics]
 
-    def _all_finished(self) -> bool:
-        return all(part in self.heard and self.heard[part].finished for part in self._counted())
+    def _is_finished(self) -> bool:
+        return all(part in self.statistics and self.statistics[part].finished for part in self._counted_parts())
 
-    def _go(self, phase: Phase) -> None:
+    def _enter(self, phase: Phase) -> None:
         if self.phase != phase:
-            self.phase, self._phase_since_s = phase, time.monotonic()
+            self.phase, self._phase_since_s = phase, self._now_s()
 
     def _advance(self) -> None:
-        """From starting to done."""
-        for_s = time.monotonic() - self._phase_since_s
+        """Go to the next phase if it is time."""
+        for_s = self._now_s() - self._phase_since_s
+        is_too_slow = self.phase == "ending" and for_s > self._plan.policy.stop_s
         if self.phase == "quitting":
-            self._leave(for_s)
-        elif self._orders.asked == "kill" or self._all_finished() or (self.phase == "ending" and self._gave_up(for_s)):
-            self._go("quitting")
-        elif self._orders.asked == "stop":
-            self._go("ending")
+            self._quit(for_s)
+        elif self._orders.ending == "kill" or self._is_finished() or is_too_slow:
+            self._enter("quitting")
+        elif self._orders.ending == "stop":
+            self._enter("ending")
         elif self.phase == "starting" and bus.STATES.index(self.state) >= bus.STATES.index("PAUSED"):
-            self._go("running")
+            self._enter("running")
 
-    def _gave_up(self, for_s: float) -> bool:
-        """A clean stop takes too long, or is asked of a line of which a part has not even started."""
-        return for_s > self._plan.patience.stop_s
-
-    def _leave(self, for_s: float) -> None:
-        is_over = self._orders.asked == "kill" or for_s > self._plan.patience.quit_s
-        for child in self.children:
-            if child.is_alive and is_over:
-                child.signal(signal.SIGKILL)
-        if not any(child.is_alive for child in self.children):
-            self._go("done")
+    def _quit(self, for_s: float) -> None:
+        if self._orders.ending == "kill" or for_s > self._plan.policy.quit_s:
+            for process in self.processes:
+                process.signal(signal.SIGKILL)
+        if not any(process.is_alive for process in self.processes):
+            self._enter("done")
 
     def _target(self) -> bus.Target:
         if self.phase in ("quitting", "done"):
             return bus.Target(state="NULL")
         if self.phase == "starting":
-            return bus.Target(state=min(self._orders.wanted, "PAUSED", key=bus.STATES.index))
-        return bus.Target(state=self._orders.wanted, ending=self.phase == "ending")
+            return bus.Target(state=min(self._orders.target, "PAUSED", key=bus.STATES.index))
+        return bus.Target(state=self._orders.target, ending=self.phase == "ending")
 
-    def _say_target(self) -> None:
-        target, now_s = self._target(), time.monotonic()
-        if target != self._said or now_s - self._said_s > _SAY_S:
-            self._said, self._said_s = target, now_s
-            self._targets.publish(bus.encode(target))
+    def _publish_target(self) -> None:
+        target, now_s = self._target(), self._now_s()
+        if self._published is None or target != self._published[0] or now_s - self._published[1] > _PUBLISH_S:
+            self._published = target, now_s
+            self._hub.publish_target(bus.encode(target))
 
-    # -- children -----------------------------------------------------------------------------------------------------
+    # -- processes ----------------------------------------------------------------------------------------------------
 
-    def _watch_children(self) -> None:
-        for child in self.children:
-            now_s = time.monotonic()
-            code = child.buried()
+    def _check_processes(self) -> None:
+        for process in self.processes:
+            now_s = self._now_s()
+            code = process.exited()
             if code is not None:
-                self._listen()  # its last words may still wait to be heard
-                self._mourn(child, code, now_s)
-            elif (why := child.complaint(now_s)) is not None:
-                self._hear_out(child, why)
-            if child.start_at_s is not None and now_s >= child.start_at_s and self.phase not in ("quitting", "done"):
-                child.start(self._lifeline, list(self._plan.options), now_s)
+                self._receive()  # its last notices may still be in the socket
+                self._on_exit(process, code, now_s)
+            elif (why := process.error_line(now_s)) is not None:
+                self._kill(process, why)
+            is_due = process.start_at_s is not None and now_s >= process.start_at_s
+            if is_due and self.phase not in ("quitting", "done"):
+                process.start(now_s)
 
-    def _hear_out(self, child: Child, why: str) -> None:
-        """Kill a part that is silent or hung; its burial is the next turn's."""
-        self._publish(bus.Warning_(part=child.part, text=f"{child.part} is {why}; it is killed"))
-        child.signal(signal.SIGKILL)
+    def _kill(self, process: PartProcess, why: str) -> None:
+        """Kill a part that is silent or hung; the next turn finds that it has ended."""
+        text = f"{process.part} is {why}; it is killed"
+        _logger.warning("%s", text)
+        self._publish(bus.Warning_(part=process.part, text=text))
+        process.signal(signal.SIGKILL)
 
-    def _mourn(self, child: Child, code: int, now_s: float) -> None:
-        """A part's process has ended."""
-        if self.phase in ("quitting", "done"):
+    def _on_exit(self, process: PartProcess, code: int, now_s: float) -> None:
+        """The process of a part has ended: schedule its restart, or end the line."""
+        if self.phase in ("quitting", "done") or self._orders.ending == "kill":
             return
-        self.heard.pop(child.part, None)
-        words = child.last_words(code)
-        delay_s = None if child.is_beyond_help(code) else child.restarts.delay_s(now_s)
-        if delay_s is not None:
-            child.start_at_s = now_s + delay_s
-            count, delay_ms = child.restarts.count, int(delay_s * 1000)
-            self._publish(bus.Restarted(part=child.part, why=words, count=count, delay_ms=delay_ms))
+        self.statistics.pop(process.part, None)
+        why = process.last_error(code)
+        delay_s = None if process.gives_up(code) else process.restarts.delay_s(now_s)
+        if delay_s is None:
+            self._error = self._final_error(process, code, why)
+            self._enter("quitting")
             return
-        self._fault = self._given_up(child, code, words)
-        self._go("quitting")
+        process.start_at_s = now_s + delay_s
+        count, delay_ms = process.restarts.count, int(delay_s * 1000)
+        _logger.warning("%s is restarted in %d ms: %s", process.part, delay_ms, why)
+        self._publish(bus.Restarted(part=process.part, why=why, count=count, delay_ms=delay_ms))
 
-    def _given_up(self, child: Child, code: int, words: str) -> PosestreamError:
-        if child.is_beyond_help(code):
-            return StartError(f"{child.part}: {words}")
-        often, within = self._plan.patience.restarts, self._plan.patience.within_s
+    def _final_error(self, process: PartProcess, code: int, why: str) -> PosestreamError:
+        if process.gives_up(code):
+            return StartError(f"{process.part}: {why}")
+        restarts, within_s = self._plan.policy.restarts, self._plan.policy.within_s
         return StageError(
-            f"{child.part} was started again {often} times within {within:.0f} s and is given up; "
-            f"its last words: {words}"
+            f"{process.part} was restarted {restarts} times within {within_s:.0f} s and failed again; last error: {why}"
         )
 
     def close(self) -> None:
-        """End every process, remove the directory and what it held; idempotent."""
-        for child in self.children:
-            child.signal(signal.SIGKILL)
-        for child in self.children:
-            while child.is_alive:
-                time.sleep(0.005)
-            child.buried()
-        os.close(self._lifeline)
-        os.close(self._lifeline_end)
+        """End every process, remove the run directory and what it held; idempotent."""
+        for process in self.processes:
+            process.signal(signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
+        self._resources.close()
+
+
+class SocketHub:
+    """The supervisor's end of the bus as three sockets in a run directory; a context manager."""
+
+    def __init__(self, run_dir: Path) -> None:
+        with contextlib.ExitStack() as opened:
+            self._posts = opened.enter_context(contextlib.closing(BusReceiver(_address(run_dir, POSTS))))
+            self._targets = opened.enter_context(contextlib.closing(BusPublisher(_address(run_dir, TARGETS))))
+            self._bus = opened.enter_context(contextlib.closing(BusPublisher(_address(run_dir, BUS))))
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Close the sockets; idempotent."""
         self._opened.close()
-        _end_janitor(self._janitor)
+
+    def receive(self, timeout_ms: int) -> list[bytes]:
+        """What the parts have posted, waiting for at most so long."""
+        return self._posts.receive(timeout_ms=timeout_ms)
+
+    def publish_target(self, notice: bytes) -> None:
+        """Send the target state to every part."""
+        self._targets.publish(notice)
+
+    def publish(self, notice: bytes) -> None:
+        """Send a notice to everything that watches the line."""
+        self._bus.publish(notice)
+
+
+def _address(run_dir: Path, name: str) -> str:
+    return f"ipc://{socket_path(run_dir, name)}"
+
+
+def open_monitor(
+    plan: Plan, orders: Orders, directory: Path | None, on_notice: Callable[[bus.AnyNotice], None]
+) -> Monitor:
+    """A monitor in ``directory``, or in a new run directory; :meth:`Monitor.close` removes it.
+
+    Raises :class:`stream.errors.TransportError`.
+    """
+    with contextlib.ExitStack() as opened:
+        run = opened.enter_context(_run_directory(directory, str(plan.pipeline)))
+        _write_line(run.path / "line.yaml", plan.pipeline.to_yaml())
+        hub = opened.enter_context(contextlib.closing(SocketHub(run.path)))
+        lifeline = opened.enter_context(_lifeline())
+        spawn = partial(spawn_part, run_dir=run.path, lifeline=lifeline, options=plan.options)
+        processes = [
+            PartProcess(part, spawn, run, plan.policy, plan.on_stderr)
+            for part in plan.parts
+            if part not in plan.external
+        ]
+        return Monitor(plan, orders, run.path, processes, hub, on_notice, resources=opened.pop_all())
+
+
+@contextlib.contextmanager
+def _run_directory(directory: Path | None, title: str) -> Iterator[RunDirectory]:
+    """A run directory, and a janitor that removes it if this process is killed (:mod:`stream.runtime.janitor`)."""
+    with contextlib.closing(RunDirectory(directory, title=title)) as run:
+        janitor = subprocess.Popen(
+            [sys.executable, "-P", "-m", "stream.runtime.janitor", str(run.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=child_environment(),
+        )
+        try:
+            yield run
+        finally:
+            run.close()  # first, so that the janitor finds nothing to do
+            janitor.communicate()  # closes its pipe, and waits for it
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The reading end of a pipe whose other end is closed when this process ends, however it ends."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _write_line(path: Path, text: str) -> None:
-    """For this user's eyes only: an address may hold a password."""
+    """Readable by this user alone, since an address may hold a password."""
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8")
-
-
-def _start_janitor(run_dir: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "stream.runtime.janitor", str(run_dir)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env=child_environment(),
-    )
-
-
-def _end_janitor(janitor: subprocess.Popen[bytes]) -> None:
-    """Its pipe closes, it finds nothing to do, it leaves."""
-    if janitor.stdin is not None:
-        janitor.stdin.close()
-    janitor.wait()

@@ -1,4 +1,4 @@
-"""How long a supervisor waits for what, and how often it starts a part again."""
+"""How long a supervisor waits, and how often it restarts a part."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Patience:
-    """Limits of a supervisor's patience, in seconds unless said otherwise.
+class RestartPolicy:
+    """The limits of a supervisor; all but ``restarts`` in seconds.
 
     A part that is silent for ``silence_s`` (its heartbeat comes twice a second) or whose loop has not turned for
-    ``hang_s`` is killed and started again, after a delay that doubles from ``first_delay_s`` to ``longest_delay_s``;
-    after ``restarts`` of them within ``within_s`` it is given up, and the line with it. To open its elements (a network
-    may take long to load) a part has ``opening_s``. A clean stop takes at most ``stop_s`` to deliver what is in flight,
-    and then at most ``quit_s`` until all processes have left.
+    ``hang_s`` is killed and restarted, after a delay that doubles from ``first_delay_s`` to ``longest_delay_s``. After
+    ``restarts`` restarts within ``within_s`` the supervisor gives up, and the line ends. A part has ``opening_s`` to
+    open its elements, since a network may take long to load. A clean stop takes at most ``stop_s`` to deliver what is
+    in flight, and then at most ``quit_s`` until all processes have ended.
     """
 
     silence_s: float = 4.0
@@ -31,23 +31,23 @@ class Patience:
 class Restarts:
     """The restarts of one part: when the next one is due, and whether there have been too many.
 
-    >>> restarts = Restarts(Patience(restarts=2, within_s=60))
+    >>> restarts = Restarts(RestartPolicy(restarts=2, within_s=60))
     >>> [restarts.delay_s(now_s) for now_s in (0.0, 1.0, 2.0)]
     [0.1, 0.2, None]
     """
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, policy: RestartPolicy) -> None:
+        self._policy = policy
         self._times_s: deque[float] = deque()
         self.count = 0
 
     def delay_s(self, now_s: float) -> float | None:
-        """The part has ended: how long to wait before it is started again, or None when it is given up."""
-        while self._times_s and self._times_s[0] <= now_s - self._patience.within_s:
+        """The part has ended: how long to wait before its restart, or None when there were too many."""
+        while self._times_s and self._times_s[0] <= now_s - self._policy.within_s:
             self._times_s.popleft()
         recent = len(self._times_s)
-        if recent >= self._patience.restarts:
+        if recent >= self._policy.restarts:
             return None
         self._times_s.append(now_s)
         self.count += 1
-        return float(min(self._patience.longest_delay_s, self._patience.first_delay_s * 2**recent))
+        return float(min(self._policy.longest_delay_s, self._policy.first_delay_s * 2**recent))

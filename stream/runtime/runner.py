@@ -1,7 +1,7 @@
-"""The loop of one process: receive, drop what is late, through the elements, send, acknowledge, time, report.
+"""Runs one part of a line in this process: the loop around a :class:`stream.runtime.part_runner.PartRunner`.
 
-``run_part`` runs one part of a pipeline until its streams have ended or it is told to quit. How items survive what may
-befall a process is in :mod:`stream.runtime.acks`; what one item goes through is in :mod:`stream.runtime.part_runner`.
+Supervised or not, every part is run by :func:`run_part`. How items survive the death of a process is in
+:mod:`stream.runtime.acks`; what happens to one item is in :mod:`stream.runtime.part_runner`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,32 +23,35 @@ from stream.pipeline.wiring import Part
 from stream.registry import label
 from stream.runtime import bus
 from stream.runtime.endpoints import Links, open_links
-from stream.runtime.heartbeat import BusHandler, Reporter
+from stream.runtime.heartbeat import BusHandler, Heartbeat, open_heartbeat
 from stream.runtime.inputs import Deliveries, Frames, Input
 from stream.runtime.meter import resident_bytes
 from stream.runtime.part_runner import PartRunner
+from stream.runtime.run_dir import ensure
+from stream.runtime.signals import handle_signals
 from stream.runtime.state import Draft, PersistentMemory, Section
 
 _TURN_MS = 100
-"""How long a loop that has nothing to do sleeps at most: how soon it obeys, and less than a ping."""
+"""How long an idle loop waits at most before it looks at its target again; shorter than a link's ping."""
 
-_LEAVE_S = 2.0
-"""How long a finished part that nobody supervises still answers receivers and senders that were restarted."""
+_LINGER_S = 2.0
+"""How long a finished part without a supervisor still answers receivers and senders that were restarted."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a part is run. ``lateness_ms``: items older than this are dropped before any element sees them; None: none.
+    """How to run a part.
 
-    ``is_alone``: nobody supervises this part, so it plays at once and leaves once its receivers have had time to hear.
+    Items older than ``lateness_ms`` are dropped before elements see them; None keeps all. Without a supervisor
+    (``is_supervised`` False) a part plays at once, and ends two seconds after it has finished.
     """
 
     lateness_ms: float | None = None
-    is_alone: bool = False
+    is_supervised: bool = True
 
 
-class Told(Protocol):
-    """What a runner needs of its reporter."""
+class Reporter(Protocol):
+    """What the loop needs of :class:`stream.runtime.heartbeat.Heartbeat`."""
 
     @property
     def target(self) -> bus.Target: ...
@@ -58,37 +61,31 @@ class Told(Protocol):
     def turned(self) -> None: ...
 
 
-class Stops:
-    """How often the user asked this process to stop: once ends its streams, twice ends the process at once."""
+class PartLoop:
+    """The loop of one part; :meth:`run` returns when the part has finished, or its target is NULL.
 
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, *_signal: object) -> None:
-        self.count += 1
-        if self.count > 1:
-            raise KeyboardInterrupt
-
-
-class Runner:
-    """One part at its links; :meth:`run` returns when it has finished or was told to quit."""
+    ``is_stopping`` becomes true when the user asks this process to end its streams; ``now_s`` is the clock, in seconds.
+    """
 
     def __init__(
         self,
         part: Part,
         links: Links,
         memory: MutableMapping[str, int],
-        reporter: Told,
+        reporter: Reporter,
         in_flight: int,
         options: Options,
+        *,
+        is_stopping: Callable[[], bool] = lambda: False,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state: bus.State = "NULL"
-        self._finished_s = 0.0
+        self._is_stopping, self._now_s = is_stopping, now_s
+        self._finished_s: float | None = None
         self._part, self._reporter, self._options = part, reporter, options
         self.part_runner = PartRunner(part.name, part.elements, part.cameras, links, memory, reporter.post, self._done)
         self._links = links
         self._incarnation = memory["incarnation"] = memory.get("incarnation", -1) + 1
-        self._stops = Stops()
         self._input: Input = (
             Frames(part.source, self.part_runner, memory, in_flight, is_again=self._incarnation > 0)
             if part.source is not None
@@ -112,33 +109,21 @@ class Runner:
 
     # -- states -------------------------------------------------------------------------------------------------------
 
-    def run(self, stops: Stops | None = None) -> None:
-        """NULL to PLAYING as the target says, the loop, and back to NULL. Raises what ends the part."""
-        self._stops = stops or self._stops
+    def run(self) -> None:
+        """From NULL to the target state, the loop, and back to NULL. Raises what ends the part."""
         with ExitStack() as opened:
             opened.callback(self._become, "NULL")
             self._input.open(opened)
             self._become("READY")
-            self._turn_until_done()
+            while not self._is_done():
+                self.turn()
         if self._links.ring is not None:
             self._links.ring.close()
 
-    def _turn_until_done(self) -> None:
-        while not self._may_leave():
-            self._reporter.turned()
-            self._obey()
-            self._turn()
-
-    def _may_leave(self) -> bool:
-        """True when told to quit, or finished with nobody to say so."""
-        if self._reporter.target.state == "NULL":
-            return True
-        if not self.part_runner.is_finished:
-            return self._stops.count > 0 and self._part.source is None
-        self._finished_s = self._finished_s or time.monotonic()
-        return self._options.is_alone and time.monotonic() - self._finished_s > _LEAVE_S
-
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """One turn of the loop: follow the target, then take, process and send what there is, or wait for it."""
+        self._reporter.turned()
+        self._follow_target()
         self.part_runner.listen()
         if self.part_runner.is_finished:
             self._input.answer()
@@ -146,11 +131,21 @@ class Runner:
         elif not self._input.advance(self.state):
             self._links.idle(_TURN_MS) if self._input.may_take else self._links.idle_for_news(_TURN_MS)
 
-    def _obey(self) -> None:
+    def _is_done(self) -> bool:
+        """True when the target is NULL, or the part needs no supervisor to end it."""
+        if self._reporter.target.state == "NULL":
+            return True
+        if not self.part_runner.is_finished:
+            return self._part.source is None and self._is_stopping()
+        if self._finished_s is None:
+            self._finished_s = self._now_s()
+        return not self._options.is_supervised and self._now_s() - self._finished_s > _LINGER_S
+
+    def _follow_target(self) -> None:
         target = self._reporter.target
         if target.state != "NULL":
             self._step_to(target.state)
-        if target.ending or self._stops.count:
+        if target.ending or self._is_stopping():
             self._input.end()
 
     def _step_to(self, target: bus.State) -> None:
@@ -170,10 +165,10 @@ class Runner:
         if self._links.inbox is not None:
             self._links.inbox.done(key)
 
-    # -- books --------------------------------------------------------------------------------------------------------
+    # -- statistics ---------------------------------------------------------------------------------------------------
 
     def statistics(self) -> bus.Stats:
-        """The part's heartbeat; called from the reporter's thread."""
+        """What the heartbeat sends; called from its thread."""
         reading = self.part_runner.meter.read()
         received, sent = self._links.statistics()
         return bus.Stats(
@@ -203,52 +198,76 @@ class Runner:
 
 
 def run_part(
-    pipeline: Pipeline, name: str, run_dir: Path, options: Options | None = None, stops: Stops | None = None
+    pipeline: Pipeline,
+    name: str,
+    run_dir: Path,
+    options: Options | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run the part called ``name`` in this process, until it has finished or is told to quit.
+    """Run the part called ``name`` in this process, until it has finished or its target is NULL.
 
-    Raises what ended it, once the bus has heard of it; :class:`StartError` where starting again would not help.
+    ``run_dir`` is where its neighbours find it and where it keeps its memory: a part that was killed resumes there.
+    Raises what ended the part, after posting it; :class:`StartError` where a restart would not help.
     """
     options = options or Options()
     part = pipeline.part(name)
-    with ExitStack() as opened:
-        reporter = Reporter(name, run_dir, bus.Target(state="PLAYING" if options.is_alone else "PAUSED"))
-        opened.callback(reporter.close)
-        opened.enter_context(_forwarded_log(name, reporter))
+    first = bus.Target(state="PAUSED" if options.is_supervised else "PLAYING")
+    with closing(open_heartbeat(name, run_dir, first)) as heartbeat, _log_forwarded(name, heartbeat):
         try:
-            _run_reported(pipeline, part, run_dir, reporter, options, stops)
+            _run(pipeline, part, run_dir, heartbeat, options, is_stopping)
         except Exception as error:
             is_mendable = isinstance(error, StartError)
-            reporter.post(bus.Error(part=name, text=_words(error), fatal=True, mendable=is_mendable))
+            heartbeat.post(bus.Error(part=name, text=_describe(error), fatal=True, mendable=is_mendable))
             raise
 
 
-def _run_reported(
-    pipeline: Pipeline, part: Part, run_dir: Path, reporter: Reporter, options: Options, stops: Stops | None
+def run_part_alone(pipeline: Pipeline, name: str, run_dir: Path) -> int:
+    """Run one part in this process without a supervisor; returns 0, or 128 + the signal that ended its streams.
+
+    ``run_dir`` is made if need be. In the run directory of a supervised line the part follows that line's supervisor
+    too. A second signal raises ``KeyboardInterrupt``. For the main thread.
+    """
+    with handle_signals(_interrupt) as received:
+        run_part(pipeline, name, ensure(run_dir), Options(is_supervised=False), lambda: bool(received))
+    return 128 + received[0] if received else 0
+
+
+def _interrupt(count: int) -> None:
+    if count > 1:
+        raise KeyboardInterrupt
+
+
+def _run(
+    pipeline: Pipeline,
+    part: Part,
+    run_dir: Path,
+    heartbeat: Heartbeat,
+    options: Options,
+    is_stopping: Callable[[], bool],
 ) -> None:
     memory = PersistentMemory(run_dir / f"{part.name}.memory")
     is_first = "incarnation" not in memory
-    runner: Runner | None = None
+    loop: PartLoop | None = None
     try:
         with closing(open_links(pipeline, part, run_dir)) as links:
-            runner = Runner(part, links, memory, reporter, pipeline.in_flight, options)
-            with reporter.measuring(runner.statistics, runner.part_runner.tally.take):
-                runner.run(stops)
+            loop = PartLoop(part, links, memory, heartbeat, pipeline.in_flight, options, is_stopping=is_stopping)
+            with heartbeat.reporting(loop.statistics, loop.part_runner.tally.take):
+                loop.run()
     except Exception as error:
-        had_begun = runner is not None and runner.has_begun
-        if is_first and not had_begun:
-            raise StartError(_words(error)) from error
+        has_begun = loop is not None and loop.has_begun
+        if is_first and not has_begun:
+            raise StartError(_describe(error)) from error
         raise
     else:
-        if options.is_alone and runner.part_runner.is_finished:
-            (run_dir / f"{part.name}.memory").unlink(missing_ok=True)  # another start by hand is a new run
+        if not options.is_supervised and loop.part_runner.is_finished:
+            (run_dir / f"{part.name}.memory").unlink(missing_ok=True)  # the next start is a new run
     finally:
         memory.close()
 
 
 @contextmanager
-def _forwarded_log(name: str, reporter: Reporter) -> Iterator[None]:
-    handler = BusHandler(name, reporter.post)
+def _log_forwarded(name: str, heartbeat: Heartbeat) -> Iterator[None]:
+    handler = BusHandler(name, heartbeat.post)
     logging.getLogger().addHandler(handler)
     try:
         yield
@@ -259,9 +278,9 @@ def _forwarded_log(name: str, reporter: Reporter) -> Iterator[None]:
 def _account(element: Element) -> str:
     try:
         return element.account()
-    except Exception as error:  # noqa: BLE001 - a heart may not stop because an element cannot say how it is
-        return f"{label(element)} cannot say how it is: {_words(error)}"
+    except Exception as error:  # noqa: BLE001 - a faulty account() must not stop the heartbeat
+        return f"{label(element)}: account() failed: {_describe(error)}"
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, PosestreamError) else f"{type(error).__name__}: {error}"

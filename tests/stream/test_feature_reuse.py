@@ -25,7 +25,7 @@ from stream.messages import Frame, Poses, Window
 from stream.pipeline.executor import through
 from stream.pipeline.launch import parse_launch
 from stream.registry import make
-from stream.runtime.restart_policy import Patience
+from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.supervisor import Supervisor
 from stream.testing import Harness, check_element
 from stream.testing.items import make_window
@@ -193,7 +193,7 @@ def test_across_processes_the_keypoints_are_the_same(export: Path, tmp_path: Pat
 @pytest.mark.usefixtures("no_leaks", "own_run_directories")
 def test_a_stage_that_is_killed_anchors_its_crops_anew_and_is_right_again(export: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    with Supervisor(parse_launch(line_of(export, notes, 80)), patience=Patience(silence_s=1.5)) as supervisor:
+    with Supervisor(parse_launch(line_of(export, notes, 80)), policy=RestartPolicy(silence_s=1.5)) as supervisor:
         supervisor.play()
         deadline_s = time.monotonic() + 100
         while time.monotonic() < deadline_s and not (notes.is_file() and notes.read_text().count("\n") > 5):

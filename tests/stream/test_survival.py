@@ -23,7 +23,7 @@ from benchmarks.restarts import measure
 from stream.errors import StageError, StartError
 from stream.pipeline.launch import parse_launch
 from stream.runtime import bus
-from stream.runtime.restart_policy import Patience
+from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.run_dir import base
 from stream.runtime.supervisor import Supervisor
 from tests.stream.toys.notebook import key_of, lines_in
@@ -35,7 +35,7 @@ TOYS = "tests.stream.toys."
 _LONG_S = 100.0
 
 # Many restarts are wanted here, and a stopped part is to be noticed soon.
-STUBBORN = Patience(silence_s=1.5, restarts=1000)
+STUBBORN = RestartPolicy(silence_s=1.5, restarts=1000)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_file_line_whose_parts_are_hit_at_random_delivers_every_frame_once_in_
 ) -> None:
     text = five(tmp_path / "notes", "num_frames=300", "step_ms=5", "step_ms=5")
     want = expected(text, tmp_path / "notes")
-    with Supervisor(parse_launch(text), patience=STUBBORN) as supervisor:
+    with Supervisor(parse_launch(text), policy=STUBBORN) as supervisor:
         supervisor.play()
         log = torment(supervisor, seed, blows=6, signals=signals)
         assert supervisor.wait(_LONG_S), f"the line did not end after {log}"
@@ -121,7 +121,7 @@ def test_a_file_line_whose_parts_are_hit_at_random_delivers_every_frame_once_in_
 def test_a_live_line_that_does_not_leak_loses_only_frames_for_which_there_was_no_credit(tmp_path: Path) -> None:
     source = "num_frames=120 interval_ms=20 is_live=true"
     text = five(tmp_path / "notes", source).replace("! queue !", "! queue leaky=no !")
-    with Supervisor(parse_launch(text), patience=STUBBORN) as supervisor:
+    with Supervisor(parse_launch(text), policy=STUBBORN) as supervisor:
         supervisor.play()
         assert until(lambda: len(lines_in(tmp_path / "notes")) > 20)
         kill(supervisor, "window")
@@ -135,7 +135,7 @@ def test_a_live_line_that_does_not_leak_loses_only_frames_for_which_there_was_no
 
 def test_a_live_camera_goes_on_counting_where_it_was_killed(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=60 interval_ms=20 is_live=true")
-    with Supervisor(parse_launch(text), patience=STUBBORN) as supervisor:
+    with Supervisor(parse_launch(text), policy=STUBBORN) as supervisor:
         supervisor.play()
         assert until(lambda: len(lines_in(tmp_path / "notes")) > 10)
         kill(supervisor, "painted")
@@ -153,7 +153,7 @@ def test_two_cameras_share_a_detector_that_is_killed(tmp_path: Path) -> None:
         from seen ! {TOYS}locate step_ms=3 ! window ! queue ! {TOYS}gauge ! {TOYS}notebook location={notes}
     """
     want = expected(text, notes)
-    with Supervisor(parse_launch(text), patience=STUBBORN) as supervisor:
+    with Supervisor(parse_launch(text), policy=STUBBORN) as supervisor:
         supervisor.play()
         for count in (40, 120):
             assert until(lambda count=count: len(lines_in(notes)) > count)
@@ -169,7 +169,7 @@ def of(camera: str, lines: list[str]) -> list[str]:
 
 def test_a_part_that_hangs_is_started_again(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=40", "hangs_at=20")
-    with Supervisor(parse_launch(text), patience=Patience(hang_s=1.0)) as supervisor:
+    with Supervisor(parse_launch(text), policy=RestartPolicy(hang_s=1.0)) as supervisor:
         supervisor.play()
         said = list(supervisor.messages())
         assert supervisor.wait(_LONG_S)
@@ -197,32 +197,32 @@ def test_an_exception_costs_its_item_and_is_reported_with_element_camera_and_seq
 def test_a_part_that_crashes_again_and_again_is_given_up_with_its_last_words(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=40", "dies_from=20")
     heard: list[str] = []
-    patience = Patience(first_delay_s=0.01)
-    with Supervisor(parse_launch(text), patience=patience, hear=lambda _part, line: heard.append(line)) as supervisor:
+    policy = RestartPolicy(first_delay_s=0.01)
+    with Supervisor(parse_launch(text), policy=policy, on_stderr=lambda _part, line: heard.append(line)) as supervisor:
         supervisor.play()
         restarts = [notice for notice in supervisor.messages() if isinstance(notice, bus.Restarted)]
-        with pytest.raises(StageError, match="locate was started again 5 times within 60 s and") as given_up:
+        with pytest.raises(StageError, match="locate was restarted 5 times within 60 s and failed again") as given_up:
             supervisor.wait(_LONG_S)
     assert [notice.count for notice in restarts] == [1, 2, 3, 4, 5]
-    assert "its last words: it was killed by SIGSEGV: " in str(given_up.value)
+    assert "; last error: it was killed by SIGSEGV: " in str(given_up.value)
     assert any("locate.py" in line for line in heard), "faulthandler tells where it crashed"
 
 
 def test_a_broken_element_ends_its_part_and_then_the_line(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=100", "fails_from=20")
-    with Supervisor(parse_launch(text), patience=Patience(restarts=1), hear=lambda *_: None) as supervisor:
+    with Supervisor(parse_launch(text), policy=RestartPolicy(restarts=1), on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
         with pytest.raises(StageError) as given_up:
             supervisor.wait(_LONG_S)
     assert str(given_up.value) == (
-        "locate was started again 1 times within 60 s and is given up; its last words: "
+        "locate was restarted 1 times within 60 s and failed again; last error: "
         "locate failed on 5 items in a row, last with RuntimeError: broken since 20; mend the element, or what feeds it"
     )
 
 
 def test_what_must_be_mended_ends_the_line_at_once(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "is_missing=true")
-    with Supervisor(parse_launch(text), hear=lambda *_: None) as supervisor:
+    with Supervisor(parse_launch(text), on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
         restarts = [notice for notice in supervisor.messages() if isinstance(notice, bus.Restarted)]
         with pytest.raises(StartError, match=r"^painted: hall: no such camera; plug it in$"):
@@ -350,15 +350,12 @@ def _fail_beside(supervisor: Supervisor) -> None:
 def test_a_part_started_by_hand_takes_its_place_in_the_line(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=40")
     want = expected(text, tmp_path / "notes")
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from stream.pipeline.launch import parse_launch; from stream.runtime.worker import run_by_hand\n"
-        "sys.exit(run_by_hand(parse_launch(sys.argv[1]), 'locate', Path(sys.argv[2])))"
-    )
     with Supervisor(parse_launch(text), external={"locate"}) as supervisor:
         supervisor.play()
         assert until(lambda: len(supervisor.pids) == 4)
-        by_hand = subprocess.Popen([sys.executable, "-c", script, text, str(supervisor.run_dir)])
+        line = str(supervisor.run_dir / "line.yaml")
+        command = ["run", line, "--part", "locate", "--run-dir", str(supervisor.run_dir)]
+        by_hand = subprocess.Popen([sys.executable, "-m", "stream", *command])
         assert supervisor.wait(_LONG_S)
         assert by_hand.wait(_LONG_S) == 0
     assert seen(tmp_path / "notes") == want
