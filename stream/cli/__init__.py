@@ -1,1 +1,5 @@
 """What ``posestream`` can be told to do, one file a command; each imports what it needs when it is called."""
+
+from stream.runtime.import_path import pin_own_packages
+
+pin_own_packages()  # before a command imports anything of ours

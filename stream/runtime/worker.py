@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from stream.errors import PosestreamError, StartError
 from stream.runtime.import_path import pin_own_packages
 from stream.runtime.parent_death import die_with_parent
 
@@ -27,24 +26,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     die_with_parent(options.parent, options.lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
-    pin_own_packages()
+    pin_own_packages()  # before anything else of ours is imported
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from stream.errors import StartError
+    from stream.pipeline.launch import load_yaml
+    from stream.runtime.runner import Options, run_part
+
     try:
-        _run(options)
+        run_part(load_yaml(options.line), options.part, options.run_dir, Options(options.lateness_ms))
     except Exception as error:  # noqa: BLE001 - the supervisor reports whatever ended the part
         _print_error(options.part, error)
         return CANNOT_START if isinstance(error, StartError) else FAILED
     return DONE
 
 
-def _run(options: argparse.Namespace) -> None:
-    from stream.pipeline.launch import load_yaml
-    from stream.runtime.runner import Options, run_part
-
-    run_part(load_yaml(options.line), options.part, options.run_dir, Options(options.lateness_ms))
-
-
 def _print_error(part: str, error: Exception) -> None:
     """On stderr: an error that the user can mend in one line, any other with its traceback."""
+    from stream.errors import PosestreamError
     from stream.runtime.bus import printable
 
     is_plain = isinstance(error, PosestreamError)
