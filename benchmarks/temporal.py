@@ -193,7 +193,7 @@ def _recipe(variant: Variant, seed: int, told: argparse.Namespace) -> Any:
     rate = variant.rate or told.rate
     return Recipe(
         network=NETWORK,
-        data=Synthetic(scenes=1200, frames=5, judged_scenes=60),
+        data=Synthetic(scenes=1200, frames=5, validation_scenes=60),
         loss=variant.loss,  # type: ignore[arg-type]
         terms=dict(variant.terms or {}),
         frozen=() if variant.model in ("", "hrnet.HRNet") else ("hrnet",),
@@ -201,7 +201,7 @@ def _recipe(variant: Variant, seed: int, told: argparse.Namespace) -> Any:
         batch=told.batch,
         sigma=1.5,
         seed=seed,
-        start="single-frame" if variant.model.startswith(("fami", "tdmi")) else "random",
+        head_init="single-frame" if variant.model.startswith(("fami", "tdmi")) else "random",
     )
 
 
@@ -214,20 +214,20 @@ def _data(variant: Variant, seed: int, told: argparse.Namespace, data: Any) -> t
 
     from engines.hub import catalogue
     from engines.training.batches import WindowSamples
-    from engines.training.clip_cache import filmed
-    from engines.training.progress import progress
-    from engines.training.synthetic_samples import Filming
-    from engines.training.synthetic_validation import DrawnExam, film_tests
+    from engines.training.clip_cache import load_or_render
+    from engines.training.session import progress_bar
+    from engines.training.synthetic_samples import TrackSettings
+    from engines.training.validation import SyntheticValidator, render_validation_tracks
 
     size = catalogue.network(NETWORK)[1].input_size
-    filming = Filming(size=size, frames=data.frames, moments=data.moments, fps=data.fps)
-    tracks = filmed(range(data.first_scene, data.first_scene + data.scenes), filming, 2, lambda: None)
-    with progress(Console(quiet=True)) as bar:
-        tests = film_tests(data, size, data.frames, 2, bar)
+    settings = TrackSettings(size=size, frames=data.frames, moments=data.moments, fps=data.fps)
+    tracks = load_or_render(range(data.first_scene, data.first_scene + data.scenes), settings, 2, lambda: None)
+    with progress_bar(Console(quiet=True)) as bar:
+        tests = render_validation_tracks(data, size, data.frames, 2, bar)
     rows = np.random.default_rng([seed, 0x7E4]).permutation(len(tracks))[: told.steps * told.batch]
     chosen = replace(tracks, pictures=tracks.pictures[rows], joints=tracks.joints[rows], sizes=tracks.sizes[rows])
     shown = variant.shown or variant.window
-    return WindowSamples(chosen, shown), DrawnExam(tests, shown)
+    return WindowSamples(chosen, shown), SyntheticValidator(tests, shown)
 
 
 def _unaligned(window: Any, key: int) -> tuple[Any, list[Any]]:
@@ -243,22 +243,22 @@ def _trained(model: Any, samples: Any, recipe: Any) -> Any:
     import numpy as np
     from msgspec.structs import replace
 
-    from engines.training.head_init import begin_as_single_frame
+    from engines.training.head_init import init_from_single_frame
     from engines.training.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
-        if recipe.start == "single-frame":
+        if recipe.head_init == "single-frame":
             crops = samples.batch(np.arange(recipe.batch), None, np.random.default_rng(0)).crops
-            begin_as_single_frame(recipe.network, model, crops)
+            init_from_single_frame(recipe.network, model, crops)
         trainer = Trainer(replace(recipe, epochs=1), model, samples, Path(folder))
         trainer.run(lambda *_: None)
         return trainer.result
 
 
 def _scores(model: Any, exam: Any, recipe: Any) -> dict[str, dict[str, float]]:
-    from engines.training.synthetic_validation import objective_of
+    from engines.training.objective import Objective
 
-    scores: dict[str, dict[str, float]] = exam(objective_of(recipe, model)).row["pck"]
+    scores: dict[str, dict[str, float]] = exam(Objective.from_recipe(recipe, model)).values["pck"]
     return scores
 
 

@@ -34,7 +34,7 @@ from engines.spec import network
 from engines.spec.network import NetworkSpec
 from engines.training.batches import WindowSamples
 from engines.training.recipe import Recipe, Synthetic, read_recipe
-from engines.training.synthetic_samples import Filming, Tracks, film, film_scene, joined
+from engines.training.synthetic_samples import Tracks, TrackSettings, concatenate, render_scene, render_scenes
 from engines.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "training.md"
@@ -58,7 +58,7 @@ def main() -> int:
     torch.set_num_threads(1)
     before = os.getloadavg()[0]
     drawn = list(generator(told.scenes))
-    tracks = whole_batches(joined(list(film(range(100_000, 100_000 + 3), filming_of(NAMES[0]), 1))))
+    tracks = whole_batches(concatenate(list(render_scenes(range(100_000, 100_000 + 3), track_settings(NAMES[0]), 1))))
     trained = [row for name in NAMES for row in trainings(name, tracks, told.turns)]
     facts = promises(tracks)
     found = {
@@ -79,11 +79,11 @@ def main() -> int:
 # -- drawing ----------------------------------------------------------------------------------------------------------
 
 
-def filming_of(name: str, kind: Kind | None = None) -> Filming:
+def track_settings(name: str, kind: Kind | None = None) -> TrackSettings:
     """As the recipe of that name films."""
     recipe, spec = recipe_of(name)
     assert isinstance(recipe.data, Synthetic)
-    return Filming(size=spec.input_size, moments=recipe.data.moments, fps=recipe.data.fps, kind=kind)
+    return TrackSettings(size=spec.input_size, moments=recipe.data.moments, fps=recipe.data.fps, kind=kind)
 
 
 def generator(scenes: int) -> Iterator[Row]:
@@ -92,10 +92,10 @@ def generator(scenes: int) -> Iterator[Row]:
     speeds: dict[Kind | None, list[float]] = {kind: [] for kind in conditions}
     for number, kind in product(range(scenes), conditions):
         begun = time.process_time()
-        tracks = film_scene(number, filming_of(NAMES[0], kind))
+        tracks = render_scene(number, track_settings(NAMES[0], kind))
         speeds[kind].append(len(tracks) / (time.process_time() - begun))
     for kind, taken in speeds.items():
-        yield {"condition": kind or "as drawn for training", "samples_a_second": round(statistics.median(taken), 2)}
+        yield {"condition": kind or "as drawn for training", "samples_per_second": round(statistics.median(taken), 2)}
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def recipe_of(name: str) -> tuple[Recipe, NetworkSpec]:
     """A recipe that ships, of random weights and more epochs than are run."""
     read = read_recipe(RECIPES / f"{name}.yaml")
     _, spec = catalogue.network(read.network)
-    return msgspec.structs.replace(read, begin=(), epochs=1000, batch=BATCH), spec
+    return msgspec.structs.replace(read, initial_weights=(), epochs=1000, batch=BATCH), spec
 
 
 def whole_batches(tracks: Tracks) -> Tracks:
@@ -120,7 +120,7 @@ def trainer_of(
 ) -> Trainer:
     torch.manual_seed(recipe.seed)
     samples = WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window)
-    return Trainer(recipe, network.build(recipe.network, spec), samples, folder, layout=layout)
+    return Trainer(recipe, network.build(recipe.network, spec), samples, folder, memory_format=layout)
 
 
 def trainings(name: str, tracks: Tracks, turns: int) -> Iterator[Row]:
@@ -142,7 +142,7 @@ def trainings(name: str, tracks: Tracks, turns: int) -> Iterator[Row]:
             speeds[way] += turn_of(ways[way], (turn + 1) * STEPS_A_TURN)[1:]
     for (precision, layout), taken in speeds.items():
         row = {"recipe": name, "precision": precision, "maps": layout}
-        yield {**row, "samples_a_second": round(statistics.median(taken), 2)}
+        yield {**row, "samples_per_second": round(statistics.median(taken), 2)}
 
 
 def turn_of(trainer: Trainer, until: int) -> list[float]:
@@ -209,12 +209,12 @@ def page(found: dict[str, Any]) -> str:
         "",
         "| drawn | samples a second |",
         "|---|---|",
-        *(f"| {row['condition']} | {row['samples_a_second']:.1f} |" for row in found["drawn"]),
+        *(f"| {row['condition']} | {row['samples_per_second']:.1f} |" for row in found["drawn"]),
         "",
         f"| trained, batches of {BATCH} | precision | maps | samples a second |",
         "|---|---|---|---|",
         *(
-            f"| {row['recipe']} | {row['precision']} | {row['maps']} | {row['samples_a_second']:.1f} |"
+            f"| {row['recipe']} | {row['precision']} | {row['maps']} | {row['samples_per_second']:.1f} |"
             for row in found["trained"]
         ),
         "",

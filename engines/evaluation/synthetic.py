@@ -1,7 +1,7 @@
-"""How right a network is on drawn people that nothing was trained on, by what makes them hard to see.
+"""PCK on held-out synthetic people, under each condition that makes them hard to see.
 
-The people and moments are those of the exam of a training, but the network runs as in a line: whole pictures in,
-crops, windows and decoding by ``engines.inference.engine``.
+People and moments are those of the validation during training, but the network runs as in a pipeline: whole pictures
+in; crops, windows and decoding by ``engines.inference.engine``.
 """
 
 from __future__ import annotations
@@ -20,47 +20,60 @@ from engines.metrics import ALPHAS, HIDDEN, VISIBLE, Pck, find_correct
 from engines.skeletons import convert
 
 SCENES = 100
-"""Of each condition; scenes below 100000 are never trained on."""
+"""For each condition; scenes below 100000 are never trained on."""
 MOMENTS = 2
 FPS = 15.0
 
 Counts = dict[tuple[float, int], Pck]
-"""By (alpha, visibility)."""
+"""PCK counts by (alpha, visibility)."""
+
+
+def zero_counts() -> Counts:
+    """Counts of 0 for every alpha and visibility."""
+    return {(alpha, visibility): Pck() for alpha in ALPHAS for visibility in (HIDDEN, VISIBLE)}
+
+
+def count_near(counts: Counts, is_near: Callable[[float], NDArray[np.bool_]], visibility: NDArray[np.float32]) -> None:
+    """Add joints (N, K) to ``counts``; ``is_near(alpha)`` says which of them are within alpha."""
+    for alpha, seen in counts:
+        judged = visibility == seen
+        counts[alpha, seen] += Pck(int((is_near(alpha) & judged).sum()), int(judged.sum()))
 
 
 @dataclass
-class Drawn:
-    """Counts of PCK of one network under each of the named conditions; ``people`` judged."""
+class SyntheticScores:
+    """PCK counts of one network under each condition; ``people`` is how many were scored."""
 
     counts: dict[Kind, Counts] = field(default_factory=dict)
     people: int = 0
 
     def pck(self, kind: Kind, alpha: float, visibility: int = VISIBLE) -> float:
-        """The share of joints of that visibility within alpha of the box's longer side; NaN where there are none."""
+        """The share of joints of that visibility within alpha of the box's longer side; NaN if there are none."""
         return float(self.counts[kind][alpha, visibility])
 
     def mean(self, alpha: float, visibility: int = VISIBLE) -> float:
-        """Over the conditions."""
+        """The mean over the conditions."""
         return float(np.mean([self.pck(kind, alpha, visibility) for kind in self.counts]))
 
 
-def judge(engine: Engine, scenes: int = SCENES, done: Callable[[], object] = lambda: None) -> Drawn:
-    """Score ``engine`` in true boxes; ``done`` is called after each scene. Raises :class:`EngineError`."""
-    drawn = Drawn()
+def evaluate_synthetic(
+    engine: Engine, scenes: int = SCENES, on_scene: Callable[[], object] = lambda: None
+) -> SyntheticScores:
+    """Score ``engine`` in true boxes; calls ``on_scene`` after each scene. Raises :class:`EngineError`."""
+    scores = SyntheticScores()
     for kind in CONDITIONS:
-        counts = {(alpha, seen): Pck() for alpha in ALPHAS for seen in (HIDDEN, VISIBLE)}
+        counts = scores.counts[kind] = zero_counts()
         for seed in range(scenes):
-            for window, truth in _windows(engine, seed, kind):
+            for window, truth in _render_windows(engine, seed, kind):
                 (found,) = engine.estimate([window])
-                drawn.people += len(truth)
+                scores.people += len(truth)
                 _count(counts, found, truth, window.boxes)
-            done()
-        drawn.counts[kind] = counts
-    return drawn
+            on_scene()
+    return scores
 
 
-def _windows(engine: Engine, seed: int, kind: Kind) -> Iterator[tuple[PersonWindows, NDArray[np.float32]]]:
-    """Everybody seen well enough at the moments of a scene, with their joints in the network's skeleton."""
+def _render_windows(engine: Engine, seed: int, kind: Kind) -> Iterator[tuple[PersonWindows, NDArray[np.float32]]]:
+    """The people with enough visible joints at each moment of a scene, and their joints in the network's skeleton."""
     signature, rng = engine.signature, rng_of(seed)
     scene = scene_of(seed, kind, rng)
     reach = max(signature.past, signature.future)
@@ -69,20 +82,17 @@ def _windows(engine: Engine, seed: int, kind: Kind) -> Iterator[tuple[PersonWind
         key = pictures[reach]
         rows = (key.keypoints[..., 2] == VISIBLE).sum(1) >= LEAST_VISIBLE
         if rows.any():
-            shown = pictures[reach - signature.past : reach + signature.future + 1]
-            yield (
-                _window(shown, (kind, seed, moment), key, rows),
-                convert(key.keypoints[rows], "coco17", signature.skeleton),
-            )
+            window = pictures[reach - signature.past : reach + signature.future + 1]
+            truth = convert(key.keypoints[rows], "coco17", signature.skeleton)
+            yield _window(window, (kind, seed, moment), key, rows), truth
 
 
-def _window(pictures: list[Picture], of: tuple[str, int, int], key: Picture, rows: NDArray[np.bool_]) -> PersonWindows:
-    keys = tuple(("-".join(map(str, of)), place) for place in range(len(pictures)))
+def _window(
+    pictures: list[Picture], name: tuple[str, int, int], key: Picture, rows: NDArray[np.bool_]
+) -> PersonWindows:
+    keys = tuple(("-".join(map(str, name)), index) for index in range(len(pictures)))
     return PersonWindows(tuple(picture.pixels for picture in pictures), keys, key.boxes[rows], key.ids[rows])
 
 
 def _count(counts: Counts, found: NDArray[np.float32], truth: NDArray[np.float32], boxes: NDArray[np.float32]) -> None:
-    for alpha, seen in counts:
-        judged = truth[..., 2] == seen
-        near = find_correct(found, truth, boxes, alpha) & judged
-        counts[alpha, seen] += Pck(int(near.sum()), int(judged.sum()))
+    count_near(counts, lambda alpha: find_correct(found, truth, boxes, alpha), truth[..., 2])

@@ -1,6 +1,6 @@
-"""Where a training stands, on disk: weights and optimiser as safetensors, counters as JSON; whole or not at all.
+"""Checkpoints of a training: weights and optimiser as safetensors, counters as JSON, replaced atomically.
 
-Nothing in these files is ever run when they are read.
+Reading one never executes code from it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from engines.errors import EngineError
 
-MODEL, EMA, OPTIMISER, COUNTERS = "model.safetensors", "ema.safetensors", "optimiser.safetensors", "state.json"
+MODEL, EMA, OPTIMISER, STATE = "model.safetensors", "ema.safetensors", "optimiser.safetensors", "state.json"
 
 
-class Counters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How far it is: ``step`` steps in all; the best score so far; the recipe's own words, so that none other goes on.
+class State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``step`` counts finished steps; ``best`` is the best validation score so far; ``recipe`` is compared on resume.
 
-    ``optimiser`` is the optimiser's state without its tensors, ``scaler`` that of half precision.
+    ``optimiser`` is the optimiser's state without its tensors, ``scaler`` that of the gradient scaler.
     """
 
     recipe: dict[str, Any]
@@ -33,31 +33,30 @@ class Counters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Every parameter and buffer under its name."""
-    # Tensors that share memory (tied weights) are written each for itself.
+    """Write every parameter and buffer under its name."""
+    # safetensors refuses tensors that share memory (tied weights), so each is cloned.
     save_file({name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}, path)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill ``module``. Raises :class:`EngineError` where names or shapes differ."""
+    """Fill ``module``. Raises :class:`EngineError` if names or shapes differ."""
     try:
         module.load_state_dict(load_file(path))
     except (OSError, RuntimeError) as error:
         raise EngineError(f"{path}: {' '.join(str(error).split())[:300]}; it is not of this network") from None
 
 
-def save(folder: Path, counters: Counters, model: nn.Module, ema: nn.Module | None, optimiser: Any) -> None:
-    """Replace ``folder`` by what is now."""
+def save(folder: Path, state: State, model: nn.Module, ema: nn.Module | None, optimiser: Any) -> None:
+    """Write a checkpoint beside ``folder``, then replace ``folder`` by it."""
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     save_weights(model, part / MODEL)
     if ema is not None:
         save_weights(ema, part / EMA)
-    tensors, rest = _parted(optimiser.state_dict())
+    tensors, state.optimiser = _split_state(optimiser.state_dict())
     save_file(tensors, part / OPTIMISER)
-    counters.optimiser = rest
-    (part / COUNTERS).write_bytes(msgspec.json.encode(counters))
+    (part / STATE).write_bytes(msgspec.json.encode(state))
     old = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -66,83 +65,83 @@ def save(folder: Path, counters: Counters, model: nn.Module, ema: nn.Module | No
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load(folder: Path, model: nn.Module, ema: nn.Module | None, optimiser: Any) -> Counters:
-    """Go back to what :func:`save` wrote. Raises :class:`EngineError` where it is damaged or of another network."""
+def load(folder: Path, model: nn.Module, ema: nn.Module | None, optimiser: Any) -> State:
+    """Restore what :func:`save` wrote. Raises :class:`EngineError` if it is damaged or of another network."""
     try:
-        counters = msgspec.json.decode((folder / COUNTERS).read_bytes(), type=Counters)
+        state = msgspec.json.decode((folder / STATE).read_bytes(), type=State)
         tensors = load_file(folder / OPTIMISER)
     except (OSError, msgspec.DecodeError, ValueError) as error:
-        raise EngineError(f"{folder}: this training cannot go on ({error}); begin anew in another folder") from None
+        raise EngineError(f"{folder}: this training cannot be resumed ({error}); start in another folder") from None
     load_weights(model, folder / MODEL)
     if ema is not None:
         load_weights(ema, folder / EMA)
-    optimiser.load_state_dict(_joined(tensors, counters.optimiser))
-    _lay_out(optimiser)
-    return counters
+    optimiser.load_state_dict(_merge_state(tensors, state.optimiser))
+    _match_memory_format(optimiser)
+    return state
 
 
-def _lay_out(optimiser: Any) -> None:
-    """Every tensor in memory as its parameter: PyTorch takes another way, with other roundings, where they differ."""
+def _match_memory_format(optimiser: Any) -> None:
+    """Store tensors in their parameter's memory format: for mixed ones PyTorch's kernels round differently."""
     for parameter, values in optimiser.state.items():
         for name, value in values.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 values[name] = torch.empty_like(parameter).copy_(value)
 
 
-def forget_after(log: Path, step: int) -> None:
-    """Leave out of a log of JSON lines what was told of later steps, which a training that was killed makes again."""
+def truncate_log(log: Path, step: int) -> None:
+    """Drop the JSON lines of steps after ``step``, which a resumed training writes again."""
     if not log.exists():
         return
-    kept = [line for line in log.read_text("utf-8").splitlines(keepends=True) if _is_of(line, step)]
-    log.write_text("".join(kept), "utf-8")
+    lines = log.read_text("utf-8").splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if _is_until(line, step)), "utf-8")
 
 
-def _is_of(line: str, step: int) -> bool:
+def _is_until(line: str, step: int) -> bool:
     try:
-        told: int = msgspec.json.decode(line)["step"]
-    except msgspec.DecodeError:  # cut off amid the line
+        logged: int = msgspec.json.decode(line)["step"]
+    except msgspec.DecodeError:  # the last line may be incomplete
         return False
-    return told <= step
+    return logged <= step
 
 
-def _parted(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's state as tensors by ``<parameter>.<name>``, and the rest, which JSON holds."""
+def _split_state(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimiser's state as tensors named ``<parameter>.<name>``, and the rest, which fits into JSON."""
     tensors = {
-        f"{place}.{name}": value.detach().cpu().contiguous().clone()
-        for place, values in state["state"].items()
+        f"{parameter}.{name}": value.detach().cpu().contiguous().clone()
+        for parameter, values in state["state"].items()
         for name, value in values.items()
         if isinstance(value, Tensor)
     }
     return tensors, {"groups": state["param_groups"]}
 
 
-def _joined(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
+def _merge_state(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        place, _, name = key.partition(".")
-        state.setdefault(int(place), {})[name] = value
+        parameter, _, name = key.partition(".")
+        state.setdefault(int(parameter), {})[name] = value
     return {"state": state, "param_groups": rest["groups"]}
 
 
-def recipe_as_told(recipe: Any) -> dict[str, Any]:
-    """A recipe as plain values, to be compared with the one that a training was begun by."""
-    told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(recipe))
-    return told
+def recipe_to_dict(recipe: Any) -> dict[str, Any]:
+    """A recipe as plain values, for comparison on resume."""
+    values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(recipe))
+    return values
 
 
-def with_defaults(told: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
-    """The same words with the defaults of fields that ``kind`` did not have yet when they were written down."""
+def add_defaults(values: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """``values`` with the defaults of fields that were added to ``kind`` after they were saved."""
     try:
-        return recipe_as_told(msgspec.convert(told, kind))
+        return recipe_to_dict(msgspec.convert(values, kind))
     except msgspec.ValidationError:
-        return told
+        return values
 
 
-def check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise :class:`EngineError` naming the first field that differs. ``epochs`` may grow."""
-    for name in sorted(begun.keys() | now.keys()):
-        if name != "epochs" and begun.get(name) != now.get(name):
+def check_same_recipe(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise :class:`EngineError` naming the first field that differs. ``epochs`` may differ."""
+    for name in sorted(saved.keys() | now.keys()):
+        if name != "epochs" and saved.get(name) != now.get(name):
             raise EngineError(
-                f"{folder}: its training was begun with {name}={begun.get(name)}, the recipe now says {now.get(name)}; "
-                "begin anew in another folder"
+                f"{folder}: this training was started with {name}={saved.get(name)}, the recipe now has "
+                f"{now.get(name)}; start in another folder"
             )

@@ -1,8 +1,8 @@
-"""People that were drawn once are kept: drawing takes minutes, and several trainings learn from the same ones.
+"""A cache of rendered synthetic people: rendering takes minutes, and several trainings use the same people.
 
-They lie in this user's cache, one folder for what was asked, and are read by memory mapping, so trainings side by side
-share them. A folder's name is a digest of what was filmed and of the code that draws, so nothing stale is ever read;
-any of it may be deleted at any time.
+Each set of tracks has a folder in the user's cache, read by memory mapping, so that concurrent trainings share it. The
+folder's name is a digest of the settings and of the rendering code, so that stale entries are never read. Any of it may
+be deleted at any time.
 """
 
 from __future__ import annotations
@@ -21,48 +21,56 @@ from numpy.typing import NDArray
 
 import engines
 from engines.spec import cache
-from engines.training.synthetic_samples import Filming, Tracks, film
+from engines.training.synthetic_samples import Tracks, TrackSettings, render_scenes
 
 _FIELDS: Final = {"pictures": np.uint8, "joints": np.float32, "sizes": np.float32}
 _INDEX: Final = "index.json"
-_DRAWS: Final = ("people/*.py", "geometry.py", "training/tracks.py")
-"""The code that decides what a drawn person looks like."""
+RENDERING_CODE: Final = (
+    "datasets/synthetic/*.py",
+    "vision/crop.py",
+    "skeletons.py",
+    "training/synthetic_samples.py",
+)
+"""The code that determines the pixels and joints of a synthetic person, as patterns under ``engines/``."""
 
 
-def filmed(seeds: Sequence[int], filming: Filming, workers: int, done: Callable[[], object]) -> Tracks:
-    """The tracks of these scenes, from the cache or drawn and put there; ``done`` is called after each scene drawn."""
-    folder = folder_of(seeds, filming)
+def load_or_render(
+    seeds: Sequence[int], settings: TrackSettings, workers: int, on_scene: Callable[[], object]
+) -> Tracks:
+    """The tracks of these scenes, from the cache or rendered into it; calls ``on_scene`` after each rendered scene."""
+    folder = cache_path(seeds, settings)
     if not (folder / _INDEX).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
         try:
-            _write(part, _told(film(seeds, filming, workers), done))
-            _put(part, folder)
+            _write(part, _notify(render_scenes(seeds, settings, workers), on_scene))
+            _publish(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return _read(folder)
 
 
-def folder_of(seeds: Sequence[int], filming: Filming) -> Path:
-    """Where they are kept."""
-    asked = msgspec.json.encode({"seeds": list(seeds), "filming": asdict(filming), "code": _code()}, order="sorted")
-    return cache.cache_folder() / "drawn" / hashlib.sha256(asked).hexdigest()[:16]
+def cache_path(seeds: Sequence[int], settings: TrackSettings) -> Path:
+    """The folder of these tracks."""
+    key = {"seeds": list(seeds), "settings": asdict(settings), "code": _hash_code()}
+    digest = hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
+    return cache.cache_folder() / "synthetic" / digest[:16]
 
 
-def _code() -> str:
+def _hash_code() -> str:
     root = Path(engines.__file__).parent
-    files = sorted(path for pattern in _DRAWS for path in root.glob(pattern))
+    files = sorted(path for pattern in RENDERING_CODE for path in root.glob(pattern))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _told(parts: Iterator[Tracks], done: Callable[[], object]) -> Iterator[Tracks]:
+def _notify(parts: Iterator[Tracks], on_scene: Callable[[], object]) -> Iterator[Tracks]:
     for part in parts:
         yield part
-        done()
+        on_scene()
 
 
 def _write(folder: Path, parts: Iterator[Tracks]) -> None:
-    """Every scene is appended as it comes, so that memory never holds them all."""
+    """Append scene by scene, so that memory never holds all of them."""
     shapes: dict[str, list[int]] = {}
     files = {name: (folder / name).open("wb") for name in _FIELDS}
     try:
@@ -77,8 +85,8 @@ def _write(folder: Path, parts: Iterator[Tracks]) -> None:
     (folder / _INDEX).write_bytes(msgspec.json.encode(shapes))
 
 
-def _put(part: Path, folder: Path) -> None:
-    """Whole or not at all; of two that drew the same at once, the first stays."""
+def _publish(part: Path, folder: Path) -> None:
+    """Move a complete folder into place; if two processes rendered the same tracks, the first one stays."""
     try:
         part.rename(folder)
     except OSError:
@@ -88,11 +96,11 @@ def _put(part: Path, folder: Path) -> None:
 
 def _read(folder: Path) -> Tracks:
     shapes = msgspec.json.decode((folder / _INDEX).read_bytes(), type=dict[str, list[int]])
-    fields = {name: _mapped(folder / name, kind, tuple(shapes[name])) for name, kind in _FIELDS.items()}
+    fields = {name: _map(folder / name, kind, tuple(shapes[name])) for name, kind in _FIELDS.items()}
     return Tracks(fields["pictures"], fields["joints"], fields["sizes"])
 
 
-def _mapped(path: Path, kind: type[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _map(path: Path, kind: type[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     if not shape[0]:
         return np.zeros(shape, kind)  # an empty file cannot be mapped
     return np.memmap(path, kind, "r", shape=shape)

@@ -1,6 +1,6 @@
-"""Windows of the clips of a data set, read from disk by a few threads as they are wanted.
+"""Samples of a labelled data set: windows read from disk by a few threads when they are needed.
 
-What a sample looks like follows from the step and from its own number, not from the thread that reads it.
+A sample follows from the step and its index, not from the thread that reads it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from engines.datasets.pictures import read_pictures
 from engines.datasets.rows import Row
 from engines.datasets.windows import Border, window_sources
-from engines.training.augment import Look, drawn, joints_in_crop, plain
-from engines.training.batches import Batch, normalised, relit, shuffled
+from engines.training.augment import CropRegion, box_region, random_region, transform_joints
+from engines.training.batches import Batch, jitter_colour, normalise
 from engines.training.recipe import Augmentation
 from engines.vision import crop
 
 
 @dataclass(frozen=True)
 class View:
-    """What a network wants: crops of ``size`` (width, height) of the frames ``offsets``, joints of ``skeleton``."""
+    """A network's input: crops of ``size`` (width, height) of the frames ``offsets``, and joints of ``skeleton``."""
 
     size: tuple[int, int]
     offsets: tuple[int, ...]
@@ -33,7 +33,7 @@ class View:
 
 
 class ClipSamples:
-    """Samples as :class:`engines.training.batches.WindowSamples` gives them, of ``rows``."""
+    """:class:`engines.training.batches.Samples` of ``rows``."""
 
     def __init__(self, rows: Sequence[Row], view: View, workers: int = 2) -> None:
         self.rows, self.view = rows, view
@@ -42,36 +42,36 @@ class ClipSamples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def order(self, seed: int, epoch: int) -> NDArray[np.intp]:
-        """Every sample once, shuffled anew for each epoch."""
-        return shuffled(len(self), seed, epoch)
+    def batch(self, indices: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> Batch:
+        """The samples at ``indices``, augmented unless ``augmentation`` is None.
 
-    def batch(self, rows: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> Batch:
-        """These samples, augmented where that is asked for. Raises :class:`EngineError` naming a picture."""
+        Raises :class:`EngineError` naming a picture that cannot be read.
+        """
         base = int(rng.integers(2**62))
-        jobs = [(int(row), augmentation, np.random.default_rng([base, int(row)])) for row in rows]
+        jobs = [(int(index), augmentation, np.random.default_rng([base, int(index)])) for index in indices]
         read = list(self._readers.map(lambda job: self._sample(*job), jobs))
-        crops = [normalised(pictures[None]) for pictures, _ in read]
+        crops = [normalise(pictures[None]) for pictures, _ in read]
         return Batch(torch.cat(crops), torch.from_numpy(np.stack([joints for _, joints in read])))
 
-    def affine(self, row: int) -> crop.Affine:
-        """From the frame to the crop of a sample that is not augmented."""
-        return plain(self.rows[row].box, self.view.size).affine(self.rows[row].frame.size[0], self.view.size)
+    def affine(self, index: int) -> crop.Affine:
+        """The affine from the frame to the crop of a sample that is not augmented."""
+        row = self.rows[index]
+        return box_region(row.box, self.view.size).affine(row.frame.size[0], self.view.size)
 
     def _sample(
-        self, number: int, augmentation: Augmentation | None, rng: np.random.Generator
+        self, index: int, augmentation: Augmentation | None, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.float32]]:
-        row, view = self.rows[number], self.view
-        look = self._look(row, augmentation, rng)
-        affine = look.affine(row.frame.size[0], view.size)
+        row, view = self.rows[index], self.view
+        region = self._region(row, augmentation, rng)
+        affine = region.affine(row.frame.size[0], view.size)
         crops = self._crops(row, affine)
-        joints = joints_in_crop(row.joints, affine, view.size, view.skeleton, mirrored=look.mirrored)
-        return (crops if augmentation is None else relit(crops[None], augmentation, rng)[0]), joints
+        joints = transform_joints(row.joints, affine, view.size, view.skeleton, flipped=region.flipped)
+        return (crops if augmentation is None else jitter_colour(crops[None], augmentation, rng)[0]), joints
 
-    def _look(self, row: Row, augmentation: Augmentation | None, rng: np.random.Generator) -> Look:
+    def _region(self, row: Row, augmentation: Augmentation | None, rng: np.random.Generator) -> CropRegion:
         if augmentation is None:
-            return plain(row.box, self.view.size)
-        return drawn(row.box, row.joints, self.view.size, self.view.skeleton, augmentation, rng)
+            return box_region(row.box, self.view.size)
+        return random_region(row.box, row.joints, self.view.size, self.view.skeleton, augmentation, rng)
 
     def _crops(self, row: Row, affine: crop.Affine) -> NDArray[np.uint8]:
         """(T, h, w, 3) BGR."""

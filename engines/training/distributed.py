@@ -1,4 +1,4 @@
-"""This process among those that train together, as ``torchrun`` starts them: what they agree on, and who speaks."""
+"""The group of processes that ``torchrun`` starts for one training, as seen by this process."""
 
 from __future__ import annotations
 
@@ -16,79 +16,83 @@ from engines.errors import EngineError
 
 _TORCHRUN: Final = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
 
-# The others wait for the first while it judges, which takes it minutes on a data set; torchrun ends all when one dies.
-_PATIENCE: Final = timedelta(hours=3)
+# The other ranks wait while rank 0 validates, for minutes on a data set; torchrun stops all if one process dies.
+_TIMEOUT: Final = timedelta(hours=3)
 
 
-class ToldElsewhereError(Exception):
-    """Another process of this training says why it ends."""
+class RemoteRankError(Exception):
+    """Another rank failed and reports why."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """``rank`` of ``world`` processes, ``beside`` of them on this machine, and this one's device."""
+class ProcessGroup:
+    """``rank`` of ``world_size`` processes, ``local_world_size`` of them on this machine, and this one's device."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    beside: int = 1
+    local_world_size: int = 1
 
     @classmethod
-    def from_environment(cls) -> Place:
-        """As torchrun sets it; the first GPU where there is one, else the CPU, without torchrun."""
-        rank, world, local, beside = (int(os.environ.get(name, default)) for name, default in _TORCHRUN.items())
+    def from_environment(cls) -> ProcessGroup:
+        """Join the group that torchrun describes; without torchrun, one process on the first GPU, else on the CPU."""
+        rank, world_size, local_rank, local_world_size = (
+            int(os.environ.get(name, default)) for name, default in _TORCHRUN.items()
+        )
         cuda = torch.cuda.is_available()
-        if cuda and local >= torch.cuda.device_count():
+        if cuda and local_rank >= torch.cuda.device_count():
             raise EngineError(
-                f"process {local} of this machine has no GPU, there are {torch.cuda.device_count()}; "
-                f"torchrun --nproc-per-node {torch.cuda.device_count()}"
+                f"local rank {local_rank} has no GPU, this machine has {torch.cuda.device_count()}; "
+                f"run torchrun --nproc-per-node {torch.cuda.device_count()}"
             )
         if cuda:
-            torch.cuda.set_device(local)  # where NCCL takes what processes tell each other
-        if world > 1:
-            distributed.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
-        return cls(rank, world, torch.device("cuda", local) if cuda else torch.device("cpu"), beside)
+            torch.cuda.set_device(local_rank)  # NCCL sends objects from the current device
+        if world_size > 1:
+            distributed.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
+        device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+        return cls(rank, world_size, device, local_world_size)
 
     @property
-    def speaks(self) -> bool:
-        """Whether this process writes and tells; one of them does."""
+    def is_main_process(self) -> bool:
+        """Whether this process writes files and messages: rank 0 does."""
         return self.rank == 0
 
-    def total(self, values: Tensor) -> Tensor:
-        """The sum of every process's ``values``, the same on all; theirs must come in the same order."""
-        if self.world > 1:
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """The sum of ``values`` over all ranks, in place."""
+        if self.world_size > 1:
             distributed.all_reduce(values)
         return values
 
-    def share(self, rows: int) -> tuple[int, float]:
-        """Of a batch of ``rows``: how many are this process's, and their part of the whole."""
-        own = len(range(self.rank, rows, self.world))
-        return own, own / rows
+    def share(self, samples: int) -> tuple[int, float]:
+        """How many of a batch's ``samples`` are this rank's, and which fraction that is."""
+        own = len(range(self.rank, samples, self.world_size))
+        return own, own / samples
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """No process goes on before all are at its end. One that cannot says why; others of the same fault are silent.
+    def fail_together(self) -> Iterator[None]:
+        """Wait for all ranks at the end of the block; if the block fails on any of them, it fails on all.
 
-        Raises that process's :class:`EngineError`, and :class:`ToldElsewhereError` in all others.
+        The first rank that fails raises its :class:`EngineError`, all others :class:`RemoteRankError`, so that an error
+        is reported once.
         """
-        fault: EngineError | None = None
+        failure: EngineError | None = None
         try:
             yield
         except EngineError as error:
-            fault = error
-        first = self._first_at_fault(fault)
-        if fault is not None and first == self.rank:
-            raise fault
+            failure = error
+        first = self._first_failed_rank(failure)
+        if failure is not None and first == self.rank:
+            raise failure
         if first is not None:
-            raise ToldElsewhereError
+            raise RemoteRankError
 
-    def _first_at_fault(self, fault: EngineError | None) -> int | None:
-        faults: list[Any] = [fault is not None] * self.world
-        if self.world > 1:
-            distributed.all_gather_object(faults, fault is not None)
-        return faults.index(True) if any(faults) else None
+    def _first_failed_rank(self, failure: EngineError | None) -> int | None:
+        failed: list[Any] = [failure is not None] * self.world_size
+        if self.world_size > 1:
+            distributed.all_gather_object(failed, failure is not None)
+        return failed.index(True) if any(failed) else None
 
-    def leave(self) -> None:
-        """Nothing is said to the others any more."""
-        if self.world > 1:
+    def close(self) -> None:
+        """Leave the group."""
+        if self.world_size > 1:
             distributed.destroy_process_group()

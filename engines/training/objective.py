@@ -1,6 +1,6 @@
-"""What each network minimises: the loss of its paper, as one module whose ``forward`` is a step's arithmetic.
+"""The loss of each network's paper, as one module whose ``forward`` computes a training step.
 
-A module, so that gradients of several GPUs meet wherever the network is called (DistributedDataParallel).
+It is a module, so that DistributedDataParallel can wrap everything that calls the network.
 """
 
 from __future__ import annotations
@@ -18,33 +18,39 @@ from engines.models.hrnet import HRNet
 from engines.models.imapose import IMAPose
 from engines.models.tdmi import TDMI
 from engines.models.temporal import TemporalModel
+from engines.training.recipe import Recipe
 
 Terms = dict[str, Tensor]
 MUTUAL_INFORMATION = "mutual_information"
-_LEAST_SHARE = 1e-30
+_MIN_PROBABILITY = 1e-30
 
 
 class Objective(nn.Module):
     """``crops (B, T, 3, h, w), joints (B, J, 3) -> {"total": …, "heatmap": …, …}``, scalars.
 
-    Under autocast the network is in half precision, and every term is float32.
+    Under autocast the network computes in half precision and every term in float32.
     """
 
     def __init__(self, network: str, model: nn.Module, sigma: float, loss: str, terms: dict[str, float]) -> None:
         super().__init__()
         self.model, self.sigma, self.loss, self.terms = model, sigma, loss, terms
-        knows = {MUTUAL_INFORMATION} if isinstance(model, FAMIPose | TDMI) else set[str]()
-        if unknown := terms.keys() - knows:
+        available = {MUTUAL_INFORMATION} if isinstance(model, FAMIPose | TDMI) else set[str]()
+        if unknown := terms.keys() - available:
             raise EngineError(
                 f"network {network!r} has no loss term {sorted(unknown)[0]!r}; it has "
-                f"{', '.join(sorted(knows)) or 'none besides its heatmaps'}"
+                f"{', '.join(sorted(available)) or 'only the loss of its heatmaps'}"
             )
-        if loss == "cross-entropy" and not gives_distributions(model):
+        if loss == "cross-entropy" and not outputs_distributions(model):
             raise EngineError(
                 f"network {network!r}: loss 'cross-entropy' needs heatmaps that are distributions; take loss "
                 "'heatmap', or an HRNet, FAMI-Pose or TDMI whose entry gives the HRNet a 'sigma', such as "
                 "hrnet-small-128x96"
             )
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, model: nn.Module) -> Objective:
+        """The objective of ``recipe`` for ``model``, which may be a moving average of the trained network."""
+        return cls(recipe.network, model, recipe.sigma, recipe.loss, dict(recipe.terms))
 
     def forward(self, crops: Tensor, joints: Tensor) -> Terms:
         terms = self._terms(crops, joints)
@@ -53,27 +59,27 @@ class Objective(nn.Module):
         return terms
 
     def heatmaps(self, crops: Tensor) -> Tensor:
-        """What the network answers: (B, J, h/4, w/4)."""
+        """The network's heatmaps: (B, J, h/4, w/4)."""
         heatmaps: Tensor = self.model(crops if isinstance(self.model, TemporalModel) else crops[:, 0])
         return heatmaps
 
     def _terms(self, crops: Tensor, joints: Tensor) -> Terms:
         model = self.model
         if isinstance(model, FAMIPose | TDMI) and MUTUAL_INFORMATION in self.terms:
-            return self._with_information(model, crops, joints)
+            return self._mutual_information(model, crops, joints)
         if isinstance(model, FaSRnet):
             refined, final = model.refine(model.window_features(crops))
             target, weights = self._target(joints, final)
             return {"heatmap": two_level(refined.float(), final.float(), target, weights)}
-        return {"heatmap": self._error(self.heatmaps(crops), joints)}
+        return {"heatmap": self._heatmap_loss(self.heatmaps(crops), joints)}
 
-    def _with_information(self, model: FAMIPose | TDMI, crops: Tensor, joints: Tensor) -> Terms:
+    def _mutual_information(self, model: FAMIPose | TDMI, crops: Tensor, joints: Tensor) -> Terms:
         window = model.window_features(crops)
         if isinstance(model, TDMI):
             features = model.features(window)
             target, _ = self._target(joints, features["heatmaps"])
             return {
-                "heatmap": self._error(features["heatmaps"], joints),
+                "heatmap": self._heatmap_loss(features["heatmaps"], joints),
                 MUTUAL_INFORMATION: tdmi_loss(target, features, model.detect),
             }
         key, supports = model.align(window)
@@ -81,12 +87,12 @@ class Objective(nn.Module):
         heatmaps = model.detect(enhanced)
         target, _ = self._target(joints, heatmaps)
         return {
-            "heatmap": self._error(heatmaps, joints),
+            "heatmap": self._heatmap_loss(heatmaps, joints),
             MUTUAL_INFORMATION: fami_loss(target, key, supports, enhanced, model.detect),
         }
 
-    def _error(self, answered: Tensor, joints: Tensor) -> Tensor:
-        heatmaps = answered.float()
+    def _heatmap_loss(self, heatmaps: Tensor, joints: Tensor) -> Tensor:
+        heatmaps = heatmaps.float()
         target, weights = self._target(joints, heatmaps)
         if self.loss == "cross-entropy":
             return cross_entropy(heatmaps, target, weights)
@@ -95,13 +101,13 @@ class Objective(nn.Module):
         return heatmap_mse(heatmaps, target, weights)
 
     def _target(self, joints: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmaps (B, J, h, w) and weights (B, J): a hidden joint is still there, one outside the picture a guess."""
+        """Target heatmaps (B, J, h, w) and weights (B, J): hidden joints count, those outside the picture do not."""
         h, w = like.shape[2:]
         b, j = joints.shape[:2]
-        known = (joints[..., 2] > 0).float()
+        annotated = (joints[..., 2] > 0).float()
         maps, weights = gaussian_heatmaps(
             joints[..., :2].reshape(b * j, 2).cpu(),
-            known.reshape(b * j).cpu(),
+            annotated.reshape(b * j).cpu(),
             (w, h),
             self.sigma,
             unbiased=self.loss == "cross-entropy",
@@ -109,20 +115,18 @@ class Objective(nn.Module):
         return maps.reshape(b, j, h, w).to(like.device), weights.reshape(b, j).to(like.device)
 
 
-def gives_distributions(model: nn.Module) -> bool:
-    """Whether what the network answers are softmaxes; some have such a layer inside, and change its maps after."""
-    ends_in_it = isinstance(model, HRNet | FAMIPose | TDMI)
-    return ends_in_it and any(isinstance(layer, SoftmaxHeatmaps) for layer in model.modules())
+def outputs_distributions(model: nn.Module) -> bool:
+    """Whether the network's last layer is a softmax; in other networks such a layer may be followed by others."""
+    can_end_in_softmax = isinstance(model, HRNet | FAMIPose | TDMI)
+    return can_end_in_softmax and any(isinstance(layer, SoftmaxHeatmaps) for layer in model.modules())
 
 
 def cross_entropy(heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Of heatmaps that are distributions (B, J, h, w) against Gaussians, both brought to a sum of 1.
+    """Cross-entropy of heatmaps (B, J, h, w) that are distributions, and Gaussians, both normalised to a sum of 1.
 
-    ``weights`` (B, J): the mean is over joints by these.
+    The mean over joints is weighted by ``weights`` (B, J).
     """
-    wanted, said = (
-        maps.flatten(2) / maps.flatten(2).sum(-1, keepdim=True).clamp(min=1e-6) for maps in (target, heatmaps)
-    )
-    # Below any share that a softmax of sane logits gives, so that it cuts no gradient off; it keeps log from 0 alone.
-    entropy = -(wanted * said.clamp(min=_LEAST_SHARE).log()).sum(-1)
+    p, q = (maps.flatten(2) / maps.flatten(2).sum(-1, keepdim=True).clamp(min=1e-6) for maps in (target, heatmaps))
+    # The minimum keeps log away from 0; it is below any probability that a softmax gives, so it cuts off no gradient.
+    entropy = -(p * q.clamp(min=_MIN_PROBABILITY).log()).sum(-1)
     return (entropy * weights).sum() / weights.sum().clamp(min=1)

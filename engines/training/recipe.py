@@ -1,8 +1,6 @@
-"""A training, written down: which network, what it learns from, and how. One YAML file; ``configs/training`` has the
-papers' own and ours.
+"""Training recipes: which network, on which data, and how, in one YAML file; see ``configs/training``.
 
-Everything that chance decides follows from ``seed`` and the number of the epoch, so a training that was interrupted
-goes on as if it had not been.
+All randomness follows from ``seed`` and the step, so training resumes bit for bit.
 """
 
 from __future__ import annotations
@@ -17,14 +15,14 @@ from msgspec import Meta
 from engines.datasets.sources import Labelled
 from engines.errors import EngineError
 
-Share = Annotated[float, Meta(ge=0, le=1)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Synthetic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="synthetic"):
-    """Drawn people: ``scenes`` scenes from number ``first_scene`` on.
+    """Synthetic people in ``scenes`` scenes, numbered from ``first_scene``.
 
-    Scenes below 100000 are never trained on: 0 to 99999 are for judging. ``frames`` are filmed about each moment, an
-    odd number, or as many as the network's window spans; recipes that say the same share what was drawn.
+    Scenes below 100000 are held out for validation. ``frames`` are rendered around each moment: an odd number, by
+    default as many as the network's window spans. Recipes with the same values share cached renderings.
     """
 
     scenes: Annotated[int, Meta(ge=1)] = 400
@@ -32,11 +30,12 @@ class Synthetic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     moments: Annotated[int, Meta(ge=1)] = 6
     fps: Annotated[float, Meta(gt=0)] = 15.0
     frames: Annotated[int, Meta(ge=1, le=15)] | None = None
-    judged_scenes: Annotated[int, Meta(ge=1, le=1000)] = 24
+    validation_scenes: Annotated[int, Meta(ge=1, le=1000)] = 24
 
 
 class Optimisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``rate`` falls by ``gamma`` after each of the epochs ``milestones`` (``steps``), or rises and falls once."""
+    """``schedule``: with ``steps``, ``rate`` falls by ``gamma`` after each of the epochs ``milestones``; with
+    ``one-cycle`` it rises and falls once. ``ema`` is the decay of the moving average of weights, 0 for none."""
 
     name: Literal["adam", "adamw"] = "adam"
     rate: Annotated[float, Meta(gt=0)] = 1e-3
@@ -45,38 +44,38 @@ class Optimisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     milestones: tuple[int, ...] = ()
     gamma: Annotated[float, Meta(gt=0, le=1)] = 0.1
     clip: Annotated[float, Meta(gt=0)] | None = None
-    ema: Share = 0.0
+    ema: Probability = 0.0
 
 
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same for all frames of a window: mirrored with probability ``flip``; lit and tinted anew by factors and
-    shifts of these standard deviations (grey levels).
+    """Random changes, the same for all frames of a window: a flip with probability ``flip``; a gain, a tint and a
+    shift of grey levels with these standard deviations.
 
-    The rest is for data sets, since drawn people are moved when they are drawn: ``half_body`` is how often somebody
-    with more than 8 joints is cut to half; sizes change by a normal factor of deviation ``scale``, cut off there too;
-    with probability ``rotated`` the crop is turned by a normal angle of deviation ``rotation``, at most
-    ``rotation_limit`` degrees.
+    The other options are for labelled data sets; synthetic people vary when they are rendered. ``half_body`` is the
+    probability that a person with more than 8 joints is cropped to one half; the size varies by a normal factor of
+    standard deviation ``scale``, clipped to 1 ± ``scale``; with probability ``rotated`` the crop is rotated by a normal
+    angle of standard deviation ``rotation``, clipped to ``rotation_limit`` degrees.
     """
 
-    flip: Share = 0.5
+    flip: Probability = 0.5
     gain: Annotated[float, Meta(ge=0)] = 0.15
     tint: Annotated[float, Meta(ge=0)] = 0.06
     shift: Annotated[float, Meta(ge=0)] = 14.0
-    half_body: Share = 0.0
+    half_body: Probability = 0.0
     scale: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     rotation: Annotated[float, Meta(ge=0)] = 0.0
     rotation_limit: Annotated[float, Meta(ge=0, le=180)] = 45.0
-    rotated: Share = 0.6
+    rotated: Probability = 0.6
 
     @property
-    def moves(self) -> bool:
-        """Whether it moves, resizes or turns anybody."""
+    def is_geometric(self) -> bool:
+        """Whether it crops to half bodies, scales or rotates."""
         return bool(self.half_body or self.scale or self.rotation)
 
 
-class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Weights to begin from: a checkpoint, its layout (``engines.hub.checkpoints.LAYOUTS``; ``ours``: this project's
-    names), the submodule it fills."""
+class InitialWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A checkpoint to start from, its layout (``engines.hub.checkpoints.LAYOUTS``; ``ours``: this project's names), and
+    the submodule to load it into."""
 
     file: str
     layout: str = "ours"
@@ -84,21 +83,21 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole of it.
+    """A training.
 
-    ``network`` is an entry of the catalogue. ``start``: what ``begin`` does not fill begins at random, as in papers,
-    or so that the first answer is the backbone's own (``engines.training.head_init``). ``terms`` weighs what is added
-    to the heatmap loss, such as ``mutual_information``. ``frozen`` names submodules that do not learn; their batch
-    normalisation keeps its statistics too. ``sigma`` of the targets, in cells. ``precision``: ``fp32``, or ``bf16`` and
-    ``fp16`` by autocast.
+    ``network`` is an entry of the catalogue. ``head_init`` is for what ``initial_weights`` do not fill: ``random``, as
+    in the papers, or ``single-frame``, so that the first output is the backbone's own (``engines.training.head_init``).
+    ``terms`` weights what is added to the heatmap loss, such as ``mutual_information``. ``frozen`` names submodules
+    whose weights and batch normalisation statistics stay unchanged. ``sigma`` of the target heatmaps, in cells.
+    ``precision``: ``fp32``, or ``bf16`` and ``fp16`` by autocast.
     """
 
     network: str
     data: Synthetic | Labelled
     loss: Literal["heatmap", "cross-entropy"] = "heatmap"
     terms: dict[str, float] = {}
-    begin: tuple[Beginning, ...] = ()
-    start: Literal["random", "single-frame"] = "random"
+    initial_weights: tuple[InitialWeights, ...] = ()
+    head_init: Literal["random", "single-frame"] = "random"
     frozen: tuple[str, ...] = ()
     optimisation: Optimisation = Optimisation()
     augmentation: Augmentation = Augmentation()
@@ -109,10 +108,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: Annotated[int, Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.data, Synthetic) and self.data.frames is not None and self.data.frames % 2 == 0:
+        if not isinstance(self.data, Synthetic):
+            return
+        if self.data.frames is not None and self.data.frames % 2 == 0:
             raise ValueError(f"frames={self.data.frames} has no middle one; give an odd number")
-        if isinstance(self.data, Synthetic) and self.augmentation.moves:
-            raise ValueError("half_body, scale and rotation are for data sets; drawn people are moved when drawn")
+        if self.augmentation.is_geometric:
+            raise ValueError(
+                "half_body, scale and rotation are for labelled data sets; synthetic people vary when they are rendered"
+            )
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -1,4 +1,4 @@
-"""One training as its user sees it: people are drawn, memory is measured, bars move, scores are told, weights kept."""
+"""A training as its user sees it: preparation, progress bars, scores, and the weights at the end."""
 
 from __future__ import annotations
 
@@ -11,105 +11,120 @@ import msgspec
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from engines.datasets.rows import rows_of
+from engines.datasets.sources import Labelled, PoseTrack
 from engines.errors import EngineError
+from engines.evaluation.scores import alpha_of
 from engines.hub import catalogue, checkpoints
 from engines.spec import network
+from engines.spec.network import NetworkSpec
 from engines.training import checkpoint
-from engines.training.batches import Samples
-from engines.training.data import provide
-from engines.training.distributed import Place
-from engines.training.head_init import begin_as_single_frame
+from engines.training.batches import Samples, WindowSamples
+from engines.training.clip_cache import load_or_render
+from engines.training.dataset_samples import ClipSamples, View
+from engines.training.distributed import ProcessGroup
+from engines.training.head_init import init_from_single_frame
 from engines.training.memory_check import check_memory
-from engines.training.preview import sheet
-from engines.training.progress import progress
+from engines.training.objective import Objective
 from engines.training.recipe import Recipe, Synthetic, read_recipe
-from engines.training.synthetic_validation import Exam, Marks, objective_of
-from engines.training.tensorboard import HOW, Board, board_of
+from engines.training.synthetic_samples import Tracks, TrackSettings
+from engines.training.tensorboard import INSTALL, Board, draw_preview, open_board
 from engines.training.trainer import Trainer
+from engines.training.validation import (
+    Metrics,
+    PckValidator,
+    PoseTrackValidator,
+    SyntheticValidator,
+    Validator,
+    render_validation_tracks,
+)
 
 WEIGHTS = "weights.safetensors"
-"""What comes of it: the best network by the judge, under this project's names; 'posestream export' takes it."""
+"""The result: the network with the best score, under this project's names, as 'posestream export' reads it."""
 
 LOG = "log.jsonl"
 EXAMPLES = 8
-"""Windows of each epoch's picture."""
+"""Windows in each epoch's preview."""
 
 
 @dataclass
 class Session:
-    """A training that is ready to run. ``look`` says what is drawn of the exam: the key frame's place in a window and
-    the skeleton."""
+    """A training that is ready to run. ``key_frame`` is the key frame's index in a window."""
 
     recipe: Recipe
     trainer: Trainer
-    exam: Exam
-    look: tuple[int, str]
+    validator: Validator
+    key_frame: int
+    skeleton: str
     board: Board | None = None
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     def run(self) -> None:
-        """To the end; Ctrl-C saves where it stands."""
+        """Train to the end; Ctrl-C saves the current state and raises ``KeyboardInterrupt``."""
         try:
-            self._run()
+            self._train()
         finally:
             if self.board is not None:
                 self.board.close()
-            self.trainer.place.leave()
+            self.trainer.group.close()
 
-    def _run(self) -> None:
-        with progress(self.console) as bar:
-            task = bar.add_task("training", total=self.trainer.steps, completed=self.trainer.counters.step)
+    def _train(self) -> None:
+        with progress_bar(self.console) as bar:
+            task = bar.add_task("training", total=self.trainer.steps, completed=self.trainer.state.step)
 
-            def report(step: int, terms: dict[str, float]) -> None:
-                bar.update(task, completed=step, description=f"training, loss {terms['total']:.4g}")
-                self._log({"step": step, **terms})
+            def report(step: int, values: dict[str, float]) -> None:
+                bar.update(task, completed=step, description=f"training, loss {values['total']:.4g}")
+                self._log({"step": step, **values})
                 if self.board is not None:
-                    self.board.step(step, terms)
+                    self.board.write_step(step, values)
 
             try:
-                self.trainer.run(report, self.judge)
+                self.trainer.run(report, self.validate)
             except KeyboardInterrupt:
-                self.console.print(f"stopped after step {self.trainer.saved or 0}; the same command goes on")
+                step = self.trainer.saved_step or 0
+                self.console.print(f"stopped after step {step}; run the same command to resume")
                 raise
         self._finish()
 
-    def judge(self, model: nn.Module) -> float:
-        """The mean of the exam; its marks are told and logged."""
-        objective = objective_of(self.recipe, model)
-        marks = self.exam(objective)
-        self._tell(marks)
+    def validate(self, model: nn.Module) -> float:
+        """Run the validator, print and log its metrics, and return their mean."""
+        objective = Objective.from_recipe(self.recipe, model)
+        metrics = self.validator(objective)
+        self._report_metrics(metrics)
         if self.board is not None:
-            step = self.trainer.counters.step
-            self.board.marks(step, marks.mean, self.exam.measure, marks.row)
-            self.board.picture(step, sheet(objective, self.exam.examples(EXAMPLES), *self.look))
-        return marks.mean
+            step = self.trainer.state.step
+            self.board.write_metrics(step, metrics.mean, self.validator.metric, metrics.values)
+            examples = self.validator.examples(EXAMPLES)
+            self.board.write_preview(step, draw_preview(objective, examples, self.key_frame, self.skeleton))
+        return metrics.mean
 
-    def _tell(self, marks: Marks) -> None:
-        epoch = -(-self.trainer.counters.step // self.trainer.steps_an_epoch)
-        self.console.print(f"epoch {epoch}: {marks.told}", soft_wrap=True)
-        self._log({"step": self.trainer.counters.step, **marks.row})
+    def _report_metrics(self, metrics: Metrics) -> None:
+        epoch = -(-self.trainer.state.step // self.trainer.steps_per_epoch)
+        self.console.print(f"epoch {epoch}: {metrics.summary}", soft_wrap=True)
+        self._log({"step": self.trainer.state.step, **metrics.values})
 
     def _log(self, row: dict[str, Any]) -> None:
-        if self.trainer.place.speaks:
+        if self.trainer.group.is_main_process:
             with (self.trainer.folder / LOG).open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
     def _finish(self) -> None:
-        if not self.trainer.place.speaks:
+        if not self.trainer.group.is_main_process:
             return
-        weights, best = self.trainer.folder / WEIGHTS, self.trainer.counters.best or 0.0
-        better = self.trainer.folder / "best.safetensors"
-        if better.exists():  # not where a training was over, and what was added to it made nothing better
-            better.replace(weights)
-        self.console.print(f"{weights}: {self.exam.measure} {100 * best:.1f} %; export it with", soft_wrap=True)
-        # Targets that stand between cells are what DARK reads places between cells from.
+        weights, score = self.trainer.folder / WEIGHTS, self.trainer.state.best or 0.0
+        best = self.trainer.folder / "best.safetensors"
+        if best.exists():  # it does not if a finished training was extended without a better score
+            best.replace(weights)
+        self.console.print(f"{weights}: {self.validator.metric} {100 * score:.1f} %; to export it:", soft_wrap=True)
+        # DARK decodes sub-cell positions, which targets of cross-entropy have.
         decode = " --decode dark" if self.recipe.loss == "cross-entropy" else ""
         self.console.print(f"posestream export {self.recipe.network} --weights {weights}{decode}", soft_wrap=True)
 
 
-def begin(
+def prepare(
     path: Path,
     out: Path,
     *,
@@ -119,56 +134,110 @@ def begin(
     workers: int = 2,
     tensorboard: bool | None = None,
 ) -> Session:
-    """Everything that comes before the first step. Raises :class:`EngineError` for what cannot be trained.
+    """Everything before the first step, resuming from ``out`` if it has a checkpoint.
 
-    ``tensorboard``: whether curves and pictures are written; None for where it is installed.
+    ``epochs``, ``seed`` and ``data`` override the recipe. ``tensorboard``: whether to write curves and previews; by
+    default if it is installed. Raises :class:`EngineError` for what cannot be trained.
     """
-    place = Place.from_environment()
-    console = Console(stderr=True, highlight=False, quiet=not place.speaks)
-    with place.together():
-        recipe = _changed(_rooted(path, read_recipe(path), data), epochs, seed)
+    group = ProcessGroup.from_environment()
+    console = Console(stderr=True, highlight=False, quiet=not group.is_main_process)
+    with group.fail_together():
+        recipe = _override(path, read_recipe(path), data, epochs=epochs, seed=seed)
         _, spec = catalogue.network(recipe.network)
         torch.manual_seed(recipe.seed)
         model = network.build(recipe.network, spec)
-        _load(model, recipe)
-        check_memory(recipe, spec, model, place)
-        samples, exam = provide(recipe.data, spec, workers, console)
-        _warm(model, recipe, samples)
+        for initial in recipe.initial_weights:
+            checkpoints.load(model, Path(initial.file).expanduser(), initial.layout, initial.into)
+        check_memory(recipe, spec, model, group)
+        samples, validator = load_data(recipe.data, spec, workers, console)
+        _init_head(model, recipe, samples)
         out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, model, samples, out, place)
-    with place.together():
+    trainer = Trainer(recipe, model, samples, out, group)
+    with group.fail_together():
         if trainer.resume():
-            console.print(f"{out}: goes on after step {trainer.counters.step} of {trainer.steps}", soft_wrap=True)
-        if place.speaks:
-            checkpoint.forget_after(out / LOG, trainer.counters.step)
-        board = board_of(out, trainer.counters.step, tensorboard) if place.speaks else None
+            console.print(f"{out}: resuming after step {trainer.state.step} of {trainer.steps}", soft_wrap=True)
+        if group.is_main_process:
+            checkpoint.truncate_log(out / LOG, trainer.state.step)
+        board = open_board(out, trainer.state.step, tensorboard) if group.is_main_process else None
     if board is None and tensorboard is None:
-        # Without markup, for square brackets are in it.
-        console.print(f"no curves and pictures, for TensorBoard is not installed; {HOW}", soft_wrap=True, markup=False)
-    return Session(recipe, trainer, exam, (spec.window.index(0), spec.skeleton), board, console)
+        # Without markup, because of its square brackets.
+        console.print(f"no TensorBoard curves: it is not installed; {INSTALL}", soft_wrap=True, markup=False)
+    return Session(recipe, trainer, validator, spec.window.index(0), spec.skeleton, board, console)
 
 
-def _rooted(path: Path, recipe: Recipe, root: Path | None) -> Recipe:
-    """The recipe with its data set where the user says it lies."""
-    if root is None:
-        return recipe
-    if isinstance(recipe.data, Synthetic):
-        raise EngineError(f"recipe {path}: it learns from drawn people; leave --data out")
-    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, root=str(root)))
+def _override(path: Path, recipe: Recipe, root: Path | None, **values: int | None) -> Recipe:
+    changes: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    if root is not None:
+        if isinstance(recipe.data, Synthetic):
+            raise EngineError(f"recipe {path}: it trains on synthetic people, which have no folder; leave --data out")
+        changes["data"] = msgspec.structs.replace(recipe.data, root=str(root))
+    return msgspec.structs.replace(recipe, **changes)
 
 
-def _changed(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
-    changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
-    return msgspec.structs.replace(recipe, **changes) if changes else recipe
+def _init_head(model: nn.Module, recipe: Recipe, samples: Samples) -> None:
+    if recipe.head_init == "single-frame":
+        indices = np.arange(min(recipe.batch, len(samples)))
+        init_from_single_frame(recipe.network, model, samples.batch(indices, None, np.random.default_rng(0)).crops)
 
 
-def _warm(model: nn.Module, recipe: Recipe, samples: Samples) -> None:
-    """Begin as the single frame, where that is asked for; measured on as many windows as a batch has."""
-    if recipe.start == "single-frame":
-        rows = np.arange(min(recipe.batch, len(samples)))
-        begin_as_single_frame(recipe.network, model, samples.batch(rows, None, np.random.default_rng(0)).crops)
+# -- data -------------------------------------------------------------------------------------------------------------
 
 
-def _load(model: nn.Module, recipe: Recipe) -> None:
-    for beginning in recipe.begin:
-        checkpoints.load(model, Path(beginning.file).expanduser(), beginning.layout, beginning.into)
+def load_data(
+    data: Synthetic | Labelled, spec: NetworkSpec, workers: int, console: Console
+) -> tuple[Samples, Validator]:
+    """The samples and the validator of a recipe's data for a network of ``spec``.
+
+    Raises :class:`EngineError` naming what is missing or broken in a data set.
+    """
+    if isinstance(data, Synthetic):
+        return _load_synthetic(data, spec, workers, console)
+    view = View(spec.input_size, spec.window, spec.skeleton, data.border)
+    samples = ClipSamples(rows_of(data.training(), spec.skeleton), view, workers)
+    validator = _dataset_validator(data, view, workers)
+    console.print(f"{data.folder}: {len(samples)} people to train on", soft_wrap=True)
+    return samples, validator
+
+
+def _dataset_validator(data: Labelled, view: View, workers: int) -> Validator:
+    truth = data.truth()
+    if isinstance(data, PoseTrack):
+        rows = rows_of(data.shown(truth), view.skeleton, annotated=not data.detections)
+        return PoseTrackValidator(ClipSamples(rows, view, workers), truth)
+    return PckValidator(ClipSamples(rows_of(truth, view.skeleton), view, workers), alpha_of(data))
+
+
+def _load_synthetic(
+    data: Synthetic, spec: NetworkSpec, workers: int, console: Console
+) -> tuple[WindowSamples, SyntheticValidator]:
+    frames = _frames_per_moment(data, spec)
+    with progress_bar(console) as bar:
+        tracks = _render_training_tracks(data, spec, frames, workers, bar)
+        held_out = render_validation_tracks(data, spec.input_size, frames, workers, bar)
+    converted = {kind: kind_tracks.as_skeleton(spec.skeleton) for kind, kind_tracks in held_out.items()}
+    return WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window), SyntheticValidator(converted, spec.window)
+
+
+def _frames_per_moment(data: Synthetic, spec: NetworkSpec) -> int:
+    needed = 2 * max(spec.past, spec.future) + 1
+    if data.frames is not None and data.frames < needed:
+        raise EngineError(
+            f"recipe: data.frames={data.frames} is less than the {needed} that the network's window "
+            f"{list(spec.window)} needs; set it to {needed}, or leave it out"
+        )
+    return data.frames or needed
+
+
+def _render_training_tracks(data: Synthetic, spec: NetworkSpec, frames: int, workers: int, bar: Progress) -> Tracks:
+    settings = TrackSettings(size=spec.input_size, frames=frames, moments=data.moments, fps=data.fps)
+    seeds = range(data.first_scene, data.first_scene + data.scenes)
+    task = bar.add_task("rendering training scenes", total=data.scenes)
+    tracks = load_or_render(seeds, settings, workers, lambda: bar.advance(task))
+    bar.update(task, completed=data.scenes)  # cached scenes do not advance the bar
+    return tracks
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar with a count and the remaining time."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)

@@ -1,73 +1,144 @@
-"""Curves and pictures for TensorBoard, where it is installed: ``tensorboard --logdir runs``."""
+"""Curves and previews for TensorBoard, if it is installed: ``tensorboard --logdir runs``."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineError
+from engines.metrics import VISIBLE
+from engines.skeletons import SKELETONS, Skeleton
+from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD
+from engines.training.batches import Batch
+from engines.training.objective import Objective
+from engines.training.validation import predict
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+Picture = NDArray[np.uint8]
+
 FOLDER: Final = "tensorboard"
-HOW: Final = "pip install 'posestream[train]'"
-_NOT_LOSSES: Final = {"gradient_norm": "gradient norm", "rate": "learning rate", "samples_a_second": "samples a second"}
+INSTALL: Final = "pip install 'posestream[train]'"
+_TAGS: Final = {"gradient_norm": "gradient norm", "rate": "learning rate", "samples_per_second": "samples per second"}
+
+COLUMNS: Final = 4
+_HEIGHT_PX: Final = 256
+_BORDER_PX: Final = 4
+_WHITE: Final = 255
+# Sub-pixel drawing: OpenCV takes coordinates in sixteenths.
+_SHIFT: Final = 4
 
 
 def is_installed() -> bool:
-    """Whether there is a TensorBoard to write for."""
+    """Whether TensorBoard is installed."""
     return importlib.util.find_spec("tensorboard") is not None
 
 
-def board_of(folder: Path, step: int, wanted: bool | None) -> Board | None:
-    """The board of a training that stands after ``step``. None where it is not wanted, or not said and not installed.
+def open_board(folder: Path, step: int, wanted: bool | None) -> Board | None:
+    """The board of a training that has finished ``step`` steps; None if it is not ``wanted``.
 
-    Raises :class:`EngineError` where it is wanted and not installed.
+    With ``wanted`` None it is opened if TensorBoard is installed. Raises :class:`EngineError` if it is wanted and not
+    installed.
     """
     if wanted and not is_installed():
-        raise EngineError(f"--tensorboard: TensorBoard is not installed; {HOW}")
+        raise EngineError(f"--tensorboard: TensorBoard is not installed; {INSTALL}")
     return Board(folder / FOLDER, step) if wanted is not False and is_installed() else None
 
 
 class Board:
-    """What a training tells, by step. What was told of steps after ``step``, and lost with them, is taken back."""
+    """A writer of curves and previews. Entries after ``step``, of an interrupted training, are purged."""
 
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: SummaryWriter = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def step(self, step: int, terms: Mapping[str, float]) -> None:
-        """Loss terms, the learning rate, the gradient's norm, samples a second."""
-        for name, value in terms.items():
-            self._writer.add_scalar(_NOT_LOSSES.get(name, f"loss/{name}"), value, step)
+    def write_step(self, step: int, values: Mapping[str, float]) -> None:
+        """Write loss terms, learning rate, gradient norm and samples per second."""
+        for name, value in values.items():
+            self._writer.add_scalar(_TAGS.get(name, f"loss/{name}"), value, step)
 
-    def marks(self, step: int, mean: float, measure: str, row: Mapping[str, Any]) -> None:
-        """What an exam gave: the mean by which trainings are compared, and every number of its row."""
-        self._writer.add_scalar(f"exam/{measure}", mean, step)
-        for name, value in _flat(row):
-            self._writer.add_scalar(f"exam/{name}", value, step)
+    def write_metrics(self, step: int, mean: float, metric: str, values: Mapping[str, Any]) -> None:
+        """Write a validation's mean, by which epochs are compared, and its other values."""
+        self._writer.add_scalar(f"validation/{metric}", mean, step)
+        for name, value in _flatten(values):
+            self._writer.add_scalar(f"validation/{name}", value, step)
 
-    def picture(self, step: int, pixels: NDArray[np.uint8]) -> None:
-        """A sheet (H, W, 3) BGR of predictions."""
+    def write_preview(self, step: int, pixels: Picture) -> None:
+        """Write a preview (H, W, 3) BGR of predictions."""
         self._writer.add_image("predictions", np.ascontiguousarray(pixels[..., ::-1]), step, dataformats="HWC")
-        # An epoch is a good place for whoever looks on.
-        self._writer.flush()
+        self._writer.flush()  # once an epoch, so that TensorBoard shows the epoch at once
 
     def close(self) -> None:
-        """Write what is still to be written."""
+        """Flush and close the files."""
         self._writer.close()
 
 
-def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    for name, value in row.items():
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}/")
+            yield from _flatten(value, f"{prefix}{name}/")
         else:
-            yield f"{before}{name}", float(value)
+            yield f"{prefix}{name}", float(value)
+
+
+# -- previews ---------------------------------------------------------------------------------------------------------
+
+
+def draw_preview(objective: Objective, batch: Batch, key: int, skeleton: str) -> Picture:
+    """(H, W, 3) BGR: frame ``key`` of each window of ``batch`` twice, with the ground truth left, the prediction right.
+
+    Only annotated joints are drawn, on both sides; hidden ones as rings.
+    """
+    keypoints, _ = predict(objective, batch.crops)
+    tiles = [
+        _draw_pair(crop, truth, points, SKELETONS[skeleton])
+        for crop, truth, points in zip(batch.crops[:, key].numpy(), batch.joints.numpy(), keypoints, strict=True)
+    ]
+    return _arrange(tiles)
+
+
+def _draw_pair(
+    crop: NDArray[np.float32], truth: NDArray[np.float32], keypoints: NDArray[np.float64], skeleton: Skeleton
+) -> Picture:
+    pixels, zoom = _to_pixels(crop), _HEIGHT_PX / crop.shape[1]
+    predicted = np.concatenate([keypoints, truth[:, 2:]], axis=1)
+    sides = [_draw_skeleton(pixels, joints, zoom, skeleton) for joints in (truth, predicted)]
+    border = (_BORDER_PX, _BORDER_PX)
+    return np.pad(np.hstack(sides), (border, border, (0, 0)), constant_values=_WHITE)
+
+
+def _to_pixels(crop: NDArray[np.float32]) -> Picture:
+    """A network's input (3, h, w) as a picture of _HEIGHT_PX rows."""
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    pixels = np.clip(crop * std + mean, 0, 255).round().astype(np.uint8)[::-1].transpose(1, 2, 0)
+    size = (round(pixels.shape[1] * _HEIGHT_PX / pixels.shape[0]), _HEIGHT_PX)
+    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _draw_skeleton(pixels: Picture, joints: NDArray[np.floating], zoom: float, skeleton: Skeleton) -> Picture:
+    picture = pixels.copy()
+    # Index coordinates: scaling keeps the centre of a pixel in its centre.
+    scaled = np.rint((joints[:, :2] * zoom + (zoom - 1) / 2) * 2**_SHIFT).astype(int)
+    points = [(int(x), int(y)) for x, y in scaled]
+    for start, end in skeleton.limbs:
+        if joints[start, 2] and joints[end, 2]:
+            cv2.line(picture, points[start], points[end], skeleton.colours[end], 2, cv2.LINE_AA, _SHIFT)
+    for point, colour, visibility in zip(points, skeleton.colours, joints[:, 2], strict=True):
+        if visibility:
+            thickness = -1 if visibility == VISIBLE else 1
+            cv2.circle(picture, point, 4 << _SHIFT, colour, thickness, cv2.LINE_AA, _SHIFT)
+    return picture
+
+
+def _arrange(tiles: Sequence[Picture]) -> Picture:
+    width = min(COLUMNS, len(tiles))
+    filled = [*tiles, *[np.full_like(tiles[0], _WHITE)] * (-len(tiles) % width)]
+    return np.vstack([np.hstack(filled[i : i + width]) for i in range(0, len(filled), width)])

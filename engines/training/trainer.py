@@ -1,17 +1,20 @@
-"""The loop: batches in, weights out. On one device, or on several by ``torchrun``, each with its share of every batch.
+"""The training loop, on one device or on several with ``torchrun``, each process with its share of every batch.
 
-What happens in step n follows from the recipe, n and the number of processes, so a training goes on after an
-interruption as it would have. Batch normalisation takes the statistics of each process's own share, as in the papers'
-trainings; running ones are the first process's.
+A step follows from the recipe, its number and the number of processes, so training resumes bit for bit. As in the
+papers' trainings, batch normalisation uses the statistics of each process's own share; rank 0's running statistics are
+saved.
 """
 
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -22,27 +25,25 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engines.errors import EngineError
 from engines.training import checkpoint
-from engines.training.batches import Batch, Samples
-from engines.training.distributed import Place, ToldElsewhereError
-from engines.training.interrupt import Interrupt
+from engines.training.batches import Batch, Prefetcher, Samples, shuffle
+from engines.training.distributed import ProcessGroup, RemoteRankError
 from engines.training.objective import Objective
-from engines.training.prefetch import Ahead
 from engines.training.recipe import Optimisation, Recipe
 
-Report = Callable[[int, dict[str, float]], None]
-"""Called after every step with its number, its loss terms (of the whole batch, whatever share a process has of it),
-``gradient_norm`` before clipping, ``rate`` and ``samples_a_second``."""
-Judge = Callable[[nn.Module], float]
-"""How right a network is; higher is better."""
+Reporter = Callable[[int, dict[str, float]], None]
+"""Called after every step with its number, its loss terms (over the whole batch, on every rank), ``gradient_norm``
+before clipping, ``rate`` and ``samples_per_second``."""
+Validate = Callable[[nn.Module], float]
+"""The score of a network; higher is better."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_STOPS = "stops"
+_STOP = "stop"
 
 
 class Trainer:
-    """One training of ``recipe``; its files are in ``folder``: ``last`` to go on from, ``best.safetensors``.
+    """One training of ``recipe``; ``folder`` holds ``last``, to resume from, and ``best.safetensors``.
 
-    ``layout`` of weights and maps in memory; :func:`layout_for` says which is taken without it.
+    ``memory_format`` of weights and feature maps is chosen by :func:`default_memory_format` if it is None.
     """
 
     def __init__(
@@ -51,165 +52,165 @@ class Trainer:
         model: nn.Module,
         samples: Samples,
         folder: Path,
-        place: Place | None = None,
+        group: ProcessGroup | None = None,
         *,
-        layout: torch.memory_format | None = None,
+        memory_format: torch.memory_format | None = None,
     ) -> None:
         self.recipe, self.samples, self.folder = recipe, samples, folder
-        self.place = place or Place()
-        layout = layout or layout_for(self.place.device, recipe.precision)
-        self.model: nn.Module = model.to(self.place.device, memory_format=layout)  # type: ignore[call-overload]
+        self.group = group or ProcessGroup()
+        memory_format = memory_format or default_memory_format(self.group.device, recipe.precision)
+        self.model: nn.Module = model.to(self.group.device, memory_format=memory_format)  # type: ignore[call-overload]
         freeze(self.model, recipe.frozen)
-        self.objective = Objective(recipe.network, self.model, recipe.sigma, recipe.loss, dict(recipe.terms))
-        self._step_module: nn.Module = self._distributed(self.objective)
+        self.objective = Objective.from_recipe(recipe, self.model)
+        self._step_module: nn.Module = self._distribute(self.objective)
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimiser = make_optimiser(recipe.optimisation, learning)
-        self.ema = averaged(self.model, recipe.optimisation.ema)
-        self.scaler = torch.amp.GradScaler(self.place.device.type, enabled=recipe.precision == "fp16")
-        self.counters = checkpoint.Counters(recipe=checkpoint.recipe_as_told(recipe))
-        self.saved: int | None = None
-        """The step that ``last`` holds, None where there is nothing."""
+        self.optimiser = build_optimiser(recipe.optimisation, learning)
+        self.ema = build_ema(self.model, recipe.optimisation.ema)
+        self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=recipe.precision == "fp16")
+        self.state = checkpoint.State(recipe=checkpoint.recipe_to_dict(recipe))
+        self.saved_step: int | None = None
+        """The step that ``last`` holds; None if there is no checkpoint."""
 
     @property
-    def steps_an_epoch(self) -> int:
-        """Batches of each epoch; the last may be smaller."""
+    def steps_per_epoch(self) -> int:
+        """Batches in each epoch; the last one may be smaller."""
         return math.ceil(len(self.samples) / self.recipe.batch)
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
-        return self.recipe.epochs * self.steps_an_epoch
+        """Steps in the whole training."""
+        return self.recipe.epochs * self.steps_per_epoch
 
     def resume(self) -> bool:
-        """Go on from ``folder/last`` where that is; False where there is nothing. Raises :class:`EngineError`."""
+        """Load ``folder/last``; return False if it does not exist. Raises :class:`EngineError`."""
         last = self.folder / "last"
         if not last.exists():
             return False
-        counters = checkpoint.load(last, self.model, self.ema, self.optimiser)
-        checkpoint.check_same(last, checkpoint.with_defaults(counters.recipe, Recipe), self.counters.recipe)
-        self.scaler.load_state_dict(counters.scaler)
-        self.counters, self.saved = counters, counters.step
+        state = checkpoint.load(last, self.model, self.ema, self.optimiser)
+        checkpoint.check_same_recipe(last, checkpoint.add_defaults(state.recipe, Recipe), self.state.recipe)
+        self.scaler.load_state_dict(state.scaler)
+        self.state, self.saved_step = state, state.step
         return True
 
-    def run(self, report: Report, judge: Judge | None = None, until: int | None = None) -> None:
-        """Train to the end, or to step ``until``; after each epoch judge and save.
+    def run(self, report: Reporter, validate: Validate | None = None, until: int | None = None) -> None:
+        """Train to the end, or to step ``until``; validate and save after each epoch.
 
-        Raises ``KeyboardInterrupt`` when the step is done and saved in which Ctrl-C came, :class:`EngineError` for a
-        loss that is no number: ``last`` then stays as it was.
+        On Ctrl-C, finishes and saves the current step, then raises ``KeyboardInterrupt``. Raises :class:`EngineError`
+        for a loss that is not finite; ``last`` then remains unchanged.
         """
         end = min(self.steps, until if until is not None else self.steps)
-        with Interrupt(others=self.place.world > 1) as interrupt, Ahead(self._batch, end) as batches:
-            while self.counters.step < end:
-                stops = self._report_step(batches, report, asked=interrupt.asked)
-                if self.counters.step % self.steps_an_epoch == 0:
-                    self._end_epoch(judge)
-                if stops:
+        with Interrupt(is_shared=self.group.world_size > 1) as interrupt, Prefetcher(self._batch, end) as batches:
+            while self.state.step < end:
+                stop = self._run_step(batches, report, interrupted=interrupt.requested)
+                if self.state.step % self.steps_per_epoch == 0:
+                    self._end_epoch(validate)
+                if stop:
                     self.save()
                     raise KeyboardInterrupt
         self.save()
 
     def save(self) -> None:
-        """Write where it stands; of several processes the first does."""
-        if self.place.speaks:
-            self.counters.scaler = self.scaler.state_dict()
-            checkpoint.save(self.folder / "last", self.counters, self.model, self.ema, self.optimiser)
-        self.saved = self.counters.step
+        """Write ``last``; only the main process does."""
+        if self.group.is_main_process:
+            self.state.scaler = self.scaler.state_dict()
+            checkpoint.save(self.folder / "last", self.state, self.model, self.ema, self.optimiser)
+        self.saved_step = self.state.step
 
     @property
     def result(self) -> nn.Module:
-        """The network that is judged and exported: the mean over steps where there is one."""
+        """The network to validate and export: the moving average if there is one."""
         return self.ema.module if self.ema is not None else self.model
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def _report_step(self, batches: Ahead, report: Report, *, asked: bool) -> bool:
-        """One step; whether any process was ``asked`` to stop after it."""
-        begun, step = time.perf_counter(), self.counters.step
-        self._train_mode()
-        told = self._step(step, batches(step), asked=asked)
-        stops = told.pop(_STOPS) > 0
-        told["samples_a_second"] = self._rows_of(step).size / (time.perf_counter() - begun)
-        report(step + 1, told)
-        self.counters.step += 1
-        return stops
+    def _run_step(self, batches: Prefetcher, report: Reporter, *, interrupted: bool) -> bool:
+        """Run and report one step; True if any rank was interrupted."""
+        started, step = time.perf_counter(), self.state.step
+        self._set_train_mode()
+        values = self._step(step, batches(step), interrupted=interrupted)
+        stop = values.pop(_STOP) > 0
+        values["samples_per_second"] = self._sample_indices(step).size / (time.perf_counter() - started)
+        report(step + 1, values)
+        self.state.step += 1
+        return stop
 
-    def _step(self, step: int, batch: Batch, *, asked: bool) -> dict[str, float]:
-        rate = rate_at(self.recipe.optimisation, step, self.steps_an_epoch, self.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+    def _step(self, step: int, batch: Batch, *, interrupted: bool) -> dict[str, float]:
+        rate = learning_rate(self.recipe.optimisation, step, self.steps_per_epoch, self.steps)
+        for parameters in self.optimiser.param_groups:
+            parameters["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        _, share = self.place.share(self._rows_of(step).size)
+        _, share = self.group.share(self._sample_indices(step).size)
         try:
-            terms = self._terms(batch.to(self.place.device))
-            # DistributedDataParallel takes the mean over processes, whose shares of an epoch's last batch differ.
-            self.scaler.scale(terms["total"] * (share * self.place.world)).backward()  # type: ignore[no-untyped-call]
-            told = self._of_all(terms, share, asked=asked)
+            terms = self._compute_terms(batch.to(self.group.device))
+            # DistributedDataParallel averages over ranks, whose shares of an epoch's last batch differ.
+            self.scaler.scale(terms["total"] * (share * self.group.world_size)).backward()  # type: ignore[no-untyped-call]
+            values = self._reduce(terms, share, interrupted=interrupted)
         except RuntimeError as error:
-            if not self._is_of_others(error):
+            if not self._is_connection_error(error):
                 raise
             raise EngineError(
-                f"process {self.place.rank} of {self.place.world}: another process of this training has gone, which "
-                "its own line explains; the same command goes on"
+                f"rank {self.group.rank} of {self.group.world_size}: another rank of this training has ended, see its "
+                "own message; run the same command to resume"
             ) from error
-        told |= {"gradient_norm": self._clip(), "rate": rate}
-        self._check_finite(step, told)
+        values |= {"gradient_norm": self._clip_gradients(), "rate": rate}
+        self._check_finite(step, values)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.ema is not None:
             self.ema.update_parameters(self.model)
-        return told
+        return values
 
-    def _of_all(self, terms: dict[str, Tensor], share: float, *, asked: bool) -> dict[str, float]:
-        """The terms of the whole batch, and whether anybody was asked to stop."""
+    def _compute_terms(self, batch: Batch) -> dict[str, Tensor]:
+        with autocast(self.group.device.type, self.recipe.precision):
+            terms: dict[str, Tensor] = self._step_module(batch.crops, batch.joints)
+        return terms
+
+    def _reduce(self, terms: dict[str, Tensor], share: float, *, interrupted: bool) -> dict[str, float]:
+        """The terms over the whole batch, and under ``stop`` how many ranks were interrupted."""
         own = torch.stack([value.detach().double() for value in terms.values()]) * share
-        sums = self.place.total(torch.cat([own, own.new_tensor([float(asked)])]))
-        return dict(zip([*terms, _STOPS], sums.tolist(), strict=True))
+        sums = self.group.all_reduce(torch.cat([own, own.new_tensor([float(interrupted)])]))
+        return dict(zip([*terms, _STOP], sums.tolist(), strict=True))
 
-    def _is_of_others(self, error: RuntimeError) -> bool:
-        """Whoever waits for a process that has gone hears of it from the network."""
-        return self.place.world > 1 and ("gloo" in str(error) or isinstance(error, torch.distributed.DistError))
+    def _is_connection_error(self, error: RuntimeError) -> bool:
+        """Whether a collective operation failed because another rank has ended."""
+        return self.group.world_size > 1 and ("gloo" in str(error) or isinstance(error, torch.distributed.DistError))
 
-    def _check_finite(self, step: int, told: dict[str, float]) -> None:
-        # GradScaler leaves out a step whose gradients overflow a float16, and scales less from then on.
-        spared = "gradient_norm" if self.scaler.is_enabled() else ""
-        wrong = next((name for name, value in told.items() if name != spared and not math.isfinite(value)), None)
+    def _check_finite(self, step: int, values: dict[str, float]) -> None:
+        # GradScaler skips a step whose gradients overflow float16 and lowers its scale.
+        allowed = "gradient_norm" if self.scaler.is_enabled() else ""
+        wrong = next((name for name, value in values.items() if name != allowed and not math.isfinite(value)), None)
         if wrong is None:
             return
-        if not self.place.speaks:
-            raise ToldElsewhereError
-        last = self.folder / "last"
-        kept = "nothing was saved yet" if self.saved is None else f"{last} holds step {self.saved}, the last one saved"
+        if not self.group.is_main_process:
+            raise RemoteRankError
+        saved = f"{self.folder / 'last'} holds step {self.saved_step}, the last one saved"
         what = "the norm of the gradient" if wrong == "gradient_norm" else f"the loss term {wrong!r}"
         precision = self.recipe.precision
         half = "" if precision == "fp32" else f", or with precision: fp32 instead of {precision}"
         rate, clip = self.recipe.optimisation.rate, self.recipe.optimisation.clip
-        cut = "an optimisation.clip" if clip is None else f"a lower optimisation.clip than {clip}"
+        clipping = "an optimisation.clip" if clip is None else f"a lower optimisation.clip than {clip}"
         raise EngineError(
-            f"step {step + 1} of {self.recipe.network}: {what} is {told[wrong]}; begin anew in another folder with a "
-            f"lower optimisation.rate than {rate} or {cut}{half} ({kept})"
+            f"step {step + 1} of {self.recipe.network}: {what} is {values[wrong]}; start in another folder with a "
+            f"lower optimisation.rate than {rate} or {clipping}{half} "
+            f"({'nothing was saved yet' if self.saved_step is None else saved})"
         )
 
     def _batch(self, step: int) -> Batch:
-        rng = np.random.default_rng([self.recipe.seed, step, self.place.rank, 0xA06])
-        rows = self._rows_of(step)
-        own, _ = self.place.share(rows.size)
-        # Whoever has no share of the last, small batch computes along with a part of nothing.
-        mine = rows[self.place.rank :: self.place.world] if own else rows[:1]
+        rng = np.random.default_rng([self.recipe.seed, step, self.group.rank, 0xA06])
+        indices = self._sample_indices(step)
+        own, _ = self.group.share(indices.size)
+        # A rank without a share of the last, small batch computes one sample, weighted by 0.
+        mine = indices[self.group.rank :: self.group.world_size] if own else indices[:1]
         return self.samples.batch(np.sort(mine), self.recipe.augmentation, rng)
 
-    def _terms(self, batch: Batch) -> dict[str, Tensor]:
-        with autocast(self.place.device.type, self.recipe.precision):
-            terms: dict[str, Tensor] = self._step_module(batch.crops, batch.joints)
-        return terms
-
-    def _rows_of(self, step: int) -> NDArray[np.intp]:
-        """The samples of a step, of all processes."""
-        epoch, number = divmod(step, self.steps_an_epoch)
-        order = self.samples.order(self.recipe.seed, epoch)
+    def _sample_indices(self, step: int) -> NDArray[np.intp]:
+        """The samples of a step, of all ranks."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        order = shuffle(len(self.samples), self.recipe.seed, epoch)
         return order[number * self.recipe.batch : (number + 1) * self.recipe.batch]
 
-    def _clip(self) -> float:
-        """The norm of the whole gradient, before it is cut to the longest that is allowed."""
+    def _clip_gradients(self) -> float:
+        """Clip the gradient to ``optimisation.clip`` if it is set; return its norm before."""
         self.scaler.unscale_(self.optimiser)
         learning = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm([parameter.grad for parameter in learning if parameter.grad is not None])
@@ -217,79 +218,108 @@ class Trainer:
             nn.utils.clip_grads_with_norm_(learning, self.recipe.optimisation.clip, norm)
         return float(norm)
 
-    def _train_mode(self) -> None:
+    def _set_train_mode(self) -> None:
         self.objective.train()
-        for module in frozen_modules(self.model, self.recipe.frozen):
-            # Otherwise batch normalisation goes on learning statistics, as in the released trainings of three papers.
+        for module in get_submodules(self.model, self.recipe.frozen):
+            # In training mode batch normalisation would update its statistics, as in three papers' released trainings.
             module.eval()
 
-    def _distributed(self, objective: Objective) -> nn.Module:
-        if self.place.world == 1:
+    def _distribute(self, objective: Objective) -> nn.Module:
+        if self.group.world_size == 1:
             return objective
-        ids = [self.place.device.index] if self.place.device.type == "cuda" else None
+        ids = [self.group.device.index] if self.group.device.type == "cuda" else None
         # Some networks leave parts of their backbone unused, the same ones in every step.
         return nn.parallel.DistributedDataParallel(objective, device_ids=ids, static_graph=True)
 
-    def _end_epoch(self, judge: Judge | None) -> None:
-        if judge is not None and self.place.speaks:
-            score = judge(self.result)
-            if self.counters.best is None or score > self.counters.best:
-                self.counters.best = score
+    def _end_epoch(self, validate: Validate | None) -> None:
+        if validate is not None and self.group.is_main_process:
+            score = validate(self.result)
+            if self.state.best is None or score > self.state.best:
+                self.state.best = score
                 checkpoint.save_weights(self.result, self.folder / "best.safetensors")
         self.save()
 
 
-# -- parts ------------------------------------------------------------------------------------------------------------
+class Interrupt:
+    """A context manager that turns the first Ctrl-C into ``requested``, so that a step in progress is finished.
+
+    The second Ctrl-C raises ``KeyboardInterrupt``, unless the signal ``is_shared``: torchrun sends each one twice.
+    """
+
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.requested = False
+        self._is_shared = is_shared
+        self._previous: Any = None
+        # Python handles signals in the main thread only.
+        self._is_installed = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> Interrupt:
+        if self._is_installed:
+            self._previous = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_installed:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - Python passes them
+        if self.requested and not self._is_shared:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+# -- parts of a trainer -----------------------------------------------------------------------------------------------
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
-    """The region in which a recipe's network computes."""
+    """The autocast region of a recipe's precision."""
     dtype = _DTYPES.get(precision)
     return torch.autocast(device, dtype) if dtype else nullcontext()
 
 
-def layout_for(device: torch.device, precision: str) -> torch.memory_format:
-    """Channels last on a CPU, where a step is faster by a tenth to a third, and on GPUs in half precision, whose tensor
-    cores read maps so."""
+def default_memory_format(device: torch.device, precision: str) -> torch.memory_format:
+    """Channels last on a CPU, where a step takes a tenth to a third less time, and on GPUs in half precision, whose
+    tensor cores use that layout."""
     last = device.type == "cpu" or precision != "fp32"
     return torch.channels_last if last else torch.contiguous_format
 
 
-def frozen_modules(model: nn.Module, names: tuple[str, ...]) -> Iterator[nn.Module]:
-    """The submodules of these names."""
+def get_submodules(model: nn.Module, names: tuple[str, ...]) -> Iterator[nn.Module]:
+    """The submodules with these names."""
     return (model.get_submodule(name) for name in names)
 
 
 def freeze(model: nn.Module, names: tuple[str, ...]) -> None:
-    """No gradient for these submodules."""
-    for module in frozen_modules(model, names):
+    """Disable gradients of these submodules."""
+    for module in get_submodules(model, names):
         module.requires_grad_(False)
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel | None:
-    """The exponential moving mean of weights and buffers, None for decay 0."""
+def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
+    """The exponential moving average of weights and buffers; None for decay 0."""
     if not decay:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
-def make_optimiser(told: Optimisation, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam, or AdamW, over what learns."""
-    kind = torch.optim.AdamW if told.name == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=told.rate, weight_decay=told.weight_decay)
+def build_optimiser(settings: Optimisation, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Adam or AdamW."""
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=settings.rate, weight_decay=settings.weight_decay)
 
 
-def rate_at(told: Optimisation, step: int, steps_an_epoch: int, steps: int) -> float:
+def learning_rate(settings: Optimisation, step: int, steps_per_epoch: int, steps: int) -> float:
     """The learning rate of a step, a function of its number alone.
 
-    ``one-cycle``: up to the rate over the first 15 %, then down to nothing, both along a cosine (Smith and Topin 2018).
+    ``one-cycle`` rises to the rate over the first 15 % of the steps and falls to almost 0, both along a cosine (Smith
+    and Topin 2018).
 
-    >>> [rate_at(Optimisation(rate=1.0, milestones=(2, 3)), step, 10, 40) for step in (0, 19, 20, 30)]
+    >>> [learning_rate(Optimisation(rate=1.0, milestones=(2, 3)), step, 10, 40) for step in (0, 19, 20, 30)]
     [1.0, 1.0, 0.1, 0.010000000000000002]
     """
-    if told.schedule == "steps":
-        passed = sum(step // steps_an_epoch >= milestone for milestone in told.milestones)
-        return told.rate * told.gamma**passed
+    if settings.schedule == "steps":
+        passed = sum(step // steps_per_epoch >= milestone for milestone in settings.milestones)
+        return settings.rate * settings.gamma**passed
     top = 0.15 * steps
     part = step / top if step < top else 1 - (step - top) / max(1.0, steps - top)
-    return told.rate * max(0.04 if step < top else 1e-4, 0.5 - 0.5 * math.cos(math.pi * part))
+    return settings.rate * max(0.04 if step < top else 1e-4, 0.5 - 0.5 * math.cos(math.pi * part))

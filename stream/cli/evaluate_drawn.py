@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from engines.evaluation.synthetic import Drawn
+    from engines.evaluation.synthetic import SyntheticScores
 
 
 def drawn(
@@ -25,7 +25,7 @@ def drawn(
 ) -> None:
     """Score a network on drawn people that nothing was trained on: easy, blurred, occluded, crossing.
 
-    It runs as in a line, in true boxes. Needs no data set; the people are those of the exam of 'posestream train'.
+    It runs as in a line, in true boxes. It needs no data set; 'posestream train' validates on the same people.
 
     Examples:
 
@@ -34,17 +34,17 @@ def drawn(
         posestream eval drawn hrnet-small --scenes 20 --json
     """
     from engines.datasets.synthetic.conditions import CONDITIONS
-    from engines.evaluation.synthetic import judge
+    from engines.evaluation.synthetic import evaluate_synthetic
     from engines.inference.engine import load
     from stream.cli.progress import counting
 
     with load(model, backend, threads, crop="exact") as engine, counting("scenes", len(CONDITIONS) * scenes) as done:
-        score = judge(engine, scenes, done)
+        score = evaluate_synthetic(engine, scenes, done)
         told = f"pose {engine.signature.name} by {engine.choice}"
     print(json.dumps(_numbers(score), indent=2) if as_json else _table(told, score))
 
 
-def _numbers(score: Drawn) -> dict[str, Any]:
+def _numbers(score: SyntheticScores) -> dict[str, Any]:
     from engines.metrics import ALPHAS, HIDDEN, VISIBLE
 
     names = {VISIBLE: "visible", HIDDEN: "hidden"}
@@ -55,7 +55,7 @@ def _numbers(score: Drawn) -> dict[str, Any]:
     return {"people": score.people, "pck": kinds}
 
 
-def _table(told: str, score: Drawn) -> str:
+def _table(told: str, score: SyntheticScores) -> str:
     from engines.metrics import ALPHAS, HIDDEN
 
     head = [*(f"PCK@{alpha}" for alpha in sorted(ALPHAS, reverse=True)), "hidden@0.1"]

@@ -1,4 +1,4 @@
-"""A network judged on data sets: the numbers of others, of the official tools, and of the exam of a training."""
+"""A network judged on data sets: the numbers of others, of the official tools, and of validation during training."""
 
 from __future__ import annotations
 
@@ -190,30 +190,30 @@ def of_three_frames(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", _WRITERS)
-def test_the_exam_of_a_training_gives_the_same_number(tmp_path: Path, name: Any) -> None:
-    exam, objective = _exam(tmp_path, name, embedded(tmp_path))
+def test_validation_during_training_gives_the_same_score(tmp_path: Path, name: Any) -> None:
+    validator, objective = _validator(tmp_path, name, embedded(tmp_path))
     split = {"folder": "test.json", "hieve": "yard"}.get(name, "")
     _, judged = ask(tmp_path / "small.onnx", named(name, tmp_path, split))
-    line = judged.verdict.lines["AP" if "posetrack" in name else exam.measure]
-    marks = exam(objective)
-    assert marks.mean > 0.2  # it knows drawn people
-    # No joint is so near to a limit that its last digit decides.
-    assert line["Mean"] / 100 == pytest.approx(marks.mean, rel=1e-9)
+    line = judged.verdict.lines["AP" if "posetrack" in name else validator.metric]
+    metrics = validator(objective)
+    assert metrics.mean > 0.2  # the network was trained on synthetic people
+    # No joint is so near to a threshold that rounding matters.
+    assert line["Mean"] / 100 == pytest.approx(metrics.mean, rel=1e-9)
 
 
 @pytest.mark.parametrize("border", ["key-frame", "fami-released"])
-def test_the_exam_of_a_training_sees_the_same_windows(tmp_path: Path, border: Any) -> None:
-    from engines.training import dataset_validation
+def test_validation_during_training_uses_the_same_windows(tmp_path: Path, border: Any) -> None:
+    from engines.training.validation import predict_in_frames
 
     model = of_three_frames(tmp_path)
-    exam, objective = _exam(tmp_path, "posetrack18", model, border)
-    rows = exam.samples.rows
+    validator, objective = _validator(tmp_path, "posetrack18", model, border)
+    rows = validator.samples.rows
     # Every frame is made a key frame, so that windows reach over both ends of the clip.
     clip = rows[0].clip
-    exam.samples.rows = rows = [
+    validator.samples.rows = rows = [
         replace(row, frame=replace(row.frame, number=number)) for row in rows[:2] for number in sorted(clip.pictures)
     ]
-    theirs = list(dataset_validation.keypoints_of(objective, exam.samples))
+    theirs = list(predict_in_frames(objective, validator.samples))
     with load(str(model)) as engine:
         ours = keypoints_of(engine, rows, border)
     # Boxes pass through single precision in a line: a thousandth of a pixel of frames of 320.
@@ -221,24 +221,24 @@ def test_the_exam_of_a_training_sees_the_same_windows(tmp_path: Path, border: An
     assert len({one.tobytes() for one in ours}) == len(rows)
 
 
-def _exam(root: Path, name: Any, model: Path, border: Any = "key-frame") -> tuple[Any, Any]:
+def _validator(root: Path, name: Any, model: Path, border: Any = "key-frame") -> tuple[Any, Any]:
     torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
     from rich.console import Console
 
     from engines.spec.network import NetworkSpec
-    from engines.training.data import provide
+    from engines.training.session import load_data
 
     _WRITERS[name](root)
     told = read_signature(model.with_suffix(".json"))
     split = {"folder": "test.json", "hieve": "yard"}.get(name, "")
     data = msgspec.structs.replace(named(name, root, split), border=border)
     spec = NetworkSpec(model="a.B", input_size=told.input_size, window=told.offsets, skeleton=told.skeleton)
-    _, exam = provide(data, spec, 1, Console(quiet=True))
-    return exam, _objective(torch, model, told)
+    _, validator = load_data(data, spec, 1, Console(quiet=True))
+    return validator, _objective(torch, model, told)
 
 
 def _objective(torch: Any, model: Path, told: Signature) -> Any:
-    """What an exam asks, answered by the network of an ``.onnx``."""
+    """An objective whose heatmaps an ``.onnx`` computes."""
     from engines.backends.onnxrt import OnnxRuntime
 
     network = OnnxRuntime(model)

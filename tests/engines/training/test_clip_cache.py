@@ -1,4 +1,4 @@
-"""What was drawn once is read again, and never in the place of anything else."""
+"""Rendered people are read back from the cache, and only for the same settings and code."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 
 pytest.importorskip("torch")
 
+import engines
 from engines.training import clip_cache
-from engines.training.clip_cache import filmed, folder_of
-from engines.training.synthetic_samples import Filming, Tracks, film, joined
+from engines.training.clip_cache import cache_path, load_or_render
+from engines.training.synthetic_samples import Tracks, TrackSettings, concatenate, render_scenes
 
-ASKED = Filming(size=(24, 32), frames=3, moments=1)
+SETTINGS = TrackSettings(size=(24, 32), frames=3, moments=1)
 SEEDS = range(100_000, 100_003)
 
 
@@ -23,39 +24,46 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_is_kept_is_what_was_drawn_and_is_not_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = joined(list(film(SEEDS, ASKED, 1)))
+def test_cached_tracks_equal_rendered_ones_and_are_not_rendered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = concatenate(list(render_scenes(SEEDS, SETTINGS, 1)))
     counted: list[None] = []
-    first = filmed(SEEDS, ASKED, 1, lambda: counted.append(None))
-    monkeypatch.setattr(clip_cache, "film", lambda *_: pytest.fail("drawn again"))
-    for tracks in (first, filmed(SEEDS, ASKED, 1, lambda: counted.append(None))):
-        assert len(tracks) == len(drawn) > 0
+    first = load_or_render(SEEDS, SETTINGS, 1, lambda: counted.append(None))
+    monkeypatch.setattr(clip_cache, "render_scenes", lambda *_: pytest.fail("rendered again"))
+    for tracks in (first, load_or_render(SEEDS, SETTINGS, 1, lambda: counted.append(None))):
+        assert len(tracks) == len(rendered) > 0
         for name in ("pictures", "joints", "sizes"):
-            np.testing.assert_array_equal(getattr(tracks, name), getattr(drawn, name))
+            np.testing.assert_array_equal(getattr(tracks, name), getattr(rendered, name))
     assert len(counted) == len(SEEDS)
 
 
-def test_anything_else_that_is_asked_lies_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_seeds_settings_or_code_have_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     others = [
-        folder_of(SEEDS, ASKED),
-        folder_of(range(100_000, 100_004), ASKED),
-        folder_of(SEEDS, Filming(size=(24, 32), frames=3, moments=2)),
-        folder_of(SEEDS, Filming(size=(24, 32), frames=3, moments=1, kind="easy")),
+        cache_path(SEEDS, SETTINGS),
+        cache_path(range(100_000, 100_004), SETTINGS),
+        cache_path(SEEDS, TrackSettings(size=(24, 32), frames=3, moments=2)),
+        cache_path(SEEDS, TrackSettings(size=(24, 32), frames=3, moments=1, kind="easy")),
     ]
-    monkeypatch.setattr(clip_cache, "_code", lambda: "other code")
-    assert len({*others, folder_of(SEEDS, ASKED)}) == 5
+    monkeypatch.setattr(clip_cache, "_hash_code", lambda: "other code")
+    assert len({*others, cache_path(SEEDS, SETTINGS)}) == 5
 
 
-def test_an_interrupted_drawing_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_rendering_leaves_no_files(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        filmed(SEEDS, ASKED, 1, stop)
-    assert list((cache / "drawn").iterdir()) == []
+        load_or_render(SEEDS, SETTINGS, 1, stop)
+    assert list((cache / "synthetic").iterdir()) == []
 
 
-def test_scenes_without_anybody_to_learn_from_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_without_people_are_cached_too(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = Tracks(np.zeros((0, 3, 32, 24, 3), np.uint8), np.zeros((0, 3, 17, 3), np.float32), np.zeros(0, np.float32))
-    monkeypatch.setattr(clip_cache, "film", lambda *_: iter([empty]))
-    assert filmed(SEEDS, ASKED, 1, lambda: None).pictures.shape == (0, 3, 32, 24, 3)
+    monkeypatch.setattr(clip_cache, "render_scenes", lambda *_: iter([empty]))
+    assert load_or_render(SEEDS, SETTINGS, 1, lambda: None).pictures.shape == (0, 3, 32, 24, 3)
+
+
+def test_the_key_covers_all_code_that_renders() -> None:
+    root = Path(engines.__file__).parent
+    matched = {str(path.relative_to(root)) for pattern in clip_cache.RENDERING_CODE for path in root.glob(pattern)}
+    assert {"datasets/synthetic/scene.py", "vision/crop.py", "training/synthetic_samples.py"} <= matched
+    assert all(list(root.glob(pattern)) for pattern in clip_cache.RENDERING_CODE)

@@ -1,4 +1,4 @@
-"""A network that begins as the single frame gives the single frame's answer, and learns from there."""
+"""A head initialised from the single-frame network reproduces its output and can be trained."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPose  # noqa: E402
 from engines.models.hrnet import HRNetConfig  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
-from engines.training.head_init import begin_as_single_frame  # noqa: E402
+from engines.training.head_init import init_from_single_frame  # noqa: E402
 
 MICRO = HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1, sigma=1.5)
 
 
 @pytest.mark.parametrize("kind", [FAMIPose, TDMI])
-def test_frames_that_are_all_the_key_frame_give_the_single_frames_answer(kind: Any) -> None:
+def test_a_window_of_equal_frames_gives_the_single_frames_heatmaps(kind: Any) -> None:
     torch.manual_seed(0)
     model = kind(MICRO, (-1, 0, 1)).eval()
     for layer in model.hrnet.modules():
         if isinstance(layer, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(layer.weight)  # FAMI-Pose's own beginning is all but silent
+            torch.nn.init.kaiming_normal_(layer.weight)  # FAMI-Pose's initial weights give almost constant maps
     torch.nn.init.normal_(model.hrnet.final_layer.weight, std=0.1)
     crops = torch.rand(4, 1, 3, 64, 64).expand(4, 3, 3, 64, 64)
-    begin_as_single_frame("any", model, crops)
+    init_from_single_frame("any", model, crops)
     with torch.no_grad():
         single = model.hrnet(crops[:, 1])
-        # FAMI-Pose's offsets and masks begin at numbers of about 0.001, not at 0; so does what it reads.
+        # FAMI-Pose's offsets and masks begin near 0.001, not at 0.
         torch.testing.assert_close(model(crops), single, atol=0.01 * float(single.max()), rtol=0)
         assert float(single.std()) > 0.01
         model.train()
@@ -38,19 +38,19 @@ def test_frames_that_are_all_the_key_frame_give_the_single_frames_answer(kind: A
         torch.testing.assert_close(model(crops), single, atol=0.05 * float(single.max()), rtol=0)
 
 
-def test_it_can_still_learn_everything() -> None:
+def test_all_layers_receive_gradients() -> None:
     model = TDMI(MICRO, (-1, 0, 1))
-    begin_as_single_frame("any", model, torch.rand(2, 3, 3, 64, 64))
+    init_from_single_frame("any", model, torch.rand(2, 3, 3, 64, 64))
     model(torch.rand(2, 3, 3, 64, 64)).square().sum().backward()
-    # What ends in a scale of 0 learns from the second step on, once that scale has moved.
+    # Layers followed by a scale of 0 learn from the second step on, when that scale is no longer 0.
     assert float(model.enhance[0].bn2.weight.grad.abs().sum()) > 0
     assert float(model.detect.weight.grad.abs().sum()) > 0
 
 
-def test_a_head_without_a_place_for_it_is_refused() -> None:
+def test_other_networks_are_refused() -> None:
     with pytest.raises(EngineError) as caught:
-        begin_as_single_frame("mine", DCPose(MICRO, channels=4), torch.rand(1, 3, 3, 64, 64))
+        init_from_single_frame("mine", DCPose(MICRO, channels=4), torch.rand(1, 3, 3, 64, 64))
     assert str(caught.value) == (
-        "network 'mine': start=single-frame is for FAMI-Pose and TDMI, whose heads have a place for the single frame's "
-        "answer; it is DCPose, so leave start away"
+        "network 'mine': head_init=single-frame is implemented for FAMI-Pose and TDMI, not for DCPose; leave head_init "
+        "out of the recipe"
     )

@@ -1,4 +1,4 @@
-"""What ``test_torchrun.py`` has two processes do; each writes down what it saw."""
+"""The program that ``test_distributed.py`` runs in two processes; each writes its findings to a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import distributed
 from engines.errors import EngineError
 from engines.models.hrnet import HRNet, HRNetConfig
 from engines.training.batches import WindowSamples
-from engines.training.distributed import Place, ToldElsewhereError
+from engines.training.distributed import ProcessGroup, RemoteRankError
 from engines.training.recipe import Optimisation, Recipe, Synthetic
 from engines.training.synthetic_samples import Tracks
 from engines.training.trainer import Trainer
@@ -35,17 +35,17 @@ def samples() -> WindowSamples:
     return WindowSamples(Tracks(rng.integers(0, 255, (10, 5, 64, 64, 3), np.uint8), joints, np.full(10, 40.0)), (0,))
 
 
-def trainer(folder: Path, place: Place, recipe: Recipe = RECIPE) -> Trainer:
-    torch.manual_seed(place.rank)  # DistributedDataParallel is to begin from the first process's weights
-    return Trainer(recipe, HRNet(MICRO), samples(), folder, place)
+def trainer(folder: Path, group: ProcessGroup, recipe: Recipe = RECIPE) -> Trainer:
+    torch.manual_seed(group.rank)  # DistributedDataParallel must start from rank 0's weights
+    return Trainer(recipe, HRNet(MICRO), samples(), folder, group)
 
 
 def quiet(step: int, terms: dict[str, float]) -> None:
     assert np.isfinite(terms["total"])
 
 
-def alike(one: Trainer) -> bool:
-    """Whether both processes hold the same parameters and optimiser."""
+def is_in_sync(one: Trainer) -> bool:
+    """Whether both ranks hold the same parameters and optimiser state."""
     state = one.optimiser.state_dict()["state"]
     own = [*one.model.parameters(), *(value for values in state.values() for value in values.values())]
     flat = torch.cat([value.detach().reshape(-1).double() for value in own])
@@ -54,51 +54,51 @@ def alike(one: Trainer) -> bool:
     return torch.equal(both[0], both[1])
 
 
-def interrupted(folder: Path, place: Place) -> int | None:
-    """The step after which all stop when one alone hears Ctrl-C, during the second."""
+def interrupt_one_rank(folder: Path, group: ProcessGroup) -> int | None:
+    """The step after which both ranks stop when only rank 1 receives Ctrl-C, during the second step."""
 
     def report(step: int, _: dict[str, float]) -> None:
-        if step == 1 and place.rank == 1:
+        if step == 1 and group.rank == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
-    one = trainer(folder, place)
+    one = trainer(folder, group)
     try:
         one.run(report)
     except KeyboardInterrupt:
-        return one.saved
+        return one.saved_step
     return None
 
 
-def fault(folder: Path, place: Place) -> str:
-    """What a loss that is no number ends in."""
+def diverge(folder: Path, group: ProcessGroup) -> str:
+    """The error that each rank raises for a loss that is not finite."""
     wild = msgspec.structs.replace(RECIPE, optimisation=Optimisation(rate=1e30))
     try:
-        trainer(folder, place, wild).run(lambda *_: None)
-    except (EngineError, ToldElsewhereError) as error:
+        trainer(folder, group, wild).run(lambda *_: None)
+    except (EngineError, RemoteRankError) as error:
         return type(error).__name__
     return "none"
 
 
-def missing(place: Place) -> str:
-    """What a fault of the second process alone, before training, is to each."""
+def fail_on_one_rank(group: ProcessGroup) -> str:
+    """The error that each rank raises when only rank 1 fails before training."""
     try:
-        with place.together():
-            if place.rank == 1:
+        with group.fail_together():
+            if group.rank == 1:
                 raise EngineError("no file for 1")
-    except (EngineError, ToldElsewhereError) as error:
+    except (EngineError, RemoteRankError) as error:
         return f"{type(error).__name__}: {error}"
     return "none"
 
 
-def gone(folder: Path, place: Place) -> str:
-    """What the first process hears when the second one ends amid a training."""
+def exit_on_one_rank(folder: Path, group: ProcessGroup) -> str:
+    """The error of rank 0 when rank 1 exits during training."""
 
     def report(step: int, _: dict[str, float]) -> None:
-        if place.rank == 1:
-            sys.exit("the second process ends")
+        if group.rank == 1:
+            sys.exit("rank 1 exits")
 
     try:
-        trainer(folder, place).run(report)
+        trainer(folder, group).run(report)
     except EngineError as error:
         return f"{type(error).__name__}: {error}"
     return "none"
@@ -110,22 +110,25 @@ def same(one: Trainer, other: Trainer) -> bool:
 
 
 def main(folder: Path) -> None:
-    place = Place.from_environment()
-    whole = trainer(folder / "whole", place)
+    group = ProcessGroup.from_environment()
+    whole = trainer(folder / "whole", group)
     whole.run(quiet)
-    told: dict[str, Any] = {"alike": alike(whole), "stopped after": interrupted(folder / "parts", place)}
+    findings: dict[str, Any] = {
+        "in sync": is_in_sync(whole),
+        "stopped after": interrupt_one_rank(folder / "parts", group),
+    }
     distributed.barrier()
-    later = trainer(folder / "parts", place)
+    later = trainer(folder / "parts", group)
     later.resume()
     later.run(quiet)
-    told["went on exactly"] = same(whole, later) and alike(later)
-    told["missing file"] = missing(place)
-    told["loss that is no number"] = fault(folder / "wild", place)
-    told["wrote"] = (folder / "whole/last/model.safetensors").is_file() and not (folder / "wild").exists()
-    written = folder / f"told{place.rank}.json"
-    written.write_text(json.dumps(told))
-    told["other gone"] = gone(folder / "gone", place)
-    written.write_text(json.dumps(told))
+    findings["resumed exactly"] = same(whole, later) and is_in_sync(later)
+    findings["missing file"] = fail_on_one_rank(group)
+    findings["loss not finite"] = diverge(folder / "wild", group)
+    findings["wrote"] = (folder / "whole/last/model.safetensors").is_file() and not (folder / "wild").exists()
+    written = folder / f"findings{group.rank}.json"
+    written.write_text(json.dumps(findings))
+    findings["other rank exited"] = exit_on_one_rank(folder / "gone", group)
+    written.write_text(json.dumps(findings))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two processes on a CPU, started by torchrun as a user would: they train as one, one writes, and faults are told."""
+"""Two processes on a CPU, started by torchrun: they train as one, rank 0 writes, and errors are reported once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
 
-from engines.training.session import WEIGHTS, begin  # noqa: E402
+from engines.training.session import WEIGHTS, prepare  # noqa: E402
 from tests.engines.datasets import drawn  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,45 +28,45 @@ pytestmark = [
 HRNET = {"width": 12, "modules": [1, 1, 1], "blocks": 1, "stem_width": 8, "bottlenecks": 1}
 
 
-def recipe(folder: Path, network: dict[str, Any], told: dict[str, Any]) -> Path:
-    """A recipe of seconds and the entry of its network."""
+def recipe(folder: Path, network: dict[str, Any], settings: dict[str, Any]) -> Path:
+    """A recipe that trains for seconds, and the catalogue entry of its network."""
     entry = {"kind": "network", "title": "micro", "licence": "Apache-2.0"}
     shape = {"hrnet": HRNET, "input_size": [64, 64], "skeleton": "coco17"}
     (folder / "micro.yaml").write_text(yaml.safe_dump({**entry, "network": {**shape, **network}}))
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"network": str(folder / "micro.yaml"), **told}))
+    path.write_text(yaml.safe_dump({"network": str(folder / "micro.yaml"), **settings}))
     return path
 
 
 def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Two processes, one thread each; torchrun's own files in ``folder``."""
-    told = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+    """Two processes, one thread each; temporary files go to ``folder``."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", *words]
-    return subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_two_processes_train_as_one_where_no_layer_takes_statistics(tmp_path: Path) -> None:
+def test_two_processes_train_as_one_without_batch_statistics(tmp_path: Path) -> None:
     drawn.coco(tmp_path / "data")
-    # IMAPose has batch normalisation in its backbone alone, which is frozen.
+    # IMAPose has batch normalisation only in its backbone, which is frozen.
     network = {"model": "imapose.IMAPose", "window": [-1, 0, 1], "options": {"radius": 1, "dilations": [1, 3]}}
-    told = {
+    settings = {
         "data": {"type": "coco", "root": str(tmp_path / "data")},
         "epochs": 2,
         "batch": 7,
-        # Nothing by chance but the order, since each process draws for its own share.
+        # No random augmentation, since each rank draws numbers for its own share.
         "augmentation": {"flip": 0, "gain": 0, "tint": 0, "shift": 0},
         "frozen": ["hrnet"],
         "optimisation": {"rate": 1e-3, "clip": 1.0, "ema": 0.9},
     }
-    path = recipe(tmp_path, network, told)
-    alone = begin(path, tmp_path / "alone", tensorboard=False)
-    # The last batch of an epoch is one sample: one process has no share of it.
+    path = recipe(tmp_path, network, settings)
+    alone = prepare(path, tmp_path / "alone", tensorboard=False)
+    # The last batch of an epoch is one sample, so one rank has no share of it.
     assert len(alone.trainer.samples) == 8
     alone.run()
     done = torchrun(tmp_path, "stream", "train", str(path), "--out", str(tmp_path / "two"), "--no-tensorboard")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch 2: PCK@0.05") == 1
-    assert done.stderr.count("export it with") == 1
+    assert done.stderr.count("to export it:") == 1
     one, two = (steps(tmp_path / name / "log.jsonl") for name in ("alone", "two"))
     assert [row["step"] for row in two] == [row["step"] for row in one] == [1, 2, 3, 4]
     for mine, theirs in zip(one, two, strict=True):
@@ -82,16 +82,16 @@ def steps(log: Path) -> list[dict[str, Any]]:
     return [row for row in rows if "total" in row]
 
 
-def test_processes_hold_the_same_weights_go_on_exactly_and_hear_of_faults(tmp_path: Path) -> None:
+def test_ranks_stay_in_sync_resume_exactly_and_report_errors_once(tmp_path: Path) -> None:
     done = torchrun(tmp_path, "tests.engines.training.two_processes", str(tmp_path))
-    told = [json.loads((tmp_path / f"told{rank}.json").read_text()) for rank in (0, 1)]
+    findings = [json.loads((tmp_path / f"findings{rank}.json").read_text()) for rank in (0, 1)]
     for rank in (0, 1):
-        assert told[rank]["loss that is no number"] == ("ToldElsewhereError" if rank else "EngineError")
-        assert told[rank]["missing file"] == ("EngineError: no file for 1" if rank else "ToldElsewhereError: ")
-        facts = {name: told[rank][name] for name in ("alike", "went on exactly", "stopped after", "wrote")}
-        assert facts == {"alike": True, "went on exactly": True, "stopped after": 2, "wrote": True}
-    assert told[0]["other gone"] == (
-        "EngineError: process 0 of 2: another process of this training has gone, which its own line explains; the same "
-        "command goes on"
+        assert findings[rank]["loss not finite"] == ("RemoteRankError" if rank else "EngineError")
+        assert findings[rank]["missing file"] == ("EngineError: no file for 1" if rank else "RemoteRankError: ")
+        facts = {name: findings[rank][name] for name in ("in sync", "resumed exactly", "stopped after", "wrote")}
+        assert facts == {"in sync": True, "resumed exactly": True, "stopped after": 2, "wrote": True}
+    assert findings[0]["other rank exited"] == (
+        "EngineError: rank 0 of 2: another rank of this training has ended, see its own message; run the same command "
+        "to resume"
     )
-    assert done.returncode != 0  # as the second process ended
+    assert done.returncode != 0  # rank 1 exited with a message

@@ -1,4 +1,4 @@
-"""Mixed precision: every network learns in bfloat16 what it learns in float32, and losses are never half."""
+"""Mixed precision: every network has the same loss and gradient in bfloat16 as in float32, and losses are float32."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ NETWORKS: dict[str, tuple[Callable[[], Any], dict[str, float]]] = {
 }
 
 
-def scattered(name: str) -> tuple[Objective, tuple[int, ...]]:
-    """A network whose every layer says something, unlike one that begins at zero, and the frames it reads."""
+def random_network(name: str) -> tuple[Objective, tuple[int, ...]]:
+    """A network without layers that start at zero, and the frames it reads."""
     make, terms = NETWORKS[name]
     torch.manual_seed(0)
     model = make()
@@ -62,7 +62,7 @@ def samples(frames: tuple[int, ...], number: int = 4) -> WindowSamples:
     return WindowSamples(Tracks(pictures, joints, np.full(number, 40, np.float32)), frames)
 
 
-def learned(objective: Objective, batch: Any, dtype: Any) -> tuple[dict[str, Any], Any]:
+def compute_gradient(objective: Objective, batch: Any, dtype: Any) -> tuple[dict[str, Any], Any]:
     """The terms and the gradient of the total, all parameters in a row."""
     objective.zero_grad(set_to_none=True)
     with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
@@ -73,13 +73,13 @@ def learned(objective: Objective, batch: Any, dtype: Any) -> tuple[dict[str, Any
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_bfloat16_learns_what_float32_does(name: str) -> None:
-    # With the statistics of batch normalisation held: those of four samples on maps of a few cells enlarge any
-    # difference until gradients of two roundings point nowhere in common, in float16 too.
-    objective, frames = scattered(name)
+def test_gradients_in_bfloat16_equal_those_in_float32(name: str) -> None:
+    # In evaluation mode: batch statistics of four samples on maps of a few cells amplify rounding until the
+    # gradients of two precisions have nothing in common, in float16 too.
+    objective, frames = random_network(name)
     batch = samples(frames).batch(np.arange(4), None, np.random.default_rng(0))
-    whole, gradient = learned(objective.eval(), batch, None)
-    half, rounded = learned(objective, batch, torch.bfloat16)
+    whole, gradient = compute_gradient(objective.eval(), batch, None)
+    half, rounded = compute_gradient(objective, batch, torch.bfloat16)
     assert all(value.dtype == torch.float32 for value in half.values())
     # A layer rounds by 2^-9 at most; some fifty in a row, back and forth, by 2^-9 · √100 = 2 % where roundings are
     # independent. Mutual information multiplies features by 1/τ = 20 before an exponential: a few times as much.
@@ -88,9 +88,9 @@ def test_bfloat16_learns_what_float32_does(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "precision"), [("fami", "bf16"), ("dcpose", "bf16"), ("fami", "fp16")])
-def test_a_training_in_half_precision_goes_on_to_the_last_bit(tmp_path: Path, name: str, precision: Any) -> None:
-    _, frames = scattered(name)
-    told = Recipe(
+def test_a_training_in_half_precision_resumes_bit_for_bit(tmp_path: Path, name: str, precision: Any) -> None:
+    _, frames = random_network(name)
+    settings = Recipe(
         network="micro",
         data=Synthetic(),
         epochs=2,
@@ -100,7 +100,7 @@ def test_a_training_in_half_precision_goes_on_to_the_last_bit(tmp_path: Path, na
     )
 
     def trainer(folder: Path) -> Trainer:
-        return Trainer(told, scattered(name)[0].model, samples(frames, 6), folder)
+        return Trainer(settings, random_network(name)[0].model, samples(frames, 6), folder)
 
     def report(step: int, terms: dict[str, float]) -> None:
         assert np.isfinite(terms["total"])
@@ -116,5 +116,5 @@ def test_a_training_in_half_precision_goes_on_to_the_last_bit(tmp_path: Path, na
     after = whole.model.state_dict()
     assert all(torch.equal(value, later.model.state_dict()[key]) for key, value in after.items())
     assert all(value.dtype == begun[key].dtype for key, value in after.items())
-    # GradScaler leaves a step out whose gradients overflow, and halves its scale; not all of four.
+    # GradScaler skips steps whose gradients overflow and halves its scale; it does not skip all four.
     assert any(not torch.equal(value, begun[key]) for key, value in after.items() if "weight" in key)

@@ -1,0 +1,56 @@
+"""Recipes: the shipped ones are valid, and errors name the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+
+from engines.errors import EngineError  # noqa: E402
+from engines.hub import catalogue  # noqa: E402
+from engines.spec import network  # noqa: E402
+from engines.training.objective import Objective  # noqa: E402
+from engines.training.recipe import read_recipe  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs/training").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_recipe_is_valid(file: Path) -> None:
+    read = read_recipe(file)
+    _, spec = catalogue.network(read.network)
+    # The papers' networks have 60 million weights; shapes are enough here.
+    with torch.device("meta"):
+        model = network.build(read.network, spec)
+        Objective(read.network, model, read.sigma, read.loss, dict(read.terms))
+    assert all(
+        model.get_submodule(name) for name in (*read.frozen, *(initial.into for initial in read.initial_weights))
+    )
+    assert all(milestone < read.epochs for milestone in read.optimisation.milestones)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": 3}, "recipe.yaml: Expected `str`, got `int` - at `$.network`"),
+        ({"speed": "fast"}, "Object contains unknown field `speed`"),
+        ({"batch": 0}, "Expected `int` >= 1 - at `$.batch`"),
+        ({"data": {"type": "synthetic", "first_scene": 7}}, "Expected `int` >= 100000 - at `$.data.first_scene`"),
+        ({"optimisation": {"name": "sgd"}}, "Invalid enum value 'sgd' - at `$.optimisation.name`"),
+    ],
+)
+def test_an_invalid_recipe_is_an_error_naming_the_field(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"network": "any", "data": {"type": "synthetic"}} | changes))
+    with pytest.raises(EngineError) as caught:
+        read_recipe(recipe)
+    assert words in str(caught.value)
+
+
+def test_a_missing_recipe_is_an_error_pointing_to_examples(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"No such file or directory; see configs/training for examples"):
+        read_recipe(tmp_path / "none.yaml")
