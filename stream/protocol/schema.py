@@ -14,7 +14,7 @@ stream.errors.WireError: not a message of protocol 1: Expected `object`, got `in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -103,15 +103,39 @@ class EndOfStream(_Head, frozen=True, kw_only=True, tag="end"):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person of a :class:`PoseMessage`.
+    """One person of a frame.
 
     ``box`` is x1, y1, x2, y2 in px; ``keypoints`` (K, 3) float32: x px, y px, score in 0..1, in the skeleton's order.
+    ``joints`` names the K keypoints. A person is also a mapping from these names: ``person["left_wrist"]`` is a row of
+    ``keypoints``, and ``dict(person)`` has all of them.
+
+    >>> person = Person(1, (0, 0, 9, 9), 0.9, np.array([[4, 2, 0.8]], np.float32), ("nose",))
+    >>> x, y, score = person["nose"]
+    >>> float(x), float(y)
+    (4.0, 2.0)
     """
 
     id: int
     box: tuple[float, float, float, float]
     score: float
     keypoints: NDArray[np.float32] = field(repr=False)
+    joints: tuple[str, ...] = field(default=(), repr=False)
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the joints."""
+        return self.joints
+
+    def __getitem__(self, joint: str) -> NDArray[np.float32]:
+        """x px, y px and score (3,) of a joint. Raises ``KeyError`` for one that the skeleton lacks."""
+        if joint not in self.joints:
+            known = ", ".join(self.joints) or "none: the publisher has not sent its skeleton"
+            raise KeyError(f"no joint {joint!r}; this skeleton has {known}")
+        row: NDArray[np.float32] = self.keypoints[self.joints.index(joint)]
+        return row
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the joints."""
+        return iter(self.joints)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,9 @@ class Reception:
 
     def _finished(self, message: PoseMessage) -> Iterator[PoseMessage]:
         known = self.skeletons.get(message.skeleton)
-        named = dataclasses.replace(message, joints=known.joints if known else ())
+        joints = known.joints if known else ()
+        people = tuple(dataclasses.replace(person, joints=joints) for person in message.people)
+        named = dataclasses.replace(message, joints=joints, people=people)
         if self._person is None:
             yield named
         elif person := named.person(self._person):

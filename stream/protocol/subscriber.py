@@ -5,7 +5,7 @@
     with Subscriber("tcp://127.0.0.1:5570", camera="hall") as subscriber:
         for message in subscriber:
             for person in message.people:
-                print(message.camera, person.id, dict(zip(message.joints, person.keypoints.tolist())))
+                print(message.camera, person.id, person["left_wrist"])
 
 The protocol is described in ``docs/reference/protocol.md``, for any language.
 """

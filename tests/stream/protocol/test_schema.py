@@ -17,7 +17,7 @@ import pytest
 from stream.errors import WireError
 from stream.messages import Frame, Poses, WindowFrame
 from stream.protocol import schema
-from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
+from stream.protocol.schema import EndOfStream, Heartbeat, Person, PoseMessage, Skeleton
 from stream.testing import make_poses
 
 SESSION = "4c1f0e5ad2b39871"
@@ -263,3 +263,20 @@ def test_topics_are_told_apart() -> None:
     assert schema.wanted_by("snapshot/5f3a/") == ""
     for topic in ("poses/snapshot/1/2", "snapshot/", "snapshot//poses/", "snapshot/5f3a"):
         assert schema.wanted_by(topic) is None
+
+
+def test_a_person_maps_the_names_of_joints_to_their_keypoints() -> None:
+    person = Person(3, (0, 0, 4, 4), 0.9, np.arange(6, dtype=np.float32).reshape(2, 3), ("grip", "tip"))
+    assert {joint: row.tolist() for joint, row in dict(person).items()} == {"grip": [0, 1, 2], "tip": [3, 4, 5]}
+    assert list(person) == ["grip", "tip"]
+
+
+@pytest.mark.parametrize(
+    ("joints", "known"),
+    [(("grip", "tip"), "grip, tip"), ((), "none: the publisher has not sent its skeleton")],
+)
+def test_a_joint_that_the_skeleton_lacks_is_answered_with_those_it_has(joints: tuple[str, ...], known: str) -> None:
+    person = Person(3, (0, 0, 4, 4), 0.9, np.zeros((2, 3), np.float32), joints)
+    with pytest.raises(KeyError) as caught:
+        person["hilt"]
+    assert caught.value.args == (f"no joint 'hilt'; this skeleton has {known}",)

@@ -61,6 +61,7 @@ def test_messages_in_order_are_given_and_counted() -> None:
     assert line.seqs == [0, 1, 2]
     assert line.total == Counts(messages=3)
     assert line.got[0].joints[:2] == ("joint0", "joint1")
+    assert line.got[0].people[1]["joint16"].tolist() == line.got[0].people[1].keypoints[16].tolist()
     assert line.got[0].received_ns == 99
     assert not line.got[0].retained
 
