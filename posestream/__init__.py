@@ -1,0 +1,93 @@
+"""Keypoints of people in photos, videos, cameras and streams.
+
+Estimate them in a for-loop, in this process:
+
+    import posestream
+
+    for result in posestream.estimate("clip.mp4", model="rtmpose-s"):
+        for person in result.people:
+            print(result.time_s, person.id, person["left_wrist"])
+
+``Pipeline`` and ``parse_launch`` build lines of elements of your own, ``Subscriber`` receives what a running line
+publishes, ``load`` opens a pose network, and ``export`` turns a checkpoint into one.
+
+Each name is imported when it is first used, so ``import posestream`` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engines.inference.engine import load as load
+    from posestream.estimation import estimate as estimate
+    from posestream.exporting import export as export
+    from posestream.result import Result as Result
+    from stream.errors import EngineError as EngineError
+    from stream.errors import LaunchError as LaunchError
+    from stream.errors import LinkError as LinkError
+    from stream.errors import ModelError as ModelError
+    from stream.errors import PosestreamError as PosestreamError
+    from stream.errors import PropertyError as PropertyError
+    from stream.errors import SilenceError as SilenceError
+    from stream.errors import SourceError as SourceError
+    from stream.errors import StageError as StageError
+    from stream.errors import StaleFrame as StaleFrame
+    from stream.errors import StartError as StartError
+    from stream.errors import TransportError as TransportError
+    from stream.errors import WireError as WireError
+    from stream.pipeline.launch import parse_launch as parse_launch
+    from stream.pipeline.pipeline import Pipeline as Pipeline
+    from stream.protocol.schema import Person as Person
+    from stream.protocol.schema import PoseMessage as PoseMessage
+    from stream.protocol.subscriber import Subscriber as Subscriber
+
+    __version__: str
+
+_NAMES = {
+    "engines.inference.engine": ("load",),
+    "posestream.estimation": ("estimate",),
+    "posestream.exporting": ("export",),
+    "posestream.result": ("Result",),
+    "stream.errors": (
+        "EngineError",
+        "LaunchError",
+        "LinkError",
+        "ModelError",
+        "PosestreamError",
+        "PropertyError",
+        "SilenceError",
+        "SourceError",
+        "StageError",
+        "StaleFrame",
+        "StartError",
+        "TransportError",
+        "WireError",
+    ),
+    "stream.pipeline.launch": ("parse_launch",),
+    "stream.pipeline.pipeline": ("Pipeline",),
+    "stream.protocol.schema": ("Person", "PoseMessage"),
+    "stream.protocol.subscriber": ("Subscriber",),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = tuple(sorted(["__version__", *_MODULES]))
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from the module that defines it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from posestream.shadowing import import_ours
+
+    value: object = getattr(import_ours(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,105 @@
+"""Estimates many inputs one after the other, writes what it finds, and sums it up."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from posestream.inputs import find_files, make_source
+from posestream.outputs import Outputs
+from posestream.result import Result
+from stream.capture.stills import is_still
+from stream.cli.progress import counting, total_of
+from stream.errors import SourceError
+
+Estimate = Callable[..., Iterator[Result]]
+"""``posestream.estimate`` with its networks chosen."""
+
+
+@dataclass
+class Summary:
+    """What was done so far."""
+
+    inputs: int = 0
+    frames: int = 0
+    people: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def fail(self, name: str, error: SourceError) -> None:
+        """Count an input that could not be read, or not to its end, and say why on stderr."""
+        self.failed.append(name)
+        print(f"posestream: {error}", file=sys.stderr)
+
+
+def run(sources: Sequence[str], estimate: Estimate, outputs: Outputs, *, quiet: bool = False) -> int:
+    """Estimate all ``sources`` and return the exit code: 1 where one of them could not be read."""
+    begin_s, summary = time.monotonic(), Summary()
+    files = _find_all(sources, summary)
+    if files:
+        with nullcontext(_pass) if quiet else counting("frames", sum(map(_length, files))) as advance:
+            _write_all(estimate(files, on_error=summary.fail), outputs, summary, advance)
+    if not quiet:
+        print("\n".join(_lines(summary, outputs, time.monotonic() - begin_s)), file=sys.stderr)
+    return 1 if summary.failed else 0
+
+
+def _find_all(sources: Sequence[str], summary: Summary) -> list[Path]:
+    """Every file that the sources name, once."""
+    found: dict[Path, None] = {}
+    for source in sources:
+        try:
+            _refuse_endless(source)
+            found |= dict.fromkeys(find_files(source))
+        except SourceError as error:
+            summary.fail(source, error)
+    return list(found)
+
+
+def _refuse_endless(source: str) -> None:
+    if "://" in source or source.startswith("/dev/video"):
+        raise SourceError("a camera or an address has no end to wait for; run a line: see 'posestream launch --help'")
+
+
+def _length(path: Path) -> int:
+    """How many frames a file has; 1 where its header does not say."""
+    return 1 if is_still(path) else total_of(make_source("filesrc", location=str(path))) or 1
+
+
+def _write_all(results: Iterable[Result], outputs: Outputs, summary: Summary, advance: Callable[[], object]) -> None:
+    for source, found in groupby(results, key=lambda result: result.source):
+        summary.inputs += 1
+        ids: set[int] = set()
+        most = 0
+        with outputs.open(Path(source)) as add:
+            for result in found:
+                add(result)
+                advance()
+                summary.frames += 1
+                ids |= {person.id for person in result.people}
+                most = max(most, len(result.people))
+        summary.people += max(most, len(ids - {-1}))
+
+
+def _lines(summary: Summary, outputs: Outputs, seconds: float) -> Iterator[str]:
+    """The summary, for people."""
+    done = f"{_count(summary.inputs, 'input')}, {_count(summary.frames, 'frame')}, {summary.people} people"
+    yield f"{done} in {seconds:.1f} s ({summary.frames / max(seconds, 1e-9):.1f} frames a second)"
+    if outputs.written:
+        kinds = Counter(path.suffix for path in outputs.written)
+        yield f"wrote {', '.join(f'{number} {kind}' for kind, number in kinds.items())} to {outputs.folder}"
+    if summary.failed:
+        yield f"failed, for the reasons above: {', '.join(summary.failed)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _pass() -> None:
+    """Progress where none is shown."""

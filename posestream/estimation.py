@@ -1,0 +1,113 @@
+"""Estimates the keypoints of people, frame after frame, in this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from engines.hub.catalogue import EMBEDDED, SHIPPED
+from engines.spec.manifest import PictureManifest, is_export, read_exported
+from posestream.inputs import Input, Report, open_input
+from posestream.result import Result
+from stream.element import Element
+from stream.errors import PropertyError
+from stream.pipeline.pipeline import Pipeline
+from stream.registry import make
+
+_log = logging.getLogger(__name__)
+
+
+def estimate(
+    source: Input,
+    *,
+    model: str | Path = EMBEDDED,
+    detector: str | Path = "auto",
+    backend: str = "auto",
+    threads: int = 1,
+    track: bool = True,
+    smooth: bool = False,
+    min_score: float | None = None,
+    fps: float = 25.0,
+    on_error: Report | None = None,
+) -> Iterator[Result]:
+    """Yield a :class:`Result` for each frame of ``source``, in order.
+
+    ``source`` is one of these:
+
+    * the path of a photo or a video, a folder of them, a pattern as in ``"shots/*.jpg"``, or a list of all these;
+    * a camera: its number, or ``"/dev/video0"``;
+    * an address: ``"rtsp://…"``, ``"http://…"``;
+    * an array (H, W, 3) uint8 BGR, or any iterable of such arrays, of which ``fps`` come a second;
+    * a source element, as ``stream.make("testsrc")``.
+
+    ``model`` is a pose network: a name that ``posestream models`` lists, an ``.onnx`` with its Signature beside it, or
+    the folder of an export. ``detector`` is an ``.onnx`` or a name; ``"auto"`` is YOLOX-nano, or the truth of frames
+    that testsrc has drawn. The networks that ship were trained on people drawn by testsrc: name others for real people.
+    ``backend`` and ``threads`` say what runs both networks, as ``"onnxrt:cuda"``.
+
+    ``track`` gives people ids that stay the same from frame to frame of a video; photos are not tracked. ``smooth``
+    takes the jitter out of tracked keypoints. ``min_score`` is the least score of a detection, 0..1.
+
+    Everything happens in the for-loop: no process and no socket is opened. The networks are opened once, with the first
+    frame. Where the network reads frames after the one it estimates, results come that many frames late. Leaving the
+    loop closes the source.
+
+    Raises :class:`~posestream.PosestreamError`: for a network that cannot be used, and, as a ``SourceError``, for a
+    source that cannot be read; of a damaged video the frames before the damage come first. ``on_error``, where given,
+    is called with the name of such a file and the error instead, and the next file follows.
+
+    >>> import posestream, stream
+    >>> drawn = stream.make("testsrc", num_frames=2, people=2)
+    >>> for result in posestream.estimate(drawn):
+    ...     print(result.index, [person.id for person in result.people], result.people[0].keypoints.shape)
+    0 [1, 2] (17, 3)
+    1 [1, 2] (17, 3)
+
+    A single frame, which needs no tracking:
+
+    >>> frame = next(stream.make("testsrc", people=1).frames())
+    >>> (result,) = posestream.estimate(frame)
+    >>> x, y, score = result.people[0]["left_wrist"]
+    >>> result.draw().shape
+    (480, 640, 3)
+    """
+    opened = open_input(source, fps, on_error)
+    is_tracked = track and getattr(opened, "is_sequence", True)
+    if smooth and not track:
+        raise PropertyError("smooth=True follows people by their ids; leave track=True")
+    networks = _networks(str(model), str(detector), backend, threads, min_score, is_tracked=is_tracked)
+    after = [make("smooth")] if smooth and is_tracked else []
+    pipeline = Pipeline(opened, *networks, *after)
+    pipeline.negotiate()
+    return _results(pipeline, str(model))
+
+
+def _networks(
+    model: str, detector: str, backend: str, threads: int, min_score: float | None, *, is_tracked: bool
+) -> list[Element]:
+    """The elements from frames to poses."""
+    tracker = [make("track")] if is_tracked else []
+    limit = {} if min_score is None else {"min_score": min_score}
+    if _reads_whole_pictures(model):
+        if detector != "auto":
+            raise PropertyError(f"model={model!r} finds people by itself; leave detector={detector!r} away")
+        return [make("posedetect", model=model, backend=backend, threads=threads, **limit), *tracker]
+    return [
+        make("detect", model=detector, backend=backend, threads=threads, **limit),
+        *tracker,
+        make("window"),
+        make("pose", model=model, backend=backend, threads=threads),
+    ]
+
+
+def _reads_whole_pictures(model: str) -> bool:
+    folder = Path(model).expanduser()
+    return is_export(folder) and isinstance(read_exported(folder), PictureManifest)
+
+
+def _results(pipeline: Pipeline, model: str) -> Iterator[Result]:
+    for number, poses in enumerate(pipeline.run()):
+        if number == 0 and model in SHIPPED and poses.frame.truth is None:
+            _log.warning("model %r was trained on drawn people only; for real people name another with model=", model)
+        yield Result(poses)

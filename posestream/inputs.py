@@ -1,0 +1,149 @@
+"""What :func:`posestream.estimate` reads, opened as a source of frames."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.caps import Caps
+from stream.capture.files import find
+from stream.capture.stills import is_still
+from stream.credentials import redacted
+from stream.element import Source
+from stream.errors import SourceError
+from stream.messages import Eos, Frame
+from stream.registry import make
+
+Pixels = NDArray[np.uint8]
+Input = str | Path | int | Pixels | Frame | Source | Iterable[str | Path] | Iterable[Pixels | Frame | None]
+"""A photo, a folder, a pattern, a video, a camera, an address, frames, an element, or files of the first four kinds."""
+
+Report = Callable[[str, SourceError], None]
+"""Called with a file and what is wrong with it."""
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv"}
+    | {".ts", ".webm", ".wmv"}
+)
+
+
+def open_input(source: Input, fps: float, report: Report | None) -> Source:
+    """The source that gives the frames of ``source``. Raises :class:`SourceError` for a file that is not there."""
+    match source:
+        case Source():
+            return source
+        case int():
+            return make_source("camerasrc", device=str(source), camera=f"camera {source}")
+        case Frame():
+            return Frames([source], fps, is_sequence=False)
+        case np.ndarray() if source.ndim != 4:
+            return Frames([source], fps, is_sequence=False)
+        case str() | Path() if str(source).startswith(("/dev/video", "/dev/v4l/")):
+            return make_source("camerasrc", device=str(source), camera=str(source))
+        case str() if "://" in source:
+            return make_source("rtspsrc", url=source, camera=redacted(source))
+        case str() | Path():
+            return Files(find_files(source), report)
+        case list() | tuple() if source and all(isinstance(item, str | Path) for item in source):
+            return Files([path for item in source for path in find_files(item)], report)
+        case Iterable():
+            return Frames(source, fps)
+    raise SourceError(
+        f"{type(source).__name__} {source!r} is nothing to read frames from; give a path, a camera's number, "
+        "an address, or arrays (H, W, 3) uint8"
+    )
+
+
+def make_source(name: str, **properties: object) -> Source:
+    """The source element called ``name``."""
+    element = make(name, **properties)
+    assert isinstance(element, Source)
+    return element
+
+
+def find_files(location: str | Path) -> list[Path]:
+    """The photos and videos that a path, a folder or a pattern names, ``2.jpg`` before ``10.jpg``.
+
+    Of a folder only what ends as a picture or a video does. Raises :class:`SourceError` where there are none.
+    """
+    folder = Path(location).expanduser()
+    if not folder.is_dir():
+        return list(find(str(location)))
+    inside = find(f"{glob.escape(str(folder))}/*") if any(folder.iterdir()) else ()
+    files = [path for path in inside if is_photo_or_video(path) and not path.name.startswith(".")]
+    if not files:
+        raise SourceError(f"folder {str(folder)!r} holds no photos and no videos; give another, or a pattern")
+    return files
+
+
+def is_photo_or_video(path: Path) -> bool:
+    """True where the suffix is that of a picture or a video."""
+    return is_still(path) or path.suffix.lower() in VIDEO_SUFFIXES
+
+
+class Files(Source):
+    """Photos and videos one after the other, each as a camera of its own that is called as its path.
+
+    A file that cannot be read is given to ``report``; where there is none, the error is raised.
+    """
+
+    src = Caps("video/raw")
+
+    def __init__(self, paths: Iterable[Path], report: Report | None = None) -> None:
+        self.paths = tuple(paths)
+        self._report = report
+
+    @property
+    def is_sequence(self) -> bool:
+        """True where some neighbours are frames of one video."""
+        return not all(map(is_still, self.paths))
+
+    def frames(self) -> Iterator[Any]:
+        """The frames of each file, then ``Eos``: what a window or a tracker holds of a file ends with it."""
+        for path in self.paths:
+            fault = None
+            try:
+                with make_source("filesrc", location=str(path), camera=str(path)) as file:
+                    yield from file.frames()
+            except SourceError as error:
+                fault = error
+            yield Eos(str(path))
+            if fault is not None:
+                if self._report is None:
+                    raise fault
+                self._report(str(path), fault)
+
+
+class Frames(Source):
+    """Arrays (H, W, 3) uint8 BGR, ``fps`` of them a second, or frames that are ready-made and keep their camera."""
+
+    src = Caps("video/raw")
+    camera = "frames"
+
+    def __init__(self, items: Iterable[Any], fps: float, *, is_sequence: bool = True) -> None:
+        self._items, self._fps, self.is_sequence = items, fps, is_sequence
+
+    def frames(self) -> Iterator[Any]:
+        """The frames, then ``Eos`` for each camera."""
+        cameras: set[str] = set()
+        for seq, item in enumerate(self._items):
+            frame = item if item is None or isinstance(item, Frame) else self._frame(seq, item)
+            if frame is not None:
+                cameras.add(frame.camera)
+            yield frame
+        yield from map(Eos, sorted(cameras))
+
+    def _frame(self, seq: int, pixels: Any) -> Frame:
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
+            kind = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+            raise SourceError(f"frame {seq} is {kind}; give arrays (height, width, 3) uint8, BGR as OpenCV reads them")
+        now_ns = self.context.now_ns()
+        # A copy, since a program may read its next frame into the same memory while a window still holds this one.
+        return Frame(
+            self.camera, seq, round(seq * 1e9 / self._fps), now_ns, pixels.copy(order="C"), {"captured": now_ns}
+        )

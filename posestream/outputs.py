@@ -1,0 +1,148 @@
+"""The files that ``posestream estimate`` writes: keypoints of one input, and a picture or a video of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from posestream.result import Result
+from stream.capture.stills import is_still
+from stream.element import Sink
+from stream.errors import PropertyError, TransportError
+from stream.output.video_writer import open_pictures
+from stream.protocol.json import json_line
+from stream.registry import make
+
+Add = Callable[[Result], object]
+"""Takes the results of one input, one after the other."""
+
+Format = Literal["json", "lines", "coco", "posetrack"]
+
+_FRAME_KEYS = ("index", "time_s", "size", "people")
+
+
+@dataclass
+class Outputs:
+    """Where and how results are written; ``folder`` None prints JSON lines. ``written`` lists the files so far.
+
+    An input ``clip.mp4`` becomes ``clip.json`` (``clip.jsonl`` for lines), and ``clip_poses.mp4`` with ``video``; a
+    photo becomes ``photo_poses.jpg`` with ``pictures``. Where two inputs have one name, the second gets a number.
+    """
+
+    folder: Path | None
+    format: Format = "json"
+    pictures: bool = False
+    video: bool = False
+    written: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stems: set[str] = set()
+        if self.folder is None and (self.pictures or self.video or self.format in ("coco", "posetrack")):
+            raise PropertyError("--out - prints JSON lines and nothing else; give a folder, as in --out poses")
+
+    @contextmanager
+    def open(self, source: Path) -> Iterator[Add]:
+        """The files of one input; keypoints are put in place when the block ends without an exception.
+
+        Raises :class:`TransportError` where one cannot be written.
+        """
+        if self.folder is None:
+            yield _print
+            return
+        with ExitStack() as files:
+            writers = [files.enter_context(self._writer(path, source)) for path in self._paths(self.folder, source)]
+            yield lambda result: [add(result) for add in writers]
+
+    def _paths(self, folder: Path, source: Path) -> Iterator[Path]:
+        with _os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        stem = self._free_stem(source.stem)
+        yield folder / f"{stem}.{'jsonl' if self.format == 'lines' else 'json'}"
+        if self.pictures and is_still(source):
+            yield folder / f"{stem}_poses.jpg"
+        if self.video and not is_still(source):
+            yield folder / f"{stem}_poses.mp4"
+
+    def _free_stem(self, stem: str) -> str:
+        free, number = stem, 2
+        while free in self._stems:
+            free, number = f"{stem}-{number}", number + 1
+        self._stems.add(free)
+        return free
+
+    def _writer(self, path: Path, source: Path) -> AbstractContextManager[Add]:
+        self.written.append(path)
+        if path.suffix == ".jpg":
+            return _open_picture(path)
+        if path.suffix == ".mp4":
+            return _open_video(path)
+        if self.format in ("coco", "posetrack"):
+            return _open_result_file(path, self.format, source.stem)
+        return _open_json(path, is_document=self.format == "json")
+
+
+def _print(result: Result) -> None:
+    sys.stdout.write(json_line(result.to_dict()).decode())
+    sys.stdout.flush()
+
+
+@contextmanager
+def _open_picture(path: Path) -> Iterator[Add]:
+    yield lambda result: result.save(path)
+
+
+@contextmanager
+def _open_video(path: Path) -> Iterator[Add]:
+    video = open_pictures(path, "estimate")
+    try:
+        yield lambda result: video.add(result.draw(), result.index, result.poses.frame.pts_ns)
+    finally:
+        video.close()
+
+
+@contextmanager
+def _open_result_file(path: Path, kind: str, sequence: str) -> Iterator[Add]:
+    """A data set's result file, which calls the camera ``sequence``."""
+    sink = make("jsonsink", location=str(path), format=kind)
+    assert isinstance(sink, Sink)
+    with sink:
+        yield lambda result: sink.consume(replace(result.poses, frame=replace(result.poses.frame, camera=sequence)))
+        sink.flush()
+
+
+@contextmanager
+def _open_json(path: Path, *, is_document: bool) -> Iterator[Add]:
+    """JSON lines, or one document that has what does not change between frames once, and ``frames``."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with _os_errors(path), part.open("wb") as file:
+
+            def add(result: Result) -> None:
+                content = result.to_dict()
+                if is_document:
+                    frame = {key: content.pop(key) for key in _FRAME_KEYS}
+                    head = json_line(content).rstrip()[:-1] + b',"frames":[\n'
+                    file.write((b",\n" if file.tell() else head) + json_line(frame).rstrip())
+                else:
+                    file.write(json_line(content))
+
+            yield add
+            if is_document:
+                file.write(b"\n]}\n")
+        with _os_errors(path):
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _os_errors(path: Path) -> Iterator[None]:
+    """What the system says of a file, as one line that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise TransportError(f"{path} cannot be written: {error.strerror}; choose another folder with --out") from None
