@@ -15,7 +15,8 @@ from posestream.inputs import find_files, make_source
 from posestream.outputs import Outputs
 from posestream.result import Result
 from stream.capture.stills import is_still
-from stream.cli.progress import counting, total_of
+from stream.cli.progress import counting
+from stream.credentials import redacted
 from stream.errors import SourceError
 
 Estimate = Callable[..., Iterator[Result]]
@@ -57,18 +58,21 @@ def _find_all(sources: Sequence[str], summary: Summary) -> list[Path]:
             _refuse_endless(source)
             found |= dict.fromkeys(find_files(source))
         except SourceError as error:
-            summary.fail(source, error)
+            summary.fail(redacted(source), error)
     return list(found)
 
 
 def _refuse_endless(source: str) -> None:
     if "://" in source or source.startswith("/dev/video"):
-        raise SourceError("a camera or an address has no end to wait for; run a line: see 'posestream launch --help'")
+        raise SourceError(
+            f"{redacted(source)!r} never ends, and this command writes at the end; run a line: see "
+            "'posestream launch --help'"
+        )
 
 
 def _length(path: Path) -> int:
     """How many frames a file has; 1 where its header does not say."""
-    return 1 if is_still(path) else total_of(make_source("filesrc", location=str(path))) or 1
+    return 1 if is_still(path) else make_source("filesrc", location=str(path)).length or 1
 
 
 def _write_all(results: Iterable[Result], outputs: Outputs, summary: Summary, advance: Callable[[], object]) -> None:

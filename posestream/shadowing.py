@@ -65,14 +65,16 @@ def check_overwritten(error: ImportError) -> None:
 
 def _find(name: str) -> Path | None:
     """The folder, or the file of a single module, that ``import name`` finds or has found."""
-    module = sys.modules.get(name)
-    spec = None if module is not None else find_spec(name)
-    origin = module.__file__ if module is not None else spec.origin if spec else None
-    if origin is not None:
-        file = Path(origin).resolve()
-        return file.parent if file.name == "__init__.py" else file
-    found = module.__path__ if module is not None else spec.submodule_search_locations if spec else None
-    return Path(next(iter(found))).resolve() if found else None
+    if (module := sys.modules.get(name)) is not None:
+        origin, folders = getattr(module, "__file__", None), getattr(module, "__path__", None)
+    elif (spec := find_spec(name)) is not None:
+        origin, folders = spec.origin, spec.submodule_search_locations
+    else:
+        return None
+    if origin is None:  # a folder without __init__.py
+        return Path(next(iter(folders or ()), name)).resolve()
+    file = Path(origin).resolve()
+    return file.parent if file.name == "__init__.py" else file
 
 
 def _explain(name: str, place: Path) -> str:

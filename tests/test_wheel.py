@@ -65,7 +65,7 @@ def bare_environment() -> dict[str, str]:
 def test_the_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert tops == {"stream", "engines", "export", "configs"}
+    assert tops == {"posestream", "stream", "engines", "export", "configs"}
     for wanted in (
         "configs/pipelines/demo.yaml",
         "configs/models/yolox-nano.yaml",
@@ -74,6 +74,7 @@ def test_the_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -
             for name in ("fami-small", "hrnet-small")
             for file in ("fused.onnx", "weights.data")
         ),
+        "posestream/py.typed",
         "stream/py.typed",
     ):
         assert wanted in names
@@ -107,12 +108,12 @@ def test_the_installed_command_runs_the_demo_from_any_folder(bin_folder: Path, t
 
 def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_folder: Path, tmp_path: Path) -> None:
     script = (
-        "import importlib, pkgutil, stream, engines, configs\n"
+        "import importlib, pkgutil, posestream, stream, engines, configs\n"
         "extra = ('backends.pytorch', 'backends.trt', 'hub.checkpoints', 'testing.costs', 'testing.models',"
         " 'layers', 'losses', 'models', 'plugins', 'training')\n"
-        "skipped = ('stream.__main__', 'stream.runtime.worker', 'stream.runtime.janitor')\n"
+        "skipped = ('posestream.__main__', 'stream.__main__', 'stream.runtime.worker', 'stream.runtime.janitor')\n"
         "skipped += tuple(f'engines.{name}' for name in extra)\n"
-        "for package in (stream, engines):\n"
+        "for package in (posestream, stream, engines):\n"
         "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        if not found.name.startswith(skipped):\n"
         "            importlib.import_module(found.name)\n"

@@ -1,0 +1,142 @@
+"""``posestream estimate`` as a user meets it: the files, the summary, what is wrong in one line each, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from stream.__main__ import execute
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def networks(model: Path, detector: Path) -> list[str]:
+    return ["--model", str(model), "--detector", str(detector)]
+
+
+def test_each_input_gets_a_json_and_what_was_asked_for(
+    media: Path, networks: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    (media / "broken.png").unlink()
+    assert execute(["estimate", str(media), "--out", str(out), "--pictures", "--video", *networks]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "10.json", "10_poses.jpg", "2.json", "2_poses.jpg", "clip.json", "clip_poses.mp4",
+    ]  # fmt: skip
+    document = json.loads((out / "clip.json").read_text())
+    assert list(document) == ["source", "skeleton", "joints", "model", "frames"]
+    assert [frame["index"] for frame in document["frames"]] == [0, 1, 2, 3]
+    assert [person["id"] for person in document["frames"][3]["people"]] == [1, 2]
+    assert len(document["frames"][0]["people"][0]["keypoints"]) == len(document["joints"]) == 17
+    assert cv2.VideoCapture(str(out / "clip_poses.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    done, wrote = capsys.readouterr().err.splitlines()
+    assert done.startswith("3 inputs, 6 frames, 6 people in ")
+    assert wrote == f"wrote 3 .json, 2 .jpg, 1 .mp4 to {out}"
+
+
+def test_what_cannot_be_read_is_said_and_stops_nothing(
+    media: Path, networks: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    out, broken = tmp_path / "out", str(media / "broken.png")
+    sources = [broken, "nowhere.png", "rtsp://me:secret@10.0.0.7/ch1", str(media / "2.png")]
+    assert execute(["estimate", *sources, "--out", str(out), *networks]) == 1
+    assert [path.name for path in out.iterdir()] == ["2.json"]
+    missing, address, undecodable, done, _, failed = capsys.readouterr().err.splitlines()
+    assert missing.startswith("posestream: there is no 'nowhere.png'")
+    assert address == (
+        "posestream: 'rtsp://***@10.0.0.7/ch1' never ends, and this command writes at the end; run a line: see "
+        "'posestream launch --help'"
+    )
+    assert undecodable.startswith(f"posestream: {broken!r} is no picture that can be decoded")
+    assert done.startswith("1 input, 1 frame, 2 people in ")
+    assert failed == f"failed, for the reasons above: nowhere.png, rtsp://***@10.0.0.7/ch1, {broken}"
+
+
+def test_nothing_to_do_is_an_error(capsys: Capture, tmp_path: Path) -> None:
+    assert execute(["estimate", str(tmp_path), "--quiet"]) == 1
+    assert capsys.readouterr().err == (
+        f"posestream: folder {str(tmp_path)!r} holds no photos and no videos; give another, or a pattern\n"
+    )
+
+
+def test_json_lines_are_printed_where_asked_for(media: Path, networks: list[str], capsys: Capture) -> None:
+    assert execute(["estimate", str(media / "clip.mp4"), "--out", "-", "--quiet", *networks]) == 0
+    printed = capsys.readouterr()
+    assert [json.loads(line)["index"] for line in printed.out.splitlines()] == [0, 1, 2, 3]
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "begin"),
+    [
+        ("lines", "clip.jsonl", '{"source":'),
+        ("coco", "clip.json", '[\n{"image_id":0,'),
+        ("posetrack", "clip.json", '{"images":'),
+    ],
+)
+def test_each_format_is_written(
+    kind: str, name: str, begin: str, media: Path, networks: list[str], tmp_path: Path
+) -> None:
+    assert execute(["estimate", str(media / "clip.mp4"), "-f", kind, "--out", str(tmp_path / "o"), *networks]) == 0
+    assert [path.name for path in (tmp_path / "o").iterdir()] == [name]
+    assert (tmp_path / "o" / name).read_text().startswith(begin)
+
+
+@pytest.mark.parametrize("options", [["--pictures"], ["--video"], ["--format", "coco"]])
+def test_what_cannot_be_printed_needs_a_folder(options: list[str], media: Path, capsys: Capture) -> None:
+    assert execute(["estimate", str(media / "2.png"), "--out", "-", *options]) == 1
+    assert capsys.readouterr().err == (
+        "posestream: --out - prints JSON lines and nothing else; give a folder, as in --out poses\n"
+    )
+
+
+def test_inputs_of_one_name_do_not_overwrite_each_other(media: Path, networks: list[str], tmp_path: Path) -> None:
+    (media / "more").mkdir()
+    for name in ("2.png", "2-2.png"):
+        (media / "more" / name).write_bytes((media / "2.png").read_bytes())
+    sources = [str(media / "2.png"), str(media / "2.png"), f"{media}/more/*"]
+    assert execute(["estimate", *sources, "--out", str(tmp_path / "o"), *networks]) == 0
+    written = {path.name: json.loads(path.read_text())["source"] for path in (tmp_path / "o").iterdir()}
+    assert len(written) == 3
+    assert written["2.json"] == str(media / "2.png")
+    assert set(written.values()) == {str(media / name) for name in ("2.png", "more/2.png", "more/2-2.png")}
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    media: Path, networks: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert execute(["estimate", str(media / "2.png"), "--out", str(tmp_path / "file"), *networks]) == 1
+    assert capsys.readouterr().err == (
+        f"posestream: {tmp_path / 'file'} cannot be written: File exists; choose another folder with --out\n"
+    )
+
+
+def test_an_interrupted_run_leaves_no_half_document(
+    media: Path, networks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("posestream.result.Result.draw", interrupt)
+    out = tmp_path / "o"
+    assert execute(["estimate", str(media / "clip.mp4"), "--video", "--out", str(out), *networks]) == 130
+    assert list(out.iterdir()) == []
+
+
+def test_help_has_examples(capsys: Capture) -> None:
+    assert execute(["estimate", "--help"]) == 0
+    assert "posestream estimate photo.jpg --model rtmpose-s --pictures" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_command_runs_as_a_module_too() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "posestream", "--version"], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.startswith("posestream ")

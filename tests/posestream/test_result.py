@@ -1,0 +1,78 @@
+"""What is found in a frame, as attributes, as plain values and as files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.skeletons import SKELETONS
+from posestream.result import Result
+from stream.errors import PropertyError, TransportError
+from stream.testing.items import make_poses
+
+
+@pytest.fixture
+def result() -> Result:
+    return Result(make_poses(7, "hall.mp4", count=2))
+
+
+def test_it_has_the_frame_and_when_and_where_it_is_from(result: Result) -> None:
+    frame = result.poses.frame
+    assert (result.source, result.index, result.time_s) == ("hall.mp4", 7, frame.pts_ns / 1e9)
+    assert result.frame is frame.pixels
+    assert result.size == frame.size
+    assert repr(result) == f"<Result hall.mp4 7 at {result.time_s:.3f} s: 2 people>"
+
+
+def test_people_have_the_numbers_of_the_message(result: Result) -> None:
+    first, second = result.people
+    assert [first.id, second.id] == result.poses.ids.tolist()
+    assert second.box == tuple(result.poses.boxes[1].tolist())
+    assert first.score == result.poses.scores[0]
+    assert first["left_wrist"].tolist() == result.poses.keypoints[0, 9].tolist()
+    assert tuple(dict(first)) == result.joints == SKELETONS["coco17"].joints
+
+
+def test_joints_of_a_skeleton_without_names_are_numbered() -> None:
+    assert Result(replace(make_poses(0), skeleton="wand17")).joints == tuple(map(str, range(17)))
+
+
+def test_the_dict_is_what_json_can_hold(result: Result) -> None:
+    content = json.loads(json.dumps(result.to_dict()))
+    assert list(content) == ["source", "index", "time_s", "size", "skeleton", "joints", "model", "people"]
+    assert np.array_equal(
+        np.array([person["keypoints"] for person in content["people"]], np.float32), result.poses.keypoints
+    )
+    assert [person["id"] for person in content["people"]] == [person.id for person in result.people]
+
+
+def test_drawing_leaves_the_frame_as_it_is(result: Result) -> None:
+    before = result.frame.copy()
+    assert result.draw(scale=2).shape == (result.size[1] * 2, result.size[0] * 2, 3)
+    assert not np.array_equal(result.draw(), before)
+    assert np.array_equal(result.frame, before)
+
+
+def test_it_is_saved_as_a_picture_or_as_json(result: Result, tmp_path: Path) -> None:
+    picture = result.save(tmp_path / "new" / "drawn.png")
+    assert np.array_equal(cv2.imread(str(picture)), result.draw())
+    keypoints = json.loads(result.save(tmp_path / "keypoints.json").read_text())
+    assert np.allclose([person["keypoints"] for person in keypoints["people"]], result.poses.keypoints, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["drawn", "drawn.docx"])
+def test_a_suffix_of_no_picture_is_refused(name: str, result: Result, tmp_path: Path) -> None:
+    with pytest.raises(PropertyError) as caught:
+        result.save(tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name} does not end as a picture does; save to .jpg, .png or .json"
+
+
+def test_a_place_that_cannot_be_written_is_named(result: Result, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TransportError, match=r"file/drawn\.png cannot be written: .*; choose another place"):
+        result.save(tmp_path / "file" / "drawn.png")
