@@ -46,7 +46,8 @@ def test_a_breach_is_found_of_the_rule_of(rule: str, root: Path, tmp_path: Path)
 
 
 def test_no_file_is_called_like_a_library(root: Path) -> None:
-    named = {path.stem for folder in ("posestream", "stream", "engines", "export") for path in (root / folder).rglob("*.py")}
+    folders = ("posestream", "stream", "engines", "export")
+    named = {path.stem for folder in folders for path in (root / folder).rglob("*.py")}
     assert not named & {"torch", "onnx", "tensorrt", "zmq", "numpy", "cv2"}
 
 
