@@ -18,6 +18,7 @@ from stream.capture.stills import is_still
 from stream.cli.progress import counting
 from stream.credentials import redacted
 from stream.errors import SourceError
+from stream.logs import is_quiet
 
 Estimate = Callable[..., Iterator[Result]]
 """``posestream.estimate`` with its networks chosen."""
@@ -38,9 +39,9 @@ class Summary:
         print(f"posestream: {error}", file=sys.stderr)
 
 
-def run(sources: Sequence[str], estimate: Estimate, outputs: Outputs, *, quiet: bool = False) -> int:
+def run(sources: Sequence[str], estimate: Estimate, outputs: Outputs) -> int:
     """Estimate all ``sources`` and return the exit code: 1 where one of them could not be read."""
-    begin_s, summary = time.monotonic(), Summary()
+    begin_s, summary, quiet = time.monotonic(), Summary(), is_quiet()
     files = _find_all(sources, summary)
     if files:
         with nullcontext(_pass) if quiet else counting("frames", sum(map(_length, files))) as advance:

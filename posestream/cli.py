@@ -46,7 +46,6 @@ def estimate(
     video: Annotated[bool, typer.Option("--video", help="Draw the people into a copy of each video.")] = False,
     track: Annotated[bool, typer.Option(help="Give people ids that stay the same through a video.")] = True,
     smooth: Annotated[bool, typer.Option("--smooth", help="Take the jitter out of tracked keypoints.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> int:
     """Estimate the keypoints of everybody in photos and videos; write one JSON file for each into a folder.
 
@@ -78,4 +77,4 @@ def estimate(
         smooth=smooth,
     )
     outputs = Outputs(None if str(out) == "-" else out, format.value, pictures=pictures, video=video)
-    return batch.run(sources, estimating, outputs, quiet=quiet)
+    return batch.run(sources, estimating, outputs)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.hub.catalogue import EMBEDDED, SHIPPED
-from engines.spec.manifest import PictureManifest, is_export, read_exported
+from engines.spec.manifest import PictureManifest, is_export, read_any_manifest
 from posestream.inputs import Input, Report, open_input
 from posestream.result import Result
 from stream.element import Element
@@ -103,7 +103,7 @@ def _networks(
 
 def _reads_whole_pictures(model: str) -> bool:
     folder = Path(model).expanduser()
-    return is_export(folder) and isinstance(read_exported(folder), PictureManifest)
+    return is_export(folder) and isinstance(read_any_manifest(folder), PictureManifest)
 
 
 def _results(pipeline: Pipeline, model: str) -> Iterator[Result]:

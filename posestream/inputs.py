@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.caps import Caps
-from stream.capture.files import find
+from stream.capture import files
 from stream.capture.stills import is_still
 from stream.credentials import redacted
 from stream.element import Source
@@ -73,12 +73,12 @@ def find_files(location: str | Path) -> list[Path]:
     """
     folder = Path(location).expanduser()
     if not folder.is_dir():
-        return list(find(str(location)))
-    inside = find(f"{glob.escape(str(folder))}/*") if any(folder.iterdir()) else ()
-    files = [path for path in inside if is_photo_or_video(path) and not path.name.startswith(".")]
-    if not files:
+        return list(files.find_files(str(location)))
+    inside = files.find_files(f"{glob.escape(str(folder))}/*") if any(folder.iterdir()) else ()
+    found = [path for path in inside if is_photo_or_video(path) and not path.name.startswith(".")]
+    if not found:
         raise SourceError(f"folder {str(folder)!r} holds no photos and no videos; give another, or a pattern")
-    return files
+    return found
 
 
 def is_photo_or_video(path: Path) -> bool:
@@ -87,7 +87,7 @@ def is_photo_or_video(path: Path) -> bool:
 
 
 class Files(Source):
-    """Photos and videos one after the other, each as a camera of its own that is called as its path.
+    """Photos and videos one after the other, each once, as a camera of its own that is called as its path.
 
     A file that cannot be read is given to ``report``; where there is none, the error is raised.
     """
@@ -95,7 +95,7 @@ class Files(Source):
     src = Caps("video/raw")
 
     def __init__(self, paths: Iterable[Path], report: Report | None = None) -> None:
-        self.paths = tuple(paths)
+        self.paths = tuple(dict.fromkeys(paths))
         self._report = report
 
     @property

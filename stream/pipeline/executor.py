@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from stream.element import Element, Sink, Source, Transform
 from stream.errors import StageError
-from stream.messages import Key, Message
+from stream.messages import Eos, Key, Message
 from stream.pipeline.wiring import Part
 from stream.registry import label
 
@@ -202,7 +202,8 @@ def run_in_process(parts: Sequence[Part]) -> Iterator[Any]:
     """Run ``parts``, upstream first, to the end of every source; yields the items that no part and no sink takes.
 
     Sources take turns, a frame each. As in a line of processes, for each camera an item goes all the way before the
-    next one starts, and the end of the stream follows the last item. What an element raises is raised here.
+    next one starts, and the end of the stream follows the last item. A source that reads several cameras one after the
+    other, as files are, yields :class:`Eos` at the end of each. What an element raises is raised here.
     """
     with ExitStack() as opened:
         executors = [opened.enter_context(Executor(part.elements, part.cameras)) for part in parts]
@@ -220,7 +221,9 @@ class _Run:
         while running:
             for part, frames in tuple(running):
                 for frame in frames:
-                    if frame is not None:
+                    if isinstance(frame, Eos):
+                        yield from self._end(part, frame.camera)
+                    elif frame is not None:
                         yield from self._process(part, frame)
                     break
                 else:

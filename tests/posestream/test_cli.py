@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_said_and_stops_nothing(
         "posestream: 'rtsp://***@10.0.0.7/ch1' never ends, and this command writes at the end; run a line: see "
         "'posestream launch --help'"
     )
-    assert undecodable.startswith(f"posestream: {broken!r} is no picture that can be decoded")
+    assert undecodable.startswith(f"posestream: {broken!r} is not a picture")
     assert done.startswith("1 input, 1 frame, 2 people in ")
     assert failed == f"failed, for the reasons above: nowhere.png, rtsp://***@10.0.0.7/ch1, {broken}"
 

@@ -10,9 +10,11 @@ import pytest
 
 from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
+from stream.elements.queue import Queue
 from stream.errors import StageError
-from stream.messages import Frame, Key
+from stream.messages import Eos, Frame, Key
 from stream.pipeline.executor import Executor, through
+from stream.pipeline.pipeline import Pipeline
 from stream.testing import make_frame
 
 
@@ -209,3 +211,19 @@ def test_through_a_sink_yields_nothing_and_flushes_it() -> None:
     taking = Takes()
     assert list(through(taking, frames(0, 1))) == []
     assert (taking.taken, taking.flushed) == ([("cam", 0), ("cam", 1)], 1)
+
+
+class Album(Source):
+    """Two cameras, one after the other."""
+
+    src = Caps("video/raw")
+
+    def frames(self) -> Iterator[Any]:
+        for camera in ("first", "second"):
+            yield make_frame(0, camera)
+            yield Eos(camera)
+
+
+def test_a_source_of_several_cameras_may_end_each_before_the_next() -> None:
+    found = Pipeline(Album(), Picky(is_late=True), Queue(), Picky()).run()
+    assert [frame.key for frame in found] == [("first", 99), ("second", 99)]
