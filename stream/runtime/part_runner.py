@@ -5,6 +5,7 @@ This is the common ground of parts that begin with a source and parts that read 
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -21,6 +22,8 @@ from stream.runtime.acks import Flow
 from stream.runtime.endpoints import Links, frames_of
 from stream.runtime.meter import Meter
 from stream.runtime.state import Draft
+
+_logger = logging.getLogger(__name__)
 
 Post = Callable[[bus.AnyNotice], None]
 Release = Callable[[Key], None]
@@ -249,7 +252,7 @@ class PartRunner:
     def _warn_once(self, text: str) -> None:
         if text not in self._warned and len(self._warned) < 100:
             self._warned.add(text)
-            self._post(bus.Warning_(part=self.name, text=text))
+            _logger.warning("%s", text)
 
 
 def _numbers(memory: MutableMapping[str, int], kind: str) -> dict[str, int]:

@@ -32,11 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from stream.errors import StartError
+    from stream.logs import level_from_environment, logging_to_stderr
     from stream.pipeline.launch import load_yaml
     from stream.runtime.runner import Options, run_part
 
     try:
-        run_part(load_yaml(options.line), options.part, options.run_dir, Options(options.lateness_ms))
+        with logging_to_stderr(level_from_environment()):
+            run_part(load_yaml(options.line), options.part, options.run_dir, Options(options.lateness_ms))
     except Exception as error:  # noqa: BLE001 - the supervisor reports whatever ended the part
         _print_error(options.part, error)
         return CANNOT_START if isinstance(error, StartError) else FAILED

@@ -1,0 +1,56 @@
+"""A part as a process: what it writes to stderr, and how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stream.runtime.worker import CANNOT_START
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of three pictures, the second of which cannot be read."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((48, 64, 3), np.uint8))
+    (folder / "1.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "speaker"),
+    [
+        ("filesrc location={} damaged=warn ! fakesink", (), "posestream"),
+        ("filesrc location={} damaged=warn ! queue ! fakesink", ("--in-process",), "posestream"),
+        ("filesrc location={} damaged=warn ! queue ! fakesink", (), "filesrc"),
+    ],
+    ids=["without a queue", "with a queue, in one process", "with a queue"],
+)
+def test_a_warning_reaches_stderr_once(line: str, options: tuple[str, ...], speaker: str, pictures: Path) -> None:
+    command = [sys.executable, "-m", "stream", "launch", line.format(pictures), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0
+    warning = f"{speaker}: warning: '{pictures}/1.png' "
+    assert [text for text in done.stderr.splitlines() if text.startswith(warning)] == done.stderr.splitlines()
+    assert done.stderr.count("1.png") == 1
+
+
+def test_a_part_that_cannot_start_says_why_in_one_line_and_by_its_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "line.yaml").write_text(f"line: [filesrc: {{location: {tmp_path}/none.mp4}}, queue, fakesink]")
+    script = (
+        "import os, sys; from stream.runtime.worker import main\n"
+        "arguments = ['--parent', str(os.getppid()), '--lifeline', str(os.pipe()[0])]\n"
+        "sys.exit(main([*sys.argv[1:], *arguments]))"
+    )
+    where = [str(tmp_path / "line.yaml"), "--part", "filesrc", "--run-dir", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", script, *where], capture_output=True, text=True)
+    assert done.returncode == CANNOT_START
+    assert done.stderr.startswith(f"filesrc: there is no '{tmp_path}/none.mp4'")
+    assert done.stderr.count("\n") == 1
