@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from engines.backends.trt import plans
-from engines.backends.trt.caching import entry_of, write_whole
+from engines.backends.trt.artifacts import Preparation, PreparedGraph, write_atomically, write_preparation
+from engines.backends.trt.cache import read_entry
 from engines.backends.trt.options import BuildOptions, Plugin
-from engines.backends.trt.preparation import Preparation, PreparedGraph, write_preparation
 from engines.errors import EngineError
 from engines.plugins.deform_conv.compiler import compile_ptx
 from engines.plugins.deform_conv.settings import spec_of
@@ -71,7 +71,7 @@ def _prepared(folder: Path, file: str, plugin: Plugin) -> PreparedGraph:
     source = folder / file
     made = tensorrt_graph(onnx.load(source, load_external_data=False), plugin, folder)
     written = source.with_suffix("").with_suffix(SUFFIX)
-    write_whole(written, made.model.SerializeToString(deterministic=True))
+    write_atomically(written, made.model.SerializeToString(deterministic=True))
     return PreparedGraph(
         file=written.name,
         sha256=digest(written).sha256,
@@ -97,8 +97,8 @@ def _weights_digest(manifest: BaseManifest) -> str:
 def _build(graph: Path) -> None:
     """One engine, told on stderr while it is built and in a line when it is there."""
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        plan = plans.plan_for(graph, say=_say, bar=bar)
-    layers = ", ".join(f"{count} in {kind}" for kind, count in entry_of(plan.path).layers.items())
+        plan = plans.get_plan(graph, announce=_say, progress=bar)
+    layers = ", ".join(f"{count} in {kind}" for kind, count in read_entry(plan.path).layers.items())
     print(f"  {graph.stem}: {plan.path}: {layers}")
 
 

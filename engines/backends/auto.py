@@ -82,15 +82,15 @@ def why_no_engine(path: Path) -> str:
     """Why TensorRT cannot run ``path`` at once; empty if it can."""
     if absent := why_no_tensorrt():
         return absent
-    from engines.backends.trt import caching
+    from engines.backends.trt import cache
 
-    if not any(caching.engine_folder(path.parent).glob(f"{path.stem}-*.engine")):
+    if not any(cache.engine_folder(path.parent).glob(f"{path.stem}-*.engine")):
         return "TensorRT has built no engine of it here (posestream export … --to tensorrt)"
     from engines.backends.trt import plans
 
     try:
         # Its own look-up, since only that knows all that an engine depends on.
-        plans.plan_for(path, say=_refuse)
+        plans.get_plan(path, announce=_refuse)
     except EngineError as error:
         return str(error)
     return ""

@@ -60,9 +60,9 @@ def _counts(counts: dict[str, int]) -> str:
 
 def layers_of(folder: Path, file: str) -> dict[str, int]:
     """How many layers of the engine of a graph run in each type."""
-    from engines.backends.trt import caching
+    from engines.backends.trt import cache
 
-    found = [entry.layers for _, entry in caching.entries(caching.engine_folder(folder), Path(file).stem)]
+    found = [entry.layers for _, entry in cache.list_entries(cache.engine_folder(folder), Path(file).stem)]
     if len(found) != 1:
         raise FailedError(f"{len(found)} engines of {file} were kept, one was built")
     return found[0]

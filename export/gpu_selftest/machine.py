@@ -80,11 +80,11 @@ def tensorrt(work: Work) -> Found:  # noqa: ARG001
     """TensorRT and PyCUDA are here, fit each other and the GPU."""
     if why := why_no_tensorrt():
         raise AbsentError(why, "engines are left out")
-    from engines.backends.trt import device, versions
+    from engines.backends.trt import requirements
 
-    release = str(versions.require().__version__)
-    facts = device.facts()
-    versions.check_device(release, facts)
+    release = str(requirements.import_tensorrt().__version__)
+    facts = requirements.get_gpu_info()
+    requirements.check_gpu(release, facts)
     figures = {"tensorrt": release, "gpu": facts.name, "sm": facts.sm, "driver": facts.driver, "cuda": facts.cuda_major}
     return Found(f"TensorRT {release} on {facts}, driver {facts.driver}, CUDA {facts.cuda_major}", figures)
 

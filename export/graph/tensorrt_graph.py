@@ -16,8 +16,8 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from engines.backends.trt.artifacts import Type
 from engines.backends.trt.options import Plugin
-from engines.backends.trt.preparation import Type
 from engines.errors import EngineError
 from engines.plugins.deform_conv.settings import DOMAIN, settings_of, spec_of
 from export.graph.deform_fusion import fuse

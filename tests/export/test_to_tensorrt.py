@@ -15,8 +15,8 @@ pytest.importorskip("torch")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.backends.trt import plans  # noqa: E402
+from engines.backends.trt.artifacts import read_preparation, read_source  # noqa: E402
 from engines.backends.trt.options import BuildOptions  # noqa: E402
-from engines.backends.trt.preparation import read_preparation, source_of  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.spec.manifest import Manifest, digest, fingerprint_files, read_manifest, verify, write_manifest  # noqa: E402
 from export import to_tensorrt  # noqa: E402
@@ -90,7 +90,7 @@ def without_a_gpu(*_: object, **__: object) -> None:
 def test_without_a_gpu_the_folder_is_prepared_and_the_remedy_told(
     folder: Path, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "plan_for", without_a_gpu)
+    monkeypatch.setattr(plans, "get_plan", without_a_gpu)
     with pytest.raises(EngineError) as refused:
         to_tensorrt.build_engines(folder, options=BuildOptions(max_batch=5))
     assert str(refused.value) == (
@@ -99,7 +99,7 @@ def test_without_a_gpu_the_folder_is_prepared_and_the_remedy_told(
     )
     told = read_manifest(folder)
     verify(told, folder)
-    source = source_of(folder / "fused.onnx")
+    source = read_source(folder / "fused.onnx")
     assert source.path.name == "fused.trt.onnx"
     assert source.options.max_batch == 5
     assert source.weights_sha256 == told.files["weights.data"].sha256
@@ -125,7 +125,7 @@ def test_the_route_of_nvidia_needs_no_kernel_of_ours(folder: Path, compiled: lis
     prepared = to_tensorrt.prepare(folder, plugin="nvidia", options=BuildOptions())
     assert prepared == read_preparation(folder)
     assert compiled == []
-    assert source_of(folder / "fused.onnx").kernels == ()
+    assert read_source(folder / "fused.onnx").kernels == ()
 
 
 def test_another_route_changes_the_graph_but_not_what_is_known_of_the_export(folder: Path, compiled: list[Any]) -> None:

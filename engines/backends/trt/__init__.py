@@ -1,8 +1,7 @@
-"""TensorRT as the backend ``tensorrt``: engines built for this GPU, run by PyCUDA; features kept on the device.
+"""TensorRT as the backend ``tensorrt``: engines built for this GPU and run with PyCUDA; features stay on the device.
 
-Nothing of TensorRT or PyCUDA is imported until a backend is made, and then first by what can say that it is missing.
-Written against the real Python API of TensorRT 10.13 and 11.4 and of PyCUDA 2026.1, and tried on a simulation of both;
-it has not run on a GPU.
+TensorRT and PyCUDA are imported when a backend is made, and checked first. The code is written against the Python API
+of TensorRT 10.13 and 11.4 and of PyCUDA 2026.1 and tested on a simulation of both. It has not been tested on a GPU.
 """
 
 from __future__ import annotations
@@ -10,20 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from engines.backends.base import Backend, FeatureCache
-from engines.backends.trt import device, versions
-from engines.backends.trt.modes import parse_mode
+from engines.backends.trt import requirements
+from engines.backends.trt.options import parse_mode
 
 
-def create(path: Path, *, threads: int = 1, mode: str = "") -> Backend:  # noqa: ARG001 - the GPU counts no threads
-    """What ``make_backend`` calls. ``mode``: ``nograph``, ``nobuild``, or both with a ``+`` between.
+def create(path: Path, *, threads: int = 1, mode: str = "") -> Backend:  # noqa: ARG001 - a GPU counts no threads
+    """What ``make_backend`` calls. ``mode``: ``nograph``, ``nobuild``, or both joined by ``+``.
 
-    Raises :class:`EngineError` where TensorRT or PyCUDA is missing; whether there is a GPU shows when it is opened.
+    Raises :class:`EngineError` if TensorRT or PyCUDA is missing. A missing GPU is an error of ``open()``.
     """
-    told = parse_mode(mode)
-    _require()
-    from engines.backends.trt.running import TensorRT
+    parsed = parse_mode(mode)
+    _require_packages()
+    from engines.backends.trt.backend import TensorRT
 
-    return TensorRT(path, told)
+    return TensorRT(path, parsed)
 
 
 def create_feature_cache(
@@ -35,13 +34,13 @@ def create_feature_cache(
     mode: str = "",
 ) -> FeatureCache:
     """What ``make_feature_cache`` calls: maps stay on the device. ``mode`` and errors as in :func:`create`."""
-    told = parse_mode(mode)
-    _require()
+    parsed = parse_mode(mode)
+    _require_packages()
     from engines.backends.trt.ring import DeviceFeatureCache
 
-    return DeviceFeatureCache(backbone, head, slots, told)
+    return DeviceFeatureCache(backbone, head, slots, parsed)
 
 
-def _require() -> None:
-    versions.require()
-    device.cuda_driver()
+def _require_packages() -> None:
+    requirements.import_tensorrt()
+    requirements.import_pycuda()

@@ -1,6 +1,6 @@
-"""The engine for a graph on this machine: the one that is cached, or one that is built now and kept.
+"""The engine for a graph on this machine: read from the cache, or built now and stored there.
 
-Nothing here imports TensorRT before it is known to be there, so every way in which it is not gets its line.
+TensorRT is checked before it is imported here, so a missing one is an error in one line.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rich.progress import Progress
 
-from engines.backends.trt import caching, device, versions
-from engines.backends.trt.device import DeviceFacts
-from engines.backends.trt.keys import EngineKey
-from engines.backends.trt.options import BuildOptions
-from engines.backends.trt.preparation import Source, source_of
+from engines.backends.trt import cache, requirements
+from engines.backends.trt.artifacts import Source, read_source
+from engines.backends.trt.cache import EngineKey
+from engines.backends.trt.options import BuildOptions, Mode
+from engines.backends.trt.requirements import GpuInfo
+from engines.errors import EngineError
 from engines.plugins.deform_conv.settings import kernel_digest
 
 AMPERE = "sm_80"
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -32,40 +34,52 @@ class Plan:
     options: BuildOptions
 
 
-def plan_for(
+def get_plan(
     path: Path,
     options: BuildOptions | None = None,
     *,
     ordinal: int = 0,
-    say: Say | None = None,
-    bar: Progress | None = None,
+    announce: Announce | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
-    """The engine of the standard graph ``path`` for the GPU ``ordinal``; ``say`` is told before minutes are spent.
+    """The engine of the standard graph ``path`` for the GPU ``ordinal``, from the cache or built now.
 
-    Without ``options`` it is built as its export says.
+    A build takes minutes; ``announce`` is called with one line before it begins, and whatever it raises prevents it.
+    Without ``options`` the engine is built with those of its export.
 
-    Raises :class:`EngineError` in one line where TensorRT, the driver or the GPU is missing or does not fit, where the
-    graph is damaged, and where it cannot be built.
+    Raises :class:`EngineError` if TensorRT, the driver or the GPU is missing or unsuitable, if the graph is damaged,
+    and if the build fails.
     """
-    version = str(versions.require().__version__)
-    facts = device.facts(ordinal)
-    versions.check_device(version, facts)
-    source = source_of(path)
+    version = str(requirements.import_tensorrt().__version__)
+    gpu = requirements.get_gpu_info(ordinal)
+    requirements.check_gpu(version, gpu)
+    source = read_source(path)
     options = options or source.options
-    key = key_of(source, options, facts, version)
-    folder = caching.engine_folder(path.parent)
-    found = caching.find(folder, key)
+    key = make_key(source, options, gpu, version)
+    folder = cache.engine_folder(path.parent)
+    found = cache.find(folder, key)
     if found is None:
-        if say is not None:
-            say(f"TensorRT {version} builds {path.name} for {facts}, once: {caching.why_not(folder, key)}")
-        found = _built(folder, key, source, options, target(options, facts), bar)
+        if announce is not None:
+            announce(f"TensorRT {version} builds {path.name} for {gpu}, once: {cache.explain_miss(folder, key)}")
+        found = _build(folder, key, source, options, target_architecture(options, gpu), progress)
     return Plan(found, key, source, options)
 
 
-def key_of(source: Source, options: BuildOptions, facts: DeviceFacts, version: str) -> EngineKey:
-    """All that an engine of ``source`` built here and now would depend on.
+def get_plan_in_mode(path: Path, mode: Mode, announce: Announce) -> Plan:
+    """:func:`get_plan`, except that a ``mode`` without builds raises :class:`EngineError` where one would begin."""
+    return get_plan(path, announce=announce if mode.builds else _refuse_to_build)
 
-    A plan that is to be refitted holds no weights, so it is known by the graph without them.
+
+def _refuse_to_build(reason: str) -> NoReturn:
+    raise EngineError(
+        f"{reason}; but tensorrt:nobuild builds nothing: choose backend=tensorrt, or export --to tensorrt"
+    )
+
+
+def make_key(source: Source, options: BuildOptions, gpu: GpuInfo, version: str) -> EngineKey:
+    """Everything that an engine of ``source`` built here and now would depend on.
+
+    A plan that is to be refitted holds no weights, so its key is that of the graph without them.
     """
     stripped = options.refit and bool(source.structure_sha256)
     return EngineKey(
@@ -73,11 +87,11 @@ def key_of(source: Source, options: BuildOptions, facts: DeviceFacts, version: s
         onnx_sha256=source.structure_sha256 if stripped else source.onnx_sha256,
         weights_sha256="" if stripped else source.weights_sha256,
         kernels={settings: kernel_digest(settings) for settings in source.kernels},
-        tensorrt=_release(version, options),
-        gpu=facts.name if options.hardware == "none" else "any",
-        sm={"none": facts.sm, "same-capability": facts.sm, "ampere+": "8.0 or newer"}[options.hardware],
-        driver=facts.driver.split(".", 1)[0],
-        cuda_major=facts.cuda_major,
+        tensorrt=_compatible_release(version, options),
+        gpu=gpu.name if options.hardware == "none" else "any",
+        sm={"none": gpu.sm, "same-capability": gpu.sm, "ampere+": "8.0 or newer"}[options.hardware],
+        driver=gpu.driver.split(".", 1)[0],
+        cuda_major=gpu.cuda_major,
         profiles=(options.batches,),
         flags=options.flags,
         hardware_compatibility=options.hardware,
@@ -87,24 +101,24 @@ def key_of(source: Source, options: BuildOptions, facts: DeviceFacts, version: s
     )
 
 
-def target(options: BuildOptions, facts: DeviceFacts) -> str:
-    """The architecture that kernels are compiled for: PTX runs on that and on all that is newer.
+def target_architecture(options: BuildOptions, gpu: GpuInfo) -> str:
+    """The architecture that kernels are compiled for: PTX runs on that and on all newer ones.
 
-    Raises nothing: an engine for Ampere and newer that is built on an older GPU is refused by TensorRT itself.
+    An engine for Ampere and newer that is built on an older GPU is refused by TensorRT itself.
     """
-    return AMPERE if options.hardware == "ampere+" else facts.architecture
+    return AMPERE if options.hardware == "ampere+" else gpu.architecture
 
 
-def _release(version: str, options: BuildOptions) -> str:
+def _compatible_release(version: str, options: BuildOptions) -> str:
     """A version-compatible plan loads in every later minor release of its major one."""
     return f"{version.split('.', 1)[0]}.x" if options.version_compatible else version
 
 
-def _built(
-    folder: Path, key: EngineKey, source: Source, options: BuildOptions, architecture: str, bar: Progress | None
+def _build(
+    folder: Path, key: EngineKey, source: Source, options: BuildOptions, architecture: str, progress: Progress | None
 ) -> Path:
-    from engines.backends.trt.building import build
+    from engines.backends.trt.builder import build
 
-    built = build(source, options, architecture, caching.read_timing_cache(folder, key), bar)
-    caching.write_timing_cache(folder, key, built.timings)
-    return caching.store(folder, key, built.plan, built.layers)
+    built = build(source, options, architecture, cache.read_timing_cache(folder, key), progress)
+    cache.write_timing_cache(folder, key, built.timings)
+    return cache.store(folder, key, built.plan, built.layers)

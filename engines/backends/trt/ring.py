@@ -1,11 +1,11 @@
-"""A feature ring on the GPU: maps that the backbone gives stay where the head takes them, and the host sees neither.
+"""A feature ring on the GPU: the backbone's maps stay on the device, where the head reads them.
 
-Backbone and head work on one stream, so what is queued later finds what was queued before it done, without a wait; only
-reading waits, once, for what it gives.
+Backbone and head run on one stream, so no wait is needed between them; only ``read`` synchronizes, once.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends.base import check_feeds, check_slots, check_split, check_windows
-from engines.backends.trt.executions import Executions, Loaded
-from engines.backends.trt.holding import Holding, holding, on_gpu
-from engines.backends.trt.loading import load, ready_plan
-from engines.backends.trt.memory import ALIGNMENT, DeviceBuffer, row_bytes
-from engines.backends.trt.modes import Mode
-from engines.backends.trt.running import addresses, joined
+from engines.backends.trt.backend import concatenate, download_outputs
+from engines.backends.trt.engine import LoadedEngine, load_engine
+from engines.backends.trt.executor import Executor
+from engines.backends.trt.memory import (
+    ALIGNMENT,
+    DeviceBuffer,
+    Resources,
+    device_addresses,
+    on_gpu,
+    row_bytes,
+    take_resources,
+)
+from engines.backends.trt.options import Mode
+from engines.backends.trt.plans import get_plan_in_mode
 from engines.errors import EngineError
 from engines.spec.tensors import Array, Description
 
 Run = tuple[int, int, int]
 """First row, first slot, and how many of both."""
+
+_logger = logging.getLogger(__name__)
 
 
 class DeviceFeatureCache:
@@ -37,11 +47,12 @@ class DeviceFeatureCache:
 
     def open(self) -> None:
         if self._session is None:
-            plans = {path.name: ready_plan(path, self.mode) for path in (self.backbone, self.head)}
-            with on_gpu(f"{self._name}: TensorRT could not open it"), holding() as held:
-                backbone, head = (load(plan, name, held.lane) for name, plan in plans.items())
+            paths = (self.backbone, self.head)
+            plans = {path.name: get_plan_in_mode(path, self.mode, _logger.warning) for path in paths}
+            with on_gpu(f"{self._name}: TensorRT could not open it"), take_resources() as resources:
+                backbone, head = (load_engine(plan, name, resources.stream) for name, plan in plans.items())
                 check_split(backbone.interface.outputs, head.interface.inputs)
-                self._session = RingSession(backbone, head, self.slots, held, self.mode)
+                self._session = RingSession(backbone, head, self.slots, resources, self.mode)
 
     def describe(self) -> Description:
         return self._opened().description
@@ -64,7 +75,7 @@ class DeviceFeatureCache:
     def close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            session.held.close()
+            session.resources.close()
 
     @property
     def _name(self) -> str:
@@ -77,23 +88,26 @@ class DeviceFeatureCache:
 
 
 class RingSession:
-    """Two open engines on one stream, and the maps between them, all ``held`` on the GPU.
+    """Two open engines on one stream, and the maps between them, all in ``resources``.
 
     Each map has a store of ``slots`` frames, and one transfer buffer that is written whole before it is read: by the
     backbone for frames on their way into the store, by copies out of the store for windows on their way to the head.
     """
 
-    def __init__(self, backbone: Loaded, head: Loaded, slots: int, held: Holding, mode: Mode) -> None:
-        self.backbone, self.head, self.held, self._lane = backbone, head, held, held.lane
+    def __init__(
+        self, backbone: LoadedEngine, head: LoadedEngine, slots: int, resources: Resources, mode: Mode
+    ) -> None:
+        self.backbone, self.head, self.resources, self._stream = backbone, head, resources, resources.stream
         self.image, self._maps = backbone.interface.inputs, backbone.interface.outputs
-        self._inbound = held.inbounds(self.image, backbone.interface.largest)[self.image[0].name]
-        self._outbound = held.outbounds(head.interface.outputs, head.interface.largest)
-        self._stores = [held.keep(DeviceBuffer(row_bytes(kept) * slots)) for kept in self._maps]
-        self._transfers = [held.keep(DeviceBuffer(size)) for size in self._transfer_bytes()]
+        self._input = resources.input_buffers(self.image, backbone.interface.largest)[self.image[0].name]
+        self._outputs = resources.output_buffers(head.interface.outputs, head.interface.largest)
+        self._stores = [resources.add(DeviceBuffer(row_bytes(kept) * slots)) for kept in self._maps]
+        self._transfers = [resources.add(DeviceBuffer(size)) for size in self._transfer_bytes()]
         # One scratch memory for both: they run one after the other.
-        scratch = held.keep(DeviceBuffer(max(backbone.scratch_bytes, head.scratch_bytes)))
+        scratch = resources.add(DeviceBuffer(max(backbone.scratch_bytes, head.scratch_bytes)))
         self._backbone, self._head = (
-            held.keep(Executions(loaded, scratch, held.lane, graphs=mode.graphs)) for loaded in (backbone, head)
+            resources.add(Executor(loaded, scratch, resources.stream, graphs=mode.graphs))
+            for loaded in (backbone, head)
         )
 
     @property
@@ -103,68 +117,64 @@ class RingSession:
 
     @property
     def description(self) -> Description:
-        """What the ring says of itself."""
+        """What the ring's ``describe()`` returns."""
         return Description(
             self.image, self.head.interface.outputs, self.head.device, self.head.interface.largest, self.frames
         )
 
     def store(self, slots: NDArray[np.intp], crops: Array) -> None:
-        """Queue ``crops`` through the backbone into ``slots``. Waits for nothing but the last crops to have left."""
+        """Queue ``crops`` through the backbone into ``slots``. Waits only until the previous crops were copied."""
         for rows in self.backbone.interface.parts(len(crops)):
-            self._inbound.send(crops[rows], self._lane)
+            self._input.upload(crops[rows], self._stream)
             self._queue_backbone(slots[rows])
 
     def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
         """Every output of the head over ``windows``."""
-        return joined([self._read_part(windows[rows]) for rows in self.head.interface.parts(len(windows))])
+        return concatenate([self._read_part(windows[rows]) for rows in self.head.interface.parts(len(windows))])
 
     def _transfer_bytes(self) -> Iterator[int]:
-        """As much as the larger of the two takes, of each map."""
-        for gives, takes in zip(self._maps, self.head.interface.inputs, strict=True):
+        """Of each map, the larger of what the backbone writes and the head reads."""
+        for output, source in zip(self._maps, self.head.interface.inputs, strict=True):
             frames, windows = self.backbone.interface.largest, self.head.interface.largest
-            yield max(row_bytes(gives) * frames, row_bytes(takes) * windows)
+            yield max(row_bytes(output) * frames, row_bytes(source) * windows)
 
     def _queue_backbone(self, slots: NDArray[np.intp]) -> None:
-        """The maps of what was sent, straight into their slots where the backbone may write there."""
-        runs = list(runs_of(slots))
-        straight = self._straight(runs, self._backbone)
-        targets = self._places(runs[0][1]) if straight else [transfer.address for transfer in self._transfers]
+        """The maps of the uploaded crops, directly into their slots if the backbone may write there."""
+        runs = list(find_runs(slots))
+        direct = self._is_direct(runs, self._backbone)
+        targets = self._slot_addresses(runs[0][1]) if direct else [transfer.address for transfer in self._transfers]
         names = (kept.name for kept in self._maps)
         self._backbone.queue(
-            len(slots), {self.image[0].name: self._inbound.device.address, **dict(zip(names, targets, strict=True))}
+            len(slots), {self.image[0].name: self._input.device.address, **dict(zip(names, targets, strict=True))}
         )
-        if not straight:
+        if not direct:
             self._copy(runs, into_store=True)
 
     def _read_part(self, windows: NDArray[np.intp]) -> dict[str, Array]:
-        """The windows' maps to where the head reads, the head, copies out, then the one wait."""
-        batch = len(windows)
-        self._head.queue(batch, {**self._gathered(windows), **addresses(self._outbound)})
-        for outbound in self._outbound.values():
-            outbound.fetch(batch, self._lane)
-        self._lane.wait()
-        return {name: outbound.taken(batch) for name, outbound in self._outbound.items()}
+        """The windows' maps to where the head reads, the head, copies out, then the one synchronization."""
+        self._head.queue(len(windows), {**self._gather(windows), **device_addresses(self._outputs)})
+        return download_outputs(self._outputs, len(windows), self._stream)
 
-    def _gathered(self, windows: NDArray[np.intp]) -> dict[str, int]:
-        """Where the head finds ``windows``: in the store itself where they lie there as they are, else in a copy."""
-        runs = list(runs_of(windows.ravel()))
-        straight = self._straight(runs, self._head)
-        if not straight:
+    def _gather(self, windows: NDArray[np.intp]) -> dict[str, int]:
+        """Addresses of ``windows`` for the head: in the store itself if they lie there in order, else in a copy."""
+        runs = list(find_runs(windows.ravel()))
+        direct = self._is_direct(runs, self._head)
+        if not direct:
             self._copy(runs, into_store=False)
-        sources = self._places(runs[0][1]) if straight else [transfer.address for transfer in self._transfers]
+        sources = self._slot_addresses(runs[0][1]) if direct else [transfer.address for transfer in self._transfers]
         return dict(zip((tensor.name for tensor in self.head.interface.inputs), sources, strict=True))
 
-    def _straight(self, runs: list[Run], executions: Executions) -> bool:
-        """True where an engine may work on the store itself.
+    def _is_direct(self, runs: list[Run], executor: Executor) -> bool:
+        """True if an engine may work on the store itself.
 
-        Not by a CUDA graph: it knows one address, and capturing anew for each place costs far more than a copy.
+        Not with a CUDA graph: it has one address, and capturing again for each slot costs far more than a copy.
         """
-        if executions.graphs or len(runs) > 1:
+        if executor.graphs or len(runs) > 1:
             return False
-        return all(address % ALIGNMENT == 0 for address in self._places(runs[0][1]))
+        return all(address % ALIGNMENT == 0 for address in self._slot_addresses(runs[0][1]))
 
-    def _places(self, slot: int) -> list[int]:
-        """Where each map of ``slot`` lies in its store."""
+    def _slot_addresses(self, slot: int) -> list[int]:
+        """The address of each map of ``slot`` in its store."""
         return [store.address + slot * row_bytes(kept) for store, kept in zip(self._stores, self._maps, strict=True)]
 
     def _copy(self, runs: list[Run], *, into_store: bool) -> None:
@@ -172,15 +182,15 @@ class RingSession:
         for store, transfer, kept in zip(self._stores, self._transfers, self._maps, strict=True):
             size = row_bytes(kept)
             for row, slot, count in runs:
-                ours, theirs = store.address + slot * size, transfer.address + row * size
-                target, source = (ours, theirs) if into_store else (theirs, ours)
-                self._lane.copy(target, source, count * size)
+                stored, moved = store.address + slot * size, transfer.address + row * size
+                target, source = (stored, moved) if into_store else (moved, stored)
+                self._stream.copy(target, source, count * size)
 
 
-def runs_of(slots: NDArray[np.intp]) -> Iterator[Run]:
-    """Rows whose slots follow each other, as (first row, first slot, count), so that each takes one copy.
+def find_runs(slots: NDArray[np.intp]) -> Iterator[Run]:
+    """Rows with consecutive slots, as (first row, first slot, count); each takes one copy.
 
-    >>> list(runs_of(np.array([4, 5, 6, 0, 1, 1])))
+    >>> list(find_runs(np.array([4, 5, 6, 0, 1, 1])))
     [(0, 4, 3), (3, 0, 2), (5, 1, 1)]
     """
     ends = np.flatnonzero(np.diff(slots) != 1) + 1

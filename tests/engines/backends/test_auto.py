@@ -75,12 +75,12 @@ def test_a_gpu_that_is_hidden_is_none(graph: Path, monkeypatch: Patch) -> None:
 def install_tensorrt(monkeypatch: Patch, graph: Path, fitting: bool) -> None:
     """With an engine on disk, which fits this machine or not."""
 
-    def plan_for(path: Path, *, say: Callable[[str], None]) -> None:
+    def get_plan(path: Path, *, announce: Callable[[str], None]) -> None:
         if not fitting:
-            say("TensorRT 11.4 builds fused.onnx, once: built on another GPU")
+            announce("TensorRT 11.4 builds fused.onnx, once: built on another GPU")
 
     monkeypatch.setattr(auto, "_installed", {"tensorrt": Path(), "pycuda": Path()}.get)
-    monkeypatch.setattr("engines.backends.trt.plans.plan_for", plan_for)
+    monkeypatch.setattr("engines.backends.trt.plans.get_plan", get_plan)
     (graph.parent / "tensorrt").mkdir()
     (graph.parent / "tensorrt" / "fused-0123.engine").touch()
 

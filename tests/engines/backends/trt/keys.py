@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engines.backends.trt.keys import Batches, EngineKey
+from engines.backends.trt.cache import EngineKey
+from engines.backends.trt.options import Batches
 
 KEY = EngineKey(
     part="head",

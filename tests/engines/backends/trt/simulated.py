@@ -10,8 +10,11 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import pytest
 
 from tests.engines.backends.trt import simulated_cuda, simulated_tensorrt
 from tests.engines.backends.trt.simulated_cuda import Gpu
@@ -35,7 +38,7 @@ class Simulation:
         return importlib.import_module(f"{PACKAGE}.{name}")
 
     def build(self, source: Any, *_: object) -> SimpleNamespace:
-        """In place of ``building.build``."""
+        """In place of ``builder.build``."""
         self.built.append(source.path.name)
         plan = simulated_tensorrt.plan_of(source.path, self.batches, self.version)
         return SimpleNamespace(plan=plan, timings=b"", layers={})
@@ -46,26 +49,37 @@ def simulation() -> Iterator[Simulation]:
     """Import the backend anew upon simulated libraries, and undo all of it."""
     simulated, before = Simulation(), dict(sys.modules)
     driver = simulated_cuda.pycuda_driver(simulated.gpu)
-    building: Any = ModuleType(f"{PACKAGE}.building")
-    building.build = simulated.build
+    builder: Any = ModuleType(f"{PACKAGE}.builder")
+    builder.build = simulated.build
     _forget()
     sys.modules |= {
         "tensorrt": simulated_tensorrt.tensorrt(simulated.gpu),
         "pycuda": _package("pycuda", driver=driver),
         "pycuda.driver": driver,
-        f"{PACKAGE}.building": building,
+        f"{PACKAGE}.builder": builder,
     }
-    graphs = simulated.module("graphs")
-    functions = simulated_cuda.GraphDriver(simulated.gpu, graphs.PROTOTYPES)
-    graphs.library = lambda: functions
     try:
-        yield simulated
+        with _graph_driver(simulated.gpu):
+            yield simulated
     finally:
         _forget()
         for name in ("tensorrt", "pycuda", "pycuda.driver"):
             sys.modules.pop(name, None)
         sys.modules |= {name: module for name, module in before.items() if name not in sys.modules}
         _restore_package(before)
+
+
+@contextmanager
+def _graph_driver(gpu: Gpu) -> Iterator[None]:
+    """``cuda.bindings.driver`` is the simulated one; the package's other modules stay, if it is installed."""
+    driver = simulated_cuda.cuda_bindings_driver(gpu)
+    with pytest.MonkeyPatch.context() as patch:
+        if find_spec("cuda") is None:
+            patch.setitem(sys.modules, "cuda", _package("cuda"))
+            patch.setitem(sys.modules, "cuda.bindings", _package("cuda.bindings"))
+        patch.setattr(importlib.import_module("cuda.bindings"), "driver", driver, raising=False)
+        patch.setitem(sys.modules, "cuda.bindings.driver", driver)
+        yield
 
 
 def _forget() -> None:

@@ -1,14 +1,14 @@
-"""A simulation of what is used of ``pycuda.driver`` and of the driver's graphs. Nothing of it is a GPU.
+"""A simulation of what is used of ``pycuda.driver`` and of ``cuda.bindings.driver``. Nothing of it is a GPU.
 
 It is stricter than CUDA where that uncovers mistakes. Device memory is bytes of the host behind invented addresses,
-full of rubbish until it is written. A stream is a list that is worked off only when somebody waits: an output that is
+full of rubbish until it is written. A stream is a list that is worked off only at a synchronization: an output that is
 read without a wait, or page-locked memory that is filled again before it was copied, shows as stale or wrong data. The
 default stream, copies from memory that is not page-locked, and anything done without a current context are refused.
 """
 
 from __future__ import annotations
 
-import ctypes
+import enum
 import itertools
 import threading
 from collections.abc import Callable
@@ -24,7 +24,6 @@ Bytes = NDArray[np.uint8]
 
 RUBBISH, GONE = 0xCD, 0xDD
 FIRST_ADDRESS, GAP = 0x7F00_0000_0000, 4096
-INVALID, NOT_PERMITTED, CAPTURE_LOST = 1, 800, 901
 
 
 class Error(Exception):
@@ -320,57 +319,93 @@ def _moved(gpu: Gpu, dest: int, src: int, size: int) -> None:
     gpu.memory(int(dest), size)[:] = gpu.memory(int(src), size).copy()
 
 
+class CUresult(enum.IntEnum):
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_INVALID_VALUE = 1
+    CUDA_ERROR_STREAM_CAPTURE_INVALIDATED = 901
+
+
+class CUstreamCaptureMode(enum.IntEnum):
+    CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
+
+
+class CUgraph(int):
+    """The handle of a recorded graph."""
+
+
+class CUgraphExec(int):
+    """The handle of a graph that can be launched."""
+
+
+OK = CUresult.CUDA_SUCCESS
+INVALID = CUresult.CUDA_ERROR_INVALID_VALUE
+CAPTURE_LOST = CUresult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+
+
 class GraphDriver:
-    """The driver's functions for graphs, called through real ctypes prototypes, so that arguments are converted."""
+    """The functions for graphs of ``cuda.bindings.driver``, with its names, arguments and tuples as results."""
 
-    def __init__(self, gpu: Gpu, prototypes: dict[str, tuple[Any, ...]]) -> None:
+    CUresult, CUstreamCaptureMode = CUresult, CUstreamCaptureMode
+
+    def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
-        self._executables: dict[int, list[Operation]] = {}
-        for name, arguments in prototypes.items():
-            implementation = getattr(self, f"_{name}")
-            setattr(self, name, ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(implementation))
+        self._executables: dict[CUgraphExec, list[Operation]] = {}
 
-    def _cuStreamBeginCapture_v2(self, stream: int, mode: int) -> int:
-        assert mode == 1, "only captures of one thread alone are wanted"
-        self._gpu.recordings[stream] = Recording()
+    def cuStreamBeginCapture(self, hStream: int, mode: CUstreamCaptureMode) -> tuple[CUresult]:
+        self._gpu.need_context("cuStreamBeginCapture")
+        assert hStream in self._gpu.streams, "the default stream cannot be captured"
+        assert mode is CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self._gpu.recordings[hStream] = Recording()
         self._gpu.counts["captures"] += 1
-        return 0
+        return (OK,)
 
-    def _cuStreamEndCapture(self, stream: int, graph: Any) -> int:
-        recording = self._gpu.recordings.pop(stream, None)
+    def cuStreamEndCapture(self, hStream: int) -> tuple[CUresult, CUgraph | None]:
+        recording = self._gpu.recordings.pop(hStream, None)
         if recording is None or recording.broken:
-            return CAPTURE_LOST
-        graph[0] = self._gpu.new_handle()
-        self._gpu.graphs[graph[0]] = recording.operations
-        return 0
+            return CAPTURE_LOST, None
+        graph = CUgraph(self._gpu.new_handle())
+        self._gpu.graphs[graph] = recording.operations
+        return OK, graph
 
-    def _cuGraphInstantiateWithFlags(self, executable: Any, graph: int, flags: int) -> int:
-        if flags or graph not in self._gpu.graphs:
-            return INVALID
-        executable[0] = self._gpu.new_handle()
-        self._executables[executable[0]] = self._gpu.graphs[graph]
+    def cuGraphInstantiate(self, hGraph: CUgraph, flags: int) -> tuple[CUresult, CUgraphExec | None]:
+        assert isinstance(hGraph, CUgraph)
+        if flags or hGraph not in self._gpu.graphs:
+            return INVALID, None
+        executable = CUgraphExec(self._gpu.new_handle())
+        self._executables[executable] = self._gpu.graphs[hGraph]
         self._gpu.alive["executables"] += 1
-        return 0
+        return OK, executable
 
-    def _cuGraphLaunch(self, executable: int, stream: int) -> int:
-        if executable not in self._executables or not stream:
-            return INVALID
+    def cuGraphLaunch(self, hGraphExec: CUgraphExec, hStream: int) -> tuple[CUresult]:
+        assert hStream in self._gpu.streams, "neither the default stream nor one that is gone is wanted"
+        if hGraphExec not in self._executables:
+            return (INVALID,)
         self._gpu.counts["launches"] += 1
-        for operation in self._executables[executable]:
-            self._gpu.queue(stream, operation)
-        return 0
+        for operation in self._executables[hGraphExec]:
+            self._gpu.queue(hStream, operation)
+        return (OK,)
 
-    def _cuGraphExecDestroy(self, executable: int) -> int:
-        self._executables.pop(executable)
+    def cuGraphExecDestroy(self, hGraphExec: CUgraphExec) -> tuple[CUresult]:
+        assert isinstance(hGraphExec, CUgraphExec)
+        self._executables.pop(hGraphExec)
         self._gpu.alive["executables"] -= 1
-        return 0
+        return (OK,)
 
-    def _cuGraphDestroy(self, graph: int) -> int:
-        return 0 if self._gpu.graphs.pop(graph, None) is not None else INVALID
+    def cuGraphDestroy(self, hGraph: CUgraph) -> tuple[CUresult]:
+        assert isinstance(hGraph, CUgraph)
+        return (OK if self._gpu.graphs.pop(hGraph, None) is not None else INVALID,)
 
-    def _cuGetErrorString(self, code: int, words: Any) -> int:
-        words[0] = {
+    def cuGetErrorString(self, error: CUresult) -> tuple[CUresult, bytes | None]:
+        words = {
             INVALID: b"invalid argument",
             CAPTURE_LOST: b"operation failed due to a previous error during capture",
-        }.get(code, b"unrecognized error code")
-        return 0
+        }
+        return OK, words[error]
+
+
+def cuda_bindings_driver(gpu: Gpu) -> ModuleType:
+    """``cuda.bindings.driver`` of one GPU."""
+    module: Any = ModuleType("cuda.bindings.driver")
+    driver = GraphDriver(gpu)
+    vars(module).update({name: getattr(driver, name) for name in dir(driver) if name.lower().startswith("cu")})
+    return module  # type: ignore[no-any-return]

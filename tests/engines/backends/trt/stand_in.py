@@ -154,7 +154,7 @@ class OnnxParserRefitter(Told):
 
 
 def tensorrt(standing: StandIn) -> ModuleType:
-    """A module with the names that ``building`` uses."""
+    """A module with the names that ``builder`` uses."""
     module: Any = ModuleType("tensorrt")
     flags = ("VERSION_COMPATIBLE", "REFIT", "STRIP_PLAN")
     levels = {"NONE": "NONE", "AMPERE_PLUS": "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY": "SAME"}

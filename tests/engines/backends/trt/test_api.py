@@ -35,7 +35,7 @@ follow_imports = normal
 ignore_errors = True
 [mypy-engines.*,collections.*,typing.*,types.*]
 follow_imports = silent
-[mypy-pycuda.*]
+[mypy-pycuda.*,cuda.*]
 ignore_missing_imports = True
 """
 
@@ -101,7 +101,7 @@ PLANTED = {
 def test_every_planted_misspelling_is_found(
     release: Bindings, root: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    text = (root / "engines/backends/trt/building.py").read_text()
+    text = (root / "engines/backends/trt/builder.py").read_text()
     for right, (wrong, _) in PLANTED.items():
         assert right in text
         text = text.replace(right, wrong)

@@ -10,24 +10,24 @@ from typing import Any
 
 import pytest
 
-from engines.backends.trt import caching, device, plans, versions
-from engines.backends.trt.device import DeviceFacts
-from engines.backends.trt.options import BuildOptions
-from engines.backends.trt.preparation import (
+from engines.backends.trt import cache, plans, requirements
+from engines.backends.trt.artifacts import (
     Preparation,
     PreparedGraph,
     Source,
     read_preparation,
-    source_of,
+    read_source,
     write_preparation,
 )
+from engines.backends.trt.options import BuildOptions
+from engines.backends.trt.requirements import GpuInfo
 from engines.errors import EngineError
 from engines.plugins.deform_conv.settings import settings_of
 from engines.plugins.deform_conv.spec import DeformConvSpec
 from engines.spec.manifest import digest
 
-A10 = DeviceFacts("NVIDIA A10", "8.6", "580.65.06", 13, 24 << 30)
-H100 = DeviceFacts("NVIDIA H100", "9.0", "580.65.06", 13, 80 << 30)
+A10 = GpuInfo("NVIDIA A10", "8.6", "580.65.06", 13, 24 << 30)
+H100 = GpuInfo("NVIDIA H100", "9.0", "580.65.06", 13, 80 << 30)
 SETTINGS = settings_of(DeformConvSpec(channels=17, out_channels=17, offset_groups=17, dilations=(3,)))
 SOURCE = Source(
     "head", Path("head.trt.onnx"), "a" * 64, "b" * 64, "fp16", structure_sha256="c" * 64, kernels=(SETTINGS,)
@@ -73,20 +73,20 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
-    building: Any = ModuleType("engines.backends.trt.building")
+    building: Any = ModuleType("engines.backends.trt.builder")
     building.build = made.build
     monkeypatch.setitem(sys.modules, building.__name__, building)
-    monkeypatch.setattr(versions, "require", lambda: SimpleNamespace(__version__="11.4.0.106"))
-    monkeypatch.setattr(device, "facts", lambda ordinal=0: made.facts)
+    monkeypatch.setattr(requirements, "import_tensorrt", lambda: SimpleNamespace(__version__="11.4.0.106"))
+    monkeypatch.setattr(requirements, "get_gpu_info", lambda ordinal=0: made.facts)
     return made
 
 
 def test_an_engine_is_built_once_with_the_options_of_its_export(folder: Path, machine: Machine) -> None:
     said: list[str] = []
-    first = plans.plan_for(folder / "head.onnx", say=said.append)
-    again = plans.plan_for(folder / "head.onnx", say=said.append)
+    first = plans.get_plan(folder / "head.onnx", announce=said.append)
+    again = plans.get_plan(folder / "head.onnx", announce=said.append)
     assert again == first
-    assert caching.read(first.path) == b"plan"
+    assert cache.read(first.path) == b"plan"
     assert machine.built == [("head.trt.onnx", BuildOptions(max_batch=6), "sm_86", b"")]
     (told,) = said
     assert told == (
@@ -96,31 +96,31 @@ def test_an_engine_is_built_once_with_the_options_of_its_export(folder: Path, ma
 
 
 def test_another_gpu_is_told_and_gets_its_own_engine(folder: Path, machine: Machine) -> None:
-    plans.plan_for(folder / "head.onnx")
+    plans.get_plan(folder / "head.onnx")
     machine.facts = H100
     said: list[str] = []
-    plans.plan_for(folder / "head.onnx", say=said.append)
+    plans.get_plan(folder / "head.onnx", announce=said.append)
     assert said[0].endswith("does not fit: built on NVIDIA A10 (8.6), this is NVIDIA H100 (9.0)")
     assert [architecture for _, _, architecture, _ in machine.built] == ["sm_86", "sm_90"]
     machine.facts = A10
-    plans.plan_for(folder / "head.onnx")
+    plans.get_plan(folder / "head.onnx")
     assert len(machine.built) == 2
 
 
 def test_timings_of_one_build_serve_the_next(folder: Path, machine: Machine) -> None:
-    plans.plan_for(folder / "head.onnx")
-    plans.plan_for(folder / "head.onnx", BuildOptions(max_batch=7))
+    plans.get_plan(folder / "head.onnx")
+    plans.get_plan(folder / "head.onnx", BuildOptions(max_batch=7))
     assert [timings for *_, timings in machine.built] == [b"", b"timings"]
 
 
 def test_a_gpu_that_tensorrt_does_not_run_on_is_refused_before_anything_is_read(machine: Machine) -> None:
     machine.facts = dataclasses.replace(A10, sm="7.0")
     with pytest.raises(EngineError, match="does not run on NVIDIA A10"):
-        plans.plan_for(Path("nowhere.onnx"))
+        plans.get_plan(Path("nowhere.onnx"))
 
 
-def key(options: BuildOptions, facts: DeviceFacts = A10, version: str = "11.4.0.106", source: Source = SOURCE) -> Any:
-    return plans.key_of(source, options, facts, version)
+def key(options: BuildOptions, facts: GpuInfo = A10, version: str = "11.4.0.106", source: Source = SOURCE) -> Any:
+    return plans.make_key(source, options, facts, version)
 
 
 def test_the_key_holds_the_machine_the_graph_and_the_kernels() -> None:
@@ -136,7 +136,7 @@ def test_an_engine_for_ampere_and_newer_is_of_no_gpu_and_its_kernels_are_for_amp
     options = BuildOptions(hardware="ampere+")
     assert key(options) == key(options, H100)
     assert (key(options).gpu, key(options).sm) == ("any", "8.0 or newer")
-    assert plans.target(options, H100) == "sm_80"
+    assert plans.target_architecture(options, H100) == "sm_80"
 
 
 def test_an_engine_for_one_compute_capability_is_of_all_gpus_that_have_it() -> None:
@@ -163,15 +163,15 @@ def test_an_engine_without_weights_serves_every_checkpoint_of_the_network() -> N
 def test_a_plain_graph_is_built_as_it_is_and_known_by_the_weights_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     path.write_bytes(b"graph")
-    alone = source_of(path)
+    alone = read_source(path)
     assert (alone.part, alone.path, alone.weights_sha256, alone.types) == ("mine", path, "", {})
     (tmp_path / "mine.onnx.data").write_bytes(b"weights")
-    assert source_of(path).weights_sha256 != ""
+    assert read_source(path).weights_sha256 != ""
 
 
 def test_a_graph_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"there is no file .*mine\.onnx; give an \.onnx file"):
-        source_of(tmp_path / "mine.onnx")
+        read_source(tmp_path / "mine.onnx")
 
 
 def broken_list(folder: Path) -> None:
@@ -204,4 +204,4 @@ DAMAGE = [
 def test_a_damaged_preparation_is_refused(damage: Any, said: str, folder: Path) -> None:
     damage(folder)
     with pytest.raises(EngineError, match=said):
-        source_of(folder / "head.onnx")
+        read_source(folder / "head.onnx")

@@ -129,10 +129,10 @@ def test_slots_that_do_not_follow_each_other_take_a_copy_for_each_run(simulated:
 
 
 def test_rows_whose_slots_follow_each_other_are_one_run(simulated: Simulation) -> None:
-    runs_of = simulated.module("ring").runs_of
-    assert list(runs_of(np.array([4, 5, 6, 0, 1, 1]))) == [(0, 4, 3), (3, 0, 2), (5, 1, 1)]
-    assert list(runs_of(np.array([3]))) == [(0, 3, 1)]
-    assert list(runs_of(np.array([2, 1, 0]))) == [(0, 2, 1), (1, 1, 1), (2, 0, 1)]
+    find_runs = simulated.module("ring").find_runs
+    assert list(find_runs(np.array([4, 5, 6, 0, 1, 1]))) == [(0, 4, 3), (3, 0, 2), (5, 1, 1)]
+    assert list(find_runs(np.array([3]))) == [(0, 3, 1)]
+    assert list(find_runs(np.array([2, 1, 0]))) == [(0, 2, 1), (1, 1, 1), (2, 0, 1)]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -154,10 +154,10 @@ def test_a_window_that_lies_in_the_store_as_it_is_equals_one_that_is_gathered(
 def test_a_context_that_still_runs_is_not_given_back(
     simulated: Simulation, export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulated.module("executions"), "KEPT", 1)
+    monkeypatch.setattr(simulated.module("executor"), "MAX_CONTEXTS", 1)
     ring, crops = ring_of(export), frames(FRAMES)
     for first, last in ((0, 1), (1, 3), (3, 4), (4, 5)):
-        ring.store(np.arange(first, last), crops[first:last])  # nobody waits between these
+        ring.store(np.arange(first, last), crops[first:last])  # nothing waits between these
     points = ring.read(np.arange(FRAMES)[None])["points"]
     np.testing.assert_allclose(points, whole(export, crops[None]), atol=1e-4)
     ring.close()

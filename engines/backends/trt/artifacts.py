@@ -1,13 +1,14 @@
-"""What an export prepared for TensorRT: its own graphs beside the standard ones, and ``tensorrt.json``, their list.
+"""What an export prepares for TensorRT: its own graphs beside the standard ones, and ``tensorrt.json``, their list.
 
-``fused.onnx`` is what every runtime reads; ``fused.trt.onnx`` is the same network as TensorRT's parser wants it, with
-our kernel in place of ``DeformConv`` where that was asked for. Both read their weights from the same file. A plain
-``.onnx`` without such a list is built as it is, with TensorRT's own deformable convolution.
+``fused.onnx`` is the standard graph; ``fused.trt.onnx`` is the same network as TensorRT's parser needs it, with our
+kernel in place of ``DeformConv`` if that was chosen. Both read their weights from the same file. A plain ``.onnx``
+without such a list is built as it is, with TensorRT's own deformable convolution.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +16,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from engines.backends.trt.caching import write_whole
 from engines.backends.trt.options import BuildOptions, Plugin
 from engines.errors import EngineError
 from engines.spec.manifest import FileName, Sha256, digest
@@ -29,9 +29,9 @@ Type = Literal["fp32", "fp16", "bf16", "int8"]
 class PreparedGraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One graph for TensorRT.
 
-    ``source_sha256`` is of the standard graph it was made from; ``structure_sha256`` of itself with the weights left
-    out, by which a plan without weights is known. ``kernels`` are the settings of its plugin nodes, each once.
-    ``types`` gives for every convolution and matrix product, by its node's name, the type it must run in.
+    ``source_sha256`` is of the standard graph it was made from; ``structure_sha256`` of itself without the weights,
+    which identifies a plan without weights. ``kernels`` are the settings of its plugin nodes, each once. ``types``
+    gives for every convolution and matrix product, by its node's name, the type it must run in.
     """
 
     file: FileName
@@ -45,7 +45,7 @@ class PreparedGraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All graphs of one export, by the names of the standard files: ``fused.onnx`` and so on.
 
-    ``options`` are how its engines are built, also by a line that finds none: the same, or they would not be found.
+    ``options`` are those of its engines. A pipeline that has to build one uses them too, or it would not find it again.
     """
 
     format: Annotated[int, Meta(ge=1)] = FORMAT
@@ -58,7 +58,7 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 @dataclass(frozen=True)
 class Source:
-    """What an engine is built from: a file, and all of it that the engine's key holds."""
+    """What an engine is built from: a file, and what the engine's key holds of it."""
 
     part: str
     path: Path
@@ -72,12 +72,12 @@ class Source:
 
 
 def write_preparation(preparation: Preparation, folder: Path) -> None:
-    """Write ``tensorrt.json``, indented, at once or not at all."""
-    write_whole(folder / LIST, msgspec.json.format(msgspec.json.encode(preparation), indent=2) + b"\n")
+    """Write ``tensorrt.json``, indented, atomically."""
+    write_atomically(folder / LIST, msgspec.json.format(msgspec.json.encode(preparation), indent=2) + b"\n")
 
 
 def read_preparation(folder: Path) -> Preparation | None:
-    """What was prepared in ``folder``; None where nothing was. Raises :class:`EngineError` where it cannot be read."""
+    """What was prepared in ``folder``, or None. Raises :class:`EngineError` if it cannot be read."""
     path = folder / LIST
     if not path.is_file():
         return None
@@ -90,16 +90,16 @@ def read_preparation(folder: Path) -> Preparation | None:
     return preparation
 
 
-def source_of(path: Path) -> Source:
+def read_source(path: Path) -> Source:
     """What to build for the standard graph ``path``: what was prepared for TensorRT, else the graph itself.
 
-    Raises :class:`EngineError` where a prepared graph is missing, damaged or of another export than ``path``.
+    Raises :class:`EngineError` if a prepared graph is missing, damaged or of another export than ``path``.
     """
     preparation = read_preparation(path.parent)
     if preparation is None or path.name not in preparation.graphs:
-        return _plain(path)
+        return _read_plain_source(path)
     prepared = preparation.graphs[path.name]
-    _check(path, prepared)
+    _check_prepared(path, prepared)
     return Source(
         part=path.stem,
         path=path.with_name(prepared.file),
@@ -113,8 +113,8 @@ def source_of(path: Path) -> Source:
     )
 
 
-def _plain(path: Path) -> Source:
-    """A graph that nothing was prepared for; files that lie beside it may hold its weights, so all of them count."""
+def _read_plain_source(path: Path) -> Source:
+    """A graph without a preparation; any data file beside it may hold its weights, so all of them count."""
     if not path.is_file():
         raise EngineError(f"TensorRT: there is no file {path}; give an .onnx file, or the folder of an export")
     beside = sorted((*path.parent.glob("*.data"), *path.parent.glob(f"{path.name}*data")))
@@ -128,12 +128,23 @@ def _plain(path: Path) -> Source:
     )
 
 
-def _check(path: Path, prepared: PreparedGraph) -> None:
+def _check_prepared(path: Path, prepared: PreparedGraph) -> None:
     again = "export the network again, --to tensorrt"
     if digest(path).sha256 != prepared.source_sha256:
         raise EngineError(f"{path.parent / LIST} was made from another {path.name} than the one beside it; {again}")
-    made = path.with_name(prepared.file)
-    if not made.is_file():
+    graph = path.with_name(prepared.file)
+    if not graph.is_file():
         raise EngineError(f"{path.parent / LIST} lists {prepared.file}, which is missing; {again}")
-    if digest(made).sha256 != prepared.sha256:
-        raise EngineError(f"{made} is not the graph that was prepared (its sha256 is another); {again}")
+    if digest(graph).sha256 != prepared.sha256:
+        raise EngineError(f"{graph} is not the graph that was prepared (its sha256 differs); {again}")
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a whole file or nothing. Raises :class:`EngineError` if it cannot be written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise EngineError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error

@@ -113,18 +113,18 @@ def test_a_graph_is_captured_anew_when_an_address_changes(simulated: Simulation,
     backend = opened(fused)
     for _ in range(2):
         backend.run(crops(1))
-    memory, contexts = simulated.module("memory"), simulated.module("contexts")
+    memory = simulated.module("memory")
     session = backend._session  # type: ignore[attr-defined]
-    with contexts.current():
+    with memory.primary_context():
         other = memory.DeviceBuffer(1 << 16)
         moved = {**session._addresses, "points": other.address}
         for _ in range(2):
-            session._executions.queue(1, moved)
-        session._lane.wait()
+            session._executor.queue(1, moved)
+        session._stream.synchronize()
         points = simulated.gpu.memory(other.address, 17 * 3 * 4).view(np.float32).reshape(1, 17, 3).copy()
         other.close()
     assert simulated.gpu.counts["captures"] == 2
-    assert session._executions.graphs, "the second capture came after a plain run, or TensorRT would have refused it"
+    assert session._executor.graphs, "the second capture came after a plain run, or TensorRT would have refused it"
     np.testing.assert_array_equal(points, backend.run(crops(1))["points"])
     backend.close()
 
@@ -132,7 +132,7 @@ def test_a_graph_is_captured_anew_when_an_address_changes(simulated: Simulation,
 def test_of_many_batch_sizes_only_the_last_are_kept(
     simulated: Simulation, fused: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulated.module("executions"), "KEPT", 2)
+    monkeypatch.setattr(simulated.module("executor"), "MAX_CONTEXTS", 2)
     backend, reference = opened(fused), opened(fused, "onnxrt:cpu")
     for batch in (1, 2, 2, 3, 3, 1, 2, 2):
         np.testing.assert_allclose(
@@ -176,15 +176,15 @@ def test_it_says_where_it_runs_and_for_how_many_it_was_built(simulated: Simulati
 
 
 def test_inputs_of_different_batches_are_refused(simulated: Simulation, fused: Path) -> None:
-    interface = simulated.module("tensors").Interface((), (), 2, 4)
+    interface = simulated.module("engine").Interface((), (), 2, 4)
     message = said(lambda: interface.check("toy.onnx", [2, 3]))
-    assert message == "toy.onnx: its inputs have one batch, but were fed [2, 3] rows"
+    assert message == "toy.onnx: its inputs were fed [2, 3] rows; feed all of them the same number"
     assert interface.check("toy.onnx", [6, 6]) == 6
 
 
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_batch_whose_last_part_is_too_small_is_refused(simulated: Simulation, batch: int) -> None:
-    interface = simulated.module("tensors").Interface((), (), 2, 4)
+    interface = simulated.module("engine").Interface((), (), 2, 4)
     message = said(lambda: interface.check("toy.onnx", [batch]))
     assert message.startswith(f"toy.onnx: its engine takes batches of 2 to 4, but was fed {batch}; ")
 
@@ -223,7 +223,8 @@ def test_too_little_memory_is_told_and_nothing_is_left_behind(
     message = said(lambda: opened(fused))
     assert "memory" in message.lower()
     assert message.endswith(
-        "free GPU memory (nvidia-smi shows who holds it), keep fewer slots, or build for a smaller batch"
+        "free GPU memory (nvidia-smi lists who uses it), keep fewer slots, or build with a smaller max_batch or "
+        "workspace_mib"
     )
     assert simulated.gpu.leftovers == {}
 
@@ -234,7 +235,7 @@ def test_a_gpu_that_fails_is_told_and_can_still_be_closed(simulated: Simulation,
     simulated.gpu.sabotage.append("unspecified launch failure")
     wanted = (
         "fused.onnx: it failed on a batch of 2: CUDA says 'cuEventSynchronize failed: unspecified launch failure'; "
-        "the GPU serves this process no more: start it again, and look at dmesg (Xid) if it comes back"
+        "this process cannot use the GPU any more: restart it, and look at dmesg (Xid) if it happens again"
     )
     assert said(lambda: backend.run(crops(2))) == wanted
     assert "unspecified launch failure" in said(lambda: backend.run(crops(1)))
@@ -292,7 +293,7 @@ def test_types_that_numpy_has_arrive_as_they_are(simulated: Simulation, tmp_path
 def test_the_simulation_notices_a_result_that_is_read_without_a_wait(
     simulated: Simulation, fused: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulated.module("memory").Lane, "wait", lambda self: None)
+    monkeypatch.setattr(simulated.module("memory").Stream, "synchronize", lambda self: None)
     backend, reference = opened(fused), opened(fused, "onnxrt:cpu")
     assert not np.allclose(backend.run(crops(1))["points"], reference.run(crops(1))["points"], atol=1)
     backend.close()

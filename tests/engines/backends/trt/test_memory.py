@@ -10,26 +10,26 @@ from tests.engines.backends.trt.simulated import Simulation
 
 
 def test_it_is_current_inside_the_block_alone(simulated: Simulation) -> None:
-    contexts = simulated.module("contexts")
-    with contexts.current():
-        with contexts.current():
+    memory = simulated.module("memory")
+    with memory.primary_context():
+        with memory.primary_context():
             assert len(simulated.gpu.stack) == 2
         assert len(simulated.gpu.stack) == 1
     assert simulated.gpu.stack == []
 
 
 def test_a_failure_leaves_no_context_current(simulated: Simulation) -> None:
-    with pytest.raises(ValueError, match="ours"), simulated.module("contexts").current():
+    with pytest.raises(ValueError, match="ours"), simulated.module("memory").primary_context():
         raise ValueError("ours")
     assert simulated.gpu.stack == []
 
 
 def test_all_threads_share_one(simulated: Simulation) -> None:
-    contexts = simulated.module("contexts")
+    memory = simulated.module("memory")
     seen: list[object] = []
 
     def look() -> None:
-        with contexts.current():
+        with memory.primary_context():
             seen.append(simulated.gpu.stack[-1])
 
     threads = [threading.Thread(target=look) for _ in range(8)]
