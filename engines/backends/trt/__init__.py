@@ -36,7 +36,7 @@ def create_feature_cache(
     """What ``make_feature_cache`` calls: maps stay on the device. ``mode`` and errors as in :func:`create`."""
     parsed = parse_mode(mode)
     _require_packages()
-    from engines.backends.trt.ring import DeviceFeatureCache
+    from engines.backends.trt.feature_cache import DeviceFeatureCache
 
     return DeviceFeatureCache(backbone, head, slots, parsed)
 

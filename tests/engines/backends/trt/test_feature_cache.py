@@ -1,4 +1,4 @@
-"""Rings on a simulated GPU: equal to whole windows, maps that never leave it, and one wait a read."""
+"""Feature caches on a simulated GPU: equal to whole windows, maps that never leave it, and one wait a read."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def export(tmp_path: Path) -> Path:
     return write_export(tmp_path / "export")
 
 
-def ring_of(export: Path, mode: str = "tensorrt", slots: int = SLOTS) -> FeatureCache:
-    ring = make_feature_cache(export / "backbone.onnx", export / "head.onnx", slots, mode)
-    ring.open()
-    return ring
+def open_cache(export: Path, mode: str = "tensorrt", slots: int = SLOTS) -> FeatureCache:
+    cache = make_feature_cache(export / "backbone.onnx", export / "head.onnx", slots, mode)
+    cache.open()
+    return cache
 
 
 def frames(count: int, seed: int = 0) -> Array:
@@ -44,9 +44,9 @@ def whole(export: Path, crops: Array) -> Array:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_it_keeps_what_every_ring_promises(simulated: Simulation, export: Path, mode: str) -> None:
+def test_it_keeps_what_every_feature_cache_promises(simulated: Simulation, export: Path, mode: str) -> None:
     check_feature_cache(
-        lambda slots: ring_closed(export, slots, mode), lambda: make_backend(export / "fused.onnx", mode)
+        lambda slots: make_cache(export, slots, mode), lambda: make_backend(export / "fused.onnx", mode)
     )
 
 
@@ -57,11 +57,11 @@ def test_it_keeps_several_maps_of_different_types_and_odd_sizes(
     export = drawn.write_cut(tmp_path / "cut")
     # Both ways keep the same halves; what batching changes is the order of float32 sums of about a thousand.
     check_feature_cache(
-        lambda slots: ring_closed(export, slots, mode), lambda: make_backend(export / "fused.onnx", mode), atol=1e-2
+        lambda slots: make_cache(export, slots, mode), lambda: make_backend(export / "fused.onnx", mode), atol=1e-2
     )
 
 
-def ring_closed(export: Path, slots: int, mode: str) -> FeatureCache:
+def make_cache(export: Path, slots: int, mode: str) -> FeatureCache:
     return make_feature_cache(export / "backbone.onnx", export / "head.onnx", slots, mode)
 
 
@@ -69,67 +69,67 @@ def ring_closed(export: Path, slots: int, mode: str) -> FeatureCache:
 def test_frames_and_windows_beyond_what_the_engines_take_at_once_go_in_parts(
     simulated: Simulation, export: Path, mode: str
 ) -> None:
-    ring, crops = ring_of(export, mode), frames(SLOTS)
+    cache, crops = open_cache(export, mode), frames(SLOTS)
     order = np.random.default_rng(1).permutation(SLOTS)
-    ring.store(order, crops[order])
+    cache.store(order, crops[order])
     windows = np.array([np.arange(first, first + FRAMES) for first in range(7)])
-    np.testing.assert_allclose(ring.read(windows)["points"], whole(export, crops[windows]), atol=1e-4)
-    ring.close()
+    np.testing.assert_allclose(cache.read(windows)["points"], whole(export, crops[windows]), atol=1e-4)
+    cache.close()
 
 
 def test_the_host_has_room_for_crops_and_points_alone(simulated: Simulation, export: Path) -> None:
-    ring = ring_of(export)
+    cache = open_cache(export)
     pinned = sum(memory.size for memory in simulated.gpu.pinned.values())
     largest = max(simulated.batches)
     assert pinned == largest * (64 * 48 * 3 + 17 * 3 * 4)
     on_gpu = {memory.size for memory in simulated.gpu.taken.values()}
     assert SLOTS * MAP_BYTES in on_gpu
-    ring.close()
+    cache.close()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_only_reading_waits_and_once(simulated: Simulation, export: Path, mode: str) -> None:
-    ring, counts = ring_of(export, mode), simulated.gpu.counts
+    cache, counts = open_cache(export, mode), simulated.gpu.counts
     windows = np.arange(FRAMES)[None]
-    ring.store(windows[0][:4], frames(4))
+    cache.store(windows[0][:4], frames(4))
     assert counts["waits"] == 0
-    ring.store(windows[0][4:], frames(1))
+    cache.store(windows[0][4:], frames(1))
     assert counts["waits"] == 1, "crops wait for those before them to have left, since they lie in the same memory"
     for _ in range(3):
         before = counts["waits"]
-        ring.read(windows)
-        ring.store(np.array([7]), frames(1))
+        cache.read(windows)
+        cache.store(np.array([7]), frames(1))
         assert counts["waits"] == before + 1
-    ring.close()
+    cache.close()
 
 
 def test_backbone_and_head_share_their_scratch_memory(simulated: Simulation, export: Path) -> None:
-    ring = ring_of(export)
+    cache = open_cache(export)
     assert sorted(memory.size for memory in simulated.gpu.taken.values()).count(5000) == 1
-    ring.close()
+    cache.close()
 
 
 @pytest.mark.parametrize(("mode", "copies"), [("tensorrt", 2), ("tensorrt:nograph", 1)])
 def test_without_graphs_the_backbone_writes_straight_into_slots_that_follow_each_other(
     simulated: Simulation, export: Path, mode: str, copies: int
 ) -> None:
-    ring, counts = ring_of(export, mode), simulated.gpu.counts
+    cache, counts = open_cache(export, mode), simulated.gpu.counts
     crops = frames(3)
-    ring.store(np.array([4, 5, 6]), crops)
+    cache.store(np.array([4, 5, 6]), crops)
     # One copy to the GPU; by a graph, whose address is fixed, one more from there into the slots.
     assert counts["copies"] == copies
-    ring.close()
+    cache.close()
 
 
 def test_slots_that_do_not_follow_each_other_take_a_copy_for_each_run(simulated: Simulation, export: Path) -> None:
-    ring, counts = ring_of(export, "tensorrt:nograph"), simulated.gpu.counts
-    ring.store(np.array([4, 5, 0, 9]), frames(4))
+    cache, counts = open_cache(export, "tensorrt:nograph"), simulated.gpu.counts
+    cache.store(np.array([4, 5, 0, 9]), frames(4))
     assert counts["copies"] == 1 + 3
-    ring.close()
+    cache.close()
 
 
 def test_rows_whose_slots_follow_each_other_are_one_run(simulated: Simulation) -> None:
-    find_runs = simulated.module("ring").find_runs
+    find_runs = simulated.module("feature_cache").find_runs
     assert list(find_runs(np.array([4, 5, 6, 0, 1, 1]))) == [(0, 4, 3), (3, 0, 2), (5, 1, 1)]
     assert list(find_runs(np.array([3]))) == [(0, 3, 1)]
     assert list(find_runs(np.array([2, 1, 0]))) == [(0, 2, 1), (1, 1, 1), (2, 0, 1)]
@@ -139,28 +139,28 @@ def test_rows_whose_slots_follow_each_other_are_one_run(simulated: Simulation) -
 def test_a_window_that_lies_in_the_store_as_it_is_equals_one_that_is_gathered(
     simulated: Simulation, export: Path, mode: str
 ) -> None:
-    ring, crops = ring_of(export, mode), frames(FRAMES)
-    ring.store(np.arange(5, 9), crops[:4])
-    ring.store(np.array([9]), crops[4:])
-    ring.store(np.array([0, 2, 4, 3]), crops[[0, 2, 4, 3]])
-    ring.store(np.array([1]), crops[[1]])
-    straight = ring.read(np.arange(5, 10)[None])["points"]
-    gathered = ring.read(np.array([[0, 1, 7, 3, 4]]))["points"]
+    cache, crops = open_cache(export, mode), frames(FRAMES)
+    cache.store(np.arange(5, 9), crops[:4])
+    cache.store(np.array([9]), crops[4:])
+    cache.store(np.array([0, 2, 4, 3]), crops[[0, 2, 4, 3]])
+    cache.store(np.array([1]), crops[[1]])
+    straight = cache.read(np.arange(5, 10)[None])["points"]
+    gathered = cache.read(np.array([[0, 1, 7, 3, 4]]))["points"]
     np.testing.assert_allclose(straight, whole(export, crops[None]), atol=1e-4)
     np.testing.assert_array_equal(straight, gathered)
-    ring.close()
+    cache.close()
 
 
 def test_a_context_that_still_runs_is_not_given_back(
     simulated: Simulation, export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulated.module("executor"), "MAX_CONTEXTS", 1)
-    ring, crops = ring_of(export), frames(FRAMES)
+    cache, crops = open_cache(export), frames(FRAMES)
     for first, last in ((0, 1), (1, 3), (3, 4), (4, 5)):
-        ring.store(np.arange(first, last), crops[first:last])  # nothing waits between these
-    points = ring.read(np.arange(FRAMES)[None])["points"]
+        cache.store(np.arange(first, last), crops[first:last])  # nothing waits between these
+    points = cache.read(np.arange(FRAMES)[None])["points"]
     np.testing.assert_allclose(points, whole(export, crops[None]), atol=1e-4)
-    ring.close()
+    cache.close()
 
 
 def test_halves_of_two_exports_are_refused_and_nothing_is_left_behind(simulated: Simulation, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_halves_of_two_exports_are_refused_and_nothing_is_left_behind(simulated:
 def test_too_many_slots_for_the_gpu_are_told(simulated: Simulation, export: Path) -> None:
     simulated.gpu.capacity = 1 << 20
     with pytest.raises(EngineError) as caught:
-        ring_of(export, slots=10_000)
+        open_cache(export, slots=10_000)
     assert str(caught.value).startswith(
         "backbone.onnx and head.onnx: TensorRT could not open it: CUDA says 'cuMemAlloc failed: out of memory'; free "
     )
@@ -184,11 +184,11 @@ def test_too_many_slots_for_the_gpu_are_told(simulated: Simulation, export: Path
 def test_the_simulation_notices_crops_that_are_overwritten_before_they_left(
     simulated: Simulation, export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ring, crops = ring_of(export), frames(FRAMES)
+    cache, crops = open_cache(export), frames(FRAMES)
     monkeypatch.setattr(simulated.module("memory").cuda.Event, "synchronize", lambda self: self)
     for slot in range(FRAMES):
-        ring.store(np.array([slot]), crops[slot : slot + 1])
+        cache.store(np.array([slot]), crops[slot : slot + 1])
     monkeypatch.undo()
-    points = ring.read(np.arange(FRAMES)[None])["points"]
+    points = cache.read(np.arange(FRAMES)[None])["points"]
     assert not np.allclose(points, whole(export, crops[None]), atol=1e-2)
-    ring.close()
+    cache.close()

@@ -1,4 +1,4 @@
-"""A feature ring on the GPU: the backbone's maps stay on the device, where the head reads them.
+"""A feature cache on the GPU: the backbone's maps stay on the device, where the head reads them.
 
 Backbone and head run on one stream, so no wait is needed between them; only ``read`` synchronizes, once.
 """
@@ -43,7 +43,7 @@ class DeviceFeatureCache:
         self.backbone, self.head = backbone, head
         self.slots = slots
         self.mode = mode
-        self._session: RingSession | None = None
+        self._session: Session | None = None
 
     def open(self) -> None:
         if self._session is None:
@@ -52,7 +52,7 @@ class DeviceFeatureCache:
             with on_gpu(f"{self._name}: TensorRT could not open it"), take_resources() as resources:
                 backbone, head = (load_engine(plan, name, resources.stream) for name, plan in plans.items())
                 check_split(backbone.interface.outputs, head.interface.inputs)
-                self._session = RingSession(backbone, head, self.slots, resources, self.mode)
+                self._session = Session(backbone, head, self.slots, resources, self.mode)
 
     def describe(self) -> Description:
         return self._opened().description
@@ -81,13 +81,13 @@ class DeviceFeatureCache:
     def _name(self) -> str:
         return f"{self.backbone.name} and {self.head.name}"
 
-    def _opened(self) -> RingSession:
+    def _opened(self) -> Session:
         if self._session is None:
-            raise EngineError(f"{self._name}: the ring is not open; call open() before it is used")
+            raise EngineError(f"{self._name}: the feature cache is not open; call open() before it is used")
         return self._session
 
 
-class RingSession:
+class Session:
     """Two open engines on one stream, and the maps between them, all in ``resources``.
 
     Each map has a store of ``slots`` frames, and one transfer buffer that is written whole before it is read: by the
@@ -117,7 +117,7 @@ class RingSession:
 
     @property
     def description(self) -> Description:
-        """What the ring's ``describe()`` returns."""
+        """What the cache's ``describe()`` returns."""
         return Description(
             self.image, self.head.interface.outputs, self.head.device, self.head.interface.largest, self.frames
         )
