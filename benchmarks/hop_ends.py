@@ -80,7 +80,7 @@ class OursSender:
     def _settle(self, open_: int) -> None:
         """Wait until no more than so many pictures are under way."""
         while True:
-            for key in self._outbox.acknowledged(100 if self._open > open_ else 0):
+            for key in self._outbox.take_acknowledged(100 if self._open > open_ else 0):
                 self._ring.release(key)
                 self._open -= 1
             if self._open <= open_:
@@ -117,7 +117,7 @@ class OursReceiver:
 
     def done(self) -> None:
         self._reader.check_frame(self._frame)
-        self._inbox.done(self._frame.key)
+        self._inbox.acknowledge(self._frame.key)
 
     def close(self) -> None:
         self._inbox.close()

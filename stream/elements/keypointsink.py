@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 # The camera name is part of a key in the context's memory, whose keys are short.
 _MAX_CAMERA_BYTES = 80
 # After a restart, the process that was killed may hold the port this long.
-_RESTART_PATIENCE_S = 5.0
+_RESTART_TIMEOUT_S = 5.0
 
 
 @dataclass
@@ -81,13 +81,13 @@ class KeypointSink(Sink):
         self._cache = self._make_cache()
         self._publisher = Publisher(
             self.bind,
-            welcome=self._cache.snapshot,
+            snapshot=self._cache.snapshot,
             heartbeat=lambda: (schema.heartbeat_topic(self.prefix), self._cache.heartbeat()),
             heartbeat_ms=self.heartbeat_ms,
             max_waiting=self.max_waiting,
             access=self._access(),
-            who="keypointsink",
-            patience_s=_RESTART_PATIENCE_S if restarted else 0.0,
+            owner="keypointsink",
+            bind_timeout_s=_RESTART_TIMEOUT_S if restarted else 0.0,
         )
         _LOG.info("publishing on %s", self._publisher.endpoint)
         return self

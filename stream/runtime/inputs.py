@@ -145,7 +145,7 @@ class Deliveries:
         """Process what waits, as much at once as the elements like; False when nothing does."""
         self._state = state
         deliveries = self._inbox.receive(self._runner.executor.max_batch) if self.may_take else []
-        for camera, _ in self._inbox.dropped():
+        for camera, _ in self._inbox.take_dropped():
             self._runner.tally.drop(camera, "leaky")
         for _, group in groupby(map(self._admit, deliveries), key=type):
             self._take(list(group))
@@ -154,7 +154,7 @@ class Deliveries:
     def answer(self) -> None:
         """Everything is delivered: whatever still comes was sent again by somebody who was restarted."""
         for delivery in self._inbox.receive(max_items=1000):
-            self._inbox.done(delivery.key)
+            self._inbox.acknowledge(delivery.key)
 
     def _take(self, items: Sequence[Message | Eos | _Refused]) -> None:
         """Items of one sort that follow each other: ends, refused ones, or such as elements may take at once."""

@@ -145,7 +145,7 @@ class PartRunner:
     def listen(self) -> None:
         """Hear what receivers are done with, and acknowledge what this part is done with."""
         for branch, outbox in enumerate(self.links.outboxes):
-            for key in outbox.acknowledged():
+            for key in outbox.take_acknowledged():
                 self.flow.acknowledged(branch, key)
         self._acknowledge()
 

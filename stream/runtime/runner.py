@@ -163,7 +163,7 @@ class PartLoop:
         if self._links.ring is not None:
             self._links.ring.release(key)
         if self._links.inbox is not None:
-            self._links.inbox.done(key)
+            self._links.inbox.acknowledge(key)
 
     # -- statistics ---------------------------------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ class _Bench:
     def turn(self, max_items: int = 100) -> None:
         """Call everybody once."""
         for sender, outbox in self.senders.items():
-            self.heard[sender] += outbox.acknowledged(1)
+            self.heard[sender] += outbox.take_acknowledged(1)
         if self.inbox is not None:
             self.received += self.inbox.receive(max_items, 1)
 
@@ -183,7 +183,7 @@ def _only_what_is_done_is_acknowledged(bench: _Bench) -> None:
     bench.receive(_keys("hall", 0, 1, 2, 3), "items arrive")
     bench.hear([], "nothing is acknowledged before it is done")
     for seq in (2, 0, 0):
-        inbox.done(("hall", seq))
+        inbox.acknowledge(("hall", seq))
     bench.hear(_keys("hall", 0, 2), "what is done is acknowledged, in any order, once")
 
 
@@ -193,7 +193,7 @@ def _senders_hear_of_their_own_items_only(bench: _Bench) -> None:
     _send(bench.start_sender("two"), *_keys("door", 0, 1))
     bench.until(lambda: len(bench.received) == 4, "several senders reach one receiver")
     for delivery in bench.received:
-        inbox.done(delivery.key)
+        inbox.acknowledge(delivery.key)
     bench.hear(_keys("hall", 0, 1), "a sender hears of its own items", "one")
     bench.hear(_keys("door", 0, 1), "a sender hears of its own items", "two")
 
@@ -203,7 +203,7 @@ def _a_restarted_receiver_gets_what_was_not_done(bench: _Bench) -> None:
     _send(outbox, *_keys("hall", *range(6)))
     bench.receive(_keys("hall", *range(6)), "items arrive")
     for seq in (0, 1, 3):
-        inbox.done(("hall", seq))
+        inbox.acknowledge(("hall", seq))
     bench.hear(_keys("hall", 0, 1, 3), "what is done is acknowledged")
     bench.start_receiver()
     _send(outbox, *_keys("hall", 6))
@@ -229,13 +229,13 @@ def _a_restarted_sender_repeats_itself_unheard(bench: _Bench) -> None:
     _send(outbox, *_keys("hall", *range(6)))
     bench.receive(_keys("hall", *range(6)), "items arrive")
     for seq in (0, 1):
-        inbox.done(("hall", seq))
+        inbox.acknowledge(("hall", seq))
     bench.hear(_keys("hall", 0, 1), "what is done is acknowledged")
     _send(bench.start_sender(), *_keys("hall", *range(1, 9)))
     bench.receive(_keys("hall", 6, 7, 8), "a receiver is given each item once, however often its sender is restarted")
     bench.hear(_keys("hall", 1), "a restarted sender hears of what is done already")
     for seq in range(2, 9):
-        inbox.done(("hall", seq))
+        inbox.acknowledge(("hall", seq))
     bench.hear(_keys("hall", *range(2, 9)), "a restarted sender hears of what its former life has sent")
 
 
@@ -243,7 +243,7 @@ def _a_restart_of_both_loses_nothing(bench: _Bench) -> None:
     outbox, inbox = bench.start()
     _send(outbox, *_keys("hall", 0, 1, 2))
     bench.receive(_keys("hall", 0, 1, 2), "items arrive")
-    inbox.done(("hall", 0))
+    inbox.acknowledge(("hall", 0))
     bench.hear(_keys("hall", 0), "what is done is acknowledged")
     _send(bench.start_sender(), *_keys("hall", 1, 2, 3))
     bench.start_receiver()
@@ -254,9 +254,9 @@ def _leaky_downstream_keeps_the_newest(bench: _Bench) -> None:
     outbox, inbox = bench.start_sender(), bench.start_receiver("downstream", 2)
     _send(outbox, *_keys("hall", *range(6)), *_keys("door", 0), ("hall", EOS_SEQ))
     bench.take_in(8, "items arrive")
-    dropped = inbox.dropped()
+    dropped = inbox.take_dropped()
     assert dropped == _keys("hall", 0, 1, 2, 3), f"leaky=downstream drops the oldest of a camera, dropped {dropped}"
-    assert not inbox.dropped(), "a dropped item is reported once"
+    assert not inbox.take_dropped(), "a dropped item is reported once"
     kept = [*_keys("hall", 4, 5), ("door", 0), ("hall", EOS_SEQ)]
     bench.receive(kept, "leaky=downstream keeps max_items of each camera, the newest, and every end of stream")
     bench.hear(_keys("hall", 0, 1, 2, 3), "a dropped item is acknowledged")
@@ -267,7 +267,7 @@ def _leaky_upstream_refuses_the_newest(bench: _Bench) -> None:
     outbox, inbox = bench.start_sender(), bench.start_receiver("upstream", 2)
     _send(outbox, *_keys("hall", *range(6)), ("hall", EOS_SEQ))
     bench.take_in(7, "items arrive")
-    dropped = inbox.dropped()
+    dropped = inbox.take_dropped()
     assert dropped == _keys("hall", 2, 3, 4, 5), f"leaky=upstream refuses the newest of a camera, dropped {dropped}"
     bench.receive([*_keys("hall", 0, 1), ("hall", EOS_SEQ)], "leaky=upstream keeps what waits, and the end of stream")
     bench.hear(_keys("hall", 2, 3, 4, 5), "a refused item is acknowledged")
@@ -278,7 +278,7 @@ def _what_leaked_does_not_come_back(bench: _Bench) -> None:
     _send(outbox, *_keys("hall", *range(4)))
     bench.take_in(4, "items arrive")
     bench.hear(_keys("hall", 0, 1, 2), "a dropped item is acknowledged")
-    assert len(inbox.dropped()) == 3, "a dropped item is reported"
+    assert len(inbox.take_dropped()) == 3, "a dropped item is reported"
     bench.received.clear()
     bench.start_receiver("downstream", 1)
     bench.receive(_keys("hall", 3), "what was dropped is not sent again to a restarted receiver")
@@ -289,7 +289,7 @@ def _a_patient_link_drops_nothing(bench: _Bench) -> None:
     _send(outbox, *_keys("hall", *range(300)))
     bench.take_in(300, "items arrive")
     bench.receive(_keys("hall", *range(300)), "leaky=no drops nothing, whatever max_items is")
-    assert not inbox.dropped(), "leaky=no drops nothing"
+    assert not inbox.take_dropped(), "leaky=no drops nothing"
 
 
 def _statistics_tell_the_truth(bench: _Bench) -> None:
@@ -299,7 +299,7 @@ def _statistics_tell_the_truth(bench: _Bench) -> None:
     bench.received += inbox.receive(1)
     _expect(inbox, LinkStatistics(items=3, waiting=2, unacknowledged=3))
     _expect(outbox, LinkStatistics(items=3, unacknowledged=3))
-    inbox.done(("hall", 0))
+    inbox.acknowledge(("hall", 0))
     bench.until(lambda: bench.heard["track"] == [("hall", 0)], "what is done is acknowledged", max_items=0)
     _expect(inbox, LinkStatistics(items=3, waiting=2, unacknowledged=2))
     _expect(outbox, LinkStatistics(items=3, unacknowledged=2))

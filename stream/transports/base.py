@@ -1,14 +1,14 @@
-"""What every transport promises: an :class:`Outbox` on one side, an :class:`Inbox` on the other.
+"""The interface of a link: an :class:`Outbox` on the sending side, an :class:`Inbox` on the receiving side.
 
 A link carries *items*: a key ``(camera, seq)`` and the buffers that ``stream.transports.wire`` made of a message.
-Three promises, judged by ``stream.testing.check_transport``:
+It has three guarantees, tested by ``stream.testing.check_transport``:
 
-* **Nothing is forgotten.** The outbox keeps every item until the other side says it is *done*, and sends it again, in
-  order, to a receiver that was restarted. Done means that nothing downstream will ever need the item again, so the
-  acknowledgement that reaches a source at last is the credit for its next frame, and the licence to reuse the pixels.
-* **Nothing comes twice.** The inbox hands out each key once, in order per camera, whoever was restarted.
-* **Nobody waits for a slow one unless asked to.** A leaky inbox keeps only the newest items that wait, and reports what
-  it dropped; a dropped item is done.
+* **No loss.** The outbox keeps every item until the receiver acknowledges it, and sends it again, in order, to a
+  receiver that was restarted. An item is acknowledged when nothing downstream needs it any more, so the acknowledgement
+  that reaches a source is the credit for its next frame, and allows it to reuse the pixels.
+* **No duplicates.** The inbox delivers each key once, in order per camera, whichever side was restarted.
+* **No waiting for a slow receiver, unless configured.** A leaky inbox keeps only the newest waiting items and reports
+  the dropped ones; a dropped item is acknowledged.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ __all__ = [
 ]
 
 Leaky = Literal["no", "upstream", "downstream"]
-"""As GStreamer's ``queue``: ``downstream`` drops the oldest waiting item, ``upstream`` refuses the newest."""
+"""As in GStreamer's ``queue``: ``downstream`` drops the oldest waiting item, ``upstream`` refuses the newest."""
 
 Buffers = Sequence[bytes | memoryview]
 
 MAX_BUFFERS = 130
-"""The most buffers of one item."""
+"""Maximum number of buffers of an item."""
 
 MAX_BUFFER_BYTES = 256 * 1024 * 1024
-"""The largest buffer of an item: an 8K picture is 100 MB."""
+"""Maximum size of a buffer: an 8K picture has 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One item received: its key, its buffers (views that live as long as this object) and when it arrived."""
+    """A received item: its key, its buffers (views, valid as long as this object) and its arrival time."""
 
     key: Key
     buffers: tuple[bytes | memoryview, ...]
@@ -54,7 +54,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class LinkStatistics:
-    """Counters of one end of a link, since it was opened."""
+    """Counters of one end of a link since it was opened."""
 
     items: int = 0
     waiting: int = 0
@@ -69,40 +69,40 @@ class Outbox(Protocol):
     """The sending end of a link, to exactly one receiver."""
 
     def send(self, key: Key, buffers: Buffers) -> None:
-        """Take an item to be delivered; never blocks. Bounding what is in flight is the source's affair (credits).
+        """Send an item; never blocks. The number of items in flight is bounded by the source (credits), not here.
 
-        The items of a camera come in rising ``seq``. Raises :class:`stream.errors.TransportError` for one that does
-        not, or that is too large to be delivered.
+        The items of a camera must have increasing ``seq``. Raises :class:`stream.errors.TransportError` for one that
+        does not, or that is too large.
         """
 
-    def acknowledged(self, timeout_ms: int = 0) -> list[Key]:
-        """Keys whose items the receiver is done with, since the last call; waits up to ``timeout_ms`` for one.
+    def take_acknowledged(self, timeout_ms: int = 0) -> list[Key]:
+        """Return the keys acknowledged since the last call; waits up to ``timeout_ms`` for one.
 
-        Also does the link's housekeeping (greeting, sending again), so call it often.
+        It also pings the receiver and resends items, so call it often.
         """
 
     def statistics(self) -> LinkStatistics: ...
 
     def close(self) -> None:
-        """Give back sockets and memory; idempotent."""
+        """Release sockets and memory; idempotent."""
 
 
 class Inbox(Protocol):
     """The receiving end of a link, from any number of senders."""
 
     def receive(self, max_items: int = 1, timeout_ms: int = 0) -> list[Delivery]:
-        """The next items in order, at most ``max_items``; an empty list when none came within ``timeout_ms``.
+        """Return the next items in order, at most ``max_items``; an empty list if none arrive within ``timeout_ms``.
 
-        With ``max_items=0`` none is handed out, but those that arrive are taken in, and too many of them dropped.
+        With ``max_items=0`` it returns none, but arriving items are still queued, and dropped if the queue is full.
         """
 
-    def done(self, key: Key) -> None:
-        """Nothing on this side needs the item any more; acknowledges it to its sender."""
+    def acknowledge(self, key: Key) -> None:
+        """Acknowledge an item to its sender: nothing on this side needs it any more."""
 
-    def dropped(self) -> list[Key]:
-        """Keys a leaky inbox dropped since the last call (already acknowledged)."""
+    def take_dropped(self) -> list[Key]:
+        """Return the keys that a leaky inbox dropped since the last call; they are acknowledged already."""
 
     def statistics(self) -> LinkStatistics: ...
 
     def close(self) -> None:
-        """Give back sockets and memory; idempotent."""
+        """Release sockets and memory; idempotent."""

@@ -1,8 +1,8 @@
-"""Sockets for the bus: many tell one (:class:`BusSender` → :class:`BusReceiver`), one tells many
+"""Sockets of the bus: many to one (:class:`BusSender` → :class:`BusReceiver`) and one to many
 (:class:`BusPublisher` → :class:`BusSubscriber`).
 
-They carry opaque bytes, never block the caller, and promise nothing: what nobody hears is lost. That is right for
-statistics and notices; items travel over :mod:`stream.transports.zmq_link`, which promises everything.
+They carry opaque bytes, never block, and guarantee nothing: a notice without a receiver is lost. That suits statistics
+and notices; items travel over :mod:`stream.transports.zmq_link`, which guarantees delivery.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ from __future__ import annotations
 import zmq
 
 from stream.transports.curve import Keys
-from stream.transports.zmq_socket import Socket, bind, close_socket, connect, open_socket, receive_parts
+from stream.transports.zmq_socket import (
+    Socket,
+    bind,
+    close_socket,
+    closing_on_error,
+    connect,
+    open_socket,
+    receive_parts,
+)
 
 MAX_BYTES = 1 << 20
-"""Longer notices than this are not ours; they are counted in ``malformed`` and dropped."""
+"""Longer messages are not notices; they are counted in ``malformed`` and dropped."""
 
-_LAST_WORDS_MS = 500
-"""How long a closed sender may take to get rid of its last words: the error that ends a stage is one of them."""
+_LINGER_MS = 500
+"""How long a closed sender may still send: the error that ends a stage is its last notice."""
 
 
 class _BusSocket:
-    """What the four have in common: an address, a socket, an end."""
+    """The base class: an address and a socket."""
 
     def __init__(self, kind: int, address: str, linger_ms: int = 0) -> None:
         self.address = address
@@ -28,31 +36,25 @@ class _BusSocket:
 
     @property
     def pollable(self) -> Socket:
-        """What :func:`stream.transports.zmq_link.wait` watches."""
+        """The socket to poll, for :func:`stream.transports.zmq_link.wait`."""
         return self._socket
 
     @property
     def ready(self) -> bool:
-        """Nothing is ever kept on this side of the socket."""
+        """False: nothing is buffered outside the socket."""
         return False
 
     def close(self) -> None:
-        """Give back the socket; idempotent."""
+        """Close the socket; idempotent."""
         close_socket(self._socket)
 
-    def _bind(self, who: str, keys: Keys | None) -> None:
-        try:
-            self.address = bind(self._socket, self.address, who, keys)
-        except BaseException:
-            self.close()
-            raise
+    def _bind(self, keys: Keys | None) -> None:
+        with closing_on_error(self._socket):
+            self.address = bind(self._socket, self.address, "the bus", keys)
 
-    def _connect(self, who: str, keys: Keys | None) -> None:
-        try:
-            connect(self._socket, self.address, who, keys)
-        except BaseException:
-            self.close()
-            raise
+    def _connect(self, keys: Keys | None) -> None:
+        with closing_on_error(self._socket):
+            connect(self._socket, self.address, "the bus", keys)
 
     def _send(self, notice: bytes) -> bool:
         try:
@@ -62,13 +64,13 @@ class _BusSocket:
         return True
 
 
-class _Listener(_BusSocket):
-    """The receiving two: they count what cannot be a notice."""
+class _ReceivingSocket(_BusSocket):
+    """The base class of the receiving sockets; ``malformed`` counts messages that cannot be notices."""
 
     malformed = 0
 
     def receive(self, max_notices: int = 1000, timeout_ms: int = 0) -> list[bytes]:
-        """The notices that wait, oldest first; an empty list when none came within ``timeout_ms``."""
+        """Return the waiting notices, oldest first; an empty list if none arrive within ``timeout_ms``."""
         notices: list[bytes] = []
         if timeout_ms and not self._socket.poll(timeout_ms):
             return notices
@@ -76,10 +78,10 @@ class _Listener(_BusSocket):
             parts = receive_parts(self._socket)
             if not parts:
                 break
-            self._keep(parts, notices)
+            self._append(parts, notices)
         return notices
 
-    def _keep(self, parts: list[zmq.Frame], notices: list[bytes]) -> None:
+    def _append(self, parts: list[zmq.Frame], notices: list[bytes]) -> None:
         if len(parts) == 1 and len(parts[0]) <= MAX_BYTES:
             notices.append(parts[0].bytes)
         else:
@@ -87,41 +89,41 @@ class _Listener(_BusSocket):
 
 
 class BusSender(_BusSocket):
-    """One of many that report to one :class:`BusReceiver`, which need not be there yet."""
+    """Sends to a :class:`BusReceiver`, which may start later."""
 
     def __init__(self, address: str, *, keys: Keys | None = None) -> None:
-        super().__init__(zmq.PUSH, address, _LAST_WORDS_MS)
-        self._connect("the bus", keys)
+        super().__init__(zmq.PUSH, address, _LINGER_MS)
+        self._connect(keys)
 
     def send(self, notice: bytes) -> bool:
-        """Report; False when the notice had to be dropped because a thousand are waiting to be heard."""
+        """Send a notice; False if it was dropped because a thousand are waiting."""
         return self._send(notice)
 
 
-class BusReceiver(_Listener):
-    """The one whom many :class:`BusSender` report to."""
+class BusReceiver(_ReceivingSocket):
+    """Receives from any number of :class:`BusSender`."""
 
     def __init__(self, address: str, *, keys: Keys | None = None) -> None:
         super().__init__(zmq.PULL, address)
-        self._bind("the bus", keys)
+        self._bind(keys)
 
 
 class BusPublisher(_BusSocket):
-    """Tells whoever listens; a slow listener loses notices, never slows the publisher."""
+    """Publishes to any number of :class:`BusSubscriber`; a slow one loses notices and never slows the publisher."""
 
     def __init__(self, address: str, *, keys: Keys | None = None) -> None:
-        super().__init__(zmq.PUB, address, _LAST_WORDS_MS)
-        self._bind("the bus", keys)
+        super().__init__(zmq.PUB, address, _LINGER_MS)
+        self._bind(keys)
 
     def publish(self, notice: bytes) -> None:
-        """Tell everybody who listens at this moment."""
+        """Send a notice to all current subscribers."""
         self._send(notice)
 
 
-class BusSubscriber(_Listener):
-    """One of many that listen to a :class:`BusPublisher`, which need not be there yet."""
+class BusSubscriber(_ReceivingSocket):
+    """Subscribes to a :class:`BusPublisher`, which may start later."""
 
     def __init__(self, address: str, *, keys: Keys | None = None) -> None:
         super().__init__(zmq.SUB, address)
         self._socket.subscribe(b"")
-        self._connect("the bus", keys)
+        self._connect(keys)

@@ -1,4 +1,4 @@
-"""The two ends of a link: the protocol of :mod:`stream.transports.reliable` over whatever carries its messages."""
+"""The two ends of a link: the protocol of :mod:`stream.transports.reliable` over a carrier of messages."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any, Protocol
 
 from stream.messages import Key
 from stream.transports.base import Buffers, Delivery, Leaky, LinkStatistics
-from stream.transports.reliable import Parts, Receiving, Sending
+from stream.transports.reliable import HopReceiver, HopSender, Parts
 
 PING_MS = 200
-"""How often a sender greets while anything is open, and so how late a loss is noticed at most."""
+"""How often a sender pings while items are unacknowledged; a loss is detected within this time."""
 
-_MESSAGES_A_CALL = 1024
-"""The most messages read in one call, lest a flood keep the caller for ever."""
+_MESSAGES_PER_CALL = 1024
+"""Maximum number of messages read in one call, so that a flood does not block the caller."""
 
 
 class SenderCarrier(Protocol):
     """Carries messages to one receiver and back."""
 
     def write(self, parts: Parts) -> bool:
-        """Send without waiting; False when there is no room now."""
+        """Send without waiting; False if the buffer is full."""
 
     def read(self) -> Parts | None:
-        """What the receiver said next, or None."""
+        """Read the next message of the receiver, or None."""
 
     def wait(self, timeout_ms: int) -> None:
-        """Return when there is something to read, or after ``timeout_ms``."""
+        """Wait for a message, at most ``timeout_ms``."""
 
     def close(self) -> None: ...
 
@@ -40,13 +40,13 @@ class ReceiverCarrier(Protocol):
     """Carries messages from any number of senders and back."""
 
     def write(self, sender: bytes, parts: Parts) -> None:
-        """Send without waiting; what cannot be sent now is lost."""
+        """Send without waiting; the message is lost if the buffer is full."""
 
     def read(self) -> tuple[bytes, Parts] | None:
-        """What a sender said next, or None."""
+        """Read the next message of any sender, or None."""
 
     def wait(self, timeout_ms: int) -> None:
-        """Return when there is something to read, or after ``timeout_ms``."""
+        """Wait for a message, at most ``timeout_ms``."""
 
     def close(self) -> None: ...
 
@@ -59,61 +59,61 @@ class HopOutbox:
 
     def __init__(self, carrier: SenderCarrier, link: str) -> None:
         self._carrier = carrier
-        self._sending = Sending(link)
+        self._sender = HopSender(link)
         self._next_ping = 0.0
 
     @property
     def pollable(self) -> Any:
-        """What to watch for news of the receiver."""
+        """What to poll for messages of the receiver."""
         return self._carrier.pollable
 
     @property
     def ready(self) -> bool:
-        """True when :meth:`acknowledged` has something to give without waiting."""
-        return self._sending.has_news
+        """True if :meth:`take_acknowledged` returns keys without waiting."""
+        return self._sender.has_acknowledged
 
     def send(self, key: Key, buffers: Buffers) -> None:
-        """Keep an item until it is done, and send it as soon as there is somebody to take it."""
-        self._sending.take(key, buffers)
-        self._housekeep()
+        """Send an item, now or when the receiver is there; keep it until it is acknowledged."""
+        self._sender.add(key, buffers)
+        self._update()
 
-    def acknowledged(self, timeout_ms: int = 0) -> list[Key]:
-        """Keys the receiver is done with, since the last call; waits up to ``timeout_ms`` for one."""
+    def take_acknowledged(self, timeout_ms: int = 0) -> list[Key]:
+        """Return the keys acknowledged since the last call; waits up to ``timeout_ms`` for one."""
         deadline = time.monotonic() + timeout_ms / 1000
-        self._housekeep()
-        while not self._sending.has_news and (left_ms := _left_ms(deadline)) > 0:
+        self._update()
+        while not self._sender.has_acknowledged and (left_ms := _left_ms(deadline)) > 0:
             self._carrier.wait(min(left_ms, PING_MS))
-            self._housekeep()
-        return self._sending.take_done()
+            self._update()
+        return self._sender.take_acknowledged()
 
     def statistics(self) -> LinkStatistics:
         """Counters since this end was opened."""
-        return self._sending.statistics()
+        return self._sender.statistics()
 
     def close(self) -> None:
-        """Give back the socket; idempotent."""
+        """Close the carrier; idempotent."""
         self._carrier.close()
 
-    def _housekeep(self) -> None:
-        self._listen()
+    def _update(self) -> None:
+        self._read()
         self._write()
-        self._greet()
+        self._ping()
 
-    def _listen(self) -> None:
-        for _ in range(_MESSAGES_A_CALL):
+    def _read(self) -> None:
+        for _ in range(_MESSAGES_PER_CALL):
             parts = self._carrier.read()
             if parts is None:
                 return
-            self._sending.arrived(parts)
+            self._sender.handle(parts)
 
     def _write(self) -> None:
-        while (parts := self._sending.next_data()) is not None and self._carrier.write(parts):
-            self._sending.written()
+        while (parts := self._sender.next_data()) is not None and self._carrier.write(parts):
+            self._sender.mark_written()
 
-    def _greet(self) -> None:
+    def _ping(self) -> None:
         now = time.monotonic()
-        if self._sending.is_waiting and now >= self._next_ping:
-            self._carrier.write(self._sending.ping())
+        if self._sender.is_open and now >= self._next_ping:
+            self._carrier.write(self._sender.ping())
             self._next_ping = now + PING_MS / 1000
 
 
@@ -121,54 +121,54 @@ class HopInbox:
     """An :class:`stream.transports.base.Inbox` over a carrier."""
 
     def __init__(self, carrier: ReceiverCarrier, leaky: Leaky = "no", max_items: int = 1) -> None:
-        self._receiving = Receiving(leaky, max_items)
+        self._receiver = HopReceiver(leaky, max_items)
         self._carrier = carrier
 
     @property
     def pollable(self) -> Any:
-        """What to watch for items."""
+        """What to poll for items."""
         return self._carrier.pollable
 
     @property
     def ready(self) -> bool:
-        """True when :meth:`receive` has something to give without waiting."""
-        return self._receiving.has_items
+        """True if :meth:`receive` returns items without waiting."""
+        return self._receiver.has_items
 
     def receive(self, max_items: int = 1, timeout_ms: int = 0) -> list[Delivery]:
-        """The next items in order; an empty list when none came within ``timeout_ms``."""
+        """Return the next items in order; an empty list if none arrive within ``timeout_ms``."""
         deadline = time.monotonic() + timeout_ms / 1000
-        self._listen(max_items)
-        while not self._receiving.has_items and (left_ms := _left_ms(deadline)) > 0:
+        self._read(max_items)
+        while not self._receiver.has_items and (left_ms := _left_ms(deadline)) > 0:
             self._carrier.wait(left_ms)
-            self._listen(max_items)
-        return self._receiving.take(max_items)
+            self._read(max_items)
+        return self._receiver.take(max_items)
 
-    def done(self, key: Key) -> None:
+    def acknowledge(self, key: Key) -> None:
         """Acknowledge an item to its sender."""
-        self._receiving.done(key)
-        self._reply(self._receiving.take_replies())
+        self._receiver.acknowledge(key)
+        self._reply(self._receiver.take_replies())
 
-    def dropped(self) -> list[Key]:
-        """Keys a leaky inbox dropped since the last call (already acknowledged)."""
-        return self._receiving.take_dropped()
+    def take_dropped(self) -> list[Key]:
+        """Return the keys that a leaky inbox dropped since the last call; they are acknowledged already."""
+        return self._receiver.take_dropped()
 
     def statistics(self) -> LinkStatistics:
         """Counters since this end was opened."""
-        return self._receiving.statistics()
+        return self._receiver.statistics()
 
     def close(self) -> None:
-        """Give back the socket once what was acknowledged is on its way; idempotent."""
+        """Close the carrier after the last acknowledgements were sent; idempotent."""
         self._carrier.close()
 
-    def _listen(self, max_items: int) -> None:
-        for _ in range(_MESSAGES_A_CALL):
-            heard = self._carrier.read()
-            if heard is None:
+    def _read(self, max_items: int) -> None:
+        for _ in range(_MESSAGES_PER_CALL):
+            message = self._carrier.read()
+            if message is None:
                 break
-            self._receiving.arrived(*heard)
-            if self._receiving.has_enough(max_items):
+            self._receiver.handle(*message)
+            if self._receiver.has_enough(max_items):
                 break
-        self._reply(self._receiving.take_replies())
+        self._reply(self._receiver.take_replies())
 
     def _reply(self, replies: Iterable[tuple[bytes, Parts]]) -> None:
         for sender, parts in replies:

@@ -1,4 +1,4 @@
-"""Links within one process, between threads or none: the same promises, no socket.
+"""Links within one process, with the same guarantees and no socket.
 
 exchange = Exchange()
 inbox = exchange.open_inbox("people")
@@ -17,7 +17,7 @@ from stream.transports.reliable import Parts
 
 
 class Exchange:
-    """The place where ends that name the same address meet; a closed receiver loses what was on its way to it."""
+    """Connects ends with the same address. Messages on their way to a receiver are lost when it is closed."""
 
     def __init__(self) -> None:
         self.changed = Condition()
@@ -26,13 +26,16 @@ class Exchange:
         self.to_sender: dict[tuple[str, bytes], deque[Parts]] = defaultdict(deque)
 
     def open_outbox(self, address: str, sender: str) -> HopOutbox:
-        """The sending end to whoever listens at ``address``, now or later; ``sender`` is the same after a restart."""
+        """Open the sending end to the receiver at ``address``, which may start later.
+
+        ``sender`` must be the same after a restart.
+        """
         return HopOutbox(_SenderSide(self, address, sender.encode()), f"link from {sender} to {address}")
 
     def open_inbox(self, address: str, *, leaky: Leaky = "no", max_items: int = 1) -> HopInbox:
-        """The receiving end. Raises :class:`TransportError` when another listens there."""
+        """Open the receiving end. Raises :class:`TransportError` if the address has a receiver."""
         if address in self.listening:
-            raise TransportError(f"{address} has a receiver already; close it or choose another address")
+            raise TransportError(f"{address} already has a receiver; close it or choose another address")
         inbox = HopInbox(_ReceiverSide(self, address), leaky, max_items)
         self.listening.add(address)
         return inbox

@@ -1,17 +1,12 @@
-"""One socket that publishes to any number of subscribers, greets newcomers, and says that it lives.
+"""A socket that publishes to any number of subscribers, with snapshots for new ones and heartbeats.
 
-An XPUB socket: a subscriber that does not keep up loses messages once ``max_waiting`` wait for it, and nobody waits for
-it. Its one extra over PUB is that it hears subscriptions, which is how a newcomer asks for what is retained (see
-``docs/explanation/decisions/2026-11-21-late-joiners.md``). A thread answers newcomers and beats the heart while
-nothing is published.
+It is an XPUB socket: a subscriber that does not keep up loses messages once ``max_waiting`` wait for it, and the others
+are not delayed. Unlike PUB, it receives subscriptions, by which a new subscriber requests a snapshot (see
+``docs/explanation/decisions/2026-11-21-late-joiners.md``). A thread answers them and sends the heartbeats.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import socket as network
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,24 +19,24 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from stream.errors import TransportError
+from stream.transports import zmq_socket
 from stream.transports.curve import REMEDY, Keys
-from stream.transports.zmq_socket import is_loopback
+from stream.transports.zmq_socket import bind_address
 
-GREETING_INTERVAL_S = 0.05
-"""How long a newcomer may wait for its answer: not noticed by people, and next to no work."""
+POLL_INTERVAL_S = 0.05
+"""How long a new subscriber waits for its snapshot at most: unnoticeable, and cheap to poll."""
 
-_ADDRESS = re.compile(r"ipc://.+|tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5}|\*)")
 _MAX_SUBSCRIPTION_BYTES = 4096
-_MAX_EVENTS_A_ROUND = 5000
+_MAX_EVENTS_PER_POLL = 5000
 _SUBSCRIBED = 1
 _DOMAIN = "posestream"
 _PEER_PING_MS = 5_000
-_PEER_GONE_MS = 15_000
+_PEER_TIMEOUT_MS = 15_000
 
 
 @dataclass(frozen=True, slots=True)
 class PublisherStatistics:
-    """Counters since it was opened; ``malformed`` counts what strangers sent that is no subscription."""
+    """Counters since the publisher was opened; ``malformed`` counts received messages that are not subscriptions."""
 
     published: int = 0
     snapshots: int = 0
@@ -49,69 +44,64 @@ class PublisherStatistics:
     malformed: int = 0
 
 
-def check_address(address: str, who: str, *, has_keys: bool) -> None:
-    """Refuse what is no address, and what leaves this host without keys. Raises :class:`TransportError`."""
-    if not _ADDRESS.fullmatch(address):
-        raise TransportError(f"{who}: {address!r} is not an address; write tcp://HOST:PORT or ipc://PATH")
-    if not has_keys and not is_loopback(address):
-        raise TransportError(
-            f"{who}: {address} is reachable from other hosts and there are no CURVE keys; "
-            f"set keys=, or bind to 127.0.0.1 ({REMEDY})"
-        )
+def check_address(address: str, owner: str, *, has_keys: bool) -> None:
+    """Raise :class:`TransportError` for an invalid address, and for one beyond loopback without keys."""
+    remedy = f"set keys=, or bind to 127.0.0.1 ({REMEDY})"
+    zmq_socket.check_address(address, owner, has_keys=has_keys, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may listen: ``keys`` turn encryption on; ``clients`` is a folder of the public keys
-    that are let in, and without it whoever knows the public half of ``keys`` is."""
+    """Access control: ``keys`` turns encryption on; ``clients`` is a folder with the public keys of the allowed
+    subscribers. Without ``clients``, every subscriber that has the public key of ``keys`` is allowed."""
 
     keys: Keys | None = None
     clients: Path | None = None
 
 
 class Publisher:
-    """Publishes ``(topic, payload)``; safe to call from any thread.
+    """Publishes ``(topic, payload)``; thread-safe.
 
-    ``welcome(topic)`` gives the payloads that answer a subscription to ``topic``, on that very topic; mostly none.
-    ``heartbeat()`` makes the (topic, payload) that is sent every ``heartbeat_ms``. Both are called in a thread of the
-    publisher's. Raises :class:`TransportError`, after ``patience_s`` when the address is in use.
+    ``snapshot(topic)`` returns the payloads that answer a subscription to ``topic``, sent on that topic; mostly none.
+    ``heartbeat()`` returns the (topic, payload) sent every ``heartbeat_ms``. Both are called in a thread of the
+    publisher. Raises :class:`TransportError`; a port in use is retried for ``bind_timeout_s``.
     """
 
     def __init__(
         self,
         address: str,
         *,
-        welcome: Callable[[str], Sequence[bytes]],
+        snapshot: Callable[[str], Sequence[bytes]],
         heartbeat: Callable[[], tuple[str, bytes]],
         heartbeat_ms: int = 1000,
         max_waiting: int = 256,
         access: Access | None = None,
-        who: str = "publisher",
-        patience_s: float = 0.0,
+        owner: str = "publisher",
+        bind_timeout_s: float = 0.0,
     ) -> None:
         access = access or Access()
-        check_address(address, who, has_keys=access.keys is not None)
-        self._welcome, self._heartbeat, self._heartbeat_s = welcome, heartbeat, heartbeat_ms / 1e3
+        check_address(address, owner, has_keys=access.keys is not None)
+        self._snapshot, self._heartbeat, self._heartbeat_s = snapshot, heartbeat, heartbeat_ms / 1e3
         self._published = self._snapshots = self._heartbeats = self._malformed = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._next_beat_s = 0.0
-        # A context of its own, since its authenticator's policy must not meet that of the line's own links.
+        self._next_heartbeat_s = 0.0
+        # A separate context, since its authenticator must not apply to the line's own links.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._guard: ThreadAuthenticator | None = None
+        self._authenticator: ThreadAuthenticator | None = None
         try:
-            self._guard = _guarding(self._context, access.clients, who)
-            self._socket = _xpub(self._context, max_waiting)
+            self._authenticator = _start_authenticator(self._context, access.clients, owner)
+            self._socket = _open_xpub(self._context, max_waiting)
             _encrypt(self._socket, access)
-            self.endpoint = _bind(self._socket, address, who, patience_s)
+            self.endpoint = bind_address(self._socket, address, owner, bind_timeout_s)
         except BaseException:
             self._end_context()
             raise
-        self._thread = threading.Thread(target=self._keep_house, name=f"{who}-house", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=f"{owner}-subscriptions", daemon=True)
         self._thread.start()
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Send to all who subscribed; never waits for any of them."""
+        """Send to all subscribers of ``topic``; never waits for them."""
         with self._lock:
             self._socket.send_multipart((topic.encode(), payload))
             self._published += 1
@@ -121,7 +111,7 @@ class Publisher:
         return PublisherStatistics(self._published, self._snapshots, self._heartbeats, self._malformed)
 
     def close(self, linger_ms: int = 1000) -> None:
-        """Stop publishing; waits up to ``linger_ms`` until what was published has left. Idempotent."""
+        """Stop publishing; waits up to ``linger_ms`` for published messages to be sent. Idempotent."""
         if self._stop.is_set():
             return
         self._stop.set()
@@ -140,16 +130,16 @@ class Publisher:
 
     # -- the thread ----------------------------------------------------------------------------------------------------
 
-    def _keep_house(self) -> None:
-        while not self._stop.wait(GREETING_INTERVAL_S):
+    def _serve(self) -> None:
+        while not self._stop.wait(POLL_INTERVAL_S):
             with self._lock:
                 for topic in self._subscriptions():
-                    self._greet(topic)
-                self._beat_when_due()
+                    self._send_snapshot(topic)
+                self._send_heartbeat_if_due()
 
     def _subscriptions(self) -> Iterator[str]:
-        """Topics newly subscribed to; whatever else arrives is counted and dropped."""
-        for _ in range(_MAX_EVENTS_A_ROUND):
+        """Yield newly subscribed topics; other messages are counted and dropped."""
+        for _ in range(_MAX_EVENTS_PER_POLL):
             try:
                 event = self._socket.recv(zmq.DONTWAIT)
                 if event[:1] == bytes([_SUBSCRIBED]):
@@ -161,48 +151,50 @@ class Publisher:
             except UnicodeDecodeError:
                 self._malformed += 1
 
-    def _greet(self, topic: str) -> None:
-        if answer := self._welcome(topic):
+    def _send_snapshot(self, topic: str) -> None:
+        if payloads := self._snapshot(topic):
             self._snapshots += 1
-            for payload in answer:
+            for payload in payloads:
                 self._socket.send_multipart((topic.encode(), payload))
 
-    def _beat_when_due(self) -> None:
-        if time.monotonic() >= self._next_beat_s:
-            self._next_beat_s = time.monotonic() + self._heartbeat_s
+    def _send_heartbeat_if_due(self) -> None:
+        if time.monotonic() >= self._next_heartbeat_s:
+            self._next_heartbeat_s = time.monotonic() + self._heartbeat_s
             topic, payload = self._heartbeat()
             self._socket.send_multipart((topic.encode(), payload))
             self._heartbeats += 1
 
     def _end_context(self) -> None:
-        if self._guard is not None:
-            self._guard.stop()
+        if self._authenticator is not None:
+            self._authenticator.stop()
         self._context.destroy()
 
 
-def _xpub(context: zmq.Context[zmq.Socket[bytes]], max_waiting: int) -> zmq.Socket[bytes]:
-    made = context.socket(zmq.XPUB)
-    made.setsockopt(zmq.SNDHWM, max_waiting)
-    made.setsockopt(zmq.XPUB_NODROP, 0)
-    # Told of every subscription, also of one that somebody else has: the old connection of one who comes again may
-    # still be there.
-    made.setsockopt(zmq.XPUB_VERBOSE, 1)
-    made.setsockopt(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION_BYTES)
-    made.setsockopt(zmq.HEARTBEAT_IVL, _PEER_PING_MS)
-    made.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_GONE_MS)
-    made.setsockopt(zmq.LINGER, 0)
-    return made
+def _open_xpub(context: zmq.Context[zmq.Socket[bytes]], max_waiting: int) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.XPUB)
+    socket.setsockopt(zmq.SNDHWM, max_waiting)
+    socket.setsockopt(zmq.XPUB_NODROP, 0)
+    # Receive every subscription, repeated ones included: the old connection of a reconnecting subscriber may still
+    # exist.
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+    socket.setsockopt(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION_BYTES)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _PEER_PING_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_TIMEOUT_MS)
+    socket.setsockopt(zmq.LINGER, 0)
+    return socket
 
 
-def _guarding(context: zmq.Context[zmq.Socket[bytes]], clients: Path | None, who: str) -> ThreadAuthenticator | None:
+def _start_authenticator(
+    context: zmq.Context[zmq.Socket[bytes]], clients: Path | None, owner: str
+) -> ThreadAuthenticator | None:
     if clients is None:
         return None
     if not any(clients.glob("*.key")):
-        raise TransportError(f"{who}: no public keys (*.key) in {clients}; put those of the subscribers there")
-    guard = ThreadAuthenticator(context)
-    guard.start()
-    guard.configure_curve(domain=_DOMAIN, location=clients)
-    return guard
+        raise TransportError(f"{owner}: no public keys (*.key) in {clients}; put those of the subscribers there")
+    authenticator = ThreadAuthenticator(context)
+    authenticator.start()
+    authenticator.configure_curve(domain=_DOMAIN, location=clients)
+    return authenticator
 
 
 def _encrypt(socket: zmq.Socket[bytes], access: Access) -> None:
@@ -212,35 +204,3 @@ def _encrypt(socket: zmq.Socket[bytes], access: Access) -> None:
     socket.curve_publickey, socket.curve_secretkey = access.keys.public, access.keys.secret
     if access.clients is not None:
         socket.zap_domain = _DOMAIN.encode()
-
-
-def _bind(socket: zmq.Socket[bytes], address: str, who: str, patience_s: float) -> str:
-    """Listen on ``address``; returns it with the port that was chosen where it said ``*``."""
-    socket.ipv6 = "[" in address
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            socket.bind(_numeric(address))
-            return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        except (zmq.ZMQError, OSError) as error:
-            if error.errno != zmq.EADDRINUSE or time.monotonic() > deadline:
-                raise TransportError(f"{who} cannot bind {address}: {_reason(error)}") from None
-        time.sleep(0.1)
-
-
-def _numeric(address: str) -> str:
-    """The same address with its host name resolved, since ZeroMQ binds to numbers and interfaces only."""
-    match = _ADDRESS.fullmatch(address)
-    if match is None or match[1] is None or match[1] == "*" or match[1].startswith("["):
-        return address
-    return f"tcp://{network.gethostbyname(match[1])}:{match[2]}"
-
-
-def _reason(error: OSError | zmq.ZMQError) -> str:
-    if isinstance(error, network.gaierror):
-        return "no such host; check its name"
-    if error.errno == zmq.EADDRINUSE:
-        return "the port is in use; stop the other publisher or give another port, bind=tcp://HOST:PORT"
-    if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):
-        return "this host has no such address; give one of its own, or * for all"
-    return f"{os.strerror(error.errno or 0)}; give an address this process may use"

@@ -1,17 +1,17 @@
-"""The protocol of one hop, without any socket: what to say to what was heard.
+"""The reliable protocol of one hop, as state machines without sockets.
 
-A sender (:class:`Sending`) keeps every item until the receiver (:class:`Receiving`) says it is done with it. Four notes
-pass between them, each a msgpack array in the first part of a message:
+A sender (:class:`HopSender`) keeps every item until the receiver (:class:`HopReceiver`) acknowledges it. They exchange
+four kinds of notes, each a msgpack array in the first part of a message:
 
     sender → receiver   data   epoch, session, serial, camera, seq      followed by the item's buffers
-                        ping   epoch, session, next serial               a few times a second while anything is open
-    receiver → sender   hello  epoch, session, in step?, notes of done   answers every ping, and data out of step
+                        ping   epoch, session, next serial               a few times a second while items are open
+    receiver → sender   hello  epoch, session, in step?, number of dones answers every ping, and data out of step
                         done   session, keys
 
-The *epoch* is drawn by the receiver when it starts, the *session* by the sender whenever it begins again with its
-oldest open item; data carries both and a serial number, so the receiver knows a restart (of either side) and a gap (a
-broken connection loses what was under way) for what they are, and the sender knows that notes of done went missing.
-Every one of them has the same cure: a new session. What then comes twice is known by its key.
+The receiver draws the *epoch* when it starts; the sender draws the *session* whenever it starts over with its oldest
+open item. Data carries both and a serial number, so the receiver detects a restart of either side and a gap (a broken
+connection loses messages), and the sender detects lost notes of done. All are recovered in the same way, by a new
+session; the receiver recognises duplicates by their key.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from msgspec import Meta, Struct
 from stream.errors import TransportError
 from stream.messages import EOS_SEQ, Key
 from stream.transports.base import MAX_BUFFER_BYTES, MAX_BUFFERS, Buffers, Delivery, Leaky, LinkStatistics
-from stream.transports.queue import Waiting
+from stream.transports.queue import DeliveryQueue
 
 Parts = Sequence[bytes | memoryview]
 
 MAX_SENDERS = 1024
-"""Senders an inbox remembers; the one heard first goes for another."""
+"""Maximum number of senders of an inbox; the oldest one is dropped for a new one."""
 
 MAX_CAMERAS = 4096
-"""Cameras an inbox remembers; items of more than these are refused as malformed."""
+"""Maximum number of cameras of an inbox; items of further cameras are refused as malformed."""
 
 MAX_NOTE_BYTES = 64 * 1024
 
@@ -59,7 +59,7 @@ class Data(Struct, array_like=True, tag="hop1.data", forbid_unknown_fields=True)
 
 
 class Ping(Struct, array_like=True, tag="hop1.ping", forbid_unknown_fields=True):
-    """The sender asks to be told where they stand; ``epoch`` is empty until it knows one."""
+    """Requests a :class:`Hello`; ``epoch`` is empty before the first one."""
 
     epoch: MaybeToken
     session: Token
@@ -67,7 +67,7 @@ class Ping(Struct, array_like=True, tag="hop1.ping", forbid_unknown_fields=True)
 
 
 class Hello(Struct, array_like=True, tag="hop1.hello", forbid_unknown_fields=True):
-    """Where they stand; ``acks`` counts the notes of done sent in this session."""
+    """The state of the hop; ``acks`` counts the notes of done sent in this session."""
 
     epoch: Token
     session: Token
@@ -76,26 +76,26 @@ class Hello(Struct, array_like=True, tag="hop1.hello", forbid_unknown_fields=Tru
 
 
 class Done(Struct, array_like=True, tag="hop1.done", forbid_unknown_fields=True):
-    """Nobody needs these items any more."""
+    """Acknowledges these items."""
 
     session: Token
     keys: Annotated[list[tuple[Camera, Seq]], Meta(max_length=MAX_NOTE_BYTES)]
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_heard_by_receiver = msgspec.msgpack.Decoder(Data | Ping)
-_heard_by_sender = msgspec.msgpack.Decoder(Hello | Done)
+_receiver_decoder = msgspec.msgpack.Decoder(Data | Ping)
+_sender_decoder = msgspec.msgpack.Decoder(Hello | Done)
 
 
 _Note = TypeVar("_Note")
 
 
-def _token() -> bytes:
+def _draw_token() -> bytes:
     return secrets.token_bytes(8)
 
 
-def _note(decoder: msgspec.msgpack.Decoder[_Note], parts: Parts) -> _Note | None:
-    """The note in the first part, or None when it is not one."""
+def _decode(decoder: msgspec.msgpack.Decoder[_Note], parts: Parts) -> _Note | None:
+    """Decode the note in the first part; None if it is malformed."""
     if not parts or len(parts[0]) > MAX_NOTE_BYTES or len(parts) > 1 + MAX_BUFFERS:
         return None
     try:
@@ -105,42 +105,42 @@ def _note(decoder: msgspec.msgpack.Decoder[_Note], parts: Parts) -> _Note | None
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Item:
     buffers: Buffers
-    written: bool = False
+    is_written: bool = False
 
 
-class Sending:
-    """The sender's half of a hop. ``link`` names it in error messages."""
+class HopSender:
+    """The sender's side of a hop. ``link`` names it in error messages."""
 
     def __init__(self, link: str) -> None:
         self.link = link
         self._epoch = b""
-        self._session = _token()
+        self._session = _draw_token()
         self._serial = 0
         self._acks = 0
-        self._kept: dict[Key, _Kept] = {}
+        self._open: dict[Key, _Item] = {}
         self._unsent: deque[Key] = deque()
         self._last: dict[str, int] = {}
-        self._done: list[Key] = []
+        self._acknowledged: list[Key] = []
         self._items = self._resent = self._malformed = 0
 
     @property
-    def is_waiting(self) -> bool:
-        """True while the receiver has something to tell us."""
-        return bool(self._kept) or not self._epoch
+    def is_open(self) -> bool:
+        """True while items are unacknowledged, or the receiver has not answered yet."""
+        return bool(self._open) or not self._epoch
 
     @property
-    def has_news(self) -> bool:
-        """True when :meth:`take_done` has something to give."""
-        return bool(self._done)
+    def has_acknowledged(self) -> bool:
+        """True if :meth:`take_acknowledged` returns keys."""
+        return bool(self._acknowledged)
 
-    def take(self, key: Key, buffers: Buffers) -> None:
-        """Keep an item until it is done. Raises :class:`TransportError` when it can never be delivered."""
+    def add(self, key: Key, buffers: Buffers) -> None:
+        """Add an item to send. Raises :class:`TransportError` if it can never be delivered."""
         self._check(key, buffers)
         camera, seq = key
         self._last[camera] = seq
-        self._kept[key] = _Kept(buffers)
+        self._open[key] = _Item(buffers)
         self._unsent.append(key)
         self._items += 1
 
@@ -150,7 +150,7 @@ class Sending:
         if not last < seq <= EOS_SEQ:
             raise TransportError(
                 f"{self.link}: item {seq} of camera {camera!r} comes after item {last}; "
-                "make one item of a frame and keep them in order"
+                "send one item per frame, in order"
             )
         if len(buffers) > MAX_BUFFERS or any(_size(one) > MAX_BUFFER_BYTES for one in buffers):
             raise TransportError(
@@ -159,64 +159,64 @@ class Sending:
             )
 
     def next_data(self) -> Parts | None:
-        """The next item to write, or None; tell :meth:`written` when it went out."""
+        """Return the next item to write, or None; call :meth:`mark_written` when it was sent."""
         while self._epoch and self._unsent:
             camera, seq = key = self._unsent[0]
-            if kept := self._kept.get(key):
-                return [_encode(Data(self._epoch, self._session, self._serial, camera, seq)), *kept.buffers]
-            self._unsent.popleft()  # it was done before it could be sent again
+            if item := self._open.get(key):
+                return [_encode(Data(self._epoch, self._session, self._serial, camera, seq)), *item.buffers]
+            self._unsent.popleft()  # it was acknowledged before it could be sent again
         return None
 
-    def written(self) -> None:
-        """The item that :meth:`next_data` gave went out."""
-        kept = self._kept[self._unsent.popleft()]
-        self._resent += kept.written
-        kept.written = True
+    def mark_written(self) -> None:
+        """Record that the item of :meth:`next_data` was sent."""
+        item = self._open[self._unsent.popleft()]
+        self._resent += item.is_written
+        item.is_written = True
         self._serial += 1
 
     def ping(self) -> Parts:
-        """A greeting that will be answered."""
+        """Make a ping, which the receiver answers."""
         return [_encode(Ping(self._epoch, self._session, self._serial))]
 
-    def arrived(self, parts: Parts) -> None:
-        """Take a note of the receiver's."""
-        match _note(_heard_by_sender, parts):
+    def handle(self, parts: Parts) -> None:
+        """Handle a message of the receiver."""
+        match _decode(_sender_decoder, parts):
             case Hello() as hello:
-                self._hello(hello)
+                self._handle_hello(hello)
             case Done() as done:
-                self._is_done(done)
+                self._handle_done(done)
             case None:
                 self._malformed += 1
 
-    def _hello(self, hello: Hello) -> None:
+    def _handle_hello(self, hello: Hello) -> None:
         if hello.epoch != self._epoch:
             self._epoch = hello.epoch
-            self._begin_again()
+            self._start_session()
         elif hello.session == self._session and not (hello.in_step and hello.acks == self._acks):
-            self._begin_again()
+            self._start_session()
 
-    def _begin_again(self) -> None:
-        self._session = _token()
+    def _start_session(self) -> None:
+        self._session = _draw_token()
         self._serial = self._acks = 0
-        self._unsent = deque(self._kept)
+        self._unsent = deque(self._open)
 
-    def _is_done(self, done: Done) -> None:
+    def _handle_done(self, done: Done) -> None:
         self._acks += done.session == self._session
         for key in done.keys:
-            self._kept.pop(key, None)
-            self._done.append(key)
+            self._open.pop(key, None)
+            self._acknowledged.append(key)
 
-    def take_done(self) -> list[Key]:
-        """Keys the receiver is done with, since the last call; also such as an earlier life of this sender sent."""
-        done, self._done = self._done, []
-        return done
+    def take_acknowledged(self) -> list[Key]:
+        """Return the keys acknowledged since the last call, those sent before a restart included."""
+        keys, self._acknowledged = self._acknowledged, []
+        return keys
 
     def statistics(self) -> LinkStatistics:
-        """What was counted so far."""
+        """The counters so far."""
         return LinkStatistics(
             items=self._items,
             waiting=len(self._unsent),
-            unacknowledged=len(self._kept),
+            unacknowledged=len(self._open),
             resent=self._resent,
             malformed=self._malformed,
         )
@@ -229,121 +229,121 @@ class _Sender:
     acks: int = 0
 
 
-class Receiving:
-    """The receiver's half of a hop, for any number of senders.
+class HopReceiver:
+    """The receiver's side of a hop, for any number of senders.
 
-    What it wants to say is in :meth:`take_replies`, as (sender, parts).
+    :meth:`take_replies` returns its messages, as (sender, parts).
     """
 
     def __init__(self, leaky: Leaky = "no", max_items: int = 1, now_ns: Callable[[], int] = time.time_ns) -> None:
-        self._epoch = _token()
+        self._epoch = _draw_token()
         self._now_ns = now_ns
         self._senders: dict[bytes, _Sender] = {}
         self._last: dict[str, int] = {}
         self._open: dict[Key, bytes] = {}
-        self._waiting = Waiting(leaky, max_items)
+        self._queue = DeliveryQueue(leaky, max_items)
         self._replies: list[tuple[bytes, Parts]] = []
         self._dropped: list[Key] = []
         self._items = self._drops = self._duplicates = self._malformed = 0
 
     @property
     def has_items(self) -> bool:
-        """True when :meth:`take` has something to give."""
-        return bool(self._waiting)
+        """True if :meth:`take` returns items."""
+        return bool(self._queue)
 
     def has_enough(self, max_items: int) -> bool:
-        """True when there is no need to hear more now; a leaky queue must hear all there is, to know what is late."""
-        return 0 < max_items <= len(self._waiting) and self._waiting.leaky == "no"
+        """True if no more need to be read now; a leaky queue must read everything, to know which items are late."""
+        return 0 < max_items <= len(self._queue) and self._queue.leaky == "no"
 
-    def arrived(self, sender: bytes, parts: Parts) -> None:
-        """Take a message of a sender's; what is not one is counted and dropped."""
-        match _note(_heard_by_receiver, parts):
+    def handle(self, sender: bytes, parts: Parts) -> None:
+        """Handle a message of a sender; a malformed one is counted and dropped."""
+        match _decode(_receiver_decoder, parts):
             case Data() as data:
-                self._data(sender, data, tuple(parts[1:]))
+                self._handle_data(sender, data, tuple(parts[1:]))
             case Ping() as ping:
-                self._hello(sender, ping.session, self._in_step(sender, ping.epoch, ping.session, ping.next_serial))
+                self._reply(sender, ping.session, self._is_in_step(sender, ping.epoch, ping.session, ping.next_serial))
             case None:
                 self._malformed += 1
 
-    def _data(self, sender: bytes, data: Data, buffers: tuple[bytes | memoryview, ...]) -> None:
+    def _handle_data(self, sender: bytes, data: Data, buffers: tuple[bytes | memoryview, ...]) -> None:
         if data.camera not in self._last and len(self._last) >= MAX_CAMERAS:
             self._malformed += 1
-        elif self._in_step(sender, data.epoch, data.session, data.serial):
+        elif self._is_in_step(sender, data.epoch, data.session, data.serial):
             self._senders[sender].expected += 1
-            self._item(sender, (data.camera, data.seq), buffers)
+            self._handle_item(sender, (data.camera, data.seq), buffers)
         else:
-            self._hello(sender, data.session, in_step=False)
+            self._reply(sender, data.session, in_step=False)
 
-    def _in_step(self, sender: bytes, epoch: bytes, session: bytes, serial: int) -> bool:
-        """True when nothing was lost between us; a session that begins is remembered."""
+    def _is_in_step(self, sender: bytes, epoch: bytes, session: bytes, serial: int) -> bool:
+        """True if no message was lost; registers a session that starts."""
         if epoch != self._epoch:
             return False
         known = self._senders.get(sender)
         if known is None or known.session != session:
-            known = self._begin(sender, session) if serial == 0 else None
+            known = self._register(sender, session) if serial == 0 else None
         return known is not None and known.expected == serial
 
-    def _begin(self, sender: bytes, session: bytes) -> _Sender:
+    def _register(self, sender: bytes, session: bytes) -> _Sender:
         if sender not in self._senders and len(self._senders) >= MAX_SENDERS:
             del self._senders[next(iter(self._senders))]
         self._senders[sender] = _Sender(session)
         return self._senders[sender]
 
-    def _hello(self, sender: bytes, session: bytes, in_step: bool) -> None:
+    def _reply(self, sender: bytes, session: bytes, in_step: bool) -> None:
         acks = self._senders[sender].acks if in_step else 0
         self._replies.append((sender, [_encode(Hello(self._epoch, session, in_step, acks))]))
 
-    def _item(self, sender: bytes, key: Key, buffers: tuple[bytes | memoryview, ...]) -> None:
+    def _handle_item(self, sender: bytes, key: Key, buffers: tuple[bytes | memoryview, ...]) -> None:
         camera, seq = key
         if seq > self._last.get(camera, -1):
             self._accept(sender, key, buffers)
             return
         self._duplicates += 1
         if key in self._open:
-            self._open[key] = sender  # a restarted sender is the one who wants to hear of it
+            self._open[key] = sender  # acknowledge it to the restarted sender
         else:
-            self._acknowledge(sender, key)
+            self._send_done(sender, key)
 
     def _accept(self, sender: bytes, key: Key, buffers: tuple[bytes | memoryview, ...]) -> None:
         self._last[key[0]] = key[1]
         self._open[key] = sender
         self._items += 1
-        if gone := self._waiting.put(Delivery(key, buffers, self._now_ns())):
+        if dropped := self._queue.put(Delivery(key, buffers, self._now_ns())):
             self._drops += 1
-            self._dropped.append(gone)
-            self.done(gone)
+            self._dropped.append(dropped)
+            self.acknowledge(dropped)
 
-    def done(self, key: Key) -> None:
-        """Nothing on this side needs the item any more; said twice, it is said once."""
+    def acknowledge(self, key: Key) -> None:
+        """Acknowledge an item to its sender; idempotent."""
         sender = self._open.pop(key, None)
         if sender is not None:
-            self._acknowledge(sender, key)
+            self._send_done(sender, key)
 
-    def _acknowledge(self, sender: bytes, key: Key) -> None:
+    def _send_done(self, sender: bytes, key: Key) -> None:
         known = self._senders.get(sender)
         if known is not None:
             known.acks += 1
             self._replies.append((sender, [_encode(Done(known.session, [key]))]))
 
     def take(self, max_items: int) -> list[Delivery]:
-        """The oldest items that wait."""
-        return self._waiting.take(max_items)
+        """Take the oldest waiting items."""
+        return self._queue.take(max_items)
 
     def take_replies(self) -> list[tuple[bytes, Parts]]:
-        """What is to be said, and to whom, in order."""
+        """Return the messages to send, with their receivers, in order."""
         replies, self._replies = self._replies, []
         return replies
 
     def take_dropped(self) -> list[Key]:
-        """What was dropped for being late, since the last call."""
+        """Return the keys dropped since the last call."""
         dropped, self._dropped = self._dropped, []
         return dropped
 
     def statistics(self) -> LinkStatistics:
-        """What was counted so far."""
+        """The counters so far."""
         return LinkStatistics(
             items=self._items,
-            waiting=len(self._waiting),
+            waiting=len(self._queue),
             unacknowledged=len(self._open),
             dropped=self._drops,
             duplicates=self._duplicates,

@@ -1,9 +1,10 @@
-"""Named pieces of shared memory: files in ``/dev/shm`` (in the temporary folder where a system has none), mapped.
+"""Named shared memory: mapped files in ``/dev/shm``, or in the temporary folder on a system without it.
 
-Not ``multiprocessing.shared_memory``: until Python 3.13 its tracker unlinks segments that other processes still use,
-and on macOS its names end after 31 characters and cannot be listed, so nobody could sweep up after a killed run.
+``multiprocessing.shared_memory`` is not used: until Python 3.13 its tracker unlinks segments that other processes still
+use, and on macOS its names are limited to 31 characters and cannot be listed, so the segments of a killed run could not
+be removed.
 
-Every segment of a run is called ``posestream-<run id>-…``; :func:`unlink_all` removes them, however the run ended.
+Every segment of a run is named ``posestream-<run id>-…``; :func:`unlink_all` removes them, however the run ended.
 """
 
 from __future__ import annotations
@@ -23,47 +24,47 @@ from stream.errors import TransportError
 _SHM = Path("/dev/shm")
 _NAME = re.compile(r"posestream-[A-Za-z0-9_.-]{1,180}")
 _ZEROS = bytes(1 << 20)
-_SHARED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # all pages now, not one fault each at first use
+_SHARED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # map all pages now, not one fault each at first use
 
 
 def folder() -> Path:
-    """Where segments live."""
+    """The folder of the segments."""
     return _SHM if _SHM.is_dir() else Path(tempfile.gettempdir())
 
 
-def prefix_of(run_id: str) -> str:
-    """How the names of a run's segments begin."""
-    return f"posestream-{clean(run_id)}-"
+def segment_prefix(run_id: str) -> str:
+    """The prefix of the names of a run's segments."""
+    return f"posestream-{sanitise(run_id)}-"
 
 
-def clean(name: str) -> str:
-    """``name`` as part of a file name: short, without odd characters, and still its own."""
+def sanitise(name: str) -> str:
+    """Make ``name`` a part of a file name: short, of safe characters, and still unique."""
     plain = re.sub(r"[^A-Za-z0-9_.]", "_", name)[:48]
     return plain if plain == name else f"{plain}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
-def create(name: str, size: int, who: str) -> mmap.mmap:
-    """A new segment of ``size`` bytes, all there. Raises :class:`TransportError` when there is no room for it."""
+def create(name: str, size: int, owner: str) -> mmap.mmap:
+    """Create a segment of ``size`` allocated bytes. Raises :class:`TransportError` if there is no room for it."""
     path = _path(name)
-    _check_room(size, who)
+    _check_room(size, owner)
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     except OSError as error:
         raise TransportError(
-            f"{who}: shared memory {path} cannot be made: {error.strerror}; end what uses it"
+            f"{owner}: shared memory {path} cannot be created: {error.strerror}; stop the program that uses it"
         ) from None
     try:
         _reserve(file, size)
         return mmap.mmap(file, size, flags=_SHARED)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise (_no_room(size, who) if error.errno == errno.ENOSPC else error) from None
+        raise (_no_room(size, owner) if error.errno == errno.ENOSPC else error) from None
     finally:
         os.close(file)
 
 
 def attach(name: str, *, writable: bool = False) -> mmap.mmap:
-    """An existing segment. Raises :class:`TransportError` when there is none of this name."""
+    """Attach an existing segment. Raises :class:`TransportError` if there is none of this name."""
     path = _path(name)
     try:
         file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW)
@@ -79,51 +80,51 @@ def attach(name: str, *, writable: bool = False) -> mmap.mmap:
 
 
 def exists(name: str) -> bool:
-    """True while the segment has its name; it lives on without, for those who have it."""
+    """True until the segment is unlinked; processes that have mapped it may use it longer."""
     return _path(name).exists()
 
 
 def unlink(name: str) -> None:
-    """Take away a segment's name; its memory goes with the last mapping. Does nothing when it has none."""
+    """Unlink a segment, if it exists; its memory is freed with the last mapping."""
     with contextlib.suppress(FileNotFoundError):
         _path(name).unlink()
 
 
-def names(prefix: str) -> list[str]:
-    """The segments whose names begin like this, in order of name."""
+def find_names(prefix: str) -> list[str]:
+    """Find the segments with this prefix, sorted by name."""
     return sorted(path.name for path in folder().glob(f"{prefix}*") if _NAME.fullmatch(path.name))
 
 
 def sweep(prefix: str) -> list[str]:
-    """Take away the names of all segments that begin like this; returns them.
+    """Unlink all segments with this prefix; return their names.
 
-    ``prefix`` must begin with ``posestream-``, lest somebody else's memory goes.
+    ``prefix`` must begin with ``posestream-``, so that no memory of other programs is removed.
     """
-    found = names(prefix) if prefix.startswith("posestream-") else []
+    found = find_names(prefix) if prefix.startswith("posestream-") else []
     for name in found:
         unlink(name)
     return found
 
 
 def unlink_all(run_id: str) -> list[str]:
-    """Sweep up after a run, however it ended; returns the names of what it had left."""
-    return sweep(prefix_of(run_id))
+    """Unlink all segments of a run, however it ended; return their names."""
+    return sweep(segment_prefix(run_id))
 
 
 def _path(name: str) -> Path:
     if not _NAME.fullmatch(name):
-        raise TransportError(f"{name[:60]!r} is not the name of shared memory of ours; it begins with posestream-")
+        raise TransportError(f"{name[:60]!r} is not the name of a segment; segment names begin with posestream-")
     return folder() / name
 
 
-def _check_room(size: int, who: str) -> None:
-    # Asked first, since a file system may fill itself up before it finds that the rest does not fit.
+def _check_room(size: int, owner: str) -> None:
+    # Checked first, since an allocation that does not fit may fill up the file system before it fails.
     if size > shutil.disk_usage(folder()).free:
-        raise _no_room(size, who)
+        raise _no_room(size, owner)
 
 
 def _reserve(file: int, size: int) -> None:
-    """Make every byte exist now: a page that cannot be had later would be a bus error, which no program survives."""
+    """Allocate every byte now: a page that is missing later would be a bus error, which kills the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
         return
@@ -131,9 +132,9 @@ def _reserve(file: int, size: int) -> None:
         os.write(file, _ZEROS[: size - start])
 
 
-def _no_room(size: int, who: str) -> TransportError:
+def _no_room(size: int, owner: str) -> TransportError:
     free = shutil.disk_usage(folder()).free
     return TransportError(
-        f"{who} needs {size:,} bytes in {folder()} and {free:,} are free; "
-        "make it larger (docker run --shm-size=1g), or let fewer or smaller frames be in flight"
+        f"{owner} needs {size:,} bytes in {folder()} and {free:,} are free; "
+        "make it larger (docker run --shm-size=1g), or have fewer or smaller frames in flight"
     )

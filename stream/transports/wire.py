@@ -1,12 +1,12 @@
-"""Messages as bytes: ``message <-> [head, picture, picture, …]``. No socket is known here.
+"""Encoding of messages as bytes: ``message <-> [head, picture, picture, …]``, without sockets.
 
-The head is one msgpack array: the version, the pictures, the frames, and the message, which names its frames by their
-place in the list; so a frame (and a picture) that a message holds several times is carried once. A picture is either a
-:class:`FrameRef` to a slot of shared memory or the place of the buffer that holds its bytes. The fields are in
+The head is one msgpack array: the version, the pictures, the frames, and the message, which refers to its frames by
+index, so that a frame or picture that occurs several times is carried once. A picture is either a :class:`FrameRef` to
+a slot of shared memory or the index of the buffer with its bytes. The fields are in
 :mod:`stream.transports.wire_schema`.
 
-What comes in is not trusted: every count is bounded before anything is made of it, every length must match its shape,
-and whatever is wrong raises :class:`stream.errors.WireError`, never anything else.
+Input is not trusted: every count is bounded before anything is allocated, every length must match its shape, and all
+errors are :class:`stream.errors.WireError`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from stream.transports.wire_schema import (
     AnyBody,
     EosBody,
     FrameBody,
+    FrameMessageBody,
     FrameRef,
     Head,
     InlinePicture,
-    JustFrame,
     PeopleBody,
     PosesBody,
     TruthBody,
@@ -48,47 +48,49 @@ _decoder = msgspec.msgpack.Decoder(Head)
 
 
 def inline(_frame: Frame) -> FrameRef | None:
-    """A ``reference`` that puts all pixels into the message: right between hosts, and in tests."""
+    """A ``reference`` that puts all pixels into the message, for links between hosts."""
     return None
 
 
 def no_references(ref: FrameRef) -> NDArray[np.uint8]:
-    """A ``resolve`` for those who share no memory with the sender. Raises :class:`WireError`."""
-    raise WireError(f"pixels lie in shared memory {ref.ring!r}, which is not here; let the sender put them in line")
+    """A ``resolve`` for receivers without shared memory. Raises :class:`WireError`."""
+    raise WireError(
+        f"pixels are in shared memory {ref.ring!r} of another host; configure the sender to send them inline"
+    )
 
 
 def pack(message: Message | Eos, *, reference: Reference = inline) -> list[bytes | memoryview]:
-    """``[head, picture, …]`` of a message; the pictures are views on the frames' own pixels, not copies.
+    """Encode a message as ``[head, picture, …]``; the pictures are views of the frames' pixels, not copies.
 
-    ``reference`` says where a frame's pixels already lie in shared memory; None puts them in line. Raises
-    :class:`WireError` for a message whose arrays are not what :mod:`stream.messages` says, or that is too large.
+    ``reference`` returns the reference to a frame's pixels in shared memory, or None to send them inline. Raises
+    :class:`WireError` for a message whose arrays do not conform to :mod:`stream.messages`, or that is too large.
     """
     packer = _Packer(reference)
     body = packer.body(message)
-    head = _encoded(Head(VERSION, packer.pictures, packer.frames, body), message)
+    head = _encode(Head(VERSION, packer.pictures, packer.frames, body), message)
     return [head, *packer.buffers]
 
 
 def unpack(buffers: Sequence[bytes | memoryview], *, resolve: Resolve = no_references) -> Message | Eos:
-    """The message in ``buffers``; its arrays are read-only views on them.
+    """Decode a message; its arrays are read-only views of ``buffers``.
 
-    ``resolve`` finds the pixels a reference points to; what it raises goes through. Raises :class:`WireError` for
-    anything that is not a message of this version.
+    ``resolve`` returns the pixels of a reference; its exceptions are not caught. Raises :class:`WireError` for bytes
+    that are not a message of this version.
     """
-    head = _decoded(buffers)
-    pictures = [_pixels(picture, buffers[1:], resolve) for picture in head.pictures]
+    head = _decode(buffers)
+    pictures = [_read_pixels(picture, buffers[1:], resolve) for picture in head.pictures]
     try:
-        frames = [_frame(frame, pictures) for frame in head.frames]
-        return _message(head.body, frames)
+        frames = [_read_frame(frame, pictures) for frame in head.frames]
+        return _read_message(head.body, frames)
     except IndexError:
-        raise WireError("a message names a frame or picture that it does not carry") from None
+        raise WireError("a message refers to a frame or picture that it does not contain") from None
 
 
-# -- to bytes ---------------------------------------------------------------------------------------------------------
+# -- encoding ---------------------------------------------------------------------------------------------------------
 
 
 class _Packer:
-    """Gathers the frames and pictures of one message, each once."""
+    """Collects the frames and pictures of one message, each once."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
@@ -101,7 +103,7 @@ class _Packer:
     def body(self, message: Message | Eos) -> AnyBody:
         match message:
             case Frame():
-                return JustFrame(self.frame(message))
+                return FrameMessageBody(self.frame(message))
             case People():
                 return self.people(message)
             case Window():
@@ -110,7 +112,7 @@ class _Packer:
                 return self.poses(message)
             case Eos():
                 return EosBody(message.camera)
-        raise WireError(f"{type(message).__name__} is not a message; give a Frame, People, Window, Poses or Eos")
+        raise WireError(f"{type(message).__name__} is not a message; send a Frame, People, Window, Poses or Eos")
 
     def frame(self, frame: Frame) -> int:
         index = self._frame_index.get(id(frame))
@@ -120,7 +122,7 @@ class _Packer:
         return index
 
     def _new_frame(self, frame: Frame) -> FrameBody:
-        truth = None if frame.truth is None else _packed_truth(frame.truth, frame)
+        truth = None if frame.truth is None else _pack_truth(frame.truth, frame)
         picture = self.picture(frame)
         return FrameBody(frame.camera, frame.seq, frame.pts_ns, frame.wall_ns, picture, dict(frame.ledger), truth)
 
@@ -128,31 +130,24 @@ class _Packer:
         index = self._picture_index.get(id(frame.pixels))
         if index is None:
             index = self._picture_index[id(frame.pixels)] = len(self.pictures)
-            self.pictures.append(self._reference(frame) or self._in_line(frame))
+            self.pictures.append(self._reference(frame) or self._add_inline(frame))
         return index
 
-    def _in_line(self, frame: Frame) -> InlinePicture:
+    def _add_inline(self, frame: Frame) -> InlinePicture:
         pixels = frame.pixels
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise WireError(f"frame {frame.key}: pixels are {_looks(pixels)}, not uint8 (H, W, 3)")
+            raise WireError(f"frame {frame.key}: pixels are {_describe(pixels)}, not uint8 (H, W, 3)")
         self.buffers.append(np.ascontiguousarray(pixels).reshape(-1).data)
         return InlinePicture(len(self.buffers) - 1, (int(pixels.shape[0]), int(pixels.shape[1]), 3))
 
     def people(self, people: People) -> PeopleBody:
-        count = len(people.ids)
-        return PeopleBody(
-            self.frame(people.frame),
-            _bytes(people.boxes, "<f4", (count, 4), "boxes", people),
-            _bytes(people.scores, "<f4", (count,), "scores", people),
-            _bytes(people.ids, "<i8", (count,), "ids", people),
-            people.detected,
-        )
+        return PeopleBody(self.frame(people.frame), *_pack_people(people), people.detected)
 
     def window(self, window: Window) -> WindowBody:
         if len(window.frames) != len(window.states) or not 0 <= window.index < len(window.frames):
             raise WireError(
                 f"a window has {len(window.frames)} frames, {len(window.states)} states and index {window.index}; "
-                "give a state a frame and an index among them"
+                "give one state per frame and the index of a frame"
             )
         frames = [self.frame(frame) for frame in window.frames]
         return WindowBody(frames, list(window.states), window.index, self.people(window.people))
@@ -161,9 +156,7 @@ class _Packer:
         count, joints = len(poses.ids), _joints(poses.keypoints, poses)
         return PosesBody(
             self.frame(poses.frame),
-            _bytes(poses.boxes, "<f4", (count, 4), "boxes", poses),
-            _bytes(poses.scores, "<f4", (count,), "scores", poses),
-            _bytes(poses.ids, "<i8", (count,), "ids", poses),
+            *_pack_people(poses),
             joints,
             _bytes(poses.keypoints, "<f4", (count, joints, 3), "keypoints", poses),
             poses.skeleton,
@@ -173,7 +166,17 @@ class _Packer:
         )
 
 
-def _packed_truth(truth: Truth, frame: Frame) -> TruthBody:
+def _pack_people(message: People | Poses) -> tuple[bytes, bytes, bytes]:
+    """Boxes, scores and ids."""
+    count = len(message.ids)
+    return (
+        _bytes(message.boxes, "<f4", (count, 4), "boxes", message),
+        _bytes(message.scores, "<f4", (count,), "scores", message),
+        _bytes(message.ids, "<i8", (count,), "ids", message),
+    )
+
+
+def _pack_truth(truth: Truth, frame: Frame) -> TruthBody:
     count, joints = len(truth.ids), _joints(truth.keypoints, frame)
     return TruthBody(
         _bytes(truth.boxes, "<f4", (count, 4), "truth boxes", frame),
@@ -186,7 +189,7 @@ def _packed_truth(truth: Truth, frame: Frame) -> TruthBody:
 
 def _joints(keypoints: NDArray[np.float32], message: Message) -> int:
     if keypoints.ndim != 3:
-        raise WireError(f"{_title(message)}: keypoints are {_looks(keypoints)}, not float32 (N, K, 3)")
+        raise WireError(f"{_title(message)}: keypoints are {_describe(keypoints)}, not float32 (N, K, 3)")
     return int(keypoints.shape[1])
 
 
@@ -194,17 +197,17 @@ def _bytes(array: NDArray[Any], dtype: str, shape: tuple[int, ...], what: str, m
     if array.dtype != np.dtype(dtype) or array.shape != shape:
         wanted = f"{np.dtype(dtype)} {shape}"
         raise WireError(
-            f"{_title(message)}: {what} are {_looks(array)}, not {wanted}; convert them where they are made"
+            f"{_title(message)}: {what} are {_describe(array)}, not {wanted}; convert them in their element"
         )
     return array.tobytes()
 
 
-def _looks(array: NDArray[Any]) -> str:
+def _describe(array: NDArray[Any]) -> str:
     return f"{array.dtype} {array.shape}"
 
 
 def _one_line(error: Exception) -> str:
-    """What went wrong, in one line of bounded length whatever bytes it quotes."""
+    """The message of an error, in one line of bounded length, without unprintable characters."""
     return "".join(one if one.isprintable() else "?" for one in str(error)[:200])
 
 
@@ -212,8 +215,8 @@ def _title(message: Message) -> str:
     return f"{type(message).__name__} {message.key}"
 
 
-def _encoded(head: Head, message: Message | Eos) -> bytes:
-    """The head's bytes; checked by reading them, since a message that cannot be read must not be sent."""
+def _encode(head: Head, message: Message | Eos) -> bytes:
+    """Encode the head, and check that it can be decoded."""
     try:
         encoded = _encoder.encode(head)
         _decoder.decode(encoded)
@@ -224,12 +227,12 @@ def _encoded(head: Head, message: Message | Eos) -> bytes:
     return encoded
 
 
-# -- from bytes -------------------------------------------------------------------------------------------------------
+# -- decoding ---------------------------------------------------------------------------------------------------------
 
 _Scalar = TypeVar("_Scalar", np.float32, np.int64)
 
 
-def _decoded(buffers: Sequence[bytes | memoryview]) -> Head:
+def _decode(buffers: Sequence[bytes | memoryview]) -> Head:
     if not buffers or len(buffers) > 1 + MAX_FRAMES:
         raise WireError(f"a message has {len(buffers)} buffers; it has a head and at most {MAX_FRAMES} pictures")
     if len(buffers[0]) > MAX_HEAD_BYTES:
@@ -237,13 +240,13 @@ def _decoded(buffers: Sequence[bytes | memoryview]) -> Head:
     try:
         head = _decoder.decode(buffers[0])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError(f"a head is not one: {_one_line(error)}") from None
+        raise WireError(f"a head cannot be decoded: {_one_line(error)}") from None
     if head.version != VERSION:
-        raise WireError(f"a message of version {head.version[:40]!r}; {VERSION!r} is understood")
+        raise WireError(f"a message has version {head.version[:40]!r}; only {VERSION!r} is supported")
     return head
 
 
-def _pixels(
+def _read_pixels(
     picture: FrameRef | InlinePicture, buffers: Sequence[bytes | memoryview], resolve: Resolve
 ) -> NDArray[np.uint8]:
     if isinstance(picture, FrameRef):
@@ -259,13 +262,13 @@ def _pixels(
     return pixels
 
 
-def _frame(frame: FrameBody, pictures: list[NDArray[np.uint8]]) -> Frame:
-    truth = None if frame.truth is None else _truth(frame.truth)
+def _read_frame(frame: FrameBody, pictures: list[NDArray[np.uint8]]) -> Frame:
+    truth = None if frame.truth is None else _read_truth(frame.truth)
     pixels = pictures[frame.picture]
     return Frame(frame.camera, frame.seq, frame.pts_ns, frame.wall_ns, pixels, frame.ledger, truth)
 
 
-def _truth(truth: TruthBody) -> Truth:
+def _read_truth(truth: TruthBody) -> Truth:
     count = len(truth.ids) // 8
     return Truth(
         _array(truth.boxes, np.float32, (count, 4)),
@@ -275,44 +278,46 @@ def _truth(truth: TruthBody) -> Truth:
     )
 
 
-def _message(body: AnyBody, frames: list[Frame]) -> Message | Eos:
+def _read_message(body: AnyBody, frames: list[Frame]) -> Message | Eos:
     match body:
-        case JustFrame():
+        case FrameMessageBody():
             return frames[body.frame]
         case PeopleBody():
-            return _people(body, frames)
+            return _read_people(body, frames)
         case WindowBody():
-            return _window(body, frames)
+            return _read_window(body, frames)
         case PosesBody():
-            return _poses(body, frames)
+            return _read_poses(body, frames)
         case EosBody():
             return Eos(body.camera)
 
 
-def _people(body: PeopleBody, frames: list[Frame]) -> People:
+def _read_people(body: PeopleBody, frames: list[Frame]) -> People:
+    return People(frames[body.frame], *_read_boxes(body), body.detected)
+
+
+def _read_window(body: WindowBody, frames: list[Frame]) -> Window:
+    if len(body.frames) != len(body.states) or body.index >= len(body.frames):
+        raise WireError(f"a window has {len(body.frames)} frames, {len(body.states)} states and index {body.index}")
+    people = _read_people(body.people, frames)
+    return Window(tuple(frames[i] for i in body.frames), tuple(body.states), body.index, people)
+
+
+def _read_boxes(body: PeopleBody | PosesBody) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes, scores and ids."""
     count = len(body.ids) // 8
-    return People(
-        frames[body.frame],
+    return (
         _array(body.boxes, np.float32, (count, 4)),
         _array(body.scores, np.float32, (count,)),
         _array(body.ids, np.int64, (count,)),
-        body.detected,
     )
 
 
-def _window(body: WindowBody, frames: list[Frame]) -> Window:
-    if len(body.frames) != len(body.states) or body.index >= len(body.frames):
-        raise WireError(f"a window has {len(body.frames)} frames, {len(body.states)} states and index {body.index}")
-    return Window(tuple(frames[i] for i in body.frames), tuple(body.states), body.index, _people(body.people, frames))
-
-
-def _poses(body: PosesBody, frames: list[Frame]) -> Poses:
+def _read_poses(body: PosesBody, frames: list[Frame]) -> Poses:
     count = len(body.ids) // 8
     return Poses(
         frames[body.frame],
-        _array(body.boxes, np.float32, (count, 4)),
-        _array(body.scores, np.float32, (count,)),
-        _array(body.ids, np.int64, (count,)),
+        *_read_boxes(body),
         _array(body.keypoints, np.float32, (count, body.joints, 3)),
         body.skeleton,
         body.model,

@@ -1,8 +1,8 @@
-"""The head of a message on the wire, field by field, with the bounds that hostile bytes meet before anything is made.
+"""Schema of a message's head on the wire, with bounds that are checked before anything is allocated.
 
-Every class is a msgpack array; where several may stand in one place the first field is a tag that tells which. Small
-arrays are bytes, little-endian and C-contiguous: ``boxes`` (N, 4) float32, ``scores`` (N,) float32, ``ids`` (N,) int64,
-``keypoints`` (N, ``joints``, 3) float32, where N follows from the length of ``ids``.
+Every class is a msgpack array; in a union, the first field is a tag. Small arrays are bytes, little-endian and
+C-contiguous: ``boxes`` (N, 4) float32, ``scores`` (N,) float32, ``ids`` (N,) int64, ``keypoints`` (N, ``joints``, 3)
+float32, where N follows from the length of ``ids``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from stream.messages import EOS_SEQ, FrameState
 
 VERSION = "posestream.wire.1"
-"""First field of every head; another value is another version, and refused."""
+"""First field of every head; heads with another version are refused."""
 
 MAX_FRAMES = 128
 MAX_PEOPLE = 4096
@@ -37,11 +37,11 @@ Ledger = Annotated[dict[Name, Int64], Meta(max_length=64)]
 
 
 class Body(Struct, array_like=True, forbid_unknown_fields=True):
-    """What every part has in common."""
+    """Base class of the parts."""
 
 
 class FrameRef(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag="ref"):
-    """Where pixels lie: slot ``slot`` of shared-memory ring ``ring``, as long as its generation is ``generation``.
+    """A reference to pixels in slot ``slot`` of shared-memory ring ``ring``, valid while its generation is unchanged.
 
     ``shape`` is (height, width, 3); the pixels are uint8 BGR.
     """
@@ -53,7 +53,7 @@ class FrameRef(Struct, array_like=True, forbid_unknown_fields=True, frozen=True,
 
 
 class InlinePicture(Body, tag="inline"):
-    """Pixels in buffer number ``buffer``, counted from the one after the head."""
+    """Pixels in buffer number ``buffer``, counted without the head."""
 
     buffer: Index
     shape: Shape
@@ -70,7 +70,7 @@ class TruthBody(Body):
 
 
 class FrameBody(Body):
-    """A frame; ``picture`` is its place among the pictures."""
+    """A frame; ``picture`` is the index of its picture."""
 
     camera: Name
     seq: Seq
@@ -81,8 +81,8 @@ class FrameBody(Body):
     truth: TruthBody | None
 
 
-class JustFrame(Body, tag="frame"):
-    """A frame that is the whole message."""
+class FrameMessageBody(Body, tag="frame"):
+    """A message that is a single frame."""
 
     frame: Index
 
@@ -136,11 +136,11 @@ class EosBody(Body, tag="eos"):
     camera: Name
 
 
-AnyBody = JustFrame | PeopleBody | WindowBody | PosesBody | EosBody
+AnyBody = FrameMessageBody | PeopleBody | WindowBody | PosesBody | EosBody
 
 
 class Head(Body):
-    """All of it: pictures and frames, each once, and the message that names them by their places."""
+    """The head: pictures and frames, each once, and the message that refers to them by index."""
 
     version: str
     pictures: Annotated[list[FrameRef | InlinePicture], Meta(max_length=MAX_FRAMES)]

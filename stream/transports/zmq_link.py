@@ -1,9 +1,9 @@
-"""Links over ZeroMQ, ``ipc://`` within a host and ``tcp://`` between hosts: a ROUTER inbox, a DEALER outbox a receiver.
+"""Links over ZeroMQ, ``ipc://`` within a host and ``tcp://`` between hosts: a ROUTER inbox, a DEALER outbox.
 
     inbox = open_inbox("ipc:///run/line/people.pose.sock", "pose")
     outbox = open_outbox("ipc:///run/line/people.pose.sock", "track")
 
-To serve several at once, watch them with :func:`wait`.
+To serve several ends at once, poll them with :func:`wait`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,19 @@ from stream.transports.base import Leaky
 from stream.transports.curve import Keys
 from stream.transports.endpoint import HopInbox, HopOutbox
 from stream.transports.reliable import Parts
-from stream.transports.zmq_socket import Socket, bind, close_socket, connect, open_socket, receive_parts, send_parts
+from stream.transports.zmq_socket import (
+    Socket,
+    bind,
+    close_socket,
+    closing_on_error,
+    connect,
+    open_socket,
+    receive_parts,
+    send_parts,
+)
 
-_LAST_ACKS_MS = 500
-"""How long a closed inbox may take to get rid of its last acknowledgements; those of the end of stream, usually."""
+_LINGER_MS = 500
+"""How long a closed inbox may still send its last acknowledgements, usually those of the end of the stream."""
 
 
 class Pollable(Protocol):
@@ -34,10 +43,10 @@ class Pollable(Protocol):
 
 
 def open_outbox(address: str, sender: str, *, keys: Keys | None = None) -> HopOutbox:
-    """The sending end to whoever listens at ``address``, now or later.
+    """Open the sending end to the inbox at ``address``, which may start later.
 
-    ``sender`` must be unique among the senders of that inbox, and the same after a restart, so that the restarted one
-    hears what the receiver says to its former life. Raises :class:`stream.errors.TransportError`.
+    ``sender`` must be unique among the senders of that inbox, and the same after a restart, so that a restarted sender
+    receives the acknowledgements of what it sent before. Raises :class:`stream.errors.TransportError`.
     """
     return HopOutbox(_Dealer(address, sender, keys), f"link from {sender} to {address}")
 
@@ -45,21 +54,18 @@ def open_outbox(address: str, sender: str, *, keys: Keys | None = None) -> HopOu
 def open_inbox(
     address: str, receiver: str, *, leaky: Leaky = "no", max_items: int = 1, keys: Keys | None = None
 ) -> HopInbox:
-    """The receiving end, listening at ``address``. Raises :class:`stream.errors.TransportError`."""
+    """Open the receiving end, bound to ``address``. Raises :class:`stream.errors.TransportError`."""
     carrier = _Router(address, receiver, keys)
-    try:
+    with closing_on_error(carrier.pollable):
         return HopInbox(carrier, leaky, max_items)
-    except BaseException:
-        carrier.close()
-        raise
 
 
 def wait(inboxes: Sequence[Pollable], outboxes: Sequence[Pollable] = (), timeout_ms: int = 0) -> bool:
-    """Wait until any of these has something to read, at most ``timeout_ms``; False when none has.
+    """Wait until any of these has something to read, at most ``timeout_ms``; return False if none has.
 
-    What was read may turn out to be housekeeping, so ``receive`` and ``acknowledged`` may still come back empty. Give
-    at most :data:`stream.transports.endpoint.PING_MS` while an outbox has unacknowledged items, since it only greets
-    when it is called. Ends of the bus may be watched too.
+    It may be a message of the protocol, so ``receive`` and ``take_acknowledged`` may still return nothing. While an
+    outbox has unacknowledged items, wait at most :data:`stream.transports.endpoint.PING_MS`, since an outbox pings only
+    when it is called. Sockets of the bus are accepted too.
     """
     ends = [*inboxes, *outboxes]
     if any(end.ready for end in ends):
@@ -72,12 +78,9 @@ class _Dealer:
 
     def __init__(self, address: str, sender: str, keys: Keys | None) -> None:
         self.pollable: Socket = open_socket(zmq.DEALER)
-        try:
+        with closing_on_error(self.pollable):
             self.pollable.setsockopt(zmq.ROUTING_ID, sender.encode()[:255])
             connect(self.pollable, address, f"link from {sender}", keys)
-        except BaseException:
-            self.close()
-            raise
 
     def write(self, parts: Parts) -> bool:
         try:
@@ -100,19 +103,16 @@ class _Router:
     """Carries an inbox's messages."""
 
     def __init__(self, address: str, receiver: str, keys: Keys | None) -> None:
-        self.pollable: Socket = open_socket(zmq.ROUTER, linger_ms=_LAST_ACKS_MS)
-        try:
-            self.pollable.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a restarted sender takes its former life's place
+        self.pollable: Socket = open_socket(zmq.ROUTER, linger_ms=_LINGER_MS)
+        with closing_on_error(self.pollable):
+            self.pollable.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a restarted sender replaces its old connection
             self.address = bind(self.pollable, address, f"link to {receiver}", keys)
-        except BaseException:
-            self.close()
-            raise
 
     def write(self, sender: bytes, parts: Parts) -> None:
         try:
             send_parts(self.pollable, [sender, *parts])
         except zmq.ZMQError:
-            return  # lost: the count of notes in the next hello tells the sender
+            return  # lost: the sender detects it by the number of acknowledgements in the next hello
 
     def read(self) -> tuple[bytes, Parts] | None:
         parts = receive_parts(self.pollable)

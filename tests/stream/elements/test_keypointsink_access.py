@@ -75,8 +75,8 @@ def test_a_port_in_use_raises_in_one_line() -> None:
         with pytest.raises(TransportError) as caught:
             KeypointSink(bind=sink.endpoint).__enter__()
         assert str(caught.value) == (
-            f"keypointsink cannot bind {sink.endpoint}: the port is in use; "
-            "stop the other publisher or give another port, bind=tcp://HOST:PORT"
+            f"keypointsink cannot listen on {sink.endpoint}: the port is in use; "
+            "stop the program that uses it or choose another port"
         )
 
 
@@ -86,7 +86,7 @@ def test_a_port_in_use_raises_in_one_line() -> None:
         (
             {"bind": "127.0.0.1:5570"},
             TransportError,
-            "keypointsink: '127.0.0.1:5570' is not an address; write tcp://HOST:PORT or ipc://PATH",
+            "keypointsink: '127.0.0.1:5570' is not an address; write ipc://PATH or tcp://HOST:PORT",
         ),
         (
             {"clients": "keys/clients"},
@@ -97,8 +97,8 @@ def test_a_port_in_use_raises_in_one_line() -> None:
             {"bind": "tcp://203.0.113.7:5570", "keys": "{keys}"},
             TransportError,
             (
-                "keypointsink cannot bind tcp://203.0.113.7:5570: this host has no such address; "
-                "give one of its own, or * for all"
+                "keypointsink cannot listen on tcp://203.0.113.7:5570: this host has no such address; "
+                "choose one of its own, or * for all"
             ),
         ),
         (

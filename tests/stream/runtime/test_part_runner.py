@@ -89,7 +89,7 @@ class Bench:
         def release(key: Key) -> None:
             self.done.append(key)
             if links.inbox is not None:
-                links.inbox.done(key)
+                links.inbox.acknowledge(key)
 
         return PartRunner(
             "part", elements, cameras, links, {} if memory is None else memory, self.posted.append, release
@@ -109,7 +109,7 @@ def advance(deliveries: Deliveries, outbox: HopOutbox, until: Callable[[], bool]
     for _ in range(100):
         if until():
             return
-        outbox.acknowledged()
+        outbox.take_acknowledged()
         deliveries.advance("PLAYING")
     raise AssertionError("it never came to that")
 
@@ -254,7 +254,7 @@ def test_an_acknowledgement_from_the_end_is_credit_for_the_next_frame(bench: Ben
         while not taking.advance("PLAYING"):
             runner.listen()
             for delivery in inbox.receive():
-                inbox.done(delivery.key)
+                inbox.acknowledge(delivery.key)
         assert runner.in_work == 1, seq
 
 

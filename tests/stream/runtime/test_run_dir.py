@@ -78,7 +78,7 @@ def test_runs_in_directories_of_the_same_name_do_not_share_memory(tmp_path: Path
     first, second = (RunDirectory(tmp_path / folder / "line") for folder in ("a", "b"))
     shm_segment.create(f"posestream-{first.run_id}-keep", 4096, "test").close()
     second.close()
-    assert shm_segment.names(f"posestream-{first.run_id}-")
+    assert shm_segment.find_names(f"posestream-{first.run_id}-")
     first.close()
 
 
@@ -97,10 +97,10 @@ def test_what_a_killed_run_has_left_is_swept_up_and_a_living_one_is_left_alone()
     assert [found.directory for found in running()] == [living.path]
     assert sweep_stale() == [dead]
     assert not dead.exists()
-    assert not shm_segment.names(f"posestream-{run_id_of(dead)}-")
-    assert shm_segment.names(f"posestream-{living.run_id}-")
+    assert not shm_segment.find_names(f"posestream-{run_id_of(dead)}-")
+    assert shm_segment.find_names(f"posestream-{living.run_id}-")
     living.close()
-    assert not shm_segment.names(f"posestream-{living.run_id}-")
+    assert not shm_segment.find_names(f"posestream-{living.run_id}-")
 
 
 def test_a_process_of_a_killed_run_is_killed_and_another_that_now_has_its_id_is_not() -> None:

@@ -47,15 +47,15 @@ class ChangesBytes(_End):
 
 
 class NeverSendsAgain(_End):
-    def acknowledged(self, timeout_ms: int = 0) -> list[Key]:
-        if self._end._sending._epoch:
-            self._end._sending._begin_again = lambda: None
-        return list(self._end.acknowledged(timeout_ms))
+    def take_acknowledged(self, timeout_ms: int = 0) -> list[Key]:
+        if self._end._sender._epoch:
+            self._end._sender._start_session = lambda: None
+        return list(self._end.take_acknowledged(timeout_ms))
 
 
 class HearsTwice(_End):
-    def acknowledged(self, timeout_ms: int = 0) -> list[Key]:
-        return [key for key in self._end.acknowledged(timeout_ms) for _ in range(2)]
+    def take_acknowledged(self, timeout_ms: int = 0) -> list[Key]:
+        return [key for key in self._end.take_acknowledged(timeout_ms) for _ in range(2)]
 
 
 class AcceptsAnyOrder(_End):
@@ -101,25 +101,25 @@ class AcknowledgesOnReceipt(_End):
     def receive(self, max_items: int = 1, timeout_ms: int = 0) -> list[Delivery]:
         got = self._end.receive(max_items, timeout_ms)
         for one in got:
-            self._end.done(one.key)
+            self._end.acknowledge(one.key)
         return list(got)
 
 
 class NeverAcknowledges(_End):
-    def done(self, key: Key) -> None:
+    def acknowledge(self, key: Key) -> None:
         return
 
 
 class TakesEverythingAgain(_End):
     def receive(self, max_items: int = 1, timeout_ms: int = 0) -> list[Delivery]:
         got = self._end.receive(max_items, timeout_ms)
-        self._end._receiving._last.clear()
+        self._end._receiver._last.clear()
         return list(got)
 
 
 class HidesDrops(_End):
-    def dropped(self) -> list[Key]:
-        self._end.dropped()
+    def take_dropped(self) -> list[Key]:
+        self._end.take_dropped()
         return []
 
 
@@ -128,8 +128,8 @@ class ReportsDropsForEver(_End):
         super().__init__(end)
         self._all: list[Key] = []
 
-    def dropped(self) -> list[Key]:
-        self._all += self._end.dropped()
+    def take_dropped(self) -> list[Key]:
+        self._all += self._end.take_dropped()
         return self._all
 
 

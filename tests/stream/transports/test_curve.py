@@ -1,4 +1,4 @@
-"""Keys: made once, kept from others, never overwritten."""
+"""Keys: generated, readable by their owner only, never overwritten."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream.errors import TransportError
 from stream.transports.curve import Keys, generate_keys, load_public, make_line_key
 
 
-def test_two_pairs_are_made_and_the_secret_halves_are_the_owners_alone(tmp_path: Path) -> None:
+def test_two_pairs_are_generated_and_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     secrets = generate_keys(tmp_path / "keys")
     assert [file.name for file in secrets] == ["server.key_secret", "client.key_secret"]
     assert sorted(file.name for file in (tmp_path / "keys").iterdir()) == [
@@ -21,7 +21,7 @@ def test_two_pairs_are_made_and_the_secret_halves_are_the_owners_alone(tmp_path:
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in secrets)
 
 
-def test_they_are_certificates_of_zeromqs_own_format(tmp_path: Path) -> None:
+def test_keys_are_zeromq_certificates(tmp_path: Path) -> None:
     secret = generate_keys(tmp_path)[0]
     ours = Keys.load(secret)
     assert (ours.public, ours.secret) == zmq.auth.load_certificate(secret)
@@ -33,11 +33,11 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
     before = generate_keys(tmp_path)[0].read_bytes()
     with pytest.raises(TransportError) as caught:
         generate_keys(tmp_path)
-    assert str(caught.value) == f"{tmp_path}/server.key_secret exists already; choose another folder or remove it first"
+    assert str(caught.value) == f"{tmp_path}/server.key_secret already exists; choose another folder or remove it first"
     assert (tmp_path / "server.key_secret").read_bytes() == before
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TransportError) as caught:
         generate_keys(tmp_path / "file" / "keys")
@@ -46,37 +46,37 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_missing_key_raises_with_the_command_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(TransportError) as caught:
         load_public(tmp_path / "server.key")
     assert str(caught.value).startswith(f"key file {tmp_path}/server.key cannot be read")
     assert str(caught.value).endswith("make keys with: posestream keygen keys")
 
 
-def test_a_file_that_holds_no_key_says_so(tmp_path: Path) -> None:
+def test_a_file_without_a_key_raises(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("dear diary\n")
     with pytest.raises(TransportError) as caught:
         load_public(tmp_path / "notes")
     assert f"key file {tmp_path}/notes cannot be read" in str(caught.value)
 
 
-def test_a_public_key_where_a_secret_one_is_needed_is_told_apart(tmp_path: Path) -> None:
+def test_a_public_key_instead_of_a_secret_one_raises(tmp_path: Path) -> None:
     generate_keys(tmp_path)
     with pytest.raises(TransportError) as caught:
         Keys.load(tmp_path / "server.key")
-    assert str(caught.value) == f"key file {tmp_path}/server.key holds no secret key; name the .key_secret file"
+    assert str(caught.value) == f"key file {tmp_path}/server.key contains no secret key; give the .key_secret file"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems have no such modes")
-def test_a_secret_that_others_can_read_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_secret_that_others_can_read_raises_with_the_remedy(tmp_path: Path) -> None:
     secret = generate_keys(tmp_path)[0]
     secret.chmod(0o644)
     with pytest.raises(TransportError) as caught:
         Keys.load(secret)
-    assert str(caught.value) == f"key file {secret} is open to others (mode …44); run: chmod 600 {secret}"
+    assert str(caught.value) == f"key file {secret} is readable by others (mode …44); run: chmod 600 {secret}"
 
 
-def test_the_key_of_a_line_is_one_such_file_and_its_owners_alone(tmp_path: Path) -> None:
+def test_the_key_of_a_line_is_a_certificate_readable_by_its_owner_only(tmp_path: Path) -> None:
     path = make_line_key(tmp_path / "hall.key")
     keys = Keys.load(path)
     assert (keys.public, keys.secret) == zmq.auth.load_certificate(path)
@@ -86,17 +86,17 @@ def test_the_key_of_a_line_is_one_such_file_and_its_owners_alone(tmp_path: Path)
 
 def test_the_key_of_a_line_is_never_overwritten(tmp_path: Path) -> None:
     before = make_line_key(tmp_path / "hall.key").read_bytes()
-    with pytest.raises(TransportError, match=r"hall\.key exists already; choose another name or remove it first"):
+    with pytest.raises(TransportError, match=r"hall\.key already exists; choose another name or remove it first"):
         make_line_key(tmp_path / "hall.key")
     assert (tmp_path / "hall.key").read_bytes() == before
 
 
-def test_a_key_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_written_raises(tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="cannot be written: No such file or directory; choose another name"):
         make_line_key(tmp_path / "no" / "hall.key")
 
 
-def test_the_key_of_a_line_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_of_a_line_is_named_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSESTREAM_CURVE", raising=False)
     assert Keys.from_environment() is None
     path = make_line_key(tmp_path / "hall.key")

@@ -14,7 +14,7 @@ from stream.transports.in_process import Exchange
 def test_an_address_has_one_receiver_at_a_time() -> None:
     exchange = Exchange()
     first = exchange.open_inbox("people")
-    with pytest.raises(TransportError, match="people has a receiver already; close it or choose another address"):
+    with pytest.raises(TransportError, match="people already has a receiver; close it or choose another address"):
         exchange.open_inbox("people")
     first.close()
     second = exchange.open_inbox("people")
@@ -33,26 +33,26 @@ def test_two_threads_may_share_a_link() -> None:
         while len(got) < 500:
             for delivery in inbox.receive(10, 1000):
                 got.append(delivery.key)
-                inbox.done(delivery.key)
+                inbox.acknowledge(delivery.key)
 
     receiver = threading.Thread(target=receive, daemon=True)
     receiver.start()
-    heard: list[Key] = []
+    acknowledged: list[Key] = []
     for seq in range(500):
         outbox.send(("hall", seq), [b"x"])
-    while len(heard) < 500:
-        heard += outbox.acknowledged(1000)
+    while len(acknowledged) < 500:
+        acknowledged += outbox.take_acknowledged(1000)
     receiver.join(30)
-    assert got == heard == [("hall", seq) for seq in range(500)]
+    assert got == acknowledged == [("hall", seq) for seq in range(500)]
 
 
-def test_buffers_are_handed_over_not_copied() -> None:
+def test_buffers_are_not_copied() -> None:
     exchange = Exchange()
     inbox, outbox = exchange.open_inbox("people"), exchange.open_outbox("people", "track")
     pixels = memoryview(bytes(100))
     outbox.send(("hall", 0), [pixels])
     for _ in range(3):
-        outbox.acknowledged()
+        outbox.take_acknowledged()
         deliveries = inbox.receive()
         if deliveries:
             break

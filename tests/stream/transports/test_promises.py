@@ -1,4 +1,4 @@
-"""Every transport passes the judge."""
+"""Every transport passes ``check_transport``."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def _free_tcp_address() -> str:
 
 
 @pytest.mark.parametrize("links", [memory_links, ipc_links, tcp_links, curve_links])
-def test_a_transport_keeps_its_promises(links: Callable[[Path], MakeLink], tmp_path: Path) -> None:
+def test_every_transport_conforms_to_the_interface(links: Callable[[Path], MakeLink], tmp_path: Path) -> None:
     check_transport(links(tmp_path))

@@ -1,4 +1,4 @@
-"""The publishing socket by itself, with payloads that mean nothing."""
+"""The publishing socket alone, with arbitrary payloads."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from stream.transports.publisher import Publisher
 from tests.stream.publishing import TIMEOUT_S, open_client, wait_until
 
 
-def answering(topic: str) -> list[bytes]:
-    """What a newcomer is told who asks for it."""
+def make_snapshot(topic: str) -> list[bytes]:
+    """The answer to a subscription."""
     return [b"first", b"second"] if topic.startswith("ask") else []
 
 
-def made(heartbeat_ms: int = 20) -> Publisher:
+def open_publisher(heartbeat_ms: int = 20) -> Publisher:
     return Publisher(
-        "tcp://127.0.0.1:*", welcome=answering, heartbeat=lambda: ("beat", b"alive"), heartbeat_ms=heartbeat_ms
+        "tcp://127.0.0.1:*", snapshot=make_snapshot, heartbeat=lambda: ("beat", b"alive"), heartbeat_ms=heartbeat_ms
     )
 
 
-def test_the_endpoint_tells_the_port_that_was_chosen() -> None:
-    with made() as one, made() as other:
+def test_the_endpoint_has_the_chosen_port() -> None:
+    with open_publisher() as one, open_publisher() as other:
         ports = {publisher.endpoint.rpartition(":")[2] for publisher in (one, other)}
         assert len(ports) == 2
         assert all(port.isdecimal() for port in ports)
 
 
-def test_what_is_published_reaches_those_who_subscribed_to_the_beginning_of_its_topic() -> None:
-    with made() as publisher, open_client(publisher.endpoint, "a/", "ask") as client:
+def test_messages_reach_the_subscribers_of_a_prefix_of_their_topic() -> None:
+    with open_publisher() as publisher, open_client(publisher.endpoint, "a/", "ask") as client:
         assert client.recv_multipart() == [b"ask", b"first"]
         assert client.recv_multipart() == [b"ask", b"second"]
         publisher.publish("b/1", b"not for you")
@@ -37,15 +37,18 @@ def test_what_is_published_reaches_those_who_subscribed_to_the_beginning_of_its_
         assert publisher.statistics().snapshots == 1
 
 
-def test_the_heart_beats_by_itself() -> None:
-    with made() as publisher, open_client(publisher.endpoint, "beat") as client:
+def test_heartbeats_are_sent_by_a_thread() -> None:
+    with open_publisher() as publisher, open_client(publisher.endpoint, "beat") as client:
         for _ in range(3):
             assert client.recv_multipart() == [b"beat", b"alive"]
         assert publisher.statistics().heartbeats >= 3
 
 
-def test_several_threads_may_publish_and_each_ones_order_is_kept() -> None:
-    with made(heartbeat_ms=60_000) as publisher, open_client(publisher.endpoint, "t", "ask", rcvhwm=0) as client:
+def test_several_threads_may_publish_and_each_keeps_its_order() -> None:
+    with (
+        open_publisher(heartbeat_ms=60_000) as publisher,
+        open_client(publisher.endpoint, "t", "ask", rcvhwm=0) as client,
+    ):
         client.recv_multipart()
         client.recv_multipart()
 
@@ -63,8 +66,8 @@ def test_several_threads_may_publish_and_each_ones_order_is_kept() -> None:
         assert got == {b"t%d" % number: list(range(60)) for number in range(4)}
 
 
-def test_closing_sends_what_was_published_first_and_twice_is_once() -> None:
-    publisher = made()
+def test_closing_sends_published_messages_and_is_idempotent() -> None:
+    publisher = open_publisher()
     with open_client(publisher.endpoint, "a/", "ask", rcvtimeo=round(TIMEOUT_S * 1000)) as client:
         client.recv_multipart()
         client.recv_multipart()
@@ -75,8 +78,8 @@ def test_closing_sends_what_was_published_first_and_twice_is_once() -> None:
         assert [int(client.recv_multipart()[1]) for _ in range(100)] == list(range(100))
 
 
-def test_it_leaves_no_thread_behind() -> None:
+def test_its_thread_ends_on_close() -> None:
     before = threading.active_count()
-    with made():
+    with open_publisher():
         assert threading.active_count() > before
     wait_until(lambda: threading.active_count() == before, "its thread ended")

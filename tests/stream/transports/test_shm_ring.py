@@ -1,4 +1,4 @@
-"""Pixels by reference: never torn, never silently changed, never left behind."""
+"""Pixels by reference: slots are not overwritten in use, stale reads are detected, and segments are removed."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ def run_id() -> Iterator[str]:
     shm_segment.unlink_all(name)
 
 
-def filled(ring: FrameRing, seq: int, shape: tuple[int, int, int] = SHAPE, camera: str = "hall") -> Frame:
+def fill(ring: FrameRing, seq: int, shape: tuple[int, int, int] = SHAPE, camera: str = "hall") -> Frame:
     pixels = ring.allocate(shape)
     pixels[:] = seq
     return Frame(camera, seq, 0, 0, pixels)
 
 
-def sent(ring: FrameRing, seq: int, shape: tuple[int, int, int] = SHAPE) -> FrameRef:
-    """A frame that its source has let go of, and others have not."""
-    ref = ring.reference(filled(ring, seq, shape))
+def send(ring: FrameRing, seq: int, shape: tuple[int, int, int] = SHAPE) -> FrameRef:
+    """Fill and reference a frame, which the source then deletes; it stays in flight."""
+    ref = ring.reference(fill(ring, seq, shape))
     assert ref is not None
     return ref
 
 
-# -- one life ---------------------------------------------------------------------------------------------------------
+# -- one run ----------------------------------------------------------------------------------------------------------
 
 
 def test_pixels_are_read_where_they_were_written(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 3), FrameReader()
-    ref = sent(ring, 7)
+    ref = send(ring, 7)
     pixels = reader.resolve(ref)
     assert pixels.shape == SHAPE
     assert (pixels == 7).all()
     reader.check(ref)
 
 
-def test_nobody_can_write_to_what_others_read(run_id: str) -> None:
+def test_referenced_pixels_are_read_only(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 3), FrameReader()
-    frame = filled(ring, 7)
+    frame = fill(ring, 7)
     ref = ring.reference(frame)
     assert ref is not None
     assert not frame.pixels.flags.writeable
@@ -71,7 +71,7 @@ def test_nobody_can_write_to_what_others_read(run_id: str) -> None:
 
 def test_a_frame_passed_on_keeps_its_reference(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 3), FrameReader()
-    buffers = wire.pack(filled(ring, 7), reference=ring.reference)
+    buffers = wire.pack(fill(ring, 7), reference=ring.reference)
     frame = wire.unpack(buffers, resolve=reader.resolve)
     assert isinstance(frame, Frame)
     assert len(buffers) == 1
@@ -79,37 +79,37 @@ def test_a_frame_passed_on_keeps_its_reference(run_id: str) -> None:
     reader.check_frame(frame)
 
 
-def test_pixels_from_elsewhere_have_no_reference_and_travel_in_line(run_id: str) -> None:
+def test_other_pixels_have_no_reference_and_are_sent_inline(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 3), FrameReader()
     frame = Frame("hall", 0, 0, 0, np.zeros(SHAPE, np.uint8))
-    filled(ring, 1)
+    fill(ring, 1)
     assert ring.reference(frame) is None
     assert reader.reference(frame) is None
     reader.check_frame(frame)
     assert len(wire.pack(frame, reference=ring.reference)) == 2
 
 
-def test_a_slot_in_flight_is_not_lent_again(run_id: str) -> None:
+def test_a_slot_in_flight_is_not_reused(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 3), FrameReader()
-    refs = [sent(ring, seq) for seq in range(3)]
+    refs = [send(ring, seq) for seq in range(3)]
     assert ring.in_flight == 3
-    spilled = filled(ring, 9)
+    spilled = fill(ring, 9)
     assert ring.spilled == 1
     assert ring.reference(spilled) is None
     for seq, ref in enumerate(refs):
         assert (reader.resolve(ref) == seq).all()
 
 
-def test_a_released_slot_is_lent_again_and_a_late_reader_is_told(run_id: str) -> None:
+def test_a_released_slot_is_reused_and_a_late_reader_raises(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 1), FrameReader()
-    ref = sent(ring, 0)
+    ref = send(ring, 0)
     reader.resolve(ref)
     ring.release(("hall", 0))
     reader.check(ref)
     pixels = ring.allocate(SHAPE)
     with pytest.raises(StaleFrame) as caught:
         reader.check(ref)
-    assert f"slot 0 of ring {ref.ring} is at generation 3, not 2: its owner was restarted and wrote" in str(
+    assert f"slot 0 of ring {ref.ring} is at generation 3, not 2: its owner was restarted and overwrote it" in str(
         caught.value
     )
     with pytest.raises(StaleFrame):
@@ -117,72 +117,72 @@ def test_a_released_slot_is_lent_again_and_a_late_reader_is_told(run_id: str) ->
     del pixels
 
 
-def test_a_frame_that_was_dropped_before_it_was_sent_gives_its_slot_back(run_id: str) -> None:
+def test_the_slot_of_a_frame_dropped_before_sending_is_reused(run_id: str) -> None:
     ring = FrameRing(run_id, "camera", 1)
     for seq in range(5):
-        filled(ring, seq)
+        fill(ring, seq)
     assert ring.spilled == 0
 
 
-def test_pixels_that_the_source_keeps_are_not_written_over(run_id: str) -> None:
+def test_pixels_that_the_source_keeps_are_not_overwritten(run_id: str) -> None:
     ring = FrameRing(run_id, "camera", 2)
-    kept = filled(ring, 5)
+    kept = fill(ring, 5)
     ring.reference(kept)
     ring.release(kept.key)
     for seq in range(4):
-        filled(ring, seq)
+        fill(ring, seq)
     assert (kept.pixels == 5).all()
 
 
-def test_the_same_pixels_under_two_numbers_travel_by_reference_once(run_id: str) -> None:
+def test_the_same_pixels_under_two_numbers_are_referenced_once(run_id: str) -> None:
     ring = FrameRing(run_id, "camera", 3)
-    first = filled(ring, 0)
+    first = fill(ring, 0)
     second = Frame("hall", 1, 0, 0, first.pixels)
     assert ring.reference(first) == ring.reference(first)
-    assert ring.reference(second) is None  # it travels in line: the slot is given back with the first
+    assert ring.reference(second) is None  # it is sent inline: the slot is released with the first
     ring.release(first.key)
     assert ring.reference(second) is not None
 
 
-def test_cameras_of_one_ring_do_not_release_each_others_frames(run_id: str) -> None:
+def test_releasing_a_frame_keeps_those_of_other_cameras(run_id: str) -> None:
     ring = FrameRing(run_id, "camera", 3)
     for camera in ("hall", "door"):
-        ring.reference(filled(ring, 0, camera=camera))
+        ring.reference(fill(ring, 0, camera=camera))
     ring.release(("hall", 0))
     assert ring.in_flight == 1
 
 
-def test_a_new_resolution_is_a_new_ring_and_the_old_one_goes_with_its_last_frame(run_id: str) -> None:
+def test_a_new_resolution_makes_a_new_ring_and_the_old_one_ends_with_its_last_frame(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 3), FrameReader()
-    small = sent(ring, 0)
+    small = send(ring, 0)
     old = reader.resolve(small)
-    large = sent(ring, 1, (8, 6, 3))
+    large = send(ring, 1, (8, 6, 3))
     assert large.ring != small.ring
-    assert shm_segment.names(shm_segment.prefix_of(run_id)) == sorted([small.ring, large.ring])
+    assert shm_segment.find_names(shm_segment.segment_prefix(run_id)) == sorted([small.ring, large.ring])
     reader.resolve(large)
     ring.release(("hall", 0))
-    assert shm_segment.names(shm_segment.prefix_of(run_id)) == [large.ring]
-    assert (old == 0).all()  # who still reads it can
+    assert shm_segment.find_names(shm_segment.segment_prefix(run_id)) == [large.ring]
+    assert (old == 0).all()  # readers keep their mapping
     reader.check(small)
 
 
-def test_a_reader_lets_go_of_rings_that_are_gone(run_id: str) -> None:
+def test_a_reader_releases_rings_that_were_unlinked(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 3), FrameReader()
     for seq in range(20):
-        reader.resolve(sent(ring, seq, (4 + seq, 6, 3)))
+        reader.resolve(send(ring, seq, (4 + seq, 6, 3)))
         ring.release(("hall", seq))
     assert len(reader._segments) <= 2
 
 
-# -- several lives ----------------------------------------------------------------------------------------------------
+# -- restarts ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_restarted_owner_goes_on_with_its_former_segment(run_id: str) -> None:
+def test_a_restarted_owner_reuses_its_segment(run_id: str) -> None:
     before = FrameRing(run_id, "camera", 4)
-    refs = [sent(before, seq) for seq in range(2)]
+    refs = [send(before, seq) for seq in range(2)]
     after = FrameRing(run_id, "camera", 4)
     assert after.in_flight == 2
-    assert sent(after, 2).ring == refs[0].ring
+    assert send(after, 2).ring == refs[0].ring
     reader = FrameReader()
     for seq, ref in enumerate(refs):
         assert (reader.resolve(ref) == seq).all()
@@ -190,48 +190,48 @@ def test_a_restarted_owner_goes_on_with_its_former_segment(run_id: str) -> None:
     assert after.in_flight == 2
 
 
-def test_a_restarted_file_finds_the_very_frame_that_is_still_in_flight(run_id: str) -> None:
-    ref = sent(FrameRing(run_id, "camera", 4), 5)
+def test_a_restarted_file_source_references_the_frame_that_is_in_flight(run_id: str) -> None:
+    ref = send(FrameRing(run_id, "camera", 4), 5)
     after = FrameRing(run_id, "camera", 4)
-    again = filled(after, 5)
+    again = fill(after, 5)
     assert after.reference(again) == ref
     assert after.in_flight == 1
     after.release(("hall", 5))
     assert after.in_flight == 0
 
 
-def test_frames_that_were_never_acknowledged_to_a_dead_owner_do_not_block_the_next(run_id: str) -> None:
+def test_frames_not_acknowledged_before_a_restart_do_not_block_the_ring(run_id: str) -> None:
     before = FrameRing(run_id, "camera", 3)
-    refs = [sent(before, seq) for seq in range(3)]
+    refs = [send(before, seq) for seq in range(3)]
     after = FrameRing(run_id, "camera", 3)
-    sent(after, 10)
+    send(after, 10)
     assert after.spilled == 0
     reader = FrameReader()
     with pytest.raises(StaleFrame):
-        reader.resolve(refs[0])  # the oldest went
+        reader.resolve(refs[0])  # the oldest was dropped
     assert (reader.resolve(refs[1]) == 1).all()
 
 
-def test_a_slot_that_a_killed_owner_was_writing_is_free(run_id: str) -> None:
+def test_a_slot_that_a_killed_owner_was_writing_is_reused(run_id: str) -> None:
     before = FrameRing(run_id, "camera", 1)
     half = before.allocate(SHAPE)
     after = FrameRing(run_id, "camera", 1)
-    ref = sent(after, 1)
+    ref = send(after, 1)
     assert ref.generation % 2 == 0
     assert after.spilled == 0
     del half
 
 
 def test_a_restart_with_another_number_of_slots_makes_another_ring(run_id: str) -> None:
-    ref = sent(FrameRing(run_id, "camera", 2), 0)
+    ref = send(FrameRing(run_id, "camera", 2), 0)
     after = FrameRing(run_id, "camera", 5)
-    assert sent(after, 1).ring != ref.ring
+    assert send(after, 1).ring != ref.ring
     after.release(("hall", 0))
-    assert ref.ring not in shm_segment.names(shm_segment.prefix_of(run_id))
+    assert ref.ring not in shm_segment.find_names(shm_segment.segment_prefix(run_id))
 
 
-def test_what_is_no_ring_is_cleared_away_by_its_owner_and_refused_by_a_reader(run_id: str) -> None:
-    name = f"{shm_segment.prefix_of(run_id)}camera-1"
+def test_an_invalid_ring_is_removed_by_its_owner_and_refused_by_a_reader(run_id: str) -> None:
+    name = f"{shm_segment.segment_prefix(run_id)}camera-1"
     (shm_segment.folder() / name).write_bytes(bytes(5000))
     with pytest.raises(TransportError, match="is not a frame ring of this version"):
         FrameReader().resolve(FrameRef(name, 0, 2, SHAPE))
@@ -239,38 +239,38 @@ def test_what_is_no_ring_is_cleared_away_by_its_owner_and_refused_by_a_reader(ru
     assert not shm_segment.exists(name)
 
 
-# -- what cannot be had -----------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"ring": "../etc/passwd"}, "'../etc/passwd' is not the name of shared memory of ours"),
+        ({"ring": "../etc/passwd"}, "'../etc/passwd' is not the name of a segment"),
         ({"ring": "posestream-nobody-camera-1"}, "cannot be read: No such file or directory; its owner is gone"),
         ({"slot": 3}, "has 3 slots of (4, 6, 3), not slot 3 of (4, 6, 3)"),
         ({"shape": (4, 7, 3)}, "has 3 slots of (4, 6, 3), not slot 0 of (4, 7, 3)"),
     ],
 )
-def test_a_reference_to_nowhere_is_refused(change: dict[str, object], words: str, run_id: str) -> None:
+def test_an_invalid_reference_raises(change: dict[str, object], words: str, run_id: str) -> None:
     ring = FrameRing(run_id, "camera", 3)
-    ref = sent(ring, 0)
+    ref = send(ring, 0)
     fields = {"ring": ref.ring, "slot": ref.slot, "generation": ref.generation, "shape": ref.shape, **change}
     with pytest.raises(TransportError) as caught:
         FrameReader().resolve(FrameRef(**fields))  # type: ignore[arg-type]
     assert words in str(caught.value)
 
 
-def test_no_room_is_one_clear_line(run_id: str) -> None:
+def test_no_room_raises_in_one_line(run_id: str) -> None:
     with pytest.raises(TransportError) as caught:
         FrameRing(run_id, "camera", 60_000).allocate((16_000, 16_000, 3))
-    said = str(caught.value)
-    assert "frame ring of camera needs 46,0" in said
-    assert f"in {shm_segment.folder()} and " in said
-    assert said.endswith("make it larger (docker run --shm-size=1g), or let fewer or smaller frames be in flight")
-    assert not shm_segment.names(shm_segment.prefix_of(run_id))
+    message = str(caught.value)
+    assert "frame ring of camera needs 46,0" in message
+    assert f"in {shm_segment.folder()} and " in message
+    assert message.endswith("make it larger (docker run --shm-size=1g), or have fewer or smaller frames in flight")
+    assert not shm_segment.find_names(shm_segment.segment_prefix(run_id))
 
 
-def test_room_that_goes_meanwhile_is_the_same_line_and_leaves_nothing(
+def test_room_that_ends_during_the_allocation_raises_the_same_and_leaves_nothing(
     run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(file: int, start: int, size: int) -> None:
@@ -279,41 +279,41 @@ def test_room_that_goes_meanwhile_is_the_same_line_and_leaves_nothing(
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(TransportError, match=r"frame ring of camera needs [\d,]+ bytes in .* and [\d,]+ are free"):
         FrameRing(run_id, "camera", 3).allocate(SHAPE)
-    assert not shm_segment.names(shm_segment.prefix_of(run_id))
+    assert not shm_segment.find_names(shm_segment.segment_prefix(run_id))
 
 
 @pytest.mark.parametrize("shape", [(0, 6, 3), (4, 6, 4), (4, 6), (4, 40_000, 3)])
-def test_a_frame_of_another_kind_is_refused(shape: tuple[int, int, int], run_id: str) -> None:
+def test_a_frame_of_another_shape_raises(shape: tuple[int, int, int], run_id: str) -> None:
     with pytest.raises(TransportError, match=r"frame ring of camera: a frame of .* is not \(H, W, 3\) up to 16384"):
         FrameRing(run_id, "camera", 3).allocate(shape)
 
 
-# -- leaving nothing behind -------------------------------------------------------------------------------------------
+# -- clean-up ---------------------------------------------------------------------------------------------------------
 
 
-def test_closing_takes_the_names_away_and_leaves_readers_their_pixels(run_id: str) -> None:
+def test_closing_unlinks_the_segments_and_readers_keep_their_pixels(run_id: str) -> None:
     ring, reader = FrameRing(run_id, "camera", 3), FrameReader()
-    pixels = reader.resolve(sent(ring, 7))
+    pixels = reader.resolve(send(ring, 7))
     ring.close()
     ring.close()
-    assert not shm_segment.names(shm_segment.prefix_of(run_id))
+    assert not shm_segment.find_names(shm_segment.segment_prefix(run_id))
     reader.close()
     assert (pixels == 7).all()
 
 
-def test_sweeping_takes_one_runs_segments_and_no_others(run_id: str) -> None:
+def test_sweeping_removes_the_segments_of_one_run_only(run_id: str) -> None:
     other = f"{run_id}-2"
-    refs = [sent(FrameRing(name, owner, 2), 0) for name in (run_id, other) for owner in ("camera", "door 1")]
+    refs = [send(FrameRing(name, owner, 2), 0) for name in (run_id, other) for owner in ("camera", "door 1")]
     assert shm_ring.unlink_all(run_id) == sorted(ref.ring for ref in refs[:2])
     assert shm_ring.unlink_all(other) == sorted(ref.ring for ref in refs[2:])
     assert shm_ring.sweep("") == []
 
 
-def test_owners_with_like_names_do_not_share_a_ring(run_id: str) -> None:
+def test_owners_with_similar_names_do_not_share_a_ring(run_id: str) -> None:
     names = ["door 1", "door_1", "door-1", "door", "x" * 300]
-    rings = {sent(FrameRing(run_id, owner, 2), 0).ring for owner in names}
+    rings = {send(FrameRing(run_id, owner, 2), 0).ring for owner in names}
     assert len(rings) == len(names)
-    assert len(shm_segment.names(shm_segment.prefix_of(run_id))) == len(names)
+    assert len(shm_segment.find_names(shm_segment.segment_prefix(run_id))) == len(names)
 
 
 OWNER = """
@@ -343,32 +343,32 @@ def test_a_segment_outlives_its_killed_owner_until_it_is_swept(run_id: str) -> N
     assert shm_ring.unlink_all(run_id) == [ring]
 
 
-def test_two_hundred_restarts_leave_one_segment_and_no_descriptor(run_id: str) -> None:
+def test_two_hundred_restarts_leak_no_segment_and_no_descriptor(run_id: str) -> None:
     before = psutil.Process().num_fds()
     for seq in range(200):
         ring = FrameRing(run_id, "camera", 4)
-        ring.reference(filled(ring, seq))
-    assert len(shm_segment.names(shm_segment.prefix_of(run_id))) == 1
-    assert psutil.Process().num_fds() <= before + 1  # the mapping of the last
+        ring.reference(fill(ring, seq))
+    assert len(shm_segment.find_names(shm_segment.segment_prefix(run_id))) == 1
+    assert psutil.Process().num_fds() <= before + 1  # the last mapping
 
 
-def test_a_system_without_shared_memory_of_its_own_uses_its_temporary_folder(
+def test_a_system_without_dev_shm_uses_its_temporary_folder(
     run_id: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(shm_segment, "_SHM", tmp_path / "missing")
     monkeypatch.setattr(shm_segment, "tempfile", SimpleNamespace(gettempdir=lambda: str(tmp_path)))
     monkeypatch.delattr(os, "posix_fallocate")
     ring = FrameRing(run_id, "camera", 3)
-    ref = sent(ring, 7, (700, 600, 3))
+    ref = send(ring, 7, (700, 600, 3))
     assert (FrameReader().resolve(ref) == 7).all()
     assert [path.name for path in tmp_path.iterdir()] == [ref.ring]
-    assert (tmp_path / ref.ring).stat().st_blocks * 512 >= 3 * 700 * 600 * 3  # every byte is there already
+    assert (tmp_path / ref.ring).stat().st_blocks * 512 >= 3 * 700 * 600 * 3  # every byte is allocated
     assert shm_ring.unlink_all(run_id) == [ref.ring]
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room in a file")
 def test_every_page_of_a_ring_exists_before_it_is_used(run_id: str) -> None:
-    ref = sent(FrameRing(run_id, "camera", 3), 0, (480, 640, 3))
+    ref = send(FrameRing(run_id, "camera", 3), 0, (480, 640, 3))
     path = shm_segment.folder() / ref.ring
     assert path.stat().st_blocks * 512 >= path.stat().st_size
     assert path.stat().st_mode & 0o777 == 0o600

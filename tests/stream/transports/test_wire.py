@@ -1,4 +1,4 @@
-"""Every message survives the wire; nothing else gets through it."""
+"""Every message survives the wire format, and all other bytes are refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ MESSAGES = frames() | people() | windows() | poses() | st.builds(Eos, NAMES)
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equality that looks into arrays: dtype, shape and every bit."""
+    """Equality that includes arrays: dtype, shape and every bit."""
     if isinstance(a, np.ndarray):
         return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
     if dataclasses.is_dataclass(a):
@@ -123,7 +123,7 @@ def test_every_message_comes_back_equal_by_reference(message: Any) -> None:
     assert same(message, wire.unpack(buffers, resolve=lambda ref: memory[int(ref.ring.removeprefix("ring-"))]))
 
 
-def test_a_frame_that_a_window_holds_several_times_travels_once_and_comes_back_as_one() -> None:
+def test_a_frame_that_a_window_repeats_is_sent_once() -> None:
     first, second = a_frame(0), a_frame(1)
     window = Window((first, first, second), ("padded", "real", "real"), 1, some_people(first))
     buffers = wire.pack(window)
@@ -133,7 +133,7 @@ def test_a_frame_that_a_window_holds_several_times_travels_once_and_comes_back_a
     assert back.frames[0] is back.frames[1] is back.people.frame
 
 
-def test_frames_that_differ_in_their_ledger_only_share_their_pixels() -> None:
+def test_frames_that_differ_in_their_ledger_share_their_pixels() -> None:
     frame = a_frame()
     window = Window((frame,), ("real",), 0, some_people(frame.stamped("detected", 5)))
     buffers = wire.pack(window)
@@ -144,7 +144,7 @@ def test_frames_that_differ_in_their_ledger_only_share_their_pixels() -> None:
     assert back.people.frame.ledger == {"captured": 1, "detected": 5}
 
 
-def test_pixels_are_sent_from_where_they_are_and_read_where_they_arrive() -> None:
+def test_pixels_are_not_copied() -> None:
     frame = a_frame()
     buffers = wire.pack(frame)
     assert np.shares_memory(np.frombuffer(buffers[1], np.uint8), frame.pixels)
@@ -161,7 +161,7 @@ def test_a_frame_by_reference_takes_a_few_hundred_bytes() -> None:
     assert len(wire.pack(some_people(a_frame(), count=5), reference=reference)[0]) < 400
 
 
-def test_what_resolve_raises_goes_through() -> None:
+def test_exceptions_of_resolve_are_not_caught() -> None:
     def gone(ref: FrameRef) -> np.ndarray:
         raise StaleFrame("written again")
 
@@ -191,20 +191,23 @@ def _with(**changes: Any) -> People:
         (dataclasses.replace(a_frame(), pts_ns=2**64), "cannot be sent"),
         (dataclasses.replace(a_frame(), pixels=np.zeros((4, 4), np.uint8)), "pixels are uint8 (4, 4), not uint8 (H, W"),
         (dataclasses.replace(a_frame(), pixels=np.zeros((0, 4, 3), np.uint8)), "pixels are uint8 (0, 4, 3)"),
-        (Window((a_frame(),), (), 0, some_people(a_frame())), "1 frames, 0 states and index 0; give a state a frame"),
+        (
+            Window((a_frame(),), (), 0, some_people(a_frame())),
+            "1 frames, 0 states and index 0; give one state per frame",
+        ),
         (Window((a_frame(),) * 129, ("real",) * 129, 0, some_people(a_frame())), "of length <= 128"),
         (Window((a_frame(),), ("odd",), 0, some_people(a_frame())), "Invalid enum value 'odd'"),  # type: ignore[arg-type]
-        ("hello", "str is not a message; give a Frame, People, Window, Poses or Eos"),
+        ("hello", "str is not a message; send a Frame, People, Window, Poses or Eos"),
     ],
 )
-def test_a_message_that_could_not_be_read_is_not_sent(message: Any, words: str) -> None:
+def test_an_invalid_message_is_not_encoded(message: Any, words: str) -> None:
     with pytest.raises(WireError) as caught:
         wire.pack(message)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-# -- bytes that are not messages --------------------------------------------------------------------------------------
+# -- invalid bytes ----------------------------------------------------------------------------------------------------
 
 
 def _changed_head(message: Any, path: tuple[int, ...], value: Any) -> list[bytes | memoryview]:
@@ -228,22 +231,25 @@ POSES = Poses(a_frame(), *(PEOPLE.boxes, PEOPLE.scores, PEOPLE.ids), np.zeros((2
         ([], "a message has 0 buffers; it has a head and at most 128 pictures"),
         ([b""] * 200, "a message has 200 buffers"),
         ([bytes(9_000_000)], "a head has 9,000,000 bytes; 8,388,608 are allowed"),
-        ([b"\xc1"], "a head is not one"),
-        (_changed_head(PEOPLE, (0,), "posestream.wire.9"), "version 'posestream.wire.9'; 'posestream.wire.1' is under"),
+        ([b"\xc1"], "a head cannot be decoded"),
+        (
+            _changed_head(PEOPLE, (0,), "posestream.wire.9"),
+            "has version 'posestream.wire.9'; only 'posestream.wire.1' is supp",
+        ),
         (_changed_head(PEOPLE, (*PICTURE, 1), 7), "a picture is in buffer 7 of 1"),
         (_changed_head(PEOPLE, (*PICTURE, 2), [4, 7, 3]), "a picture of (4, 7, 3) has 72 bytes"),
         (_changed_head(PEOPLE, (*PICTURE, 2), [2**40, 1, 3]), "Expected `int` <= 16384"),
-        (_changed_head(PEOPLE, (*FRAME, 4), 1), "names a frame or picture that it does not carry"),
-        (_changed_head(PEOPLE, (*BODY, 1), 1), "names a frame or picture that it does not carry"),
+        (_changed_head(PEOPLE, (*FRAME, 4), 1), "refers to a frame or picture that it does not contain"),
+        (_changed_head(PEOPLE, (*BODY, 1), 1), "refers to a frame or picture that it does not contain"),
         (_changed_head(PEOPLE, (*BODY, 2), b"123"), "an array of (2, 4) float32 has 3 bytes"),
         (_changed_head(PEOPLE, (*BODY, 4), bytes(12)), "an array of (1, 4) float32 has 32 bytes"),
-        (_changed_head(PEOPLE, (*BODY, 0), "two\nlines" * 99), "a head is not one: Invalid value 'two?lines"),
+        (_changed_head(PEOPLE, (*BODY, 0), "two\nlines" * 99), "a head cannot be decoded: Invalid value 'two?lines"),
         (_changed_head(POSES, (*BODY, 5), 1000), "an array of (2, 1000, 3) float32 has 120 bytes"),
         (_changed_head(PEOPLE, (*BODY, 0), "riddle"), "Invalid value 'riddle'"),
-        (wire.pack(a_frame(), reference=lambda f: FrameRef("r", 0, 0, (4, 6, 3))), "lie in shared memory 'r'"),
+        (wire.pack(a_frame(), reference=lambda f: FrameRef("r", 0, 0, (4, 6, 3))), "are in shared memory 'r'"),
     ],
 )
-def test_bytes_that_are_no_message_are_refused_with_a_reason(buffers: list[bytes], words: str) -> None:
+def test_invalid_bytes_raise_with_a_reason(buffers: list[bytes], words: str) -> None:
     with pytest.raises(WireError) as caught:
         wire.unpack(buffers)
     assert words in str(caught.value)
@@ -260,10 +266,10 @@ def test_a_claimed_length_allocates_nothing(header: bytes, depth: int) -> None:
         wire.unpack([before + header])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 100_000  # an array of the four thousand million that are claimed would be 32 GB
+    assert peak < 100_000  # an array of the claimed four billion would take 32 GB
 
 
-# -- the fuzz ---------------------------------------------------------------------------------------------------------
+# -- fuzzing ----------------------------------------------------------------------------------------------------------
 
 FUZZ_MESSAGES = 100_000
 SPLICES = [b"\xdd\xff\xff\xff\xff", b"\xc0", b"\xcb\x7f\xf8", b"\xcf" + b"\xff" * 8, b"\x91" * 600]
@@ -320,7 +326,7 @@ def test_a_hundred_thousand_hostile_messages_raise_wire_errors_only() -> None:
             counted["refused"] += 1
             counted["lines"] += 1 + str(error).count("\n")
         else:
-            # A changed pixel, timestamp or spare buffer makes another message, not a wrong one: it can be sent again.
+            # A changed pixel, timestamp or spare buffer makes another valid message, which can be encoded again.
             assert wire.pack(message)
             counted["read"] += 1
     assert counted["lines"] == counted["refused"]
@@ -328,7 +334,7 @@ def test_a_hundred_thousand_hostile_messages_raise_wire_errors_only() -> None:
     assert counted["refused"] + counted["read"] == FUZZ_MESSAGES
 
 
-def test_the_bounds_agree_with_what_a_link_carries() -> None:
+def test_the_bounds_agree_with_those_of_a_link() -> None:
     from stream.transports.base import MAX_BUFFERS
 
     assert 1 + MAX_FRAMES <= MAX_BUFFERS

@@ -1,4 +1,4 @@
-"""Links over ZeroMQ: what the judge of transports does not ask."""
+"""Links over ZeroMQ: what ``check_transport`` does not cover."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,29 +29,17 @@ def address(tmp_path: Path) -> str:
     return f"ipc://{tmp_path}/people.sock"
 
 
-@pytest.fixture
-def opened() -> Iterator[Callable[[Any], Any]]:
-    """Closes what it is given, at the end of the test."""
-    with ExitStack() as stack:
-
-        def keep(end: Any) -> Any:
-            stack.callback(end.close)
-            return end
-
-        yield keep
-
-
-def until(happened: Callable[[], bool], timeout_s: float = 30.0) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
+    while not condition():
+        assert time.monotonic() < deadline, f"not true within {timeout_s} s"
 
 
-def received(outbox: Outbox, inbox: Inbox, count: int) -> list[Delivery]:
+def receive(outbox: Outbox, inbox: Inbox, count: int) -> list[Delivery]:
     got: list[Delivery] = []
 
     def turn() -> bool:
-        outbox.acknowledged(1)
+        outbox.take_acknowledged(1)
         got.extend(inbox.receive(100, 1))
         return len(got) >= count
 
@@ -60,56 +47,56 @@ def received(outbox: Outbox, inbox: Inbox, count: int) -> list[Delivery]:
     return got
 
 
-def test_a_picture_arrives_whole(address: str, opened: Callable[[Any], Any]) -> None:
-    inbox, outbox = opened(zmq_link.open_inbox(address, "pose")), opened(zmq_link.open_outbox(address, "track"))
+def test_a_picture_arrives_unchanged(address: str, closing: Callable[[Any], Any]) -> None:
+    inbox, outbox = closing(zmq_link.open_inbox(address, "pose")), closing(zmq_link.open_outbox(address, "track"))
     picture = random.Random(1).randbytes(1280 * 720 * 3)
     outbox.send(("hall", 0), [b"head", memoryview(picture)])
-    [delivery] = received(outbox, inbox, 1)
+    [delivery] = receive(outbox, inbox, 1)
     assert bytes(delivery.buffers[1]) == picture
 
 
-def test_several_ends_are_watched_at_once(tmp_path: Path, opened: Callable[[Any], Any]) -> None:
+def test_several_ends_are_polled_at_once(tmp_path: Path, closing: Callable[[Any], Any]) -> None:
     addresses = [f"ipc://{tmp_path}/{name}.sock" for name in ("a", "b")]
-    inboxes = [opened(zmq_link.open_inbox(one, "pose")) for one in addresses]
-    outboxes = [opened(zmq_link.open_outbox(one, "track")) for one in addresses]
+    inboxes = [closing(zmq_link.open_inbox(one, "pose")) for one in addresses]
+    outboxes = [closing(zmq_link.open_outbox(one, "track")) for one in addresses]
     outboxes[1].send(("hall", 0), [b"x"])
     got: list[Delivery] = []
 
     def turn() -> bool:
         zmq_link.wait(inboxes, outboxes, 100)
         for end in outboxes:
-            end.acknowledged()
+            end.take_acknowledged()
         got.extend(inboxes[1].receive())
         assert not inboxes[0].receive()
         return bool(got)
 
     until(turn)
-    inboxes[1].done(("hall", 0))
+    inboxes[1].acknowledge(("hall", 0))
     keys: list[Key] = []
 
-    def heard() -> bool:
+    def acknowledged() -> bool:
         zmq_link.wait(inboxes, outboxes, 100)
-        keys.extend(outboxes[1].acknowledged())
+        keys.extend(outboxes[1].take_acknowledged())
         return bool(keys)
 
-    until(heard)
+    until(acknowledged)
     assert keys == [("hall", 0)]
 
 
-def test_waiting_is_over_at_once_where_something_waits_already(address: str, opened: Callable[[Any], Any]) -> None:
-    inbox, outbox = opened(zmq_link.open_inbox(address, "pose")), opened(zmq_link.open_outbox(address, "track"))
+def test_wait_returns_at_once_if_an_item_waits(address: str, closing: Callable[[Any], Any]) -> None:
+    inbox, outbox = closing(zmq_link.open_inbox(address, "pose")), closing(zmq_link.open_outbox(address, "track"))
     assert not zmq_link.wait([], [outbox], 0)
     outbox.send(("hall", 0), [b"x"])
     outbox.send(("hall", 1), [b"x"])
-    until(lambda: bool(outbox.acknowledged(1)) or inbox.receive(0, 1) != [] or inbox.statistics().waiting == 2)
+    until(lambda: bool(outbox.take_acknowledged(1)) or inbox.receive(0, 1) != [] or inbox.statistics().waiting == 2)
     assert inbox.receive(1)
     assert zmq_link.wait([inbox], (), 60_000)
 
 
-# -- strangers --------------------------------------------------------------------------------------------------------
+# -- hostile peers ----------------------------------------------------------------------------------------------------
 
 
-def _stranger(address: str, kind: int = zmq.DEALER) -> zmq.Socket[bytes]:
+def _open_raw(address: str, kind: int = zmq.DEALER) -> zmq.Socket[bytes]:
     socket = zmq_socket.open_socket(kind)
     socket.connect(address)
     return socket
@@ -121,99 +108,95 @@ def _hostile_parts(rng: random.Random) -> list[bytes]:
     return [rng.randbytes(rng.choice([0, 1, 8, 60, 3000])) for _ in range(rng.randrange(1, 6))]
 
 
-def test_valid_traffic_is_unharmed_beside_a_flood_of_random_messages(
-    address: str, opened: Callable[[Any], Any]
-) -> None:
+def test_valid_traffic_survives_a_flood_of_random_messages(address: str, closing: Callable[[Any], Any]) -> None:
     rng = random.Random(3)
-    inbox, outbox = opened(zmq_link.open_inbox(address, "pose")), opened(zmq_link.open_outbox(address, "track"))
-    stranger = _stranger(address)
+    inbox, outbox = closing(zmq_link.open_inbox(address, "pose")), closing(zmq_link.open_outbox(address, "track"))
+    raw_socket = _open_raw(address)
     got: list[Delivery] = []
     for number in range(FUZZ_MESSAGES):
-        stranger.send_multipart(_hostile_parts(rng))
+        raw_socket.send_multipart(_hostile_parts(rng))
         if number % 100 == 0:
             outbox.send(("hall", number), [b"good"])
-            outbox.acknowledged()
+            outbox.take_acknowledged()
             got += inbox.receive(10)
 
     def turn() -> bool:
-        outbox.acknowledged(1)
+        outbox.take_acknowledged(1)
         got.extend(inbox.receive(10, 1))
         return inbox.statistics().malformed == FUZZ_MESSAGES and len(got) == FUZZ_MESSAGES // 100
 
     until(turn)
-    zmq_socket.close_socket(stranger)
+    zmq_socket.close_socket(raw_socket)
     assert [one.key for one in got] == [("hall", number) for number in range(0, FUZZ_MESSAGES, 100)]
     assert {bytes(one.buffers[0]) for one in got} == {b"good"}
 
 
-def test_an_outbox_survives_a_receiver_that_talks_nonsense(address: str, opened: Callable[[Any], Any]) -> None:
+def test_an_outbox_survives_a_receiver_that_sends_noise(address: str, closing: Callable[[Any], Any]) -> None:
     rng = random.Random(5)
     impostor = zmq_socket.open_socket(zmq.ROUTER)
     impostor.bind(address)
-    outbox = opened(zmq_link.open_outbox(address, "track"))
+    outbox = closing(zmq_link.open_outbox(address, "track"))
     outbox.send(("hall", 0), [b"x"])
     assert impostor.poll(30_000)
     for _ in range(300):
         impostor.send_multipart([b"track", *_hostile_parts(rng)])
-    until(lambda: outbox.acknowledged(1) == [] and outbox.statistics().malformed == 300)
+    until(lambda: outbox.take_acknowledged(1) == [] and outbox.statistics().malformed == 300)
     zmq_socket.close_socket(impostor)
     assert outbox.statistics().unacknowledged == 1
 
 
-def test_bytes_that_a_sender_passes_on_unread_are_refused_where_they_are_read(
-    address: str, opened: Callable[[Any], Any]
-) -> None:
-    inbox, outbox = opened(zmq_link.open_inbox(address, "pose")), opened(zmq_link.open_outbox(address, "track"))
+def test_an_invalid_message_is_carried_and_raises_when_unpacked(address: str, closing: Callable[[Any], Any]) -> None:
+    inbox, outbox = closing(zmq_link.open_inbox(address, "pose")), closing(zmq_link.open_outbox(address, "track"))
     outbox.send(("hall", 0), [b"\xc1 no message"])
-    [delivery] = received(outbox, inbox, 1)
-    with pytest.raises(WireError, match="a head is not one"):
+    [delivery] = receive(outbox, inbox, 1)
+    with pytest.raises(WireError, match="a head cannot be decoded"):
         wire.unpack(delivery.buffers)
 
 
 @pytest.mark.parametrize("raw", [b"GET / HTTP/1.1\r\n\r\n", bytes(4096), b"\xff" * 64 + b"\x7f" * 64])
-def test_bytes_that_are_not_even_zeromq_are_shrugged_off(raw: bytes, opened: Callable[[Any], Any]) -> None:
+def test_bytes_that_are_not_zeromq_are_ignored(raw: bytes, closing: Callable[[Any], Any]) -> None:
     import socket
 
-    inbox = opened(zmq_link.open_inbox("tcp://127.0.0.1:*", "pose"))
+    inbox = closing(zmq_link.open_inbox("tcp://127.0.0.1:*", "pose"))
     where = inbox.pollable.getsockopt_string(zmq.LAST_ENDPOINT)
     host, port = where.removeprefix("tcp://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(raw)
-        outbox = opened(zmq_link.open_outbox(where, "track"))
+        outbox = closing(zmq_link.open_outbox(where, "track"))
         outbox.send(("hall", 0), [b"x"])
-        assert received(outbox, inbox, 1)
+        assert receive(outbox, inbox, 1)
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_link_that_leaves_the_host_wants_keys() -> None:
+def test_a_link_beyond_loopback_requires_keys() -> None:
     with pytest.raises(TransportError) as caught:
         zmq_link.open_inbox("tcp://0.0.0.0:5555", "pose")
     assert str(caught.value) == (
-        "link to pose: tcp://0.0.0.0:5555 leaves this host and there are no CURVE keys; make a key file with "
-        "posestream keygen --line FILE and set POSESTREAM_CURVE to its path on every host"
+        "link to pose: tcp://0.0.0.0:5555 is reachable from other hosts and there are no CURVE keys; "
+        "make a key file with posestream keygen --line FILE and set POSESTREAM_CURVE to its path on every host"
     )
-    with pytest.raises(TransportError, match=r"link from track: tcp://10\.1\.2\.3:5555 leaves this host"):
+    with pytest.raises(TransportError, match=r"link from track: tcp://10\.1\.2\.3:5555 is reachable from other hosts"):
         zmq_link.open_outbox("tcp://10.1.2.3:5555", "track")
 
 
-def test_who_has_other_keys_or_none_is_not_heard(opened: Callable[[Any], Any]) -> None:
+def test_senders_with_other_keys_or_none_are_refused(closing: Callable[[Any], Any]) -> None:
     keys = Keys.generate()
-    inbox = opened(zmq_link.open_inbox("tcp://127.0.0.1:*", "pose", keys=keys))
+    inbox = closing(zmq_link.open_inbox("tcp://127.0.0.1:*", "pose", keys=keys))
     where = inbox.pollable.getsockopt_string(zmq.LAST_ENDPOINT)
     strangers = [
-        opened(zmq_link.open_outbox(where, "other keys", keys=Keys.generate())),
-        opened(zmq_link.open_outbox(where, "no keys")),
+        closing(zmq_link.open_outbox(where, "other keys", keys=Keys.generate())),
+        closing(zmq_link.open_outbox(where, "no keys")),
     ]
-    friend = opened(zmq_link.open_outbox(where, "friend", keys=keys))
+    friend = closing(zmq_link.open_outbox(where, "friend", keys=keys))
     for number, outbox in enumerate([*strangers, friend]):
         outbox.send((f"camera {number}", 0), [b"x"])
     got: list[Delivery] = []
 
     def turn() -> bool:
         for outbox in [*strangers, friend]:
-            outbox.acknowledged(1)
+            outbox.take_acknowledged(1)
         got.extend(inbox.receive(10, 1))
         return bool(got)
 
@@ -234,7 +217,7 @@ left = int(sys.argv[2])
 while left:
     for delivery in inbox.receive(10, 1000):
         print(delivery.key[1], flush=True)
-        inbox.done(delivery.key)
+        inbox.acknowledge(delivery.key)
         left -= 1
 inbox.close()
 """
@@ -245,32 +228,30 @@ def _receiver(address: str, items: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.usefixtures("no_leaks")
-def test_the_last_acknowledgement_of_a_process_that_ends_is_heard(address: str, opened: Callable[[Any], Any]) -> None:
-    outbox = opened(zmq_link.open_outbox(address, "track"))
+def test_the_last_acknowledgement_of_an_ending_process_arrives(address: str, closing: Callable[[Any], Any]) -> None:
+    outbox = closing(zmq_link.open_outbox(address, "track"))
     for life in range(3):
         with _receiver(address, 1):
             outbox.send(("hall", life), [b"x"])
-            until(lambda life=life: ("hall", life) in outbox.acknowledged(50))
+            until(lambda life=life: ("hall", life) in outbox.take_acknowledged(50))
     assert outbox.statistics().unacknowledged == 0
 
 
 @pytest.mark.usefixtures("no_leaks")
-def test_a_killed_receiver_is_followed_by_one_that_gets_all_that_is_open(
-    address: str, opened: Callable[[Any], Any]
-) -> None:
-    outbox = opened(zmq_link.open_outbox(address, "track"))
-    heard: list[Key] = []
+def test_the_successor_of_a_killed_receiver_gets_all_open_items(address: str, closing: Callable[[Any], Any]) -> None:
+    outbox = closing(zmq_link.open_outbox(address, "track"))
+    acknowledged: list[Key] = []
     with _receiver(address, 10_000) as first:
         outbox.send(("hall", 0), [b"x"])
-        until(lambda: bool(heard.extend(outbox.acknowledged(20)) or heard))
+        until(lambda: bool(acknowledged.extend(outbox.take_acknowledged(20)) or acknowledged))
         first.send_signal(signal.SIGSTOP)
         for seq in range(1, 20):
             outbox.send(("hall", seq), [b"x"])
         first.kill()
-    with _receiver(address, 20 - len(heard)) as second:
-        until(lambda: bool(heard.extend(outbox.acknowledged(20)) or len(heard) == 20))
+    with _receiver(address, 20 - len(acknowledged)) as second:
+        until(lambda: bool(acknowledged.extend(outbox.take_acknowledged(20)) or len(acknowledged) == 20))
         printed = second.communicate()[0].split()
-    assert heard == [("hall", seq) for seq in range(20)]
+    assert acknowledged == [("hall", seq) for seq in range(20)]
     assert printed == [str(seq) for seq in range(1, 20)]
 
 

@@ -1,4 +1,4 @@
-"""Sockets are bounded, and their faults are one line each."""
+"""Sockets are bounded, and their errors are one line each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from stream.transports.zmq_socket import Socket, bind, close_socket, connect, is
 
 @pytest.fixture
 def router() -> Iterator[Socket]:
-    made = open_socket(zmq.ROUTER)
-    yield made
-    close_socket(made)
+    socket_ = open_socket(zmq.ROUTER)
+    yield socket_
+    close_socket(socket_)
 
 
 def test_a_socket_is_bounded_and_quick_to_close(router: Socket) -> None:
@@ -25,23 +25,24 @@ def test_a_socket_is_bounded_and_quick_to_close(router: Socket) -> None:
     assert router.getsockopt(zmq.MAXMSGSIZE) == 256 * 1024 * 1024
 
 
-def test_the_port_that_was_chosen_is_told(router: Socket) -> None:
+def test_the_chosen_port_is_returned(router: Socket) -> None:
     address = bind(router, "tcp://127.0.0.1:*", "pose")
     assert address.startswith("tcp://127.0.0.1:")
     assert int(address.rpartition(":")[2]) > 0
 
 
-def test_a_host_may_be_named(router: Socket) -> None:
+def test_a_host_name_is_resolved(router: Socket) -> None:
     assert bind(router, "tcp://localhost:*", "pose").startswith("tcp://127.0.0.1:")
 
 
-def test_a_port_in_use_is_said_to_be(router: Socket) -> None:
+def test_a_port_in_use_raises(router: Socket) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         address = f"tcp://127.0.0.1:{holder.getsockname()[1]}"
         with pytest.raises(TransportError) as caught:
             bind(router, address, "link to pose")
     assert str(caught.value) == (
-        f"link to pose cannot listen on {address}: the port is in use; stop what holds it or choose another"
+        f"link to pose cannot listen on {address}: the port is in use; "
+        "stop the program that uses it or choose another port"
     )
 
 
@@ -52,14 +53,14 @@ def test_a_port_in_use_is_said_to_be(router: Socket) -> None:
         ("ipc://", "'ipc://' is not an address"),
         ("tcp://127.0.0.1", "'tcp://127.0.0.1' is not an address"),
         ("tcp://127.0.0.1:70000", "'tcp://127.0.0.1:70000' is not an address"),
-        ("tcp://192.0.2.1:5555", "leaves this host and there are no CURVE keys; make a key file with"),
-        ("tcp://*:5555", "leaves this host"),
-        ("tcp://[::]:5555", "leaves this host"),
+        ("tcp://192.0.2.1:5555", "is reachable from other hosts and there are no CURVE keys; make a key file with"),
+        ("tcp://*:5555", "is reachable from other hosts"),
+        ("tcp://[::]:5555", "is reachable from other hosts"),
         ("ipc:///no/such/folder/x", "No such file or directory; choose an address this process may use"),
-        ("ipc://" + "x" * 108, "has 108 bytes and the system allows 107; choose a shorter run directory"),
+        ("ipc://" + "x" * 108, "has 108 bytes and the system allows 107; choose a shorter path"),
     ],
 )
-def test_an_address_that_cannot_be_listened_on_is_explained(router: Socket, address: str, words: str) -> None:
+def test_an_unusable_address_raises(router: Socket, address: str, words: str) -> None:
     with pytest.raises(TransportError) as caught:
         bind(router, address, "link to pose")
     assert words in str(caught.value)
@@ -73,7 +74,7 @@ def test_an_address_that_cannot_be_listened_on_is_explained(router: Socket, addr
         ("tcp://no-such-host.invalid:5555", "no such host; check its name"),
     ],
 )
-def test_an_address_of_another_host_cannot_be_listened_on(router: Socket, address: str, words: str) -> None:
+def test_an_address_of_another_host_raises(router: Socket, address: str, words: str) -> None:
     with pytest.raises(TransportError) as caught:
         bind(router, address, "link to pose", Keys.generate())
     assert words in str(caught.value)
@@ -85,10 +86,10 @@ def test_loopback_needs_no_keys(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://camera.local:1"])
-def test_everything_else_does(address: str) -> None:
+def test_other_hosts_need_keys(address: str) -> None:
     assert not is_loopback(address)
 
 
-def test_a_bad_address_to_connect_to_is_explained(router: Socket) -> None:
+def test_an_invalid_address_to_connect_to_raises(router: Socket) -> None:
     with pytest.raises(TransportError, match=r"link from track: 'udp://x' is not an address"):
         connect(router, "udp://x", "link from track")
