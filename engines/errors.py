@@ -1,13 +1,13 @@
-"""The root of every error of posestream, and the one that ``engines`` and ``export`` raise."""
+"""The root of all errors of posestream, and the error that ``engines`` and ``export`` raise."""
 
 from __future__ import annotations
 
 
 class PosestreamError(Exception):
-    """Any fault that a user can mend; ``str()`` is the whole message, in one line.
+    """Any error that a user can correct; ``str()`` is the whole message, in one line.
 
-    Line breaks and control characters, which a value that is quoted in it may hold, are shown escaped: what is printed
-    stays one line and cannot steer a terminal.
+    Line breaks and control characters, as in a value that the message quotes, are escaped: the message stays one line
+    and cannot control a terminal.
 
     >>> print(PosestreamError("no element 'a\\nb'"))
     no element 'a\\nb'

@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from stream.errors import EngineError as EngineError
     from stream.errors import LaunchError as LaunchError
     from stream.errors import LinkError as LinkError
-    from stream.errors import ModelError as ModelError
+    from stream.errors import PartError as PartError
     from stream.errors import PosestreamError as PosestreamError
     from stream.errors import PropertyError as PropertyError
     from stream.errors import SilenceError as SilenceError
     from stream.errors import SourceError as SourceError
-    from stream.errors import StageError as StageError
     from stream.errors import StaleFrame as StaleFrame
     from stream.errors import StartError as StartError
     from stream.errors import TransportError as TransportError
@@ -53,12 +52,11 @@ _NAMES = {
         "EngineError",
         "LaunchError",
         "LinkError",
-        "ModelError",
+        "PartError",
         "PosestreamError",
         "PropertyError",
         "SilenceError",
         "SourceError",
-        "StageError",
         "StaleFrame",
         "StartError",
         "TransportError",

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from stream.element import Sink as Sink
     from stream.element import Source as Source
     from stream.element import Transform as Transform
+    from stream.errors import EngineError as EngineError
     from stream.errors import LaunchError as LaunchError
     from stream.errors import LinkError as LinkError
-    from stream.errors import ModelError as ModelError
+    from stream.errors import PartError as PartError
     from stream.errors import PosestreamError as PosestreamError
     from stream.errors import PropertyError as PropertyError
     from stream.errors import SilenceError as SilenceError
     from stream.errors import SourceError as SourceError
     from stream.errors import StaleFrame as StaleFrame
+    from stream.errors import StartError as StartError
     from stream.errors import TransportError as TransportError
     from stream.errors import WireError as WireError
     from stream.messages import Frame as Frame
@@ -49,20 +51,23 @@ if TYPE_CHECKING:
     from stream.protocol.subscriber import generate_keys as generate_keys
     from stream.registry import element_names as element_names
     from stream.registry import make as make
+    from stream.runtime.supervisor import Supervisor as Supervisor
 
 _HOMES = {
     "caps": ("Caps",),
     "element": ("Context", "Element", "Sink", "Source", "Transform"),
     "pipeline.executor": ("Executor", "through"),
     "errors": (
+        "EngineError",
         "LaunchError",
         "LinkError",
-        "ModelError",
+        "PartError",
         "PosestreamError",
         "PropertyError",
         "SilenceError",
         "SourceError",
         "StaleFrame",
+        "StartError",
         "TransportError",
         "WireError",
     ),
@@ -71,6 +76,7 @@ _HOMES = {
     "pipeline.pipeline": ("Pipeline",),
     "protocol.schema": ("Person", "PoseMessage"),
     "registry": ("element_names", "make"),
+    "runtime.supervisor": ("Supervisor",),
     "protocol.subscriber": ("Subscriber", "generate_keys"),
     "pipeline.wiring": ("Line",),
 }

@@ -1,24 +1,20 @@
-"""What can go wrong, drawn as a tree, so that a caller chooses what to catch.
+"""The errors of posestream, as a tree, so that you can choose what to catch.
 
-PosestreamError                 one line for people: both parties, the value, the remedy
- ├─ LaunchError                 a launch string or YAML file that does not say a line
- ├─ PropertyError               an element was given a property it lacks, or a value it cannot take
- ├─ LinkError                   two neighbours whose caps clash
+PosestreamError                 the root: one line with both parties, the value and the remedy
+ ├─ LaunchError                 a launch string or YAML file that does not describe a pipeline
+ ├─ PropertyError               a property that an element does not have, or a value that it cannot take
+ ├─ LinkError                   two neighbours whose caps differ
  ├─ SourceError                 a camera, stream or file that cannot be opened or ends badly
  ├─ EngineError                 a network, its Signature, a data set or a backend that cannot be used
- ├─ ModelError                  a network or its Signature that cannot run
- ├─ TransportError              a socket, port, key or shared-memory segment that cannot be had
- │   ├─ StaleFrame              pixels that were overwritten before their reader had finished
- │   └─ SilenceError            a publisher was silent for longer than its subscriber would wait
+ ├─ TransportError              a socket, port, key or shared-memory segment that is not available
+ │   ├─ StaleFrame              pixels that were overwritten before they were read
+ │   └─ SilenceError            a publisher that sent nothing within its subscriber's timeout
  ├─ WireError                   bytes that are not a message of this version
- └─ StageError                  an element that fails on everything, or a part that ends again and again
-     └─ StartError              a part that failed before its first item: starting it again would not help
+ └─ PartError                   an element that fails on every item, or a part that ends again and again
+     └─ StartError              a part that failed before its first item: a restart would not help
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from engines.errors import EngineError, PosestreamError
 
@@ -26,21 +22,23 @@ __all__ = (
     "EngineError",
     "LaunchError",
     "LinkError",
-    "ModelError",
+    "PartError",
     "PosestreamError",
     "PropertyError",
     "SilenceError",
     "SourceError",
-    "StageError",
     "StaleFrame",
     "StartError",
     "TransportError",
     "WireError",
+    "add_element_note",
+    "describe_error",
+    "find_element_note",
 )
 
 
 class LaunchError(PosestreamError):
-    """A launch string or YAML file that does not describe a line; says where."""
+    """A launch string or YAML file does not describe a pipeline; the message begins with the place."""
 
 
 class PropertyError(PosestreamError):
@@ -48,45 +46,55 @@ class PropertyError(PosestreamError):
 
 
 class LinkError(PosestreamError):
-    """Two neighbours cannot be linked; names both and the caps that clash."""
+    """Two neighbours cannot be linked; the message names both, and the caps that differ."""
 
 
 class SourceError(PosestreamError):
     """A camera, stream or file cannot be opened, or ended before it should."""
 
 
-class ModelError(PosestreamError):
-    """A model file or its Signature cannot be used."""
-
-
-@contextmanager
-def model_errors(element: str) -> Iterator[None]:
-    """Raise an :class:`EngineError` of the block as a :class:`ModelError` that names the element."""
-    try:
-        yield
-    except EngineError as error:
-        raise ModelError(f"{element}: {error}") from error
-
-
 class TransportError(PosestreamError):
-    """A socket, port, key or shared-memory segment cannot be had."""
+    """A socket, port, key or shared-memory segment is not available."""
 
 
 class StaleFrame(TransportError):  # noqa: N818  # the state of a frame, as the transports speak of it
-    """The slot that held these pixels was written again before the reader finished."""
+    """The slot that held these pixels was overwritten before they were read."""
 
 
 class SilenceError(TransportError, TimeoutError):
-    """Nothing came from a publisher within the time its subscriber was ready to wait."""
+    """A publisher sent nothing within its subscriber's timeout."""
 
 
 class WireError(PosestreamError):
-    """Bytes that are not a message this version understands."""
+    """Bytes are not a message of this version of the protocol."""
 
 
-class StageError(PosestreamError):
-    """An element failed on several items in a row, or a part of the line ended again and again; has its last words."""
+class PartError(PosestreamError):
+    """An element failed on several items in a row, or a part ended again and again."""
 
 
-class StartError(StageError):
-    """A part failed before its first item; what the message names must be mended before another start."""
+class StartError(PartError):
+    """A part failed before its first item; a restart does not help until the cause is removed."""
+
+
+_NOTE = "in element "
+
+
+def add_element_note(error: BaseException, name: str, kind: str) -> None:
+    """Add a note to the exception of a user's element: what the element is called, and what names it in a launch
+    string."""
+    if not find_element_note(error):
+        error.add_note(f"{_NOTE}{name!r}" if name == kind else f"{_NOTE}{name!r} ({kind})")
+
+
+def find_element_note(error: BaseException) -> str:
+    """What :func:`add_element_note` added; empty where the exception is not that of a user's element."""
+    return next((note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)), "")
+
+
+def describe_error(error: BaseException) -> str:
+    """One line: the message of an error of posestream; of any other exception also its type, and a user's element."""
+    if isinstance(error, PosestreamError):
+        return str(error)
+    text = " ".join(str(error).split())
+    return ", ".join(filter(None, [f"{type(error).__name__}: {text}".removesuffix(": "), find_element_note(error)]))

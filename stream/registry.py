@@ -16,7 +16,8 @@ import dataclasses
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from stream.element import Element
-from stream.errors import LaunchError, PropertyError
+from stream.errors import EngineError, LaunchError, PosestreamError, PropertyError, add_element_note
 
 _HOME = "stream.elements"
 
@@ -40,7 +41,7 @@ def make(name: str, /, **properties: object) -> Element:
     own = property_names(cls)
     called = properties.pop("name", "") if "name" not in own else ""
     _refuse_unknown(name, properties, own)
-    element = cls(**_converted(name, cls, properties, strict=False))
+    element = _construct(cls, _convert(name, cls, properties, strict=False))
     return element.named(str(called)) if called else element
 
 
@@ -70,6 +71,28 @@ def label(element: Element) -> str:
     return kind if is_ours else type(element).__name__.lower()
 
 
+@contextmanager
+def error_context(element: Element) -> Iterator[None]:
+    """Name ``element`` in what it raises: in the message of an :class:`EngineError`, whose origin does not have the
+    name, and in a note to an exception of a user's element."""
+    try:
+        yield
+    except EngineError as error:
+        if not str(error).startswith(f"{label(element)}: "):
+            error.args = (f"{label(element)}: {error}",)
+        raise
+    except PosestreamError:
+        raise
+    except Exception as error:
+        if not _is_shipped(type(element).__module__):
+            add_element_note(error, label(element), element_name(element))
+        raise
+
+
+def _is_shipped(module: str) -> bool:
+    return module.startswith(_HOME.partition(".")[0] + ".")
+
+
 def property_names(cls: type[Element]) -> tuple[str, ...]:
     """The properties of an element class, in the order it declares them."""
     return tuple(item.name for item in _fields(cls))
@@ -91,7 +114,7 @@ def validate(element: Element) -> None:
     """Check an element that was made by calling its class. Raises :class:`PropertyError`."""
     cls = type(element)
     values = {name: getattr(element, name) for name in property_names(cls)}
-    _converted(element_name(element), cls, values, strict=True)
+    _convert(element_name(element), cls, values, strict=True)
 
 
 def schema_struct(cls: type[Element]) -> type[msgspec.Struct]:
@@ -119,6 +142,9 @@ def _module(name: str) -> ModuleType:
         raise _not_found(name, path, error) from error
     except ImportError as error:
         raise LaunchError(f"element {name!r} cannot be loaded: {error}") from error
+    except Exception as error:
+        add_element_note(error, name, name)
+        raise
 
 
 def _add_working_directory() -> None:
@@ -152,6 +178,17 @@ def _only_element(name: str, module: ModuleType) -> type[Element]:
     return public[0]
 
 
+def _construct(cls: type[Element], properties: Mapping[str, Any]) -> Element:
+    try:
+        return cls(**properties)
+    except PosestreamError:
+        raise
+    except Exception as error:
+        if not _is_shipped(cls.__module__):
+            add_element_note(error, element_name(cls), element_name(cls))
+        raise
+
+
 def _struct_field(item: dataclasses.Field[Any], hint: Any) -> tuple[str, Any] | tuple[str, Any, Any]:
     if item.default_factory is not dataclasses.MISSING:
         return item.name, hint, msgspec.field(default_factory=item.default_factory)
@@ -160,7 +197,7 @@ def _struct_field(item: dataclasses.Field[Any], hint: Any) -> tuple[str, Any] | 
     return item.name, hint
 
 
-def _converted(name: str, cls: type[Element], values: Mapping[str, object], *, strict: bool) -> dict[str, Any]:
+def _convert(name: str, cls: type[Element], values: Mapping[str, object], *, strict: bool) -> dict[str, Any]:
     """``values`` with the types the class declares; defaults are left to the class."""
     struct = schema_struct(cls)
     given = {key: _split(value, struct, key) for key, value in values.items()}

@@ -11,10 +11,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from engines.errors import EngineError
 from engines.inference.detector import Detector, load_detector
 from stream.caps import Caps
 from stream.element import Transform
-from stream.errors import ModelError, model_errors
 from stream.messages import Frame, People, people_of
 
 TRUTH = "truth"
@@ -102,13 +102,11 @@ class Detect(Transform):
         if self.model == TRUTH or (self.model == AUTO and frame.truth is not None):
             return _read_truth(frame)
         detector = self._detector or self._open(DEFAULT_MODEL)
-        with model_errors("detect"):
-            return detector.detect(frame.pixels, self.min_score, self.iou)
+        return detector.detect(frame.pixels, self.min_score, self.iou)
 
     def _open(self, model: str) -> Detector:
-        with model_errors("detect"):
-            detector = load_detector(model, self.family, self.backend, self.threads)
-            detector.open()
+        detector = load_detector(model, self.family, self.backend, self.threads)
+        detector.open()
         self._detector = detector
         return detector
 
@@ -123,8 +121,8 @@ class _Detections:
 
 def _read_truth(frame: Frame) -> Boxes:
     if frame.truth is None:
-        raise ModelError(
-            f"detect: model=truth, but frame {frame.seq} of camera {frame.camera!r} has no ground truth; "
+        raise EngineError(
+            f"model=truth, but frame {frame.seq} of camera {frame.camera!r} has no ground truth; "
             "only testsrc provides it: set model= to a detector"
         )
     return frame.truth.boxes, np.ones(len(frame.truth.boxes), np.float32)

@@ -10,11 +10,11 @@ from typing import Annotated, Self
 
 from msgspec import Meta
 
+from engines.errors import EngineError
 from engines.inference.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, load_signature
 from engines.spec.signature import Signature
 from stream.caps import Caps
 from stream.element import Transform
-from stream.errors import ModelError, model_errors
 from stream.messages import Poses, Window, WindowFrame
 
 _log = logging.getLogger(__name__)
@@ -68,10 +68,9 @@ class Pose(Transform):
 
     @property
     def signature(self) -> Signature:
-        """The model's inputs and outputs; read without opening the model. Raises :class:`ModelError`."""
+        """The model's inputs and outputs; read without opening the model. Raises :class:`EngineError`."""
         if self._signature is None:
-            with model_errors("pose"):
-                self._signature = load_signature(self.model, self.crop)
+            self._signature = load_signature(self.model, self.crop)
         return self._signature
 
     def accepts(self) -> Caps:
@@ -81,16 +80,15 @@ class Pose(Transform):
         return Caps("people/poses", skeleton=self.signature.skeleton)
 
     def __enter__(self) -> Self:
-        with model_errors("pose"):
-            self._engine = load(
-                self.model,
-                self.backend,
-                self.threads,
-                crop=self.crop,
-                margin=self.crop_margin,
-                people=self.people,
-            )
-            self._engine.open()
+        self._engine = load(
+            self.model,
+            self.backend,
+            self.threads,
+            crop=self.crop,
+            margin=self.crop_margin,
+            people=self.people,
+        )
+        self._engine.open()
         _log_choice(self._engine)
         self._work = self._engine.work
         return self
@@ -113,9 +111,8 @@ class Pose(Transform):
     def process_many(self, items: Sequence[Window]) -> Iterator[Poses]:
         engine = self._engine
         if engine is None:
-            raise ModelError(f"pose: model {self.model!r} is not open; use the element in a 'with'")
-        with model_errors("pose"):
-            estimates = engine.estimate([_make_request(window) for window in items])
+            raise EngineError(f"model {self.model!r} is not open; use the element in a 'with'")
+        estimates = engine.estimate([_make_request(window) for window in items])
         for window, keypoints in zip(items, estimates, strict=True):
             yield self._poses(engine, window, keypoints)
 

@@ -10,11 +10,11 @@ from typing import Annotated, Self
 import numpy as np
 from msgspec import Meta
 
+from engines.errors import EngineError
 from engines.inference.single_stage import Found, PictureEngine, find_picture_manifest, load_picture_engine
 from engines.spec.picture_signature import PictureSignature
 from stream.caps import Caps
 from stream.element import Transform
-from stream.errors import ModelError, model_errors
 from stream.messages import NO_ID, Frame, Poses, WindowFrame
 
 
@@ -47,19 +47,17 @@ class PoseDetect(Transform):
 
     @property
     def signature(self) -> PictureSignature:
-        """The model's inputs and outputs; read without opening the model. Raises :class:`ModelError`."""
+        """The model's inputs and outputs; read without opening the model. Raises :class:`EngineError`."""
         if self._signature is None:
-            with model_errors("posedetect"):
-                self._signature = find_picture_manifest(self.model).signature
+            self._signature = find_picture_manifest(self.model).signature
         return self._signature
 
     def offers(self, sink: Caps | None) -> Caps:  # noqa: ARG002
         return Caps("people/poses", skeleton=self.signature.skeleton)
 
     def __enter__(self) -> Self:
-        with model_errors("posedetect"):
-            self._engine = load_picture_engine(self.model, self.backend, self.threads, self.max_batch)
-            self._engine.open()
+        self._engine = load_picture_engine(self.model, self.backend, self.threads, self.max_batch)
+        self._engine.open()
         return self
 
     def __exit__(
@@ -75,9 +73,8 @@ class PoseDetect(Transform):
     def process_many(self, items: Sequence[Frame]) -> Iterator[Poses]:
         engine = self._engine
         if engine is None:
-            raise ModelError(f"posedetect: model {self.model!r} is not open; use the element in a 'with'")
-        with model_errors("posedetect"):
-            estimates = engine.estimate([frame.pixels for frame in items])
+            raise EngineError(f"model {self.model!r} is not open; use the element in a 'with'")
+        estimates = engine.estimate([frame.pixels for frame in items])
         for frame, found in zip(items, estimates, strict=True):
             yield self._poses(engine, frame, found)
 

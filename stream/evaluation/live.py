@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines.evaluation.live import Answer, answered, held, moments, streaming
 from engines.skeletons import SKELETONS
-from stream.errors import ModelError, SourceError
+from stream.errors import EngineError, SourceError
 from stream.evaluation.alignment import Joined, join
 from stream.evaluation.ground_truth import judge_of
 from stream.evaluation.line_variants import DRAWN, STREAM, Asked, live_line, offline_line
@@ -72,7 +72,7 @@ def _check(messages: Sequence[PoseMessage]) -> None:
         raise SourceError("the live run ended before any keypoints came; give it more frames, as in num_frames=300")
     if (name := messages[0].skeleton) not in SKELETONS:
         known = ", ".join(SKELETONS)
-        raise ModelError(
+        raise EngineError(
             f"the line's keypoints are of skeleton {name!r}, which no measure knows; use a model of one of: {known}"
         )
 

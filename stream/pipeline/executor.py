@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from stream.element import Element, Sink, Source, Transform
-from stream.errors import StageError
+from stream.errors import PartError
 from stream.messages import Eos, Key, Message
 from stream.pipeline.wiring import Part
-from stream.registry import label
+from stream.registry import error_context, label
 
 MAX_FAILURES = 5
 """An element that fails on this many items in a row is broken; fewer are taken for broken items."""
@@ -31,7 +31,7 @@ class Executor:
     """Drives ``elements``, in order. Use it in a ``with`` statement, which opens and closes them.
 
     What an element raises is raised to the caller, unless there is ``on_failure``: an exception then costs the item
-    alone, and :class:`StageError` is raised after ``MAX_FAILURES`` in a row. ``cameras`` are those whose streams reach
+    alone, and :class:`PartError` is raised after ``MAX_FAILURES`` in a row. ``cameras`` are those whose streams reach
     these elements, ``ended`` those of them that have ended before. A sink consumes the items for which ``is_new`` is
     true; ``on_delivered`` is called after each of them.
 
@@ -60,7 +60,8 @@ class Executor:
         """Open the elements, the source last; those that did open are closed again when another cannot."""
         with ExitStack() as opened:
             for element in sorted(self._elements, key=lambda element: isinstance(element, Source)):
-                opened.enter_context(element)
+                with error_context(element):
+                    opened.enter_context(element)
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -91,7 +92,9 @@ class Executor:
     def frames(self) -> Iterator[Any]:
         """What the source gives, ``None`` included; nothing where the first element is no source."""
         first = self._elements[0]
-        return iter(first.frames()) if isinstance(first, Source) else iter(())
+        if isinstance(first, Source):
+            with error_context(first):
+                yield from first.frames()
 
     def process(self, items: Sequence[Any]) -> list[Any]:
         """Pass ``items`` through all elements behind the source, and return what leaves the last one, in order."""
@@ -164,7 +167,8 @@ class Executor:
 
     def _attempt(self, element: Element, action: Callable[[], object], key: Key | None) -> None:
         try:
-            action()
+            with error_context(element):
+                action()
         except Exception as error:
             if self._on_failure is None:
                 raise
@@ -179,9 +183,9 @@ class Executor:
     def _count_failure(self, element: Element, error: Exception) -> None:
         failures = self._failures_in_a_row[id(element)] = self._failures_in_a_row.get(id(element), 0) + 1
         if failures >= MAX_FAILURES:
-            raise StageError(
+            raise PartError(
                 f"{label(element)} failed on {failures} items in a row, last with {type(error).__name__}: {error}; "
-                "mend the element, or what feeds it"
+                "fix the element or what feeds it"
             ) from error
 
 

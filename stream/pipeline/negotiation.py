@@ -14,7 +14,7 @@ from stream.caps import ANY, MEDIA, OR, Caps, CapsValue
 from stream.element import Element
 from stream.errors import LinkError
 from stream.pipeline.wiring import Junction
-from stream.registry import label
+from stream.registry import error_context, label
 
 _MEDIA_TYPE = "media type"
 _STAGES = ("detect", "window", "pose")
@@ -98,7 +98,8 @@ def negotiate(
 def tell(elements: Sequence[Element], agreement: Agreement) -> None:
     """Let every element know what its two links carry."""
     for element in elements:
-        element.negotiated(agreement.sinks.get(id(element)), agreement.srcs.get(id(element)))
+        with error_context(element):
+            element.negotiated(agreement.sinks.get(id(element)), agreement.srcs.get(id(element)))
 
 
 def _settle(elements: Sequence[Element], takes: Mapping[int, _Place], gives: Mapping[int, _Place]) -> None:
@@ -111,10 +112,11 @@ def _settle(elements: Sequence[Element], takes: Mapping[int, _Place], gives: Map
 
 def _speak(element: Element, sink: _Place | None, src: _Place | None) -> None:
     """One element adds what it knows to the junctions on its two sides."""
-    accepted = element.accepts()
-    if sink and accepted:
-        sink.learn(accepted, label(element), gives=False)
-    offered = element.offers(sink.caps if sink else None)
+    with error_context(element):
+        accepted = element.accepts()
+        if sink and accepted:
+            sink.learn(accepted, label(element), gives=False)
+        offered = element.offers(sink.caps if sink else None)
     if sink and src and accepted and offered and passes_through(element):
         own = _entries(accepted) if _is_open(type(element).src) else _entries(accepted) | _entries(offered)
         _copy(sink, src, besides=own)

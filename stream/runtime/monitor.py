@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
-from stream.errors import PosestreamError, StageError, StartError
+from stream.errors import PartError, PosestreamError, StartError
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.endpoints import socket_path
@@ -136,7 +136,7 @@ class Monitor:
         if isinstance(notice, bus.Stats) and (process is None or process.pid == notice.pid):
             self.statistics[notice.part] = notice
         if isinstance(notice, bus.Error) and notice.mendable and not notice.fatal and self._error is None:
-            self._error = StageError(f"{notice.part}: {notice.text}")
+            self._error = PartError(f"{notice.part}: {notice.text}")
         self._publish(notice)
 
     def _publish(self, notice: bus.AnyNotice) -> None:
@@ -242,7 +242,7 @@ class Monitor:
         if process.gives_up(code):
             return StartError(f"{process.part}: {why}")
         restarts, within_s = self._plan.policy.restarts, self._plan.policy.within_s
-        return StageError(
+        return PartError(
             f"{process.part} was restarted {restarts} times within {within_s:.0f} s and failed again; last error: {why}"
         )
 

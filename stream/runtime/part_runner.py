@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
 from stream.element import Element
-from stream.errors import StageError, StaleFrame, WireError
+from stream.errors import PartError, StaleFrame, WireError
 from stream.messages import EOS_SEQ, Eos, Key, Message
 from stream.pipeline.executor import MAX_FAILURES, Executor
 from stream.registry import label
@@ -105,7 +105,7 @@ class PartRunner:
     # -- work -------------------------------------------------------------------------------------------------------
 
     def work(self, items: Sequence[Message]) -> None:
-        """Take items through the elements and send on what they lead to. Raises ``StageError``."""
+        """Take items through the elements and send on what they lead to. Raises ``PartError``."""
         began = time.perf_counter()
         keys = [item.key for item in items]
         for key in keys:
@@ -172,7 +172,7 @@ class PartRunner:
         self._failed(self._last, key, error)
         self._unsendable_in_a_row += 1
         if self._unsendable_in_a_row >= MAX_FAILURES:
-            raise StageError(f"{label(self._last)} gave {self._unsendable_in_a_row} bad messages in a row: {error}")
+            raise PartError(f"{label(self._last)} gave {self._unsendable_in_a_row} bad messages in a row: {error}")
 
     def _fresh(self, items: Iterable[Message], outputs: list[Message]) -> list[Message]:
         """Without what was made of pixels that were overwritten meanwhile."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stream.errors import PosestreamError, StageError
+from stream.errors import PartError, PosestreamError
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.monitor import Monitor, Orders, Plan, open_monitor
@@ -100,11 +100,11 @@ class Supervisor:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the line has ended; False when it has not within ``timeout_s``.
 
-        Raises :class:`StageError` when a part failed again after its last restart, :class:`StartError` when one could
+        Raises :class:`PartError` when a part failed again after its last restart, :class:`StartError` when one could
         not start, or whatever else made the line fail.
         """
         if self._monitor is None:
-            raise StageError("the line was not started; call play() or pause() first, or run() for both")
+            raise PartError("the line was not started; call play() or pause() first, or run() for both")
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         # In short waits, so that signals are handled meanwhile on every system.
         while not self._ended.wait(0.2 if deadline_s is None else max(0.0, min(0.2, deadline_s - time.monotonic()))):
@@ -183,9 +183,7 @@ class Supervisor:
         try:
             monitor.run_to_end()
         except Exception as error:  # noqa: BLE001 - raised by wait(), in the caller's thread
-            self._error = (
-                error if isinstance(error, PosestreamError) else StageError(f"{type(error).__name__}: {error}")
-            )
+            self._error = error if isinstance(error, PosestreamError) else PartError(f"{type(error).__name__}: {error}")
         finally:
             monitor.close()
             self._keep(None)
@@ -203,4 +201,4 @@ class Supervisor:
 def _check_external(external: Collection[str], parts: tuple[str, ...]) -> None:
     for name in external:
         if name not in parts:
-            raise StageError(f"external: this line has no part {name!r}; it has {', '.join(parts)}")
+            raise PartError(f"external: this line has no part {name!r}; it has {', '.join(parts)}")

@@ -15,7 +15,7 @@ import pytest
 from posestream.estimation import estimate
 from posestream.inputs import Frames, make_source
 from posestream.result import Result
-from stream.errors import ModelError, PropertyError, SourceError
+from stream.errors import EngineError, PropertyError, SourceError
 from stream.testing.videos import numbered_picture, read_number
 from tests.engines import pictures
 
@@ -137,7 +137,7 @@ def test_a_network_of_whole_pictures_needs_no_detector(media: Path, tmp_path: Pa
 def test_what_is_wrong_is_raised_before_the_first_frame(media: Path) -> None:
     with pytest.raises(SourceError, match=r"there is no 'nowhere\.mp4'"):
         estimate("nowhere.mp4")
-    with pytest.raises(ModelError, match=r"model 'rtmpose-q' is not a path"):
+    with pytest.raises(EngineError, match=r"model 'rtmpose-q' is not a path"):
         estimate(media / "2.png", model="rtmpose-q")
 
 

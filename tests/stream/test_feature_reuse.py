@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.vision.windows import PersonWindows
-from stream.errors import ModelError
+from stream.errors import EngineError
 from stream.messages import Frame, Poses, Window
 from stream.pipeline.executor import through
 from stream.pipeline.launch import parse_launch
@@ -135,7 +135,7 @@ def test_poses_carry_the_fingerprint_of_the_manifest(export: Path) -> None:
 
 def test_what_the_folder_cannot_do_is_said_when_the_line_is_linked(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "drawn", parts=("fused",))
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(EngineError) as caught:
         Harness(f"{FOLLOWED} ! pose model={folder} crop=lock")
     assert str(caught.value).startswith("pose: model drawn: crop=lock needs a network that is exported in two")
 
@@ -143,7 +143,7 @@ def test_what_the_folder_cannot_do_is_said_when_the_line_is_linked(tmp_path: Pat
 def test_a_damaged_folder_is_refused_when_the_element_is_opened(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "drawn")
     (folder / "head.onnx").unlink()
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(EngineError) as caught:
         Harness(f"{FOLLOWED} ! pose model={folder}").open()
     assert str(caught.value) == (
         f"pose: export {folder}: its file head.onnx is missing; copy the whole folder, or export again"

@@ -55,7 +55,7 @@ def test_text_becomes_what_the_property_is() -> None:
 
 def test_a_list_is_written_with_commas() -> None:
     given = {"classes": "0, 2", "labels": "a,b"}
-    converted = registry._converted("lists", Lists, given, strict=False)
+    converted = registry._convert("lists", Lists, given, strict=False)
     assert converted == {"classes": (0, 2), "labels": ["a", "b"]}
 
 

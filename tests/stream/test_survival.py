@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.restarts import measure
-from stream.errors import StageError, StartError
+from stream.errors import PartError, StartError
 from stream.pipeline.launch import parse_launch
 from stream.runtime import bus
 from stream.runtime.restart_policy import RestartPolicy
@@ -201,7 +201,7 @@ def test_a_part_that_crashes_again_and_again_is_given_up_with_its_last_words(tmp
     with Supervisor(parse_launch(text), policy=policy, on_stderr=lambda _part, line: heard.append(line)) as supervisor:
         supervisor.play()
         restarts = [notice for notice in supervisor.messages() if isinstance(notice, bus.Restarted)]
-        with pytest.raises(StageError, match="locate was restarted 5 times within 60 s and failed again") as given_up:
+        with pytest.raises(PartError, match="locate was restarted 5 times within 60 s and failed again") as given_up:
             supervisor.wait(_LONG_S)
     assert [notice.count for notice in restarts] == [1, 2, 3, 4, 5]
     assert "; last error: it was killed by SIGSEGV: " in str(given_up.value)
@@ -212,7 +212,7 @@ def test_a_broken_element_ends_its_part_and_then_the_line(tmp_path: Path) -> Non
     text = five(tmp_path / "notes", "num_frames=100", "fails_from=20")
     with Supervisor(parse_launch(text), policy=RestartPolicy(restarts=1), on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
-        with pytest.raises(StageError) as given_up:
+        with pytest.raises(PartError) as given_up:
             supervisor.wait(_LONG_S)
     assert str(given_up.value) == (
         "locate was restarted 1 times within 60 s and failed again; last error: "
@@ -234,7 +234,7 @@ def test_of_a_damaged_file_every_frame_before_the_damage_is_delivered_and_the_ru
     text = five(tmp_path / "notes", "num_frames=40 fails_at=30")
     with Supervisor(parse_launch(text)) as supervisor:
         supervisor.play()
-        with pytest.raises(StageError, match=r"^painted: hall: damaged at frame 30; copy the file again$"):
+        with pytest.raises(PartError, match=r"^painted: hall: damaged at frame 30; copy the file again$"):
             supervisor.wait(_LONG_S)
     assert [key_of(line)[1] for line in lines_in(tmp_path / "notes")] == list(range(30))
 

@@ -12,7 +12,7 @@ import pytest
 
 from engines.inference.detector import Detector
 from engines.spec import cache
-from stream.errors import ModelError, PropertyError
+from stream.errors import EngineError, PropertyError
 from stream.messages import Frame, Truth
 from stream.registry import make
 from stream.testing import Harness, check_element
@@ -50,7 +50,7 @@ def test_ground_truth_is_used_where_the_frame_has_it(name: str) -> None:
 
 
 def test_missing_ground_truth_raises_in_one_line() -> None:
-    with Harness("detect model=truth") as harness, pytest.raises(ModelError) as caught:
+    with Harness("detect model=truth") as harness, pytest.raises(EngineError) as caught:
         harness.push(make_frame(3, "hall"))
     assert str(caught.value) == (
         "detect: model=truth, but frame 3 of camera 'hall' has no ground truth; "
@@ -62,12 +62,12 @@ def test_a_detector_that_is_not_installed_raises_with_the_command_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(EngineError) as caught:
         Harness("detect model=yolox-nano").push(make_frame(0))
     assert str(caught.value).startswith("detect: model 'yolox-nano' is not on this machine")
     assert "posestream pull yolox-nano" in str(caught.value)
     # Without model=, frames without ground truth go to yolox-nano.
-    with Harness("detect") as harness, pytest.raises(ModelError) as caught:
+    with Harness("detect") as harness, pytest.raises(EngineError) as caught:
         harness.push(make_frame(0))
     assert "yolox-nano" in str(caught.value)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engines.spec import cache
 from engines.spec.signature import Signature, write_signature
 from stream.caps import Caps
-from stream.errors import LinkError, ModelError
+from stream.errors import EngineError, LinkError
 from stream.messages import Poses
 from stream.pipeline.launch import parse_launch
 from stream.registry import make
@@ -59,8 +59,8 @@ def test_the_window_is_known_before_the_network_is_downloaded(tmp_path: Path, mo
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     element = make("pose", model="rtmpose-s")
     assert element.accepts() == Caps("people/window", past=0, future=0)
-    with pytest.raises(ModelError) as caught:
-        element.__enter__()
+    with pytest.raises(EngineError) as caught:
+        Harness(element).open()
     assert str(caught.value).startswith("pose: model 'rtmpose-s' is not on this machine")
 
 
@@ -110,7 +110,7 @@ def test_waiting_windows_share_a_run_without_changing_the_results(single: str, m
 
 
 def test_an_unknown_model_raises_when_the_line_is_linked() -> None:
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(EngineError) as caught:
         Harness("window ! pose model=rtmpose-z").open()
     assert "did you mean 'rtmpose-" in str(caught.value)
 

@@ -10,7 +10,7 @@ import pytest
 
 from engines.spec.manifest import read_picture_manifest
 from stream.caps import Caps
-from stream.errors import ModelError, PropertyError
+from stream.errors import EngineError, PropertyError
 from stream.messages import Frame, Poses
 from stream.pipeline.launch import parse_launch
 from stream.registry import make
@@ -92,7 +92,7 @@ def test_a_line_with_it_runs_to_its_end(model: str) -> None:
 
 
 def catch_error(element: str, model: str | Path) -> str:
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(EngineError) as caught:
         Harness(f"{element} model={model}").open()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -126,6 +126,6 @@ def test_the_signature_is_read_without_the_graph(model: str) -> None:
     (Path(model) / "fused.onnx").unlink()
     element = make("posedetect", model=model)
     assert element.offers(None) == Caps("people/poses", skeleton="coco17")
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(EngineError) as caught:
         element.__enter__()
     assert "its file fused.onnx is missing" in str(caught.value)

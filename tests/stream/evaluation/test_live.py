@@ -17,7 +17,7 @@ pytest.importorskip("pycocotools")
 from engines.datasets.synthetic.scene import Scene
 from stream.cli.demo import free_port
 from stream.cli.line_argument import from_launch
-from stream.errors import ModelError, PosestreamError, SourceError
+from stream.errors import EngineError, PosestreamError, SourceError
 from stream.evaluation import live as module
 from stream.evaluation.alignment import Joined, join
 from stream.evaluation.ground_truth import judge_of
@@ -125,7 +125,7 @@ def test_programs_get_json_also_where_there_is_no_number() -> None:
 def test_keypoints_that_no_measure_knows_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     strange = [message.__class__(**{**_fields(message), "skeleton": "horse9"}) for message in live_run({0: 0.0})]
     monkeypatch.setattr(module, "listen", lambda *_: strange)
-    with pytest.raises(ModelError, match="skeleton 'horse9', which no measure knows"):
+    with pytest.raises(EngineError, match="skeleton 'horse9', which no measure knows"):
         Evaluation("tcp://127.0.0.1:1").of(DRAWN)
 
 

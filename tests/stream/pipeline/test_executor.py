@@ -11,10 +11,11 @@ import pytest
 from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
 from stream.elements.queue import Queue
-from stream.errors import StageError
+from stream.errors import EngineError, PartError, describe_error
 from stream.messages import Eos, Frame, Key
 from stream.pipeline.executor import Executor, through
 from stream.pipeline.pipeline import Pipeline
+from stream.registry import error_context, label
 from stream.testing import make_frame
 
 
@@ -128,10 +129,10 @@ def test_what_came_before_the_exception_is_kept() -> None:
 
 def test_five_failures_in_a_row_are_the_elements_fault() -> None:
     executor = Executor([Picky(refused=tuple(range(10)))], on_failure=Failures())
-    with pytest.raises(StageError) as broken:
+    with pytest.raises(PartError) as broken:
         executor.process(frames(*range(5)))
     assert str(broken.value) == (
-        "picky failed on 5 items in a row, last with ValueError: not 4; mend the element, or what feeds it"
+        "picky failed on 5 items in a row, last with ValueError: not 4; fix the element or what feeds it"
     )
 
 
@@ -226,4 +227,40 @@ class Album(Source):
 
 def test_a_source_of_several_cameras_may_end_each_before_the_next() -> None:
     found = Pipeline(Album(), Picky(is_late=True), Queue(), Picky()).run()
-    assert [frame.key for frame in found] == [("first", 99), ("second", 99)]
+    # Picky gives an item at every end, that of the camera that the source is called after included.
+    assert [frame.key for frame in found] == [("first", 99), ("second", 99), ("album", 99)]
+
+
+# -- whose error it is ------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_of_a_users_element_has_a_note_with_its_name() -> None:
+    with pytest.raises(ValueError, match="not 0") as caught:
+        list(through(Picky(refused=(0,)).named("fussy"), frames(0)))
+    assert caught.value.__notes__ == [f"in element 'fussy' ({__name__})"]
+    assert describe_error(caught.value) == f"ValueError: not 0, in element 'fussy' ({__name__})"
+
+
+def test_the_note_comes_with_what_opening_and_reading_a_source_raise_too() -> None:
+    class Broken(Camera):
+        def frames(self) -> Iterator[Frame | None]:
+            raise OSError("no signal")
+
+    for camera in (Broken("camera", []), Camera("camera", [], fails=True)):
+        with pytest.raises(OSError, match="no s") as caught:
+            list(through(camera))
+        assert caught.value.__notes__ == [f"in element {label(camera)!r} ({__name__})"]
+
+
+def test_an_error_of_the_engines_begins_with_the_element_once() -> None:
+    class Network(Transform):
+        sink = src = Caps(ANY)
+
+        def process(self, item: Frame) -> Iterator[Frame]:
+            raise EngineError("model 'm' is damaged")
+
+    with pytest.raises(EngineError) as caught:
+        list(through(Network().named("pose"), frames(0)))
+    with pytest.raises(EngineError) as again, error_context(Network().named("pose")):
+        raise caught.value
+    assert str(again.value) == "pose: model 'm' is damaged"

@@ -12,7 +12,7 @@ import pytest
 
 from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
-from stream.errors import StageError, TransportError
+from stream.errors import PartError, TransportError
 from stream.messages import EOS_SEQ, Eos, Frame, Key
 from stream.runtime import bus
 from stream.runtime.endpoints import Links
@@ -210,7 +210,7 @@ def test_an_element_that_gives_no_messages_is_at_fault(bench: Bench) -> None:
             yield replace(item, pixels=item.pixels.astype(np.float64))
 
     runner = bench.part_runner(Mute(), outbox="out")
-    with pytest.raises(StageError, match=r"^mute gave 5 bad messages in a row: .* pixels are float64"):
+    with pytest.raises(PartError, match=r"^mute gave 5 bad messages in a row: .* pixels are float64"):
         runner.work([make_frame(seq) for seq in range(9)])
     errors = [notice for notice in bench.posted if isinstance(notice, bus.Error)]
     assert [(error.element, error.seq) for error in errors] == [("mute", seq) for seq in range(5)]
