@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from stream.cli.completion import complete_models
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +25,12 @@ top are equally high."""
 
 DIFFER = 1
 
-_A = "A network: a name, an .onnx or an export's folder; and @BACKEND, 'auto' where it is left away."
+_A = "A network: a name, an .onnx or an export's folder; then @BACKEND, 'auto' without it."
+
+
+def _argument(text: str) -> Any:
+    """One of the two networks."""
+    return typer.Argument(metavar="MODEL[@BACKEND]", help=text, show_default=False, autocompletion=complete_models)
 
 
 class Side(NamedTuple):
@@ -34,8 +41,8 @@ class Side(NamedTuple):
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="MODEL[@BACKEND]", help=_A, show_default=False)],
-    second: Annotated[str, typer.Argument(metavar="MODEL[@BACKEND]", help="Likewise.", show_default=False)],
+    first: Annotated[str, _argument(_A)],
+    second: Annotated[str, _argument("The other one.")],
     bound: Annotated[
         float,
         typer.Option("--bound", metavar="PX", min=0, help="99 of 100 keypoints may lie so far apart in the crop."),
@@ -70,10 +77,10 @@ def compare(
     """
     from engines.inference.comparison import compare as ask_both
     from stream.cli.comparison import windows_of
-    from stream.cli.progress import counting
+    from stream.cli.progress import progress_bar
 
     with _engine(first, threads, crop) as one, _engine(second, threads, crop) as other:
-        with counting("windows", windows) as done:
+        with progress_bar("windows", windows) as done:
             found = ask_both(one, other, windows_of(one.signature, windows, frames, detector), done)
         _show(found, (first, second), (one, other))
         if picture is not None:

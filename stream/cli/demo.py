@@ -68,7 +68,7 @@ def demo(
         posestream demo --seconds 20 --people 5 --output walk.mp4
     """
     from stream.cli.demo_score import Score
-    from stream.cli.line_argument import from_launch
+    from stream.cli.line_argument import parse_line
     from stream.protocol.subscriber import Subscriber
     from stream.runtime.supervisor import Supervisor
 
@@ -78,7 +78,7 @@ def demo(
     line = stage.line(port, target)
     _introduce(line, port)
     score = Score(stage.seed, stage.people, stage.width, stage.height, stage.fps)
-    with Supervisor(from_launch(line)) as supervisor, Subscriber(f"tcp://127.0.0.1:{port}") as subscriber:
+    with Supervisor(parse_line(line)) as supervisor, Subscriber(f"tcp://127.0.0.1:{port}") as subscriber:
         code = _watch(supervisor, subscriber, score, length_s)
     _conclude(score, target)
     return code

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream.cli.completion import complete_models
+
 if TYPE_CHECKING:
     from engines.evaluation.synthetic import SyntheticScores
 
@@ -15,7 +17,9 @@ def drawn(
     model: Annotated[
         str,
         typer.Argument(
-            help="The folder of an export, an .onnx, a name of the catalogue, or one that ships.", show_default=False
+            help="A network: a name that 'posestream models' lists, an .onnx, or an export's folder.",
+            show_default=False,
+            autocompletion=complete_models,
         ),
     ],
     scenes: Annotated[int, typer.Option("--scenes", min=1, max=99_999, help="Of each condition.")] = 100,
@@ -36,9 +40,12 @@ def drawn(
     from engines.datasets.synthetic.conditions import CONDITIONS
     from engines.evaluation.synthetic import evaluate_synthetic
     from engines.inference.engine import load
-    from stream.cli.progress import counting
+    from stream.cli.progress import progress_bar
 
-    with load(model, backend, threads, crop="exact") as engine, counting("scenes", len(CONDITIONS) * scenes) as done:
+    with (
+        load(model, backend, threads, crop="exact") as engine,
+        progress_bar("scenes", len(CONDITIONS) * scenes) as done,
+    ):
         score = evaluate_synthetic(engine, scenes, done)
         told = f"pose {engine.signature.name} by {engine.choice}"
     print(json.dumps(_numbers(score), indent=2) if as_json else _table(told, score))

@@ -31,7 +31,6 @@ def live(
         float, typer.Option("--warmup-s", min=0, help="How much is left out first, from the first answer on.")
     ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number, for programs.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not tell how far it is.")] = False,
 ) -> None:
     """Score a line while it runs: what dropped frames and lateness cost, beside the score of the same frames offline.
 
@@ -48,16 +47,17 @@ def live(
         posestream eval live --truth clip.json --clip clip.mp4 line.yaml
     """
     from stream.cli.demo import free_port
-    from stream.cli.line_argument import pipeline_of
-    from stream.cli.line_runner import LastWords
+    from stream.cli.line_argument import read_line
+    from stream.cli.line_runner import PartOutput
     from stream.evaluation.line_variants import Asked
     from stream.evaluation.live import Evaluation
     from stream.evaluation.runs import Span
+    from stream.logs import is_quiet
 
-    words = LastWords()
+    output = PartOutput()
     address = f"tcp://127.0.0.1:{free_port(0)}"
-    tell = (lambda _: None) if quiet else (lambda what: print(what, file=sys.stderr, flush=True))
-    evaluation = Evaluation(address, Span(seconds, warmup_s), loop_s, words.hear, tell)
-    report = evaluation.of(Asked(pipeline_of(line), truth, clip))
-    words.say()
+    report_step = (lambda _: None) if is_quiet() else (lambda text: print(text, file=sys.stderr, flush=True))
+    evaluation = Evaluation(address, Span(seconds, warmup_s), loop_s, output.print_line, report_step)
+    report = evaluation.of(Asked(read_line(line), truth, clip))
+    output.flush()
     print(json.dumps(report.map(), indent=2) if as_json else report)

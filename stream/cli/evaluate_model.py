@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stream.cli.completion import complete_models, complete_skeletons
+
 if TYPE_CHECKING:
     from engines.datasets.sources import Labelled
     from engines.evaluation.dataset import Judged, Shown
@@ -30,7 +32,9 @@ def model(
     model: Annotated[
         str,
         typer.Argument(
-            help="The folder of an export, an .onnx, a name of the catalogue, or one that ships.", show_default=False
+            help="A network: a name that 'posestream models' lists, an .onnx, or an export's folder.",
+            show_default=False,
+            autocompletion=complete_models,
         ),
     ],
     data: Annotated[
@@ -51,7 +55,13 @@ def model(
     ] = None,
     split: Annotated[str, typer.Option("--split", help=_SPLIT, show_default=False)] = "",
     skeleton: Annotated[
-        str, typer.Option("--skeleton", help="Of --data folder; coco17 without it.", show_default=False)
+        str,
+        typer.Option(
+            "--skeleton",
+            help="The skeleton of --data folder; coco17 without it.",
+            show_default=False,
+            autocompletion=complete_skeletons,
+        ),
     ] = "",
     detections: Annotated[
         Path | None, typer.Option("--detections", help="A detector's boxes (JSON) instead of the true ones.")
@@ -156,9 +166,9 @@ def _of_recipe(recipe: Path, root: Path | None, split: str) -> Labelled:
 def _judged(engine: Engine, source: Labelled, people: Shown) -> Judged:
     from engines.evaluation import dataset
     from engines.evaluation.prediction import frames_of, keypoints_of
-    from stream.cli.progress import counting
+    from stream.cli.progress import progress_bar
 
-    with counting("frames", len(frames_of(people.rows))) as done:
+    with progress_bar("frames", len(frames_of(people.rows))) as done:
         found = keypoints_of(engine, people.rows, source.border, done)
     return dataset.judge(source, people, found, engine.signature)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream.cli.completion import complete_elements
 from stream.errors import LaunchError
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ KINDS = {"source": "Sources", "transform": "Transforms", "sink": "Sinks"}
 
 
 def inspect(
-    element: Annotated[str, typer.Argument(help="An element; all of them are listed if not given.")] = "",
+    element: Annotated[
+        str, typer.Argument(help="An element; without it, all are listed.", autocompletion=complete_elements)
+    ] = "",
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of its properties, for editors.")
     ] = False,

@@ -1,4 +1,4 @@
-"""``posestream launch``: run the line that stands on the command line."""
+"""``posestream launch``: run the line on the command line."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from typing import Annotated
 
 import typer
 
-InProcess = Annotated[bool, typer.Option("--in-process", help="Run the whole line in this one process, for debugging.")]
+from stream.cli.completion import complete_launch_words
+
+InProcess = Annotated[bool, typer.Option("--in-process", help="Run the whole line in this process, for debugging.")]
 RunDir = Annotated[
-    Path | None,
-    typer.Option("--run-dir", help="Where sockets and notes lie while it runs; a new temporary folder if not given."),
+    Path | None, typer.Option("--run-dir", help="Folder of the sockets while it runs; a new temporary one by default.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; it is also left out when nobody watches.")]
 
 
 def launch(
-    line: Annotated[list[str], typer.Argument(help="Elements joined by '!', as in GStreamer.", show_default=False)],
+    line: Annotated[
+        list[str],
+        typer.Argument(
+            help="Elements joined by '!', as in GStreamer.", show_default=False, autocompletion=complete_launch_words
+        ),
+    ],
     in_process: InProcess = False,
     run_dir: RunDir = None,
-    quiet: Quiet = False,
 ) -> int:
-    """Run a line: elements joined by '!', a process for each part between two queues. Ctrl-C ends it.
+    """Run a line: elements joined by '!', one process for each part between two queues. Ctrl-C ends it.
 
-    A line that ends before a sink prints what comes out of it.
+    A line that ends before a sink prints its output. On a terminal you see where keypoints are published and how to
+    watch them, the progress of files, and a summary at the end; -q shows none of it.
 
     Examples:
 
@@ -31,9 +36,9 @@ def launch(
 
         posestream launch 'camerasrc ! queue ! detect ! track ! queue ! window ! pose ! keypointsink'
 
-        posestream launch 'filesrc location=clip.mp4 ! detect ! track ! window ! pose ! overlaysink location=out.mp4'
+        posestream launch 'filesrc location=a.mp4 ! detect ! track ! window ! pose ! overlaysink location=b.mp4'
     """
-    from stream.cli.line_argument import from_launch
-    from stream.cli.line_runner import play
+    from stream.cli.line_argument import parse_line
+    from stream.cli.line_runner import run_line
 
-    return play(from_launch(" ".join(line)), in_process=in_process, run_dir=run_dir, quiet=quiet)
+    return run_line(parse_line(" ".join(line)), in_process=in_process, run_dir=run_dir)

@@ -1,4 +1,4 @@
-"""Runs a pipeline for a command: in processes or in this one, with progress where somebody watches."""
+"""Runs a pipeline for a command: in processes or in this one; on a terminal, with progress and a summary."""
 
 from __future__ import annotations
 
@@ -6,104 +6,107 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from stream.caps import ANY, Caps
+from stream.element import Transform
 
 if TYPE_CHECKING:
-    from stream.cli.progress import Watch
+    from stream.cli.progress import LineProgress
     from stream.pipeline.pipeline import Pipeline
     from stream.pipeline.wiring import Line
     from stream.runtime.supervisor import Supervisor
 
-_LISTENER_PATIENCE_S = 5.0
+_LISTENER_JOIN_S = 5.0
 
 
-def play(pipeline: Pipeline, *, in_process: bool, run_dir: Path | None, quiet: bool) -> int:
-    """Run the whole line to its end and return the exit code; a line that ends before a sink prints what comes out."""
-    from stream.cli.progress import watching
+def run_line(pipeline: Pipeline, *, in_process: bool, run_dir: Path | None) -> int:
+    """Run the whole line to its end and return the exit code; a line that ends before a sink prints its output."""
+    closed = close_open_ends(pipeline)
+    has_processes = not in_process and (len(closed.parts) > 1 or run_dir is not None)
+    with _reporting(closed, has_processes=has_processes) as progress:
+        if has_processes:
+            return run_in_processes(closed, run_dir, progress)
+        return run_here(closed, progress)
 
-    closed = with_sinks(pipeline)
-    with watching(closed, quiet=quiet) as watch:
-        if in_process or (len(closed.parts) == 1 and run_dir is None):
-            return play_here(closed, watch)
-        return play_in_processes(closed, run_dir, watch)
 
-
-def play_here(pipeline: Pipeline, watch: Watch) -> int:
+def run_here(pipeline: Pipeline, progress: LineProgress | None = None) -> int:
     """Run the line in this process."""
-    counted = pipeline.with_lines(*(_counted(line, watch) for line in pipeline.lines)) if watch.is_shown else pipeline
-    with _terminable():
-        for _ in counted.run():
+    if progress is not None:
+        progress.begin()
+        pipeline = pipeline.with_lines(*(_count_frames(line, progress) for line in pipeline.lines))
+    with _sigterm_as_interrupt():
+        for _ in pipeline.run():
             pass
     return 0
 
 
-def play_in_processes(pipeline: Pipeline, run_dir: Path | None, watch: Watch) -> int:
+def run_in_processes(pipeline: Pipeline, run_dir: Path | None, progress: LineProgress | None = None) -> int:
     """Run the line with a process for each part; 128 + its number when a signal ended it."""
     from stream.runtime.supervisor import Supervisor
 
-    words = LastWords()
+    output = PartOutput()
 
-    def hear(part: str, line: str) -> None:
-        if reader_has_left():
+    def print_line(part: str, line: str) -> None:
+        if is_reader_gone():
             supervisor.kill()
         else:
-            words.hear(part, line)
+            output.print_line(part, line)
 
-    with Supervisor(pipeline, run_dir, on_stderr=hear) as supervisor, _telling(supervisor, pipeline, watch):
+    with Supervisor(pipeline, run_dir, on_stderr=print_line) as supervisor, _follow(supervisor, pipeline, progress):
         number = supervisor.run()
-    words.say()
+    output.flush()
     return 128 + number if number else 0
 
 
-class LastWords:
-    """Prints what parts write to stderr. An element's own complaint is held back until more is heard: when it is why
-    the line ends, the error that ends it says the same, and a user's mistake is answered once."""
+class PartOutput:
+    """Prints what parts write to stderr. A line that names its part is held back until the next one: where it is why
+    the line ends, the error that follows says the same, and a mistake is reported once."""
 
     def __init__(self) -> None:
         self._held = ""
 
-    def hear(self, part: str, line: str) -> None:
-        """A line of a part's stderr; one that names its element already is not named twice."""
-        self.say()
+    def print_line(self, part: str, line: str) -> None:
+        """Print a line of the part's stderr behind its name, unless the line begins with it."""
+        self.flush()
         self._held = line if line.startswith(f"{part}: ") else ""
         if not self._held:
             print(f"{part}: {line}", file=sys.stderr)
 
-    def say(self) -> None:
+    def flush(self) -> None:
         """Print what is held back."""
         if self._held:
             print(self._held, file=sys.stderr)
         self._held = ""
 
 
-def reader_has_left() -> bool:
-    """Nobody reads stdout any more, as after ``posestream … | head``: parts that print then fail, and nobody cares."""
+def is_reader_gone() -> bool:
+    """True when the reader of stdout has gone, as after ``posestream … | head``: parts that print then fail, which is
+    no error."""
     try:
-        watched = select.poll()
-        watched.register(sys.stdout.fileno(), 0)
-        return any(event & select.POLLERR for _, event in watched.poll(0))
+        poller = select.poll()
+        poller.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poller.poll(0))
     except (AttributeError, OSError, ValueError):  # no poll on this system, no descriptor behind stdout, or closed
         return False
 
 
-def play_part(pipeline: Pipeline, name: str, run_dir: Path) -> int:
-    """Run one part in this process; Ctrl-C ends its streams, and a second one ends it at once."""
-    from stream.runtime.runner import run_part_alone
-
-    return run_part_alone(pipeline, name, run_dir)
+# -- open ends --------------------------------------------------------------------------------------------------------
 
 
-def with_sinks(pipeline: Pipeline) -> Pipeline:
-    """The same lines, each open end closed by a sink that prints: JSON for poses, a line of words for all else."""
+def close_open_ends(pipeline: Pipeline) -> Pipeline:
+    """The same lines, each open end closed by a sink that prints: JSON for poses, a line of text for all else."""
     if not pipeline.open_ends:
         return pipeline
-    return pipeline.with_lines(*(_closed(line, pipeline) for line in pipeline.lines))
+    return pipeline.with_lines(*(_close(line, pipeline) for line in pipeline.lines))
 
 
-def _closed(line: Line, pipeline: Pipeline) -> Line:
+def _close(line: Line, pipeline: Pipeline) -> Line:
     from stream.element import Sink
     from stream.elements.queue import Queue
     from stream.elements.tee import Tee
@@ -113,50 +116,104 @@ def _closed(line: Line, pipeline: Pipeline) -> Line:
     last = line.elements[-1]
     if isinstance(last, Sink | Queue | Tee):
         return line
-    gives = pipeline.caps_of(last)[1]
-    has_poses = gives is not None and gives.media == "people/poses"
+    src = pipeline.caps_of(last)[1]
+    has_poses = src is not None and src.media == "people/poses"
     return Line(
         *line.elements, make("jsonsink") if has_poses else make("fakesink", dump=True), from_queue=line.from_queue
     )
 
 
-def _counted(line: Line, watch: Watch) -> Line:
-    """The same line, with a counter in front of its sink."""
-    from stream.cli.counter import Counter
-    from stream.element import Sink
-    from stream.pipeline.wiring import Line
-    from stream.registry import label
-
-    *others, last = line.elements
-    if not isinstance(last, Sink):
-        return line
-    return Line(*others, Counter().telling(watch, label(last)), last, from_queue=line.from_queue)
+# -- progress ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _telling(supervisor: Supervisor, pipeline: Pipeline, watch: Watch) -> Iterator[None]:
-    """Let the heartbeats of the parts at the end of the line move the progress bar."""
-    ends = {part.name for part in pipeline.parts if not part.outboxes}
+def _reporting(pipeline: Pipeline, *, has_processes: bool) -> Iterator[LineProgress | None]:
+    """On a terminal: an introduction, progress while the line runs, and a summary, also after Ctrl-C."""
+    from stream.cli.progress import LineProgress, is_watched, total_frames
+
+    if not is_watched():
+        yield None
+        return
+    from rich.console import Console
+
+    from stream.cli.run_report import introduce, prints_to_terminal, summarise, written_files
+
+    console, since_s = Console(stderr=True, highlight=False), time.time()
+    for text in introduce(pipeline, has_processes=has_processes):
+        console.print(text, markup=False, style="dim")
+    progress = LineProgress(total_frames(pipeline), None if prints_to_terminal(pipeline) else console)
+    try:
+        with progress:
+            yield progress
+    finally:
+        if progress.frames:
+            files = written_files(pipeline, since_s)
+            for text in summarise(progress.frames, progress.seconds, progress.dropped, files):
+                console.print(text, markup=False)
+
+
+@dataclass
+class FrameCounter(Transform):
+    """Passes everything on and counts it; stands behind a source when a line runs in this process."""
+
+    sink = Caps(ANY)
+    src = Caps(ANY)
+
+    def __post_init__(self) -> None:
+        self.count = 0
+        self.progress: LineProgress | None = None
+        self.source = ""
+
+    def process(self, item: Any) -> Iterator[Any]:
+        yield item
+        self.count += 1
+        if self.progress is not None:
+            self.progress.reach(self.source, self.count)
+
+
+def _count_frames(line: Line, progress: LineProgress) -> Line:
+    """The same line with a counter behind its source, if it begins with one."""
+    from stream.element import Source
+    from stream.pipeline.wiring import Line, camera_name
+
+    first, *others = line.elements
+    if not isinstance(first, Source):
+        return line
+    counter = FrameCounter()
+    counter.progress, counter.source = progress, camera_name(first)
+    return Line(first, counter, *others)
+
+
+@contextmanager
+def _follow(supervisor: Supervisor, pipeline: Pipeline, progress: LineProgress | None) -> Iterator[None]:
+    """Pass on to ``progress`` what the parts report."""
+    if progress is None:
+        yield
+        return
+    sources = {part.name for part in pipeline.parts if part.source is not None}
 
     def listen() -> None:
-        from stream.runtime.bus import Stats
+        from stream.runtime.bus import Qos, StateChanged, Stats
 
         for notice in supervisor.messages():
-            if isinstance(notice, Stats) and notice.part in ends:
-                watch.reach(notice.part, notice.items)
+            match notice:
+                case StateChanged(new="PLAYING"):
+                    progress.begin()
+                case Stats(part=part, items=items) if part in sources:
+                    progress.reach(part, items)
+                case Qos(part=part, reason=reason, dropped=dropped):
+                    progress.drop(reason, dropped, part if part in sources and reason == "no credit" else "")
 
     listener = threading.Thread(target=listen, name="progress", daemon=True)
-    if watch.is_shown:
-        supervisor.pause()
-        listener.start()
+    supervisor.pause()
+    listener.start()
     yield
-    if watch.is_shown:
-        listener.join(_LISTENER_PATIENCE_S)
+    listener.join(_LISTENER_JOIN_S)
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that files are closed and cameras given back."""
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind as Ctrl-C does, so that files are closed and cameras released."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

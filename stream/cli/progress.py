@@ -1,49 +1,67 @@
-"""A progress bar for lines that end: frames done of how many, frames a second, time left. Silent without a terminal."""
+"""Progress on a terminal: frames done of how many, frames a second, time left. Elsewhere nothing is shown."""
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
+from stream.logs import is_quiet
 from stream.pipeline.pipeline import Pipeline
 
 
-def watching(pipeline: Pipeline, *, quiet: bool) -> Watch:
-    """Progress over all frames the sources will give; nothing is shown where nobody watches, or some never end."""
-    totals = [source.length for source in pipeline.sources]
-    is_shown = sys.stderr.isatty() and not quiet and all(total is not None for total in totals)
-    return Watch(sum(total or 0 for total in totals) if is_shown else None)
-
-
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar of ``total`` things done by this process, where somebody watches; gives what to call after each."""
-    with _bar(Console(stderr=True, quiet=not sys.stderr.isatty()), what) as progress:
+def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar of ``total`` steps of this process; yields the function to call after each."""
+    with _bar(Console(stderr=True, quiet=not is_watched()), what) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 
 
-class Watch:
-    """The bar, or nothing at all where ``total`` is None; a context manager."""
+def is_watched() -> bool:
+    """True where stderr is a terminal, unless ``-q`` was given."""
+    return sys.stderr.isatty() and not is_quiet()
 
-    def __init__(self, total: int | None, console: Console | None = None) -> None:
-        self._progress = _bar(console or Console(stderr=True)) if total is not None else None
-        self._task = self._progress.add_task("frames", total=total) if self._progress else None
-        self._done: dict[str, int] = {}
+
+def total_frames(pipeline: Pipeline) -> int | None:
+    """How many frames all sources will give; None where one of them does not know, or never ends."""
+    lengths = [source.length for source in pipeline.sources]
+    return None if None in lengths else sum(length or 0 for length in lengths)
+
+
+class LineProgress:
+    """What a line has done so far, and the bar that shows it; a context manager. Any thread may call it.
+
+    ``total`` is the number of frames to come, None where it is not known. Nothing is drawn without a ``console``.
+    """
+
+    def __init__(self, total: int | None, console: Console | None) -> None:
+        self.dropped: Counter[str] = Counter()
+        self._frames: dict[str, int] = {}
+        self._lost: Counter[str] = Counter()
+        self._began_s = self._latest_s = 0.0
         self._lock = threading.Lock()
-
-    @property
-    def is_shown(self) -> bool:
-        """True where there is a bar."""
-        return self._progress is not None
+        self._progress = None if console is None else _bar(console, "frames", is_endless=total is None)
+        self._task = self._progress.add_task("frames", total=total) if self._progress else None
 
     def __enter__(self) -> Self:
         if self._progress is not None:
@@ -56,13 +74,38 @@ class Watch:
         if self._progress is not None:
             self._progress.stop()
 
-    def reach(self, part: str, done: int) -> None:
-        """``part``, a last one, has done so many frames since it began; any thread may say so."""
-        if self._progress is None or self._task is None:
-            return
+    @property
+    def frames(self) -> int:
+        """How many frames of the sources went through."""
+        return sum(self._frames.values())
+
+    @property
+    def seconds(self) -> float:
+        """How long that took."""
+        return self._latest_s - self._began_s
+
+    def begin(self) -> None:
+        """The sources begin to give frames: the clock starts."""
+        self._began_s = self._began_s or time.monotonic()
+
+    def reach(self, source: str, frames: int) -> None:
+        """So many frames of ``source`` went through since the start."""
         with self._lock:
-            self._done[part] = done
-            self._progress.update(self._task, completed=min(self._done.values()))
+            if frames > self._frames.get(source, 0):
+                self._frames[source] = frames
+                self._latest_s = time.monotonic()
+                self._update()
+
+    def drop(self, reason: str, count: int, source: str = "") -> None:
+        """So many items were dropped; ``source`` names the source that dropped its own frames, as it may."""
+        with self._lock:
+            self.dropped[reason] += count
+            self._lost[source] += count if source else 0
+            self._update()
+
+    def _update(self) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self.frames + self._lost.total())
 
 
 class _Rate(ProgressColumn):
@@ -71,6 +114,9 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f} fps")
 
 
-def _bar(console: Console, what: str = "frames") -> Progress:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+def _bar(console: Console, what: str, *, is_endless: bool = False) -> Progress:
+    text = TextColumn(what)
+    columns: tuple[ProgressColumn, ...] = (text, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    if is_endless:
+        columns = (SpinnerColumn(), text, TextColumn("{task.completed:.0f}"), _Rate(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)

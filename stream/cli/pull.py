@@ -6,9 +6,16 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.completion import complete_models
+
 
 def pull(
-    name: Annotated[str, typer.Argument(help="A name that 'posestream models' lists.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name that 'posestream models' lists.", show_default=False, autocompletion=complete_models
+        ),
+    ],
 ) -> None:
     """Fetch the weights of a network into this user's cache; the only command that downloads anything.
 

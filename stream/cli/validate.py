@@ -6,9 +6,16 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.completion import complete_launch_words
+
 
 def validate(
-    line: Annotated[list[str], typer.Argument(help="A launch string, or a YAML file.", show_default=False)],
+    line: Annotated[
+        list[str],
+        typer.Argument(
+            help="A launch string, or a YAML file.", show_default=False, autocompletion=complete_launch_words
+        ),
+    ],
 ) -> None:
     """Check a line without running it: parts, links and their caps, look-ahead in milliseconds.
 
@@ -20,7 +27,7 @@ def validate(
 
         posestream validate demo.yaml
     """
-    from stream.cli.line_argument import pipeline_of
+    from stream.cli.line_argument import read_line
     from stream.pipeline.describe import describe
 
-    print(describe(pipeline_of(line)))
+    print(describe(read_line(line)))
