@@ -15,7 +15,7 @@ from posestream.inputs import find_files, make_source
 from posestream.outputs import Outputs
 from posestream.result import Result
 from stream.capture.stills import is_still
-from stream.cli.progress import counting
+from stream.cli.progress import progress_bar
 from stream.credentials import redacted
 from stream.errors import SourceError
 from stream.logs import is_quiet
@@ -44,7 +44,7 @@ def run(sources: Sequence[str], estimate: Estimate, outputs: Outputs) -> int:
     begin_s, summary, quiet = time.monotonic(), Summary(), is_quiet()
     files = _find_all(sources, summary)
     if files:
-        with nullcontext(_pass) if quiet else counting("frames", sum(map(_length, files))) as advance:
+        with nullcontext(_pass) if quiet else progress_bar("frames", sum(map(_length, files))) as advance:
             _write_all(estimate(files, on_error=summary.fail), outputs, summary, advance)
     if not quiet:
         print("\n".join(_lines(summary, outputs, time.monotonic() - begin_s)), file=sys.stderr)
