@@ -16,7 +16,7 @@ pytest.importorskip("pycocotools")
 
 from engines.datasets.synthetic.scene import Scene
 from stream.cli.demo import free_port
-from stream.cli.line_argument import from_launch
+from stream.cli.line_argument import parse_line
 from stream.errors import EngineError, PosestreamError, SourceError
 from stream.evaluation import live as module
 from stream.evaluation.alignment import Joined, join
@@ -183,7 +183,7 @@ def line_of(source: str, truth: Path) -> str:
 @pytest.mark.slow
 def test_a_clip_that_is_looped_is_judged_by_its_annotations(clip: tuple[Path, Path], no_leaks: None) -> None:
     video, truth = clip
-    told = evaluated(Asked(from_launch(line_of(f"filesrc location={video} loop=true", truth)), truth), seconds=2.5)
+    told = evaluated(Asked(parse_line(line_of(f"filesrc location={video} loop=true", truth)), truth), seconds=2.5)
     assert told.frames in (37, 38)
     assert told.readings["offline"].frames == told.frames
     # A diagonal is no pose, but some of its joints lie where they should.
@@ -217,7 +217,7 @@ def test_frames_of_a_stream_are_those_of_the_clip_whose_number_they_bear(
 ) -> None:
     """The join goes by time. The boxes were looked up by the number that each picture bears: they check it."""
     video, truth = clip
-    asked = Asked(from_launch(line_of(f"rtspsrc url={url}", truth)), truth, video)
+    asked = Asked(parse_line(line_of(f"rtspsrc url={url}", truth)), truth, video)
     address = f"tcp://127.0.0.1:{free_port(0)}"
     messages = listen(live_line(asked, address), address, Span(seconds=4, warmup_s=0), lambda *_: None)
     results = tmp_path / "offline.jsonl"
@@ -244,6 +244,6 @@ def boxes_by_number(truth: Path) -> list[list[tuple[float, ...]]]:
 
 def test_an_address_where_nobody_is_ends_it_with_a_line(clip: tuple[Path, Path], no_leaks: None) -> None:
     video, truth = clip
-    asked = Asked(from_launch(line_of(f"rtspsrc url=rtsp://127.0.0.1:{free_port(0)}/x", truth)), truth, video)
+    asked = Asked(parse_line(line_of(f"rtspsrc url=rtsp://127.0.0.1:{free_port(0)}/x", truth)), truth, video)
     with pytest.raises(PosestreamError, match="cannot reach"):
         evaluated(asked)
