@@ -114,9 +114,9 @@ def runs(windows: Sequence[Window], margin: float, past: int, future: int) -> in
 
 def anchored(window: Window, crops: Crops, signature: Signature) -> Iterator[tuple[Region, int]]:
     """The crop of everybody in a window, and its number."""
-    crops.begin(*window.key, window.key_frame.size)
+    crops.start_frame(*window.key, window.key_frame.size)
     for box, identity in zip(window.people.boxes, window.people.ids, strict=True):
-        anchor = crops.anchor(window.key[0], int(identity), box_to_region(signature, box))
+        anchor = crops.get_anchor(window.key[0], int(identity), box_to_region(signature, box))
         yield anchor.region, anchor.number
 
 
@@ -157,9 +157,9 @@ def all_crops() -> Iterator[Crops]:
 class Widened(CropLock):
     """Holds crops for as long, but cuts them out as wide as the margin reaches."""
 
-    def anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:
-        anchor = super().anchor(camera, identity, wanted)
-        return Anchor(anchor.region.widened(1 + self.margin), anchor.number)
+    def get_anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:
+        anchor = super().get_anchor(camera, identity, wanted)
+        return Anchor(anchor.region.widen(1 + self.margin), anchor.number)
 
 
 def error_told(engine: Engine, film: Film, crops: Crops) -> str:

@@ -36,7 +36,7 @@ HEAD = (
 
 def networks() -> list[str]:
     """All that take a crop."""
-    return [name for name in catalogue.names("network") if catalogue.network(name)[1].takes == "crop"]
+    return [name for name in catalogue.list_names("network") if catalogue.find_network(name)[1].takes == "crop"]
 
 
 def row(name: str, precision: str) -> str:

@@ -37,7 +37,7 @@ from export.graph.operators import TRANSLATIONS
 
 RESULTS = Path(__file__).parent / "results" / "networks.md"
 THREADS = 2
-NETWORKS = (*(name for name in catalogue.names("network") if "compact" in name), "fami-w48-384x288")
+NETWORKS = (*(name for name in catalogue.list_names("network") if "compact" in name), "fami-w48-384x288")
 
 
 def median_ms(call: Callable[[], object], rounds: int) -> float:
@@ -109,7 +109,7 @@ def scattered(model: nn.Module) -> nn.Module:
 
 def network_row(name: str, rounds: int) -> str:
     """A line of the first table."""
-    _, spec = catalogue.network(name)
+    _, spec = catalogue.find_network(name)
     model = scattered(engines.create(name))
     width, height = spec.input_size
     crop = torch.randn(1, 3, height, width)

@@ -133,7 +133,7 @@ def report(shared: Path | None, networks: Sequence[str]) -> Iterator[str]:
 
 def shipped() -> Subject:
     """The network of the package, on people of scenes that it was never trained on."""
-    folder = catalogue.WEIGHTS / SHIPPED
+    folder = catalogue.SHIPPED_FOLDER / SHIPPED
     signature = read_manifest(folder).signature
     people = [person for seed in range(60) for person in drawn_people(seed, signature)]
     calibration = drawn(signature, CALIBRATED_ON, seed=1_000)
@@ -360,7 +360,7 @@ def parts(name: str) -> Iterator[tuple[str, onnx.ModelProto]]:
     from export.graph import wrappers
     from export.to_onnx import to_onnx
 
-    _, spec = catalogue.network(name)
+    _, spec = catalogue.find_network(name)
     torch.manual_seed(0)
     model = build(name, spec).eval()
     signature = replace(spec.signature(name), layout="nthwc", pixel="uint8", decode="points")

@@ -170,7 +170,7 @@ def _network(variant: Variant, backbone: Path) -> Any:
     from engines.spec import network
     from engines.spec.network import NetworkSpec
 
-    _, base = catalogue.network(NETWORK)
+    _, base = catalogue.find_network(NETWORK)
     options = variant.options or ({"frames": list(variant.window)} if variant.model.startswith("fami") else {})
     spec = NetworkSpec(
         model=variant.model or base.model,
@@ -219,7 +219,7 @@ def _data(variant: Variant, seed: int, told: argparse.Namespace, data: Any) -> t
     from engines.training.synthetic_samples import TrackSettings
     from engines.training.validation import SyntheticValidator, render_validation_tracks
 
-    size = catalogue.network(NETWORK)[1].input_size
+    size = catalogue.find_network(NETWORK)[1].input_size
     settings = TrackSettings(size=size, frames=data.frames, moments=data.moments, fps=data.fps)
     tracks = load_or_render(range(data.first_scene, data.first_scene + data.scenes), settings, 2, lambda: None)
     with progress_bar(Console(quiet=True)) as bar:

@@ -104,7 +104,7 @@ def generator(scenes: int) -> Iterator[Row]:
 def recipe_of(name: str) -> tuple[Recipe, NetworkSpec]:
     """A recipe that ships, of random weights and more epochs than are run."""
     read = read_recipe(RECIPES / f"{name}.yaml")
-    _, spec = catalogue.network(read.network)
+    _, spec = catalogue.find_network(read.network)
     return msgspec.structs.replace(read, initial_weights=(), epochs=1000, batch=BATCH), spec
 
 

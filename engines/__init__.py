@@ -29,7 +29,7 @@ def create(name: str) -> nn.Module:
     from engines.hub import catalogue
     from engines.spec import network
 
-    return network.build(*catalogue.network(name))
+    return network.build(*catalogue.find_network(name))
 
 
 def __getattr__(name: str) -> object:

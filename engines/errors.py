@@ -1,13 +1,13 @@
-"""The root of all errors of posestream, and the error that ``engines`` and ``export`` raise."""
+"""The base class of all errors of posestream, and the error that ``engines`` and ``export`` raise."""
 
 from __future__ import annotations
 
 
 class PosestreamError(Exception):
-    """Any error that a user can correct; ``str()`` is the whole message, in one line.
+    """Base class of every error that you can fix yourself; ``str()`` is the whole message, in one line.
 
-    Line breaks and control characters, as in a value that the message quotes, are escaped: the message stays one line
-    and cannot control a terminal.
+    Line breaks and control characters in quoted values are escaped, so that a message stays one line and cannot
+    control a terminal.
 
     >>> print(PosestreamError("no element 'a\\nb'"))
     no element 'a\\nb'
@@ -18,4 +18,15 @@ class PosestreamError(Exception):
 
 
 class EngineError(PosestreamError):
-    """A model file, its Signature, a data set or a backend cannot be used."""
+    """A network, its Signature, a data set or a backend cannot be used."""
+
+
+def first_line(error: BaseException, limit: int = 240) -> str:
+    """The first non-empty line of a library's error message, at most ``limit`` characters; without one, its class name.
+
+    >>> first_line(ValueError("\\n  bad magic\\n  at byte 0"))
+    'bad magic'
+    >>> first_line(EOFError())
+    'EOFError'
+    """
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:limit]

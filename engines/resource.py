@@ -1,4 +1,4 @@
-"""What engines and detectors share: they are opened by ``with``, by ``open()``, or by their first use."""
+"""The base class of engines and detectors: objects that hold memory or a device while they are open."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Self
 
 
 class Resource:
-    """Holds memory or a device between :meth:`open` and :meth:`close`."""
+    """A context manager with :meth:`open` and :meth:`close`."""
 
     def open(self) -> None:
-        """Take what is needed; idempotent."""
+        """Acquire memory and device; does nothing if already open."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Give it back; idempotent."""
+        """Release memory and device; does nothing if already closed."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

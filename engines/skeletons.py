@@ -1,8 +1,8 @@
-"""Skeletons: the names and order of joints, the limbs that join them, and what mirrors what.
+"""Skeletons: names and order of joints, limbs, and left-right pairs.
 
-Orders: COCO-17, MPII-16, Sub-JHMDB-15, CrowdPose-14 and HiEve-14 are their data sets' own; ``posetrack17`` is the order
-of the channels of networks trained on the COCO-style PoseTrack files (the ears are never annotated there);
-``posetrack15`` is the order of PoseTrack's evaluation.
+``coco17``, ``mpii16``, ``jhmdb15`` (Sub-JHMDB), ``crowdpose14`` and ``hieve14`` have the order of their data sets.
+``posetrack17`` has the order of the COCO-style PoseTrack files, in which the ears are never annotated, and so of the
+networks trained on them; ``posetrack15`` has the order of PoseTrack's evaluation.
 
 >>> SKELETONS["coco17"].joints[:3]
 ('nose', 'left_eye', 'right_eye')
@@ -18,14 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEFT = (0, 200, 0)
-RIGHT = (0, 128, 255)
-MIDDLE = (255, 153, 51)
+LEFT, RIGHT, MIDDLE = (0, 200, 0), (0, 128, 255), (255, 153, 51)
+"""BGR colours of joints by side."""
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints in order; ``limbs`` as pairs of joint indices; ``sigmas`` (K,) of OKS, empty where nobody defined them."""
+    """K ``joints`` in order, ``limbs`` as pairs of joint indices, and OKS ``sigmas`` (K,), empty if there are none."""
 
     name: str
     joints: tuple[str, ...]
@@ -36,18 +35,18 @@ class Skeleton:
         return len(self.joints)
 
     def index(self, joint: str) -> int:
-        """Where a joint stands. Raises ``ValueError`` when the skeleton has none of that name."""
+        """The index of a joint. Raises ``ValueError`` if the skeleton has no joint of that name."""
         return self.joints.index(joint)
 
     @property
     def flip_pairs(self) -> tuple[tuple[int, int], ...]:
-        """(left, right) index pairs that change places in a mirrored picture."""
+        """(left, right) index pairs that are swapped in a mirrored image."""
         lefts = [joint for joint in self.joints if joint.startswith("left_")]
         return tuple((self.index(left), self.index("right_" + left[5:])) for left in lefts)
 
     @property
     def flip_order(self) -> tuple[int, ...]:
-        """For each joint, the joint whose place it takes in a mirrored picture."""
+        """The permutation (K,) of joints in a mirrored image."""
         order = list(range(len(self)))
         for left, right in self.flip_pairs:
             order[left], order[right] = right, left
@@ -55,11 +54,11 @@ class Skeleton:
 
     @property
     def colours(self) -> tuple[tuple[int, int, int], ...]:
-        """One BGR colour a joint: green on the person's left, orange on the right, blue between."""
-        return tuple(_side_colour(joint) for joint in self.joints)
+        """A BGR colour for each joint: green on the person's left, orange on the right, blue in the middle."""
+        return tuple(_get_colour(joint) for joint in self.joints)
 
 
-def _side_colour(joint: str) -> tuple[int, int, int]:
+def _get_colour(joint: str) -> tuple[int, int, int]:
     if joint.startswith("left_"):
         return LEFT
     return RIGHT if joint.startswith("right_") else MIDDLE
@@ -83,7 +82,7 @@ COCO_SIGMAS = (
     0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072,
     0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
 )  # fmt: skip
-"""The constants of COCO's keypoint evaluation (pycocotools)."""
+"""Per-keypoint constants of COCO's evaluation (pycocotools)."""
 
 SKELETONS: Mapping[str, Skeleton] = {
     skeleton.name: skeleton
@@ -139,13 +138,13 @@ SKELETONS: Mapping[str, Skeleton] = {
 
 
 def convert(keypoints: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
-    """Keypoints (N, K, 3) of one skeleton as those of another: joints of the same name are copied, others are 0, 0, 0.
+    """Keypoints (N, K, 3) float32 of skeleton ``source`` in the order of skeleton ``target``.
 
-    Nothing is invented: COCO has no ``head_top``, so PoseTrack's stays at score 0.
+    Joints that ``source`` lacks are 0, 0, 0: COCO has no ``head_top``, so PoseTrack's gets score 0.
     """
-    names, wanted = SKELETONS[source].joints, SKELETONS[target].joints
-    converted = np.zeros((len(keypoints), len(wanted), 3), np.float32)
-    for place, joint in enumerate(wanted):
-        if joint in names:
-            converted[:, place] = keypoints[:, names.index(joint)]
+    joints, target_joints = SKELETONS[source].joints, SKELETONS[target].joints
+    converted = np.zeros((len(keypoints), len(target_joints), 3), np.float32)
+    for index, joint in enumerate(target_joints):
+        if joint in joints:
+            converted[:, index] = keypoints[:, joints.index(joint)]
     return converted

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engines.errors import EngineError
-from engines.spec.manifest import MANIFEST, File, digest, is_export
+from engines.spec.manifest import MANIFEST, File, describe_file, is_export
 
 PARTIAL = ".part"
 PACKAGES = ("posestream", "torch", "onnx", "onnxscript", "onnxruntime")
@@ -62,7 +62,7 @@ def _put_in_place(partial: Path, folder: Path) -> None:
 
 def files_of(folder: Path) -> dict[str, File]:
     """The size and digest of every file in it."""
-    return {path.name: digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    return {path.name: describe_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
 
 
 def versions() -> dict[str, str]:

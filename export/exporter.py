@@ -36,7 +36,7 @@ PYTORCH, FUSED, CUT = "PyTorch in float32", "fused.onnx", "backbone.onnx frame b
 
 def export_network(request: Request) -> Path:
     """Make the folder and give its path. Raises :class:`engines.errors.EngineError`; nothing is left behind then."""
-    name, spec = catalogue.network(request.network)
+    name, spec = catalogue.find_network(request.network)
     check_opset(request.opset)
     _check_wishes(name, spec, request)
     folder = request.folder(name)

@@ -19,7 +19,7 @@ from engines.spec.manifest import (
     Precision,
     Source,
     fingerprint_files,
-    verify,
+    verify_files,
     write_manifest,
 )
 from engines.spec.network import NetworkSpec
@@ -129,4 +129,4 @@ def sign(
         opset=request.opset,
     )
     write_manifest(manifest, folder)
-    verify(manifest, folder)
+    verify_files(manifest, folder)

@@ -20,7 +20,8 @@ from engines.backends.trt.options import BuildOptions, Plugin
 from engines.errors import EngineError
 from engines.plugins.deform_conv.compiler import compile_ptx
 from engines.plugins.deform_conv.settings import spec_of
-from engines.spec.manifest import BaseManifest, Manifest, digest, read_any_manifest
+from engines.spec.fingerprint import hash_file
+from engines.spec.manifest import BaseManifest, Manifest, read_any_manifest
 from export.graph.tensorrt_graph import structure_digest, tensorrt_graph
 from export.graph.weights_file import WEIGHTS
 from export.progress import step
@@ -74,8 +75,8 @@ def _prepared(folder: Path, file: str, plugin: Plugin) -> PreparedGraph:
     write_atomically(written, made.model.SerializeToString(deterministic=True))
     return PreparedGraph(
         file=written.name,
-        sha256=digest(written).sha256,
-        source_sha256=digest(source).sha256,
+        sha256=hash_file(written),
+        source_sha256=hash_file(source),
         structure_sha256=structure_digest(made.model),
         kernels=made.kernels,
         types=made.types,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from engines.errors import EngineError
 from engines.hub import catalogue, checkpoints
-from engines.spec.manifest import Source, digest
+from engines.spec.fingerprint import hash_file
+from engines.spec.manifest import Source
 from engines.spec.network import NetworkSpec, build
 
 OURS = "ours"
@@ -40,7 +41,7 @@ def network_with_weights(name: str, spec: NetworkSpec, choice: Choice, batch: Te
         return scattered(model, batch), Source(note=RANDOM)
     path, layouts = _found(name, spec, choice)
     layout = _fill(model, path, layouts)
-    return model.eval(), Source(file=path.name, sha256=digest(path).sha256, layout=layout)
+    return model.eval(), Source(file=path.name, sha256=hash_file(path), layout=layout)
 
 
 def _found(name: str, spec: NetworkSpec, choice: Choice) -> tuple[Path, Sequence[str]]:

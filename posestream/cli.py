@@ -63,13 +63,13 @@ def estimate(
     """
     from functools import partial
 
-    from engines.hub.catalogue import EMBEDDED
+    from engines.hub.catalogue import DEFAULT_MODEL
     from posestream import batch, estimation
     from posestream.outputs import Outputs
 
     estimating = partial(
         estimation.estimate,
-        model=model or EMBEDDED,
+        model=model or DEFAULT_MODEL,
         detector=detector,
         backend=backend,
         threads=threads,

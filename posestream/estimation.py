@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.hub.catalogue import EMBEDDED, SHIPPED
+from engines.hub.catalogue import DEFAULT_MODEL, SHIPPED
 from engines.spec.manifest import PictureManifest, is_export, read_any_manifest
 from posestream.inputs import Input, Report, open_input
 from posestream.result import Result
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 def estimate(
     source: Input,
     *,
-    model: str | Path = EMBEDDED,
+    model: str | Path = DEFAULT_MODEL,
     detector: str | Path = "auto",
     backend: str = "auto",
     threads: int = 1,

@@ -66,7 +66,7 @@ def check_feeds(model: str, inputs: tuple[Tensor, ...], feeds: Mapping[str, Arra
         raise EngineError(f"{model}: its inputs are {sorted(names)}, but it was fed {sorted(feeds)}")
     for tensor in inputs:
         given = feeds[tensor.name]
-        if not tensor.takes(given.shape) or str(given.dtype) != tensor.dtype:
+        if not tensor.accepts(given.shape) or str(given.dtype) != tensor.dtype:
             raise EngineError(
                 f"{model}: its input {tensor.name!r} is {tensor}, but it was fed {given.shape} {given.dtype}"
             )

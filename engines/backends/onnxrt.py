@@ -16,7 +16,8 @@ import onnxruntime
 
 from engines.backends.base import check_feeds
 from engines.errors import EngineError
-from engines.spec import cache
+from engines.spec.cache import cache_folder
+from engines.spec.fingerprint import fingerprint_file
 from engines.spec.manifest import MANIFEST
 from engines.spec.tensors import Array, Description, Tensor
 
@@ -175,8 +176,8 @@ def _engine_folder(path: Path) -> Path:
     The weights of an export lie in another file than its graph, and its manifest has the digests of both.
     """
     beside = path.parent / MANIFEST
-    mark = cache.fingerprint(beside if beside.is_file() else path)
-    return cache.cache_folder() / f"onnxrt-{onnxruntime.__version__}-tensorrt" / f"{path.stem}-{mark}"
+    mark = fingerprint_file(beside if beside.is_file() else path)
+    return cache_folder() / f"onnxrt-{onnxruntime.__version__}-tensorrt" / f"{path.stem}-{mark}"
 
 
 def _find_cuda_libraries() -> None:

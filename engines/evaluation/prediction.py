@@ -16,7 +16,7 @@ from engines.datasets.windows import Border, window_numbers, window_sources
 from engines.evaluation.pck import Found
 from engines.inference.engine import Engine, PersonWindows
 from engines.vision.crop import HALF_PIXEL
-from engines.vision.windows import NOBODY
+from engines.vision.windows import NO_ID
 
 Frame = tuple[int, ...]
 """The places among all rows of the people of one frame."""
@@ -64,7 +64,7 @@ class _Reader:
         clip, key = people[0].clip, people[0].frame.number
         numbers = window_numbers(key, self._offsets, clip.span, self._border)
         boxes = [[row.box[0], row.box[1], row.box[0] + row.box[2], row.box[1] + row.box[3]] for row in people]
-        ids = [NOBODY if row.person.track is None else row.person.track for row in people]
+        ids = [NO_ID if row.person.track is None else row.person.track for row in people]
         return PersonWindows(
             self._pictures(window_sources(clip, key, self._offsets, self._border)),
             tuple((clip.name, number) for number in numbers),

@@ -1,1 +1,1 @@
-"""Where networks come from: the catalogue, downloads, published checkpoints and the weights that ship."""
+"""Where networks come from: the catalogue, downloads, published checkpoints and the networks in this package."""

@@ -187,7 +187,7 @@ def pretrained(name: str) -> nn.Module:
 
     Raises :class:`EngineError` when there are none, saying how to get them, and as :func:`load` does.
     """
-    stem, spec = catalogue.network(name)
+    stem, spec = catalogue.find_network(name)
     for checkpoint in spec.checkpoints:
         path = catalogue.checkpoint_path(checkpoint)
         if path.is_file():

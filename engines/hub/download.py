@@ -52,7 +52,7 @@ def pull(model: str, progress: Progress | None = None, *, again: bool = False) -
     Raises :class:`EngineError` in one line when the address does not answer, breaks off (what came is kept, and a
     second call goes on from there), or gives something other than its ``sha256`` or its ``member`` say.
     """
-    wanted = _wanted(*catalogue.entry(model))
+    wanted = _wanted(*catalogue.find_entry(model))
     path = wanted.path
     if path.is_file() and not again:
         return PullResult(path, wanted.licence)
@@ -84,7 +84,7 @@ class _Wanted:
 def _wanted(name: str, entry: Entry) -> _Wanted:
     if entry.network is not None:
         return _wanted_checkpoint(name, entry.network.checkpoints)
-    return _Wanted(name, entry.url, catalogue.cached(name), entry.licence, entry.sha256 or "", entry.member)
+    return _Wanted(name, entry.url, catalogue.weights_path(name), entry.licence, entry.sha256 or "", entry.member)
 
 
 def _wanted_checkpoint(name: str, checkpoints: Sequence[Checkpoint]) -> _Wanted:

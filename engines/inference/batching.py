@@ -1,4 +1,4 @@
-"""Rows in batches of the size a network takes, and an account of how much it had to compute."""
+"""Batches of the size that a network takes, and a count of the work done."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from engines.spec.tensors import Array, Description
 
 @dataclass
 class Work:
-    """What was asked of a network and what it did for it.
+    """Counts over all estimates: ``people`` windows of one person, which have ``frames`` frames.
 
-    ``people`` windows of one person each were estimated, which read ``frames`` frames; the backbone ran over
-    ``computed`` of these, the others' features having been kept.
+    The backbone ran on ``computed`` of these frames; features of the others came from the cache.
     """
 
     people: int = 0
@@ -23,14 +22,14 @@ class Work:
     computed: int = 0
 
     def add(self, *, people: int = 0, frames: int = 0, computed: int = 0) -> None:
-        """So much more of each."""
+        """Increase the counts."""
         self.people += people
         self.frames += frames
         self.computed += computed
 
     @property
     def reused(self) -> float:
-        """The share of frames that needed no backbone, 0..1.
+        """The share of frames whose features came from the cache, 0..1.
 
         >>> Work(people=2, frames=10, computed=4).reused
         0.6
@@ -38,22 +37,22 @@ class Work:
         return 1 - self.computed / self.frames if self.frames else 0.0
 
 
-def split_batches(count: int, most: int) -> Iterator[slice]:
-    """``count`` rows in runs of at most ``most``.
+def split_batches(count: int, size: int) -> Iterator[slice]:
+    """Slices of ``count`` rows, at most ``size`` each.
 
     >>> list(split_batches(5, 2))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    for start in range(0, count, most):
-        yield slice(start, min(start + most, count))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
 
 
-def get_batch_size(description: Description, most: int) -> int:
-    """Rows in one run: the network's own batch, else ``most``, or fewer where it was built for fewer."""
-    return description.batch or min(most, description.max_batch or most)
+def get_batch_size(description: Description, limit: int) -> int:
+    """Rows in one run: the network's fixed batch, else ``limit`` or the network's largest batch if that is smaller."""
+    return description.batch or min(limit, description.max_batch or limit)
 
 
 def pad_batch(rows: Array, description: Description) -> Array:
-    """A network of fixed batch gets its last row again for those it lacks."""
+    """``rows`` with the last one repeated up to the network's fixed batch, if it has one."""
     missing = (description.batch or len(rows)) - len(rows)
     return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing > 0 else rows

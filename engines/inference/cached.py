@@ -1,8 +1,7 @@
-"""A network that is cut in two: each frame of a person passes the backbone once, each window the head.
+"""Backbone and head apart: each frame of a person passes the backbone once, each window the head.
 
-Features are the same when the frame, the person and the crop are, so they are kept under these (``feature_slots``). How
-long a crop stays the same is the affair of ``crop_lock``; by the paper's way every window has a crop of its own, and
-nothing is met again but a frame that stands in a window twice.
+Features are cached by frame, person and crop (``feature_slots``). ``crop_lock`` decides how long a crop stays; with
+``ExactCrop`` every window has a crop of its own, and only a frame that occurs twice in a window is reused.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 
 from engines.backends.base import FeatureCache
 from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
-from engines.inference.crop_lock import Anchor, Crops
+from engines.inference.crop_lock import Anchor, CropPolicy
 from engines.inference.decoding import decode
 from engines.inference.feature_slots import FeatureSlots, SlotKey, split_by_slots
-from engines.inference.regions import box_to_region, cut, placed
+from engines.inference.regions import box_to_region, crop_region, to_keypoints
 from engines.inference.signature_check import check_split_signature
 from engines.spec.signature import Signature
 from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
@@ -26,7 +25,7 @@ from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
 
 @dataclass(frozen=True)
 class _Row:
-    """One person's window as the ring knows it: the crop, and the keys of its frames in order of time."""
+    """One person's window: its crop, and the keys of its frames, oldest first."""
 
     person: Person
     anchor: Anchor
@@ -34,91 +33,92 @@ class _Row:
 
 
 class CachedRunner:
-    """A ring of ``slots`` frames, at least a window's, and what lies in it; ``crops`` says who is cropped how.
+    """Runs backbone and head on a feature cache of ``slots`` crops, at least one window's.
 
-    ``max_batch`` rows share a run of a network of any batch.
+    ``crops`` decides on each person's crop. ``max_batch`` rows share a run of a network that takes any batch.
     """
 
-    def __init__(self, signature: Signature, ring: FeatureCache, slots: int, crops: Crops, max_batch: int) -> None:
+    def __init__(
+        self, signature: Signature, cache: FeatureCache, slots: int, crops: CropPolicy, max_batch: int
+    ) -> None:
         self.signature = signature
         self.max_batch = max_batch
         self.work = Work()
-        self._ring = ring
+        self._cache = cache
         self._slots = FeatureSlots(slots)
         self._crops = crops
 
     def open(self) -> None:
-        """Load both graphs. Raises :class:`EngineError` where they do not fit the Signature."""
-        self._ring.open()
-        check_split_signature(self.signature, self._ring.describe())
+        """Load both graphs. Raises :class:`EngineError` if they do not fit the Signature."""
+        self._cache.open()
+        check_split_signature(self.signature, self._cache.describe())
 
     def close(self) -> None:
-        """Give back memory and device; nothing that was kept is used again."""
-        self._ring.close()
-        self._forget_all()
+        """Release memory and device, and forget all cached features."""
+        self._cache.close()
+        self._clear()
 
     def estimate(self, windows: Sequence[PersonWindows]) -> list[Keypoints]:
-        """(K, 3) for everybody, window by window; each camera's windows come in order of time."""
-        rows = [row for window in windows for row in self._anchored(window)]
+        """Keypoints (K, 3) of every person, window by window. Each camera's windows must be in order of time."""
+        rows = [row for window in windows for row in self._make_rows(window)]
         try:
             groups = split_by_slots([row.keys for row in rows], self._slots.count)
             found = [keypoints for group in groups for keypoints in self._run(rows[group])]
         except BaseException:
             # A slot may have been claimed and not been filled.
-            self._forget_all()
+            self._clear()
             raise
-        self._forget_gone()
+        self._free_unused()
         return found
 
-    # -- whose crop, and under which keys ---------------------------------------------------------------------------
+    # -- crops and keys ---------------------------------------------------------------------------------------------
 
-    def _anchored(self, window: PersonWindows) -> list[_Row]:
-        # Also where nobody is: a stream that began anew is known by its frames.
+    def _make_rows(self, window: PersonWindows) -> list[_Row]:
+        # Windows without people matter too: a camera that starts again is recognised by its frame numbers.
         (camera, seq), pixels = window.keys[self.signature.past], window.frames[self.signature.past]
-        self._crops.begin(camera, seq, (pixels.shape[1], pixels.shape[0]))
-        return [self._row(person, camera) for person in list_people([window])]
+        self._crops.start_frame(camera, seq, (pixels.shape[1], pixels.shape[0]))
+        return [self._make_row(person, camera) for person in list_people([window])]
 
-    def _row(self, person: Person, camera: str) -> _Row:
-        wanted = box_to_region(self.signature, person.box)
-        anchor = self._crops.anchor(camera, person.identity, wanted)
+    def _make_row(self, person: Person, camera: str) -> _Row:
+        anchor = self._crops.get_anchor(camera, person.identity, box_to_region(self.signature, person.box))
         keys = tuple(SlotKey(*key, person.identity, anchor.number) for key in person.window.keys)
         return _Row(person, anchor, keys)
 
-    def _forget_gone(self) -> None:
-        held = self._crops.held()
-        self._slots.forget(lambda key: key.anchor not in held)
+    def _free_unused(self) -> None:
+        active = self._crops.list_active()
+        self._slots.free(lambda key: key.anchor not in active)
 
-    def _forget_all(self) -> None:
+    def _clear(self) -> None:
         self._crops.clear()
-        self._slots.forget(lambda _: True)
+        self._slots.free(lambda _: True)
 
-    # -- what is computed -------------------------------------------------------------------------------------------
+    # -- computation ------------------------------------------------------------------------------------------------
 
     def _run(self, rows: Sequence[_Row]) -> list[Keypoints]:
-        """Fill the slots that these rows miss, in as few runs as can be; then read all of their windows."""
+        """Compute the missing features of these rows, then run the head on their windows."""
         missing = self._slots.claim(key for row in rows for key in row.keys)
-        self._fill(missing, rows)
+        self._compute_features(missing, rows)
         frames = sum(len(row.keys) for row in rows)
         self.work.add(people=len(rows), frames=frames, computed=len(missing))
-        windows = np.array([[self._slots.of(key) for key in row.keys] for row in rows], np.intp)
-        runs = split_batches(len(rows), get_batch_size(self._ring.describe(), self.max_batch))
-        return [found for run in runs for found in self._read(windows[run], rows[run])]
+        windows = np.array([[self._slots[key] for key in row.keys] for row in rows], np.intp)
+        batches = split_batches(len(rows), get_batch_size(self._cache.describe(), self.max_batch))
+        return [found for batch in batches for found in self._run_head(windows[batch], rows[batch])]
 
-    def _fill(self, missing: Sequence[SlotKey], rows: Sequence[_Row]) -> None:
-        where = {key: (row, place) for row in rows for place, key in enumerate(row.keys)}
-        description = self._ring.describe()
-        for run in split_batches(len(missing), get_batch_size(description, self.max_batch)):
-            crops = np.stack([self._crop(*where[key]) for key in missing[run]])
-            slots = np.array([self._slots.of(key) for key in missing[run]], np.intp)
-            self._ring.store(pad_batch(slots, description), pad_batch(crops, description))
+    def _compute_features(self, missing: Sequence[SlotKey], rows: Sequence[_Row]) -> None:
+        sources = {key: (row, index) for row in rows for index, key in enumerate(row.keys)}
+        description = self._cache.describe()
+        for batch in split_batches(len(missing), get_batch_size(description, self.max_batch)):
+            crops = np.stack([self._crop(*sources[key]) for key in missing[batch]])
+            slots = np.array([self._slots[key] for key in missing[batch]], np.intp)
+            self._cache.store(pad_batch(slots, description), pad_batch(crops, description))
 
-    def _crop(self, row: _Row, place: int) -> NDArray[np.generic]:
-        return cut(self.signature, row.person.window.frames[place], row.anchor.region)
+    def _crop(self, row: _Row, index: int) -> NDArray[np.generic]:
+        return crop_region(self.signature, row.person.window.frames[index], row.anchor.region)
 
-    def _read(self, windows: NDArray[np.intp], rows: Sequence[_Row]) -> list[Keypoints]:
-        description = self._ring.describe()
-        outputs = self._ring.read(pad_batch(windows, description))
+    def _run_head(self, windows: NDArray[np.intp], rows: Sequence[_Row]) -> list[Keypoints]:
+        description = self._cache.describe()
+        outputs = self._cache.read(pad_batch(windows, description))
         names = self.signature.outputs or tuple(tensor.name for tensor in description.outputs)
         points, scores = decode(self.signature, [outputs[name] for name in names])
-        pairs = zip(points, scores, rows, strict=False)  # without those that fill up the batch
-        return [placed(self.signature, found, sure, row.anchor.region) for found, sure, row in pairs]
+        triples = zip(points, scores, rows, strict=False)  # stops before the rows that pad the batch
+        return [to_keypoints(self.signature, found, sure, row.anchor.region) for found, sure, row in triples]

@@ -1,4 +1,4 @@
-"""How far apart two engines are that were asked the same: keypoints, scores and speed."""
+"""Comparison of two engines on the same windows: keypoints, scores and speed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from engines.metrics import Pck, find_correct
 from engines.vision import crop
 
 PERCENTILE = 99.0
-"""Per cent of keypoints that have to lie within the bound. Not all: where two tops of a heatmap are nearly as high, the
-last digit decides between them, and a keypoint that nobody can see has many such tops."""
+"""Per cent of keypoints that must lie within a bound. Not all: if two peaks of a heatmap are almost equally high, the
+last digit decides between them, and the heatmap of an invisible keypoint has many such peaks."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One window's people by both engines: ``first`` and ``second`` (N, K, 3); ``crop_scale`` (N,) px of crop a px."""
+    """The keypoints ``first`` and ``second`` (N, K, 3) of both engines for one window.
+
+    ``crop_scale`` (N,) is crop pixels per frame pixel.
+    """
 
     window: PersonWindows
     first: Keypoints
@@ -30,34 +33,34 @@ class Difference:
 
     @property
     def frame_px(self) -> NDArray[np.float64]:
-        """(N, K) how far apart, in pixels of the frame."""
-        apart: NDArray[np.float64] = np.hypot(*np.moveaxis(self.first[..., :2] - self.second[..., :2], -1, 0))
-        return apart
+        """Distances (N, K) between keypoints in pixels of the frame."""
+        distances: NDArray[np.float64] = np.hypot(*np.moveaxis(self.first[..., :2] - self.second[..., :2], -1, 0))
+        return distances
 
     @property
     def crop_px(self) -> NDArray[np.float64]:
-        """(N, K) the same in pixels of the first engine's crop, which do not depend on how near a person stands."""
-        apart: NDArray[np.float64] = self.frame_px * self.crop_scale[:, None]
-        return apart
+        """Distances (N, K) in pixels of the first engine's crop, independent of a person's size in the frame."""
+        distances: NDArray[np.float64] = self.frame_px * self.crop_scale[:, None]
+        return distances
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """(N, K) how far their scores are apart."""
+        """Absolute differences (N, K) of scores."""
         return np.abs(self.first[..., 2].astype(np.float64) - self.second[..., 2])
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The largest, the mean, and what :data:`PERCENTILE` do not exceed."""
+    """Maximum, mean, and the :data:`PERCENTILE` of differences."""
 
-    largest: float
+    max: float
     mean: float
-    nearly_all: float
+    percentile: float
 
 
 @dataclass
 class Comparison:
-    """All windows' differences, and how long each engine took for each window, in seconds."""
+    """Differences of all windows, and seconds that each engine took for each window."""
 
     differences: list[Difference] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
@@ -65,55 +68,55 @@ class Comparison:
 
     @property
     def people(self) -> int:
-        """How many were compared."""
+        """The number of people compared."""
         return sum(len(difference.window) for difference in self.differences)
 
-    def spread(self, of: Callable[[Difference], NDArray[np.float64]]) -> Spread:
-        """Over all keypoints, such as ``spread(lambda difference: difference.crop_px)``."""
-        values = np.concatenate([of(difference).ravel() for difference in self.differences])
+    def compute_spread(self, get_values: Callable[[Difference], NDArray[np.float64]]) -> Spread:
+        """The spread over all keypoints, such as of ``lambda difference: difference.crop_px``."""
+        values = np.concatenate([get_values(difference).ravel() for difference in self.differences])
         return Spread(float(values.max()), float(values.mean()), float(np.percentile(values, PERCENTILE)))
 
-    def pck(self, alpha: float) -> Pck:
-        """The share of the second's keypoints that lie within ``alpha`` of the box's longer side of the first's."""
-        return sum((_pck(difference, alpha) for difference in self.differences), Pck())
+    def compute_pck(self, alpha: float) -> Pck:
+        """PCK of the second engine's keypoints, with the first's as the truth; see :mod:`engines.metrics`."""
+        return sum((_compute_pck(difference, alpha) for difference in self.differences), Pck())
 
     def agrees(self, bound_px: float) -> bool:
-        """True when nearly all keypoints lie within ``bound_px``, in pixels of the crop."""
-        return self.spread(lambda difference: difference.crop_px).nearly_all <= bound_px
+        """True if :data:`PERCENTILE` per cent of keypoints are within ``bound_px``, in pixels of the crop."""
+        return self.compute_spread(lambda difference: difference.crop_px).percentile <= bound_px
 
     @property
     def worst(self) -> Difference:
-        """The window with the two keypoints that lie farthest apart."""
+        """The window with the largest distance between two keypoints."""
         return max(self.differences, key=lambda difference: float(difference.crop_px.max()))
 
 
-def _pck(difference: Difference, alpha: float) -> Pck:
-    near = find_correct(difference.second, difference.first, difference.window.boxes, alpha)
-    return Pck(int(near.sum()), near.size)
+def _compute_pck(difference: Difference, alpha: float) -> Pck:
+    is_near = find_correct(difference.second, difference.first, difference.window.boxes, alpha)
+    return Pck(int(is_near.sum()), is_near.size)
 
 
 def check_comparable(first: Engine, second: Engine) -> None:
-    """Raise :class:`EngineError` unless both take the same windows and give the same joints."""
-    told = [
-        f"{engine.signature.name!r} gives {engine.signature.skeleton} of past {engine.signature.past}, "
+    """Raise :class:`EngineError` unless both engines have the same window and skeleton."""
+    descriptions = [
+        f"{engine.signature.name!r} returns {engine.signature.skeleton} of past {engine.signature.past}, "
         f"future {engine.signature.future}"
         for engine in (first, second)
     ]
     one, other = first.signature, second.signature
     if (one.past, one.future, one.skeleton) != (other.past, other.future, other.skeleton):
         raise EngineError(
-            f"{' and '.join(told)}: only networks of one skeleton and window can be compared; "
+            f"{' and '.join(descriptions)}: only networks of one skeleton and window can be compared; "
             "'posestream models' lists what each reads"
         )
 
 
 def compare(
-    first: Engine, second: Engine, windows: Iterable[PersonWindows], done: Callable[[], None] = lambda: None
+    first: Engine, second: Engine, windows: Iterable[PersonWindows], on_window: Callable[[], None] = lambda: None
 ) -> Comparison:
-    """Ask both the same; ``done`` is called after every window. Windows without people are left out.
+    """Run both engines on ``windows``, leaving out those without people; ``on_window`` is called after each.
 
-    The first window is asked twice, since whatever is chosen or taken on first use is no measure of speed. Raises
-    :class:`EngineError` as the engines do, and where nobody was in any window.
+    The first window is run twice, to keep initialisation out of the times. Raises :class:`EngineError` as the engines
+    do, and if no window has people.
     """
     check_comparable(first, second)
     comparison = Comparison()
@@ -122,27 +125,27 @@ def compare(
             if not comparison.differences:
                 first.estimate([window]), second.estimate([window])
             comparison.differences.append(_difference(first, second, window, comparison))
-        done()
+        on_window()
     if not comparison.differences:
-        raise EngineError("nobody was found in any window, so there is nothing to compare; give frames with people")
+        raise EngineError("no window has people, so there is nothing to compare; give frames with people")
     return comparison
 
 
 def _difference(first: Engine, second: Engine, window: PersonWindows, comparison: Comparison) -> Difference:
-    one = _timed(first, window, comparison.first_s)
-    other = _timed(second, window, comparison.second_s)
-    scales = np.array([_crop_scale(first, box) for box in window.boxes])
-    return Difference(window, one, other, scales)
+    keypoints = _run_timed(first, window, comparison.first_s)
+    others = _run_timed(second, window, comparison.second_s)
+    scales = np.array([_compute_crop_scale(first, box) for box in window.boxes])
+    return Difference(window, keypoints, others, scales)
 
 
-def _timed(engine: Engine, window: PersonWindows, seconds: list[float]) -> Keypoints:
+def _run_timed(engine: Engine, window: PersonWindows, seconds: list[float]) -> Keypoints:
     start = time.perf_counter()
     (keypoints,) = engine.estimate([window])
     seconds.append(time.perf_counter() - start)
     return keypoints
 
 
-def _crop_scale(engine: Engine, box: NDArray[np.float32]) -> float:
-    """Crop pixels a frame pixel."""
+def _compute_crop_scale(engine: Engine, box: NDArray[np.float32]) -> float:
+    """Crop pixels per frame pixel."""
     affine = crop.box_to_affine(box, engine.signature.input_size, enlarge=engine.signature.enlarge)
     return float(np.sqrt(abs(np.linalg.det(np.asarray(affine, np.float64)[:, :2]))))

@@ -1,96 +1,95 @@
-"""Crop lock: a person's crop is held still while they stay in it, so that features of a frame can be used again.
+"""Crop lock: a person's crop stays the same while they stay in it, so that features of a frame can be reused.
 
-The paper's way makes a new crop of every key frame's box; each frame of a window then has to pass the backbone again,
-though nothing but the crop has moved. Here the crop of a person is *anchored*: the region that their box makes stays
-their crop for as long as the region that their box would make now
+In the papers every key frame's box makes a new crop, so each frame of a window has to pass the backbone again, although
+only the crop has moved. Here a person's crop is *anchored*: the region of their box stays their crop while the region
+that their box would make now
 
 * lies inside the anchored one widened by ``margin``, and
-* is not so small that the person shrinks: it is at least ``1 / (1 + margin)`` of the anchored one.
+* is at least ``1 / (1 + margin)`` of its size, so that the person does not become small in the crop.
 
-Otherwise the crop is anchored anew, and frames of the window pass the backbone again, once. Both limits are as far away
-after anchoring as ``margin`` makes them, so a box that trembles about a limit does not anchor at every frame. A region
-is wider than its box (1.25 times, as published): up to a margin of 0.17 the box itself never leaves the crop. With
-``margin=0`` a crop is kept only while it is exactly the paper's.
+Otherwise the crop is anchored anew, and the frames of the window pass the backbone once more. Right after anchoring
+both limits are ``margin`` away, so a trembling box does not anchor again at every frame. A region is wider than its
+box (1.25 times, as published): up to a margin of 0.17 the box itself never leaves the crop. With ``margin=0`` a crop
+stays only while it is exactly the paper's.
 
-That the crop itself is not widened is by measurement: docs/explanation/decisions/2026-11-21-crop-lock.md.
-
-No pixel is touched here: the rule is a function of boxes alone.
+The crop itself is not widened; docs/decisions/2026-11-21-crop-lock.md has the measurements. The rule is a function of
+boxes alone and reads no pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
 from engines.inference.regions import Region
-from engines.vision.windows import NOBODY
+from engines.vision.windows import NO_ID
 
 ROUNDING = 1e-6
-"""Of a region's size: what single precision may lose between two ways of computing the same region."""
+"""Relative error allowed between two single-precision computations of the same region."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A crop: its ``region``, and the ``number`` that only this one ever had."""
+    """A crop: its ``region``, and a ``number`` that no other crop has."""
 
     region: Region
     number: int
 
 
 @dataclass
-class _Held:
+class _Locked:
     anchor: Anchor
-    seen_seq: int
+    last_seq: int
 
 
 @dataclass
 class _Camera:
     size: tuple[int, int]
     seq: int
-    people: dict[int, _Held] = field(default_factory=dict)
+    people: dict[int, _Locked] = field(default_factory=dict)
 
 
-class Crops(Protocol):
-    """Who decides which crop a person gets."""
+class CropPolicy(Protocol):
+    """Decides on each person's crop."""
 
-    def begin(self, camera: str, seq: int, size: tuple[int, int]) -> None:
-        """Key frame ``seq`` of ``camera``, a picture of ``size`` (width, height) px, is next."""
+    def start_frame(self, camera: str, seq: int, size: tuple[int, int]) -> None:
+        """Begin key frame ``seq`` of ``camera``, a frame of ``size`` (width, height) px."""
 
-    def anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:
-        """The crop of somebody whose box makes the region ``wanted``, in the key frame that was begun last."""
+    def get_anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:
+        """The crop of a person in the frame begun last; ``wanted`` is the region of their box."""
 
-    def held(self) -> frozenset[int]:
-        """The numbers of the anchors that may be met again."""
+    def list_active(self) -> frozenset[int]:
+        """The numbers of the anchors that may be returned again."""
 
     def clear(self) -> None:
-        """Hold nobody's crop."""
+        """Forget all crops."""
 
 
 class ExactCrop:
-    """The paper's way: every key frame's box makes a crop of its own."""
+    """Every key frame's box makes a crop of its own, as in the papers."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
 
-    def begin(self, camera: str, seq: int, size: tuple[int, int]) -> None:
-        """Nothing is held."""
+    def start_frame(self, camera: str, seq: int, size: tuple[int, int]) -> None:
+        """Does nothing."""
 
-    def anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:  # noqa: ARG002
+    def get_anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:  # noqa: ARG002
         return Anchor(wanted, next(self._numbers))
 
-    def held(self) -> frozenset[int]:
+    def list_active(self) -> frozenset[int]:
         return frozenset()
 
     def clear(self) -> None:
-        """Nothing is held."""
+        """Does nothing."""
 
 
 class CropLock:
-    """The crops of everybody in every camera; ``margin`` is a share of the crop's size, 0 or more.
+    """Locks the crops of all people of all cameras.
 
-    ``patience`` is how many frames somebody may be away and still keep their crop.
+    ``margin`` is a share of the crop's size, 0 or more. A person may be absent for ``patience`` frames and keep their
+    crop.
     """
 
     def __init__(self, margin: float, patience: int = 0) -> None:
@@ -99,9 +98,11 @@ class CropLock:
         self._numbers = count(1)
         self._cameras: dict[str, _Camera] = {}
 
-    def begin(self, camera: str, seq: int, size: tuple[int, int]) -> None:
-        """Everybody's crop is forgotten when the picture has another size or ``seq`` does not go on: it is another
-        stream then, though of the same name. Those who have been away for too long are forgotten alone.
+    def start_frame(self, camera: str, seq: int, size: tuple[int, int]) -> None:
+        """Forget the crops of people who have been absent for too long.
+
+        If the frame size changes or ``seq`` does not increase, the camera's stream has started again, and all of its
+        crops are forgotten.
         """
         known = self._cameras.get(camera)
         if known is None or known.size != size or seq <= known.seq:
@@ -109,31 +110,31 @@ class CropLock:
             return
         known.seq = seq
         known.people = {
-            identity: held for identity, held in known.people.items() if seq - held.seen_seq <= self.patience + 1
+            identity: locked for identity, locked in known.people.items() if seq - locked.last_seq <= self.patience + 1
         }
 
-    def anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:
-        """The crop that is held where it still fits; exactly what is wanted, for this once, for whom nobody follows."""
-        if identity == NOBODY:
-            return Anchor(wanted, next(self._numbers))
-        seen = self._cameras[camera]
-        held = seen.people.get(identity)
-        anchor = held.anchor if held and self._still_fits(held.anchor.region, wanted) else self._new(wanted)
-        seen.people[identity] = _Held(anchor, seen.seq)
+    def get_anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:
+        """The locked crop if it still fits, else a new one; a person without an identity always gets a new one."""
+        if identity == NO_ID:
+            return self._make_anchor(wanted)
+        known = self._cameras[camera]
+        locked = known.people.get(identity)
+        anchor = (
+            locked.anchor if locked and self._still_fits(locked.anchor.region, wanted) else self._make_anchor(wanted)
+        )
+        known.people[identity] = _Locked(anchor, known.seq)
         return anchor
 
-    def held(self) -> frozenset[int]:
-        return frozenset(held.anchor.number for held in self._all_held())
+    def list_active(self) -> frozenset[int]:
+        return frozenset(locked.anchor.number for camera in self._cameras.values() for locked in camera.people.values())
 
     def clear(self) -> None:
         self._cameras = {}
 
-    def _all_held(self) -> Iterator[_Held]:
-        return (held for camera in self._cameras.values() for held in camera.people.values())
-
-    def _new(self, wanted: Region) -> Anchor:
+    def _make_anchor(self, wanted: Region) -> Anchor:
         return Anchor(wanted, next(self._numbers))
 
     def _still_fits(self, locked: Region, wanted: Region) -> bool:
         smallest = float(locked.scale[0]) / (1 + self.margin)
-        return float(wanted.scale[0]) >= smallest * (1 - ROUNDING) and locked.widened(1 + self.margin).holds(wanted)
+        is_large_enough = float(wanted.scale[0]) >= smallest * (1 - ROUNDING)
+        return is_large_enough and locked.widen(1 + self.margin).contains(wanted)

@@ -1,14 +1,14 @@
-"""Families of detectors: what each is fed and how its outputs are boxes. Pure numpy; nothing here runs a network.
+"""Families of detectors: preprocessing, and decoding of outputs to boxes, in numpy.
 
-A family is recognised by the shapes of its outputs, or told by name:
+A family is given by name or recognised by the shapes of the outputs:
 
 * ``yolox``: one output (1, cells, 5 + classes) on the grids of strides 8, 16, 32: x, y relative to the cell, logarithms
   of width and height, objectness, classes (Ge et al., "YOLOX", 2021). Person-only exports have one class.
-* ``yolox-decoded``: the same, exported with the decoding inside: centre and size in input pixels.
+* ``yolox-decoded``: the same after decoding: centre and size in input pixels.
 * ``nanodet``: scores (1, cells, classes) and distances (1, cells, 4 * 8) for each stride; a distance is the mean of a
   distribution over 0..7 strides (Li et al., "Generalized Focal Loss", 2020).
-* ``boxes-scores``: ``boxes`` (1, n, 4) corners and ``scores`` (1, n) or (1, n, classes), perhaps integer ``labels``
-  (1, n): nothing left to suppress (RT-DETR, D-FINE). Boxes that nowhere exceed 2 are parts of the input.
+* ``boxes-scores``: ``boxes`` (1, n, 4) corners and ``scores`` (1, n) or (1, n, classes), optionally integer ``labels``
+  (1, n), without suppression (RT-DETR, D-FINE). Boxes are relative to the input's size if none exceeds 2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engines.spec.signature import Colour, Fit, Triple
 from engines.spec.tensors import Tensor
 
 Floats = NDArray[np.float32]
-Found = tuple[Floats, Floats]
+Detections = tuple[Floats, Floats]
 """Boxes (M, 4) in input pixels and scores (M, classes)."""
 
 Size = tuple[int, int]
@@ -36,10 +36,15 @@ DISTANCE_COLUMNS = 4 * 8
 
 @dataclass(frozen=True)
 class Family:
-    """How one family is fed and read. ``decode`` takes the outputs in the file's order and the input's size."""
+    """Preprocessing and decoding of one family.
+
+    ``decode`` takes the outputs, in the file's order, and the (width, height) px of the input; ``recognises`` their
+    descriptions. ``fit`` and ``pad`` are as in :func:`engines.vision.letterbox.fit_frame`, ``colour``, ``mean`` and
+    ``std`` as in :func:`engines.vision.letterbox.to_tensor`. ``overlapping`` if the outputs need suppression.
+    """
 
     name: str
-    decode: Callable[[Sequence[NDArray[Any]], Size], Found]
+    decode: Callable[[Sequence[NDArray[Any]], Size], Detections]
     recognises: Callable[[Sequence[Tensor], Size], bool]
     fit: Fit
     pad: int
@@ -49,8 +54,8 @@ class Family:
     overlapping: bool = True
 
 
-def cell_centres(size: Size, strides: Sequence[int] = STRIDES) -> Floats:
-    """(cells, 3): x, y of each cell's top-left corner in cells, and its stride; rows first, small strides first."""
+def make_grid(size: Size, strides: Sequence[int] = STRIDES) -> Floats:
+    """(cells, 3): x, y of each cell's top-left corner in cells, and its stride px; row by row, small strides first."""
     grids = []
     for stride in strides:
         y, x = np.mgrid[: -(-size[1] // stride), : -(-size[0] // stride)]
@@ -58,69 +63,71 @@ def cell_centres(size: Size, strides: Sequence[int] = STRIDES) -> Floats:
     return np.concatenate(grids).astype(np.float32)
 
 
-def decode_yolox(outputs: Sequence[NDArray[Any]], size: Size) -> Found:
-    """Centres relative to cells, logarithms of sizes."""
+def decode_yolox(outputs: Sequence[NDArray[Any]], size: Size) -> Detections:
+    """Decode centres relative to cells and logarithms of sizes."""
     rows: Floats = outputs[0][0]
-    cells = cell_centres(size)
+    cells = make_grid(size)
     centres = (rows[:, :2] + cells[:, :2]) * cells[:, 2:]
-    # Sizes that overflow belong to cells nobody is in; their scores are 0.
+    # Sizes overflow only in cells without a person, whose scores are 0.
     sizes = np.exp(np.minimum(rows[:, 2:4], 20)) * cells[:, 2:]
-    return _corners(centres, sizes), rows[:, 4:5] * rows[:, 5:]
+    return _to_corners(centres, sizes), rows[:, 4:5] * rows[:, 5:]
 
 
-def decode_yolox_decoded(outputs: Sequence[NDArray[Any]], size: Size) -> Found:  # noqa: ARG001
-    """Centres and sizes in input pixels."""
+def decode_yolox_decoded(outputs: Sequence[NDArray[Any]], size: Size) -> Detections:  # noqa: ARG001
+    """Decode centres and sizes in input pixels."""
     rows: Floats = outputs[0][0]
-    return _corners(rows[:, :2], rows[:, 2:4]), rows[:, 4:5] * rows[:, 5:]
+    return _to_corners(rows[:, :2], rows[:, 2:4]), rows[:, 4:5] * rows[:, 5:]
 
 
-def decode_nanodet(outputs: Sequence[NDArray[Any]], size: Size) -> Found:
-    """Scores and distributions of distances, one pair a stride, in either order."""
-    scores, distances = _by_stride(outputs)
-    strides = [_stride_of(len(table), size) for table in scores]
-    cells = cell_centres(size, strides)
-    # The published centre is index * stride + (stride - 1) / 2 of whole pixels: half a pixel on in continuous ones.
+def decode_nanodet(outputs: Sequence[NDArray[Any]], size: Size) -> Detections:
+    """Decode scores and distributions of distances, one pair per stride, in either order."""
+    scores, distances = _split_by_stride(outputs)
+    strides = [_find_stride(len(table), size) for table in scores]
+    cells = make_grid(size, strides)
+    # The published centre is index * stride + (stride - 1) / 2 in index coordinates, half a pixel less than here.
     centres = (cells[:, :2] + 0.5) * cells[:, 2:]
-    reach = _expected(np.concatenate(distances)) * cells[:, 2:]
-    return np.concatenate([centres - reach[:, :2], centres + reach[:, 2:]], axis=1), np.concatenate(scores)
+    distances_px = _compute_means(np.concatenate(distances)) * cells[:, 2:]
+    return np.concatenate([centres - distances_px[:, :2], centres + distances_px[:, 2:]], axis=1), np.concatenate(
+        scores
+    )
 
 
-def decode_boxes_scores(outputs: Sequence[NDArray[Any]], size: Size) -> Found:
-    """Corners and scores as they come; a column of zeros for every class but the label's where labels are given."""
+def decode_boxes_scores(outputs: Sequence[NDArray[Any]], size: Size) -> Detections:
+    """Take corners and scores as they are; with labels, scores are 0 for every class but the label's."""
     boxes = next(array for array in outputs if array.ndim > 1 and array.shape[-1] == 4).reshape(-1, 4)
     numbers = [array for array in outputs if array.ndim < 3 or array.shape[-1] != 4]
     scores = next(array for array in numbers if array.dtype.kind == "f").reshape(len(boxes), -1)
     labels = next((array.reshape(-1) for array in numbers if array.dtype.kind in "iu"), None)
     if labels is not None:
         scores = scores[:, :1] * (labels[:, None] == np.arange(max(1, int(labels.max(initial=0)) + 1)))
-    return _in_pixels(boxes.astype(np.float32), size), scores.astype(np.float32)
+    return _to_pixels(boxes.astype(np.float32), size), scores.astype(np.float32)
 
 
-def _corners(centres: Floats, sizes: Floats) -> Floats:
+def _to_corners(centres: Floats, sizes: Floats) -> Floats:
     return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
 
 
-def _by_stride(outputs: Sequence[NDArray[Any]]) -> tuple[list[Floats], list[Floats]]:
-    """NanoDet's score tables and distance tables, most cells first."""
+def _split_by_stride(outputs: Sequence[NDArray[Any]]) -> tuple[list[Floats], list[Floats]]:
+    """NanoDet's scores and distances, each from the smallest stride to the largest."""
     tables = sorted((output[0] for output in outputs), key=len, reverse=True)
     scores = [table for table in tables if table.shape[1] != DISTANCE_COLUMNS]
     return scores, [table for table in tables if table.shape[1] == DISTANCE_COLUMNS]
 
 
-def _stride_of(cells: int, size: Size) -> int:
+def _find_stride(cells: int, size: Size) -> int:
     return next(stride for stride in (*STRIDES, 64) if cells == -(-size[0] // stride) * -(-size[1] // stride))
 
 
-def _expected(distributions: Floats) -> Floats:
-    """(cells, 4) mean distances in strides: left, up, right, down."""
+def _compute_means(distributions: Floats) -> Floats:
+    """Mean distances (cells, 4) in strides: left, up, right, down."""
     logits = distributions.reshape(len(distributions), 4, -1)
     weights = np.exp(logits - logits.max(axis=2, keepdims=True))
     bins = np.arange(logits.shape[2], dtype=np.float32)
-    expected: Floats = (weights / weights.sum(axis=2, keepdims=True)) @ bins
-    return expected
+    means: Floats = (weights / weights.sum(axis=2, keepdims=True)) @ bins
+    return means
 
 
-def _in_pixels(boxes: Floats, size: Size) -> Floats:
+def _to_pixels(boxes: Floats, size: Size) -> Floats:
     return boxes * np.tile(size, 2).astype(np.float32) if boxes.size and boxes.max() <= 2 else boxes
 
 
@@ -128,7 +135,7 @@ def _is_yolox(outputs: Sequence[Tensor], size: Size) -> bool:
     if len(outputs) != 1 or len(outputs[0].shape) != 3:
         return False
     _, cells, columns = outputs[0].shape
-    return cells in (None, len(cell_centres(size))) and columns is not None and columns > 5
+    return cells in (None, len(make_grid(size))) and columns is not None and columns > 5
 
 
 def _is_nanodet(outputs: Sequence[Tensor], size: Size) -> bool:  # noqa: ARG001
@@ -172,39 +179,22 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def get_family(name: str) -> Family:
-    """The family called ``name``. Raises :class:`EngineError` with those there are."""
+    """The family called ``name``. Raises :class:`EngineError` listing the families."""
     if name not in FAMILIES:
         raise EngineError(f"family {name!r} is not one of auto, {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 
 def recognise_family(model: str, outputs: Sequence[Tensor], size: Size) -> Family:
-    """The family whose outputs look like these. Raises :class:`EngineError` listing them and the families."""
+    """The family with outputs of these shapes, for an input of ``size`` (width, height) px.
+
+    Raises :class:`EngineError` listing outputs and families.
+    """
     for family in FAMILIES.values():
         if family.recognises(outputs, size):
             return family
     shapes = ", ".join(f"{tensor.name!r} {tensor}" for tensor in outputs)
     raise EngineError(
         f"detector {model}: no family has outputs {shapes} for an input of {size[0]}x{size[1]}; "
-        f"say which it is with family=, one of {', '.join(FAMILIES)}, or export it as boxes and scores"
+        f"give family=, one of {', '.join(FAMILIES)}, or export it as boxes and scores"
     )
-
-
-def overlap(box: Floats, boxes: Floats) -> Floats:
-    """Intersection over union of one box (4,) with others (N, 4)."""
-    inner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    shared = np.prod(np.clip(inner, 0, None), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2]) - shared
-    ratios: Floats = np.divide(shared, areas, out=np.zeros_like(shared), where=areas > 0)
-    return ratios
-
-
-def suppress(boxes: Floats, scores: Floats, iou: float) -> NDArray[np.intp]:
-    """Indices of the boxes that stay, best first: none overlaps a better one by more than ``iou``."""
-    waiting = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while len(waiting):
-        best, waiting = waiting[0], waiting[1:]
-        kept.append(int(best))
-        waiting = waiting[overlap(boxes[best], boxes[waiting]) <= iou]
-    return np.array(kept, np.intp)

@@ -1,7 +1,8 @@
-"""An engine: a pose network ready to run. People in windows of frames in, keypoints in frame coordinates out.
+"""An engine: a pose network ready to run. Windows of frames and boxes of people in, keypoints in frame px out.
 
-Between are the modules it names: a person's crop is one region for all frames of a window (``regions``, ``geometry``),
-goes through a network in one graph (``whole``) or in two (``streamed``), is decoded (``decoding``) and taken back.
+A person's crop is the same region in all frames of a window (``regions``). Crops run through one graph
+(``full_window``) or through backbone and head with cached features (``cached``); outputs are decoded (``decoding``) and
+transformed back to the frame.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from engines.backends.auto import Choice, choose
 from engines.backends.base import Backend
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
-from engines.hub import catalogue
+from engines.hub.catalogue import DEFAULT_MODEL
+from engines.hub.lookup import Model, find_model
 from engines.inference import export_loader
 from engines.inference.batching import Work
 from engines.inference.cached import CachedRunner
@@ -23,7 +25,7 @@ from engines.inference.export_loader import MARGIN, PEOPLE, Crop
 from engines.inference.full_window import MAX_BATCH, FullWindowRunner
 from engines.inference.signature_check import infer_signature
 from engines.resource import Resource
-from engines.spec import cache
+from engines.spec.fingerprint import fingerprint_file
 from engines.spec.signature import Signature
 from engines.vision.windows import Key, Keypoints, PersonWindows
 
@@ -34,10 +36,14 @@ NOT_CHOSEN = Choice("", "given ready-made")
 
 
 class Engine(Resource):
-    """A pose network, its Signature and what runs it: the backend of one graph, or a network that is cut in two.
+    """A pose network, its Signature and what runs it.
 
-    Resource by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the file, or the export.
-    ``choice`` is the name of the backend and why it is that one.
+    ``network`` is a backend of one graph, or a :class:`CachedRunner` of backbone and head. ``max_batch`` people share a
+    run of a backend that takes any batch. ``fingerprint`` identifies the file or the export. ``choice`` is the backend
+    and why it was chosen.
+
+    Use it in a ``with`` block, or call :meth:`open` and :meth:`close`; the first :meth:`estimate` opens it too. It is
+    used by one thread at a time.
     """
 
     def __init__(
@@ -51,54 +57,56 @@ class Engine(Resource):
         self.signature = signature
         self.fingerprint = fingerprint
         self.choice = choice
-        self._strategy = (
-            network if isinstance(network, CachedRunner) else FullWindowRunner(signature, network, max_batch)
-        )
-        self._open = False
+        self._runner = network if isinstance(network, CachedRunner) else FullWindowRunner(signature, network, max_batch)
+        self._is_open = False
 
     def open(self) -> None:
-        """Load the network. Raises :class:`EngineError` where it does not fit its Signature. Idempotent."""
-        if not self._open:
-            self._strategy.open()
-            self._open = True
+        """Load the network; does nothing if already open.
+
+        Raises :class:`EngineError` if it does not fit its Signature.
+        """
+        if not self._is_open:
+            self._runner.open()
+            self._is_open = True
 
     def close(self) -> None:
-        """Give back memory and device; idempotent."""
-        self._strategy.close()
-        self._open = False
+        """Release memory and device; does nothing if already closed."""
+        self._runner.close()
+        self._is_open = False
 
     @property
     def work(self) -> Work:
-        """How many windows it has estimated, and how much of them it had to compute."""
-        return self._strategy.work
+        """How much has been estimated, and how much of it was computed rather than taken from the cache."""
+        return self._runner.work
 
     def estimate(self, requests: Sequence[PersonWindows]) -> list[Keypoints]:
-        """Keypoints (N, K, 3) float32 for each window: x px, y px in its key frame, score in 0..1.
+        """Keypoints (N, K, 3) float32 for each of ``requests``: x px, y px in its key frame, score in 0..1.
 
-        People of all windows share batches, in order. Raises :class:`EngineError`.
+        People of all windows share batches, in order. Raises :class:`EngineError` for a window of the wrong length and
+        if the network fails.
         """
         for window in requests:
             self._check_window(window)
         self.open()
-        rows = iter(self._strategy.estimate(requests))
-        return [self._stacked(list(islice(rows, len(window)))) for window in requests]
+        rows = iter(self._runner.estimate(requests))
+        return [self._stack(list(islice(rows, len(window)))) for window in requests]
 
     def _check_window(self, window: PersonWindows) -> None:
-        wanted = self.signature.frames
-        if len(window.frames) != wanted or len(window.keys) != wanted:
+        expected = self.signature.frames
+        if len(window.frames) != expected or len(window.keys) != expected:
             raise EngineError(
-                f"model {self.signature.name}: its window is {wanted} frames (past {self.signature.past}, "
+                f"model {self.signature.name}: its window is {expected} frames (past {self.signature.past}, "
                 f"future {self.signature.future}), but it was given {len(window.frames)} frames and "
                 f"{len(window.keys)} keys"
             )
 
-    def _stacked(self, rows: list[Keypoints]) -> Keypoints:
+    def _stack(self, rows: list[Keypoints]) -> Keypoints:
         joints = len(self.signature.joints)
         return np.stack(rows) if rows else np.zeros((0, joints, 3), np.float32)
 
 
 def load(
-    model: str = catalogue.EMBEDDED,
+    model: str = DEFAULT_MODEL,
     backend: str = "auto",
     threads: int = 1,
     *,
@@ -106,38 +114,39 @@ def load(
     margin: float = MARGIN,
     people: int = PEOPLE,
 ) -> Engine:
-    """The engine called ``model``: one that ships, a path or a name of the catalogue; its network is not loaded yet.
+    """The engine of ``model``; its network is loaded on :meth:`Engine.open`.
 
-    ``crop``, ``margin`` and ``people`` are for exports that are cut in two, see :mod:`engines.inference.export_loader`.
-    Raises
-    :class:`EngineError` when there is no such model, no Signature and none can be inferred, or it is damaged.
+    ``model`` is a name or a path, see :mod:`engines.hub.lookup`. ``backend`` and ``threads`` are as in
+    :func:`engines.backends.registry.make_backend`; ``crop``, ``margin`` and ``people`` apply to exports, see
+    :mod:`engines.inference.export_loader`. Raises :class:`EngineError` for an unknown model, a damaged file, and a
+    network without a Signature for which none can be inferred.
     """
-    found = catalogue.find(model, "pose")
+    found = find_model(model, "pose")
     if found.manifest is not None:
-        choice = choose(*export_loader.graphs(found.path, found.manifest, crop), name=backend)
-        network = export_loader.network(found.path, found.manifest, choice.name, threads, crop, margin, people)
+        choice = choose(*export_loader.select_graphs(found.path, found.manifest, crop), name=backend)
+        network = export_loader.make_runner(found.path, found.manifest, choice.name, threads, crop, margin, people)
         return Engine(found.manifest.signature, network, found.manifest.fingerprint, choice=choice)
-    return _of_file(found, load_signature(model, crop), backend, threads)
+    return _load_file(found, load_signature(model, crop), backend, threads)
 
 
-def _of_file(found: catalogue.Model, signature: Signature, backend: str, threads: int) -> Engine:
-    path = found.weights()
-    mark = cache.fingerprint(path)
-    if signature.fingerprint not in ("", mark):
+def _load_file(found: Model, signature: Signature, backend: str, threads: int) -> Engine:
+    path = found.find_weights()
+    fingerprint = fingerprint_file(path)
+    if signature.fingerprint not in ("", fingerprint):
         raise EngineError(
-            f"model {path}: its Signature was made for the file {signature.fingerprint}, but this one is {mark}; "
-            "get the pair again, or empty 'fingerprint' in the Signature"
+            f"model {path}: its Signature was made for the file {signature.fingerprint}, but this one is "
+            f"{fingerprint}; get the pair again, or empty 'fingerprint' in the Signature"
         )
     choice = choose(path, name=backend)
-    return Engine(signature, make_backend(path, choice.name, threads), mark, choice=choice)
+    return Engine(signature, make_backend(path, choice.name, threads), fingerprint, choice=choice)
 
 
-def load_signature(model: str = catalogue.EMBEDDED, crop: Crop = "auto") -> Signature:
-    """The Signature of ``model``, without opening the network where it has one written down.
+def load_signature(model: str = DEFAULT_MODEL, crop: Crop = "auto") -> Signature:
+    """The Signature of ``model``; the network is opened only if it has none and one must be inferred.
 
-    Raises :class:`EngineError` also where it cannot be cropped by ``crop``.
+    Raises :class:`EngineError` as :func:`load` does, and if the model does not support ``crop``.
     """
-    found = catalogue.find(model, "pose")
-    signature = found.signature or infer_signature(found.name, found.weights())
-    export_loader.check_crop(signature, found.manifest.graphs.keys() if found.manifest else {"fused"}, crop)
+    found = find_model(model, "pose")
+    signature = found.signature or infer_signature(found.name, found.find_weights())
+    export_loader.resolve_crop(signature, found.manifest.graphs.keys() if found.manifest else {"fused"}, crop)
     return signature

@@ -1,6 +1,7 @@
-"""Which person's features of which frame lie in which slot of a ring: least recently used goes first.
+"""Bookkeeping for a feature cache: which slot holds the features of which person in which frame.
 
-Pure bookkeeping; what a slot holds is the affair of :class:`engines.backends.base.FeatureCache`.
+The least recently used slot is replaced first. The features themselves are in an
+:class:`engines.backends.base.FeatureCache`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from engines.errors import EngineError
 
 
 class SlotKey(NamedTuple):
-    """One person in one frame, seen through one crop: what must agree for features to be the same."""
+    """One person in one frame through one crop: features with equal keys are equal."""
 
     camera: str
     seq: int
@@ -22,7 +23,7 @@ class SlotKey(NamedTuple):
 
 
 class FeatureSlots:
-    """``count`` slots, numbered from 0.
+    """An LRU map from :class:`SlotKey` to ``count`` slots, numbered from 0.
 
     >>> slots = FeatureSlots(2)
     >>> first, second, third = (SlotKey("hall", seq, 1, 1) for seq in (0, 1, 2))
@@ -30,7 +31,7 @@ class FeatureSlots:
     [SlotKey(camera='hall', seq=0, identity=1, anchor=1), SlotKey(camera='hall', seq=1, identity=1, anchor=1)]
     >>> slots.claim([second, third])
     [SlotKey(camera='hall', seq=2, identity=1, anchor=1)]
-    >>> slots.of(second), slots.of(third)
+    >>> slots[second], slots[third]
     (1, 0)
     """
 
@@ -43,49 +44,49 @@ class FeatureSlots:
         return len(self._slots)
 
     def claim(self, keys: Iterable[SlotKey]) -> list[SlotKey]:
-        """Give every one of ``keys`` a slot at once; returns those whose slot is still to be filled.
+        """Assign a slot to each of ``keys``, all at the same time; return those whose slot is still to be filled.
 
-        None of them takes the slot of another. Raises :class:`EngineError` when they are more than there are slots.
+        Raises :class:`EngineError` if there are more keys than slots.
         """
         wanted = list(dict.fromkeys(keys))
         if len(wanted) > self.count:
             raise EngineError(
-                f"{len(wanted)} frames of people are wanted at once, but only {self.count} can be kept; keep more"
+                f"{len(wanted)} crops are needed at once, but the feature cache has {self.count} slots; raise people"
             )
         missing = [key for key in wanted if key not in self._slots]
         for key in wanted:
             if key in self._slots:
                 self._slots.move_to_end(key)
         for key in missing:
-            self._slots[key] = self._vacant()
+            self._slots[key] = self._take_slot()
         return missing
 
-    def of(self, key: SlotKey) -> int:
-        """The slot of a key that was claimed."""
+    def __getitem__(self, key: SlotKey) -> int:
+        """The slot of a claimed key."""
         return self._slots[key]
 
-    def forget(self, is_gone: Callable[[SlotKey], bool]) -> None:
-        """Free the slots of all for whom that is true."""
-        for key in [key for key in self._slots if is_gone(key)]:
+    def free(self, is_unused: Callable[[SlotKey], bool]) -> None:
+        """Free the slots of all keys for which ``is_unused`` is true."""
+        for key in [key for key in self._slots if is_unused(key)]:
             self._free.append(self._slots.pop(key))
 
-    def _vacant(self) -> int:
-        # Those just claimed are the most recent, so the least recent is never one of them.
+    def _take_slot(self) -> int:
+        # The keys just claimed are the most recently used, so none of them loses its slot.
         return self._free.pop() if self._free else self._slots.popitem(last=False)[1]
 
 
 def split_by_slots(rows: Sequence[Sequence[SlotKey]], count: int) -> Iterator[slice]:
-    """Consecutive rows in groups that need at most ``count`` slots each; a row that needs more is a group alone.
+    """Slices of consecutive rows that need at most ``count`` slots; a row that needs more is a slice of its own.
 
     >>> keys = [SlotKey("hall", seq, 1, 1) for seq in range(4)]
     >>> list(split_by_slots([keys[0:2], keys[1:3], keys[2:4]], 3))
     [slice(0, 2, None), slice(2, 3, None)]
     """
     start, needed = 0, set[SlotKey]()
-    for place, row in enumerate(rows):
-        if place > start and len(needed.union(row)) > count:
-            yield slice(start, place)
-            start, needed = place, set()
+    for index, row in enumerate(rows):
+        if index > start and len(needed.union(row)) > count:
+            yield slice(start, index)
+            start, needed = index, set()
         needed.update(row)
     if rows:
         yield slice(start, len(rows))

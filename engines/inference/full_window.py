@@ -1,4 +1,4 @@
-"""Whole windows through one graph: the paper's way, in which every key frame crops its window anew."""
+"""Whole windows through one graph: every key frame's box crops its window anew, as in the papers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from engines.backends.base import Backend
 from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
 from engines.inference.decoding import decode
-from engines.inference.regions import Region, box_to_region, cut, placed
+from engines.inference.regions import Region, box_to_region, crop_region, to_keypoints
 from engines.inference.signature_check import check_signature
 from engines.spec.signature import Signature
 from engines.spec.tensors import Array
 from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
 
 MAX_BATCH = 16
-"""People in one run of a network of any batch; measured on a CPU, more brings no speed and takes memory."""
+"""People in one run of a network of any batch. More brought no speed on a CPU and takes memory."""
 
 
 class FullWindowRunner:
-    """A network in one graph, and the backend that runs it. ``max_batch`` people share a run of any batch."""
+    """Runs a network of one graph on a backend; ``max_batch`` people share a run if it takes any batch."""
 
     def __init__(self, signature: Signature, backend: Backend, max_batch: int) -> None:
         self.signature = signature
@@ -29,34 +29,35 @@ class FullWindowRunner:
         self._backend = backend
 
     def open(self) -> None:
-        """Load the network. Raises :class:`EngineError` where it does not fit its Signature."""
+        """Load the network. Raises :class:`EngineError` if it does not fit its Signature."""
         self._backend.open()
         check_signature(self.signature, self._backend.describe())
 
     def close(self) -> None:
-        """Give back memory and device."""
+        """Release memory and device."""
         self._backend.close()
 
     def estimate(self, windows: Sequence[PersonWindows]) -> list[Keypoints]:
-        """(K, 3) for everybody, window by window."""
+        """Keypoints (K, 3) of every person, window by window; see :meth:`engines.inference.engine.Engine.estimate`."""
         people = list_people(windows)
         size = get_batch_size(self._backend.describe(), self.max_batch)
-        return [row for run in split_batches(len(people), size) for row in self._run(people[run])]
+        return [row for batch in split_batches(len(people), size) for row in self._run(people[batch])]
 
     def _run(self, people: Sequence[Person]) -> list[Keypoints]:
         regions = [box_to_region(self.signature, person.box) for person in people]
-        inputs = np.stack([self._input(*pair) for pair in zip(people, regions, strict=True)])
+        inputs = np.stack([self._make_input(*pair) for pair in zip(people, regions, strict=True)])
         outputs = self._backend.run({self._input_name: pad_batch(inputs, self._backend.describe())})
         points, scores = decode(self.signature, [outputs[name] for name in self._output_names])
         frames = len(people) * self.signature.frames
         self.work.add(people=len(people), frames=frames, computed=frames)
-        rows = zip(points, scores, regions, strict=False)  # without those that fill up the batch
-        return [placed(self.signature, *row) for row in rows]
+        rows = zip(points, scores, regions, strict=False)  # stops before the rows that pad the batch
+        return [to_keypoints(self.signature, *row) for row in rows]
 
-    def _input(self, person: Person, region: Region) -> Array:
-        """One person's input as the Signature has it: every frame cropped by the region of the key frame's box."""
-        frames = (person.window.frames[place] for place in self.signature.feeding_order)
-        return np.stack([cut(self.signature, frame, region) for frame in frames]).reshape(self.signature.input_shape)
+    def _make_input(self, person: Person, region: Region) -> Array:
+        """The input of one person: every frame cropped by the region of the key frame's box."""
+        frames = (person.window.frames[index] for index in self.signature.feeding_order)
+        crops = np.stack([crop_region(self.signature, frame, region) for frame in frames])
+        return crops.reshape(self.signature.input_shape)
 
     @property
     def _input_name(self) -> str:
@@ -64,5 +65,4 @@ class FullWindowRunner:
 
     @property
     def _output_names(self) -> tuple[str, ...]:
-        own = tuple(tensor.name for tensor in self._backend.describe().outputs)
-        return self.signature.outputs or own
+        return self.signature.outputs or tuple(tensor.name for tensor in self._backend.describe().outputs)

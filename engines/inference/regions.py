@@ -1,7 +1,7 @@
-"""The region of a frame that is one person's crop: how pixels come out of it, and how keypoints go back.
+"""The region of a frame that is one person's crop: cropping it, and transforming keypoints back to the frame.
 
-A crop is one region for all frames of a window, since a region for each would take away the motion that a temporal
-network reads.
+All frames of a window are cropped by the same region. A region of its own for each frame would remove the motion that a
+temporal network reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engines.vision.letterbox import to_tensor
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """``center`` (2,) px and ``scale`` (2,) in units of 200 px, float32, as published networks were given them."""
+    """``center`` (2,) px and ``scale`` (2,) in units of 200 px, float32, as published networks take them."""
 
     center: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -30,39 +30,43 @@ class Region:
         x, y, width, height = crop.center_scale_to_box(self.center, self.scale)
         return np.array([x, y, x + width, y + height])
 
-    def widened(self, factor: float) -> Region:
-        """The same middle, ``factor`` times the size."""
+    def widen(self, factor: float) -> Region:
+        """The region with the same centre and ``factor`` times the size."""
         return Region(self.center, (self.scale * factor).astype(np.float32))
 
-    def holds(self, other: Region) -> bool:
-        """Whether ``other`` lies within this one."""
-        mine, theirs = self.corners, other.corners
-        return bool((mine[:2] <= theirs[:2]).all() and (theirs[2:] <= mine[2:]).all())
+    def contains(self, other: Region) -> bool:
+        """True if ``other`` lies within this region."""
+        own, others = self.corners, other.corners
+        return bool((own[:2] <= others[:2]).all() and (others[2:] <= own[2:]).all())
 
 
 def box_to_region(signature: Signature, box: NDArray[np.float32]) -> Region:
-    """The region that the Signature's rule makes of a box (4,) px: the paper's crop."""
+    """The region of a box (4,) x1, y1, x2, y2 px: enlarged, and of the aspect ratio of the input."""
     x1, y1, x2, y2 = (float(value) for value in box)
     xywh = np.array([x1, y1, x2 - x1, y2 - y1])
     return Region(*crop.box_to_center_scale(xywh, signature.input_size, signature.enlarge))
 
 
-def cut(signature: Signature, pixels: NDArray[np.uint8], region: Region) -> Array:
-    """One frame of one person as the network takes it: (H, W, 3) uint8 or (3, H, W) float32."""
+def crop_region(signature: Signature, pixels: NDArray[np.uint8], region: Region) -> Array:
+    """The crop of ``region`` from a frame (H, W, 3) uint8 BGR, as the network takes it.
+
+    It is (h, w, 3) uint8 or, normalised, (3, h, w) float32, according to ``signature.pixel``.
+    """
     affine = crop.crop_affine(region.center, region.scale, signature.input_size, rule=signature.affine)
-    cut = crop.crop(pixels, affine, signature.input_size)
+    cropped = crop.crop(pixels, affine, signature.input_size)
     if signature.pixel == "uint8":
-        return cut
-    return to_tensor(cut, signature.colour, signature.mean, signature.std)
+        return cropped
+    return to_tensor(cropped, signature.colour, signature.mean, signature.std)
 
 
-def placed(
+def to_keypoints(
     signature: Signature, points: NDArray[np.float64], scores: NDArray[np.float32], region: Region
 ) -> NDArray[np.float32]:
-    """(K, 3) x px, y px in the frame and score in 0..1, from index coordinates (K, 2) in the crop and scores (K,).
+    """Keypoints (K, 3) x px, y px in the frame and score in 0..1.
 
-    Always by the standard rule, also where crops are made by another: so it was published.
+    ``points`` (K, 2) are index coordinates in the crop of ``region``, ``scores`` (K,). The transform always follows the
+    standard rule, even if crops are made by another: so the networks were published.
     """
     affine = crop.crop_affine(region.center, region.scale, signature.input_size)
-    sure = np.clip(scores, 0, 1)
-    return np.concatenate([crop.to_frame(points, affine), sure[:, None]], axis=1, dtype=np.float32)
+    clipped = np.clip(scores, 0, 1)
+    return np.concatenate([crop.to_frame(points, affine), clipped[:, None]], axis=1, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Does a network fit its Signature? And what Signature would fit a network that came without?"""
+"""Checks that a network fits its Signature, and inference of a Signature for a network without one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ COCO_JOINTS = 17
 
 
 def check_signature(signature: Signature, description: Description) -> None:
-    """Raises :class:`EngineError`, naming what the file has and what the Signature says, unless they agree."""
-    _check_input(signature, signature.input_shape, _first(signature, "input", signature.inputs, description.inputs))
+    """Raise :class:`EngineError`, naming both sides, unless inputs and outputs agree with the Signature."""
+    _check_input(signature, signature.input_shape, _get_first(signature, "input", signature.inputs, description.inputs))
     _check_outputs(signature, description)
 
 
 def check_split_signature(signature: Signature, description: Description) -> None:
-    """The same of a network that is cut in two: frames of one person go in, one by one, and come out of the head."""
-    _check_input(signature, signature.frame_shape, _first(signature, "input", (), description.inputs))
+    """As :func:`check_signature`, for backbone and head: the input is one frame of one person."""
+    _check_input(signature, signature.frame_shape, _get_first(signature, "input", (), description.inputs))
     if description.frames not in (None, signature.frames):
         raise EngineError(
             f"model {signature.name}: its head takes windows of {description.frames} frames, but its Signature says "
@@ -34,23 +34,23 @@ def check_split_signature(signature: Signature, description: Description) -> Non
 
 
 def _check_outputs(signature: Signature, description: Description) -> None:
-    outputs = _named(signature, "output", signature.outputs, description.outputs)
-    wanted = _output_shapes(signature)
-    if len(outputs) < len(wanted):
+    outputs = _select(signature, "output", signature.outputs, description.outputs)
+    expected = _list_output_shapes(signature)
+    if len(outputs) < len(expected):
         raise EngineError(
-            f"model {signature.name}: decode={signature.decode} needs {len(wanted)} outputs, but it has "
-            f"{_listed(outputs)}; correct its Signature"
+            f"model {signature.name}: decode={signature.decode} needs {len(expected)} outputs, but it has "
+            f"{_format_tensors(outputs)}; correct its Signature"
         )
-    for tensor, shape in zip(outputs, wanted, strict=False):
+    for tensor, shape in zip(outputs, expected, strict=False):
         _check_output(signature, tensor, shape)
 
 
 def _check_input(signature: Signature, shape: tuple[int, ...], tensor: Tensor) -> None:
     batch = tensor.shape[0] or 1 if tensor.shape else 1
-    if not tensor.takes((batch, *shape)):
+    if not tensor.accepts((batch, *shape)):
         raise EngineError(
             f"model {signature.name}: its input {tensor.name!r} is {tensor}, but its Signature says "
-            f"{_with_batch(shape)}; correct input_size, past, future or layout"
+            f"{_format_shape(shape)}; correct input_size, past, future or layout"
         )
     if tensor.dtype != signature.pixel:
         raise EngineError(
@@ -60,18 +60,19 @@ def _check_input(signature: Signature, shape: tuple[int, ...], tensor: Tensor) -
 
 
 def _check_output(signature: Signature, tensor: Tensor, shape: tuple[int | None, ...]) -> None:
-    agree = len(tensor.shape) == len(shape) + 1 and all(
-        None in (has, says) or has == says for has, says in zip(tensor.shape[1:], shape, strict=True)
+    fits = len(tensor.shape) == len(shape) + 1 and all(
+        None in (actual, expected) or actual == expected
+        for actual, expected in zip(tensor.shape[1:], shape, strict=True)
     )
-    if not agree:
+    if not fits:
         raise EngineError(
             f"model {signature.name}: its output {tensor.name!r} is {tensor}, but its Signature says "
-            f"{_with_batch(shape)} (skeleton={signature.skeleton}, decode={signature.decode}); correct the Signature"
+            f"{_format_shape(shape)} (skeleton={signature.skeleton}, decode={signature.decode}); correct the Signature"
         )
 
 
-def _output_shapes(signature: Signature) -> list[tuple[int | None, ...]]:
-    """Without the batch; None where a Signature says nothing."""
+def _list_output_shapes(signature: Signature) -> list[tuple[int | None, ...]]:
+    """Expected shapes without the batch; None for any size."""
     joints = len(signature.joints)
     if signature.decode == "simcc":
         return [(joints, round(size * signature.simcc_split)) for size in signature.input_size]
@@ -80,15 +81,15 @@ def _output_shapes(signature: Signature) -> list[tuple[int | None, ...]]:
     return [(joints, None, None)]
 
 
-def _first(signature: Signature, kind: str, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> Tensor:
-    found = _named(signature, kind, names, tensors)
+def _get_first(signature: Signature, kind: str, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> Tensor:
+    found = _select(signature, kind, names, tensors)
     if not found:
         raise EngineError(f"model {signature.name}: it has no {kind}")
     return found[0]
 
 
-def _named(signature: Signature, kind: str, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The tensors the Signature names, in its order; all of them when it names none."""
+def _select(signature: Signature, kind: str, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The tensors called ``names``, in that order; all tensors if ``names`` is empty."""
     own = {tensor.name: tensor for tensor in tensors}
     for name in names:
         if name not in own:
@@ -98,31 +99,31 @@ def _named(signature: Signature, kind: str, names: tuple[str, ...], tensors: tup
     return tuple(own[name] for name in names) if names else tensors
 
 
-def _with_batch(shape: Iterable[int | None]) -> str:
+def _format_shape(shape: Iterable[int | None]) -> str:
     return f"(N, {', '.join('any' if size is None else str(size) for size in shape)})"
 
 
-def _listed(tensors: Iterable[Tensor]) -> str:
+def _format_tensors(tensors: Iterable[Tensor]) -> str:
     return ", ".join(f"{tensor.name!r} {tensor}" for tensor in tensors)
 
 
 def infer_signature(name: str, path: Path) -> Signature:
-    """A Signature for a network that came without, where its shapes leave no doubt; warns of what they cannot show.
+    """A Signature for a network without one, from its shapes; warns of what is assumed.
 
-    One picture in, and 17 heatmaps or a pair of SimCC outputs for 17 joints out, can hardly be anything but COCO. The
-    order of colours and the normalisation cannot be seen; RGB and ImageNet's are the field's habit, and are assumed.
-    Raises :class:`EngineError` where the shapes do leave doubt.
+    One image in, and 17 heatmaps or two SimCC outputs for 17 joints out, means COCO's skeleton. Colour order and
+    normalisation cannot be seen from shapes: RGB with ImageNet's mean and std is assumed. Raises :class:`EngineError`
+    if the shapes are ambiguous.
     """
     backend = make_backend(path)
     backend.open()
     try:
-        signature = _inferred(name, backend.describe())
+        signature = _infer(name, backend.describe())
     finally:
         backend.close()
     if signature is None:
         raise EngineError(
-            f"model {path}: it has no Signature, and its shapes do not say what it is; "
-            f"write {path.with_suffix('.json')} (docs/reference/models.md says what goes into it)"
+            f"model {path}: it has no Signature, and none can be inferred from its shapes; "
+            f"write {path.with_suffix('.json')} (see docs/reference/models.md)"
         )
     logger.warning(
         "model %s has no Signature; assuming decode=%s, skeleton=coco17, RGB, ImageNet mean and std, box x1.25. "
@@ -134,28 +135,28 @@ def infer_signature(name: str, path: Path) -> Signature:
     return signature
 
 
-def _inferred(name: str, description: Description) -> Signature | None:
+def _infer(name: str, description: Description) -> Signature | None:
     if len(description.inputs) != 1 or len(description.inputs[0].shape) != 4:
         return None
     _, channels, height, width = description.inputs[0].shape
     if channels != 3 or width is None or height is None:
         return None
     shapes = [tensor.shape[1:] for tensor in description.outputs]
-    if _are_heatmaps(shapes, width, height):
+    if _has_heatmaps(shapes, width, height):
         return Signature(name=name, input_size=(width, height))
-    split = _simcc_split(shapes, width, height)
+    split = _find_simcc_split(shapes, width, height)
     return Signature(name=name, input_size=(width, height), decode="simcc", simcc_split=split) if split else None
 
 
-def _are_heatmaps(shapes: list[tuple[int | None, ...]], width: int, height: int) -> bool:
+def _has_heatmaps(shapes: list[tuple[int | None, ...]], width: int, height: int) -> bool:
     if not shapes or len(shapes[0]) != 3 or shapes[0][0] != COCO_JOINTS:
         return False
     _, rows, columns = shapes[0]
     return rows is not None and columns is not None and width * rows == height * columns
 
 
-def _simcc_split(shapes: list[tuple[int | None, ...]], width: int, height: int) -> float | None:
-    """How many bins a pixel has, the same both ways, x first; None for any other shapes."""
+def _find_simcc_split(shapes: list[tuple[int | None, ...]], width: int, height: int) -> float | None:
+    """Bins per pixel, equal in x and y; None if the shapes are not those of SimCC, x first."""
     if len(shapes) != 2 or any(len(shape) != 2 or shape[0] != COCO_JOINTS for shape in shapes):
         return None
     across, down = shapes[0][1], shapes[1][1]

@@ -1,6 +1,6 @@
-"""An engine of whole pictures: frames in, everybody and their keypoints out, in one run of one network.
+"""The engine of a single-stage network: frames in, all people and their keypoints out, in one run of one network.
 
-frame ─ letterbox ─ network ─ candidates ─ back to the frame ─ suppression of doubles ─ people
+frame -> letterbox -> network -> candidates -> back to the frame -> non-maximum suppression -> people
 """
 
 from __future__ import annotations
@@ -17,20 +17,23 @@ from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
 from engines.inference.batching import get_batch_size, pad_batch, split_batches
-from engines.inference.nms import survivors
+from engines.inference.nms import suppress
 from engines.resource import Resource
-from engines.spec.manifest import PictureManifest, is_export, read_picture_manifest, verify
-from engines.spec.picture_signature import INPUT, OUTPUTS, PictureSignature, describe
+from engines.spec.manifest import PictureManifest, is_export, read_picture_manifest, verify_files
+from engines.spec.picture_signature import INPUT, OUTPUTS, PictureSignature, describe_graph
 from engines.spec.tensors import Array, Description
+from engines.vision.boxes import clip_boxes
 from engines.vision.crop import HALF_PIXEL
 from engines.vision.letterbox import FittedFrame, fit_frame
 
 Floats = NDArray[np.float32]
 
 
-class Found(NamedTuple):
-    """The people of one frame, best first: ``boxes`` (n, 4) px, ``scores`` (n,) and ``keypoints`` (n, K, 3): x px,
-    y px and score."""
+class DetectedPeople(NamedTuple):
+    """The people of one frame, best first.
+
+    ``boxes`` (n, 4) px, ``scores`` (n,) in 0..1 and ``keypoints`` (n, K, 3): x px, y px and score.
+    """
 
     boxes: Floats
     scores: Floats
@@ -38,10 +41,10 @@ class Found(NamedTuple):
 
 
 class PictureEngine(Resource):
-    """A network of whole pictures, its signature and the backend that runs it.
+    """A single-stage network, its signature and the backend that runs it.
 
-    Resource by ``with``, by :meth:`open`, or by its first estimate. ``fingerprint`` identifies the export.
-    ``max_batch`` frames share a run of a network of any batch.
+    ``max_batch`` frames share a run if the network takes any batch. ``fingerprint`` identifies the export. Use it in a
+    ``with`` block, or call :meth:`open` and :meth:`close`; the first :meth:`estimate` opens it too.
     """
 
     def __init__(
@@ -51,77 +54,78 @@ class PictureEngine(Resource):
         self.fingerprint = fingerprint
         self.max_batch = max_batch
         self._backend = backend
-        self._open = False
+        self._is_open = False
 
     def open(self) -> None:
-        """Load the network. Raises :class:`EngineError` where it does not fit its signature. Idempotent."""
-        if not self._open:
+        """Load the network; does nothing if already open.
+
+        Raises :class:`EngineError` if it does not fit its signature.
+        """
+        if not self._is_open:
             self._backend.open()
-            _check_fit(self.signature, self._backend.describe())
-            self._open = True
+            _check_signature(self.signature, self._backend.describe())
+            self._is_open = True
 
     def close(self) -> None:
-        """Give back memory and device; idempotent."""
+        """Release memory and device; does nothing if already closed."""
         self._backend.close()
-        self._open = False
+        self._is_open = False
 
-    def estimate(self, frames: Sequence[NDArray[np.uint8]]) -> list[Found]:
-        """The people of each frame (H, W, 3) uint8 BGR, of whatever sizes. Raises :class:`EngineError`."""
+    def estimate(self, frames: Sequence[NDArray[np.uint8]]) -> list[DetectedPeople]:
+        """The people of each frame (H, W, 3) uint8 BGR; sizes may differ. Raises :class:`EngineError`."""
         self.open()
         size = get_batch_size(self._backend.describe(), self.max_batch)
-        return [found for run in split_batches(len(frames), size) for found in self._run(frames[run])]
+        return [people for batch in split_batches(len(frames), size) for people in self._run(frames[batch])]
 
-    def _run(self, frames: Sequence[NDArray[np.uint8]]) -> list[Found]:
-        told = self.signature
-        fitted = [fit_frame(pixels, told.input_size, told.fit, told.pad) for pixels in frames]
-        pictures = pad_batch(np.stack([one.pixels for one in fitted]), self._backend.describe())
+    def _run(self, frames: Sequence[NDArray[np.uint8]]) -> list[DetectedPeople]:
+        own = self.signature
+        fitted = [fit_frame(pixels, own.input_size, own.fit, own.pad) for pixels in frames]
+        pictures = pad_batch(np.stack([frame.pixels for frame in fitted]), self._backend.describe())
         outputs = self._backend.run({INPUT: pictures})
-        rows = zip(frames, fitted, *(outputs[name] for name in OUTPUTS), strict=False)  # without what fills the batch
-        return [self._people(*row) for row in rows]
+        rows = zip(frames, fitted, *(outputs[name] for name in OUTPUTS), strict=False)  # stops before the padding
+        return [self._select_people(*row) for row in rows]
 
-    def _people(
+    def _select_people(
         self, pixels: NDArray[np.uint8], fitted: FittedFrame, points: Array, scores: Array, boxes: Array
-    ) -> Found:
-        """Who is left of one frame's candidates."""
-        told = self.signature
-        sure = scores > told.suppression.min_score
-        places = _inside(fitted.to_frame(boxes[sure]), pixels)
-        kept, left = survivors(places, scores[sure], told.suppression)
-        kept, left = kept[: told.max_people], left[: told.max_people]
-        return Found(places[kept], left, _in_frame(points[sure][kept], fitted))
+    ) -> DetectedPeople:
+        """The candidates of one frame that are left after suppression."""
+        own = self.signature
+        is_confident = scores > own.suppression.min_score
+        frame_boxes = clip_boxes(fitted.to_frame(boxes[is_confident]), pixels)
+        kept, kept_scores = suppress(frame_boxes, scores[is_confident], own.suppression)
+        kept, kept_scores = kept[: own.max_people], kept_scores[: own.max_people]
+        return DetectedPeople(frame_boxes[kept], kept_scores, _to_frame(points[is_confident][kept], fitted))
 
 
-def _inside(boxes: Floats, pixels: NDArray[np.uint8]) -> Floats:
-    height, width = pixels.shape[:2]
-    return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+def _to_frame(points: Floats, fitted: FittedFrame) -> Floats:
+    """Keypoints (n, K, 3) of the input in continuous coordinates of the frame.
 
-
-def _in_frame(points: Floats, fitted: FittedFrame) -> Floats:
-    """Keypoints (n, K, 3) of the input in the project's coordinates of the frame.
-
-    Networks are trained on annotations in index coordinates that were multiplied by what their picture was resized by;
-    so they come back by division, and only then is half a pixel added.
+    Networks are trained on annotations in index coordinates, multiplied by the factor of the resize. So they are
+    divided by it first, and half a pixel is added afterwards.
     """
     scale, offset = np.array(fitted.scale), np.array(fitted.offset)
-    placed = (points[..., :2] - offset) / scale + HALF_PIXEL
-    return np.concatenate([placed, points[..., 2:]], axis=2, dtype=np.float32)
+    frame_points = (points[..., :2] - offset) / scale + HALF_PIXEL
+    return np.concatenate([frame_points, points[..., 2:]], axis=2, dtype=np.float32)
 
 
-def _check_fit(signature: PictureSignature, description: Description) -> None:
-    """Raise :class:`EngineError`, naming what the file has and what the signature says, unless they agree."""
-    own = {tensor.name: tensor for tensor in (*description.inputs, *description.outputs)}
-    wanted = describe(signature, description.device)
-    for tensor in (*wanted.inputs, *wanted.outputs):
-        has = own.get(tensor.name)
-        if has is None or has.shape[1:] != tensor.shape[1:] or has.dtype != tensor.dtype:
+def _check_signature(signature: PictureSignature, description: Description) -> None:
+    """Raise :class:`EngineError`, naming both sides, unless inputs and outputs agree with the signature."""
+    actual = {tensor.name: tensor for tensor in (*description.inputs, *description.outputs)}
+    expected = describe_graph(signature, description.device)
+    for tensor in (*expected.inputs, *expected.outputs):
+        found = actual.get(tensor.name)
+        if found is None or found.shape[1:] != tensor.shape[1:] or found.dtype != tensor.dtype:
             raise EngineError(
-                f"model {signature.name}: its {tensor.name!r} is {has or 'missing'}, but its signature says {tensor}; "
-                "export the network again"
+                f"model {signature.name}: its {tensor.name!r} is {found or 'missing'}, but its signature says "
+                f"{tensor}; export the network again"
             )
 
 
 def find_picture_manifest(model: str) -> PictureManifest:
-    """The manifest of the export at ``model``. Raises :class:`EngineError`, saying what to use, for all else."""
+    """The manifest of the export in folder ``model``.
+
+    Raises :class:`EngineError`, naming what to use instead, unless it is an exported single-stage network.
+    """
     folder = Path(model).expanduser()
     if is_export(folder):
         return read_picture_manifest(folder)
@@ -132,16 +136,18 @@ def find_picture_manifest(model: str) -> PictureManifest:
 
 
 def list_picture_networks() -> list[str]:
-    """The networks of the catalogue that take whole pictures."""
-    return [name for name in catalogue.names("network") if catalogue.network(name)[1].takes == "picture"]
+    """The names of the single-stage networks in the catalogue."""
+    networks = catalogue.list_names("network")
+    return [name for name in networks if catalogue.find_network(name)[1].takes == "picture"]
 
 
 def load_picture_engine(model: str, backend: str = "auto", threads: int = 1, max_batch: int = 1) -> PictureEngine:
-    """The engine of the export at ``model``; its network is not loaded yet.
+    """The engine of the export in folder ``model``; its network is loaded on :meth:`PictureEngine.open`.
 
-    Raises :class:`EngineError` where there is none, it takes crops, or a file of it is not the one that was exported.
+    ``backend`` and ``threads`` are as in :func:`engines.backends.registry.make_backend`. Raises :class:`EngineError`
+    as :func:`find_picture_manifest` does, and if a file is not the one that was exported.
     """
     manifest, folder = find_picture_manifest(model), Path(model).expanduser()
-    verify(manifest, folder)
+    verify_files(manifest, folder)
     graph = make_backend(folder / manifest.graphs["fused"], backend, threads)
     return PictureEngine(manifest.signature, graph, manifest.fingerprint, max_batch)

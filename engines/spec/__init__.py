@@ -1,1 +1,1 @@
-"""What networks are: signatures, architectures and manifests, as plain data."""
+"""Descriptions of networks as plain data: signatures, architectures and manifests, and the cache folder."""

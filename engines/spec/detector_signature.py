@@ -1,4 +1,4 @@
-"""The DetectorSignature: what a detector is fed; one JSON file beside an ``.onnx`` of a detector."""
+"""The signature of a detector: how a frame is prepared for it. A JSON file beside the detector's ``.onnx``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from engines.spec.signature import Colour, Fit, Pixels, Triple
 
 
 class DetectorSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one detector is fed; every field that is left out is its family's habit.
+    """Input and class of one detector; fields left out take the defaults of its ``family``.
 
-    ``input_size`` (width, height) matters only for files that take any size. ``mean`` and ``std`` are in grey levels,
-    in the order of ``colour``. ``person`` is the class that is a person.
+    ``family`` is a name of :data:`engines.inference.detector_families.FAMILIES`, or ``auto`` to recognise it by its
+    outputs. ``input_size`` (width, height) px is used only if the network takes any size. ``fit`` and ``pad`` (a grey
+    level) are as in :func:`engines.vision.letterbox.fit_frame`; ``mean`` and ``std`` are grey levels in the order of
+    ``colour``. ``person`` is the index of the person class.
     """
 
     name: str = ""
@@ -33,7 +35,7 @@ class DetectorSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 def read_detector_signature(path: Path) -> DetectorSignature:
-    """The signature in a JSON file. Raises :class:`EngineError` naming the file and the fault."""
+    """The detector signature in a JSON file. Raises :class:`EngineError` naming file and field."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=DetectorSignature)
     except (msgspec.DecodeError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""The networks of the papers as entries of ``configs/models`` of kind ``network``, and how one is built.
+"""Architectures: the ``network`` section of an entry in ``configs/models``, and how to build the network from it.
 
-An entry says which class of ``engines.models``, with which HRNet, window and options; what the paper reports for it and
-in which table; where published weights are to be had. Costs are written there too, measured by
-:func:`engines.testing.costs.measure` and held to it by a test, so that they can be listed without PyTorch.
+A section names a class of ``engines.models`` with its HRNet, window and options, the results that the paper reports,
+the published weights and the cost. Costs are stored so that they can be listed without PyTorch; a test compares them
+with :func:`engines.testing.costs.measure_cost`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HRNetName = Literal["w32", "w48", "compact", "compact16"]
 
 
 class HRNetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The numbers of an HRNet, where none of the named ones is meant."""
+    """Parameters of an HRNet other than the named ones; see :class:`engines.models.hrnet.HRNetConfig`."""
 
     width: int
     modules: tuple[int, int, int] = (1, 4, 3)
@@ -37,7 +37,7 @@ class HRNetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ReportedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a paper says of it: ``value`` of ``metric`` on ``benchmark``, in ``table``."""
+    """A result in the paper: ``value`` of ``metric`` on ``benchmark``, in ``table``."""
 
     metric: str
     benchmark: str
@@ -46,10 +46,10 @@ class ReportedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one person costs: parameters, GMAC of one frame's ``backbone`` and of one key frame's ``head``.
+    """Parameters, and 10^9 multiply-accumulates (GMAC) for one person: the backbone per frame, the head per key frame.
 
-    ``keeps`` are the shapes (C, h, w) of the maps kept of a frame, float32. A single-frame network keeps none and has
-    no head: its work is all in ``backbone``.
+    ``keeps`` are the shapes (C, h, w) of the feature maps per frame, float32. A single-frame network has none and no
+    head; all of its work counts as backbone.
     """
 
     parameters: int
@@ -59,10 +59,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Published weights: their ``layout`` (``engines.hub.checkpoints``), the ``file`` and ``where`` a person finds it.
+    """Published weights: a ``file`` name, ``where`` to find it, and its ``layout`` (``engines.hub.checkpoints``).
 
-    ``url`` is for those that a program can fetch, ``sha256`` as many of its first digits as the publisher states.
-    ``into`` names the submodule they fill when they are of the backbone only.
+    ``url`` is empty if the file cannot be downloaded by a program. ``sha256`` has as many of the first digits as the
+    publisher states. ``into`` names the submodule that the weights fill if they are not for the whole network.
     """
 
     layout: str
@@ -75,10 +75,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to build one network and what is known of it.
+    """The architecture of one network, its published results, weights and cost.
 
-    ``model`` is ``<file>.<Class>`` in ``engines.models``. ``window`` lists the frames it reads, as offsets from the key
-    frame. ``options`` are further keyword arguments of the class. ``takes`` a crop of one person, or the whole picture.
+    ``model`` is ``<module>.<Class>`` in ``engines.models``, ``options`` its further keyword arguments. It ``takes``
+    crops of one person, or whole pictures. ``input_size`` is (width, height) px. ``window`` lists the frames it reads,
+    as offsets from the key frame.
     """
 
     model: Annotated[str, Meta(pattern=r"^[a-z_]+\.[A-Za-z0-9]+$")]
@@ -95,28 +96,28 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def past(self) -> int:
-        """Frames back."""
+        """Frames before the key frame."""
         return -min(self.window)
 
     @property
     def future(self) -> int:
-        """Frames it waits for: its look-ahead."""
+        """Frames after the key frame: the look-ahead."""
         return max(self.window)
 
     @property
     def gmac(self) -> float | None:
-        """10^9 multiply-accumulates for a person and key frame, other frames' features being kept; None: unknown."""
+        """10^9 multiply-accumulates per person and key frame if other frames' features are cached; None if unknown."""
         return None if self.cost is None else self.cost.backbone_gmac + self.cost.head_gmac
 
     @property
     def window_gmac(self) -> float | None:
-        """The same when every frame of the window is computed anew."""
+        """As :attr:`gmac`, if the features of all frames of the window are computed anew."""
         return None if self.cost is None else len(self.window) * self.cost.backbone_gmac + self.cost.head_gmac
 
     def signature(self, name: str) -> Signature:
-        """What an engine exported from it eats and returns. Raises :class:`EngineError` if that is a whole picture."""
+        """The Signature of an engine exported from it. Raises :class:`EngineError` for a single-stage network."""
         if self.takes == "picture":
-            raise EngineError(f"network {name!r} finds people in whole pictures; a Signature describes one of crops")
+            raise EngineError(f"network {name!r} takes whole pictures; only a network of crops has a Signature")
         return Signature(
             name=name,
             input_size=self.input_size,
@@ -129,51 +130,53 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def build(name: str, spec: NetworkSpec) -> nn.Module:
-    """The network itself, with fresh weights.
+    """The network as a PyTorch module with random weights; ``name`` appears in errors.
 
-    Raises :class:`EngineError` without PyTorch, for a class that is not there, and for options that do not fit it.
+    Raises :class:`EngineError` if PyTorch is not installed, the class does not exist or does not accept the options.
     """
-    maker = _class(name, *spec.model.split("."))
+    model_class = _import_class(name, *spec.model.split("."))
     try:
-        model: nn.Module = maker(**_arguments(spec))
+        model: nn.Module = model_class(**_collect_arguments(spec))
     except (TypeError, ValueError) as error:
         raise EngineError(f"network {name!r} ({spec.model}): {error}") from None
     frames = getattr(model, "frames", (0,))
     if tuple(frames) != spec.window:
         raise EngineError(
-            f"network {name!r}: its entry says window {list(spec.window)}, {spec.model} reads {list(frames)}"
+            f"network {name!r}: its entry has window {list(spec.window)}, but {spec.model} reads {list(frames)}"
         )
     return model
 
 
-def _class(name: str, file: str, called: str) -> Callable[..., nn.Module]:
-    # By name, so that whoever only lists networks never imports PyTorch.
+def _import_class(name: str, file: str, class_name: str) -> Callable[..., nn.Module]:
+    # Imported by name, so that listing networks does not import PyTorch.
     try:
         module = importlib.import_module(f"engines.models.{file}")
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise EngineError(f"network {name!r} needs PyTorch: pip install 'posestream[torch]'") from None
         raise EngineError(f"network {name!r}: there is no file {file}.py in engines/models") from None
-    maker: Callable[..., nn.Module] | None = getattr(module, called, None)
-    if maker is None:
-        raise EngineError(f"network {name!r}: engines/models/{file}.py has no class {called!r}")
-    return maker
+    model_class: Callable[..., nn.Module] | None = getattr(module, class_name, None)
+    if model_class is None:
+        raise EngineError(f"network {name!r}: engines/models/{file}.py has no class {class_name!r}")
+    return model_class
 
 
-def _arguments(spec: NetworkSpec) -> dict[str, Any]:
+def _collect_arguments(spec: NetworkSpec) -> dict[str, Any]:
     arguments = dict(spec.options)
     if spec.hrnet is not None:
-        arguments["config" if spec.model.startswith("hrnet.") else "hrnet"] = _hrnet(spec.hrnet, spec.skeleton)
+        arguments["config" if spec.model.startswith("hrnet.") else "hrnet"] = _make_hrnet_config(
+            spec.hrnet, spec.skeleton
+        )
     return arguments
 
 
-def _hrnet(told: HRNetName | HRNetSpec, skeleton: str) -> Any:
-    """The numbers of an HRNet that gives a heatmap for each joint of ``skeleton``."""
+def _make_hrnet_config(spec: HRNetName | HRNetSpec, skeleton: str) -> Any:
+    """The ``HRNetConfig`` with a heatmap for each joint of ``skeleton``."""
     if skeleton not in SKELETONS:
         raise ValueError(f"skeleton {skeleton!r} is not known; there are {', '.join(SKELETONS)}")
     hrnet = importlib.import_module("engines.models.hrnet")
-    if isinstance(told, str):
-        named = {"w32": hrnet.W32, "w48": hrnet.W48, "compact": hrnet.COMPACT, "compact16": hrnet.COMPACT16}[told]
+    if isinstance(spec, str):
+        config = {"w32": hrnet.W32, "w48": hrnet.W48, "compact": hrnet.COMPACT, "compact16": hrnet.COMPACT16}[spec]
     else:
-        named = hrnet.HRNetConfig(**msgspec.structs.asdict(told))
-    return replace(named, joints=len(SKELETONS[skeleton]))
+        config = hrnet.HRNetConfig(**msgspec.structs.asdict(spec))
+    return replace(config, joints=len(SKELETONS[skeleton]))

@@ -1,6 +1,6 @@
-"""The PictureSignature: what a network eats and returns that finds everybody and their keypoints in whole pictures.
+"""The PictureSignature of a single-stage network, which finds all people and their keypoints in a whole image.
 
-Such a network gives a fixed number of candidates; suppression of doubles, told here, makes people of them.
+Such a network returns a fixed number of candidates, from which non-maximum suppression selects people.
 
 >>> PictureSignature(name="toy", input_size=(384, 224)).input_shape
 (224, 384, 3)
@@ -23,20 +23,20 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Grey = Annotated[int, Meta(ge=0, le=255)]
 
 STRIDE = 32
-"""Pictures are of a multiple of so many pixels each way: the coarsest maps of the backbones."""
+"""Width and height of an input must be multiples of this, the stride of the coarsest feature map, px."""
 
 CANDIDATES = 500
-"""Locations whose keypoints are computed; the paper's N."""
+"""Locations whose keypoints are computed; N in the InsPose paper."""
 
 INPUT = "pictures"
 OUTPUTS = ("points", "scores", "boxes")
 
 
 class Suppression(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How doubles among candidates are found.
+    """Non-maximum suppression of candidates with a score above ``min_score``.
 
-    ``hard``: one goes that overlaps a better one by more than ``iou``. ``soft``: it loses the share of its score by
-    which it overlaps (linear soft-NMS). Candidates below ``min_score`` are left out before.
+    ``hard`` removes a candidate that overlaps a better one by more than ``iou``. ``soft`` multiplies its score by
+    1 - overlap if that is at least ``iou`` (linear soft-NMS, Bodla et al., ICCV 2017).
     """
 
     kind: SuppressionKind = "hard"
@@ -45,14 +45,15 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one network of whole pictures eats and returns.
+    """Input, outputs and postprocessing of one single-stage network.
 
-    Input ``pictures`` (N, H, W, 3) uint8, blue first; ``input_size`` is (width, height) px. A frame is made to fit by
-    ``fit``; what is left over is of the colour ``pad`` (blue, green, red): the mean, to be 0 inside. ``mean`` and
-    ``std``, grey levels, red first, are what the network normalises by.
-    Outputs, best first: ``points`` (N, M, K, 3): x px, y px in index coordinates of the input, and score; ``scores``
-    (N, M) in 0..1; ``boxes`` (N, M, 4) px, those that ``suppression`` compares. M is ``candidates``. The best
-    ``max_people`` of those left are people.
+    Input: ``pictures`` (N, H, W, 3) uint8 BGR; ``input_size`` is (width, height) px. A frame is resized by ``fit`` and
+    padded with the BGR colour ``pad``, by default the mean, which is 0 after normalisation. The network normalises by
+    ``mean`` and ``std``, grey levels, RGB.
+
+    Outputs, best first: ``points`` (N, M, K, 3), x px, y px in index coordinates of the input, and score; ``scores``
+    (N, M) in 0..1; ``boxes`` (N, M, 4) px, which ``suppression`` compares. M is ``candidates``. At most ``max_people``
+    are left after suppression.
     """
 
     name: str
@@ -74,17 +75,17 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     @property
     def joints(self) -> Skeleton:
-        """The skeleton itself."""
+        """The skeleton, K joints."""
         return SKELETONS[self.skeleton]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """One picture's shape: (H, W, 3)."""
+        """The shape (H, W, 3) of one input image."""
         return self.input_size[1], self.input_size[0], 3
 
 
-def describe(signature: PictureSignature, device: str) -> Description:
-    """What a graph with this signature says of itself."""
+def describe_graph(signature: PictureSignature, device: str) -> Description:
+    """Inputs and outputs of a graph with this signature."""
     joints, most = len(signature.joints), signature.candidates
     shapes = ((None, most, joints, 3), (None, most), (None, most, 4))
     outputs = tuple(Tensor(name, shape, "float32") for name, shape in zip(OUTPUTS, shapes, strict=True))
@@ -92,11 +93,11 @@ def describe(signature: PictureSignature, device: str) -> Description:
 
 
 def check_size(name: str, size: tuple[int, int]) -> None:
-    """Raise :class:`EngineError` naming the nearest sizes unless ``size`` (width, height) suits the strides."""
+    """Raise :class:`EngineError` naming a valid size unless ``size`` (width, height) px are multiples of the stride."""
     if all(side >= STRIDE and side % STRIDE == 0 for side in size):
         return
-    fitting = "x".join(str(max(STRIDE, -(-side // STRIDE) * STRIDE)) for side in size)
+    valid = "x".join(str(max(STRIDE, -(-side // STRIDE) * STRIDE)) for side in size)
     raise EngineError(
-        f"network {name!r}: pictures of {size[0]}x{size[1]} px do not suit its strides; "
-        f"width and height must be multiples of {STRIDE}, such as {fitting}"
+        f"network {name!r}: input size {size[0]}x{size[1]} px is invalid; "
+        f"width and height must be multiples of {STRIDE}, such as {valid}"
     )

@@ -1,7 +1,6 @@
-"""The Signature: what a pose network eats and returns; one JSON file beside each ``.onnx`` (``fami.json``).
+"""The Signature of a pose network: its inputs, outputs and preprocessing. A JSON file beside each ``.onnx``.
 
-A Signature is all that is needed to link a line, print its look-ahead and prepare crops, so it is read without opening
-the network, without torch and without a GPU.
+Pipelines are linked and crops prepared from the Signature alone, without opening the network, PyTorch or a GPU.
 
 >>> Signature(name="toy", input_size=(192, 256), past=2, future=2).frames
 5
@@ -27,7 +26,7 @@ KeptType = Literal["float32", "float16"]
 Cell = Literal["corner", "centre"]
 AffineRule = Literal["standard", "dark"]
 Fit = Literal["top-left", "centre", "stretch"]
-"""How a frame is made to fit an input of another shape."""
+"""How a frame is resized to an input of another aspect ratio; see :func:`engines.vision.letterbox.fit_frame`."""
 
 Triple = tuple[float, float, float]
 Frames = Annotated[int, Meta(ge=0, le=64)]
@@ -38,26 +37,26 @@ IMAGENET_STD: Triple = (58.395, 57.12, 57.375)
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one network eats and returns.
+    """Inputs, outputs and preprocessing of one pose network.
 
-    ``input_size`` is (width, height) of a crop in px. ``mean`` and ``std`` are in grey levels (0..255), in the order of
-    ``colour``: the network is given ``(pixel - mean) / std``; outside the picture a pixel is 0 before that.
-    ``past`` and ``future`` count the frames before and after the key frame; ``order`` names the frames as the network
-    takes them, as offsets from the key frame (``[0, -1, 1]`` for DCPose), oldest first when empty.
-    ``layout``: ``ntchw`` is (N, T, 3, H, W); ``nchw`` is (N, 3 T, H, W), frames along the channels; ``nthwc`` is
-    (N, T, H, W, 3), a picture as it lies in memory.
-    ``pixel``: ``uint8`` networks take the crop's own pixels, blue first, and order and normalise them themselves:
-    ``mean``, ``std`` and ``colour`` then say what they do inside.
-    ``enlarge`` widens the box before cropping. ``affine`` is the rule of the crop (see ``engines.vision.crop``).
-    ``decode``: ``heatmap`` (argmax, quarter shift) and ``heatmap-dark`` read (N, K, h, w); ``simcc`` reads
-    (N, K, width * simcc_split) and (N, K, height * simcc_split), x first; ``points`` is (N, K, 3), x and y in index
-    coordinates of the crop, px, and score: the network has decoded by itself.
-    ``cell``: where heatmap cell i lies in the crop: ``corner`` on crop pixel i * stride, as HRNet and all that descends
-    from it are trained; ``centre`` in the middle of the stride pixels it covers.
-    ``inputs`` and ``outputs`` name the tensors, in the order above; empty: the file's own, in its order.
-    ``keeps``: where the network is cut for streaming, the shapes (C, h, w) of the maps kept of each frame, of type
-    ``kept_type``.
-    ``fingerprint``, where given, binds this Signature to one file: the first 16 hex digits of its sha256.
+    Input: ``input_size`` is (width, height) of a crop in px. ``past`` and ``future`` count frames before and after the
+    key frame; ``order`` lists the frames in the order of the network, as offsets from the key frame (``[0, -1, 1]`` for
+    DCPose); empty means oldest first. ``layout`` ``ntchw`` is (N, T, 3, H, W), ``nchw`` is (N, 3 T, H, W) with frames
+    along the channels, ``nthwc`` is (N, T, H, W, 3).
+
+    Preprocessing: a box is enlarged by the factor ``enlarge`` and cropped by the rule ``affine`` (see
+    ``engines.vision.crop``). ``float32`` networks take ``(pixel - mean) / std`` with channels in the order of
+    ``colour``, ``mean`` and ``std`` in grey levels (0..255); pixels outside the frame are 0 before that. ``uint8``
+    networks take BGR pixels and do the same themselves.
+
+    Output: ``decode`` ``heatmap`` (argmax and quarter shift) and ``heatmap-dark`` read (N, K, h, w); ``simcc`` reads
+    (N, K, width * simcc_split) and (N, K, height * simcc_split), x first; ``points`` reads (N, K, 3): x px, y px in
+    index coordinates of the crop, and score. ``cell`` places heatmap cell i at crop pixel i * stride (``corner``, as
+    HRNet and its descendants are trained) or in the middle of the stride pixels it covers (``centre``).
+
+    ``inputs`` and ``outputs`` are tensor names in the order above; empty means all of the file's, in its order.
+    ``keeps`` are the shapes (C, h, w) of the feature maps per frame, of dtype ``kept_type``, if the network is split
+    into backbone and head. ``fingerprint`` binds the Signature to one file: the first 16 hex digits of its sha256.
     """
 
     name: str
@@ -100,7 +99,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def frames(self) -> int:
-        """T, the number of frames of a window: ``past + 1 + future``."""
+        """The number of frames T of a window: ``past + 1 + future``."""
         return self.past + 1 + self.future
 
     @property
@@ -110,13 +109,13 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def kept_bytes(self) -> int:
-        """Of one person: the maps kept of all frames of a window."""
+        """Bytes of the feature maps of one person in all frames of a window."""
         each = 4 if self.kept_type == "float32" else 2
         return each * self.frames * sum(prod(shape) for shape in self.keeps)
 
     @property
     def joints(self) -> Skeleton:
-        """The skeleton itself."""
+        """The skeleton, K joints."""
         return SKELETONS[self.skeleton]
 
     @property
@@ -129,13 +128,13 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """The shape of one frame of one person, as the backbone of a network that is cut takes it."""
+        """The shape of one frame of one person, without the batch, as a separate backbone takes it."""
         width, height = self.input_size
         return (height, width, 3) if self.pixel == "uint8" else (3, height, width)
 
     @property
     def feeding_order(self) -> tuple[int, ...]:
-        """Indices into a window (oldest first) in the order in which the network takes its frames."""
+        """Indices into a window (oldest first) in the order in which the network takes the frames."""
         return tuple(offset + self.past for offset in self.order or self.offsets)
 
 
@@ -150,5 +149,5 @@ def read_signature(path: Path) -> Signature:
 
 
 def write_signature(signature: Signature, path: Path) -> None:
-    """Write it as indented JSON."""
+    """Write ``signature`` to ``path`` as indented JSON."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(signature), indent=2) + b"\n")

@@ -1,4 +1,4 @@
-"""What a model file says of its inputs and outputs: names, shapes and dtypes."""
+"""Inputs and outputs of a network as a backend reports them: names, shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output: its name, its shape (None where any size goes) and its numpy ``dtype``."""
+    """One input or output; ``shape`` has None for every dimension of any size, ``dtype`` is numpy's name.
+
+    >>> print(Tensor("crops", (None, 256, 192, 3), "uint8"))
+    (any, 256, 192, 3) uint8
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
 
-    def takes(self, shape: tuple[int, ...]) -> bool:
-        """True when an array of ``shape`` fits."""
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """True if an array of ``shape`` fits."""
         if len(shape) != len(self.shape):
             return False
-        return all(wanted in (None, given) for wanted, given in zip(self.shape, shape, strict=True))
+        return all(own in (None, size) for own, size in zip(self.shape, shape, strict=True))
 
     def __str__(self) -> str:
         return f"({', '.join('any' if size is None else str(size) for size in self.shape)}) {self.dtype}"
@@ -30,10 +34,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Description:
-    """What a model file says of itself, in its own order, and where it runs.
+    """Inputs and outputs of a network, in its own order, and the ``device`` it runs on.
 
-    ``max_batch`` is the largest batch it was built for, None where any goes. ``frames`` is how many a ring's head takes
-    at once, None where the file does not say.
+    ``max_batch`` is the largest batch it was built for, ``frames`` the window length that its head takes; None if any
+    value is accepted.
     """
 
     inputs: tuple[Tensor, ...]
@@ -44,5 +48,5 @@ class Description:
 
     @property
     def batch(self) -> int | None:
-        """The first size of the first input: the only batch it takes, or None when any goes."""
+        """The only batch size accepted, or None if any is: the first dimension of the first input."""
         return self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else 1

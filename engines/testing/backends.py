@@ -94,7 +94,7 @@ def _check_outputs(backend: Backend, description: Description, feeds: Mapping[st
     assert sorted(outputs) == sorted(wanted), f"run() gave {sorted(outputs)}, describe() says {sorted(wanted)}"
     for tensor in description.outputs:
         given = outputs[tensor.name]
-        fits = tensor.takes(given.shape) and str(given.dtype) == tensor.dtype
+        fits = tensor.accepts(given.shape) and str(given.dtype) == tensor.dtype
         assert fits, f"output {tensor.name!r} is {given.shape} {given.dtype}, describe() says {tensor}"
 
 

@@ -1,8 +1,8 @@
-"""What a network costs: parameters, multiply-accumulates and bytes kept, counted on the network itself.
+"""The cost of a network, counted on the network itself: parameters, multiply-accumulates and feature maps.
 
-GMAC are convolutions, matrix products and the matrix product of deformable convolutions, for one person. (What the
-papers call GFLOPs is multiply-accumulates too, counted by thop, which leaves deformable convolutions out.) Only shapes
-are computed, on PyTorch's meta device, so that counting the largest network takes a second.
+GMAC counts convolutions, matrix products and the matrix products of deformable convolutions, for one person. (GFLOPs in
+the papers are multiply-accumulates too, counted by thop, which omits deformable convolutions.) Build the network on
+PyTorch's meta device, where only shapes are computed, and the largest one takes a second.
 """
 
 from __future__ import annotations
@@ -18,25 +18,28 @@ from engines.models.temporal import TemporalModel
 from engines.spec.network import Cost
 
 
-def gmac(function: Callable[[], Any]) -> tuple[Any, float]:
-    """The result of ``function`` and the 10^9 multiply-accumulates it took."""
+def count_gmac(function: Callable[[], Any]) -> tuple[Any, float]:
+    """The result of ``function`` and its 10^9 multiply-accumulates."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         result = function()
     return result, counter.get_total_flops() / 2e9
 
 
-def measure(model: nn.Module, input_size: tuple[int, int]) -> Cost:
-    """``input_size`` (width, height) px of a crop; ``model`` may live on any device. Leaves it in evaluation mode."""
+def measure_cost(model: nn.Module, input_size: tuple[int, int]) -> Cost:
+    """The cost per person of ``model``, on any device, for crops of ``input_size`` (width, height) px.
+
+    Sets ``model`` to evaluation mode.
+    """
     width, height = input_size
     model.eval()
     parameters = sum(p.numel() for p in model.parameters())
     crop = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
     if not isinstance(model, TemporalModel):
-        _, whole = gmac(lambda: model(crop))
+        _, whole = count_gmac(lambda: model(crop))
         return Cost(parameters=parameters, backbone_gmac=round(whole, 3))
-    features, backbone = gmac(lambda: model.backbone(crop))
+    features, backbone = count_gmac(lambda: model.backbone(crop))
     t = len(model.frames)
     window = tuple(torch.stack([f] * t, dim=1) for f in features)
-    _, head = gmac(lambda: model.head(window))
+    _, head = count_gmac(lambda: model.head(window))
     keeps = tuple((f.shape[1], f.shape[2], f.shape[3]) for f in features)
     return Cost(parameters=parameters, backbone_gmac=round(backbone, 3), head_gmac=round(head, 3), keeps=keeps)

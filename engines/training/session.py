@@ -143,7 +143,7 @@ def prepare(
     console = Console(stderr=True, highlight=False, quiet=not group.is_main_process)
     with group.fail_together():
         recipe = _override(path, read_recipe(path), data, epochs=epochs, seed=seed)
-        _, spec = catalogue.network(recipe.network)
+        _, spec = catalogue.find_network(recipe.network)
         torch.manual_seed(recipe.seed)
         model = network.build(recipe.network, spec)
         for initial in recipe.initial_weights:

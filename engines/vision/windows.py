@@ -1,4 +1,4 @@
-"""What an engine is asked: windows of frames, and the people in each."""
+"""Requests to an engine: windows of frames, and the people in each."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Key = tuple[str, int]
-"""``(camera, seq)``: names one frame."""
+"""``(camera, seq)``, which identifies a frame."""
 
 Keypoints = NDArray[np.float32]
 
-NOBODY = -1
-"""The id of whom nobody follows."""
+NO_ID = -1
+"""The id of a person whom no tracker follows."""
 
 
 @dataclass(frozen=True)
 class PersonWindows:
-    """One window and its people.
+    """One window of frames and the N people in its key frame.
 
-    ``frames``: T = past + 1 + future of (H, W, 3) uint8 BGR, oldest first; ``keys`` name them, one each, and ``ids``
-    (N,) name the people, so that an engine may recognise what it has computed before. ``boxes`` (N, 4) px are the key
-    frame's, and crop every frame of the window.
+    ``frames`` are T = past + 1 + future arrays (H, W, 3) uint8 BGR, oldest first, ``keys`` their keys. ``boxes`` (N, 4)
+    x1, y1, x2, y2 px are those of the key frame and crop every frame of the window. ``ids`` (N,) identify the people,
+    :data:`NO_ID` if unknown. Keys and ids let an engine reuse cached features.
     """
 
     frames: tuple[NDArray[np.uint8], ...]
@@ -37,23 +37,23 @@ class PersonWindows:
 
 @dataclass(frozen=True)
 class Person:
-    """One row of a batch: its window and which of the window's people it is."""
+    """One person of a window; ``index`` is their row in ``boxes`` and ``ids``."""
 
     window: PersonWindows
-    place: int
+    index: int
 
     @property
     def box(self) -> NDArray[np.float32]:
         """(4,) px in the key frame."""
-        box: NDArray[np.float32] = self.window.boxes[self.place]
+        box: NDArray[np.float32] = self.window.boxes[self.index]
         return box
 
     @property
     def identity(self) -> int:
-        """Who it is, as the tracker says; :data:`NOBODY` where it does not."""
-        return int(self.window.ids[self.place])
+        """The tracker's id, or :data:`NO_ID`."""
+        return int(self.window.ids[self.index])
 
 
 def list_people(windows: Sequence[PersonWindows]) -> list[Person]:
-    """Everybody, window by window."""
-    return [Person(window, place) for window in windows for place in range(len(window))]
+    """All people, window by window."""
+    return [Person(window, index) for window in windows for index in range(len(window))]

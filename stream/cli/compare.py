@@ -129,18 +129,18 @@ def _distances(found: Comparison) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("", "mean", "99 of 100 within", "largest"):
         table.add_column(title, justify="left" if not title else "right")
-    table.add_row("keypoints apart, px of the crop", *_cells(found.spread(lambda one: one.crop_px)))
-    table.add_row("keypoints apart, px of the frame", *_cells(found.spread(lambda one: one.frame_px)))
-    table.add_row("scores apart", *_cells(found.spread(lambda one: one.scores)))
+    table.add_row("keypoints apart, px of the crop", *_cells(found.compute_spread(lambda one: one.crop_px)))
+    table.add_row("keypoints apart, px of the frame", *_cells(found.compute_spread(lambda one: one.frame_px)))
+    table.add_row("scores apart", *_cells(found.compute_spread(lambda one: one.scores)))
     return table
 
 
 def _cells(spread: Spread) -> tuple[str, str, str]:
-    return f"{spread.mean:.4f}", f"{spread.nearly_all:.4f}", f"{spread.largest:.4f}"
+    return f"{spread.mean:.4f}", f"{spread.percentile:.4f}", f"{spread.max:.4f}"
 
 
 def _speeds(found: Comparison) -> str:
-    shares = ", ".join(f"{100 * float(found.pck(alpha)):.1f} % @{alpha:g}" for alpha in (0.05, 0.1, 0.2))
+    shares = ", ".join(f"{100 * float(found.compute_pck(alpha)):.1f} % @{alpha:g}" for alpha in (0.05, 0.1, 0.2))
     lines = [f"PCK of B with A as the truth: {shares}"]
     lines += [
         f"{letter}: {_speed(found, seconds)}" for letter, seconds in (("A", found.first_s), ("B", found.second_s))
@@ -155,7 +155,7 @@ def _speed(found: Comparison, seconds: Sequence[float]) -> str:
 
 
 def _verdict(found: Comparison, agrees: bool, bound: float) -> str:
-    within = found.spread(lambda one: one.crop_px).nearly_all
+    within = found.compute_spread(lambda one: one.crop_px).percentile
     told = f"99 of 100 keypoints lie within {within:.4f} px of the crop (--bound {bound:g})"
     return f"they agree: {told}" if agrees else f"they do not agree: {told}"
 

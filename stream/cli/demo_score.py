@@ -95,7 +95,7 @@ class Score:
         return (
             f"\n{self.messages} frames with keypoints, {self.fps:.1f} a second, ids seen: {len(self._ids)}, "
             f"age p95 {self.age_p95_ms:.0f} ms.\n"
-            f"PCK@{ALPHA:g} {_percent(self.all)}: of {self.all.judged} visible keypoints, {self.all.correct} lay "
+            f"PCK@{ALPHA:g} {_percent(self.all)}: of {self.all.total} visible keypoints, {self.all.correct} lay "
             f"within {ALPHA:g} of the longer side of the person's box from the truth."
         )
 
@@ -131,4 +131,4 @@ def _picture(score: Score) -> RenderableType:
 
 
 def _percent(counted: Pck) -> str:
-    return f"{100 * float(counted):.1f} %" if counted.judged else "–"
+    return f"{100 * float(counted):.1f} %" if counted.total else "–"

@@ -59,13 +59,13 @@ def _running() -> list[dict[str, Any]]:
         {"name": name, "for": "pose", "here": True, "licence": "Apache-2.0", "title": title}
         for name, title in catalogue.SHIPPED.items()
     ]
-    return [*shipped, *(_runs(name, kind) for kind in kinds for name in catalogue.names(kind))]
+    return [*shipped, *(_runs(name, kind) for kind in kinds for name in catalogue.list_names(kind))]
 
 
 def _runs(name: str, kind: Kind) -> dict[str, Any]:
-    from engines.hub import catalogue
+    from engines.hub.lookup import find_model
 
-    model = catalogue.find(name, kind)
+    model = find_model(name, kind)
     licence, title = (model.entry.licence, model.entry.title) if model.entry else ("", "")
     element = "pose" if kind == "pose" else "detect"
     return {"name": name, "for": element, "here": model.path.is_file(), "licence": licence, "title": title}
@@ -87,7 +87,7 @@ def _running_table() -> Table:
 def _papers() -> list[dict[str, Any]]:
     from engines.hub import catalogue
 
-    return [_paper(name, catalogue.network(name)[1]) for name in catalogue.names("network")]
+    return [_paper(name, catalogue.find_network(name)[1]) for name in catalogue.list_names("network")]
 
 
 def _paper(name: str, spec: NetworkSpec) -> dict[str, Any]:
@@ -125,8 +125,8 @@ def _papers_table() -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("the paper's")
     table.add_column("weights", no_wrap=True)
-    for name in catalogue.names("network"):
-        table.add_row(*_cells(name, catalogue.network(name)[1]))
+    for name in catalogue.list_names("network"):
+        table.add_row(*_cells(name, catalogue.find_network(name)[1]))
     return table
 
 

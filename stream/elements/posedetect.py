@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 
 from engines.errors import EngineError
-from engines.inference.single_stage import Found, PictureEngine, find_picture_manifest, load_picture_engine
+from engines.inference.single_stage import DetectedPeople, PictureEngine, find_picture_manifest, load_picture_engine
 from engines.spec.picture_signature import PictureSignature
 from stream.caps import Caps
 from stream.element import Transform
@@ -78,7 +78,7 @@ class PoseDetect(Transform):
         for frame, found in zip(items, estimates, strict=True):
             yield self._poses(engine, frame, found)
 
-    def _poses(self, engine: PictureEngine, frame: Frame, found: Found) -> Poses:
+    def _poses(self, engine: PictureEngine, frame: Frame, found: DetectedPeople) -> Poses:
         is_kept = found.scores >= self.min_score
         return Poses(
             frame=frame.stamped("inferred", self.context.now_ns()),

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from engines.inference.detector_families import overlap
+from engines.vision.boxes import compute_iou
 from stream.caps import Caps
 from stream.element import Transform
 from stream.messages import NO_ID, People, Poses
@@ -261,7 +261,7 @@ class _Ids:
         if not self._restored:
             return None
         people = list(self._restored)
-        ious = overlap(box, np.stack([self._restored[person] for person in people]))
+        ious = compute_iou(box[None], np.stack([self._restored[person] for person in people]))[0]
         best = int(ious.argmax())
         if ious[best] < SAME_PERSON_IOU:
             return None

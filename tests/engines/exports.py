@@ -16,8 +16,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.backends.onnxrt import OnnxRuntime
 from engines.inference.crop_lock import CropLock
-from engines.inference.regions import box_to_region, cut, placed
-from engines.spec.manifest import File, Manifest, Part, Source, digest, fingerprint_files, read_manifest, write_manifest
+from engines.inference.regions import box_to_region, crop_region, to_keypoints
+from engines.spec.manifest import (
+    File,
+    Manifest,
+    Part,
+    Source,
+    describe_file,
+    fingerprint_files,
+    read_manifest,
+    write_manifest,
+)
 from engines.spec.network import NetworkSpec
 from engines.spec.signature import Signature
 from engines.vision.windows import Keypoints, PersonWindows
@@ -67,7 +76,7 @@ def signature(past: int, future: int, name: str = "drawn") -> Signature:
 def manifest(folder: Path, told: Signature, parts: Collection[Part]) -> Manifest:
     """What the manifest says of the files that lie in ``folder``."""
     graphs = {part: f"{part}.onnx" for part in parts}
-    files: dict[str, File] = {name: digest(folder / name) for name in (*graphs.values(), "weights.safetensors")}
+    files: dict[str, File] = {name: describe_file(folder / name) for name in (*graphs.values(), "weights.safetensors")}
     return Manifest(
         signature=told,
         network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, window=told.offsets),
@@ -181,11 +190,11 @@ def reference(folder: Path, windows: Sequence[PersonWindows], margin: float = 0.
 
 def _estimated(network: OnnxRuntime, signature: Signature, window: PersonWindows, lock: CropLock) -> Keypoints:
     (camera, seq), pixels = window.keys[signature.past], window.frames[signature.past]
-    lock.begin(camera, seq, (pixels.shape[1], pixels.shape[0]))
+    lock.start_frame(camera, seq, (pixels.shape[1], pixels.shape[0]))
     found = []
     for box, identity in zip(window.boxes, window.ids, strict=True):
-        region = lock.anchor(camera, int(identity), box_to_region(signature, box)).region
-        crops = np.stack([cut(signature, frame, region) for frame in window.frames])
+        region = lock.get_anchor(camera, int(identity), box_to_region(signature, box)).region
+        crops = np.stack([crop_region(signature, frame, region) for frame in window.frames])
         points = network.run({"crops": crops[None]})["points"][0]
-        found.append(placed(signature, points[:, :2].astype(np.float64), points[:, 2], region))
+        found.append(to_keypoints(signature, points[:, :2].astype(np.float64), points[:, 2], region))
     return np.stack(found) if found else np.zeros((0, JOINTS, 3), np.float32)

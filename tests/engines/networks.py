@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.hub.catalogue import WEIGHTS
+from engines.hub.catalogue import SHIPPED_FOLDER
 
 Shape = Sequence[int | str]
 
@@ -105,7 +105,7 @@ def shipped_heatmaps() -> onnx.ModelProto:
 
     crops (N, 1, 128, 96, 3) uint8 -> heatmaps (N, 17, 32, 24).
     """
-    model = onnx.load(str(WEIGHTS / "hrnet-small" / "fused.onnx"))
+    model = onnx.load(str(SHIPPED_FOLDER / "hrnet-small" / "fused.onnx"))
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, ["batch", 17, 32, 24]))
     return model

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.spec.manifest import PictureManifest, Source, digest, fingerprint_files, write_manifest
+from engines.spec.manifest import PictureManifest, Source, describe_file, fingerprint_files, write_manifest
 from engines.spec.network import NetworkSpec
 from engines.spec.picture_signature import PictureSignature, Suppression
 
@@ -36,7 +36,7 @@ def write_export(folder: Path, told: PictureSignature | None = None, batch: int 
     told = told or signature()
     onnx.save(brightest(batch), str(folder / "fused.onnx"))
     (folder / "weights.safetensors").write_bytes(b"nothing that these tests run")
-    files = {name: digest(folder / name) for name in ("fused.onnx", "weights.safetensors")}
+    files = {name: describe_file(folder / name) for name in ("fused.onnx", "weights.safetensors")}
     manifest = PictureManifest(
         signature=told,
         network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, takes="picture"),

@@ -1,4 +1,4 @@
-"""Skeletons: orders, mirrors and conversions."""
+"""Joint orders, left-right pairs and conversions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engines.skeletons import COCO_SIGMAS, SKELETONS, convert
 
 
 @pytest.mark.parametrize("name", SKELETONS)
-def test_a_skeleton_is_whole(name: str) -> None:
+def test_a_skeleton_is_consistent(name: str) -> None:
     skeleton = SKELETONS[name]
     assert skeleton.name == name
     assert len(skeleton) == int("".join(filter(str.isdigit, name)))
@@ -56,7 +56,7 @@ def test_posetrack_channels_become_posetrack_joints_as_published(shared: Path) -
         np.testing.assert_allclose(found, [*wanted["x"], *wanted["y"], *wanted["score"]], rtol=1e-6)
 
 
-def test_joints_that_a_skeleton_lacks_are_not_invented() -> None:
+def test_joints_that_the_source_lacks_are_zero() -> None:
     coco = np.ones((2, 17, 3), np.float32)
     converted = convert(coco, "coco17", "posetrack15")
     assert converted[:, SKELETONS["posetrack15"].index("head_top")].tolist() == [[0, 0, 0], [0, 0, 0]]
@@ -69,7 +69,7 @@ def test_orders_are_those_of_the_data_sets(shared: Path) -> None:
         assert list(SKELETONS[name].joints) == category["keypoints"]
 
 
-def test_coco_has_its_own_sigmas_and_others_have_none() -> None:
+def test_only_coco_has_sigmas() -> None:
     assert SKELETONS["coco17"].sigmas == COCO_SIGMAS
     assert len(COCO_SIGMAS) == 17
     assert all(not skeleton.sigmas for name, skeleton in SKELETONS.items() if name != "coco17")

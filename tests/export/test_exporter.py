@@ -15,7 +15,7 @@ pytest.importorskip("onnxscript")
 
 import engines  # noqa: E402
 from engines.backends.registry import make_backend, make_feature_cache  # noqa: E402
-from engines.spec.manifest import read_manifest, verify  # noqa: E402
+from engines.spec.manifest import read_manifest, verify_files  # noqa: E402
 from export import calibration  # noqa: E402
 from export.weights import scattered  # noqa: E402
 from stream.__main__ import execute  # noqa: E402
@@ -101,7 +101,7 @@ def test_the_folder_holds_every_part_and_no_trace_of_its_making(folder: Path) ->
 
 def test_the_manifest_vouches_for_the_folder(folder: Path, checkpoint: tuple[Path, Any, Path]) -> None:
     manifest = read_manifest(folder)
-    verify(manifest, folder)
+    verify_files(manifest, folder)
     assert (manifest.source.file, manifest.source.layout) == ("mine.pth", "ours")
     assert manifest.signature.keeps == ((24, 24, 16),)
     assert set(manifest.versions) >= {"posestream", "torch", "onnx", "onnxscript", "onnxruntime", "python"}

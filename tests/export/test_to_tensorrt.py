@@ -18,7 +18,14 @@ from engines.backends.trt import plans  # noqa: E402
 from engines.backends.trt.artifacts import read_preparation, read_source  # noqa: E402
 from engines.backends.trt.options import BuildOptions  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
-from engines.spec.manifest import Manifest, digest, fingerprint_files, read_manifest, verify, write_manifest  # noqa: E402
+from engines.spec.manifest import (  # noqa: E402
+    Manifest,
+    describe_file,
+    fingerprint_files,
+    read_manifest,
+    verify_files,
+    write_manifest,
+)
 from export import to_tensorrt  # noqa: E402
 from export.graph.weights_file import write_graphs  # noqa: E402
 from tests.engines.exports import manifest, signature  # noqa: E402
@@ -63,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
     """An export with one graph."""
     write_graphs({"fused": deformable()}, tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"nothing that these tests run")
-    files = {name: digest(tmp_path / name) for name in ("fused.onnx", "weights.data", "weights.safetensors")}
+    files = {name: describe_file(tmp_path / name) for name in ("fused.onnx", "weights.data", "weights.safetensors")}
     told = manifest(tmp_path, signature(0, 0), ("fused",))
     write_manifest(_with(told, files), tmp_path)
     return tmp_path
@@ -98,7 +105,7 @@ def test_without_a_gpu_the_folder_is_prepared_and_the_remedy_told(
         f"runs it on its GPU: pose model={folder.name} backend=tensorrt)"
     )
     told = read_manifest(folder)
-    verify(told, folder)
+    verify_files(told, folder)
     source = read_source(folder / "fused.onnx")
     assert source.path.name == "fused.trt.onnx"
     assert source.options.max_batch == 5
@@ -137,4 +144,4 @@ def test_another_route_changes_the_graph_but_not_what_is_known_of_the_export(fol
     one, other = (prepare().graphs["fused.onnx"] for prepare in kinds)
     assert one.sha256 != other.sha256
     assert one.source_sha256 == other.source_sha256 == told.files["fused.onnx"].sha256
-    verify(read_manifest(folder), folder)
+    verify_files(read_manifest(folder), folder)

@@ -137,7 +137,7 @@ def test_what_the_folder_cannot_do_is_said_when_the_line_is_linked(tmp_path: Pat
     folder = exports.write_export(tmp_path / "drawn", parts=("fused",))
     with pytest.raises(EngineError) as caught:
         Harness(f"{FOLLOWED} ! pose model={folder} crop=lock")
-    assert str(caught.value).startswith("pose: model drawn: crop=lock needs a network that is exported in two")
+    assert str(caught.value).startswith("pose: model drawn: crop=lock needs an export with 'backbone' and 'head'")
 
 
 def test_a_damaged_folder_is_refused_when_the_element_is_opened(tmp_path: Path) -> None:

@@ -33,8 +33,7 @@ from engines.backends.pytorch.half_precision import to_mixed_precision
 from engines.errors import EngineError
 from engines.spec.manifest import MANIFEST, Manifest, Part, PictureManifest, is_export, read_any_manifest
 from engines.spec.network import build
-from engines.spec.picture_signature import PictureSignature
-from engines.spec.picture_signature import describe as describe_pictures
+from engines.spec.picture_signature import PictureSignature, describe_graph
 from engines.spec.signature import Signature
 from engines.spec.tensors import Array, Description, Tensor
 
@@ -148,7 +147,7 @@ def describe(loaded: Loaded, part: Part) -> Description:
     """What the graph of this part would say."""
     signature = loaded.manifest.signature
     if isinstance(signature, PictureSignature):
-        return describe_pictures(signature, loaded.device)
+        return describe_graph(signature, loaded.device)
     points = (Tensor("points", (None, len(signature.joints), 3), "float32"),)
     kept = tuple(Tensor(f"maps_{i}", (None, *shape), signature.kept_type) for i, shape in enumerate(signature.keeps))
     if part == "head":

@@ -18,7 +18,8 @@ from msgspec import Meta
 
 from engines.backends.trt.options import BuildOptions, Plugin
 from engines.errors import EngineError
-from engines.spec.manifest import FileName, Sha256, digest
+from engines.spec.fingerprint import hash_file
+from engines.spec.manifest import FileName, Sha256
 
 LIST = "tensorrt.json"
 FORMAT = 1
@@ -118,11 +119,11 @@ def _read_plain_source(path: Path) -> Source:
     if not path.is_file():
         raise EngineError(f"TensorRT: there is no file {path}; give an .onnx file, or the folder of an export")
     beside = sorted((*path.parent.glob("*.data"), *path.parent.glob(f"{path.name}*data")))
-    weights = "".join(digest(file).sha256 for file in dict.fromkeys(beside))
+    weights = "".join(hash_file(file) for file in dict.fromkeys(beside))
     return Source(
         part=path.stem,
         path=path,
-        onnx_sha256=digest(path).sha256,
+        onnx_sha256=hash_file(path),
         weights_sha256=hashlib.sha256(weights.encode()).hexdigest() if weights else "",
         precision="as in the graph",
     )
@@ -130,12 +131,12 @@ def _read_plain_source(path: Path) -> Source:
 
 def _check_prepared(path: Path, prepared: PreparedGraph) -> None:
     again = "export the network again, --to tensorrt"
-    if digest(path).sha256 != prepared.source_sha256:
+    if hash_file(path) != prepared.source_sha256:
         raise EngineError(f"{path.parent / LIST} was made from another {path.name} than the one beside it; {again}")
     graph = path.with_name(prepared.file)
     if not graph.is_file():
         raise EngineError(f"{path.parent / LIST} lists {prepared.file}, which is missing; {again}")
-    if digest(graph).sha256 != prepared.sha256:
+    if hash_file(graph) != prepared.sha256:
         raise EngineError(f"{graph} is not the graph that was prepared (its sha256 differs); {again}")
 
 

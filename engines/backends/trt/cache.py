@@ -7,7 +7,6 @@ release does not load at all, and a timing cache assumes that a plugin whose ker
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,8 +18,9 @@ import msgspec
 from engines.backends.trt.artifacts import write_atomically
 from engines.backends.trt.options import Batches
 from engines.errors import EngineError
-from engines.spec.cache import FINGERPRINT_DIGITS, cache_folder
-from engines.spec.manifest import File, digest
+from engines.spec.cache import cache_folder
+from engines.spec.fingerprint import fingerprint_bytes, hash_file
+from engines.spec.manifest import File, describe_file
 
 FOLDER = "tensorrt"
 FORMAT = 1
@@ -74,7 +74,7 @@ def differences(built: EngineKey, wanted: EngineKey) -> tuple[str, ...]:
 
 def short_digest(value: object) -> str:
     """The first 16 hex digits of the sha256 of ``value`` as JSON."""
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:FINGERPRINT_DIGITS]
+    return fingerprint_bytes(msgspec.json.encode(value, order="deterministic"))
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,7 +90,7 @@ def engine_folder(export: Path) -> Path:
     """Where engines of the graphs in ``export`` are kept: inside it, or in this user's cache if it is read-only."""
     if os.access(export, os.W_OK):
         return export / FOLDER
-    return cache_folder() / FOLDER / hashlib.sha256(str(export.resolve()).encode()).hexdigest()[:FINGERPRINT_DIGITS]
+    return cache_folder() / FOLDER / fingerprint_bytes(str(export.resolve()).encode())
 
 
 def find(folder: Path, key: EngineKey) -> Path | None:
@@ -102,7 +102,7 @@ def find(folder: Path, key: EngineKey) -> Path | None:
 def read(path: Path) -> bytes:
     """The plan in ``path``. Raises :class:`EngineError` if it is not what was built."""
     entry = read_entry(path)
-    if path.stat().st_size != entry.engine.bytes or digest(path).sha256 != entry.engine.sha256:
+    if path.stat().st_size != entry.engine.bytes or hash_file(path) != entry.engine.sha256:
         raise EngineError(f"engine {path} is damaged: it is not the file that was built; delete it and start again")
     return path.read_bytes()
 
@@ -129,7 +129,7 @@ def store(folder: Path, key: EngineKey, plan: bytes | memoryview, layers: dict[s
     path = _engine_path(folder, key)
     write_atomically(path, plan)
     built = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = Entry(key=key, engine=digest(path), built=built, layers=layers)
+    entry = Entry(key=key, engine=describe_file(path), built=built, layers=layers)
     write_atomically(_entry_path(path), msgspec.json.format(msgspec.json.encode(entry), indent=2) + b"\n")
     _delete_superseded(folder, key)
     return path

@@ -25,7 +25,7 @@ from engines.evaluation.posetrack import table
 from engines.evaluation.posetrack_files import paired_frames
 from engines.evaluation.prediction import TOGETHER, frames_of, keypoints_of
 from engines.evaluation.results import write
-from engines.hub.catalogue import EMBEDDED, WEIGHTS
+from engines.hub.catalogue import DEFAULT_MODEL, SHIPPED_FOLDER
 from engines.inference.engine import load
 from engines.spec.manifest import read_manifest
 from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD, Signature, read_signature, write_signature
@@ -119,7 +119,7 @@ def test_posetracks_result_files_lead_to_the_same_numbers(shared: Path, pose: Pa
 def test_cocos_results_lead_to_the_same_numbers(tmp_path: Path, name: Any) -> None:
     _WRITERS[name](tmp_path)
     data: Any = named(name, tmp_path)
-    _, judged = ask(EMBEDDED, data)
+    _, judged = ask(DEFAULT_MODEL, data)
     path = write(tmp_path, "found", judged.files["results"])
     again = coco.coco(data.truth_file, path) if name == "coco" else coco.crowdpose(data.truth_file, path)
     (line,) = (line for title, line in judged.verdict.lines.items() if title in ("COCO", "CrowdPose"))
@@ -138,7 +138,9 @@ def test_a_folder_of_ones_own_needs_no_more_than_joints_and_boxes(tmp_path: Path
         person.clear()
         person |= {**kept, "keypoints": joints.ravel().tolist()}
     drawn.write_json(tmp_path / "other.json", told)
-    usual, other = (ask(EMBEDDED, named("folder", tmp_path, file))[1].verdict for file in ("test.json", "other.json"))
+    usual, other = (
+        ask(DEFAULT_MODEL, named("folder", tmp_path, file))[1].verdict for file in ("test.json", "other.json")
+    )
     # Seventeen terms in single precision, added up in another order.
     assert other.lines["mean OKS"] == pytest.approx(usual.lines["mean OKS"], rel=1e-5)
     assert other.lines["COCO"] == pytest.approx(usual.lines["COCO"], nan_ok=True)
@@ -162,7 +164,7 @@ def embedded(folder: Path) -> Path:
     """The single frame that ships, decoded as trainings decode."""
     path = folder / "small.onnx"
     onnx.save(shipped_heatmaps(), str(path))
-    told = read_manifest(WEIGHTS / "hrnet-small").signature
+    told = read_manifest(SHIPPED_FOLDER / "hrnet-small").signature
     write_signature(
         msgspec.structs.replace(told, decode="heatmap", outputs=("heatmaps",), notes={}), path.with_suffix(".json")
     )
@@ -290,7 +292,7 @@ def test_a_picture_without_people_counts_where_a_detector_saw_some(tmp_path: Pat
     true = [{**person, "score": 0.5} for person in told["annotations"]]
     ghost = {"image_id": 3, "bbox": [40, 60, 80, 150], "score": 1.0}
     boxes = [drawn.write_json(tmp_path / f"{n}.json", list_) for n, list_ in enumerate((true, [*true, ghost]))]
-    without, with_ghost = (ask(EMBEDDED, Coco(root=str(tmp_path)), detections=file)[1] for file in boxes)
+    without, with_ghost = (ask(DEFAULT_MODEL, Coco(root=str(tmp_path)), detections=file)[1] for file in boxes)
     assert with_ghost.verdict.mean < without.verdict.mean
     assert "PCK@0.1" not in with_ghost.verdict.lines
 
@@ -298,14 +300,14 @@ def test_a_picture_without_people_counts_where_a_detector_saw_some(tmp_path: Pat
 def test_a_limit_leaves_the_first_clips_and_scores_only_these(tmp_path: Path) -> None:
     drawn.coco(tmp_path)
     data = Coco(root=str(tmp_path))
-    people, judged = ask(EMBEDDED, data, limit=1)
+    people, judged = ask(DEFAULT_MODEL, data, limit=1)
     assert {row.frame.id for row in people.rows} == {0}
     told = json.loads(data.truth_file.read_text())
     told |= {
         part: [one for one in told[part] if one.get("image_id", one["id"]) == 0] for part in ("images", "annotations")
     }
     data.truth_file.write_text(json.dumps(told))
-    _, alone = ask(EMBEDDED, data)
+    _, alone = ask(DEFAULT_MODEL, data)
     assert judged.verdict.lines["COCO"] == pytest.approx(alone.verdict.lines["COCO"], nan_ok=True)
     assert "only the first of the clips or pictures: 1" in notes_on(Coco(root="."), people, "coco17")
 

@@ -58,16 +58,16 @@ def test_a_clip_in_which_nothing_moves_begins_anywhere() -> None:
 
 BOX = np.array([[0.0, 0.0, 50.0, 100.0]])
 JOINTS = np.array([[[10.0, 10.0], [20.0, 20.0]]])
-NOBODY = np.zeros((0, 4)), np.zeros((0, 2, 2))
+NO_PEOPLE = np.zeros((0, 4)), np.zeros((0, 2, 2))
 
 
 def test_equal_answers_are_not_apart() -> None:
     assert apart(BOX, JOINTS, BOX, JOINTS) == 0.0
-    assert apart(*NOBODY, *NOBODY) == 0.0
+    assert apart(*NO_PEOPLE, *NO_PEOPLE) == 0.0
 
 
 def test_people_whom_only_one_has_are_a_person_apart() -> None:
-    assert apart(BOX, JOINTS, *NOBODY) == apart(*NOBODY, BOX, JOINTS) == 1.0
+    assert apart(BOX, JOINTS, *NO_PEOPLE) == apart(*NO_PEOPLE, BOX, JOINTS) == 1.0
     assert apart(BOX, JOINTS, BOX + 500, JOINTS + 500) == 1.0
     two = np.concatenate([BOX, BOX + 500])
     assert apart(BOX, JOINTS, two, np.concatenate([JOINTS, JOINTS + 500])) == 0.5

@@ -245,11 +245,11 @@ def test_a_network_comes_with_whichever_of_its_weights_is_here(
     assert same(checkpoints.pretrained(str(entry)).state_dict(), trained.state_dict())
 
 
-@pytest.mark.parametrize("name", catalogue.names("network"))
+@pytest.mark.parametrize("name", catalogue.list_names("network"))
 def test_every_layout_of_the_catalogue_is_known_and_fills_a_part_that_exists(name: str) -> None:
     import engines
 
-    _, spec = catalogue.network(name)
+    _, spec = catalogue.find_network(name)
     with torch.device("meta"):
         model = engines.create(name)
     for checkpoint in spec.checkpoints:

@@ -101,7 +101,7 @@ def message_of(entry: Path) -> str:
 def test_weights_come_into_the_cache_whole_and_with_their_licence(entry: Path, shelf: Shelf) -> None:
     seen: list[tuple[int, int | None]] = []
     pulled = pull(str(entry), lambda here, whole: seen.append((here, whole)))
-    assert pulled.path == catalogue.cached("net")
+    assert pulled.path == catalogue.weights_path("net")
     assert pulled.path.read_bytes() == WEIGHTS
     assert pulled.licence == "MIT"
     assert pulled.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
@@ -121,7 +121,7 @@ def test_what_is_here_is_not_pulled_again_unless_asked(entry: Path, shelf: Shelf
 def test_a_download_that_broke_off_goes_on_where_it_stopped(entry: Path, shelf: Shelf) -> None:
     shelf.cut_after = 100_000
     assert message_of(entry).endswith(f"broke off after 100000 of {len(WEIGHTS)} bytes; pull again to go on from there")
-    assert not catalogue.cached("net").exists()
+    assert not catalogue.weights_path("net").exists()
     shelf.cut_after = None
     seen: list[tuple[int, int | None]] = []
     assert pull(str(entry), lambda here, whole: seen.append((here, whole))).path.read_bytes() == WEIGHTS
@@ -138,7 +138,7 @@ def test_a_file_that_changed_meanwhile_is_not_stitched_to_the_old_one(entry: Pat
 
 
 def test_a_whole_part_that_was_never_installed_is_used(entry: Path, shelf: Shelf) -> None:
-    folder = catalogue.cached("net").parent
+    folder = catalogue.weights_path("net").parent
     folder.mkdir(parents=True)
     (folder / "net.part").write_bytes(WEIGHTS)
     (folder / "net.tag").write_text(shelf.tag)
@@ -200,8 +200,8 @@ def test_something_that_is_not_a_zip_is_refused(entry: Path, shelf: Shelf) -> No
 
 def test_what_was_pulled_is_told_in_one_line(entry: Path, shelf: Shelf) -> None:
     digest = hashlib.sha256(WEIGHTS).hexdigest()
-    assert str(pull(str(entry))) == f"{catalogue.cached('net')} (licence: MIT; sha256 {digest})"
-    assert str(pull(str(entry))) == f"{catalogue.cached('net')} (licence: MIT; was here already)"
+    assert str(pull(str(entry))) == f"{catalogue.weights_path('net')} (licence: MIT; sha256 {digest})"
+    assert str(pull(str(entry))) == f"{catalogue.weights_path('net')} (licence: MIT; was here already)"
 
 
 # -- networks of the papers: their weights are published, each in its own way ------------------------------------------

@@ -20,7 +20,7 @@ from engines.errors import EngineError
 from engines.inference.cached import CachedRunner
 from engines.inference.crop_lock import CropLock, Crops, ExactCrop
 from engines.inference.engine import Engine, Keypoints, PersonWindows
-from engines.inference.regions import Region, box_to_region, cut, placed
+from engines.inference.regions import Region, box_to_region, crop_region, to_keypoints
 from engines.spec.signature import Signature
 from engines.spec.tensors import Array, Description, Tensor
 
@@ -90,17 +90,17 @@ def computed_anew(windows: Sequence[PersonWindows], crops: Crops) -> list[Keypoi
 def _one_window(window: PersonWindows, crops: Crops) -> Keypoints:
     camera, seq = window.keys[PAST]
     height, width = window.frames[PAST].shape[:2]
-    crops.begin(camera, seq, (width, height))
+    crops.start_frame(camera, seq, (width, height))
     rows = [
-        _one_person(window, crops.anchor(camera, int(identity), box_to_region(SIGNATURE, box)).region)
+        _one_person(window, crops.get_anchor(camera, int(identity), box_to_region(SIGNATURE, box)).region)
         for box, identity in zip(window.boxes, window.ids, strict=True)
     ]
     return np.stack(rows) if rows else np.zeros((0, 17, 3), np.float32)
 
 
 def _one_person(window: PersonWindows, region: Region) -> Keypoints:
-    found = points(np.stack([features(cut(SIGNATURE, frame, region)) for frame in window.frames]))
-    return placed(SIGNATURE, found[:, :2].astype(np.float64), found[:, 2], region)
+    found = points(np.stack([features(crop_region(SIGNATURE, frame, region)) for frame in window.frames]))
+    return to_keypoints(SIGNATURE, found[:, :2].astype(np.float64), found[:, 2], region)
 
 
 # -- streams -----------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_nobody_who_is_followed_by_no_tracker_is_taken_for_another() -> None:
     windows = [seen.window(seq, {}, [box(3), box(30)]) for seq in range(5)]
     engine = streamed(NumpyRing(32))
     assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, ExactCrop()))
-    assert len(engine._strategy._slots) == 0  # nothing of them is kept
+    assert len(engine._runner._slots) == 0  # nothing of them is kept
 
 
 def test_whoever_has_gone_and_whatever_crop_is_given_up_frees_its_slots() -> None:
@@ -234,9 +234,9 @@ def test_whoever_has_gone_and_whatever_crop_is_given_up_frees_its_slots() -> Non
         seen.take(seq)
     for seq in range(3, 3 + FRAMES + 2):
         engine.estimate([seen.window(seq, {1: box(7)})])
-    assert {key.identity for key in engine._strategy._slots._slots} == {1}
+    assert {key.identity for key in engine._runner._slots._slots} == {1}
     engine.estimate([seen.window(20, {1: box(40)})])
-    assert len({key.anchor for key in engine._strategy._slots._slots}) == 1
+    assert len({key.anchor for key in engine._runner._slots._slots}) == 1
 
 
 def test_a_restarted_engine_fills_itself_again() -> None:

@@ -49,14 +49,14 @@ def test_an_engine_agrees_with_itself() -> None:
     comparison = compared(Toy(), Toy(), window(0), window(1, people=2))
     assert comparison.people == 3
     assert comparison.agrees(0.0)
-    assert float(comparison.pck(0.01)) == 1.0
+    assert float(comparison.compute_pck(0.01)) == 1.0
 
 
 def test_distances_are_told_in_the_frame_and_in_the_crop_that_is_twice_as_large() -> None:
     comparison = compared(Toy(), Toy(moved=3.0), window(0))
-    assert comparison.spread(lambda one: one.frame_px).mean == pytest.approx(3.0)
-    assert comparison.spread(lambda one: one.crop_px).largest == pytest.approx(6.0)
-    assert comparison.spread(lambda one: one.scores).mean == pytest.approx(0.03)
+    assert comparison.compute_spread(lambda one: one.frame_px).mean == pytest.approx(3.0)
+    assert comparison.compute_spread(lambda one: one.crop_px).max == pytest.approx(6.0)
+    assert comparison.compute_spread(lambda one: one.scores).mean == pytest.approx(0.03)
     assert not comparison.agrees(5.9)
     assert comparison.agrees(6.1)
 
@@ -68,15 +68,15 @@ def test_one_keypoint_in_a_hundred_may_be_anywhere_two_may_not() -> None:
     rare.differences.extend(compared(Toy(), Toy(first_joint=50), window(9, people=6)).differences)
     rare.differences.extend(compared(Toy(), Toy(), *[window(n, people=6) for n in range(10, 20)]).differences)
     assert rare.agrees(2.0)
-    assert rare.spread(lambda one: one.crop_px).largest == pytest.approx(100)
+    assert rare.compute_spread(lambda one: one.crop_px).max == pytest.approx(100)
     assert not compared(Toy(), Toy(first_joint=50), *near).agrees(2.0)
 
 
 def test_pck_counts_what_lies_within_a_share_of_the_box() -> None:
     # The longer side of the box is 64 px: 0.05 of it are 3.2.
     comparison = compared(Toy(), Toy(moved=3.0), window(0))
-    assert float(comparison.pck(0.05)) == 1.0
-    assert float(comparison.pck(0.04)) == 0.0
+    assert float(comparison.compute_pck(0.05)) == 1.0
+    assert float(comparison.compute_pck(0.04)) == 0.0
 
 
 def test_the_window_in_which_they_differ_most_is_known() -> None:
@@ -96,7 +96,7 @@ def test_windows_without_people_are_left_out_and_nothing_but_these_is_an_error()
     assert len(compared(Toy(), Toy(), window(0, people=0), window(1)).differences) == 1
     with pytest.raises(EngineError) as caught:
         compared(Toy(), Toy(), window(0, people=0))
-    assert str(caught.value).startswith("nobody was found in any window")
+    assert str(caught.value).startswith("no window has people")
 
 
 @pytest.mark.parametrize("changed", [{"past": 2}, {"skeleton": "posetrack17"}])
@@ -106,5 +106,5 @@ def test_networks_of_other_windows_or_joints_are_refused_in_one_line(changed: di
         compared(Toy(), Toy(signature=other), window(0))
     message = str(caught.value)
     assert "\n" not in message
-    assert "'toy' gives coco17 of past 0, future 0 and 'other' gives" in message
+    assert "'toy' returns coco17 of past 0, future 0 and 'other' returns" in message
     assert "only networks of one skeleton and window can be compared" in message

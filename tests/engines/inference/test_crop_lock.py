@@ -25,15 +25,15 @@ def region(x: float = 200.0, y: float = 100.0, width: float = 80.0, height: floa
 
 def locked(lock: CropLock, seq: int, wanted: Region, identity: int = 1, camera: str = "hall", size: Any = SIZE) -> int:
     """The number of the crop that somebody alone in a key frame gets."""
-    lock.begin(camera, seq, size)
-    return lock.anchor(camera, identity, wanted).number
+    lock.start_frame(camera, seq, size)
+    return lock.get_anchor(camera, identity, wanted).number
 
 
 def test_a_crop_that_is_anchored_is_the_papers() -> None:
     wanted = region()
     lock = CropLock(MARGIN)
-    lock.begin("hall", 0, SIZE)
-    assert lock.anchor("hall", 1, wanted).region is wanted
+    lock.start_frame("hall", 0, SIZE)
+    assert lock.get_anchor("hall", 1, wanted).region is wanted
 
 
 def test_a_crop_is_kept_while_the_person_stays_in_it_and_not_one_step_longer() -> None:
@@ -65,20 +65,20 @@ def test_everybody_in_every_camera_has_a_crop_of_their_own() -> None:
     lock = CropLock(MARGIN)
     numbers = []
     for camera in ("hall", "yard"):
-        lock.begin(camera, 0, SIZE)
-        numbers += [lock.anchor(camera, identity, region()).number for identity in (1, 2)]
+        lock.start_frame(camera, 0, SIZE)
+        numbers += [lock.get_anchor(camera, identity, region()).number for identity in (1, 2)]
     assert len(set(numbers)) == 4
-    assert lock.held() == set(numbers)
+    assert lock.list_active() == set(numbers)
 
 
 def test_whom_nobody_follows_gets_the_papers_crop_and_is_never_met_again() -> None:
     lock = CropLock(MARGIN)
     wanted = region()
-    lock.begin("hall", 0, SIZE)
-    first, second = (lock.anchor("hall", -1, wanted) for _ in range(2))
+    lock.start_frame("hall", 0, SIZE)
+    first, second = (lock.get_anchor("hall", -1, wanted) for _ in range(2))
     assert first.region is wanted
     assert first.number != second.number
-    assert not lock.held()
+    assert not lock.list_active()
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_somebody_away_for_longer_than_the_patience_gets_a_new_crop() -> None:
     lock = CropLock(MARGIN, patience=3)
     first = locked(lock, 0, region())
     assert locked(lock, 4, region()) == first  # away in frames 1, 2 and 3
-    lock.begin("hall", 8, SIZE)
-    assert lock.held() == {first}
+    lock.start_frame("hall", 8, SIZE)
+    assert lock.list_active() == {first}
     assert locked(lock, 9, region()) != first
 
 
@@ -106,11 +106,11 @@ def test_the_papers_way_makes_a_new_crop_every_time_and_holds_none() -> None:
     wanted = region()
     anchors = []
     for seq in range(3):
-        crops.begin("hall", seq, SIZE)
-        anchors.append(crops.anchor("hall", 1, wanted))
+        crops.start_frame("hall", seq, SIZE)
+        anchors.append(crops.get_anchor("hall", 1, wanted))
     assert all(anchor.region is wanted for anchor in anchors)
     assert len({anchor.number for anchor in anchors}) == 3
-    assert not crops.held()
+    assert not crops.list_active()
 
 
 coordinates = st.floats(-50, 700, width=32)
@@ -125,9 +125,9 @@ def test_whatever_people_do_their_crop_is_the_papers_within_the_margin(
     lock = CropLock(margin)
     for seq, box in enumerate(steps):
         wanted = region(*box)
-        lock.begin("hall", seq, SIZE)
-        got = lock.anchor("hall", 1, wanted).region
-        widest = got.widened(1 + margin).corners
+        lock.start_frame("hall", seq, SIZE)
+        got = lock.get_anchor("hall", 1, wanted).region
+        widest = got.widen(1 + margin).corners
         # A thousandth of a pixel: widening rounds to single precision, at coordinates below 1100 px.
         assert (widest[:2] <= wanted.corners[:2] + 1e-3).all()
         assert (widest[2:] >= wanted.corners[2:] - 1e-3).all()
@@ -140,8 +140,8 @@ def test_up_to_a_margin_of_017_nobodys_box_is_ever_cut_off(
 ) -> None:
     lock = CropLock(margin)
     for seq, (x, y, width, height) in enumerate(steps):
-        lock.begin("hall", seq, SIZE)
-        crop = lock.anchor("hall", 1, region(x, y, width, height)).region.corners
+        lock.start_frame("hall", seq, SIZE)
+        crop = lock.get_anchor("hall", 1, region(x, y, width, height)).region.corners
         # As above.
         assert (crop[:2] <= np.array([x, y]) + 1e-3).all()
         assert (crop[2:] >= np.array([x + width, y + height]) - 1e-3).all()

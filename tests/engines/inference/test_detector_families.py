@@ -1,4 +1,4 @@
-"""Families of detectors: boxes written into outputs come out as boxes; real files find real people."""
+"""Detectors of each family, with outputs made by hand and with published networks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from onnx import helper
 
 from engines.errors import EngineError
 from engines.inference.detector import Detector, load_detector
-from engines.inference.detector_families import cell_centres, overlap, suppress
+from engines.inference.detector_families import make_grid
 from engines.spec.detector_signature import DetectorSignature
 from engines.spec.tensors import Array, Description, Tensor
-from engines.vision.letterbox import fit_frame, to_tensor
+from engines.vision.boxes import compute_iou
 from tests.engines import networks
 
 SIZE = (96, 64)
 PERSON = np.array([24.0, 8.0, 56.0, 48.0], np.float32)
-"""A box of the input, whose middle (40, 28) and size (32, 40) are easily said in every family."""
+"""A box of the input, with centre (40, 28) and size (32, 40), which every family can represent."""
 
 
-class Saying:
-    """A backend that has one thing to say, whatever it is shown."""
+class FixedBackend:
+    """A backend that returns the same outputs for any input."""
 
     def __init__(self, outputs: dict[str, Array], size: tuple[int, int] = SIZE, more: tuple[Tensor, ...] = ()) -> None:
         self.outputs = outputs
@@ -46,29 +46,29 @@ class Saying:
         return self.outputs
 
 
-def cell_of(x: float, y: float, stride: int) -> tuple[int, NDArray[np.float32]]:
-    """The place of the cell of ``stride`` that (x, y) lies in, and its row of the grid."""
-    grid = cell_centres(SIZE)
+def find_cell(x: float, y: float, stride: int) -> tuple[int, NDArray[np.float32]]:
+    """The index of the cell of ``stride`` that contains (x, y), and its row of the grid."""
+    grid = make_grid(SIZE)
     at = [i for i, (gx, gy, s) in enumerate(grid) if s == stride and gx == x // stride and gy == y // stride]
     return at[0], grid[at[0]]
 
 
 def yolox_output(classes: int, decoded: bool) -> Array:
-    """The person in its cell, everything else far below any score."""
-    grid = cell_centres(SIZE)
+    """Outputs with one person, all other scores 0."""
+    grid = make_grid(SIZE)
     rows = np.zeros((len(grid), 5 + classes), np.float32)
     if decoded:
         rows[:, :2] = grid[:, :2] * grid[:, 2:]
-    place, (x, y, stride) = cell_of(40, 28, 16)
+    place, (x, y, stride) = find_cell(40, 28, 16)
     rows[place, :4] = (40, 28, 32, 40) if decoded else (40 / stride - x, 28 / stride - y, *np.log([32 / 16, 40 / 16]))
     rows[place, 4:6] = 0.9, 0.8
     return rows[None]
 
 
 def nanodet_outputs() -> dict[str, Array]:
-    grid = cell_centres(SIZE)
+    grid = make_grid(SIZE)
     scores, distances = np.zeros((len(grid), 80), np.float32), np.zeros((len(grid), 32), np.float32)
-    place, (x, y, stride) = cell_of(40, 28, 16)
+    place, (x, y, stride) = find_cell(40, 28, 16)
     middle = (np.array([x, y]) + 0.5) * stride
     reach = np.array([middle[0] - 24, middle[1] - 8, 56 - middle[0], 48 - middle[1]]) / stride
     scores[place, 0] = 0.72
@@ -82,7 +82,7 @@ def nanodet_outputs() -> dict[str, Array]:
     return {f"out{number}": table[None] for number, table in enumerate(tables)}
 
 
-def detected(backend: Saying, frame_size: tuple[int, int] = SIZE, **told: Any) -> tuple[Array, Array, str]:
+def detected(backend: FixedBackend, frame_size: tuple[int, int] = SIZE, **told: Any) -> tuple[Array, Array, str]:
     frame = np.zeros((frame_size[1], frame_size[0], 3), np.uint8)
     with Detector("said", backend, DetectorSignature(**told)) as detector:
         boxes, scores = detector.detect(frame, 0.3, 0.5)
@@ -92,14 +92,14 @@ def detected(backend: Saying, frame_size: tuple[int, int] = SIZE, **told: Any) -
 @pytest.mark.parametrize("classes", [1, 80])
 @pytest.mark.parametrize("decoded", [False, True])
 def test_yolox_is_recognised_and_read_decoded_or_not(classes: int, decoded: bool) -> None:
-    boxes, scores, family = detected(Saying({"output": yolox_output(classes, decoded)}))
+    boxes, scores, family = detected(FixedBackend({"output": yolox_output(classes, decoded)}))
     assert family == ("yolox-decoded" if decoded else "yolox")
     np.testing.assert_allclose(boxes, [PERSON], atol=1e-4)  # single precision
     np.testing.assert_allclose(scores, [0.72], atol=1e-6)
 
 
 def test_nanodet_is_recognised_and_read() -> None:
-    boxes, scores, family = detected(Saying(nanodet_outputs()))
+    boxes, scores, family = detected(FixedBackend(nanodet_outputs()))
     assert family == "nanodet"
     np.testing.assert_allclose(boxes, [PERSON], atol=1e-3)  # softmax in single precision
     np.testing.assert_allclose(scores, [0.72], atol=1e-6)
@@ -110,7 +110,7 @@ def test_boxes_and_scores_are_taken_as_they_come(parts: bool) -> None:
     other = np.array([0.0, 0.0, 20.0, 20.0], np.float32)
     boxes = np.stack([PERSON, other])[None] / (np.array([96, 64, 96, 64], np.float32) if parts else np.float32(1))
     said = {"boxes": boxes.astype(np.float32), "scores": np.array([[0.72, 0.1]], np.float32)}
-    found, scores, family = detected(Saying(said))
+    found, scores, family = detected(FixedBackend(said))
     assert family == "boxes-scores"
     np.testing.assert_allclose(found, [PERSON], atol=1e-4)  # single precision
     np.testing.assert_allclose(scores, [0.72], atol=1e-6)
@@ -122,7 +122,7 @@ def test_labels_tell_people_from_other_things_and_sizes_are_given_where_asked() 
         "boxes": np.stack([PERSON + 3, PERSON])[None],
         "scores": np.array([[0.9, 0.72]], np.float32),
     }
-    backend = Saying(said, more=(Tensor("orig_target_sizes", (1, 2), "int64"),))
+    backend = FixedBackend(said, more=(Tensor("orig_target_sizes", (1, 2), "int64"),))
     found, scores, _ = detected(backend)
     np.testing.assert_allclose(found, [PERSON], atol=1e-4)
     np.testing.assert_allclose(scores, [0.72])
@@ -131,23 +131,11 @@ def test_labels_tell_people_from_other_things_and_sizes_are_given_where_asked() 
 
 def test_a_frame_of_another_shape_gets_its_boxes_back_in_its_own_pixels() -> None:
     output = yolox_output(1, decoded=False)
-    boxes, _, _ = detected(Saying({"output": output}), frame_size=(192, 64))  # fitted by half, at the top
+    boxes, _, _ = detected(FixedBackend({"output": output}), frame_size=(192, 64))  # fitted by half, at the top
     np.testing.assert_allclose(boxes, [[48, 16, 112, 64]], atol=1e-3)  # cut at the frame's lower edge
 
 
-def test_boxes_that_overlap_too_much_are_one_person_the_better() -> None:
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [5, 0, 15, 10]], np.float32)
-    kept = suppress(boxes, np.array([0.6, 0.9, 0.5, 0.7], np.float32), 0.45)
-    assert kept.tolist() == [1, 3, 2]
-
-
-def test_overlap_is_shared_area_over_joint_area() -> None:
-    box = np.array([0, 0, 10, 10], np.float32)
-    others = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10], [3, 3, 3, 3]], np.float32)
-    np.testing.assert_allclose(overlap(box, others), [1, 1 / 3, 0, 0], atol=1e-6)
-
-
-def test_outputs_of_no_family_are_listed_with_the_families_there_are(tmp_path: Path) -> None:
+def test_unknown_outputs_raise_listing_them_and_the_families(tmp_path: Path) -> None:
     path = networks.brightness(tmp_path / "odd.onnx", batch=1)
     with pytest.raises(EngineError) as caught:
         load_detector(str(path)).open()
@@ -157,36 +145,14 @@ def test_outputs_of_no_family_are_listed_with_the_families_there_are(tmp_path: P
     assert "yolox, yolox-decoded, nanodet, boxes-scores" in str(caught.value)
 
 
-def test_a_network_that_takes_no_picture_is_refused(tmp_path: Path) -> None:
+def test_a_network_without_an_image_input_raises(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["numbers"], ["boxes"])
     path = networks.save(tmp_path / "flat.onnx", [node], {"numbers": [1, 4]}, {"boxes": [1, 4]})
     with pytest.raises(EngineError) as caught:
         load_detector(str(path)).open()
     assert str(caught.value) == (
-        "detector flat: its inputs are 'numbers' (1, 4) float32, but a detector takes one picture (1, 3, H, W)"
+        "detector flat: its inputs are 'numbers' (1, 4) float32, but a detector takes one image (1, 3, H, W)"
     )
-
-
-@pytest.mark.parametrize(
-    ("fit", "scale", "offset"),
-    [("top-left", (0.5, 0.5), (0, 0)), ("centre", (0.5, 0.5), (0, 7)), ("stretch", (0.5, 0.64), (0, 0))],
-)
-def test_a_frame_is_fitted_as_told_and_the_rest_is_padding(fit: Any, scale: Any, offset: Any) -> None:
-    frame = np.full((100, 192, 3), 200, np.uint8)
-    fitted = fit_frame(frame, SIZE, fit, 114)
-    assert fitted.pixels.shape == (64, 96, 3)
-    assert fitted.scale == scale
-    assert fitted.offset == offset
-    padded = int((fitted.pixels == 114).all(axis=2).sum())
-    assert padded == (0 if fit == "stretch" else 14 * 96)
-    corners = fitted.to_frame(np.array([[offset[0], offset[1], 96, offset[1] + 100 * scale[1]]], np.float32))
-    np.testing.assert_allclose(corners, [[0, 0, 192, 100]], atol=1e-4)
-
-
-def test_colours_and_levels_are_as_told() -> None:
-    pixels = np.array([[[10, 20, 30]]], np.uint8)
-    assert to_tensor(pixels, "rgb", (0, 0, 0), (1, 1, 1)).ravel().tolist() == [30, 20, 10]
-    assert to_tensor(pixels, "bgr", (10, 10, 10), (2, 5, 10)).ravel().tolist() == [0, 2, 2]
 
 
 # Boxes that three networks by two teams agree on, read off a picture with the people drawn in.
@@ -194,7 +160,7 @@ THREE_PEOPLE = np.array([[0, 4, 650, 845], [698, 20, 1049, 858], [90, 324, 663, 
 
 
 @pytest.mark.parametrize("model", ["yolox_nano", "kazu_person_rpi", "nanodet_m_416", "nanodet_m_320"])
-def test_real_networks_find_the_three_people_of_a_picture(shared: Path, model: str) -> None:
+def test_published_networks_find_three_people(shared: Path, model: str) -> None:
     picture = cv2.imread(str(shared / "data/annot/tfjs/three_people.jpg"))
     assert picture is not None
     with load_detector(str(shared / f"data/models/{model}.onnx")) as detector:
@@ -202,17 +168,17 @@ def test_real_networks_find_the_three_people_of_a_picture(shared: Path, model: s
         boxes, scores = detector.detect(picture.astype(np.uint8), 0.4, 0.65)
     assert len(boxes) == 3
     assert (scores > 0.6).all()
-    # Detectors differ by a few per cent of a box; an overlap of 0.8 is the same person and nobody else.
-    assert all(overlap(person, boxes).max() > 0.8 for person in THREE_PEOPLE)
+    # Detectors differ by a few per cent of a box; an overlap of 0.8 means the same person.
+    assert all(compute_iou(person[None], boxes).max() > 0.8 for person in THREE_PEOPLE)
 
 
-def test_a_network_of_another_family_says_which_there_are(shared: Path) -> None:
+def test_a_network_of_another_family_raises(shared: Path) -> None:
     with pytest.raises(EngineError) as caught:
         load_detector(str(shared / "data/models/FastestDet.onnx")).open()
     assert "no family has outputs '758' (1, 85, 22, 22) float32 for an input of 352x352" in str(caught.value)
 
 
-def test_an_unknown_family_is_refused(shared: Path) -> None:
+def test_an_unknown_family_raises(shared: Path) -> None:
     with pytest.raises(EngineError) as caught:
         load_detector(str(shared / "data/models/yolox_nano.onnx"), family="yollox")
     assert str(caught.value) == "family 'yollox' is not one of auto, yolox, yolox-decoded, nanodet, boxes-scores"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engines.backends.onnxrt import OnnxRuntime
 from engines.errors import EngineError
 from engines.inference.engine import Engine, PersonWindows, load, load_signature
-from engines.spec import cache
+from engines.spec.fingerprint import fingerprint_file
 from engines.spec.signature import Signature, write_signature
 from tests.engines import networks
 
@@ -155,7 +155,7 @@ def test_a_model_is_loaded_from_a_path_with_its_signature_and_fingerprint(tmp_pa
     write_signature(signature(), path.with_suffix(".json"))
     with load(str(path)) as engine:
         assert engine.signature == signature()
-        assert engine.fingerprint == cache.fingerprint(path)
+        assert engine.fingerprint == fingerprint_file(path)
         assert len(engine.fingerprint) == 16
 
 
@@ -185,7 +185,7 @@ def test_shapes_that_leave_doubt_are_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         load(str(path))
     assert str(caught.value).startswith(
-        f"model {path}: it has no Signature, and its shapes do not say what it is; write "
+        f"model {path}: it has no Signature, and none can be inferred from its shapes; write "
     )
 
 

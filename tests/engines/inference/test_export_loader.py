@@ -12,7 +12,7 @@ import pytest
 
 import engines
 from engines.errors import EngineError
-from engines.hub import catalogue
+from engines.hub.lookup import find_model
 from engines.inference.cached import CachedRunner
 from engines.inference.engine import Crop, Engine, Keypoints, PersonWindows, load, load_signature
 from engines.inference.full_window import FullWindowRunner
@@ -65,7 +65,7 @@ def test_the_drawn_network_reads_every_frame(export: Path) -> None:
 
 
 def test_a_folder_is_a_model_known_by_the_name_and_fingerprint_of_its_manifest(export: Path) -> None:
-    found = catalogue.find(str(export), "pose")
+    found = find_model(str(export), "pose")
     assert (found.name, found.path, found.signature) == ("drawn", export, exports.signature(2, 2))
     with load(str(export)) as engine:
         assert engine.signature == exports.signature(2, 2)
@@ -132,7 +132,7 @@ def test_auto_holds_crops_wherever_that_spares_anything(
     tmp_path: Path, parts: Any, past: int, crop: Crop, strategy: type
 ) -> None:
     folder = exports.write_export(tmp_path / "drawn", parts=parts, past=past, future=0)
-    assert isinstance(load(str(folder), crop=crop)._strategy, strategy)
+    assert isinstance(load(str(folder), crop=crop)._runner, strategy)
 
 
 # -- what cannot be run ------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def message(call: Callable[[], object]) -> str:
 def test_crop_lock_of_a_network_in_one_graph_says_what_is_missing(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "drawn", parts=("fused",))
     wanted = (
-        "model drawn: crop=lock needs a network that is exported in two, 'backbone' and 'head', but it has one graph; "
+        "model drawn: crop=lock needs an export with 'backbone' and 'head', but this one has one graph; "
         "export it again, or take crop=exact"
     )
     assert message(lambda: load_signature(str(folder), "lock")) == wanted
@@ -158,7 +158,7 @@ def test_crop_lock_of_a_network_in_one_graph_says_what_is_missing(tmp_path: Path
 
 def test_crop_lock_of_a_network_of_single_frames_is_refused(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "drawn", past=0, future=0)
-    wanted = "crop=lock keeps features between frames, but it reads single frames; leave crop=auto"
+    wanted = "crop=lock reuses features between frames, but the network reads single frames; leave crop=auto"
     assert message(lambda: load(str(folder), crop="lock")) == f"model drawn: {wanted}"
     assert message(lambda: load("hrnet-small", crop="lock")) == f"model hrnet-small-128x96: {wanted}"
 
@@ -220,7 +220,7 @@ def test_a_folder_without_a_manifest_is_no_model(tmp_path: Path) -> None:
 
 
 def test_an_exported_pose_network_finds_no_people(export: Path) -> None:
-    assert message(lambda: catalogue.find(str(export), "detector")) == (
+    assert message(lambda: find_model(str(export), "detector")) == (
         f"model '{export}' is an exported pose network, but a detector network is wanted"
     )
 

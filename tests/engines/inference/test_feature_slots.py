@@ -1,4 +1,4 @@
-"""Slots of kept features: nothing needed is ever evicted, nobody gets another's slot, the oldest go first."""
+"""Feature slots: claiming, reuse, eviction and grouping."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def keys(*seqs: int, anchor: int = 1) -> list[SlotKey]:
     return [SlotKey("hall", seq, 1, anchor) for seq in seqs]
 
 
-def test_a_key_that_is_still_there_keeps_its_slot_and_is_not_missing() -> None:
+def test_a_known_key_keeps_its_slot_and_is_not_missing() -> None:
     slots = FeatureSlots(4)
     assert slots.claim(keys(0, 1, 2)) == keys(0, 1, 2)
-    before = [slots.of(key) for key in keys(1, 2)]
+    before = [slots[key] for key in keys(1, 2)]
     assert slots.claim(keys(1, 2, 3)) == keys(3)
-    assert [slots.of(key) for key in keys(1, 2)] == before
+    assert [slots[key] for key in keys(1, 2)] == before
 
 
-def test_a_frame_that_stands_in_a_window_twice_takes_one_slot() -> None:
+def test_a_repeated_frame_takes_one_slot() -> None:
     slots = FeatureSlots(2)
     assert slots.claim(keys(0, 0, 0, 1)) == keys(0, 1)
 
@@ -35,7 +35,7 @@ def test_another_crop_of_the_same_person_in_the_same_frame_is_another_key() -> N
     assert slots.claim(keys(0, 1, anchor=2)) == keys(0, 1, anchor=2)
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_the_least_recently_used_slot_is_replaced_first() -> None:
     slots = FeatureSlots(3)
     slots.claim(keys(0))
     slots.claim(keys(1))
@@ -46,16 +46,16 @@ def test_the_least_recently_used_goes_first() -> None:
     assert slots.claim(keys(1)) == keys(1)
 
 
-def test_more_than_there_are_slots_is_refused_with_both_numbers() -> None:
+def test_more_keys_than_slots_raise_naming_both_numbers() -> None:
     with pytest.raises(EngineError) as caught:
         FeatureSlots(2).claim(keys(0, 1, 2))
-    assert str(caught.value) == "3 frames of people are wanted at once, but only 2 can be kept; keep more"
+    assert str(caught.value) == "3 crops are needed at once, but the feature cache has 2 slots; raise people"
 
 
-def test_forgotten_slots_are_given_again_before_anybody_is_evicted() -> None:
+def test_freed_slots_are_taken_before_others_are_replaced() -> None:
     slots = FeatureSlots(4)
     slots.claim([*keys(0, 1), *keys(0, 1, anchor=2)])
-    slots.forget(lambda key: key.anchor == 1)
+    slots.free(lambda key: key.anchor == 1)
     assert len(slots) == 2
     slots.claim(keys(5, 6, anchor=3))
     assert slots.claim(keys(0, 1, anchor=2)) == []
@@ -66,25 +66,25 @@ some_keys = st.builds(
 )
 
 
-@given(count=st.integers(1, 8), batches=st.lists(st.lists(some_keys, max_size=12), max_size=20), gone=st.integers(0, 9))
-def test_whatever_is_claimed_what_was_filled_is_what_is_read(
-    count: int, batches: list[list[SlotKey]], gone: int
-) -> None:
+@given(
+    count=st.integers(1, 8), batches=st.lists(st.lists(some_keys, max_size=12), max_size=20), freed=st.integers(0, 9)
+)
+def test_a_slot_always_holds_the_key_that_filled_it(count: int, batches: list[list[SlotKey]], freed: int) -> None:
     slots = FeatureSlots(count)
     memory: dict[int, SlotKey] = {}
     for number, batch in enumerate(batches):
         if len(set(batch)) > count:
             continue
         for key in slots.claim(batch):
-            memory[slots.of(key)] = key
-        assert all(0 <= slots.of(key) < count and memory[slots.of(key)] == key for key in batch)
-        if number == gone:
-            slots.forget(lambda key: key.camera == "hall")
+            memory[slots[key]] = key
+        assert all(0 <= slots[key] < count and memory[slots[key]] == key for key in batch)
+        if number == freed:
+            slots.free(lambda key: key.camera == "hall")
             assert set(slots.claim(dict.fromkeys(key for key in batch if key.camera == "yard"))) == set()
 
 
 @given(count=st.integers(1, 6), rows=st.lists(st.lists(some_keys, min_size=1, max_size=4), max_size=12))
-def test_groups_are_all_rows_in_order_each_as_large_as_fits(count: int, rows: list[list[SlotKey]]) -> None:
+def test_groups_cover_all_rows_in_order_and_are_as_large_as_possible(count: int, rows: list[list[SlotKey]]) -> None:
     groups = list(split_by_slots(rows, count))
     assert [row for group in groups for row in rows[group]] == rows
     for group in groups:

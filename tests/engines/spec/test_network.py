@@ -15,13 +15,13 @@ from engines.hub import catalogue
 from engines.spec import network
 from engines.spec.network import HRNetSpec, NetworkSpec
 
-NETWORKS = catalogue.names("network")
+NETWORKS = catalogue.list_names("network")
 COMPACT = [name for name in NETWORKS if "compact" in name]
 PAPERS = ("dcpose", "fami", "fasrnet", "hrnet", "imapose", "inspose", "posewarper", "tdmi", "tdmi-st")
 
 
 def spec_of(name: str) -> NetworkSpec:
-    return catalogue.network(name)[1]
+    return catalogue.find_network(name)[1]
 
 
 def message_of(spec: NetworkSpec) -> str:
@@ -34,11 +34,11 @@ def message_of(spec: NetworkSpec) -> str:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_built_and_costs_what_its_entry_says(name: str) -> None:
     torch = pytest.importorskip("torch")
-    from engines.testing.costs import measure
+    from engines.testing.costs import measure_cost
 
     spec = spec_of(name)
     with torch.device("meta"):  # shapes only: weights of 64 million parameters are not needed to count them
-        assert measure(engines.create(name), spec.input_size) == spec.cost
+        assert measure_cost(engines.create(name), spec.input_size) == spec.cost
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -82,9 +82,7 @@ def test_reuse_leaves_one_backbone_of_each_window() -> None:
 def test_a_network_that_takes_whole_pictures_has_no_signature_of_crops() -> None:
     with pytest.raises(EngineError) as caught:
         spec_of("inspose-r50").signature("inspose-r50")
-    assert str(caught.value) == (
-        "network 'inspose-r50' finds people in whole pictures; a Signature describes one of crops"
-    )
+    assert str(caught.value) == ("network 'inspose-r50' takes whole pictures; only a network of crops has a Signature")
 
 
 def test_an_unknown_name_is_answered_with_the_near_ones() -> None:
@@ -118,7 +116,7 @@ def test_options_that_do_not_fit_are_named() -> None:
 def test_a_window_that_the_class_does_not_read_is_named() -> None:
     pytest.importorskip("torch")
     spec = msgspec.structs.replace(spec_of("dcpose-w48-384x288"), hrnet="compact16", window=(-2, 0))
-    assert message_of(spec) == "network 'mine': its entry says window [-2, 0], dcpose.DCPose reads [-1, 0, 1]"
+    assert message_of(spec) == "network 'mine': its entry has window [-2, 0], but dcpose.DCPose reads [-1, 0, 1]"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +153,7 @@ def test_an_entry_of_ones_own_is_built_from_its_path(tmp_path: Path) -> None:
 
 def test_listing_networks_imports_no_torch() -> None:
     script = (
-        "import sys; from engines.hub import catalogue; catalogue.network('fami-w48-384x288')[1].signature('x');"
+        "import sys; from engines.hub import catalogue; catalogue.find_network('fami-w48-384x288')[1].signature('x');"
         "print('torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

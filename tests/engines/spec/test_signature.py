@@ -1,4 +1,4 @@
-"""Signatures: what they say, and what they refuse."""
+"""Signatures: derived shapes, files and errors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from engines.errors import EngineError
 from engines.spec.signature import Signature, read_signature, write_signature
 
 
-def test_a_signature_survives_its_file(tmp_path: Path) -> None:
-    told = Signature(name="fami", input_size=(288, 384), skeleton="posetrack17", past=2, future=2, layout="ntchw")
-    write_signature(told, tmp_path / "fami.json")
-    assert read_signature(tmp_path / "fami.json") == told
+def test_a_signature_survives_json(tmp_path: Path) -> None:
+    signature = Signature(name="fami", input_size=(288, 384), skeleton="posetrack17", past=2, future=2, layout="ntchw")
+    write_signature(signature, tmp_path / "fami.json")
+    assert read_signature(tmp_path / "fami.json") == signature
 
 
 def test_the_shape_of_an_input_follows_from_the_window_and_the_layout() -> None:
@@ -52,7 +52,7 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path: Path, changes: dict[str,
     assert words in str(caught.value)
 
 
-def test_a_missing_signature_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_file_raises_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         read_signature(tmp_path / "none.json")
     assert str(caught.value).endswith("No such file or directory; write one beside the model")

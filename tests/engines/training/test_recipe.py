@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.mark.parametrize("file", sorted((ROOT / "configs/training").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_recipe_is_valid(file: Path) -> None:
     read = read_recipe(file)
-    _, spec = catalogue.network(read.network)
+    _, spec = catalogue.find_network(read.network)
     # The papers' networks have 60 million weights; shapes are enough here.
     with torch.device("meta"):
         model = network.build(read.network, spec)

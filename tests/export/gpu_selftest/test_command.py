@@ -137,7 +137,7 @@ def test_what_is_typed_wrongly_is_one_line_before_anything_runs(case: str, capsy
 def test_the_network_of_the_chain_is_a_temporal_one_of_the_catalogue() -> None:
     from engines.hub import catalogue
 
-    _, spec = catalogue.network(NETWORK)
+    _, spec = catalogue.find_network(NETWORK)
     assert spec.takes == "crop"
     assert len(spec.window) > 1
 

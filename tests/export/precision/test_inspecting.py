@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from engines.errors import EngineError  # noqa: E402
-from engines.testing.costs import measure  # noqa: E402
+from engines.testing.costs import measure_cost  # noqa: E402
 from export.precision.fp16 import to_fp16  # noqa: E402
 from export.precision.inspecting import counts, layers, prove, shares  # noqa: E402
 from tests.export.precision.conftest import CROP  # noqa: E402
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 def test_multiplications_are_those_that_the_network_itself_counts(small: Any) -> None:
     network = small("fami")
-    cost = measure(network.model, CROP)
+    cost = measure_cost(network.model, CROP)
     counted = {part: sum(layer.macs for layer in layers(network[part])) / 1e9 for part in ("backbone", "head")}
     # Θ meets the grid in an einsum of a few thousand products, which is not counted; costs are rounded to a million.
     assert counted == pytest.approx({"backbone": cost.backbone_gmac, "head": cost.head_gmac}, abs=0.001)

@@ -22,12 +22,12 @@ from engines.backends.pytorch.single_stage_module import RELEASED, Pictures  # n
 from engines.backends.registry import make_backend  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.hub.checkpoint_names import rename_keys  # noqa: E402
-from engines.inference.nms import survivors  # noqa: E402
+from engines.inference.nms import suppress  # noqa: E402
 from engines.inference.single_stage import load_picture_engine  # noqa: E402
 from engines.layers.nms import nms  # noqa: E402
 from engines.models import inspose  # noqa: E402
 from engines.models.inspose import InsPoseReleased  # noqa: E402
-from engines.spec.manifest import read_picture_manifest, verify  # noqa: E402
+from engines.spec.manifest import read_picture_manifest, verify_files  # noqa: E402
 from engines.spec.picture_signature import OUTPUTS, Suppression  # noqa: E402
 from export.calibration import Samples  # noqa: E402
 from export.exporter import export_network  # noqa: E402
@@ -106,7 +106,7 @@ def pictures_of(folder: Path) -> Pictures:
 
 def test_the_folder_says_what_it_is(folder: Path) -> None:
     manifest = read_picture_manifest(folder)
-    verify(manifest, folder)
+    verify_files(manifest, folder)
     told = manifest.signature
     assert (told.name, told.input_size, told.candidates) == (NAME, SIZE, CANDIDATES)
     assert told.suppression == Suppression(kind="hard", iou=0.6, min_score=0.1)
@@ -221,7 +221,7 @@ def refusal(wanted: Request) -> str:
 
 def test_a_size_that_does_not_suit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     assert refusal(request(tmp_path / "export", size=(640, 360))) == (
-        "network 'inspose-compact': pictures of 640x360 px do not suit its strides; "
+        "network 'inspose-compact': input size 640x360 px is invalid; "
         "width and height must be multiples of 32, such as 640x384"
     )
     assert list(tmp_path.iterdir()) == []
@@ -312,7 +312,7 @@ def _check_people(outputs: Any, theirs: Any, variant: str, told: Suppression) ->
     points, scores, boxes = (outputs[name][0] for name in OUTPUTS)
     sure = scores > told.min_score
     inside = np.clip(boxes[sure], 0, np.array([320, 256, 320, 256], np.float32))
-    kept, left = survivors(inside, scores[sure], told)
+    kept, left = suppress(inside, scores[sure], told)
     kept, left = kept[:100], left[:100]
     # Bounds of the reference's own table: ten times the noise it measured.
     np.testing.assert_allclose(left, theirs[f"{variant}_boxes_scores"][:, 4], atol=2e-5)

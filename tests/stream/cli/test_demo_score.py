@@ -33,7 +33,7 @@ def score() -> Score:
 
 def test_the_truth_is_all_right(score: Score) -> None:
     judged = score.judge(message(seq=7))
-    assert judged.judged > 10
+    assert judged.total > 10
     assert float(judged) == 1.0
 
 
@@ -43,7 +43,7 @@ def test_keypoints_a_box_away_are_all_wrong(score: Score) -> None:
 
 def test_a_person_not_found_counts_as_wrong(score: Score) -> None:
     whole, missing = score.judge(message(seq=7)), score.judge(message(seq=7, people=1))
-    assert missing.judged == whole.judged
+    assert missing.total == whole.total
     assert 0 < missing.correct < whole.correct
 
 

@@ -150,7 +150,7 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
     ),
     "crop=lock": (
         ["hrnet-small", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--crop", "lock"],
-        "crop=lock keeps features between frames, but it reads single frames",
+        "crop=lock reuses features between frames, but the network reads single frames",
         1,
     ),
 }

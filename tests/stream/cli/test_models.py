@@ -39,7 +39,7 @@ def line_of(page: str, name: str) -> str:
 
 
 def test_every_name_of_the_catalogue_is_listed_whole(listed: str) -> None:
-    for name in (*catalogue.SHIPPED, *catalogue.names()):
+    for name in (*catalogue.SHIPPED, *catalogue.list_names()):
         assert line_of(listed, name)
 
 
@@ -66,7 +66,7 @@ def test_it_says_how_weights_are_come_by(listed: str, name: str, weights: str) -
 
 
 def test_programs_get_the_whole_of_it(told: dict[str, Any]) -> None:
-    assert set(told) == {*catalogue.SHIPPED, *catalogue.names()}
+    assert set(told) == {*catalogue.SHIPPED, *catalogue.list_names()}
     network = told["fami-w48-384x288"]
     assert network["parameters"] == 63_983_404
     assert network["gmac"] == pytest.approx(44.286)

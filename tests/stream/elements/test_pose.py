@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.spec import cache
+from engines.spec.fingerprint import fingerprint_file
 from engines.spec.signature import Signature, write_signature
 from stream.caps import Caps
 from stream.errors import EngineError, LinkError
@@ -73,7 +74,7 @@ def test_poses_have_the_people_the_model_and_the_frames_of_the_window(temporal: 
     assert poses.keypoints.dtype == np.float32
     assert (poses.boxes is window.people.boxes, poses.ids.tolist()) == (True, [1, 2])
     assert (poses.model, poses.skeleton) == ("temporal", "coco17")
-    assert poses.fingerprint == cache.fingerprint(Path(temporal))
+    assert poses.fingerprint == fingerprint_file(Path(temporal))
     assert [(frame.offset, frame.seq, frame.state) for frame in poses.window] == [
         (-2, 3, "real"),
         (-1, 4, "real"),
@@ -95,9 +96,9 @@ def test_waiting_windows_share_a_run_without_changing_the_results(single: str, m
     batches: list[int] = []
     with make("pose", model=single) as element:
         alone = [poses for window in windows for poses in element.process(window)]
-        run = element._engine._strategy._backend.run
+        run = element._engine._runner._backend.run
         monkeypatch.setattr(
-            element._engine._strategy._backend,
+            element._engine._runner._backend,
             "run",
             lambda feeds: (batches.append(len(feeds["image"])), run(feeds))[1],
         )

@@ -105,7 +105,7 @@ def test_the_wrong_kind_of_network_raises_with_the_right_element(model: str, tmp
         f"use 'detect ! window ! pose model={crops}'"
     )
     assert catch_error("window ! pose", model) == (
-        f"pose: export {model}: network 'brightest' finds people and their keypoints in whole pictures, not in crops "
+        f"pose: export {model}: network 'brightest' takes whole pictures, not crops "
         f"of people; use 'posedetect model={model}' in place of 'detect', 'window' and 'pose'"
     )
 

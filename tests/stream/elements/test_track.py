@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from engines.inference.detector_families import overlap
+from engines.vision.boxes import compute_iou
 from stream.element import Context
 from stream.elements.track import Track
 from stream.messages import People, people_of
@@ -121,7 +121,7 @@ def test_ids_survive_a_crossing_with_occlusion(frames_a_second: int) -> None:
         for seq in range(0, 150, step):
             left, right = np.array([walker(seq, 50, 3.5), walker(seq, 560, -3.5)]) + random.normal(0, 1.5, (2, 4))
             right += [0, 12, 8, 20]  # nearer to the camera
-            hidden = overlap(right.astype(np.float32), left[None].astype(np.float32))[0] > 0.35
+            hidden = float(compute_iou(right[None].astype(np.float32), left[None].astype(np.float32))[0, 0]) > 0.35
             (people,) = harness.push(detect(seq, [right] if hidden else [left, right]))
             assert people.ids.tolist() == ([2] if hidden else [1, 2]), f"frame {seq}"
 
@@ -251,7 +251,7 @@ def idf1(truth: MOT, found: MOT) -> float:
     for frame, (ids, boxes) in truth.items():
         others, other_boxes = found.get(frame, (np.zeros(0, np.int64), np.zeros((0, 4), np.float32)))
         for identity, box in zip(ids, boxes, strict=True):
-            pairs.update((int(identity), int(other)) for other in others[overlap(box, other_boxes) >= 0.5])
+            pairs.update((int(identity), int(other)) for other in others[compute_iou(box[None], other_boxes)[0] >= 0.5])
     names = [sorted({pair[side] for pair in pairs}) for side in (0, 1)]
     table = np.array([[pairs[one, other] for other in names[1]] for one in names[0]])
     rows, columns = linear_sum_assignment(-table)

@@ -24,7 +24,7 @@ from engines.backends.trt.requirements import GpuInfo
 from engines.errors import EngineError
 from engines.plugins.deform_conv.settings import settings_of
 from engines.plugins.deform_conv.spec import DeformConvSpec
-from engines.spec.manifest import digest
+from engines.spec.fingerprint import hash_file
 
 A10 = GpuInfo("NVIDIA A10", "8.6", "580.65.06", 13, 24 << 30)
 H100 = GpuInfo("NVIDIA H100", "9.0", "580.65.06", 13, 80 << 30)
@@ -41,8 +41,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "head.trt.onnx").write_bytes(b"for tensorrt")
     graph = PreparedGraph(
         file="head.trt.onnx",
-        sha256=digest(tmp_path / "head.trt.onnx").sha256,
-        source_sha256=digest(tmp_path / "head.onnx").sha256,
+        sha256=hash_file(tmp_path / "head.trt.onnx"),
+        source_sha256=hash_file(tmp_path / "head.onnx"),
         structure_sha256="c" * 64,
         kernels=(SETTINGS,),
         types={"conv": "fp16"},
