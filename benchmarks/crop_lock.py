@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.real_people import CLIPS, references
-from engines.inference.crop_lock import Anchor, CropLock, Crops, ExactCrop
+from engines.inference.crop_lock import Anchor, CropLock, CropPolicy, ExactCrop
 from engines.inference.engine import Engine, PersonWindows, load
 from engines.inference.regions import Region, box_to_region
 from engines.spec.signature import Signature, write_signature
@@ -112,7 +112,7 @@ def runs(windows: Sequence[Window], margin: float, past: int, future: int) -> in
     return len(seen)
 
 
-def anchored(window: Window, crops: Crops, signature: Signature) -> Iterator[tuple[Region, int]]:
+def anchored(window: Window, crops: CropPolicy, signature: Signature) -> Iterator[tuple[Region, int]]:
     """The crop of everybody in a window, and its number."""
     crops.start_frame(*window.key, window.key_frame.size)
     for box, identity in zip(window.people.boxes, window.people.ids, strict=True):
@@ -148,7 +148,7 @@ def with_signature(model: Path, folder: Path) -> str:
     return str(path)
 
 
-def all_crops() -> Iterator[Crops]:
+def all_crops() -> Iterator[CropPolicy]:
     yield ExactCrop()
     yield from (CropLock(margin, patience=5) for margin in LOSSES)
     yield from (Widened(margin, patience=5) for margin in LOSSES)
@@ -162,12 +162,12 @@ class Widened(CropLock):
         return Anchor(anchor.region.widen(1 + self.margin), anchor.number)
 
 
-def error_told(engine: Engine, film: Film, crops: Crops) -> str:
+def error_told(engine: Engine, film: Film, crops: CropPolicy) -> str:
     errors = np.concatenate([errors_of(engine, film, at, crops) for at in range(len(film.windows))])
     return f"{1000 * np.median(errors):.1f}, {100 * (errors <= 0.1).mean():.1f} %"
 
 
-def errors_of(engine: Engine, film: Film, at: int, crops: Crops) -> NDArray[np.float64]:
+def errors_of(engine: Engine, film: Film, at: int, crops: CropPolicy) -> NDArray[np.float64]:
     """Of all joints that are to be seen, as a share of the person's box."""
     window = film.windows[at]
     boxes = [as_box(region, engine.signature) for region, _ in anchored(window, crops, engine.signature)]

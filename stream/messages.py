@@ -21,10 +21,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Key = tuple[str, int]
+from engines.vision import windows
+
+Key = windows.Key
 """``(camera, seq)``: names one frame in the whole run, and every message made from it."""
 
-NO_ID = -1
+NO_ID = windows.NO_ID
 """The id of a person that no tracker has identified."""
 
 EOS_SEQ = 2**62

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engines.errors import EngineError
 from engines.inference.cached import CachedRunner
-from engines.inference.crop_lock import CropLock, Crops, ExactCrop
+from engines.inference.crop_lock import CropLock, CropPolicy, ExactCrop
 from engines.inference.engine import Engine, Keypoints, PersonWindows
 from engines.inference.regions import Region, box_to_region, crop_region, to_keypoints
 from engines.spec.signature import Signature
@@ -82,12 +82,12 @@ class NumpyRing:
         return {"points": np.stack([points(self.kept[window]) for window in windows])}
 
 
-def computed_anew(windows: Sequence[PersonWindows], crops: Crops) -> list[Keypoints]:
+def computed_anew(windows: Sequence[PersonWindows], crops: CropPolicy) -> list[Keypoints]:
     """What a network in one graph gives for the same windows, each cropped as ``crops`` says."""
     return [_one_window(window, crops) for window in windows]
 
 
-def _one_window(window: PersonWindows, crops: Crops) -> Keypoints:
+def _one_window(window: PersonWindows, crops: CropPolicy) -> Keypoints:
     camera, seq = window.keys[PAST]
     height, width = window.frames[PAST].shape[:2]
     crops.start_frame(camera, seq, (width, height))
@@ -144,7 +144,7 @@ def box(x: float, y: float = 8.0, width: float = 12.0, height: float = 20.0) -> 
     return x, y, x + width, y + height
 
 
-def streamed(ring: NumpyRing, crops: Crops | None = None, max_batch: int = 16) -> Engine:
+def streamed(ring: NumpyRing, crops: CropPolicy | None = None, max_batch: int = 16) -> Engine:
     return Engine(SIGNATURE, CachedRunner(SIGNATURE, ring, len(ring.kept), crops or lock(), max_batch), "0" * 16)
 
 

@@ -150,7 +150,7 @@ def test_crop_lock_of_a_network_in_one_graph_says_what_is_missing(tmp_path: Path
     folder = exports.write_export(tmp_path / "drawn", parts=("fused",))
     wanted = (
         "model drawn: crop=lock needs an export with 'backbone' and 'head', but this one has one graph; "
-        "export it again, or take crop=exact"
+        "export it again with both, or use crop=exact"
     )
     assert message(lambda: load_signature(str(folder), "lock")) == wanted
     assert message(lambda: load(str(folder), crop="lock")) == wanted
