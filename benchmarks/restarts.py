@@ -26,7 +26,7 @@ import psutil
 
 from stream.pipeline.launch import parse_launch
 from stream.runtime.restart_policy import RestartPolicy
-from stream.runtime.run_dir import run_id_of
+from stream.runtime.run_dir import get_run_id
 from stream.runtime.supervisor import Supervisor
 from stream.transports.shm_segment import find_names, segment_prefix
 
@@ -134,7 +134,7 @@ def _held_by(pid: int) -> Held:
 
 
 def _segments(supervisor: Supervisor) -> int:
-    return len(find_names(segment_prefix(run_id_of(supervisor.run_dir))))
+    return len(find_names(segment_prefix(get_run_id(supervisor.run_dir))))
 
 
 def _title(outcome: Outcome) -> str:

@@ -79,13 +79,13 @@ def _looks(seconds: float) -> Iterator[None]:
 
 def _folder(run_dir: Path | None) -> Path:
     """The run directory meant. Raises :class:`TransportError` when no line runs there, or anywhere."""
-    from stream.runtime.run_dir import running
+    from stream.runtime.run_dir import list_runs
 
     if run_dir is not None:
         if not (run_dir / "run.json").is_file():
             raise TransportError(f"no line runs in {run_dir}; start one there with 'posestream launch … --run-dir'")
         return run_dir
-    runs: list[Run] = running()
+    runs: list[Run] = list_runs()
     if not runs:
         raise TransportError("no line of yours runs on this host; start one, as with 'posestream demo'")
     return runs[-1].directory

@@ -1,12 +1,12 @@
-"""Which inputs of a part may be acknowledged: the bookkeeping that lets any process die without a frame being lost.
+"""Which inputs of a part may be acknowledged: pure bookkeeping, so that any process can die and no frame is lost.
 
 An input is *finished* when it was processed, no element holds it back as pending, and every output made of it is
 acknowledged by every receiver. It is *released*, that is acknowledged upstream, only when a restart of this part could
 do without it: an unfinished output is computed again from the ``reach`` inputs before its own up to the one at which it
 was made, so all of these stay unreleased, and so do the newest ``reach`` inputs, which those to come will look back on.
 
-A part that starts again is told what the last one had *finished* for good. It takes those inputs in, when they come
-again, since state is built from them, but gives nothing twice.
+A part that is restarted starts from what it had *finished* before. It takes those inputs in again when they come again,
+since elements build their state from them, but sends nothing twice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stream.messages import EOS_SEQ, Key
 
 @dataclass(slots=True)
 class _Output:
-    """An output under way: the ``seq`` of the input at which it was made, and who has yet to acknowledge it."""
+    """An unacknowledged output: the ``seq`` of the input at which it was made, and the branches it waits for."""
 
     made_at: int
     waiting_for: set[int]
@@ -27,7 +27,7 @@ class _Output:
 
 @dataclass(slots=True)
 class _Camera:
-    """What is unreleased of one camera; ``inputs`` maps seq to whether it was processed, in order of arrival."""
+    """The unreleased inputs of one camera; ``inputs`` maps seq to whether it was processed, in order of arrival."""
 
     finished: int
     last_taken: int = -1
@@ -42,9 +42,10 @@ class _Camera:
 
 
 class Flow:
-    """The books of one part: ``branches`` receivers, elements whose ``reach`` adds up to so many earlier inputs.
+    """The inputs and outputs of one part with ``branches`` receivers.
 
-    ``finished`` maps a camera to the last input that an earlier life of this part had finished for good.
+    ``reach`` is how many earlier inputs its elements look back on, all together. ``finished`` maps a camera to the last
+    input that this part had finished before it was restarted.
     """
 
     def __init__(self, branches: int, reach: int = 0, finished: Mapping[str, int] | None = None) -> None:
@@ -53,26 +54,26 @@ class Flow:
         self._before = dict(finished or {})
         self._cameras: dict[str, _Camera] = {}
 
-    # -- what happens -----------------------------------------------------------------------------------------------
+    # -- events -----------------------------------------------------------------------------------------------------
 
     def take(self, key: Key) -> None:
-        """An input comes in; those of a camera come in order, whatever comes again is not counted."""
-        camera, seq = self._of(key), key[1]
+        """Take an input in. Those of a camera come in order; one that comes again is not counted again."""
+        camera, seq = self._camera(key[0]), key[1]
         if seq > camera.last_taken:
             camera.last_taken = seq
             camera.inputs[seq] = False
 
     def is_new(self, key: Key) -> bool:
-        """False for what an earlier life of this part has already finished: it must not be given again."""
+        """False for what this part had finished before it was restarted, and must not send again."""
         return key[1] > self._before.get(key[0], -1)
 
     def send(self, key: Key, at: Key) -> bool:
-        """An output is made of input ``key`` while input ``at`` is processed; True when it is to be sent.
+        """Take note of an output of input ``key``, made while input ``at`` is processed; True when it is to be sent.
 
-        False for what was given before this part was restarted, and for a second output of one input or one out of
+        False for what was sent before this part was restarted, and for a second output of one input or one out of
         order, which no receiver would take.
         """
-        camera, seq = self._of(key), key[1]
+        camera, seq = self._camera(key[0]), key[1]
         if not self.is_new(key) or seq <= camera.last_sent:
             return False
         camera.last_sent = seq
@@ -80,22 +81,22 @@ class Flow:
             camera.outputs[seq] = _Output(at[1], set(self._branches))
         return True
 
-    def processed(self, keys: Iterable[Key], pending: Iterable[Key] = ()) -> None:
+    def mark_processed(self, keys: Iterable[Key], pending: Iterable[Key] = ()) -> None:
         """These inputs have been through all elements, which now hold back the ``pending`` ones."""
         held: dict[str, set[int]] = {}
         for name, seq in pending:
             held.setdefault(name, set()).add(seq)
         for key in keys:
-            camera = self._of(key)
+            camera = self._camera(key[0])
             if key[1] in camera.inputs:
                 camera.inputs[key[1]] = True
         for name, camera in self._cameras.items():
             camera.pending = frozenset(held.get(name, ()))
             camera.ready = True
 
-    def acknowledged(self, branch: int, key: Key) -> None:
-        """The receiver at the end of ``branch`` is done with an output; one it had from an earlier life is ignored."""
-        camera = self._of(key)
+    def acknowledge(self, branch: int, key: Key) -> None:
+        """The receiver at the end of ``branch`` is done with an output; outputs from before a restart are ignored."""
+        camera = self._camera(key[0])
         output = camera.outputs.get(key[1])
         if output is None:
             return
@@ -104,35 +105,35 @@ class Flow:
             del camera.outputs[key[1]]
             camera.ready = True
 
-    # -- what follows -------------------------------------------------------------------------------------------------
+    # -- consequences -------------------------------------------------------------------------------------------------
 
     def release(self) -> list[Key]:
-        """Inputs that may be acknowledged upstream now; each is named once."""
-        return [(name, seq) for name, camera in self._cameras.items() if camera.ready for seq in self._released(camera)]
+        """The inputs that may be acknowledged upstream now; each is returned once."""
+        return [(name, seq) for name, camera in self._cameras.items() if camera.ready for seq in self._release(camera)]
 
-    def _released(self, camera: _Camera) -> list[int]:
+    def _release(self, camera: _Camera) -> list[int]:
         camera.ready = False
         order = list(camera.inputs)
-        held = self._held(camera, order)
+        held = self._find_held(camera, order)
         free = [seq for seq, is_held in zip(order, held, strict=True) if not is_held]
         camera.finished = max(camera.finished, self._finished_before(camera, order))
         for seq in free:
             del camera.inputs[seq]
         return free
 
-    def _held(self, camera: _Camera, order: list[int]) -> list[bool]:
+    def _find_held(self, camera: _Camera, order: list[int]) -> list[bool]:
         """For every unreleased input, whether a restart would need it."""
         held = [False] * len(order)
         for index, seq in enumerate(order):
             if not camera.is_finished(seq):
-                last = self._last_needed(camera, seq, order, index)
+                last = self._find_last_needed(camera, seq, order, index)
                 held[max(0, index - self._reach) : last + 1] = [True] * (last + 1 - max(0, index - self._reach))
         if self._reach and camera.last_taken != EOS_SEQ:
             held[-self._reach :] = [True] * len(held[-self._reach :])
         return held
 
-    def _last_needed(self, camera: _Camera, seq: int, order: list[int], index: int) -> int:
-        """The index of the last input that an unfinished output depends on: all of them while it is not yet made."""
+    def _find_last_needed(self, camera: _Camera, seq: int, order: list[int], index: int) -> int:
+        """The index of the last input that an unfinished output depends on; the very last while it is not yet made."""
         output = camera.outputs.get(seq)
         if output is None or seq in camera.pending:
             return len(order) - 1
@@ -147,27 +148,26 @@ class Flow:
             finished = seq
         return max(finished, camera.last_taken)
 
-    def finished(self) -> dict[str, int]:
-        """By camera, the last input such that it and all before are finished: what a next life must not give again."""
+    def finished_seqs(self) -> dict[str, int]:
+        """By camera, the last input such that it and all before are finished, and must not be sent again."""
         return self._before | {name: camera.finished for name, camera in self._cameras.items() if camera.finished >= 0}
 
     def has_ended(self, camera: str) -> bool:
         """True when the camera's end of stream, and so everything before it, is finished."""
-        known = self._cameras.get(camera)
-        return (self._before.get(camera) if known is None else known.finished) == EOS_SEQ
+        seen = self._cameras.get(camera)
+        return (self._before.get(camera) if seen is None else seen.finished) == EOS_SEQ
 
-    def unfinished(self, camera: str | None = None) -> int:
+    def count_unfinished(self, camera: str | None = None) -> int:
         """How many inputs are not finished, ends of streams not counted; of all cameras when None."""
-        chosen = self._cameras.items() if camera is None else [(camera, self._of((camera, 0)))]
-        return sum(not one.is_finished(seq) for _, one in chosen for seq in one.inputs if seq != EOS_SEQ)
+        cameras = list(self._cameras.values()) if camera is None else [self._camera(camera)]
+        return sum(not one.is_finished(seq) for one in cameras for seq in one.inputs if seq != EOS_SEQ)
 
-    def unreleased(self, camera: str) -> int:
+    def count_unreleased(self, camera: str) -> int:
         """How many inputs of a camera are not released, its end of stream not counted: a source's frames in flight."""
-        inputs = self._of((camera, 0)).inputs
+        inputs = self._camera(camera).inputs
         return len(inputs) - (EOS_SEQ in inputs)
 
-    def _of(self, key: Key) -> _Camera:
-        name = key[0]
+    def _camera(self, name: str) -> _Camera:
         if name not in self._cameras:
             self._cameras[name] = _Camera(self._before.get(name, -1))
         return self._cameras[name]

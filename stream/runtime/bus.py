@@ -1,7 +1,7 @@
-"""What stages say about themselves on the bus, as in GStreamer: errors, warnings, eos, qos, statistics, states.
+"""The notices that parts post on the bus, as in GStreamer: errors, warnings, eos, qos, statistics, states.
 
-Every notice is frozen, small and typed, travels as one msgpack map and says which part it comes from. Nothing depends
-on a single notice being heard: what matters is said again in the :class:`Stats` that are a part's heartbeat.
+Every notice is frozen, small and typed, travels as one msgpack map and names its part. Nothing depends on a single
+notice: what matters is repeated in :class:`Stats`, the heartbeat of a part.
 
 >>> decode(encode(Qos(part="detect", camera="hall", reason="leaky", dropped=3)))
 Qos(part='detect', camera='hall', reason='leaky', dropped=3)
@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from stream.credentials import redacted
 
 State = Literal["NULL", "READY", "PAUSED", "PLAYING"]
-"""As in GStreamer. NULL: nothing is held. READY: the elements are opened. PAUSED: the part is linked and sources hold
+"""As in GStreamer. NULL: nothing is open. READY: the elements are open. PAUSED: the part is linked, and sources hold
 their frames. PLAYING: frames flow."""
 
 STATES: tuple[State, ...] = ("NULL", "READY", "PAUSED", "PLAYING")
@@ -28,7 +28,7 @@ STATES: tuple[State, ...] = ("NULL", "READY", "PAUSED", "PLAYING")
 DropReason = Literal["leaky", "no credit", "late", "failed", "stale", "malformed"]
 """Why items were dropped: a newer one came while it waited in a leaky queue; a live source had as many frames in flight
 as it may; it was older than the lateness allowed; an element raised an exception; its pixels were overwritten by a
-source that was restarted; its bytes were no message."""
+source that was restarted; its bytes were no valid message."""
 
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=16_000)]
@@ -36,16 +36,15 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Notice(Struct, frozen=True, kw_only=True, tag_field="notice", forbid_unknown_fields=True):
-    """What all notices have: the name of the ``part`` that speaks."""
+    """What all notices have: the name of the ``part`` they come from."""
 
     part: Name = ""
 
 
 class Error(Notice, frozen=True, kw_only=True, tag="error"):
-    """Something went wrong in ``element``; with ``camera`` and ``seq`` where one item was the occasion.
+    """An error in ``element``; with ``camera`` and ``seq`` if it concerns one item.
 
-    ``fatal`` when the part ends because of it; ``mendable`` when starting it again cannot help, since the user must
-    mend something first.
+    ``fatal`` when it ends the part; ``needs_user`` when a restart cannot help, since the user must correct something.
     """
 
     element: Name = ""
@@ -53,11 +52,11 @@ class Error(Notice, frozen=True, kw_only=True, tag="error"):
     camera: Name = ""
     seq: Annotated[int, Meta(ge=-1)] = -1
     fatal: bool = False
-    mendable: bool = False
+    needs_user: bool = False
 
 
 class Warning_(Notice, frozen=True, kw_only=True, tag="warning"):  # noqa: N801 - Warning is a builtin
-    """Something is not as it should be, and the line goes on; ``logger`` is who said it."""
+    """A warning; the line goes on. ``logger`` is the name of the logger it was sent to."""
 
     text: Text
     logger: Name = ""
@@ -85,14 +84,13 @@ class StateChanged(Notice, frozen=True, kw_only=True, tag="state"):
 
 
 class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
-    """The heartbeat of a part, twice a second, with what it measured since it started or, where a *rate* or a
-    percentile, over the last few seconds.
+    """The heartbeat of a part, twice a second. Counts are since it started; rates and percentiles, over 5 s.
 
-    ``fps`` counts items finished by this part's elements. ``process_ms`` is the time they took for an item, ``age_ms``
-    the time since the frame was captured at which it left the part; p50 and p95 of each. ``waiting`` items are in the
-    inbox, ``unfinished`` ones are taken in and not done downstream. ``idle_ms`` is how long ago the loop last turned:
-    a part that hangs in an element is seen by it. ``finished`` when every stream has ended and is delivered.
-    ``account`` is what its elements say of how they are doing.
+    ``fps`` is the rate of items that have left its elements. ``process_ms`` is the time the elements took for an item,
+    ``age_ms`` the age of its frame when it left them; p50 and p95 of each. ``waiting`` items are in the inbox;
+    ``unfinished`` ones are taken in and not yet done with downstream. ``idle_ms`` is how long ago the loop last turned,
+    which shows a part that hangs in an element. ``finished`` when every stream has ended and is delivered. ``account``
+    joins what the elements report on themselves.
     """
 
     state: State = "NULL"
@@ -117,7 +115,7 @@ class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
 
 
 class Restarted(Notice, frozen=True, kw_only=True, tag="restarted"):
-    """The supervisor found a part ended, silent or hung, and starts it again after ``delay_ms``; ``why`` says which."""
+    """A part has ended, or was killed; the supervisor restarts it after ``delay_ms``. ``why`` holds the last error."""
 
     why: Text
     count: Annotated[int, Meta(ge=1)]
@@ -125,9 +123,9 @@ class Restarted(Notice, frozen=True, kw_only=True, tag="restarted"):
 
 
 class Target(Notice, frozen=True, kw_only=True, tag="target"):
-    """What the supervisor wants of every part, said again and again: the state to be in.
+    """The state that the supervisor wants every part to be in; published again and again.
 
-    ``ending`` asks sources to end their streams, so that all that is in flight is still delivered.
+    ``ending`` asks sources to end their streams; what is in flight is still delivered.
     """
 
     state: State
@@ -143,12 +141,12 @@ MAX_NOTICE_BYTES = 64 * 1024
 
 
 def encode(notice: AnyNotice) -> bytes:
-    """One msgpack map; every text in it is first made printable and free of credentials."""
-    return _encoder.encode(_cleaned(notice))
+    """One msgpack map; every text in it is sanitized first."""
+    return _encoder.encode(_sanitize_texts(notice))
 
 
 def decode(data: bytes | memoryview) -> AnyNotice | None:
-    """The notice, or None where these bytes are none of this version; never raises."""
+    """The notice, or None where these bytes are no notice of this version; never raises."""
     if len(data) > MAX_NOTICE_BYTES:
         return None
     try:
@@ -157,21 +155,21 @@ def decode(data: bytes | memoryview) -> AnyNotice | None:
         return None
 
 
-def _cleaned(notice: AnyNotice) -> AnyNotice:
+def _sanitize_texts(notice: AnyNotice) -> AnyNotice:
     match notice:
         case Error(text=text) | Warning_(text=text):
-            return msgspec.structs.replace(notice, text=printable(text))
+            return msgspec.structs.replace(notice, text=sanitize(text))
         case Stats(account=account) if account:
-            return msgspec.structs.replace(notice, account=printable(account))
+            return msgspec.structs.replace(notice, account=sanitize(account))
         case Restarted(why=why):
-            return msgspec.structs.replace(notice, why=printable(why))
+            return msgspec.structs.replace(notice, why=sanitize(why))
     return notice
 
 
-def printable(text: str, max_chars: int = 4000) -> str:
-    """``text`` free of credentials and of what could steer a terminal, and no longer than ``max_chars``.
+def sanitize(text: str, max_chars: int = 4000) -> str:
+    """``text`` without credentials or terminal control characters, cut to its last ``max_chars`` characters.
 
-    Line breaks and tabs stay; of what is too long the end is kept, where the reason stands in a traceback.
+    Line breaks and tabs stay. The end is kept, since that is where a traceback has its error.
     """
     safe = "".join(
         letter if letter in "\n\t" or _is_harmless(letter) else "\N{REPLACEMENT CHARACTER}" for letter in text

@@ -1,4 +1,4 @@
-"""The ends of a part's links: the inbox it reads, an outbox for every part that reads what it gives; and pixels."""
+"""The links of a part: the inbox it reads, an outbox for every part that reads it, and the pixels they share."""
 
 from __future__ import annotations
 
@@ -13,76 +13,76 @@ import numpy as np
 from stream.messages import Eos, Frame, Message, People, Poses, Window
 from stream.pipeline.pipeline import Pipeline, QueueSpec
 from stream.pipeline.wiring import Part
-from stream.runtime.run_dir import run_id_of
+from stream.runtime.run_dir import get_run_id
 from stream.transports.base import Delivery, Inbox, LinkStatistics, Outbox
 from stream.transports.curve import Keys
 from stream.transports.shm_ring import FrameReader, FrameRing
 from stream.transports.wire import inline, pack, unpack
 from stream.transports.zmq_link import Pollable, open_inbox, open_outbox, wait
 
-MOST_PATH_BYTES = 100
-"""Socket paths end after 104 bytes on macOS and 108 on Linux; one stays clear of both."""
+MAX_PATH_BYTES = 100
+"""Socket paths may have 104 bytes on macOS and 108 on Linux."""
 
 SPARE_SLOTS = 2
-"""Slots beyond the frames in flight: the one being written, and the one that a live source then has to drop."""
+"""Slots beyond the frames in flight: one for the frame being written, one for a frame that a live source then drops."""
 
 
 class PollableInbox(Inbox, Pollable, Protocol):
-    """An inbox that can be watched."""
+    """An inbox that can be polled."""
 
 
 class PollableOutbox(Outbox, Pollable, Protocol):
-    """An outbox that can be watched."""
+    """An outbox that can be polled."""
 
 
 @dataclass
 class Links:
-    """What a part is joined by; ``is_near[i]`` when the receiver of ``outboxes[i]`` shares this host's memory."""
+    """The links of one part; ``is_local[i]`` when the receiver of ``outboxes[i]`` shares this host's memory."""
 
     inbox: PollableInbox | None
     outboxes: Sequence[PollableOutbox]
-    is_near: Sequence[bool] = ()
+    is_local: Sequence[bool] = ()
     wait: Callable[[Sequence[Pollable], Sequence[Pollable], int], bool] = wait
     reader: FrameReader = field(default_factory=FrameReader)
     ring: FrameRing | None = None
 
-    def idle(self, timeout_ms: int) -> None:
-        """Wait until an end of a link has something to say."""
+    def wait_for_any(self, timeout_ms: int) -> None:
+        """Wait until an item or an acknowledgement has come."""
         self.wait([self.inbox] if self.inbox is not None else [], self.outboxes, timeout_ms)
 
-    def idle_for_news(self, timeout_ms: int) -> None:
-        """Wait until a receiver has something to say; what waits in the inbox may wait on."""
+    def wait_for_acknowledgements(self, timeout_ms: int) -> None:
+        """Wait until an acknowledgement has come; items in the inbox do not end the wait."""
         self.wait([], self.outboxes, timeout_ms)
 
     # -- pixels -------------------------------------------------------------------------------------------------------
 
-    def place(self, frame: Frame) -> Frame:
-        """A source's frame with its pixels in a slot of the ring, where its receivers can find them."""
+    def store_pixels(self, frame: Frame) -> Frame:
+        """The same frame with its pixels in a slot of the ring, where receivers can read them."""
         if self.ring is None or (frame.pixels.flags.writeable and self.ring.reference(frame) is not None):
-            return frame  # pixels that can no longer be written were placed before, for another frame
+            return frame  # pixels that can no longer be written were stored before, for another frame
         pixels = self.ring.allocate((*frame.pixels.shape[:2], 3))
         np.copyto(pixels, frame.pixels)
-        placed = replace(frame, pixels=pixels)
-        self.ring.reference(placed)
-        return placed
+        stored = replace(frame, pixels=pixels)
+        self.ring.reference(stored)
+        return stored
 
     def pack(self, message: Message | Eos) -> list[Sequence[bytes | memoryview]]:
-        """The buffers of a message for every outbox: by reference where the receiver is near, else with its pixels."""
+        """The buffers of a message for every outbox: by reference where the receiver is local, else with pixels."""
         reference = self.reader.reference if self.ring is None else self.ring.reference
-        near = pack(message, reference=reference) if any(self.is_near) else []
-        far = pack(message, reference=inline) if not all(self.is_near) else []
-        return [near if is_near else far for is_near in self.is_near]
+        local = pack(message, reference=reference) if any(self.is_local) else []
+        remote = pack(message, reference=inline) if not all(self.is_local) else []
+        return [local if is_local else remote for is_local in self.is_local]
 
     def unpack(self, delivery: Delivery) -> Message | Eos:
         """The message that was delivered. Raises ``WireError``, or ``TransportError`` when its pixels are gone."""
         return unpack(delivery.buffers, resolve=self.reader.resolve)
 
     def check(self, message: Message) -> None:
-        """Whether the pixels of a message are still what they were. Raises ``StaleFrame``."""
-        for frame in frames_of(message):
+        """Check that the pixels of a message were not overwritten. Raises ``StaleFrame``."""
+        for frame in get_frames(message):
             self.reader.check_frame(frame)
 
-    # -- books and end ------------------------------------------------------------------------------------------------
+    # -- statistics and end -------------------------------------------------------------------------------------------
 
     def statistics(self) -> tuple[LinkStatistics, LinkStatistics]:
         """Of the inbox, and of all outboxes together."""
@@ -95,7 +95,7 @@ class Links:
         )
 
     def close(self) -> None:
-        """Give back sockets and mappings; idempotent. The ring's segment stays, since a restart wants it back."""
+        """Close sockets and mappings; idempotent. The ring's segment stays, since a restarted part takes it over."""
         for outbox in self.outboxes:
             outbox.close()
         if self.inbox is not None:
@@ -113,47 +113,47 @@ def open_links(pipeline: Pipeline, part: Part, run_dir: Path) -> Links:
         if part.inbox is not None:
             links.inbox = _open_inbox(pipeline.queues[part.inbox], part, run_dir, keys)
         links.outboxes = [
-            open_outbox(_reachable(address_of(queue, consumer, run_dir)), part.name, keys=keys)
+            open_outbox(_connectable(get_address(queue, consumer, run_dir)), part.name, keys=keys)
             for queue, consumer in targets
         ]
     except BaseException:
         links.close()
         raise
-    links.is_near = [is_near(queue) for queue, _ in targets]
-    if part.source is not None and any(links.is_near):
-        links.ring = FrameRing(run_id_of(run_dir), part.name, pipeline.in_flight + SPARE_SLOTS)
+    links.is_local = [is_local(queue) for queue, _ in targets]
+    if part.source is not None and any(links.is_local):
+        links.ring = FrameRing(get_run_id(run_dir), part.name, pipeline.in_flight + SPARE_SLOTS)
     return links
 
 
 def _open_inbox(queue: QueueSpec, part: Part, run_dir: Path, keys: Keys | None) -> PollableInbox:
-    address = address_of(queue, part.name, run_dir)
+    address = get_address(queue, part.name, run_dir)
     return open_inbox(address, part.name, leaky=queue.leaky, max_items=queue.max_items, keys=keys)
 
 
-def address_of(queue: QueueSpec, consumer: str, run_dir: Path) -> str:
-    """Where the part ``consumer`` listens for what comes through ``queue``."""
+def get_address(queue: QueueSpec, consumer: str, run_dir: Path) -> str:
+    """The address at which the part ``consumer`` receives what comes through ``queue``."""
     return queue.address or f"ipc://{socket_path(run_dir, f'{queue.name}.{consumer}')}"
 
 
 def socket_path(run_dir: Path, name: str) -> Path:
-    """A path for a socket called ``name``, under a short name of its own where the system would not take it."""
+    """A path for a socket called ``name``; a digest of the name where the path would be too long for the system."""
     path = run_dir / f"{name}.sock"
-    if len(str(path).encode()) <= MOST_PATH_BYTES:
+    if len(str(path).encode()) <= MAX_PATH_BYTES:
         return path
     return run_dir / f"{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}.sock"
 
 
-def is_near(queue: QueueSpec) -> bool:
-    """True when both sides of a queue surely share memory; tcp may lead to another host or container, loopback too."""
+def is_local(queue: QueueSpec) -> bool:
+    """True when both sides of a queue share memory. TCP may lead to another host or container, loopback too."""
     return not queue.address.startswith("tcp://")
 
 
-def _reachable(address: str) -> str:
-    """``tcp://*`` is everywhere to listen, but nowhere to connect to."""
+def _connectable(address: str) -> str:
+    """``tcp://*`` is an address to bind, but not to connect to."""
     return address.replace("tcp://*:", "tcp://127.0.0.1:", 1)
 
 
-def frames_of(message: Message) -> tuple[Frame, ...]:
+def get_frames(message: Message) -> tuple[Frame, ...]:
     """Every frame a message holds, its key frame first."""
     match message:
         case Frame():

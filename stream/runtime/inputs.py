@@ -1,9 +1,9 @@
-"""What a part begins with: the frames of a source, or the deliveries of an inbox."""
+"""The input of a part: the frames of a source, or the deliveries of an inbox."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -13,52 +13,55 @@ from stream.element import Source
 from stream.errors import SourceError, TransportError, WireError
 from stream.messages import Eos, Frame, Key, Message
 from stream.runtime import bus
-from stream.runtime.endpoints import frames_of
+from stream.runtime.endpoints import get_frames
 from stream.runtime.part_runner import PartRunner
 from stream.transports.base import Delivery
 
 
 class Input(Protocol):
-    """What the runner needs of either."""
+    """What the loop of a part needs of either."""
 
     @property
-    def may_take(self) -> bool:
-        """False while even what waits is to be left alone."""
+    def can_take(self) -> bool:
+        """False while items that wait are to be left waiting."""
 
     def open(self, opened: ExitStack) -> None:
-        """Open the elements, unless everything was delivered in an earlier life; ``opened`` closes them."""
+        """Open the elements, unless everything was delivered before a restart; ``opened`` closes them."""
 
     def advance(self, state: bus.State) -> bool:
-        """Let the part do what there is to do; False when there is nothing to do but wait."""
+        """Take and process what there is; False when there was nothing, or no credit."""
 
     def end(self) -> None:
-        """The user wants the streams to end: a source ends its own, others follow."""
+        """End the streams at the user's request: a source ends its own, other parts receive the end."""
 
-    def answer(self) -> None:
+    def acknowledge_rest(self) -> None:
         """Everything is delivered: acknowledge what still comes."""
 
 
-class Frames:
-    """The input of a part that begins with a source: frames, as long as there is credit for them."""
+class SourceInput:
+    """The input of a part that begins with a source.
+
+    At most ``in_flight`` frames are count_unreleased at a time: a file waits then, and a live source drops what comes.
+    """
 
     def __init__(
-        self, source: Source, runner: PartRunner, memory: MutableMapping[str, int], in_flight: int, *, is_again: bool
+        self, source: Source, runner: PartRunner, memory: MutableMapping[str, int], in_flight: int, *, is_restart: bool
     ) -> None:
         self._source, self._runner, self._memory, self._in_flight = source, runner, memory, in_flight
         self._camera = runner.cameras[0]
-        self._finished = runner.flow.finished().get(self._camera, -1)
-        self._is_again = is_again
+        self._finished = runner.flow.finished_seqs().get(self._camera, -1)
+        self._is_restart = is_restart
         self._offset: int | None = None
         self._frames: Iterator[Frame | None] = iter(())
         self._is_ended = runner.is_finished
 
     def open(self, opened: ExitStack) -> None:
-        """Open the elements, source last, unless everything was delivered in an earlier life."""
+        """Open the elements, source last, unless everything was delivered before a restart."""
         if not self._is_ended:
             self._frames = opened.enter_context(self._runner.executor).frames()
 
     @property
-    def may_take(self) -> bool:
+    def can_take(self) -> bool:
         return True
 
     def end(self) -> None:
@@ -70,12 +73,13 @@ class Frames:
                 close()
             self._runner.end(self._camera)
 
-    def answer(self) -> None:
-        """A source has nobody upstream to answer."""
+    def acknowledge_rest(self) -> None:
+        """Nothing is upstream of a source."""
 
     def advance(self, state: bus.State) -> bool:
-        """Take one more frame, if that may be; False when there is nothing to do but wait."""
-        if self._is_ended or not (self._source.live or (state == "PLAYING" and self._has_credit())):
+        """Take one more frame; False when the stream has ended, or there is no credit."""
+        can_take = self._source.live or (state == "PLAYING" and self._has_credit())
+        if self._is_ended or not can_take:
             return False
         frame = self._next()
         if frame is not None:
@@ -83,7 +87,7 @@ class Frames:
         return True
 
     def _has_credit(self) -> bool:
-        return self._runner.flow.unreleased(self._camera) < self._in_flight
+        return self._runner.flow.count_unreleased(self._camera) < self._in_flight
 
     def _next(self) -> Frame | None:
         try:
@@ -93,106 +97,112 @@ class Frames:
         except SourceError as error:
             if self._source.live:
                 raise
-            self._runner.fault(self._source, error)
+            self._runner.report_error(self._source, error)
             self.end()
         return None
 
     def _numbered(self, frame: Frame) -> Frame:
-        """The frame under its camera's name, its count going on where that of an earlier life ended if it is live."""
+        """The frame under its camera's name; a live source that was restarted continues its count."""
         if self._offset is None:
             last = self._memory.get("taken", -1)
-            starts_again = self._is_again and self._source.live and frame.seq <= last
-            self._offset = last + 1 - frame.seq if starts_again else 0
+            is_counted_anew = self._is_restart and self._source.live and frame.seq <= last
+            self._offset = last + 1 - frame.seq if is_counted_anew else 0
         if frame.camera == self._camera and not self._offset:
             return frame
         return replace(frame, camera=self._camera, seq=frame.seq + self._offset)
 
     def _take(self, frame: Frame, state: bus.State) -> None:
         if not self._source.live and frame.seq <= self._finished - self._runner.reach:
-            return  # delivered in an earlier life, and needed by nothing to come
+            return  # delivered before the restart, and no later frame needs it
         if self._source.live and state != "PLAYING":
-            return  # a live source is read on while it is paused, lest it be late ever after
+            return  # a paused live source is still read, or its frames would be late from then on
         self._memory["taken"] = frame.seq
-        self._runner.listen()
+        self._runner.receive_acknowledgements()
         if self._has_credit():
-            self._runner.work([self._runner.links.place(frame)])
+            self._runner.process([self._runner.links.store_pixels(frame)])
         else:
             self._runner.tally.drop(self._camera, "no credit")
 
 
-class Deliveries:
-    """The input of a part that reads an inbox."""
+class InboxInput:
+    """The input of a part that reads an inbox.
 
-    def __init__(self, runner: PartRunner, lateness_ms: float | None) -> None:
+    Items older than ``lateness_ms`` by the clock ``wall_ns`` are dropped; None keeps all.
+    """
+
+    def __init__(
+        self, runner: PartRunner, lateness_ms: float | None, wall_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         if runner.links.inbox is None:
             raise TransportError(f"{runner.name} has neither a source nor an inbox; begin its line with one")
-        self._runner, self._inbox, self._lateness_ms = runner, runner.links.inbox, lateness_ms
+        self._runner, self._inbox = runner, runner.links.inbox
+        self._lateness_ms, self._wall_ns = lateness_ms, wall_ns
         self._state: bus.State = "PAUSED"
 
     def open(self, opened: ExitStack) -> None:
-        """Open the elements, unless everything was delivered in an earlier life."""
+        """Open the elements, unless everything was delivered before a restart."""
         if not self._runner.is_finished:
             opened.enter_context(self._runner.executor)
 
     @property
-    def may_take(self) -> bool:
+    def can_take(self) -> bool:
         return self._state != "READY"
 
     def end(self) -> None:
         """Streams end at their sources."""
 
     def advance(self, state: bus.State) -> bool:
-        """Process what waits, as much at once as the elements like; False when nothing does."""
+        """Process what waits, at most one batch of the elements; False when nothing waits."""
         self._state = state
-        deliveries = self._inbox.receive(self._runner.executor.max_batch) if self.may_take else []
+        deliveries = self._inbox.receive(self._runner.executor.max_batch) if self.can_take else []
         for camera, _ in self._inbox.take_dropped():
             self._runner.tally.drop(camera, "leaky")
         for _, group in groupby(map(self._admit, deliveries), key=type):
             self._take(list(group))
         return bool(deliveries)
 
-    def answer(self) -> None:
-        """Everything is delivered: whatever still comes was sent again by somebody who was restarted."""
+    def acknowledge_rest(self) -> None:
+        """Everything is delivered: what still comes was sent again by a part that was restarted."""
         for delivery in self._inbox.receive(max_items=1000):
             self._inbox.acknowledge(delivery.key)
 
-    def _take(self, items: Sequence[Message | Eos | _Refused]) -> None:
-        """Items of one sort that follow each other: ends, refused ones, or such as elements may take at once."""
+    def _take(self, items: Sequence[Message | Eos | _Rejected]) -> None:
+        """Take consecutive items of one kind: ends of streams, rejected deliveries, or messages for one batch."""
         messages: list[Message] = []
         for item in items:
             match item:
                 case Eos(camera):
                     self._runner.end(camera)
-                case _Refused(key, reason):
+                case _Rejected(key, reason):
                     self._runner.skip(key, reason)
                 case _:
                     messages.append(item)
         if messages:
-            self._runner.work(messages)
+            self._runner.process(messages)
 
-    def _admit(self, delivery: Delivery) -> Message | Eos | _Refused:
-        """The message that was delivered, or why it must be dropped."""
+    def _admit(self, delivery: Delivery) -> Message | Eos | _Rejected:
+        """The message that was delivered, or why it is dropped."""
         try:
             item = self._runner.links.unpack(delivery)
         except WireError:
-            return _Refused(delivery.key, "malformed")
+            return _Rejected(delivery.key, "malformed")
         except TransportError:
-            return _Refused(delivery.key, "stale")
+            return _Rejected(delivery.key, "stale")
         if item.key != delivery.key:
-            return _Refused(delivery.key, "malformed")
+            return _Rejected(delivery.key, "malformed")
         if not isinstance(item, Eos) and self._is_late(item):
-            return _Refused(delivery.key, "late")
+            return _Rejected(delivery.key, "late")
         return item
 
     def _is_late(self, item: Message) -> bool:
         if self._lateness_ms is None:
             return False
-        return time.time_ns() - frames_of(item)[0].wall_ns > self._lateness_ms * 1e6
+        return self._wall_ns() - get_frames(item)[0].wall_ns > self._lateness_ms * 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class _Refused:
-    """A delivery that no element will see."""
+class _Rejected:
+    """A delivery that is dropped before elements see it."""
 
     key: Key
     reason: bus.DropReason

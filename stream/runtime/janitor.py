@@ -1,8 +1,8 @@
-"""Sweeps up after a supervisor that was killed: ``python -m stream.runtime.janitor RUN_DIRECTORY``.
+"""Removes what a supervisor that was killed left behind: ``python -P -m stream.runtime.janitor RUN_DIRECTORY``.
 
-Its stdin is a pipe from the supervisor; it waits for that to close, which happens however the supervisor ends. If
-the run directory is gone then, all is in order; else whoever is left of the run is killed, and its shared memory and
-directory are removed. It is in a session of its own, so that what kills the supervisor's group leaves it alone.
+Its stdin is a pipe from the supervisor, which closes however the supervisor ends. If the run directory is gone by then,
+there is nothing to do. Else the processes of the run are killed, and its shared memory and directory are removed. The
+janitor has a session of its own, so that a signal to the supervisor's process group does not reach it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 
 
 def main(directory: Path) -> None:
-    """Wait for the end of the supervisor, then sweep."""
+    """Wait for the end of the supervisor, then remove what is left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends with its supervisor, and not before
+        signal.signal(number, signal.SIG_IGN)  # it must outlive its supervisor
     while os.read(0, 1):
         pass
     if directory.exists():
@@ -27,12 +27,12 @@ def main(directory: Path) -> None:
 
 
 def _sweep(directory: Path) -> None:
-    from stream.runtime.run_dir import end_processes, sweep
+    from stream.runtime.run_dir import kill_processes, sweep
 
-    deadline = time.monotonic() + _PATIENCE_S
-    # A child that is only just dying may still hold the lock it inherited, or make one more file.
+    deadline = time.monotonic() + _TIMEOUT_S
+    # A part that is about to end may still hold the lock it inherited, or create one more file.
     while directory.exists() and time.monotonic() < deadline:
-        end_processes(directory)
+        kill_processes(directory)
         if not sweep(directory):
             time.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""What a part measures about itself: a rate and percentiles over the last few seconds, and how much memory it takes."""
+"""Measurements of a part: a rate and percentiles over the last few seconds, and its memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import psutil
 SPAN_S = 5.0
 """How far back a rate or a percentile looks."""
 
-_MOST_SAMPLES = 5000
+_MAX_SAMPLES = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at a :class:`Meter`: items a second, and percentiles of how long they took and how old they were."""
+    """What a :class:`Meter` read: items a second, and percentiles of their processing time and their age."""
 
     fps: float = 0.0
     process_p50_ms: float = 0.0
@@ -34,18 +34,18 @@ class Meter:
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._since_s = now_s()
-        self._samples: deque[tuple[float, float, float]] = deque(maxlen=_MOST_SAMPLES)
+        self._samples: deque[tuple[float, float, float]] = deque(maxlen=_MAX_SAMPLES)
         self.items = 0
         self._lock = threading.Lock()
 
     def count(self, process_ms: float, age_ms: float) -> None:
-        """One more item left the part: how long its elements took, and how old its frame was then."""
+        """Count an item that has left the part: how long its elements took, and how old its frame was."""
         with self._lock:
             self._samples.append((self._now_s(), process_ms, age_ms))
             self.items += 1
 
     def read(self) -> Reading:
-        """What was measured over the last :data:`SPAN_S` seconds."""
+        """The measurements over the last :data:`SPAN_S` seconds."""
         now_s = self._now_s()
         with self._lock:
             while self._samples and self._samples[0][0] < now_s - SPAN_S:

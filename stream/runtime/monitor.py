@@ -135,7 +135,7 @@ class Monitor:
         # A heartbeat of a process that has ended since does not count.
         if isinstance(notice, bus.Stats) and (process is None or process.pid == notice.pid):
             self.statistics[notice.part] = notice
-        if isinstance(notice, bus.Error) and notice.mendable and not notice.fatal and self._error is None:
+        if isinstance(notice, bus.Error) and notice.needs_user and not notice.fatal and self._error is None:
             self._error = PartError(f"{notice.part}: {notice.text}")
         self._publish(notice)
 

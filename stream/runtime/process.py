@@ -106,7 +106,7 @@ class PartProcess:
             return
         with stderr:
             for line in stderr:
-                text = bus.printable(line.decode(errors="replace").rstrip())
+                text = bus.sanitize(line.decode(errors="replace").rstrip())
                 self._tail.append(text)
                 self._on_stderr(self.part, text)
 
@@ -180,7 +180,7 @@ class PartProcess:
 
     def gives_up(self, code: int) -> bool:
         """True when a restart cannot help, since the user must mend something first."""
-        return code == CANNOT_START or (self._fatal is not None and self._fatal.mendable)
+        return code == CANNOT_START or (self._fatal is not None and self._fatal.needs_user)
 
 
 def spawn_part(part: str, run_dir: Path, lifeline: int, options: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -1,8 +1,8 @@
-"""Run directories: where the processes of one running line meet, and what is left of lines that were killed.
+"""Run directories: the sockets and files of one running line, and the removal of what killed lines left behind.
 
-A run directory holds the line as YAML, the sockets, what each part remembers, and the process ids. It belongs to
-whoever holds the lock on the file ``lock`` in it: a lock ends with its process, however that ended, so a directory
-whose lock can be had is stale, and is swept up with the processes and the shared memory of its run.
+A run directory holds the line as YAML, the sockets, the memory of each part, and the process ids. Its owner is the
+process that holds the lock on the file ``lock`` in it. A lock ends with its process, however that ends, so a directory
+whose lock is free is stale: it is removed, with the processes and the shared memory of its run.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _BASE = "POSESTREAM_RUN_DIR"
 
 @dataclass(frozen=True)
 class Run:
-    """One line that runs: its directory, what it was called, the supervisor's process id and when it began."""
+    """A line that runs: its directory, its text, the process id of its supervisor, and when it started."""
 
     directory: Path
     title: str
     pid: int
-    began_s: float
+    started_s: float
 
 
-def base() -> Path:
-    """The folder of this user's run directories. Short, since socket paths are at most some hundred bytes long."""
+def base_directory() -> Path:
+    """The folder of this user's run directories. Short, since a socket path has at most about a hundred bytes."""
     given = os.environ.get(_BASE)
     # The temporary folder of macOS alone would take half of a socket's path.
     return Path(given) if given else Path("/tmp") / f"posestream-{os.getuid()}"
 
 
-def ensure(directory: Path) -> Path:
-    """The directory, made for this user alone where it is missing. Raises :class:`TransportError` if it is not that."""
+def make_private(directory: Path) -> Path:
+    """Make the directory, for this user alone, if it is missing. Raises :class:`TransportError` if others may enter."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.lstat()
@@ -63,25 +63,25 @@ class RunDirectory:
     """A run directory that this process owns; :meth:`close` removes it, and the shared memory of the run."""
 
     def __init__(self, directory: Path | None = None, title: str = "") -> None:
-        self.path = ensure(directory or ensure(base()) / secrets.token_hex(4))
-        self._lock = _locked(self.path / "lock")
+        self.path = make_private(directory or make_private(base_directory()) / secrets.token_hex(4))
+        self._lock = _take_lock(self.path / "lock")
         if self._lock is None:
             raise TransportError(f"run directory {self.path} is in use by another line; end it, or choose another")
         for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
             former.unlink()
-        _write(self.path / "run.json", {"title": title, "pid": os.getpid(), "began_s": time.time()})
+        _write(self.path / "run.json", {"title": title, "pid": os.getpid(), "started_s": time.time()})
 
     @property
     def run_id(self) -> str:
-        """What the names of this run's shared memory begin with, after ``posestream-``."""
-        return run_id_of(self.path)
+        """The prefix of the names of this run's shared memory, after ``posestream-``."""
+        return get_run_id(self.path)
 
     def note_process(self, part: str, pid: int) -> None:
         """Write down the process that runs a part, so that a later sweep can end it."""
         _write(self.path / f"{part}.pid", {"pid": pid})
 
     def forget_process(self, part: str) -> None:
-        """The process that ran a part has ended."""
+        """The process of a part has ended."""
         (self.path / f"{part}.pid").unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -93,40 +93,40 @@ class RunDirectory:
             self._lock = None
 
 
-def run_id_of(directory: Path) -> str:
-    """What the names of a run's shared memory begin with: its directory's name, and a digest of where that lies."""
+def get_run_id(directory: Path) -> str:
+    """The prefix of the names of a run's shared memory: its directory's name, and a digest of the whole path."""
     digest = hashlib.blake2b(str(directory.resolve()).encode(), digest_size=4).hexdigest()
     return f"{directory.name[:40]}.{digest}"
 
 
-def running() -> list[Run]:
+def list_runs() -> list[Run]:
     """The lines of this user that run now, oldest first."""
     found = [
         run for directory in _directories() if not _is_stale(directory) and (run := _read_run(directory)) is not None
     ]
-    return sorted(found, key=lambda run: run.began_s)
+    return sorted(found, key=lambda run: run.started_s)
 
 
 def sweep_stale() -> list[Path]:
-    """Remove what killed lines have left; returns their directories."""
+    """Remove what killed lines have left behind; returns their directories."""
     return [directory for directory in _directories() if sweep(directory)]
 
 
 def sweep(directory: Path) -> bool:
-    """Remove what is left of one run: processes, shared memory, directory; False when its owner still lives."""
-    lock = _locked(directory / "lock")
+    """Remove processes, shared memory and directory of one run; False when its owner is alive."""
+    lock = _take_lock(directory / "lock")
     if lock is None:
         return False
     try:
-        end_processes(directory)
-        unlink_all(run_id_of(directory))
+        kill_processes(directory)
+        unlink_all(get_run_id(directory))
         shutil.rmtree(directory, ignore_errors=True)
     finally:
         os.close(lock)
     return True
 
 
-def end_processes(directory: Path) -> None:
+def kill_processes(directory: Path) -> None:
     """Kill the processes noted in a run directory, unless the id now belongs to another process.
 
     A part's command line names its run directory. (When a process started would identify it too, but that is read from
@@ -140,12 +140,12 @@ def end_processes(directory: Path) -> None:
 
 
 def _directories() -> list[Path]:
-    folder = base()
+    folder = base_directory()
     return sorted(path for path in folder.iterdir() if (path / "lock").exists()) if folder.is_dir() else []
 
 
 def _is_stale(directory: Path) -> bool:
-    lock = _locked(directory / "lock")
+    lock = _take_lock(directory / "lock")
     if lock is not None:
         os.close(lock)
     return lock is not None
@@ -154,12 +154,12 @@ def _is_stale(directory: Path) -> bool:
 def _read_run(directory: Path) -> Run | None:
     try:
         written = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-        return Run(directory, str(written["title"]), int(written["pid"]), float(written["began_s"]))
+        return Run(directory, str(written["title"]), int(written["pid"]), float(written["started_s"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _locked(path: Path) -> int | None:
+def _take_lock(path: Path) -> int | None:
     """A descriptor that holds the lock on a file, or None when another process does."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -174,7 +174,7 @@ def _locked(path: Path) -> int | None:
 
 
 def _write(path: Path, content: dict[str, object]) -> None:
-    """All at once, so that nobody reads half of it."""
+    """Write a file at once, so that no reader sees half of it."""
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(content), encoding="utf-8")
     draft.replace(path)

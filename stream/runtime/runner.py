@@ -24,10 +24,10 @@ from stream.registry import label
 from stream.runtime import bus
 from stream.runtime.endpoints import Links, open_links
 from stream.runtime.heartbeat import BusHandler, Heartbeat, open_heartbeat
-from stream.runtime.inputs import Deliveries, Frames, Input
+from stream.runtime.inputs import InboxInput, Input, SourceInput
 from stream.runtime.meter import resident_bytes
 from stream.runtime.part_runner import PartRunner
-from stream.runtime.run_dir import ensure
+from stream.runtime.run_dir import make_private
 from stream.runtime.signals import handle_signals
 from stream.runtime.state import Draft, PersistentMemory, Section
 
@@ -83,20 +83,22 @@ class PartLoop:
         self._is_stopping, self._now_s = is_stopping, now_s
         self._finished_s: float | None = None
         self._part, self._reporter, self._options = part, reporter, options
-        self.part_runner = PartRunner(part.name, part.elements, part.cameras, links, memory, reporter.post, self._done)
+        self.part_runner = PartRunner(
+            part.name, part.elements, part.cameras, links, memory, reporter.post, self._release
+        )
         self._links = links
         self._incarnation = memory["incarnation"] = memory.get("incarnation", -1) + 1
         self._input: Input = (
-            Frames(part.source, self.part_runner, memory, in_flight, is_again=self._incarnation > 0)
+            SourceInput(part.source, self.part_runner, memory, in_flight, is_restart=self._incarnation > 0)
             if part.source is not None
-            else Deliveries(self.part_runner, options.lateness_ms)
+            else InboxInput(self.part_runner, options.lateness_ms)
         )
         for index, element in enumerate(part.elements):
-            self._lend(element, Section(memory, f"{index} {label(element)} "))
+            self._set_context(element, Section(memory, f"{index} {label(element)} "))
 
-    def _lend(self, element: Element, memory: MutableMapping[str, int]) -> None:
+    def _set_context(self, element: Element, memory: MutableMapping[str, int]) -> None:
         ring = self._links.ring
-        if isinstance(element, Transform):  # what a source or a sink remembers is in step with the world outside
+        if isinstance(element, Transform):  # the memory of a source or a sink follows what is outside the line
             memory = Draft(memory)
             self.part_runner.drafts.append(memory)
         context = Context(name=label(element), memory=memory, incarnation=self._incarnation)
@@ -104,7 +106,7 @@ class PartLoop:
 
     @property
     def has_begun(self) -> bool:
-        """True once an item went through."""
+        """True once an item has been through the elements."""
         return self.part_runner.meter.items > 0
 
     # -- states -------------------------------------------------------------------------------------------------------
@@ -124,12 +126,13 @@ class PartLoop:
         """One turn of the loop: follow the target, then take, process and send what there is, or wait for it."""
         self._reporter.turned()
         self._follow_target()
-        self.part_runner.listen()
+        self.part_runner.receive_acknowledgements()
         if self.part_runner.is_finished:
-            self._input.answer()
-            self._links.idle(_TURN_MS)
+            self._input.acknowledge_rest()
+            self._links.wait_for_any(_TURN_MS)
         elif not self._input.advance(self.state):
-            self._links.idle(_TURN_MS) if self._input.may_take else self._links.idle_for_news(_TURN_MS)
+            wait = self._links.wait_for_any if self._input.can_take else self._links.wait_for_acknowledgements
+            wait(_TURN_MS)
 
     def _is_done(self) -> bool:
         """True when the target is NULL, or the part needs no supervisor to end it."""
@@ -149,7 +152,7 @@ class PartLoop:
             self._input.end()
 
     def _step_to(self, target: bus.State) -> None:
-        """As in GStreamer, one state after the other."""
+        """As in GStreamer, one state after another."""
         goal = bus.STATES.index(target)
         while (at := bus.STATES.index(self.state)) != goal:
             self._become(bus.STATES[at + (1 if goal > at else -1)])
@@ -159,7 +162,7 @@ class PartLoop:
             old, self.state = self.state, new
             self._reporter.post(bus.StateChanged(part=self._part.name, old=old, new=new))
 
-    def _done(self, key: Key) -> None:
+    def _release(self, key: Key) -> None:
         if self._links.ring is not None:
             self._links.ring.release(key)
         if self._links.inbox is not None:
@@ -183,7 +186,7 @@ class PartLoop:
             age_p95_ms=reading.age_p95_ms,
             items=reading.items,
             waiting=received.waiting,
-            unfinished=self.part_runner.in_work,
+            unfinished=self.part_runner.unfinished,
             dropped=self.part_runner.tally.dropped,
             errors=self.part_runner.tally.errors,
             resent=sent.resent,
@@ -216,8 +219,8 @@ def run_part(
         try:
             _run(pipeline, part, run_dir, heartbeat, options, is_stopping)
         except Exception as error:
-            is_mendable = isinstance(error, StartError)
-            heartbeat.post(bus.Error(part=name, text=_describe(error), fatal=True, mendable=is_mendable))
+            needs_user = isinstance(error, StartError)
+            heartbeat.post(bus.Error(part=name, text=_describe(error), fatal=True, needs_user=needs_user))
             raise
 
 
@@ -228,7 +231,7 @@ def run_part_alone(pipeline: Pipeline, name: str, run_dir: Path) -> int:
     too. A second signal raises ``KeyboardInterrupt``. For the main thread.
     """
     with handle_signals(_interrupt) as received:
-        run_part(pipeline, name, ensure(run_dir), Options(is_supervised=False), lambda: bool(received))
+        run_part(pipeline, name, make_private(run_dir), Options(is_supervised=False), lambda: bool(received))
     return 128 + received[0] if received else 0
 
 

@@ -1,8 +1,8 @@
-"""A small map of integers in a file, so quick that every frame may write it, and right after any ``kill -9``.
+"""A small map of integers in a file, fast enough to write at every frame, and intact after ``kill -9``.
 
-The file is mapped into memory: what is stored is the operating system's at that moment, and a process that is killed
-takes nothing with it. A value is one aligned 8-byte word, so that it is the old one or the new one. (A power failure is
-another matter: the file lives in the run directory and dies with the run.)
+The file is mapped into memory, so a stored value belongs to the operating system at once and survives the process. A
+value is one aligned 8-byte word: a reader finds the old one or the new one. A power failure may lose it, but the run
+directory does not outlive one either.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from stream.messages import Key
 _SLOTS = 1024
 _NAME_BYTES = 120
 _SLOT_BYTES = 8 + _NAME_BYTES
-_LEAST, _MOST = -(2**63), 2**63 - 1
+_MIN, _MAX = -(2**63), 2**63 - 1
 
 
 class PersistentMemory(MutableMapping[str, int]):
     """A map from names of at most 120 bytes to 64-bit integers, kept in ``path``; at most 1024 of them.
 
-    A slot is a value followed by its name; the name is written last, so that a slot is there wholly or not at all.
+    A slot is a value followed by its name; the name is written last, so that a slot is complete or absent.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._map = _mapped(path)
+        self._map = _map_file(path)
         self._values = memoryview(self._map).cast("q")
         self._slots: dict[str, int] = dict(self._read_names())
         self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in set(self._slots.values())]
@@ -45,7 +45,7 @@ class PersistentMemory(MutableMapping[str, int]):
         return self._values[self._slots[name] * _SLOT_BYTES // 8]
 
     def __setitem__(self, name: str, value: int) -> None:
-        if not _LEAST <= value <= _MOST:
+        if not _MIN <= value <= _MAX:
             raise PosestreamError(f"memory {name!r}: {value} does not fit 64 bits; keep a smaller number")
         slot = self._slots.get(name)
         if slot is None:
@@ -76,13 +76,13 @@ class PersistentMemory(MutableMapping[str, int]):
         return len(self._slots)
 
     def close(self) -> None:
-        """Give back the mapping; idempotent. The file stays."""
+        """Close the mapping; idempotent. The file stays."""
         self._values.release()
         self._map.close()
 
 
 class Section(MutableMapping[str, int]):
-    """The names in ``memory`` that begin with ``prefix``, without it: what one of several owners sees."""
+    """The entries of ``memory`` whose names begin with ``prefix``, which is left out of them here."""
 
     def __init__(self, memory: MutableMapping[str, int], prefix: str) -> None:
         self._memory, self._prefix = memory, prefix
@@ -107,9 +107,9 @@ class Section(MutableMapping[str, int]):
 class Draft(MutableMapping[str, int]):
     """A memory whose changes become final item by item, each when its item will not come again.
 
-    A part that is restarted takes in again all items that were not done with. What it remembers must be as it was
-    before the first of these, or it would meet them with a memory of their own future: a tracker would look for people
-    where they are only going to be.
+    A part that is restarted takes in again all items that were not done with. Its memory must be as it was before the
+    first of these. Otherwise it would hold the future of the items: a tracker would look for people where they are only
+    going to be.
     """
 
     def __init__(self, final: MutableMapping[str, int]) -> None:
@@ -134,7 +134,7 @@ class Draft(MutableMapping[str, int]):
             if self._written_at.get(name, 0) < number:
                 self._written_at[name] = number
                 self._write(name, value)
-        if not self._drafts:  # names that come and go are not to be remembered for ever
+        if not self._drafts:  # or it would grow with names that come and go
             self._written_at.clear()
 
     def _write(self, name: str, value: int | None) -> None:
@@ -160,7 +160,7 @@ class Draft(MutableMapping[str, int]):
         return len(self._now)
 
 
-def _mapped(path: Path) -> mmap.mmap:
+def _map_file(path: Path) -> mmap.mmap:
     size = _SLOTS * _SLOT_BYTES
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -48,11 +48,11 @@ def _run(options: argparse.Namespace) -> int:
 def _print_error(part: str, error: Exception) -> None:
     """On stderr: an error that the user can mend in one line, any other with its traceback."""
     from stream.errors import PosestreamError
-    from stream.runtime.bus import printable
+    from stream.runtime.bus import sanitize
 
     is_plain = isinstance(error, PosestreamError)
     text = f"{part}: {error}\n" if is_plain else "".join(traceback.format_exception(error))
-    sys.stderr.write(printable(text))
+    sys.stderr.write(sanitize(text))
     sys.stderr.flush()
 
 

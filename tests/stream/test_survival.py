@@ -24,7 +24,7 @@ from stream.errors import PartError, StartError
 from stream.pipeline.launch import parse_launch
 from stream.runtime import bus
 from stream.runtime.restart_policy import RestartPolicy
-from stream.runtime.run_dir import base
+from stream.runtime.run_dir import base_directory
 from stream.runtime.supervisor import Supervisor
 from tests.stream.toys.notebook import key_of, lines_in
 
@@ -318,18 +318,18 @@ def test_kill_9_of_the_supervisor_leaves_no_process_no_segment_and_no_directory(
     process = endless()
     process.kill()
     process.wait()
-    assert until(lambda: not list(base().iterdir()))  # processes and segments are the fixture's to look for
+    assert until(lambda: not list(base_directory().iterdir()))  # processes and segments are the fixture's to look for
 
 
 def test_kill_9_of_the_supervisor_takes_a_stopped_part_along(
     endless: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
     process = endless()
-    note = next(base().glob("*/*.pid"))
+    note = next(base_directory().glob("*/*.pid"))
     os.kill(json.loads(note.read_text())["pid"], signal.SIGSTOP)
     process.kill()
     process.wait()
-    assert until(lambda: not list(base().iterdir()))
+    assert until(lambda: not list(base_directory().iterdir()))
 
 
 def test_an_exception_beside_the_supervisor_ends_the_line(tmp_path: Path) -> None:

@@ -20,16 +20,16 @@ def pass_through(flow: Flow, seq: int) -> None:
     key = ("hall", seq)
     flow.take(key)
     flow.send(key, at=key)
-    flow.processed([key])
+    flow.mark_processed([key])
 
 
 def test_an_input_is_released_when_every_branch_acknowledged_its_output() -> None:
     flow = Flow(branches=2)
     pass_through(flow, 0)
     assert flow.release() == []
-    flow.acknowledged(1, ("hall", 0))
+    flow.acknowledge(1, ("hall", 0))
     assert flow.release() == []
-    flow.acknowledged(0, ("hall", 0))
+    flow.acknowledge(0, ("hall", 0))
     assert flow.release() == hall(0)
     assert flow.release() == []
 
@@ -38,7 +38,7 @@ def test_an_input_that_leads_to_nothing_is_released_once_processed() -> None:
     flow = Flow(branches=1)
     flow.take(("hall", 0))
     assert flow.release() == []
-    flow.processed(hall(0))
+    flow.mark_processed(hall(0))
     assert flow.release() == hall(0)
 
 
@@ -46,18 +46,18 @@ def test_a_sink_releases_what_it_has_consumed() -> None:
     flow = Flow(branches=0)
     pass_through(flow, 0)
     assert flow.release() == hall(0)
-    assert flow.finished() == {"hall": 0}
+    assert flow.finished_seqs() == {"hall": 0}
 
 
 def test_a_pending_input_and_all_after_it_stay() -> None:
     flow = Flow(branches=1)
     for seq in (0, 1):
         flow.take(("hall", seq))
-        flow.processed(hall(seq), pending=hall(*range(seq + 1)))
+        flow.mark_processed(hall(seq), pending=hall(*range(seq + 1)))
     flow.take(("hall", 2))
     flow.send(("hall", 0), at=("hall", 2))
-    flow.processed(hall(2), pending=hall(1, 2))
-    flow.acknowledged(0, ("hall", 0))
+    flow.mark_processed(hall(2), pending=hall(1, 2))
+    flow.acknowledge(0, ("hall", 0))
     assert flow.release() == hall(0)
 
 
@@ -66,7 +66,7 @@ def test_the_newest_reach_inputs_stay_although_they_are_finished() -> None:
     for seq in range(4):
         pass_through(flow, seq)
     assert flow.release() == hall(0, 1)
-    assert flow.finished() == {"hall": 3}
+    assert flow.finished_seqs() == {"hall": 3}
 
 
 def test_the_end_of_a_stream_releases_everything() -> None:
@@ -81,16 +81,16 @@ def test_an_end_of_stream_that_is_not_delivered_keeps_what_its_flush_was_made_of
     flow = Flow(branches=1, reach=1)
     for seq in (0, 1):
         flow.take(("hall", seq))
-        flow.processed(hall(seq), pending=hall(*range(seq + 1)))
+        flow.mark_processed(hall(seq), pending=hall(*range(seq + 1)))
     flow.take(("hall", EOS_SEQ))
     for seq in (0, 1, EOS_SEQ):
         flow.send(("hall", seq), at=("hall", EOS_SEQ))
-    flow.processed(hall(EOS_SEQ))
-    flow.acknowledged(0, ("hall", 0))
+    flow.mark_processed(hall(EOS_SEQ))
+    flow.acknowledge(0, ("hall", 0))
     assert flow.release() == []  # 1 is made again from 0 to the end
-    flow.acknowledged(0, ("hall", 1))
+    flow.acknowledge(0, ("hall", 1))
     assert flow.release() == hall(0)  # the end itself looks back on 1
-    flow.acknowledged(0, ("hall", EOS_SEQ))
+    flow.acknowledge(0, ("hall", EOS_SEQ))
     assert flow.release() == hall(1, EOS_SEQ)
 
 
@@ -99,10 +99,10 @@ def test_what_was_dropped_behind_a_slow_item_gives_its_credit_back_at_once() -> 
     for seq in range(4):
         pass_through(flow, seq)
     for dropped in (1, 2):
-        flow.acknowledged(0, ("hall", dropped))
+        flow.acknowledge(0, ("hall", dropped))
     assert flow.release() == hall(1, 2)
-    assert flow.unreleased("hall") == 2
-    assert flow.finished() == {}  # a restart may not skip 0
+    assert flow.count_unreleased("hall") == 2
+    assert flow.finished_seqs() == {}  # a restart may not skip 0
 
 
 def test_an_output_is_not_given_again_after_a_restart() -> None:
@@ -119,7 +119,7 @@ def test_a_second_output_of_one_input_and_one_out_of_order_are_not_sent() -> Non
 
 def test_an_acknowledgement_meant_for_an_earlier_life_is_ignored() -> None:
     flow = Flow(branches=1)
-    flow.acknowledged(0, ("hall", 7))
+    flow.acknowledge(0, ("hall", 7))
     pass_through(flow, 7)
     assert flow.release() == []
 
@@ -129,10 +129,10 @@ def test_cameras_do_not_wait_for_each_other() -> None:
     for camera in ("hall", "yard"):
         flow.take((camera, 0))
         flow.send((camera, 0), at=(camera, 0))
-        flow.processed([(camera, 0)])
-    flow.acknowledged(0, ("yard", 0))
+        flow.mark_processed([(camera, 0)])
+    flow.acknowledge(0, ("yard", 0))
     assert flow.release() == [("yard", 0)]
-    assert (flow.unfinished("hall"), flow.unfinished("yard"), flow.unfinished()) == (1, 0, 1)
+    assert (flow.count_unfinished("hall"), flow.count_unfinished("yard"), flow.count_unfinished()) == (1, 0, 1)
 
 
 @settings(max_examples=300, deadline=None)
@@ -206,13 +206,13 @@ class Restarted:
         for seq, content in self.part.take(key[1]):
             if self.flow.send(("hall", seq), at=key):
                 self._receive(seq, content)
-        self.flow.processed([key], pending=() if key[1] == EOS_SEQ else self.part.pending)
+        self.flow.mark_processed([key], pending=() if key[1] == EOS_SEQ else self.part.pending)
         self._release()
 
     def acknowledge(self, seq: int) -> None:
         self.unacknowledged.remove(seq)
         self.acknowledged.add(seq)
-        self.flow.acknowledged(0, ("hall", seq))
+        self.flow.acknowledge(0, ("hall", seq))
         self._release()
 
     def _receive(self, seq: int, content: tuple[int, ...]) -> None:
@@ -222,5 +222,5 @@ class Restarted:
 
     def _release(self) -> None:
         released = [seq for _, seq in self.flow.release()]
-        self.finished = self.flow.finished()
+        self.finished = self.flow.finished_seqs()
         self.upstream = [seq for seq in self.upstream if seq not in released]

@@ -16,7 +16,7 @@ from stream.errors import PartError, TransportError
 from stream.messages import EOS_SEQ, Eos, Frame, Key
 from stream.runtime import bus
 from stream.runtime.endpoints import Links
-from stream.runtime.inputs import Deliveries, Frames
+from stream.runtime.inputs import InboxInput, SourceInput
 from stream.runtime.part_runner import PartRunner
 from stream.testing import make_frame
 from stream.transports.endpoint import HopOutbox
@@ -104,7 +104,7 @@ def send(outbox: HopOutbox, *items: Frame | Eos) -> None:
         outbox.send(item.key, pack(item))
 
 
-def advance(deliveries: Deliveries, outbox: HopOutbox, until: Callable[[], bool]) -> None:
+def advance(deliveries: InboxInput, outbox: HopOutbox, until: Callable[[], bool]) -> None:
     """Let both ends of a link work until something is so."""
     for _ in range(100):
         if until():
@@ -122,7 +122,7 @@ def bench() -> Bench:
 def test_what_is_consumed_is_acknowledged_and_the_end_flushes_the_sink(bench: Bench) -> None:
     sink = Takes()
     runner = bench.part_runner(sink, inbox="in")
-    outbox, deliveries = bench.outbox(), Deliveries(runner, None)
+    outbox, deliveries = bench.outbox(), InboxInput(runner, None)
     send(outbox, make_frame(0), make_frame(1), Eos(CAMERA))
     advance(deliveries, outbox, lambda: runner.is_finished)
     assert (sink.taken, sink.flushed) == ([0, 1], 1)
@@ -133,7 +133,7 @@ def test_what_is_consumed_is_acknowledged_and_the_end_flushes_the_sink(bench: Be
 def test_a_sink_of_two_cameras_is_flushed_when_both_have_ended(bench: Bench) -> None:
     sink = Takes()
     runner = bench.part_runner(sink, inbox="in", cameras=("hall", "yard"))
-    outbox, deliveries = bench.outbox(), Deliveries(runner, None)
+    outbox, deliveries = bench.outbox(), InboxInput(runner, None)
     send(outbox, Eos("hall"))
     advance(deliveries, outbox, lambda: ("hall", EOS_SEQ) in bench.done)
     assert (sink.flushed, runner.is_finished) == (0, False)
@@ -145,7 +145,7 @@ def test_a_sink_of_two_cameras_is_flushed_when_both_have_ended(bench: Bench) -> 
 def test_an_item_older_than_the_lateness_allowed_is_dropped_and_done(bench: Bench) -> None:
     sink = Takes()
     runner = bench.part_runner(sink, inbox="in")
-    outbox, deliveries = bench.outbox(), Deliveries(runner, lateness_ms=10_000)
+    outbox, deliveries = bench.outbox(), InboxInput(runner, lateness_ms=10_000)
     send(outbox, make_frame(0), replace(make_frame(1), wall_ns=2**62), Eos(CAMERA))
     advance(deliveries, outbox, lambda: runner.is_finished)
     assert sink.taken == [1]
@@ -160,7 +160,7 @@ def test_an_item_older_than_the_lateness_allowed_is_dropped_and_done(bench: Benc
 def test_what_is_not_the_message_it_says_is_dropped_and_done(bench: Bench, buffers: list[bytes]) -> None:
     sink = Takes()
     runner = bench.part_runner(sink, inbox="in")
-    outbox, deliveries = bench.outbox(), Deliveries(runner, None)
+    outbox, deliveries = bench.outbox(), InboxInput(runner, None)
     outbox.send((CAMERA, 0), buffers)
     send(outbox, make_frame(1), Eos(CAMERA))
     advance(deliveries, outbox, lambda: runner.is_finished)
@@ -174,7 +174,7 @@ def test_an_item_is_not_consumed_again_in_a_later_life(bench: Bench) -> None:
     for life, expected in enumerate(([0, 1], [2])):
         sink = Takes()
         runner = bench.part_runner(sink, inbox="in", memory=memory)
-        deliveries = Deliveries(runner, None)
+        deliveries = InboxInput(runner, None)
         send(outbox, *([make_frame(0), make_frame(1)] if life == 0 else [make_frame(2), Eos(CAMERA)]))
         advance(deliveries, outbox, lambda sink=sink, expected=expected: sink.taken == expected)
         if life == 0:
@@ -189,15 +189,15 @@ def test_a_second_item_of_one_frame_is_not_sent_and_warned_of_once(
 ) -> None:
     runner = bench.part_runner(Twice(), outbox="out")
     inbox = bench.exchange.open_inbox("out")
-    runner.work([make_frame(0), make_frame(1)])
-    runner.listen()
+    runner.process([make_frame(0), make_frame(1)])
+    runner.receive_acknowledgements()
     for _ in range(5):
         inbox.receive()
-        runner.listen()
+        runner.receive_acknowledgements()
     assert inbox.statistics().items == 2
     assert caplog.messages == [
-        "part gives item 0 of 'cam' twice or late; make one item of a frame, in order",
-        "part gives item 1 of 'cam' twice or late; make one item of a frame, in order",
+        "part gives item 0 of 'cam' twice or late; yield one item for a frame, in order",
+        "part gives item 1 of 'cam' twice or late; yield one item for a frame, in order",
     ]
 
 
@@ -211,7 +211,7 @@ def test_an_element_that_gives_no_messages_is_at_fault(bench: Bench) -> None:
 
     runner = bench.part_runner(Mute(), outbox="out")
     with pytest.raises(PartError, match=r"^mute gave 5 bad messages in a row: .* pixels are float64"):
-        runner.work([make_frame(seq) for seq in range(9)])
+        runner.process([make_frame(seq) for seq in range(9)])
     errors = [notice for notice in bench.posted if isinstance(notice, bus.Error)]
     assert [(error.element, error.seq) for error in errors] == [("mute", seq) for seq in range(5)]
     assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="failed", dropped=5)]
@@ -221,9 +221,9 @@ def test_an_element_that_gives_no_messages_is_at_fault(bench: Bench) -> None:
 
 
 def frames_input(
-    runner: PartRunner, source: Gives, in_flight: int, memory: dict[str, int], *, is_again: bool = False
-) -> Frames:
-    taking = Frames(source, runner, memory, in_flight, is_again=is_again)
+    runner: PartRunner, source: Gives, in_flight: int, memory: dict[str, int], *, is_restart: bool = False
+) -> SourceInput:
+    taking = SourceInput(source, runner, memory, in_flight, is_restart=is_restart)
     taking.open(ExitStack())
     return taking
 
@@ -233,7 +233,7 @@ def test_a_file_waits_when_as_many_frames_are_in_flight_as_may_be(bench: Bench) 
     runner = bench.part_runner(source, outbox="out")
     taking = frames_input(runner, source, 2, {})
     assert [taking.advance("PLAYING") for _ in range(4)] == [True, True, False, False]
-    assert (runner.in_work, runner.tally.dropped) == (2, 0)
+    assert (runner.unfinished, runner.tally.dropped) == (2, 0)
 
 
 def test_a_camera_drops_new_frames_when_as_many_are_in_flight_as_may_be(bench: Bench) -> None:
@@ -241,7 +241,7 @@ def test_a_camera_drops_new_frames_when_as_many_are_in_flight_as_may_be(bench: B
     runner = bench.part_runner(source, outbox="out")
     taking = frames_input(runner, source, 2, {})
     assert [taking.advance("PLAYING") for _ in range(5)] == [True] * 5
-    assert runner.in_work == 2
+    assert runner.unfinished == 2
     assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="no credit", dropped=3)]
 
 
@@ -252,10 +252,10 @@ def test_an_acknowledgement_from_the_end_is_credit_for_the_next_frame(bench: Ben
     taking = frames_input(runner, source, 1, {})
     for seq in range(4):
         while not taking.advance("PLAYING"):
-            runner.listen()
+            runner.receive_acknowledgements()
             for delivery in inbox.receive():
                 inbox.acknowledge(delivery.key)
-        assert runner.in_work == 1, seq
+        assert runner.unfinished == 1, seq
 
 
 def test_a_paused_file_holds_and_a_paused_camera_is_read_on(bench: Bench) -> None:
@@ -264,14 +264,14 @@ def test_a_paused_file_holds_and_a_paused_camera_is_read_on(bench: Bench) -> Non
         runner = bench.part_runner(source, outbox=f"out{is_live}")
         taking = frames_input(runner, source, 5, {})
         assert taking.advance("PAUSED") is is_live
-        assert (runner.in_work, runner.tally.dropped) == (0, 0)
+        assert (runner.unfinished, runner.tally.dropped) == (0, 0)
 
 
 def test_a_restarted_file_begins_with_the_first_frame_that_was_not_delivered(bench: Bench) -> None:
     memory = {"finished cam": 6}
     source = Gives(num_frames=10)
     runner = bench.part_runner(source, Takes(), memory=memory)
-    taking = frames_input(runner, source, 100, memory, is_again=True)
+    taking = frames_input(runner, source, 100, memory, is_restart=True)
     while taking.advance("PLAYING"):
         pass
     assert bench.done == [(CAMERA, 7), (CAMERA, 8), (CAMERA, 9), (CAMERA, EOS_SEQ)]
@@ -282,7 +282,7 @@ def test_a_restarted_camera_goes_on_counting(bench: Bench) -> None:
     memory = {"taken": 41}
     source, sink = Gives(num_frames=3, is_live=True), Takes()
     runner = bench.part_runner(source, sink, memory=memory)
-    taking = frames_input(runner, source, 100, memory, is_again=True)
+    taking = frames_input(runner, source, 100, memory, is_restart=True)
     while taking.advance("PLAYING"):
         pass
     assert sink.taken == [42, 43, 44]
@@ -299,4 +299,4 @@ def test_frames_are_called_after_the_camera_of_their_line(bench: Bench) -> None:
 
 def test_a_part_with_neither_source_nor_inbox_is_refused(bench: Bench) -> None:
     with pytest.raises(TransportError, match="part has neither a source nor an inbox; begin its line with one"):
-        Deliveries(bench.part_runner(Takes()), None)
+        InboxInput(bench.part_runner(Takes()), None)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from stream.errors import TransportError
-from stream.runtime.run_dir import RunDirectory, base, ensure, run_id_of, running, sweep_stale
+from stream.runtime.run_dir import RunDirectory, base_directory, get_run_id, list_runs, make_private, sweep_stale
 from stream.transports import shm_segment
 
 
 @pytest.fixture(autouse=True)
 def own_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path / "runs"))
-    return base()
+    return base_directory()
 
 
 def abandoned(segment: str = "") -> Path:
@@ -31,39 +31,39 @@ def abandoned(segment: str = "") -> Path:
     command = [sys.executable, "-c", script]
     directory = Path(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip())
     if segment:
-        shm_segment.create(f"posestream-{run_id_of(directory)}-{segment}", 4096, "test").close()
+        shm_segment.create(f"posestream-{get_run_id(directory)}-{segment}", 4096, "test").close()
     return directory
 
 
 def test_a_run_directory_is_for_its_user_alone_and_goes_with_the_run() -> None:
     run = RunDirectory(title="testsrc ! fakesink")
     assert run.path.stat().st_mode & 0o777 == 0o700
-    assert [(found.directory, found.title, found.pid) for found in running()] == [
+    assert [(found.directory, found.title, found.pid) for found in list_runs()] == [
         (run.path, "testsrc ! fakesink", os.getpid())
     ]
     run.close()
     run.close()
     assert not run.path.exists()
-    assert running() == []
+    assert list_runs() == []
 
 
 def test_paths_of_sockets_stay_short_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSESTREAM_RUN_DIR")
     # 8 letters of run id, and a queue and a part of 30 letters each.
-    assert len(str(base() / "12345678" / f"{'q' * 30}.{'p' * 30}.sock")) < 100
+    assert len(str(base_directory() / "12345678" / f"{'q' * 30}.{'p' * 30}.sock")) < 100
 
 
 def test_a_directory_that_others_can_enter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
     with pytest.raises(TransportError, match=r"run directory .*/open is open to others or belongs to them; remove it"):
-        ensure(tmp_path / "open")
+        make_private(tmp_path / "open")
 
 
 def test_a_link_to_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "mine")
     with pytest.raises(TransportError, match="is open to others or belongs to them"):
-        ensure(tmp_path / "link")
+        make_private(tmp_path / "link")
 
 
 def test_a_directory_has_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_runs_in_directories_of_the_same_name_do_not_share_memory(tmp_path: Path
 
 
 def test_a_new_run_in_an_old_directory_remembers_nothing(tmp_path: Path) -> None:
-    ensure(tmp_path / "run")
+    make_private(tmp_path / "run")
     (tmp_path / "run" / "detect.memory").write_bytes(b"old")
     run = RunDirectory(tmp_path / "run")
     assert not list(run.path.glob("*.memory"))
@@ -94,10 +94,10 @@ def test_what_a_killed_run_has_left_is_swept_up_and_a_living_one_is_left_alone()
     living = RunDirectory()
     shm_segment.create(f"posestream-{living.run_id}-keep", 4096, "test").close()
     dead = abandoned("painted-1")
-    assert [found.directory for found in running()] == [living.path]
+    assert [found.directory for found in list_runs()] == [living.path]
     assert sweep_stale() == [dead]
     assert not dead.exists()
-    assert not shm_segment.find_names(f"posestream-{run_id_of(dead)}-")
+    assert not shm_segment.find_names(f"posestream-{get_run_id(dead)}-")
     assert shm_segment.find_names(f"posestream-{living.run_id}-")
     living.close()
     assert not shm_segment.find_names(f"posestream-{living.run_id}-")
@@ -119,5 +119,5 @@ def test_damaged_notes_are_no_obstacle() -> None:
     dead = abandoned()
     (dead / "run.json").write_text("{")
     (dead / "detect.pid").write_text("[]")
-    assert running() == []
+    assert list_runs() == []
     assert sweep_stale() == [dead]
