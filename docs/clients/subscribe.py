@@ -1,4 +1,4 @@
-"""Print everybody's left wrist as it moves: a subscriber in ten lines of Python."""
+"""Print the left wrist of each person: a subscriber in ten lines of Python."""
 
 from stream import Subscriber
 

@@ -25,7 +25,7 @@ from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output.results import Record, coco_results, posetrack_document
-from stream.protocol.json import json_line, rounded
+from stream.protocol.json import json_line, round_floats
 from stream.protocol.schema import poses_map
 
 _SUBSCRIPTION_KEYS = ("version", "kind", "session", "seq")
@@ -192,7 +192,7 @@ def _write_coco(records: Iterator[Record], file: BinaryIO) -> None:
 
 
 def _write_posetrack(records: Iterator[Record], file: BinaryIO) -> None:
-    file.write(msgspec.json.encode(rounded(posetrack_document(list(records)))) + b"\n")
+    file.write(msgspec.json.encode(round_floats(posetrack_document(list(records)))) + b"\n")
 
 
 def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:

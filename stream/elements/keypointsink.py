@@ -180,7 +180,7 @@ class _LastValues:
 
     def snapshot(self, topic: str) -> list[bytes]:
         """The answer to a subscription: nothing, unless it requests a snapshot."""
-        wanted = schema.wanted_by(topic, self._prefix)
+        wanted = schema.parse_snapshot_topic(topic, self._prefix)
         if wanted is None:
             return []
         with self._lock:

@@ -1,4 +1,4 @@
-"""Poses as JSON text: the protocol's own keys, numbers cut to what they are worth."""
+"""Poses as JSON text, with the keys of the protocol and round_floats numbers."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import msgspec
 from stream.protocol.schema import Person, PoseMessage
 
 DECIMALS = 4
-"""A ten-thousandth of a pixel is far below what any network knows, and float32 written out in full is mostly noise."""
+"""A ten-thousandth of a pixel is far below the accuracy of any network; more digits of a float32 are noise."""
 
 _encoder = msgspec.json.Encoder()
 
 
 def json_line(content: Mapping[str, Any]) -> bytes:
-    """One line of JSON, its end of line included."""
-    return _encoder.encode(rounded(content)) + b"\n"
+    """Encode one line of JSON, with its line break."""
+    return _encoder.encode(round_floats(content)) + b"\n"
 
 
-def rounded(content: Any) -> Any:
-    """The same maps and lists with every float cut to :data:`DECIMALS` decimals.
+def round_floats(content: Any) -> Any:
+    """Copy maps and lists, with every float rounded to :data:`DECIMALS` decimals.
 
-    >>> rounded({"score": 0.8999999761581421, "box": [1, 2.00001]})
+    >>> round_floats({"score": 0.8999999761581421, "box": [1, 2.00001]})
     {'score': 0.9, 'box': [1, 2.0]}
     """
     if isinstance(content, float):
         return round(content, DECIMALS)
     if isinstance(content, Mapping):
-        return {key: rounded(value) for key, value in content.items()}
+        return {key: round_floats(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [rounded(value) for value in content]
+        return [round_floats(value) for value in content]
     return content
 
 
 def message_map(message: PoseMessage) -> dict[str, Any]:
-    """A received message with the keys of docs/reference/protocol.md, and the names of its joints."""
+    """Convert a received message to a map with the keys of docs/reference/protocol.md and the names of its joints."""
     return {
         "camera": message.camera,
         "seq": message.seq,

@@ -1,8 +1,8 @@
-"""The keypoint protocol, version 1.0: what a subscriber gets, as bytes and as Python objects; no sockets.
+"""The keypoint protocol, version 1.0: messages as bytes and as Python objects, without sockets.
 
-``docs/reference/protocol.md`` is the specification; this module is its one implementation on the publishing side and
-the reference on the receiving one. Every message is a topic and a msgpack map, whose key ``kind`` says which of four
-it is:
+``docs/reference/protocol.md`` is the specification; this module is its only implementation on the publishing side and
+the reference implementation on the receiving side. A message is a topic and a msgpack map, whose key ``kind`` is one of
+four:
 
 >>> sent = encode_end(session="00c0ffee00c0ffee", seq=42, camera="hall", wall_ns=0)
 >>> decode(sent)
@@ -31,7 +31,7 @@ VERSION = (1, 0)
 """Major and minor. A new minor adds keys and kinds, which old readers ignore; a new major may change anything."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""No message is longer: a thousand people of 133 joints are 2 MB."""
+"""Maximum size of a message: a thousand people with 133 joints take 2 MB."""
 
 Unsigned = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=255)]
@@ -40,32 +40,32 @@ Session = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Version = tuple[Annotated[int, Meta(ge=0, le=65535)], Annotated[int, Meta(ge=0, le=65535)]]
 
 
-# -- what is published -------------------------------------------------------------------------------------------------
+# -- messages ----------------------------------------------------------------------------------------------------------
 
 
 class PersonMap(Struct, frozen=True, kw_only=True):
-    """One person as it is on the wire."""
+    """One person on the wire."""
 
-    id: Annotated[int, Meta(description="stable from frame to frame; -1 where nobody has given one")]
+    id: Annotated[int, Meta(description="stable from frame to frame; -1 if no tracker has assigned one")]
     box: Annotated[tuple[float, float, float, float], Meta(description="x1, y1, x2, y2 in px")]
-    score: Annotated[float, Meta(description="how sure the detector is of the box, 0..1")]
+    score: Annotated[float, Meta(description="confidence of the detector in the box, 0..1")]
     keypoints: Annotated[
         list[tuple[float, float, float]],
-        Meta(max_length=1024, description="x px, y px, score 0..1; one a joint, in the skeleton's order"),
+        Meta(max_length=1024, description="x px, y px, score 0..1; one per joint, in the skeleton's order"),
     ]
 
 
 class _Head(Struct, frozen=True, kw_only=True, tag_field="kind"):
     version: Annotated[Version, Meta(description="major, minor")]
-    session: Annotated[Session, Meta(description="one life of the publisher; numbers start at 0 in each")]
+    session: Annotated[Session, Meta(description="identifies a run of the publisher; numbers start at 0 in each")]
 
 
 class PosesMap(_Head, frozen=True, kw_only=True, tag="poses"):
-    """A poses message as it is on the wire; a reader gets a :class:`PoseMessage`."""
+    """A poses message on the wire; :func:`decode` returns it as a :class:`PoseMessage`."""
 
     camera: Text
     seq: Annotated[Unsigned, Meta(description="number of this message on its topic, without gaps")]
-    frame_seq: Annotated[Unsigned, Meta(description="number the source gave the frame; gaps are frames dropped before")]
+    frame_seq: Annotated[Unsigned, Meta(description="number of the frame in its source; gaps are dropped frames")]
     pts_ns: Annotated[int, Meta(description="the source's own clock")]
     wall_ns: Annotated[int, Meta(description="when the frame was captured, ns since 1970 UTC")]
     size: Annotated[tuple[Unsigned, Unsigned], Meta(description="width, height of the frame in px")]
@@ -74,7 +74,7 @@ class PosesMap(_Head, frozen=True, kw_only=True, tag="poses"):
     fingerprint: Text
     people: Annotated[list[PersonMap], Meta(max_length=65535)]
     window: Annotated[list[WindowFrame], Meta(max_length=1024)]
-    ledger: Annotated[dict[Text, int], Meta(max_length=64, description="step: ns since 1970 UTC when it was done")]
+    ledger: Annotated[dict[Text, int], Meta(max_length=64, description="step: its time, ns since 1970 UTC")]
 
 
 class Skeleton(_Head, frozen=True, kw_only=True, tag="skeleton"):
@@ -86,7 +86,8 @@ class Skeleton(_Head, frozen=True, kw_only=True, tag="skeleton"):
 
 
 class Heartbeat(_Head, frozen=True, kw_only=True, tag="heartbeat"):
-    """The publisher lives, and says so again within ``interval_ms``; ``topics`` holds the last ``seq`` of each."""
+    """The publisher is alive, and sends the next heartbeat within ``interval_ms``; ``topics`` has the last ``seq`` of
+    each topic."""
 
     wall_ns: int
     interval_ms: Unsigned
@@ -94,7 +95,7 @@ class Heartbeat(_Head, frozen=True, kw_only=True, tag="heartbeat"):
 
 
 class EndOfStream(_Head, frozen=True, kw_only=True, tag="end"):
-    """Nothing more will come from this camera in this session; ``seq`` counts it like any message of its topic."""
+    """The end of a camera's stream in this session; ``seq`` numbers it like any message of its topic."""
 
     camera: Text
     seq: Unsigned
@@ -103,11 +104,11 @@ class EndOfStream(_Head, frozen=True, kw_only=True, tag="end"):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person of a frame.
+    """One person of a frame, and a mapping from the names of joints to keypoints.
 
     ``box`` is x1, y1, x2, y2 in px; ``keypoints`` (K, 3) float32: x px, y px, score in 0..1, in the skeleton's order.
-    ``joints`` names the K keypoints. A person is also a mapping from these names: ``person["left_wrist"]`` is a row of
-    ``keypoints``, and ``dict(person)`` has all of them.
+    ``joints`` are the names of the K keypoints. ``person["left_wrist"]`` is a row of ``keypoints``, and
+    ``dict(person)`` has all of them.
 
     >>> person = Person(1, (0, 0, 9, 9), 0.9, np.array([[4, 2, 0.8]], np.float32), ("nose",))
     >>> x, y, score = person["nose"]
@@ -126,7 +127,7 @@ class Person:
         return self.joints
 
     def __getitem__(self, joint: str) -> NDArray[np.float32]:
-        """x px, y px and score (3,) of a joint. Raises ``KeyError`` for one that the skeleton lacks."""
+        """Return x px, y px and score (3,) of a joint. Raises ``KeyError`` for a joint that the skeleton lacks."""
         if joint not in self.joints:
             known = ", ".join(self.joints) or "none: the publisher has not sent its skeleton"
             raise KeyError(f"no joint {joint!r}; this skeleton has {known}")
@@ -140,11 +141,16 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class PoseMessage:
-    """Everybody's keypoints in one frame of one camera, as a subscriber gets them.
+    """The people in one frame of one camera, as a subscriber receives them.
 
-    ``seq`` numbers the messages of a camera without gaps, so a gap is a loss; ``frame_seq`` is the frame's own number.
-    ``wall_ns``, the values of ``ledger`` and ``received_ns`` are ns since 1970 UTC, the last by the subscriber's clock.
-    ``retained`` is True for the last value a newcomer is given, which may be old. ``joints`` names the keypoints.
+    ``seq`` numbers the messages of a camera without gaps, so a gap is a loss; ``frame_seq`` is the number of the frame.
+    ``pts_ns`` is the source's own clock. ``wall_ns`` (capture), the values of ``ledger`` and ``received_ns`` are ns
+    since 1970 UTC, the last by the subscriber's clock. ``size`` is (width, height) in px. ``retained`` is True for the
+    last message before the subscription, which may be old. ``joints`` are the names of the keypoints.
+
+    >>> message = PoseMessage("hall", 0, 7, 0, 1_000_000_000, (640, 480), "coco17", (), received_ns=1_040_000_000)
+    >>> message.age_ms, message.ids
+    (40.0, ())
     """
 
     camera: str
@@ -171,11 +177,11 @@ class PoseMessage:
 
     @property
     def age_ms(self) -> float:
-        """From capture to reception; right as far as the clocks of the two hosts agree."""
+        """Time from capture to reception, in ms; between hosts, as accurate as their clocks."""
         return (self.received_ns - self.wall_ns) / 1e6
 
     def person(self, person_id: int) -> Person | None:
-        """The person with this id, or None when not in this frame."""
+        """Return the person with this id, or None if the frame does not have it."""
         return next((person for person in self.people if person.id == person_id), None)
 
 
@@ -186,30 +192,33 @@ Published = PoseMessage | Skeleton | Heartbeat | EndOfStream
 
 
 def poses_topic(camera: str, prefix: str = "") -> str:
-    """Where a camera's poses and its end are published."""
+    """The topic of a camera's poses and of its end."""
     return f"{prefix}poses/{camera}"
 
 
 def skeleton_topic(name: str, prefix: str = "") -> str:
-    """Where a skeleton is published."""
+    """The topic of a skeleton."""
     return f"{prefix}skeleton/{name}"
 
 
 def heartbeat_topic(prefix: str = "") -> str:
-    """Where the publisher says that it lives."""
+    """The topic of the heartbeats."""
     return f"{prefix}heartbeat"
 
 
 def snapshot_topic(token: str, wanted: str, prefix: str = "") -> str:
-    """What a newcomer subscribes to beside ``wanted`` (a topic or the beginning of one): the publisher answers on it
-    with what it retains; ``token`` is the newcomer's own random word, so that nobody else gets the answer."""
+    """The topic by which a new subscriber requests a snapshot of ``wanted``, a topic or the beginning of one.
+
+    The publisher answers on this topic with its last messages. ``token`` is random, so that no other subscriber
+    receives the answer.
+    """
     return f"{prefix}snapshot/{token}/{wanted}"
 
 
-def wanted_by(topic: str, prefix: str = "") -> str | None:
-    """The ``wanted`` of a snapshot topic; None for any other.
+def parse_snapshot_topic(topic: str, prefix: str = "") -> str | None:
+    """Return the ``wanted`` of a snapshot topic; None for other topics.
 
-    >>> wanted_by("snapshot/5f3a/poses/hall")
+    >>> parse_snapshot_topic("snapshot/5f3a/poses/hall")
     'poses/hall'
     """
     head = f"{prefix}snapshot/"
@@ -223,7 +232,7 @@ def wanted_by(topic: str, prefix: str = "") -> str | None:
 
 
 def poses_map(poses: Poses, *, session: str, seq: int) -> dict[str, Any]:
-    """The map that is published for ``poses``, in the order of the protocol's page. Raises :class:`WireError`."""
+    """Convert ``poses`` to the published map, with the order of the specification. Raises :class:`WireError`."""
     return {
         "version": VERSION,
         "kind": "poses",
@@ -244,12 +253,12 @@ def poses_map(poses: Poses, *, session: str, seq: int) -> dict[str, Any]:
 
 
 def encode_poses(poses: Poses, *, session: str, seq: int) -> bytes:
-    """The bytes of ``poses`` as message ``seq`` of its topic. Raises :class:`WireError` for numbers that are not."""
+    """Encode ``poses`` as message ``seq`` of its topic. Raises :class:`WireError` for NaN and infinity."""
     return _pack(poses_map(poses, session=session, seq=seq))
 
 
 def encode_skeleton(*, session: str, name: str, joints: Sequence[str], limbs: Sequence[tuple[int, int]]) -> bytes:
-    """The bytes that tell a newcomer what the keypoints are."""
+    """Encode a skeleton, the names of the keypoints."""
     return _pack(
         {
             "version": VERSION,
@@ -263,7 +272,7 @@ def encode_skeleton(*, session: str, name: str, joints: Sequence[str], limbs: Se
 
 
 def encode_heartbeat(*, session: str, wall_ns: int, interval_ms: int, topics: Mapping[str, int]) -> bytes:
-    """The bytes of a sign of life; ``topics`` maps each to the last ``seq`` published on it."""
+    """Encode a heartbeat; ``topics`` maps each topic to the last ``seq`` published on it."""
     return _pack(
         {
             "version": VERSION,
@@ -277,7 +286,7 @@ def encode_heartbeat(*, session: str, wall_ns: int, interval_ms: int, topics: Ma
 
 
 def encode_end(*, session: str, seq: int, camera: str, wall_ns: int) -> bytes:
-    """The bytes that end a camera's stream."""
+    """Encode the end of a camera's stream."""
     return _pack(
         {"version": VERSION, "kind": "end", "session": session, "camera": camera, "seq": seq, "wall_ns": wall_ns}
     )
@@ -286,7 +295,7 @@ def encode_end(*, session: str, seq: int, camera: str, wall_ns: int) -> bytes:
 def _people(poses: Poses) -> list[dict[str, Any]]:
     if not (np.isfinite(poses.keypoints).all() and np.isfinite(poses.boxes).all() and np.isfinite(poses.scores).all()):
         camera, seq = poses.key
-        raise WireError(f"frame {seq} of {camera!r} has a keypoint, box or score that is no number; look at its model")
+        raise WireError(f"frame {seq} of {camera!r} has a keypoint, box or score that is not finite; check its model")
     rows = zip(poses.ids.tolist(), poses.boxes.tolist(), poses.scores.tolist(), poses.keypoints.tolist(), strict=True)
     return [dict(zip(_PERSON_KEYS, row, strict=True)) for row in rows]
 
@@ -310,7 +319,7 @@ _decoder = msgspec.msgpack.Decoder(PosesMap | Skeleton | Heartbeat | EndOfStream
 
 
 class _AnyKind(Struct):
-    """What every future message of this major version still begins with."""
+    """The keys that every message of this major version has."""
 
     version: Version
     kind: str
@@ -320,28 +329,28 @@ _any_kind = msgspec.msgpack.Decoder(_AnyKind)
 
 
 def decode(payload: bytes | memoryview) -> Published | None:
-    """Read one message; None for a kind that only a later minor version knows.
+    """Decode one message; return None for a kind of a later minor version.
 
-    Raises :class:`WireError`, and nothing else, for whatever is not a message of this major version.
+    Raises :class:`WireError`, and nothing else, for bytes that are not a message of this major version.
     """
     if len(payload) > MAX_MESSAGE_BYTES:
         raise WireError(f"a message of {len(payload)} bytes; protocol {VERSION[0]} allows {MAX_MESSAGE_BYTES}")
     try:
         found = _decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, MemoryError) as error:
-        _refuse_unless_later(payload, error)
+        _raise_unless_later(payload, error)
         return None
     _check_major(found.version)
-    return _typed(found) if isinstance(found, PosesMap) else found
+    return _read_poses(found) if isinstance(found, PosesMap) else found
 
 
 def json_schema() -> dict[str, Any]:
-    """The four maps as a JSON Schema (msgpack's types are JSON's here)."""
+    """The JSON Schema of the four maps (their msgpack types are those of JSON)."""
     return msgspec.json.schema(PosesMap | Skeleton | Heartbeat | EndOfStream)
 
 
-def _refuse_unless_later(payload: bytes | memoryview, error: Exception) -> None:
-    """Raise what is wrong with ``payload``, unless a later minor version may have made it."""
+def _raise_unless_later(payload: bytes | memoryview, error: Exception) -> None:
+    """Raise :class:`WireError`, unless ``payload`` may be of a later minor version."""
     try:
         head = _any_kind.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, MemoryError):
@@ -354,10 +363,10 @@ def _refuse_unless_later(payload: bytes | memoryview, error: Exception) -> None:
 def _check_major(version: tuple[int, int]) -> None:
     if version[0] != VERSION[0]:
         theirs, ours = ".".join(map(str, version)), ".".join(map(str, VERSION))
-        raise WireError(f"the publisher speaks protocol {theirs} and this subscriber {ours}; upgrade the older of them")
+        raise WireError(f"the publisher uses protocol {theirs} and this subscriber {ours}; upgrade the older one")
 
 
-def _typed(found: PosesMap) -> PoseMessage:
+def _read_poses(found: PosesMap) -> PoseMessage:
     return PoseMessage(
         camera=found.camera,
         seq=found.seq,
@@ -366,7 +375,7 @@ def _typed(found: PosesMap) -> PoseMessage:
         wall_ns=found.wall_ns,
         size=found.size,
         skeleton=found.skeleton,
-        people=tuple(_person(person) for person in found.people),
+        people=tuple(_read_person(person) for person in found.people),
         model=found.model,
         fingerprint=found.fingerprint,
         window=tuple(found.window),
@@ -375,9 +384,9 @@ def _typed(found: PosesMap) -> PoseMessage:
     )
 
 
-def _person(found: PersonMap) -> Person:
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused below
+def _read_person(found: PersonMap) -> Person:
+    with np.errstate(over="ignore"):  # a number that is too large becomes infinite and is refused below
         keypoints = np.array(found.keypoints, np.float32).reshape(-1, 3)
     if not (np.isfinite(keypoints).all() and np.isfinite((*found.box, found.score)).all()):
-        raise WireError(f"person {found.id} has a keypoint, box or score that is no number")
+        raise WireError(f"person {found.id} has a keypoint, box or score that is not finite")
     return Person(found.id, found.box, found.score, keypoints)

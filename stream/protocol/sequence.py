@@ -1,6 +1,6 @@
-"""What a subscriber makes of the messages that reach it: which are new, how many were lost; no sockets.
+"""The receiving side of the protocol, without sockets: new, lost and duplicate messages, and names of joints.
 
-A message is a topic and a payload (``stream.protocol.schema``). Random and hostile ones are counted and dropped.
+A message is a topic and a payload (``stream.protocol.schema``). Malformed messages are counted and dropped.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from stream.errors import WireError
 from stream.protocol import schema
 from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
 
-MAX_EARLY = 256
-"""The most messages held back because the skeleton that names their keypoints is still under way to a newcomer."""
+MAX_HELD_BACK = 256
+"""Maximum number of messages that wait for the skeleton with the names of their joints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What came of one camera. ``lost`` messages went missing in ``gaps`` runs; ``duplicates`` were dropped."""
+    """Counters of one camera: ``messages`` received, ``lost`` in ``gaps`` gaps, and ``duplicates`` dropped.
+
+    >>> Counts(messages=3) + Counts(messages=2, lost=1, gaps=1)
+    Counts(messages=5, lost=1, gaps=1, duplicates=0)
+    """
 
     messages: int = 0
     lost: int = 0
@@ -27,15 +31,16 @@ class Counts:
     duplicates: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(mine + theirs for mine, theirs in zip(_values(self), _values(other), strict=True)))
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Counts(*(one + another for one, another in pairs))
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counters of a subscriber since it was made: of all cameras, and of each.
+    """Counters of a subscriber since it was opened: in total, and per camera.
 
-    ``skipped`` messages were passed over for newer ones (``latest``); ``malformed`` were none of this protocol;
-    ``sessions`` is how many lives of the publisher were met.
+    ``skipped`` messages were replaced by newer ones (``latest``); ``malformed`` ones were not of this protocol;
+    ``sessions`` is the number of runs of the publisher.
     """
 
     total: Counts = field(default_factory=Counts)
@@ -46,7 +51,7 @@ class Statistics:
 
 
 class _Camera:
-    """Numbers of one camera within the present session, and counters since ever."""
+    """Message numbers of one camera in the current session, and its counters over all sessions."""
 
     def __init__(self) -> None:
         self.last: int | None = None
@@ -54,89 +59,89 @@ class _Camera:
         self.counts = Counts()
 
     def take(self, seq: int, *, retained: bool) -> bool:
-        """Note message ``seq``; False when it is known already."""
+        """Record message ``seq``; return False if it is a duplicate."""
         if self.last is not None and seq <= self.last:
-            # A newcomer's last value is often one it has just seen; nobody sent that by mistake.
+            # A snapshot may repeat a message that was just received: that is not a duplicate.
             self.counts += Counts(duplicates=not retained)
             return False
         if self.last is not None:
-            self.missed(seq - 1)
+            self.count_lost(seq - 1)
         self.last = seq
         return True
 
-    def missed(self, seq: int) -> None:
-        """Everything up to message ``seq`` was sent; what of it did not come is lost."""
+    def count_lost(self, seq: int) -> None:
+        """Count the messages up to ``seq`` that did not arrive as lost."""
         if self.last is not None and seq > self.last:
             self.counts += Counts(lost=seq - self.last, gaps=1)
             self.last = seq
 
 
 class Reception:
-    """Takes messages of ``cameras`` (all where None) in order and gives those that are new to the user."""
+    """Filters the messages of ``cameras`` (all if None), and of ``person`` if given, to those that are new."""
 
     def __init__(self, cameras: frozenset[str] | None = None, person: int | None = None, prefix: str = "") -> None:
         self._wanted, self._person, self._prefix = cameras, person, prefix
         self._cameras: dict[str, _Camera] = {}
         self._announced: set[str] = set()
-        self._early: list[PoseMessage] = []
-        self._greeted = False
+        self._held_back: list[PoseMessage] = []
+        self._has_snapshot = False
         self._session = ""
         self._malformed = self._sessions = 0
         self.skeletons: dict[str, Skeleton] = {}
         self.heartbeat: Heartbeat | None = None
 
     def take(self, topic: bytes, payload: bytes, now_ns: int) -> Iterator[PoseMessage]:
-        """Pose messages this one leads to: none, itself, or several that waited for their skeleton."""
+        """Take one message; yield the pose messages that are ready: none, this one, or those that waited for it."""
         try:
-            retained = schema.wanted_by(topic.decode(), self._prefix) is not None
+            retained = schema.parse_snapshot_topic(topic.decode(), self._prefix) is not None
             found = schema.decode(payload)
         except (WireError, UnicodeDecodeError):
-            self.malformed()
+            self.count_malformed()
             return
         if found is not None:
-            self._meet(found.session)
+            self._check_session(found.session)
         match found:
             case PoseMessage() if self._is_new(found.camera, found.seq, retained):
-                yield from self._named(dataclasses.replace(found, received_ns=now_ns, retained=retained))
+                yield from self._hold_back(dataclasses.replace(found, received_ns=now_ns, retained=retained))
             case EndOfStream() if self._is_new(found.camera, found.seq, retained):
                 self._cameras[found.camera].ended = True
             case Skeleton():
                 self.skeletons[found.name] = found
             case Heartbeat():
-                self._beat(found)
-                if retained:  # with one a snapshot ends
-                    yield from self._greet()
+                self._take_heartbeat(found)
+                if retained:  # a snapshot ends with a heartbeat
+                    yield from self._release()
 
-    def malformed(self) -> None:
-        """Count something that was no message."""
+    def count_malformed(self) -> None:
+        """Count a malformed message."""
         self._malformed += 1
 
     @property
     def ended(self) -> bool:
-        """True when every camera that is wanted, or was heard of, has ended."""
+        """True if every selected camera has ended; without a selection, every known camera."""
         wanted = self._announced | self._cameras.keys() if self._wanted is None else self._wanted
         return bool(wanted) and all(name in self._cameras and self._cameras[name].ended for name in wanted)
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Cameras the publisher has, as far as is known."""
+        """The known cameras of the publisher."""
         return tuple(sorted(self._announced | self._cameras.keys()))
 
     def statistics(self, skipped: int = 0) -> Statistics:
         """The counters so far."""
-        # A copy, since another thread may be taking messages in.
+        # A copy, since another thread may be receiving.
         cameras = {name: camera.counts for name, camera in self._cameras.copy().items()}
         return Statistics(sum(cameras.values(), Counts()), cameras, skipped, self._malformed, self._sessions)
 
-    # -- what happens --------------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------------
 
-    def _meet(self, session: str) -> None:
-        """A new session numbers from 0 again and tells its skeletons again."""
+    def _check_session(self, session: str) -> None:
+        """Reset for a new session, which numbers from 0 and sends its skeletons again."""
         if session == self._session:
             return
         self._session = session
         self._sessions += 1
-        self._greeted = False
+        self._has_snapshot = False
         self._announced.clear()
         self.skeletons.clear()
         for camera in self._cameras.values():
@@ -144,35 +149,36 @@ class Reception:
 
     def _is_new(self, name: str, seq: int, retained: bool) -> bool:
         if self._wanted is not None and name not in self._wanted:
-            return False  # ZeroMQ filters by the beginning of a topic: 'hall' brings 'hallway' as well
+            return False  # ZeroMQ filters by prefix: a subscription to 'hall' receives 'hallway' too
         return self._cameras.setdefault(name, _Camera()).take(seq, retained=retained)
 
-    def _beat(self, heartbeat: Heartbeat) -> None:
+    def _take_heartbeat(self, heartbeat: Heartbeat) -> None:
         self.heartbeat = heartbeat
         head = schema.poses_topic("", self._prefix)
         for topic, seq in heartbeat.topics.items():
             name = topic.removeprefix(head)
             self._announced.add(name)
             if name in self._cameras:
-                self._cameras[name].missed(seq)
+                self._cameras[name].count_lost(seq)
 
-    def _named(self, message: PoseMessage) -> Iterator[PoseMessage]:
-        """``message`` with its joints, or nothing while their names are under way."""
+    def _hold_back(self, message: PoseMessage) -> Iterator[PoseMessage]:
+        """Yield the message with the names of its joints, or hold it back until they arrive."""
         camera = self._cameras[message.camera]
         camera.ended = False
         camera.counts += Counts(messages=1)
-        self._early.append(message)
-        if self._greeted or message.skeleton in self.skeletons or len(self._early) > MAX_EARLY:
-            yield from self._greet()
+        self._held_back.append(message)
+        if self._has_snapshot or message.skeleton in self.skeletons or len(self._held_back) > MAX_HELD_BACK:
+            yield from self._release()
 
-    def _greet(self) -> Iterator[PoseMessage]:
-        """Whatever a newcomer is told has been told: nothing is held back any more."""
-        self._greeted = True
-        waiting, self._early = self._early, []
+    def _release(self) -> Iterator[PoseMessage]:
+        """Yield the messages held back: the snapshot is complete."""
+        self._has_snapshot = True
+        waiting, self._held_back = self._held_back, []
         for message in waiting:
-            yield from self._finished(message)
+            yield from self._select(message)
 
-    def _finished(self, message: PoseMessage) -> Iterator[PoseMessage]:
+    def _select(self, message: PoseMessage) -> Iterator[PoseMessage]:
+        """Add the names of the joints and select the person, if one is given."""
         known = self.skeletons.get(message.skeleton)
         joints = known.joints if known else ()
         people = tuple(dataclasses.replace(person, joints=joints) for person in message.people)
@@ -181,7 +187,3 @@ class Reception:
             yield named
         elif person := named.person(self._person):
             yield dataclasses.replace(named, people=(person,))
-
-
-def _values(counts: Counts) -> tuple[int, ...]:
-    return counts.messages, counts.lost, counts.gaps, counts.duplicates

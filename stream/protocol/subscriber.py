@@ -1,13 +1,13 @@
-"""Receive keypoints in ten lines: a subscriber that finds its publisher, comes back to it, and counts what it missed.
+"""A subscriber to keypoints, which reconnects to its publisher and counts lost messages.
 
-    from stream.protocol.subscriber import Subscriber
+    from stream import Subscriber
 
     with Subscriber("tcp://127.0.0.1:5570", camera="hall") as subscriber:
         for message in subscriber:
             for person in message.people:
                 print(message.camera, person.id, person["left_wrist"])
 
-The protocol is described in ``docs/reference/protocol.md``, for any language.
+For other languages, ``docs/reference/protocol.md`` describes the protocol.
 """
 
 from __future__ import annotations
@@ -46,25 +46,43 @@ __all__ = [
 ]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
-# How long a thread that waits may hold the socket: so long another one may wait to close it.
+# How long a waiting thread holds the socket, and so delays another one that closes it.
 _SLICE_S = 0.05
-# Enough to empty the socket of anything but a flood, which may not keep a caller from its timeout.
-_MOST_AT_ONCE = 1000
+# Enough to empty the socket, but bounded, so that a flood does not delay the caller's timeout.
+_MESSAGES_PER_CALL = 1000
 _PARTS = 2
 _PEER_PING_MS = 2_000
-_PEER_GONE_MS = 6_000
+_PEER_TIMEOUT_MS = 6_000
 
 
 class Subscriber:
-    """Pose messages of ``camera`` (one, several, or all where None), of ``person`` only where an id is given.
+    """Receives the messages of a ``keypointsink``.
 
-    Iterate with ``for`` or ``async for``. It works before the publisher exists and survives its restarts; iteration
-    goes on for ever unless ``until_end`` (it then stops when every camera it listens to has ended) or ``timeout_s``
-    (it then raises :class:`SilenceError` when nothing came for so long). ``latest`` passes over what waits when
-    something newer of the same camera does too. ``server_key`` is the publisher's public ``.key`` file, needed beyond
-    loopback, ``client_key`` one's own ``.key_secret`` file. Up to ``max_waiting`` messages wait here for a slow reader.
+    Iterate over it with ``for`` or ``async for``; each item is a :class:`PoseMessage`. You can open it before the
+    publisher starts, and it reconnects when the publisher is restarted.
 
-    One thread may iterate while another calls :meth:`close`. Raises :class:`TransportError` for what is no address.
+    >>> from stream.elements.keypointsink import KeypointSink
+    >>> from stream.testing import make_poses
+    >>> with KeypointSink(bind="tcp://127.0.0.1:*") as sink:
+    ...     sink.consume(make_poses(7, "hall"))
+    ...     with Subscriber(sink.endpoint, camera="hall", timeout_s=30) as subscriber:
+    ...         message = next(subscriber)
+    >>> message.camera, message.frame_seq, message.ids, message.joints[0]
+    ('hall', 7, (1, 2), 'nose')
+
+    * **address** - ``tcp://HOST:PORT`` or ``ipc://PATH``, as in ``keypointsink bind=``.
+    * **camera** - the name of a camera, or several names; all cameras if None.
+    * **person** - an id: deliver only this person, and only the frames with it.
+    * **latest** - of the messages that wait, deliver only the newest of each camera.
+    * **until_end** - stop the iteration when every selected camera has ended; otherwise it has no end.
+    * **timeout_s** - raise :class:`SilenceError` if no message arrives for so many seconds.
+    * **prefix** - the publisher's ``keypointsink prefix=``.
+    * **server_key** - the publisher's public ``.key`` file; required beyond loopback.
+    * **client_key** - your own ``.key_secret`` file, if the publisher restricts its subscribers.
+    * **max_waiting** - how many messages wait for you; further ones are lost.
+
+    One thread may iterate while another calls :meth:`close`. Raises :class:`TransportError` for an invalid address and
+    for unusable keys.
     """
 
     def __init__(
@@ -83,21 +101,21 @@ class Subscriber:
     ) -> None:
         self.address = address
         self._latest, self._until_end, self._timeout_s = latest, until_end, timeout_s
-        self._cameras = _names(camera)
+        self._cameras = _to_set(camera)
         self._reception = Reception(self._cameras, person, prefix)
         self._ready: deque[PoseMessage] = deque()
         self._skipped = 0
-        self._heard_s = -1.0
+        self._last_received_s = -1.0
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._socket = _connected(address, server_key, client_key, max_waiting)
+        self._socket = _connect(address, server_key, client_key, max_waiting)
         for topic in _topics(self._cameras, prefix):
             self._socket.subscribe(topic)
 
     # -- receiving -----------------------------------------------------------------------------------------------------
 
     def poll(self, timeout_s: float = 0.0) -> PoseMessage | None:
-        """The next message, or None when none came in time, all have ended, or this is closed."""
+        """Return the next message; None if none arrives within ``timeout_s``, or the subscriber is :attr:`finished`."""
         deadline = time.monotonic() + timeout_s
         while not self.finished:
             left_s = deadline - time.monotonic()
@@ -112,58 +130,58 @@ class Subscriber:
         return self
 
     def __next__(self) -> PoseMessage:
-        patience = _Patience(self._timeout_s)
+        timeout = _Timeout(self._timeout_s)
         while not self.finished:
             if message := self.poll(_SLICE_S):
                 return message
-            patience.check(self)
+            timeout.check(self)
         raise StopIteration
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> PoseMessage:
-        patience = _Patience(self._timeout_s)
+        timeout = _Timeout(self._timeout_s)
         while not self.finished:
             if message := self.poll():
                 return message
-            patience.check(self)
-            await self._readable()
+            timeout.check(self)
+            await self._wait_readable()
         raise StopAsyncIteration
 
-    # -- what is known -------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
-        """True when nothing more will be given: closed, or ended and asked to stop then."""
+        """True if no more messages will be delivered: it is closed, or ``until_end`` is set and all cameras ended."""
         ended = self._until_end and self._reception.ended
         return not self._ready and (ended or self._closing.is_set())
 
     @property
     def statistics(self) -> Statistics:
-        """Messages, losses, duplicates, malformed ones; in all and by camera."""
+        """Received, lost, duplicate and malformed messages, in total and per camera."""
         return self._reception.statistics(self._skipped)
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """The publisher's cameras, as far as it has told."""
+        """The known cameras of the publisher."""
         return self._reception.cameras
 
     @property
     def skeletons(self) -> dict[str, Skeleton]:
-        """Skeletons by name, as far as the publisher has told."""
+        """The skeletons received from the publisher, by name."""
         return dict(self._reception.skeletons)
 
     @property
     def alive(self) -> bool:
-        """True when the publisher gave a sign of life within three of its heartbeats, as far as was received."""
+        """True if a message arrived within the last three heartbeat intervals of the publisher."""
         beat = self._reception.heartbeat
-        return beat is not None and time.monotonic() - self._heard_s <= 3 * beat.interval_ms / 1e3
+        return beat is not None and time.monotonic() - self._last_received_s <= 3 * beat.interval_ms / 1e3
 
-    # -- life ----------------------------------------------------------------------------------------------------------
+    # -- closing -------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop; a thread that iterates stops within a moment. Idempotent, and safe from any thread."""
+        """Close the subscriber; an iteration in another thread ends shortly after. Idempotent and thread-safe."""
         self._closing.set()
         with self._lock:
             self._ready.clear()
@@ -184,78 +202,78 @@ class Subscriber:
     # -- the socket ----------------------------------------------------------------------------------------------------
 
     def _receive(self, timeout_s: float) -> None:
-        """Wait for something and take it in, up to a message for the user; with ``latest``, everything that waits."""
+        """Wait and receive until a message is ready; with ``latest``, receive everything that waits."""
         with self._lock:
             if self._socket.closed or (self._ready and not self._latest):
                 return
             wait_ms = 0 if self._ready else int(timeout_s * 1000)
-            for _ in range(_MOST_AT_ONCE):
+            for _ in range(_MESSAGES_PER_CALL):
                 if not self._socket.poll(wait_ms):
                     break
-                self._take_one()
+                self._receive_one()
                 wait_ms = 0
                 if self._ready and not self._latest:
                     break
         if self._latest:
             self._keep_newest()
 
-    def _take_one(self) -> None:
+    def _receive_one(self) -> None:
         parts = receive_parts(self._socket)
-        self._heard_s = time.monotonic()
+        self._last_received_s = time.monotonic()
         if len(parts) == _PARTS:
             self._ready.extend(self._reception.take(parts[0].bytes, parts[1].bytes, time.time_ns()))
         else:
-            self._reception.malformed()
+            self._reception.count_malformed()
 
     def _keep_newest(self) -> None:
         newest = {message.camera: message for message in self._ready}
         self._skipped += len(self._ready) - len(newest)
         self._ready = deque(newest.values())
 
-    async def _readable(self) -> None:
-        """Wait, no longer than a slice, until the socket may have something."""
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+    async def _wait_readable(self) -> None:
+        """Wait until the socket may be readable, at most one slice."""
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
         try:
             descriptor = self._socket.fileno()
-            loop.add_reader(descriptor, woken.set)
-        except (NotImplementedError, zmq.ZMQError):  # Windows' default loop, or closed meanwhile
+            loop.add_reader(descriptor, readable.set)
+        except (NotImplementedError, zmq.ZMQError):  # the default loop of Windows, or a closed socket
             await asyncio.sleep(_SLICE_S / 10)
             return
         try:
-            await asyncio.wait_for(woken.wait(), _SLICE_S)
+            await asyncio.wait_for(readable.wait(), _SLICE_S)
         except TimeoutError:
             pass
         finally:
             loop.remove_reader(descriptor)
 
 
-class _Patience:
-    """Measures how long nothing has come."""
+class _Timeout:
+    """Measures the time without a message."""
 
     def __init__(self, timeout_s: float | None) -> None:
         self._timeout_s = timeout_s
         self._since_s = time.monotonic()
 
     def check(self, subscriber: Subscriber) -> None:
-        """Raise :class:`SilenceError` when it has been too long, saying whether the publisher lives."""
+        """Raise :class:`SilenceError` after the timeout, with what is known about the publisher."""
         if self._timeout_s is None or time.monotonic() - self._since_s < self._timeout_s:
             return
         if subscriber.alive:
             known = ", ".join(subscriber.cameras) or "none"
-            what = f"lives but published no poses that were asked for; it has cameras: {known}"
+            what = f"is alive but published none of the selected poses; its cameras: {known}"
         else:
-            what = "gives no sign of life; is a line with keypointsink running there?"
+            what = "sends no heartbeats; start a line with keypointsink there, or check the address"
         raise SilenceError(f"nothing for {self._timeout_s:g} s: {subscriber.address} {what}")
 
 
-def _names(camera: str | Iterable[str] | None) -> frozenset[str] | None:
+def _to_set(camera: str | Iterable[str] | None) -> frozenset[str] | None:
     if camera is None:
         return None
     return frozenset([camera]) if isinstance(camera, str) else frozenset(camera)
 
 
 def _topics(cameras: frozenset[str] | None, prefix: str) -> list[str]:
-    """What to subscribe to; snapshots last, so that nothing falls between them and the live messages."""
+    """The topics to subscribe to; snapshots last, so that no message is lost between them and the live messages."""
     wanted = [schema.poses_topic(camera) for camera in sorted(cameras or {""})]
     always = [schema.heartbeat_topic(prefix), schema.skeleton_topic("", prefix)]
     token = secrets.token_hex(8)
@@ -263,21 +281,21 @@ def _topics(cameras: frozenset[str] | None, prefix: str) -> list[str]:
     return [*always, *(prefix + topic for topic in wanted), *snapshots]
 
 
-def _connected(
+def _connect(
     address: str, server_key: str | Path | None, client_key: str | Path | None, max_waiting: int
 ) -> zmq.Socket[bytes]:
     if server_key is None and not is_loopback(address):
         raise TransportError(
-            f"subscriber: {address} is another host, whose publisher wants CURVE keys; give server_key= (its .key file)"
+            f"subscriber: {address} is another host, which requires CURVE keys; give server_key= (its .key file)"
         )
     server = curve.load_public(server_key) if server_key is not None else None
     client = curve.Keys.load(client_key) if client_key is not None else None
     socket = open_socket(zmq.SUB, high_water=max_waiting)
     try:
-        _identify(socket, server, client)
+        _set_keys(socket, server, client)
         socket.setsockopt(zmq.MAXMSGSIZE, schema.MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.HEARTBEAT_IVL, _PEER_PING_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_GONE_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_TIMEOUT_MS)
         socket.ipv6 = "[" in address
         socket.connect(address)
     except zmq.ZMQError as error:
@@ -288,7 +306,7 @@ def _connected(
     return socket
 
 
-def _identify(socket: zmq.Socket[bytes], server: bytes | None, client: curve.Keys | None) -> None:
+def _set_keys(socket: zmq.Socket[bytes], server: bytes | None, client: curve.Keys | None) -> None:
     if server is None:
         return
     own = client or curve.Keys.generate()

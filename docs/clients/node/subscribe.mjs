@@ -1,4 +1,4 @@
-// Receives keypoints from posestream. Written from docs/reference/protocol.md alone.
+// Receives keypoints from posestream, by the protocol in docs/reference/protocol.md.
 //
 //   node subscribe.mjs [--address tcp://127.0.0.1:5570] [--camera hall] [--prefix site1/] [--count 10] [--json]
 //                      [--server-key server.key [--client-key client.key_secret]]
@@ -23,12 +23,12 @@ export class Poses {
     this.skeletons = new Map()
     this.last = new Map()
     this.session = undefined
-    this.heardAt = undefined
+    this.receivedAt = undefined
     this.intervalMs = 1000
     this.socket = new Subscriber({ ...curve, linger: 0, maxMessageSize: 4 * 1024 * 1024 })
     this.socket.connect(address)
     const wanted = `poses/${camera ?? ""}`
-    // The snapshot last, so that nothing falls between it and the live messages.
+    // The snapshot last, so that no message is lost between it and the live messages.
     this.socket.subscribe(`${prefix}heartbeat`, `${prefix}skeleton/`, `${prefix}${wanted}`)
     this.socket.subscribe(`${prefix}snapshot/${randomBytes(8).toString("hex")}/${wanted}`)
   }
@@ -40,12 +40,12 @@ export class Poses {
     }
   }
 
-  /** True when the publisher said something within three of its heartbeats. */
+  /** True if a message arrived within three heartbeat intervals. */
   get alive() {
-    return this.heardAt !== undefined && Date.now() - this.heardAt < 3 * this.intervalMs
+    return this.receivedAt !== undefined && Date.now() - this.receivedAt < 3 * this.intervalMs
   }
 
-  /** The joints' names of a poses message, in the order of its keypoints; undefined while they are not known. */
+  /** The names of the joints of a poses message, in the order of its keypoints; undefined before its skeleton arrives. */
   joints(message) {
     return this.skeletons.get(message.skeleton)?.joints
   }
@@ -57,7 +57,7 @@ export class Poses {
   #read(parts) {
     let message
     try {
-      // Nanoseconds do not fit a number's 53 bits; what is small is made a number again below.
+      // Nanoseconds do not fit the 53 bits of a number; small integers are converted to numbers below.
       message = parts.length === 2 ? decode(parts[1], { useBigInt64: true }) : undefined
     } catch {
       message = undefined
@@ -67,13 +67,13 @@ export class Poses {
       return undefined
     }
     if (Number(message.version[0]) !== MAJOR) {
-      throw new Error(`the publisher speaks protocol ${message.version.join(".")} and this client ${MAJOR}.x`)
+      throw new Error(`the publisher uses protocol ${message.version.join(".")} and this client ${MAJOR}.x`)
     }
     return message
   }
 
   #isNew(message) {
-    this.heardAt = Date.now()
+    this.receivedAt = Date.now()
     if (message.session !== this.session) {
       this.session = message.session
       this.last.clear()
@@ -85,7 +85,7 @@ export class Poses {
         return false
       case "heartbeat":
         this.intervalMs = Number(message.interval_ms)
-        for (const [topic, seq] of Object.entries(message.topics)) this.#sent(topic, Number(seq))
+        for (const [topic, seq] of Object.entries(message.topics)) this.#countLost(topic, Number(seq))
         return false
       case "poses":
       case "end":
@@ -95,7 +95,7 @@ export class Poses {
     }
   }
 
-  /** Notes the number of a message; false when it is of another camera or known already. */
+  /** Records the number of a message; false if it is of another camera or a duplicate. */
   #isNext(message) {
     if (this.camera !== undefined && message.camera !== this.camera) return false
     const topic = `${this.prefix}poses/${message.camera}`
@@ -104,20 +104,20 @@ export class Poses {
       this.duplicates += 1
       return false
     }
-    this.#sent(topic, seq - 1)
+    this.#countLost(topic, seq - 1)
     this.last.set(topic, seq)
     return true
   }
 
-  /** Everything up to `seq` was sent on `topic`: what of it has not come is lost. */
-  #sent(topic, seq) {
+  /** Counts the messages on `topic` up to `seq` that did not arrive as lost. */
+  #countLost(topic, seq) {
     if (!this.last.has(topic)) return
     this.lost += Math.max(0, seq - this.last.get(topic))
     this.last.set(topic, Math.max(seq, this.last.get(topic)))
   }
 }
 
-/** The CURVE options for key files of ZeroMQ's certificate format; without one of its own, a client makes up a pair. */
+/** The CURVE options for ZeroMQ certificate files; without a client key, a new pair is generated. */
 export function curve(serverKey, clientKey) {
   if (serverKey === undefined) return {}
   const key = (file, half) => readFileSync(file, "utf8").match(new RegExp(`${half}-key = "([^"]{40})"`))[1]
@@ -134,7 +134,7 @@ function line(poses, message) {
     return `#${person.id} ${joint} at (${x.toFixed(0)}, ${y.toFixed(0)}) px, score ${score.toFixed(2)}`
   })
   const ageMs = Number(BigInt(Date.now()) - BigInt(message.wall_ns) / 1_000_000n)
-  return `${message.camera} ${message.frame_seq}: ${ageMs} ms old; ${people.join("; ") || "nobody"}`
+  return `${message.camera} ${message.frame_seq}: ${ageMs} ms old; ${people.join("; ") || "no people"}`
 }
 
 function json(poses, message) {

@@ -82,8 +82,8 @@ def test_a_terminal_gets_a_live_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_silence_is_one_line_and_an_exit_code(capsys: Capture) -> None:
     assert execute(["subscribe", "tcp://127.0.0.1:1", "--timeout", "0.2"]) == 1
     assert capsys.readouterr().err == (
-        "posestream: nothing for 0.2 s: tcp://127.0.0.1:1 gives no sign of life; "
-        "is a line with keypointsink running there?\n"
+        "posestream: nothing for 0.2 s: tcp://127.0.0.1:1 sends no heartbeats; "
+        "start a line with keypointsink there, or check the address\n"
     )
 
 

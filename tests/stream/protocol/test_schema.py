@@ -1,4 +1,4 @@
-"""The bytes that subscribers in other languages rely on."""
+"""The published bytes, on which subscribers in other languages rely."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stream.testing import make_poses
 SESSION = "4c1f0e5ad2b39871"
 
 
-def documented() -> Poses:
+def make_documented() -> Poses:
     """The example of docs/reference/protocol.md."""
     captured = 1_795_244_400_123_456_789
     steps = ("decoded", "detected", "window_ready", "inferred", "published")
@@ -47,25 +47,25 @@ def page(root: Path) -> str:
 
 
 def block(page: str, kind: str) -> str:
-    """The one fenced block of this kind in the page."""
+    """The only fenced block of this kind in the page."""
     (found,) = re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     return str(found)
 
 
-# -- the page ----------------------------------------------------------------------------------------------------------
+# -- documentation -----------------------------------------------------------------------------------------------------
 
 
-def test_the_bytes_in_the_documentation_are_those_that_are_published(page: str) -> None:
+def test_the_documented_bytes_equal_the_published_ones(page: str) -> None:
     written = bytes.fromhex("".join(line.partition("  ")[0] for line in block(page, "hex").splitlines()))
-    assert schema.encode_poses(documented(), session=SESSION, seq=1153) == written
+    assert schema.encode_poses(make_documented(), session=SESSION, seq=1153) == written
 
 
-def test_the_json_in_the_documentation_is_the_map_in_its_bytes(page: str) -> None:
-    written = schema.encode_poses(documented(), session=SESSION, seq=1153)
+def test_the_documented_json_equals_the_documented_bytes(page: str) -> None:
+    written = schema.encode_poses(make_documented(), session=SESSION, seq=1153)
     assert json.loads(block(page, "json")) == msgpack.unpackb(written)
 
 
-def test_the_documentation_names_every_key_of_every_message_and_no_other(page: str) -> None:
+def test_every_key_of_every_message_is_documented_and_no_other(page: str) -> None:
     definitions = schema.json_schema()["$defs"]
     known = {key for name in definitions for key in definitions[name]["properties"]}
     tables = page.partition("## Messages")[2]
@@ -73,19 +73,19 @@ def test_the_documentation_names_every_key_of_every_message_and_no_other(page: s
     assert {cell.rpartition(".")[2] for cell in cells} == known
 
 
-def test_the_schema_beside_the_documentation_is_that_of_the_code(root: Path) -> None:
+def test_the_documented_schema_equals_that_of_the_code(root: Path) -> None:
     assert json.loads((root / "docs/reference/protocol.schema.json").read_text()) == schema.json_schema()
 
 
-def test_the_documentation_tells_the_version_of_the_code(page: str) -> None:
+def test_the_documented_version_equals_that_of_the_code(page: str) -> None:
     assert page.startswith(f"# The keypoint protocol, version {'.'.join(map(str, schema.VERSION))}\n")
 
 
-# -- there and back ----------------------------------------------------------------------------------------------------
+# -- round trips -------------------------------------------------------------------------------------------------------
 
 
-def test_poses_come_back_as_they_were_sent() -> None:
-    sent = documented()
+def test_poses_survive_a_round_trip() -> None:
+    sent = make_documented()
     received = schema.decode(schema.encode_poses(sent, session=SESSION, seq=7))
     assert isinstance(received, PoseMessage)
     assert (received.camera, received.seq, received.frame_seq) == ("hall", 7, 1207)
@@ -101,7 +101,7 @@ def test_poses_come_back_as_they_were_sent() -> None:
     assert received.person(4) is None
 
 
-def test_float32_survives_to_the_last_bit() -> None:
+def test_float32_survives_bit_for_bit() -> None:
     sent = make_poses(3)
     keypoints = np.random.default_rng(0).normal(0, 1e3, sent.keypoints.shape).astype(np.float32)
     received = schema.decode(
@@ -112,19 +112,19 @@ def test_float32_survives_to_the_last_bit() -> None:
         np.testing.assert_array_equal(person.keypoints, given)
 
 
-def test_a_frame_with_nobody_in_it_is_a_message_too() -> None:
+def test_a_frame_without_people_is_a_message() -> None:
     received = schema.decode(schema.encode_poses(make_poses(0, count=0), session=SESSION, seq=0))
     assert isinstance(received, PoseMessage)
     assert received.people == ()
 
 
 def test_age_is_from_capture_to_reception() -> None:
-    message = schema.decode(schema.encode_poses(documented(), session=SESSION, seq=0))
+    message = schema.decode(schema.encode_poses(make_documented(), session=SESSION, seq=0))
     assert isinstance(message, PoseMessage)
     assert dataclasses.replace(message, received_ns=message.wall_ns + 12_500_000).age_ms == 12.5
 
 
-def test_the_other_messages_come_back_as_they_were_sent() -> None:
+def test_the_other_messages_survive_a_round_trip() -> None:
     skeleton = schema.encode_skeleton(session=SESSION, name="wand2", joints=["grip", "tip"], limbs=[(0, 1)])
     assert schema.decode(skeleton) == Skeleton(
         version=(1, 0), session=SESSION, name="wand2", joints=("grip", "tip"), limbs=((0, 1),)
@@ -137,25 +137,25 @@ def test_the_other_messages_come_back_as_they_were_sent() -> None:
     assert schema.decode(end) == EndOfStream(version=(1, 0), session=SESSION, camera="hall", seq=9, wall_ns=6)
 
 
-def test_a_pose_that_is_no_number_is_not_published() -> None:
+def test_a_pose_with_nan_is_not_published() -> None:
     poses = make_poses(4, "hall")
     poses.keypoints[1, 2, 0] = np.nan
     with pytest.raises(WireError) as caught:
         schema.encode_poses(poses, session=SESSION, seq=0)
-    assert str(caught.value) == "frame 4 of 'hall' has a keypoint, box or score that is no number; look at its model"
+    assert str(caught.value) == "frame 4 of 'hall' has a keypoint, box or score that is not finite; check its model"
 
 
 # -- versions ----------------------------------------------------------------------------------------------------------
 
 
-def changed(**keys: Any) -> bytes:
-    """The documented message with other keys; one set to ... is left out."""
-    content = {**schema.poses_map(documented(), session=SESSION, seq=7), **keys}
+def change(**keys: Any) -> bytes:
+    """The make_documented message with other keys; one set to ... is left out."""
+    content = {**schema.poses_map(make_documented(), session=SESSION, seq=7), **keys}
     return bytes(msgpack.packb({key: value for key, value in content.items() if value is not ...}))
 
 
 def test_keys_and_steps_of_a_later_minor_version_are_ignored() -> None:
-    received = schema.decode(changed(version=[1, 7], mood="sunny", ledger={"captured": 1, "smoothed": 2}))
+    received = schema.decode(change(version=[1, 7], mood="sunny", ledger={"captured": 1, "smoothed": 2}))
     assert isinstance(received, PoseMessage)
     assert received.ledger == {"captured": 1, "smoothed": 2}
 
@@ -164,13 +164,14 @@ def test_a_kind_of_a_later_minor_version_is_ignored() -> None:
     assert schema.decode(bytes(msgpack.packb({"version": [1, 1], "kind": "mood", "session": SESSION}))) is None
 
 
-def test_another_major_version_is_refused_naming_both() -> None:
+def test_another_major_version_raises_with_both_versions() -> None:
     with pytest.raises(WireError) as caught:
-        schema.decode(changed(version=[2, 0]))
-    assert str(caught.value) == ("the publisher speaks protocol 2.0 and this subscriber 1.0; upgrade the older of them")
+        schema.decode(change(version=[2, 0]))
+    assert str(caught.value) == ("the publisher uses protocol 2.0 and this subscriber 1.0; upgrade the older one")
 
 
-# -- hostile bytes -----------------------------------------------------------------------------------------------------
+# -- make_hostile bytes
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -178,73 +179,73 @@ def test_another_major_version_is_refused_naming_both() -> None:
     [
         (b"", "not a message of protocol 1: Input data was truncated"),
         (b"\x00", "not a message of protocol 1: Expected `object`, got `int`"),
-        (changed(seq=-1), "not a 'poses' message of protocol 1: Expected `int` >= 0 - at `$.seq`"),
-        (changed(seq=2**63), "not a 'poses' message of protocol 1: Expected `int` <= 9223372036854775807 - at `$.seq`"),
-        (changed(camera=...), "not a 'poses' message of protocol 1: Object missing required field `camera`"),
-        (changed(camera=b"hall"), "not a 'poses' message of protocol 1: Expected `str`, got `bytes` - at `$.camera`"),
-        (changed(session="now"), "not a 'poses' message of protocol 1: Expected `str` matching regex"),
-        (changed(version="1.0"), "not a message of protocol 1: Expected `array`, got `str` - at `$.version`"),
-        (changed(kind="mood"), "not a 'mood' message of protocol 1: Invalid value 'mood' - at `$.kind`"),
+        (change(seq=-1), "not a 'poses' message of protocol 1: Expected `int` >= 0 - at `$.seq`"),
+        (change(seq=2**63), "not a 'poses' message of protocol 1: Expected `int` <= 9223372036854775807 - at `$.seq`"),
+        (change(camera=...), "not a 'poses' message of protocol 1: Object missing required field `camera`"),
+        (change(camera=b"hall"), "not a 'poses' message of protocol 1: Expected `str`, got `bytes` - at `$.camera`"),
+        (change(session="now"), "not a 'poses' message of protocol 1: Expected `str` matching regex"),
+        (change(version="1.0"), "not a message of protocol 1: Expected `array`, got `str` - at `$.version`"),
+        (change(kind="mood"), "not a 'mood' message of protocol 1: Invalid value 'mood' - at `$.kind`"),
         (
-            changed(window=[{"offset": 0, "seq": 1, "pts_ns": 1, "state": "guessed"}]),
+            change(window=[{"offset": 0, "seq": 1, "pts_ns": 1, "state": "guessed"}]),
             "not a 'poses' message of protocol 1: Invalid enum value 'guessed' - at `$.window[0].state`",
         ),
         (
-            changed(people=[{"id": 1, "box": [0, 0, 1, 1], "score": 1, "keypoints": [[0, 0]]}]),
+            change(people=[{"id": 1, "box": [0, 0, 1, 1], "score": 1, "keypoints": [[0, 0]]}]),
             "not a 'poses' message of protocol 1: Expected `array` of length 3, got 2",
         ),
         (
-            changed(people=[{"id": 1, "box": [0, 0, 1, 1], "score": 1, "keypoints": [[0, 1e300, 0]]}]),
-            "person 1 has a keypoint, box or score that is no number",
+            change(people=[{"id": 1, "box": [0, 0, 1, 1], "score": 1, "keypoints": [[0, 1e300, 0]]}]),
+            "person 1 has a keypoint, box or score that is not finite",
         ),
         (
-            changed(people=[{"id": 1, "box": [0, 0, 1, float("nan")], "score": 1, "keypoints": []}]),
-            "person 1 has a keypoint, box or score that is no number",
+            change(people=[{"id": 1, "box": [0, 0, 1, float("nan")], "score": 1, "keypoints": []}]),
+            "person 1 has a keypoint, box or score that is not finite",
         ),
         (b"\x91" * 100_000, "not a message of protocol 1: "),
         (b"\xdd\xff\xff\xff\xff", "not a message of protocol 1: "),
         (bytes(schema.MAX_MESSAGE_BYTES + 1), "a message of 4194305 bytes; protocol 1 allows 4194304"),
     ],
 )
-def test_what_is_no_message_is_refused_with_the_reason(payload: bytes, why: str) -> None:
+def test_invalid_bytes_raise_with_the_reason(payload: bytes, why: str) -> None:
     with pytest.raises(WireError) as caught:
         schema.decode(payload)
     assert str(caught.value).startswith(why)
     assert "\n" not in str(caught.value)
 
 
-def hostile(count: int) -> Iterator[bytes]:
-    """Half of it noise, half of it messages with bytes changed, cut out, doubled or put in."""
+def make_hostile(count: int) -> Iterator[bytes]:
+    """Yield noise and messages with bytes changed, removed, doubled or inserted, half of each."""
     dice = random.Random(20)
     valid = [
-        schema.encode_poses(documented(), session=SESSION, seq=7),
+        schema.encode_poses(make_documented(), session=SESSION, seq=7),
         schema.encode_skeleton(session=SESSION, name="wand2", joints=["grip", "tip"], limbs=[(0, 1)]),
         schema.encode_heartbeat(session=SESSION, wall_ns=5, interval_ms=1000, topics={"poses/hall": 3}),
         schema.encode_end(session=SESSION, seq=9, camera="hall", wall_ns=6),
     ]
     for number in range(count):
-        yield dice.randbytes(dice.randrange(200)) if number % 2 else mutated(dice, dice.choice(valid))
+        yield dice.randbytes(dice.randrange(200)) if number % 2 else mutate(dice, dice.choice(valid))
 
 
-def mutated(dice: random.Random, message: bytes) -> bytes:
-    changed = bytearray(message)
+def mutate(dice: random.Random, message: bytes) -> bytes:
+    change = bytearray(message)
     for _ in range(dice.randrange(1, 6)):
-        at, end = sorted(dice.choices(range(len(changed) + 1), k=2))
+        at, end = sorted(dice.choices(range(len(change) + 1), k=2))
         match dice.randrange(4):
             case 0:
-                changed[at : at + 1] = dice.randbytes(1)
+                change[at : at + 1] = dice.randbytes(1)
             case 1:
-                del changed[at : min(end, at + 8)]
+                del change[at : min(end, at + 8)]
             case 2:
-                changed[at:at] = changed[at : min(end, at + 64)]
+                change[at:at] = change[at : min(end, at + 64)]
             case 3:
-                changed[at:at] = dice.randbytes(dice.randrange(8))
-    return bytes(changed)
+                change[at:at] = dice.randbytes(dice.randrange(8))
+    return bytes(change)
 
 
-def test_a_hundred_thousand_hostile_messages_are_refused_or_read_and_nothing_else() -> None:
+def test_a_hundred_thousand_hostile_messages_are_decoded_or_raise_wire_errors() -> None:
     read = refused = 0
-    for payload in hostile(100_000):
+    for payload in make_hostile(100_000):
         try:
             schema.decode(payload)
             read += 1
@@ -255,17 +256,17 @@ def test_a_hundred_thousand_hostile_messages_are_refused_or_read_and_nothing_els
     assert 500 < read < 40_000
 
 
-def test_topics_are_told_apart() -> None:
+def test_snapshot_topics_are_recognised() -> None:
     assert schema.poses_topic("hall", "site1/") == "site1/poses/hall"
     asked = schema.snapshot_topic("5f3a", "poses/", "site1/")
     assert asked == "site1/snapshot/5f3a/poses/"
-    assert schema.wanted_by(asked, "site1/") == "poses/"
-    assert schema.wanted_by("snapshot/5f3a/") == ""
+    assert schema.parse_snapshot_topic(asked, "site1/") == "poses/"
+    assert schema.parse_snapshot_topic("snapshot/5f3a/") == ""
     for topic in ("poses/snapshot/1/2", "snapshot/", "snapshot//poses/", "snapshot/5f3a"):
-        assert schema.wanted_by(topic) is None
+        assert schema.parse_snapshot_topic(topic) is None
 
 
-def test_a_person_maps_the_names_of_joints_to_their_keypoints() -> None:
+def test_a_person_maps_names_of_joints_to_keypoints() -> None:
     person = Person(3, (0, 0, 4, 4), 0.9, np.arange(6, dtype=np.float32).reshape(2, 3), ("grip", "tip"))
     assert {joint: row.tolist() for joint, row in dict(person).items()} == {"grip": [0, 1, 2], "tip": [3, 4, 5]}
     assert list(person) == ["grip", "tip"]
@@ -275,7 +276,7 @@ def test_a_person_maps_the_names_of_joints_to_their_keypoints() -> None:
     ("joints", "known"),
     [(("grip", "tip"), "grip, tip"), ((), "none: the publisher has not sent its skeleton")],
 )
-def test_a_joint_that_the_skeleton_lacks_is_answered_with_those_it_has(joints: tuple[str, ...], known: str) -> None:
+def test_an_unknown_joint_raises_with_the_known_ones(joints: tuple[str, ...], known: str) -> None:
     person = Person(3, (0, 0, 4, 4), 0.9, np.zeros((2, 3), np.float32), joints)
     with pytest.raises(KeyError) as caught:
         person["hilt"]

@@ -1,4 +1,4 @@
-"""What counts as new, lost and known, message by message; no socket."""
+"""New, lost and duplicate messages, without sockets."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 
 from stream.protocol import schema
 from stream.protocol.schema import PoseMessage
-from stream.protocol.sequence import MAX_EARLY, Counts, Reception
+from stream.protocol.sequence import MAX_HELD_BACK, Counts, Reception
 from stream.testing import make_poses
 
 ONE, OTHER = "0" * 16, "1" * 16
 
 
 class Publishing:
-    """Feeds a reception what a publisher would send, and keeps what comes out."""
+    """Feeds a reception the messages of a publisher, and collects its output."""
 
-    def __init__(self, reception: Reception | None = None, *, greeted: bool = True) -> None:
+    def __init__(self, reception: Reception | None = None, *, with_skeleton: bool = True) -> None:
         self.reception = reception or Reception()
         self.got: list[PoseMessage] = []
-        if greeted:
+        if with_skeleton:
             self.skeleton()
 
     def send(self, topic: str, payload: bytes) -> None:
@@ -55,7 +55,7 @@ class Publishing:
         return self.reception.statistics().total
 
 
-def test_messages_in_order_are_given_and_counted() -> None:
+def test_messages_in_order_are_delivered_and_counted() -> None:
     line = Publishing()
     line.poses(0, 1, 2)
     assert line.seqs == [0, 1, 2]
@@ -72,14 +72,14 @@ def test_a_gap_is_counted_once_and_by_its_length() -> None:
     assert line.total == Counts(messages=5, lost=12, gaps=2)
 
 
-def test_what_comes_twice_is_dropped_and_counted() -> None:
+def test_duplicates_are_dropped_and_counted() -> None:
     line = Publishing()
     line.poses(0, 1, 1, 0, 2)
     assert line.seqs == [0, 1, 2]
     assert line.total == Counts(messages=3, duplicates=2)
 
 
-def test_cameras_are_numbered_apart() -> None:
+def test_cameras_are_numbered_independently() -> None:
     line = Publishing()
     line.poses(0, 1, camera="hall")
     line.poses(7, 9, camera="yard")
@@ -88,7 +88,7 @@ def test_cameras_are_numbered_apart() -> None:
     assert line.total == Counts(messages=4, lost=1, gaps=1)
 
 
-def test_a_camera_whose_name_only_begins_like_the_wanted_one_is_not_given() -> None:
+def test_a_camera_with_the_selected_name_as_prefix_is_not_delivered() -> None:
     line = Publishing(Reception(frozenset(["hall"])))
     line.poses(0, camera="hallway")
     line.poses(0, camera="hall")
@@ -96,7 +96,7 @@ def test_a_camera_whose_name_only_begins_like_the_wanted_one_is_not_given() -> N
     assert line.reception.statistics().cameras.keys() == {"hall"}
 
 
-def test_a_snapshots_value_is_given_when_it_is_new_and_is_not_called_a_duplicate_when_not() -> None:
+def test_a_message_of_a_snapshot_is_delivered_if_new_and_never_counted_as_a_duplicate() -> None:
     line = Publishing()
     line.poses(5, snapshot=True)
     line.poses(6)
@@ -105,7 +105,7 @@ def test_a_snapshots_value_is_given_when_it_is_new_and_is_not_called_a_duplicate
     assert line.total == Counts(messages=2)
 
 
-def test_a_snapshot_after_a_broken_connection_tells_how_much_was_lost() -> None:
+def test_a_snapshot_after_a_broken_connection_reveals_losses() -> None:
     line = Publishing()
     line.poses(5)
     line.poses(9, snapshot=True)
@@ -113,7 +113,7 @@ def test_a_snapshot_after_a_broken_connection_tells_how_much_was_lost() -> None:
     assert line.total == Counts(messages=2, lost=3, gaps=1)
 
 
-def test_a_new_session_numbers_afresh_and_loses_nothing() -> None:
+def test_a_new_session_starts_at_0_without_losses() -> None:
     line = Publishing()
     line.poses(100, 101)
     line.poses(0, 1, session=OTHER)
@@ -125,7 +125,7 @@ def test_a_new_session_numbers_afresh_and_loses_nothing() -> None:
     assert line.reception.statistics().sessions == 2
 
 
-def test_a_heartbeat_tells_of_the_last_messages_that_never_came() -> None:
+def test_a_heartbeat_reveals_that_the_last_messages_were_lost() -> None:
     line = Publishing()
     line.poses(0, 1)
     line.heartbeat({"poses/hall": 4, "poses/yard": 9})
@@ -142,8 +142,8 @@ def test_a_heartbeat_before_the_first_message_is_no_loss() -> None:
     assert line.total == Counts(messages=1)
 
 
-def test_messages_wait_for_the_skeleton_that_names_their_joints() -> None:
-    line = Publishing(greeted=False)
+def test_messages_wait_for_their_skeleton() -> None:
+    line = Publishing(with_skeleton=False)
     line.poses(0, 1)
     assert line.got == []
     line.skeleton()
@@ -151,21 +151,21 @@ def test_messages_wait_for_the_skeleton_that_names_their_joints() -> None:
     assert [(message.seq, len(message.joints)) for message in line.got] == [(0, 17), (1, 17), (2, 17)]
 
 
-def test_messages_wait_no_longer_than_the_end_of_the_snapshot() -> None:
-    line = Publishing(greeted=False)
+def test_messages_wait_at_most_until_the_end_of_the_snapshot() -> None:
+    line = Publishing(with_skeleton=False)
     line.poses(0, 1)
     line.heartbeat({"poses/hall": 1}, topic="snapshot/5f/poses/")
     line.poses(2)
     assert [(message.seq, message.joints) for message in line.got] == [(0, ()), (1, ()), (2, ())]
 
 
-def test_a_publisher_that_answers_no_snapshot_does_not_hold_messages_for_ever() -> None:
-    line = Publishing(greeted=False)
-    line.poses(*range(MAX_EARLY + 10))
-    assert line.seqs == list(range(MAX_EARLY + 10))
+def test_without_a_snapshot_a_bounded_number_of_messages_waits() -> None:
+    line = Publishing(with_skeleton=False)
+    line.poses(*range(MAX_HELD_BACK + 10))
+    assert line.seqs == list(range(MAX_HELD_BACK + 10))
 
 
-def test_only_the_person_asked_for_is_given_and_frames_without_it_are_not() -> None:
+def test_only_the_selected_person_is_delivered_and_frames_without_it_are_not() -> None:
     line = Publishing(Reception(person=2))
     line.poses(0, count=3)
     line.poses(1, count=1)
@@ -174,7 +174,7 @@ def test_only_the_person_asked_for_is_given_and_frames_without_it_are_not() -> N
     assert line.total == Counts(messages=3)
 
 
-def test_a_camera_has_ended_when_its_end_came_and_lives_again_with_the_next_message() -> None:
+def test_a_camera_has_ended_until_its_next_message() -> None:
     line = Publishing(Reception(frozenset(["hall"])))
     assert not line.reception.ended
     line.poses(0)
@@ -185,7 +185,7 @@ def test_a_camera_has_ended_when_its_end_came_and_lives_again_with_the_next_mess
     assert not line.reception.ended
 
 
-def test_all_cameras_must_have_ended_where_none_was_named() -> None:
+def test_without_a_selection_all_known_cameras_must_have_ended() -> None:
     line = Publishing()
     line.heartbeat({"poses/hall": 0, "poses/yard": 0})
     line.end(1, "hall")
@@ -202,13 +202,13 @@ def test_an_end_counts_as_a_message_of_its_topic() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "site1/"])
-def test_a_prefix_is_part_of_topics_and_not_of_names(prefix: str) -> None:
+def test_a_prefix_is_part_of_topics_but_not_of_camera_names(prefix: str) -> None:
     line = Publishing(Reception(prefix=prefix))
     line.heartbeat({f"{prefix}poses/hall": 3}, topic=f"{prefix}heartbeat")
     assert line.reception.cameras == ("hall",)
 
 
-def test_noise_is_counted_and_changes_nothing() -> None:
+def test_malformed_messages_are_counted_and_ignored() -> None:
     dice, line = random.Random(4), Publishing()
     line.poses(0)
     for _ in range(1000):

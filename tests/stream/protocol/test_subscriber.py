@@ -1,4 +1,4 @@
-"""A subscriber finds its publisher, comes back to it, and can be left from anywhere."""
+"""A subscriber connects, reconnects, selects messages, and can be closed from any thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_
 
 
 def free_address() -> str:
-    """One where nobody listens yet."""
+    """An address without a publisher."""
     with network.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
@@ -43,23 +43,23 @@ def meanwhile(work: Callable[[], None]) -> Iterator[None]:
 
 
 def publish(address: str, count: int = 20, cameras: tuple[str, ...] = ("hall",)) -> None:
-    """A short run that begins when somebody listens."""
+    """A short run that starts with the first subscriber."""
     with open_sink(bind=address) as sink:
-        wait_until(lambda: count_snapshots(sink), "somebody listens")
+        wait_until(lambda: count_snapshots(sink), "a client has subscribed")
         for seq in range(count):
             for camera in cameras:
                 sink.consume(make_poses(seq, camera))
         sink.flush()
 
 
-def test_it_may_be_there_before_the_publisher_and_stops_at_the_end_when_asked() -> None:
+def test_it_may_start_before_the_publisher_and_stops_with_until_end() -> None:
     address = free_address()
     with Subscriber(address, until_end=True, timeout_s=TIMEOUT_S) as subscriber, meanwhile(lambda: publish(address)):
         assert [message.seq for message in subscriber] == list(range(20))
         assert subscriber.finished
 
 
-def test_it_is_one_of_the_names_of_the_package() -> None:
+def test_it_is_exported_by_the_package() -> None:
     assert stream.Subscriber is Subscriber
     assert stream.PoseMessage is PoseMessage
     assert issubclass(stream.SilenceError, TimeoutError)
@@ -76,7 +76,7 @@ def test_messages_can_be_awaited() -> None:
         assert asyncio.run(received()) == list(range(20))
 
 
-def test_awaiting_leaves_the_loop_to_others() -> None:
+def test_awaiting_does_not_block_the_loop() -> None:
     async def ticks_while_waiting() -> int:
         ticks = 0
 
@@ -92,11 +92,11 @@ def test_awaiting_leaves_the_loop_to_others() -> None:
         task.cancel()
         return ticks
 
-    # Fifty would be all; a blocked loop would make one.
+    # Fifty are possible; a blocked loop would make one.
     assert asyncio.run(ticks_while_waiting()) > 5
 
 
-def test_several_cameras_can_be_chosen() -> None:
+def test_several_cameras_can_be_selected() -> None:
     address, cameras = free_address(), ("hall", "hallway", "yard")
     chosen = Subscriber(address, camera=["hall", "yard"], until_end=True, timeout_s=TIMEOUT_S)
     with chosen as subscriber, meanwhile(lambda: publish(address, 5, cameras)):
@@ -104,14 +104,14 @@ def test_several_cameras_can_be_chosen() -> None:
         assert {"hall", "yard"} <= set(subscriber.cameras) <= set(cameras)
 
 
-def test_one_person_can_be_chosen() -> None:
+def test_one_person_can_be_selected() -> None:
     address = free_address()
     chosen = Subscriber(address, person=2, until_end=True, timeout_s=TIMEOUT_S)
     with chosen as subscriber, meanwhile(lambda: publish(address, 3)):
         assert [message.ids for message in subscriber] == [(2,)] * 3
 
 
-def test_joints_are_named_from_the_first_message_on() -> None:
+def test_the_first_message_has_the_names_of_its_joints() -> None:
     with open_sink() as sink:
         sink.consume(make_poses(0))
         for _ in range(20):
@@ -122,7 +122,7 @@ def test_joints_are_named_from_the_first_message_on() -> None:
                 assert subscriber.skeletons["coco17"].joints == message.joints
 
 
-def test_it_comes_back_to_a_publisher_that_was_restarted_and_tells_the_runs_apart() -> None:
+def test_it_reconnects_to_a_restarted_publisher_and_counts_sessions() -> None:
     address = free_address()
     with Subscriber(address, timeout_s=TIMEOUT_S) as subscriber:
         for run in range(1, 4):
@@ -133,10 +133,10 @@ def test_it_comes_back_to_a_publisher_that_was_restarted_and_tells_the_runs_apar
         assert subscriber.statistics.total.lost == 0
 
 
-def test_latest_passes_over_what_is_older_and_counts_it() -> None:
+def test_latest_skips_older_messages_and_counts_them() -> None:
     with open_sink() as sink, Subscriber(sink.endpoint, latest=True) as subscriber:
-        wait_until(lambda: count_snapshots(sink), "it is heard")
-        wait_until(lambda: subscriber.poll() or subscriber.alive, "it has heard")
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
+        wait_until(lambda: subscriber.poll() or subscriber.alive, "a heartbeat has arrived")
         for seq in range(100):
             sink.consume(make_poses(seq, "hall"))
             sink.consume(make_poses(seq, "yard"))
@@ -159,21 +159,21 @@ def test_it_can_be_closed_from_another_thread_while_it_waits() -> None:
     subscriber.close()
 
 
-def test_polling_waits_no_longer_than_told() -> None:
+def test_polling_waits_for_the_timeout() -> None:
     with Subscriber(free_address()) as subscriber:
-        began = time.monotonic()
+        start_s = time.monotonic()
         assert subscriber.poll(0.2) is None
-        assert time.monotonic() - began >= 0.19  # clocks of sleep and of measurement may differ by a tick
+        assert time.monotonic() - start_s >= 0.19  # clocks of sleep and of measurement may differ by a tick
         assert subscriber.poll() is None
         assert not subscriber.alive
 
 
-def test_silence_is_told_from_a_publisher_without_poses() -> None:
+def test_silence_and_a_publisher_without_poses_have_different_messages() -> None:
     address = free_address()
     with Subscriber(address, timeout_s=0.2) as subscriber, pytest.raises(SilenceError) as caught:
         next(subscriber)
     assert str(caught.value) == (
-        f"nothing for 0.2 s: {address} gives no sign of life; is a line with keypointsink running there?"
+        f"nothing for 0.2 s: {address} sends no heartbeats; start a line with keypointsink there, or check the address"
     )
     with open_sink() as sink:
         sink.consume(make_poses(0, "yard"))
@@ -182,26 +182,26 @@ def test_silence_is_told_from_a_publisher_without_poses() -> None:
                 next(subscriber)
             assert subscriber.alive
         assert str(caught.value) == (
-            f"nothing for 0.5 s: {sink.endpoint} lives but published no poses that were asked for; it has cameras: yard"
+            f"nothing for 0.5 s: {sink.endpoint} is alive but published none of the selected poses; its cameras: yard"
         )
 
 
-def test_a_publisher_that_stopped_is_seen_to_be_dead() -> None:
+def test_a_stopped_publisher_is_not_alive() -> None:
     with Subscriber(address := free_address()) as subscriber:
         with open_sink(bind=address):
-            wait_until(lambda: subscriber.poll(0.01) or subscriber.alive, "it is seen to live")
-        wait_until(lambda: subscriber.poll(0.01) is None and not subscriber.alive, "it is seen to be dead")
+            wait_until(lambda: subscriber.poll(0.01) or subscriber.alive, "it is alive")
+        wait_until(lambda: subscriber.poll(0.01) is None and not subscriber.alive, "it is not alive")
 
 
 @contextmanager
 def false_publisher() -> Iterator[tuple[zmq.Socket[bytes], str]]:
     """A publisher that never drops anything, and its address."""
     with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
-        socket.linger = socket.sndhwm = 0  # before it is connected to, since later it counts for nothing
+        socket.linger = socket.sndhwm = 0  # before a client connects, since later it has no effect
         yield socket, f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
 
 
-def test_noise_from_a_false_publisher_is_counted_and_does_no_harm() -> None:
+def test_noise_from_a_false_publisher_is_counted_and_dropped() -> None:
     dice = random.Random(1)
     with false_publisher() as (false, address), Subscriber(address) as subscriber:
         for _ in range(4):
@@ -218,26 +218,26 @@ def test_noise_from_a_false_publisher_is_counted_and_does_no_harm() -> None:
         assert subscriber.statistics.total.messages == 0
 
 
-def test_many_subscribers_of_a_process_leave_no_sockets_behind() -> None:
+def test_many_subscribers_of_a_process_leak_no_sockets() -> None:
     descriptors = psutil.Process().num_fds
     with open_sink() as sink:
         sink.consume(make_poses(0))
 
-        def come_and_go() -> None:
+        def subscribe_once() -> None:
             with Subscriber(sink.endpoint) as subscriber:
                 assert subscriber.poll(TIMEOUT_S) is not None
 
-        come_and_go()
-        wait_until(lambda: settled(descriptors), "the first is gone")
+        subscribe_once()
+        wait_until(lambda: is_stable(descriptors), "the first is closed")
         before = descriptors()
         for _ in range(20):
-            come_and_go()
-        # One connection that the other side has not yet seen closed holds a descriptor or two.
-        wait_until(lambda: descriptors() <= before + 2, "all are gone")
+            subscribe_once()
+        # A connection whose close has not reached the other side holds a descriptor or two.
+        wait_until(lambda: descriptors() <= before + 2, "all are closed")
 
 
-def settled(count: Callable[[], int]) -> bool:
-    """True when it stays the same for a moment."""
+def is_stable(count: Callable[[], int]) -> bool:
+    """True if ``count`` does not change for a tenth of a second."""
     first = count()
     time.sleep(0.1)
     return count() == first
@@ -249,7 +249,7 @@ def settled(count: Callable[[], int]) -> bool:
         (
             {"address": "tcp://192.168.1.20:5570"},
             (
-                "subscriber: tcp://192.168.1.20:5570 is another host, whose publisher wants CURVE keys; "
+                "subscriber: tcp://192.168.1.20:5570 is another host, which requires CURVE keys; "
                 "give server_key= (its .key file)"
             ),
         ),
@@ -266,11 +266,11 @@ def settled(count: Callable[[], int]) -> bool:
         ),
     ],
 )
-def test_an_address_that_cannot_be_is_refused_in_one_line(arguments: dict[str, Any], message: str) -> None:
+def test_an_invalid_address_or_key_raises_in_one_line(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(TransportError) as caught:
         Subscriber(**arguments)
     assert str(caught.value) == message
 
 
-def test_the_sink_and_the_subscriber_meet_on_the_same_address_by_default() -> None:
+def test_sink_and_subscriber_have_the_same_default_address() -> None:
     assert KeypointSink().bind == Subscriber.__init__.__defaults__[0]  # type: ignore[index]
