@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(_group_of(item)))
 
 
-_LINES = ("tests/stream/", "tests/docs/", "tests/test_documents.py", "tests/test_wheel.py")
+_LINES = ("tests/stream/", "tests/docs/", "tests/test_examples.py", "tests/test_documents.py", "tests/test_wheel.py")
 """Tests that start processes, share memory and kill; they look for what is left behind, so they go one by one."""
 
 

@@ -54,6 +54,19 @@ def brightness(path: Path, batch: int | str = "batch", size: tuple[int, int] = (
     )
 
 
+def pair(path: Path) -> Path:
+    """A "detector" that finds two people in every picture, on the left and on the right."""
+    boxes = np.array([[[0.1, 0.1, 0.4, 0.9], [0.5, 0.2, 0.8, 0.95]]], np.float32)
+    nodes = [helper.make_node("Identity", [f"all_{name}"], [name]) for name in ("boxes", "scores")]
+    return save(
+        path,
+        nodes,
+        {"image": [1, 3, 64, 64]},
+        {"boxes": [1, 2, 4], "scores": [1, 2]},
+        {"all_boxes": boxes, "all_scores": np.array([[0.9, 0.8]], np.float32)},
+    )
+
+
 def brightness_simcc(path: Path, batch: int | str = "batch", size: tuple[int, int] = (48, 64)) -> Path:
     """The same in SimCC: 17 rows of column means and of row means of the red channel, each pixel two bins wide."""
     width, height = size

@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-from onnx import helper
 
 from stream.testing.videos import numbered_picture, write_video
 from tests.engines import networks
@@ -16,16 +14,8 @@ from tests.engines import networks
 
 @pytest.fixture(scope="session")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Finds two people in every picture, on the left and on the right."""
-    boxes = np.array([[[0.1, 0.1, 0.4, 0.9], [0.5, 0.2, 0.8, 0.95]]], np.float32)
-    nodes = [helper.make_node("Identity", [f"all_{name}"], [name]) for name in ("boxes", "scores")]
-    return networks.save(
-        tmp_path_factory.mktemp("detector") / "pair.onnx",
-        nodes,
-        {"image": [1, 3, 64, 64]},
-        {"boxes": [1, 2, 4], "scores": [1, 2]},
-        {"all_boxes": boxes, "all_scores": np.array([[0.9, 0.8]], np.float32)},
-    )
+    """Finds two people in every picture."""
+    return networks.pair(tmp_path_factory.mktemp("detector") / "pair.onnx")
 
 
 @pytest.fixture(scope="session")
