@@ -26,7 +26,7 @@ import torch
 from engines.errors import EngineError
 from engines.layers.deform_conv import deform_conv2d_reference
 from engines.plugins.deform_conv.compiler import compile_cubin
-from engines.plugins.deform_conv.inspection import LIMITS, blocks_resident, resources
+from engines.plugins.deform_conv.inspection import LIMITS, count_resident_blocks, read_resources
 from engines.plugins.deform_conv.spec import DeformConvSpec
 
 RESULTS = Path(__file__).parent / "results"
@@ -138,8 +138,8 @@ def resource_table() -> Iterator[str]:
 
 def taken(spec: DeformConvSpec, architecture: str) -> str:
     """One cell of the table."""
-    found = resources(compile_cubin(spec, architecture))
-    blocks = blocks_resident(found, spec.threads, architecture)
+    found = read_resources(compile_cubin(spec, architecture))
+    blocks = count_resident_blocks(found, spec.threads, architecture)
     share = blocks * spec.threads // 32 / LIMITS[architecture].warps
     spilled = f", {found.frame_bytes} B spilled" if found.frame_bytes else ""
     return f"{found.registers}, {found.shared_bytes / 1024:.0f}, {blocks}, {share:.0%}{spilled}"
@@ -178,11 +178,11 @@ def drawn(shape: Shape, n: int) -> Tensors:
 
 def ours(shape: Shape, given: Tensors) -> Callable[[], Any]:
     """Our kernel alone: what it reads is laid out and its weights are packed before."""
-    from engines.plugins.deform_conv.torch_cuda import Settings, call_of, launch_on_device
+    from engines.plugins.deform_conv.torch_cuda import Settings, launch_on_device, prepare_call
 
     s = shape.spec
     settings = Settings(s.stride, s.pads, s.dilations, s.offset_groups)
-    call = call_of(given.x, given.offsets, given.masks, given.weights, (), settings)
+    call = prepare_call(given.x, given.offsets, given.masks, given.weights, (), settings)
     assert call is not None
 
     def run() -> Any:

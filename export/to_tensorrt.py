@@ -19,7 +19,7 @@ from engines.backends.trt.cache import read_entry
 from engines.backends.trt.options import BuildOptions, Plugin
 from engines.errors import EngineError
 from engines.plugins.deform_conv.compiler import compile_ptx
-from engines.plugins.deform_conv.settings import spec_of
+from engines.plugins.deform_conv.settings import parse_settings
 from engines.spec.fingerprint import hash_file
 from engines.spec.manifest import BaseManifest, Manifest, read_any_manifest
 from export.graph.tensorrt_graph import structure_digest, tensorrt_graph
@@ -88,7 +88,7 @@ def _compile(kernels: set[str]) -> None:
     if kernels:
         with step(f"{len(kernels)} kernel{'s' if len(kernels) > 1 else ''} compiled"):
             for settings in sorted(kernels):
-                compile_ptx(spec_of(settings))
+                compile_ptx(parse_settings(settings))
 
 
 def _weights_digest(manifest: BaseManifest) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engines.plugins.deform_conv.compiler import compile_cubin, compile_ptx, nvrtc_version
+from engines.plugins.deform_conv.compiler import compile_cubin, compile_ptx, find_nvrtc_version
 from engines.plugins.deform_conv.spec import DeformConvSpec, DType
 from export.gpu_selftest.machine import architecture
 from export.gpu_selftest.results import AbsentError, FailedError, Found, Work
@@ -56,7 +56,7 @@ DTYPES: tuple[DType, ...] = ("fp16", "fp32")
 
 def compiled(work: Work) -> Found:  # noqa: ARG001 - every step is given it
     """All layers for the GPU that is here, machine code and PTX; one of them for several where there is none."""
-    if nvrtc_version() is None and shutil.which("nvcc") is None:
+    if find_nvrtc_version() is None and shutil.which("nvcc") is None:
         raise AbsentError("no compiler for CUDA is here, neither NVRTC nor nvcc", "pip install 'cuda-bindings[all]'")
     here = architecture()
     layers, targets = (LAYERS, (here,)) if here else ((FAMI,), ELSEWHERE)
@@ -126,12 +126,12 @@ def plain(given: Arguments) -> Tensor:
 
 def ours(given: Arguments) -> Tensor:
     """By our kernel. Raises :class:`FailedError` where it would leave this to the plain operator."""
-    from engines.plugins.deform_conv.torch_cuda import Settings, call_of, launch_on_device
+    from engines.plugins.deform_conv.torch_cuda import Settings, launch_on_device, prepare_call
 
     layer = given.layer
     settings = Settings(1, layer.dilations, layer.dilations, layer.groups)
     offsets, masks, weights, biases = map(tuple, (given.offsets, given.masks, given.weights, given.biases))
-    call = call_of(given.x, offsets, masks, weights, biases, settings)
+    call = prepare_call(given.x, offsets, masks, weights, biases, settings)
     if call is None:
         raise FailedError(f"the kernel does not take {layer.name} in {given.x.dtype}; the plain operator would be used")
     launch_on_device(call)

@@ -24,7 +24,7 @@ from onnx import helper, numpy_helper
 
 from engines.errors import EngineError
 from engines.plugins.deform_conv.packing import pack_bias, pack_weights
-from engines.plugins.deform_conv.settings import DOMAIN, operator_of, settings_of
+from engines.plugins.deform_conv.settings import DOMAIN, format_settings, operator_name
 from engines.plugins.deform_conv.spec import MAX_DILATIONS, Activation, DeformConvSpec, DType, MaskType
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -234,12 +234,12 @@ def _spec(found: Sum, mask: MaskType) -> DeformConvSpec | None:
 def _node(spec: DeformConvSpec, name: str, inputs: Sequence[str], output: str) -> onnx.NodeProto:
     """TensorRT's parser finds the plugin by operator and namespace, and ``aot`` asks for the compiled kernel."""
     return helper.make_node(
-        operator_of(spec),
+        operator_name(spec),
         inputs,
         [output],
         name=name,
         domain=DOMAIN,
-        settings=settings_of(spec),
+        settings=format_settings(spec),
         plugin_namespace=DOMAIN,
         plugin_version="1",
         aot=1,

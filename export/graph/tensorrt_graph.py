@@ -19,7 +19,7 @@ from onnx import helper
 from engines.backends.trt.artifacts import Type
 from engines.backends.trt.options import Plugin
 from engines.errors import EngineError
-from engines.plugins.deform_conv.settings import DOMAIN, settings_of, spec_of
+from engines.plugins.deform_conv.settings import DOMAIN, format_settings, parse_settings
 from export.graph.deform_fusion import fuse
 from export.graph.pruning import prune
 
@@ -55,7 +55,7 @@ def tensorrt_graph(model: onnx.ModelProto, plugin: Plugin, base: Path) -> Tensor
     types = types_of(changed.graph)
     del changed.graph.value_info[:]
     prune(changed)
-    return TensorRTGraph(changed, tuple(dict.fromkeys(map(settings_of, specs))), types)
+    return TensorRTGraph(changed, tuple(dict.fromkeys(map(format_settings, specs))), types)
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
@@ -124,7 +124,7 @@ def types_of(graph: onnx.GraphProto) -> dict[str, Type]:
     found: dict[str, Type] = {}
     for node in graph.node:
         if node.domain == DOMAIN:
-            found[node.name] = spec_of(_settings(node)).dtype
+            found[node.name] = parse_settings(_settings(node)).dtype
         elif node.op_type in _PRODUCTS and dequantised.issuperset(node.input[:2]):
             found[node.name] = "int8"
         elif node.op_type in _PRODUCTS and types.get(node.input[0]) in _TYPES:

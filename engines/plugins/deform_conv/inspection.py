@@ -1,8 +1,8 @@
-"""What a compiled kernel takes of a GPU, read from its machine code: no driver, no GPU, no disassembler.
+"""The resources that a compiled kernel uses, read from its machine code without driver, GPU or disassembler.
 
 A cubin is an ELF file. ``.nv.info`` holds attributes of 4 bytes (format, kind, size) and a value; the kinds are those
 that ``cuobjdump -elf`` names EIATTR_REGCOUNT and EIATTR_FRAME_SIZE. Instructions are 16 bytes from sm_70 on, the low
-twelve bits of which say what they are; HMMA, the matrix product of 16-bit numbers, is 0x23c.
+twelve bits of which are the opcode; HMMA, the matrix product of 16-bit numbers, is 0x23c.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _REGISTERS, _FRAME = 0x2F, 0x11
 _VALUE_FOLLOWS = 4
 _HMMA = 0x23C
 _WARP = 32
-_REGISTERS_OF_A_WARP = 256  # are given out in such portions
+_REGISTERS_OF_A_WARP = 256  # the allocation unit
 
 
 class Resources(NamedTuple):
-    """Of one kernel. ``frame_bytes`` is local memory of a thread: 0 means that no register was spilled."""
+    """Resources of one kernel. ``frame_bytes`` is local memory of a thread: 0 means that no register was spilled."""
 
     registers: int
     shared_bytes: int
@@ -28,7 +28,7 @@ class Resources(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Of one multiprocessor: CUDA C++ Programming Guide, "Technical Specifications per Compute Capability"."""
+    """Limits of one multiprocessor: CUDA C++ Programming Guide, "Technical Specifications per Compute Capability"."""
 
     warps: int
     blocks: int
@@ -47,10 +47,10 @@ LIMITS = {
 }
 
 
-def resources(cubin: bytes) -> Resources:
-    """Of the one kernel in ``cubin``."""
-    parts = dict(_sections(cubin))
-    info = dict(_attributes(parts[".nv.info"]))
+def read_resources(cubin: bytes) -> Resources:
+    """The resources of the one kernel in ``cubin``."""
+    parts = dict(_read_sections(cubin))
+    info = dict(_read_attributes(parts[".nv.info"]))
     text = next(content for name, content in parts.items() if name.startswith(".text."))
     shared = next((len(content) for name, content in parts.items() if name.startswith(".nv.shared.")), 0)
     words = struct.iter_unpack("<QQ", text[: len(text) // 16 * 16])
@@ -58,18 +58,18 @@ def resources(cubin: bytes) -> Resources:
     return Resources(info[_REGISTERS], shared, info.get(_FRAME, 0), hmma)
 
 
-def blocks_resident(taken: Resources, threads: int, architecture: str) -> int:
+def count_resident_blocks(used: Resources, threads: int, architecture: str) -> int:
     """How many blocks of ``threads`` a multiprocessor of ``architecture`` can hold at once."""
     limits = LIMITS[architecture]
     warps = threads // _WARP
-    for_warp = -(-taken.registers * _WARP // _REGISTERS_OF_A_WARP) * _REGISTERS_OF_A_WARP
+    for_warp = -(-used.registers * _WARP // _REGISTERS_OF_A_WARP) * _REGISTERS_OF_A_WARP
     # From sm_80 on the system takes 1 KiB of shared memory for each block; from sm_90 on the file counts it already.
-    shared = taken.shared_bytes + (1024 if architecture in ("sm_80", "sm_86", "sm_89") else 0)
+    shared = used.shared_bytes + (1024 if architecture in ("sm_80", "sm_86", "sm_89") else 0)
     by_registers = limits.registers // for_warp // warps
     return min(limits.blocks, limits.warps // warps, limits.shared_kib * 1024 // shared, by_registers)
 
 
-def _sections(elf: bytes) -> Iterator[tuple[str, bytes]]:
+def _read_sections(elf: bytes) -> Iterator[tuple[str, bytes]]:
     start = struct.unpack_from("<Q", elf, 0x28)[0]
     size, count, names_at = struct.unpack_from("<HHH", elf, 0x3A)
     headers = [struct.unpack_from("<IIQQQQ", elf, start + i * size) for i in range(count)]
@@ -80,8 +80,8 @@ def _sections(elf: bytes) -> Iterator[tuple[str, bytes]]:
         yield text, bytes(length) if kind == 8 else elf[offset : offset + length]
 
 
-def _attributes(info: bytes) -> Iterator[tuple[int, int]]:
-    """Kind and value of those that are said of a function: its symbol, then a number."""
+def _read_attributes(info: bytes) -> Iterator[tuple[int, int]]:
+    """Kind and value of the attributes of a function, whose value is its symbol and a number."""
     at = 0
     while at < len(info):
         form, kind, size = struct.unpack_from("<BBH", info, at)

@@ -19,7 +19,7 @@ from engines.plugins.deform_conv.spec import DeformConvSpec
 
 
 def k_rows(spec: DeformConvSpec) -> NDArray[np.int64]:
-    """(rounds · stages · depth,) index of each row of K into (dilation, channel, point), or -1 where it is padding."""
+    """(rounds · stages · depth,) index of each row of K into (dilation, channel, point), or -1 for padding."""
     tiling = spec.tiling
     row = np.arange(tiling.stages_per_round * tiling.depth)
     stage, inner = row // tiling.depth, row % tiling.depth
@@ -37,7 +37,7 @@ def k_rows(spec: DeformConvSpec) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=64)
 def pack_indices(spec: DeformConvSpec) -> NDArray[np.int64]:
-    """Where each packed number lies in the weights, flattened as (dilation, O, C, kh, kw) with one zero behind them."""
+    """The index of each packed number in the weights, flattened as (dilation, O, C, kh, kw), with one zero after."""
     tiling = spec.tiling
     size = spec.channels * spec.points
     rows = k_rows(spec)
@@ -61,36 +61,27 @@ def _fragments(by_tile: NDArray[np.int64]) -> NDArray[np.int64]:
 def pack_weights(spec: DeformConvSpec, weights: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """``weights``, one (O, C, kh, kw) to a dilation, as the kernel's flat matrix, fp32 or fp16.
 
-    NumPy has no bf16: pack on the torch side for that. Raises ``EngineError`` naming a wrong shape.
+    NumPy has no bf16: use ``torch_cuda.pack_weights`` for that. Raises ``EngineError`` for a wrong shape.
     """
-    _check(spec, [tuple(w.shape) for w in weights])
+    check_weights(spec, [tuple(w.shape) for w in weights])
     if spec.dtype == "bf16":
-        raise EngineError("deform_conv: numpy has no bf16; pack the weights with pack_weights_torch")
+        raise EngineError("deform_conv: numpy has no bf16; pack the weights with torch_cuda.pack_weights")
     dtype = np.float16 if spec.dtype == "fp16" else np.float32
     flat = np.concatenate([*(w.astype(dtype).reshape(-1) for w in weights), np.zeros(1, dtype)])
     return np.asarray(flat[pack_indices(spec)])
 
 
-def pack_weights_torch(spec: DeformConvSpec, weights: Sequence[Any]) -> Any:
-    """The same for tensors, on their device, in the type of ``spec``."""
-    import torch
-
-    _check(spec, [tuple(w.shape) for w in weights])
-    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[spec.dtype]
-    flat = torch.cat([*(w.detach().to(dtype).reshape(-1) for w in weights), weights[0].new_zeros(1, dtype=dtype)])
-    return flat[torch.from_numpy(pack_indices(spec)).to(flat.device)]
-
-
 def pack_bias(spec: DeformConvSpec, biases: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-    """The sum of the biases (O,) of all dilations, fp32; zeros where there are none."""
+    """The sum of the biases (O,) of all dilations, fp32; zeros without biases."""
     start = np.zeros(spec.out_channels, np.float32)
     return sum((b.astype(np.float32) for b in biases), start=start)
 
 
-def _check(spec: DeformConvSpec, shapes: Sequence[tuple[int, ...]]) -> None:
+def check_weights(spec: DeformConvSpec, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise ``EngineError`` unless there is one weight (O, C, kh, kw) for each dilation."""
     wanted = (spec.out_channels, spec.channels, *spec.kernel)
     if len(shapes) != spec.rounds or any(shape != wanted for shape in shapes):
         raise EngineError(
             f"deform_conv: weights of shapes {list(shapes)}, dilations {spec.dilations} need one {wanted} each; "
-            "weight groups other than 1 are not computed by this kernel"
+            "this kernel supports one weight group only"
         )

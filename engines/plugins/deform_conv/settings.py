@@ -1,4 +1,4 @@
-"""The kernel's settings as one line of text, as they travel in an ONNX node, and the digest of what they make.
+"""The kernel's settings as one line of text, for an ONNX node, and the digest of the kernel they give.
 
 One text attribute, and no numbers: TensorRT 10's Python creators turn every number of an ONNX node into an array of one
 and call ``int`` on it, which numpy 2.4 refuses; text arrives whole in 10 and 11.
@@ -19,29 +19,29 @@ DOMAIN = "posestream"
 """Of the ONNX nodes, and the plugins' namespace: TensorRT's parser looks for one where it finds no plugin without."""
 
 
-def settings_of(spec: DeformConvSpec) -> str:
-    """All of ``spec``, in one line."""
+def format_settings(spec: DeformConvSpec) -> str:
+    """``spec`` as one line of JSON."""
     return msgspec.json.encode(asdict(spec)).decode()
 
 
-def spec_of(settings: str) -> DeformConvSpec:
-    """The spec that ``settings`` were made of. Raises :class:`EngineError` naming what is wrong with them."""
+def parse_settings(settings: str) -> DeformConvSpec:
+    """The spec of :func:`format_settings`. Raises :class:`EngineError` if the text is not one."""
     try:
-        # The parser ends text with a NUL, which becomes part of what Python is given.
+        # The parser ends text with a NUL, which Python receives too.
         return msgspec.json.decode(settings.rstrip("\0"), type=DeformConvSpec)
     except msgspec.DecodeError as error:
         raise EngineError(f"plugin settings {settings!r}: {error}; export the network again") from error
 
 
-def operator_of(spec: DeformConvSpec) -> str:
+def operator_name(spec: DeformConvSpec) -> str:
     """The operator of the ONNX node, and the plugin's name: one for each list of inputs.
 
-    A plugin has a fixed number of inputs. It must not be called as any operator of ONNX is, whatever its domain: the
-    parser goes by the name alone, and would take a ``DeformConv`` of ours for the standard one.
+    A plugin has a fixed number of inputs. Its name must differ from every ONNX operator's, whatever its domain: the
+    parser matches the name alone, and would take a ``DeformConv`` of ours for the standard one.
     """
     return f"FusedDeformConv{spec.rounds}{'' if spec.mask == 'none' else 'Modulated'}"
 
 
 def kernel_digest(settings: str) -> str:
     """The sha256 of everything a kernel is compiled from: its source, with the settings in it."""
-    return hashlib.sha256(source(spec_of(settings)).encode()).hexdigest()
+    return hashlib.sha256(source(parse_settings(settings)).encode()).hexdigest()

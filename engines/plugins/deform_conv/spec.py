@@ -1,4 +1,4 @@
-"""What one compiled kernel computes, how its work is cut, and how it is launched.
+"""What one compiled kernel computes, how its work is divided, and how it is launched.
 
 Everything but the batch and the size of the maps is compiled in. Nothing here needs CUDA, torch or TensorRT, and
 :func:`launch` takes TensorRT's symbolic integers as well as numbers: only ``+ - * //`` are used.
@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from engines.errors import EngineError
-from engines.plugins.deform_conv.tiling import Tiling, choose
+from engines.plugins.deform_conv.tiling import Tiling, choose_tiling
 
 DType = Literal["fp16", "bf16", "fp32"]
 MaskType = Literal["none", "fp16", "bf16", "fp32"]
@@ -19,7 +19,7 @@ Activation = Literal["none", "relu", "leaky_relu"]
 Layout = Literal["nchw", "nhwc"]
 
 MAX_DILATIONS = 8
-# Corners are addressed with 30 bits; the two others say whether the right and the lower neighbour are a step away.
+# Corners are addressed with 30 bits; the two others are set if the right and the lower neighbour exist.
 MAX_MAP = 1 << 30
 
 
@@ -31,7 +31,7 @@ class DeformConvSpec:
     (N, 2·G·kh·kw, oh, ow) fp32 px (fp16 has steps of 1/16 px from 64 px on), masks (N, G·kh·kw, oh, ow) of type
     ``mask``; with ``joined`` those of all dilations are one tensor, dilation by dilation along the channels.
     The result is (N, O, oh, ow) of type ``dtype``. ``paddings`` None keeps the size at stride 1: d·(k // 2).
-    Raises ``EngineError`` in one line for what it cannot be.
+    Raises ``EngineError`` for values that the kernel does not support.
     """
 
     channels: int
@@ -54,7 +54,7 @@ class DeformConvSpec:
         _check_numbers(self)
         _check_choices(self)
         _check_paddings(self)
-        _ = self.tiling  # refuses what does not fit into shared memory
+        _ = self.tiling  # raises if it does not fit into shared memory
 
     @property
     def pads(self) -> tuple[int, ...]:
@@ -68,7 +68,7 @@ class DeformConvSpec:
 
     @property
     def rounds(self) -> int:
-        """How many dilations are added up."""
+        """The number of dilations, whose results are added."""
         return len(self.dilations)
 
     @property
@@ -78,8 +78,8 @@ class DeformConvSpec:
 
     @cached_property
     def tiling(self) -> Tiling:
-        """How the matrix product is cut into stages."""
-        return choose(self)
+        """How the matrix product is divided into stages."""
+        return choose_tiling(self)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def _check_numbers(spec: DeformConvSpec) -> None:
         raise EngineError(f"deform_conv: {spec.rounds} dilations in one launch; give at most {MAX_DILATIONS}")
     if spec.channels % spec.offset_groups:
         raise EngineError(
-            f"deform_conv: {spec.channels} channels cannot be shared among offset_groups={spec.offset_groups}; "
+            f"deform_conv: {spec.channels} channels cannot be divided into offset_groups={spec.offset_groups}; "
             "give a number that divides them"
         )
 
@@ -117,7 +117,7 @@ def _check_choices(spec: DeformConvSpec) -> None:
     for name, choices in allowed.items():
         if getattr(spec, name) not in choices:
             raise EngineError(
-                f"deform_conv: {name}={getattr(spec, name)!r}; choose among {', '.join(map(str, choices))}"
+                f"deform_conv: {name}={getattr(spec, name)!r}; choose one of {', '.join(map(str, choices))}"
             )
 
 
@@ -128,18 +128,18 @@ def _check_paddings(spec: DeformConvSpec) -> None:
         )
     if spec.paddings is None and (spec.kernel[0] != spec.kernel[1] or spec.kernel[0] % 2 == 0):
         raise EngineError(
-            f"deform_conv: a {spec.kernel[0]}x{spec.kernel[1]} kernel has no usual padding; give paddings"
+            f"deform_conv: a {spec.kernel[0]}x{spec.kernel[1]} kernel has no default padding; give paddings"
         )
     sizes = {tuple(2 * p - d * (k - 1) for k in spec.kernel) for p, d in zip(spec.pads, spec.dilations, strict=True)}
     if len(sizes) > 1:
         raise EngineError(
             f"deform_conv: paddings={spec.pads} for dilations={spec.dilations} give results of different sizes, which "
-            "cannot be added; give paddings that go with the dilations"
+            "cannot be added; give paddings that match the dilations"
         )
 
 
 class Launch(NamedTuple):
-    """Grid, block and the integers that follow the input pointers. Shared memory is static: 0 bytes are asked for."""
+    """Grid, block and the integers that follow the input pointers. Shared memory is static: ``shared_bytes`` is 0."""
 
     grid: tuple[Any, Any, Any]
     block: int
@@ -148,16 +148,16 @@ class Launch(NamedTuple):
 
 
 def output_side(spec: DeformConvSpec, size: Any, axis: int) -> Any:
-    """Height (``axis`` 0) or width (1) of the result; that of ``x`` itself where the convolution keeps it."""
-    reach = spec.dilations[0] * (spec.kernel[axis] - 1)
-    grown = 2 * spec.pads[0] - reach
+    """Height (``axis`` 0) or width (1) of the result; that of ``x`` itself if the convolution keeps it."""
+    extent = spec.dilations[0] * (spec.kernel[axis] - 1)
+    growth = 2 * spec.pads[0] - extent
     if spec.stride == 1:
-        return size + grown if grown else size
-    return (size + (grown - 1)) // spec.stride + 1
+        return size + growth if growth else size
+    return (size + (growth - 1)) // spec.stride + 1
 
 
-def launch(spec: DeformConvSpec, n: Any, h: Any, w: Any) -> Launch:
-    """For ``n`` maps of ``h`` × ``w``; numbers or TensorRT's ``SymIntExpr``.
+def plan_launch(spec: DeformConvSpec, n: Any, h: Any, w: Any) -> Launch:
+    """The launch for ``n`` maps of ``h`` × ``w``, numbers or TensorRT's ``SymIntExpr``.
 
     A block takes ``tile`` pixels of one person and all output channels of one tile of them.
     """
@@ -169,7 +169,7 @@ def launch(spec: DeformConvSpec, n: Any, h: Any, w: Any) -> Launch:
 Arguments = tuple[tuple[int, ...], tuple[Any, ...]]
 
 
-def arguments(spec: DeformConvSpec, inputs: dict[str, int], shape: Launch, output: int) -> Arguments:
+def kernel_arguments(spec: DeformConvSpec, inputs: dict[str, int], shape: Launch, output: int) -> Arguments:
     """Values and C types of the kernel's parameters: input pointers, ``h, w, oh, ow``, the output pointer.
 
     The order is TensorRT's for ahead-of-time plugins. ``inputs`` maps each of ``spec.inputs`` to an address.

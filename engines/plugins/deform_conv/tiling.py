@@ -1,9 +1,9 @@
-"""How the matrix product is cut: K = dilation × kernel point × channel runs in stages of ``depth`` rows.
+"""How the matrix product is divided: K = dilation × kernel point × channel runs in stages of ``depth`` rows.
 
-Two ways to gather, chosen by what a sampling point is good for:
+Two ways to gather, chosen by how many channels share a sampling point:
 
 * *direct*: NCHW and at most four channels to an offset group. A thread computes a point and reads its channels at once;
-  a stage is ``pairs`` consecutive (kernel point, offset group) pairs. Nothing could be reused, so nothing is kept.
+  a stage is ``pairs`` consecutive (kernel point, offset group) pairs. There is nothing to reuse, so nothing is stored.
 * *table*: a stage is one kernel point and ``chunk`` channels. Points are computed once into shared memory, and read by
   every thread that gathers a vector of channels of that group.
 """
@@ -14,14 +14,14 @@ from typing import NamedTuple, Protocol
 
 from engines.errors import EngineError
 
-# What a block may have without asking the driver for more, which TensorRT's ahead-of-time plugins cannot.
+# What a block has by default; TensorRT's ahead-of-time plugins cannot request more.
 SHARED_LIMIT = 48 * 1024
 MAX_OUT_TILE = 128
 DIRECT_CHANNELS = 4
 
 
 class Convolution(Protocol):
-    """What a tiling depends on, of :class:`~engines.plugins.deform_conv.spec.DeformConvSpec`."""
+    """The fields a tiling depends on, of :class:`~engines.plugins.deform_conv.spec.DeformConvSpec`."""
 
     @property
     def channels(self) -> int: ...
@@ -64,7 +64,7 @@ class Tiling(NamedTuple):
     out_tiles: int
     shared_bytes: int
     blocks: int = 3
-    """blocks of 256 threads that registers shall leave room for on a multiprocessor"""
+    """blocks of 256 threads for which a multiprocessor must have registers"""
 
 
 def ceil_to(value: int, unit: int) -> int:
@@ -73,15 +73,15 @@ def ceil_to(value: int, unit: int) -> int:
 
 
 def element_bytes(spec: Convolution) -> int:
-    """Of ``x``, the weights and the result."""
+    """Bytes of an element of ``x``, the weights and the result."""
     return 4 if spec.dtype == "fp32" else 2
 
 
-def choose(spec: Convolution) -> Tiling:
-    """The cut for ``spec``; raises ``EngineError`` where no stage fits into shared memory."""
+def choose_tiling(spec: Convolution) -> Tiling:
+    """The tiling for ``spec``; raises ``EngineError`` if no stage fits into shared memory."""
     group = spec.channels // spec.offset_groups
     direct = spec.layout == "nchw" and group <= DIRECT_CHANNELS
-    tiling = _direct(spec) if direct else _table(spec)
+    tiling = _make_direct(spec) if direct else _make_table(spec)
     if tiling is None or tiling.shared_bytes > SHARED_LIMIT:
         raise EngineError(
             f"deform_conv: {spec.channels} to {spec.out_channels} channels in tiles of {spec.tile} pixels need more "
@@ -90,7 +90,7 @@ def choose(spec: Convolution) -> Tiling:
     return tiling
 
 
-def _out(spec: Convolution) -> tuple[int, int]:
+def _tile_outputs(spec: Convolution) -> tuple[int, int]:
     """Output channels of a block, and how many such tiles there are."""
     warps = spec.threads // 32
     columns = warps // min(spec.tile // 16, warps)
@@ -99,17 +99,17 @@ def _out(spec: Convolution) -> tuple[int, int]:
     return tile, -(-spec.out_channels // tile)
 
 
-def _direct(spec: Convolution) -> Tiling:
+def _make_direct(spec: Convolution) -> Tiling:
     group = spec.channels // spec.offset_groups
-    # Four points in flight a thread; two where their channels would take too many registers.
+    # Four points in flight per thread; two if their channels would take too many registers.
     flight = 4 if group < 3 else 2
     pairs = flight * spec.threads // spec.tile
     stages = -(-spec.points * spec.offset_groups // pairs)
     depth = _depth(spec, pairs * group)
-    return _with_shared(spec, Tiling(True, group, pairs * group, depth, stages, 0, *_out(spec), 0))
+    return _with_shared(spec, Tiling(True, group, pairs * group, depth, stages, 0, *_tile_outputs(spec), 0))
 
 
-def _table(spec: Convolution) -> Tiling | None:
+def _make_table(spec: Convolution) -> Tiling | None:
     """The largest stages that fit."""
     vector = _vector(spec)
     limits = (64, 32, 16, 8) if spec.layout == "nhwc" and spec.dtype != "fp32" else (32, 16, 8)
@@ -145,25 +145,25 @@ def _table_within(spec: Convolution, vector: int, limit: int) -> Tiling | None:
     chunk = min(whole, key=cost)
     stages = -(-spec.channels // chunk)
     groups = max(1, chunk // group)
-    tiling = Tiling(False, vector, chunk, _depth(spec, chunk), stages * spec.points, groups, *_out(spec), 0)
+    tiling = Tiling(False, vector, chunk, _depth(spec, chunk), stages * spec.points, groups, *_tile_outputs(spec), 0)
     return _with_shared(spec, tiling)
 
 
 def _depth(spec: Convolution, values: int) -> int:
-    """Tensor cores take 16 rows of K at once; a thread of the NCHW gather takes an equal share of a stage."""
+    """Tensor cores take 16 rows of K at once; each thread of the NCHW gather takes an equal share of a stage."""
     share = spec.threads // spec.tile
     return ceil_to(values, max(4, share) if spec.dtype == "fp32" else 16)
 
 
 def shared_parts(spec: Convolution, tiling: Tiling) -> dict[str, int]:
-    """Bytes of one buffer of each kind; every kind has two. The same sums stand in the kernel."""
+    """Bytes of one buffer of each kind; every kind has two. The kernel computes the same sums."""
     size = element_bytes(spec)
     if spec.dtype == "fp32":
         gathered = tiling.depth * (spec.tile + 4) * size
     else:
         gathered = spec.tile * (tiling.depth + 8) * size
     weights = tiling.depth * tiling.out_tile * size
-    # An odd pitch keeps both the writers (by pixel) and the readers (by group) from meeting in a bank.
+    # An odd pitch avoids bank conflicts of both the writers (by pixel) and the readers (by group).
     entries = spec.tile * (tiling.table_groups | 1) if tiling.table_groups else 0
     return {"gathered": gathered, "weights": weights, "table": ceil_to(entries * (4 + 4 * size), 16)}
 
@@ -180,13 +180,13 @@ def _with_shared(spec: Convolution, tiling: Tiling) -> Tiling:
 
 
 def _blocks(spec: Convolution, tiling: Tiling) -> int:
-    """As many as the compiler manages without spilling: three of 256 threads, two where a thread holds much."""
+    """As many as compile without spilling: three of 256 threads, two if a thread holds many registers."""
     sums = tiling.out_tile * spec.tile // spec.threads
-    full = 2 if sums > 16 or _corners_held(spec, tiling) else 3
+    full = 2 if sums > 16 or _are_corners_large(spec, tiling) else 3
     return full * 256 // spec.threads
 
 
-def _corners_held(spec: Convolution, tiling: Tiling) -> bool:
+def _are_corners_large(spec: Convolution, tiling: Tiling) -> bool:
     """Whether the four corners of what a thread gathers at once take many registers. Bounds found by compiling."""
     gathered = tiling.values if tiling.direct or spec.layout == "nhwc" else tiling.depth
     channels = -(-gathered // tiling.vector * spec.tile // spec.threads) * tiling.vector

@@ -188,7 +188,7 @@ def test_the_kernel_compiles_without_a_gpu_where_a_compiler_is(work: Work, monke
 
 
 def test_without_a_compiler_the_kernel_is_not_run(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "nvrtc_version", lambda: None)
+    monkeypatch.setattr(kernel, "find_nvrtc_version", lambda: None)
     monkeypatch.setattr(kernel.shutil, "which", lambda _: None)
     with pytest.raises(AbsentError, match="neither NVRTC nor nvcc"):
         kernel.compiled(work)
@@ -196,13 +196,13 @@ def test_without_a_compiler_the_kernel_is_not_run(work: Work, monkeypatch: pytes
 
 @pytest.mark.parametrize("layer", kernel.LAYERS, ids=lambda layer: layer.name)
 def test_what_is_drawn_for_the_kernel_is_what_its_call_takes_and_of_order_one(layer: kernel.Layer) -> None:
-    from engines.plugins.deform_conv.torch_cuda import Settings, call_of
+    from engines.plugins.deform_conv.torch_cuda import Settings, prepare_call
 
     for dtype in kernel.DTYPES:
         given = kernel.drawn(layer, dtype, 1, (12, 9))
         settings = Settings(1, layer.dilations, layer.dilations, layer.groups)
         offsets, masks, weights, biases = map(tuple, (given.offsets, given.masks, given.weights, given.biases))
-        call = call_of(given.x, offsets, masks, weights, biases, settings)
+        call = prepare_call(given.x, offsets, masks, weights, biases, settings)
         assert call is not None
         # What 'compiled' compiles is what 'exact' launches; paddings may be told or left to be found.
         made, launched = layer.spec(dtype), call.spec

@@ -28,7 +28,7 @@ from engines.models.fami import FAMIPose  # noqa: E402
 from engines.models.hrnet import HRNetConfig  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
 from engines.plugins.deform_conv.packing import pack_indices  # noqa: E402
-from engines.plugins.deform_conv.settings import DOMAIN, operator_of, spec_of  # noqa: E402
+from engines.plugins.deform_conv.settings import DOMAIN, operator_name, parse_settings  # noqa: E402
 from engines.plugins.deform_conv.spec import DeformConvSpec  # noqa: E402
 from export.graph.deform_fusion import fuse  # noqa: E402
 from export.graph.operators import TRANSLATIONS  # noqa: E402
@@ -93,9 +93,13 @@ def evaluator(spec: DeformConvSpec) -> type[OpRun]:
         op_domain = DOMAIN
 
         def _run(self, *inputs: Any, settings: str = "", **_: Any) -> tuple[Any]:
-            return (fused_in_numbers(spec_of(settings), dict(zip(spec_of(settings).inputs, inputs, strict=True))),)
+            return (
+                fused_in_numbers(
+                    parse_settings(settings), dict(zip(parse_settings(settings).inputs, inputs, strict=True))
+                ),
+            )
 
-    Fused.__name__ = operator_of(spec)
+    Fused.__name__ = operator_name(spec)
     return Fused
 
 
@@ -131,7 +135,7 @@ def by_onnx_runtime(model: Any, feeds: dict[str, Any]) -> Any:
 
 
 def by_reference(model: Any, specs: tuple[DeformConvSpec, ...], feeds: dict[str, Any]) -> Any:
-    operators = {operator_of(spec): evaluator(spec) for spec in specs}
+    operators = {operator_name(spec): evaluator(spec) for spec in specs}
     return ReferenceEvaluator(model, new_ops=list(operators.values())).run(None, feeds)[0]
 
 
@@ -337,4 +341,4 @@ def test_the_node_names_its_plugin_as_tensorrt_looks_for_it() -> None:
         b"1",
         1,
     )
-    assert spec_of(told["settings"].decode()).dilations == (1,)
+    assert parse_settings(told["settings"].decode()).dilations == (1,)

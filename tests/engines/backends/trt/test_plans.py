@@ -22,13 +22,13 @@ from engines.backends.trt.artifacts import (
 from engines.backends.trt.options import BuildOptions
 from engines.backends.trt.requirements import GpuInfo
 from engines.errors import EngineError
-from engines.plugins.deform_conv.settings import settings_of
+from engines.plugins.deform_conv.settings import format_settings
 from engines.plugins.deform_conv.spec import DeformConvSpec
 from engines.spec.fingerprint import hash_file
 
 A10 = GpuInfo("NVIDIA A10", "8.6", "580.65.06", 13, 24 << 30)
 H100 = GpuInfo("NVIDIA H100", "9.0", "580.65.06", 13, 80 << 30)
-SETTINGS = settings_of(DeformConvSpec(channels=17, out_channels=17, offset_groups=17, dilations=(3,)))
+SETTINGS = format_settings(DeformConvSpec(channels=17, out_channels=17, offset_groups=17, dilations=(3,)))
 SOURCE = Source(
     "head", Path("head.trt.onnx"), "a" * 64, "b" * 64, "fp16", structure_sha256="c" * 64, kernels=(SETTINGS,)
 )

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.layers.deform_conv import deform_conv2d_reference, gather, sampling_points
-from engines.plugins.deform_conv.packing import pack_weights_torch
-from engines.plugins.deform_conv.spec import DeformConvSpec, launch
+from engines.plugins.deform_conv.spec import DeformConvSpec, plan_launch
+from engines.plugins.deform_conv.torch_cuda import pack_weights
 from tests.engines.plugins.deform_conv.emulation import Block, Emulator
 
 TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -34,7 +34,7 @@ class Case:
 def drawn(spec: DeformConvSpec, n: int, h: int, w: int, *, seed: int = 0, spread: float = 4.0) -> Case:
     """Random tensors; offsets reach beyond every border, and outputs have a size of about 1."""
     g = torch.Generator().manual_seed(seed)
-    oh, ow = launch(spec, n, h, w).integers[2:]
+    oh, ow = plan_launch(spec, n, h, w).integers[2:]
     maps, terms = spec.offset_groups * spec.points, spec.rounds * spec.channels * spec.points
     kind = TYPES[spec.dtype]
 
@@ -57,12 +57,12 @@ def emulated(
 ) -> Tensor:
     """What the kernel gives, in float64; NaN where no block wrote."""
     spec, (n, _, h, w) = case.spec, case.x.shape
-    shape = launch(spec, n, h, w)
+    shape = plan_launch(spec, n, h, w)
     x = case.x.permute(0, 2, 3, 1) if spec.layout == "nhwc" else case.x
     offsets, masks = case.offsets, case.masks
     if spec.joined:
         offsets, masks = [torch.cat(offsets, dim=1)], [torch.cat(masks, dim=1)] if masks else []
-    arrays = [bits(t) for t in (x, *offsets, *masks, pack_weights_torch(spec, case.weights), case.bias)]
+    arrays = [bits(t) for t in (x, *offsets, *masks, pack_weights(spec, case.weights), case.bias)]
     empty = torch.full((n, spec.out_channels, *shape.integers[2:]), float("nan"), dtype=TYPES[spec.dtype])
     out = bits(empty)
     emulator.run(spec, arrays, out, shape, blocks, change)

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.plugins.deform_conv import compiler
-from engines.plugins.deform_conv.spec import DeformConvSpec, Launch, launch
+from engines.plugins.deform_conv.spec import DeformConvSpec, Launch
 
 HERE = Path(__file__).parent
 Block = tuple[int, int, int]
@@ -105,8 +105,3 @@ class Emulator:
         fault = self.library(spec, change).emulate(given, sizes, len(together), integers, flat, len(every))
         if fault:
             raise KernelError(fault.decode())
-
-
-def launched(spec: DeformConvSpec, n: int, h: int, w: int) -> Launch:
-    """With numbers."""
-    return launch(spec, n, h, w)

@@ -8,8 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from engines.errors import EngineError  # noqa: E402
-from engines.plugins.deform_conv.packing import k_rows, pack_bias, pack_indices, pack_weights, pack_weights_torch  # noqa: E402
+from engines.plugins.deform_conv.packing import k_rows, pack_bias, pack_indices, pack_weights  # noqa: E402
 from engines.plugins.deform_conv.spec import DeformConvSpec  # noqa: E402
+from engines.plugins.deform_conv.torch_cuda import pack_weights as pack_tensors  # noqa: E402
 
 SPECS = [
     DeformConvSpec(48, 48, offset_groups=12, layout="nhwc"),
@@ -53,7 +54,7 @@ def test_torch_packs_as_numpy_does(spec: DeformConvSpec) -> None:
     g = torch.Generator().manual_seed(0)
     weights = [torch.randn(spec.out_channels, spec.channels, 3, 3, generator=g) for _ in spec.dilations]
     of_numpy = pack_weights(spec, [w.numpy() for w in weights])
-    np.testing.assert_array_equal(pack_weights_torch(spec, weights).numpy(), of_numpy)
+    np.testing.assert_array_equal(pack_tensors(spec, weights).numpy(), of_numpy)
 
 
 def test_biases_of_all_dilations_are_one() -> None:
@@ -67,7 +68,7 @@ def test_weights_of_another_shape_and_weight_groups_are_refused_in_one_line() ->
         pack_weights(DeformConvSpec(8, 8), [np.zeros((8, 4, 3, 3), np.float32)])
     assert str(caught.value) == (
         "deform_conv: weights of shapes [(8, 4, 3, 3)], dilations (1,) need one (8, 8, 3, 3) each; "
-        "weight groups other than 1 are not computed by this kernel"
+        "this kernel supports one weight group only"
     )
-    with pytest.raises(EngineError, match="numpy has no bf16; pack the weights with pack_weights_torch"):
+    with pytest.raises(EngineError, match=r"numpy has no bf16; pack the weights with torch_cuda\.pack_weights"):
         pack_weights(DeformConvSpec(8, 8, dtype="bf16"), [np.zeros((8, 8, 3, 3), np.float32)])

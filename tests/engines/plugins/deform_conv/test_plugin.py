@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from engines.errors import EngineError
-from engines.plugins.deform_conv.settings import kernel_digest, operator_of, settings_of, spec_of
-from engines.plugins.deform_conv.spec import MAX_DILATIONS, DeformConvSpec, launch
+from engines.plugins.deform_conv.settings import format_settings, kernel_digest, operator_name, parse_settings
+from engines.plugins.deform_conv.spec import MAX_DILATIONS, DeformConvSpec, plan_launch
 from tests.caches import cache_folder
 from tests.tensorrt_api import VERSIONS, Bindings, bindings
 
@@ -49,7 +49,7 @@ import tensorrt.plugin as trtp
 from tensorrt.plugin._tensor import ShapeExpr, ShapeExprs, SymIntExpr
 from tensorrt.plugin._lib import QDP_REGISTRY
 from engines.plugins.deform_conv import plugin
-from engines.plugins.deform_conv.settings import operator_of, spec_of
+from engines.plugins.deform_conv.settings import operator_name, parse_settings
 
 plugin.compile_ptx = lambda spec, architecture: b"// kernel for " + architecture.encode() + bytes(1)
 for shape in plugin.shapes():
@@ -72,8 +72,8 @@ answers = []
 for settings, (n, h, w) in json.loads(sys.argv[1]):
     # As TensorRT's parser hands text over: with a NUL at its end.
     settings += chr(0)
-    spec = spec_of(settings)
-    defined = QDP_REGISTRY["posestream::" + operator_of(spec)]
+    spec = parse_settings(settings)
+    defined = QDP_REGISTRY["posestream::" + operator_name(spec)]
     dtype = TYPES[spec.dtype]
     SymIntExpr._exprBuilder = None
     nothing_known = [unknown(1 if name in ("weight", "bias") else 4, dtype) for name in spec.inputs]
@@ -116,16 +116,16 @@ class Registry:
 registry = Registry()
 trt.get_plugin_registry = lambda: registry
 from engines.plugins.deform_conv import plugin
-from engines.plugins.deform_conv.settings import operator_of, spec_of
+from engines.plugins.deform_conv.settings import operator_name, parse_settings
 names, again = plugin.register("sm_75"), plugin.register("sm_90")
 settings = sys.argv[1]
 class Field:
     name, data = "settings", np.frombuffer(settings.encode() + bytes(1), np.uint8)
-operator = operator_of(spec_of(settings))
+operator = operator_name(parse_settings(settings))
 creator = registry.creators["posestream", operator]
 request = trt.QuickPluginCreationRequest.STRICT_AOT
 made = creator.create_plugin(operator, "posestream", [Field], trt.TensorRTPhase.BUILD, request)
-ranks = [1 if name in ("weight", "bias") else 4 for name in spec_of(settings).inputs]
+ranks = [1 if name in ("weight", "bias") else 4 for name in parse_settings(settings).inputs]
 kinds = made.get_output_data_types([trt.float16] * len(ranks), ranks)
 print(json.dumps({
     "same": names == again, "names": names, "creators": len(registry.creators), "made": type(made).__name__,
@@ -142,7 +142,7 @@ def release(request: pytest.FixtureRequest) -> Bindings:
 
 @pytest.fixture(scope="module")
 def answers(release: Bindings, root: Path) -> list[dict[str, Any]]:
-    cases = [(settings_of(spec), shape) for spec in SPECS for shape in SHAPES]
+    cases = [(format_settings(spec), shape) for spec in SPECS for shape in SHAPES]
     told = release.run(SCRIPT, json.dumps(cases), cwd=root)
     assert told.returncode == 0, told.stderr
     answered: list[dict[str, Any]] = json.loads(told.stdout.splitlines()[-1])
@@ -162,7 +162,7 @@ def test_tensorrt_takes_the_registration_with_the_inputs_in_the_kernels_order(an
 
 def test_the_symbolic_launch_is_the_launch_in_numbers(answers: Any) -> None:
     for spec, (n, h, w), answer in cases(answers):
-        wanted = launch(spec, n, h, w)
+        wanted = plan_launch(spec, n, h, w)
         assert tuple(answer["grid"]) == wanted.grid
         assert answer["block"] == [wanted.block, 1, 1]
         assert answer["shared"] == wanted.shared_bytes
@@ -173,7 +173,7 @@ def test_the_symbolic_launch_is_the_launch_in_numbers(answers: Any) -> None:
 
 def test_the_output_has_the_shape_of_the_convolution_and_the_type_of_x(answers: Any) -> None:
     for spec, (n, h, w), answer in cases(answers):
-        assert answer["output"] == [n, spec.out_channels, *launch(spec, n, h, w).integers[2:]]
+        assert answer["output"] == [n, spec.out_channels, *plan_launch(spec, n, h, w).integers[2:]]
         assert answer["dtype"] == {"fp16": "DataType.HALF", "fp32": "DataType.FLOAT"}[spec.dtype]
         assert answer["early"] == [4, answer["dtype"]]  # asked for before any size is known
 
@@ -199,41 +199,41 @@ def test_the_kernel_goes_into_the_plan_as_text_for_the_architecture(answers: Any
 def test_all_plugins_are_registered_once_and_make_an_ahead_of_time_plugin_of_a_node(
     release: Bindings, root: Path
 ) -> None:
-    settings = settings_of(SPECS[1])
+    settings = format_settings(SPECS[1])
     answer = release.run(REGISTER, settings, cwd=root)
     assert answer.returncode == 0, answer.stderr
     told = json.loads(answer.stdout.splitlines()[-1])
     assert told["same"]
     assert told["creators"] == len(told["names"]) == 2 * MAX_DILATIONS
-    assert operator_of(SPECS[0]) in told["names"]
+    assert operator_name(SPECS[0]) in told["names"]
     assert (told["made"], told["version"]) == ("_TemplateAOTPlugin", "1")
     assert told["fields"] == [["settings", "PluginFieldType.CHAR"]]
-    assert spec_of(told["settings"]) == SPECS[1]
+    assert parse_settings(told["settings"]) == SPECS[1]
     assert told["kinds"] == ["DataType.HALF"]
 
 
 def test_settings_survive_as_text() -> None:
     for spec in SPECS:
-        assert spec_of(settings_of(spec)) == spec
-        assert spec_of(f"{settings_of(spec)}\0") == spec  # as TensorRT's parser ends text
+        assert parse_settings(format_settings(spec)) == spec
+        assert parse_settings(f"{format_settings(spec)}\0") == spec  # as TensorRT's parser ends text
 
 
 def test_settings_that_are_none_are_refused_by_name() -> None:
     with pytest.raises(EngineError, match=r"plugin settings '\{\}': .*channels.*; export the network again"):
-        spec_of("{}")
+        parse_settings("{}")
 
 
 def test_no_plugin_is_called_as_an_operator_of_onnx_is() -> None:
     defs = pytest.importorskip("onnx").defs
     standard = {schema.name for schema in defs.get_all_schemas()}
-    assert not standard & {operator_of(spec) for spec in SPECS}
+    assert not standard & {operator_name(spec) for spec in SPECS}
 
 
 def test_kernels_are_told_apart_by_their_settings() -> None:
-    digests = [kernel_digest(settings_of(spec)) for spec in SPECS]
+    digests = [kernel_digest(format_settings(spec)) for spec in SPECS]
     assert len(set(digests)) == len(SPECS)
-    assert digests[0] == kernel_digest(f"{settings_of(SPECS[0])}\0")
+    assert digests[0] == kernel_digest(f"{format_settings(SPECS[0])}\0")
 
 
 def test_a_spec_has_nothing_that_text_cannot_hold() -> None:
-    assert json.loads(settings_of(SPECS[0])).keys() == asdict(SPECS[0]).keys()
+    assert json.loads(format_settings(SPECS[0])).keys() == asdict(SPECS[0]).keys()

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch")
 from engines.layers.deform_conv import deform_conv2d, deform_conv2d_reference  # noqa: E402
 from engines.layers.deform_dilated import dilated_reference  # noqa: E402
 from engines.plugins.deform_conv import torch_cuda  # noqa: E402
-from engines.plugins.deform_conv.spec import launch  # noqa: E402
-from engines.plugins.deform_conv.torch_cuda import Call, Settings, call_of  # noqa: E402
+from engines.plugins.deform_conv.spec import plan_launch  # noqa: E402
+from engines.plugins.deform_conv.torch_cuda import Call, Settings, prepare_call  # noqa: E402
 from tests.engines.plugins.deform_conv.cases import bits  # noqa: E402
 from tests.engines.plugins.deform_conv.emulation import Emulator  # noqa: E402
 
@@ -31,7 +31,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> list[Call]:
         out = bits(call.out)
         x = call.inputs["x"]
         emulator.run(
-            call.spec, [bits(given[n]) for n in call.spec.inputs], out, launch(call.spec, len(x), *x.shape[2:])
+            call.spec, [bits(given[n]) for n in call.spec.inputs], out, plan_launch(call.spec, len(x), *x.shape[2:])
         )
         call.out.copy_(torch.from_numpy(out).view(call.out.dtype))
 
@@ -150,7 +150,7 @@ def test_weights_are_packed_once_and_again_when_somebody_changes_them() -> None:
 
     def packed() -> Any:
         parts = ((given[name],) for name in ("offset", "mask", "weight", "bias"))
-        call = call_of(given["x"], *parts, settings)
+        call = prepare_call(given["x"], *parts, settings)
         assert call is not None
         return call.inputs["weight"]
 
