@@ -10,8 +10,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,7 +32,7 @@ from stream.cli import (
     validate,
 )
 from stream.cli.registration import add_command, split_common_options
-from stream.errors import PosestreamError
+from stream.errors import PosestreamError, describe_error, find_element_note, format_traceback
 from stream.logs import logging_to_stderr
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -120,47 +118,23 @@ def execute(arguments: Sequence[str]) -> int:
 
 def _report(error: Exception, *, is_debug: bool) -> int:
     """Print ``error`` and return the exit code. An exception of a user's element comes with its traceback."""
-    user_code = None if isinstance(error, PosestreamError | TyperException) else _find_user_code(error)
-    if is_debug or user_code is not None:
+    if find_element_note(error):
+        print(format_traceback(error), end="", file=sys.stderr)
+    elif is_debug:
         traceback.print_exception(error)
-    if line := _describe(error, user_code):
+    if line := _describe(error):
         print(f"posestream: {line}", file=sys.stderr)
     return USAGE if isinstance(error, TyperException) and error.exit_code == USAGE else FAILED
 
 
-def _describe(error: Exception, user_code: traceback.FrameSummary | None) -> str:
+def _describe(error: Exception) -> str:
     """One line that says what is wrong; empty where help was shown instead, because no command was named."""
     if isinstance(error, TyperException):
         message = error.format_message().rstrip(".")
         return f"{message}; see 'posestream --help'" if message else ""
-    text = " ".join(str(error).split())
-    if isinstance(error, PosestreamError):
-        return text
-    reason = f"{type(error).__name__}: {text}".rstrip(": ")
-    if user_code is not None:
-        return f"{reason} (in {user_code.filename}, line {user_code.lineno})"
-    return f"{reason} (a fault of posestream; add --debug for the traceback, and please report it)"
-
-
-_CALLS_ELEMENTS = ("element.py", "registry.py", "pipeline/executor.py", "pipeline/negotiation.py")
-"""The modules of ``stream`` that call elements: code outside our packages that they call is a user's element."""
-
-
-def _find_user_code(error: Exception) -> traceback.FrameSummary | None:
-    """Where in a user's element the exception came from; None where it came from our own code."""
-    root = Path(__file__).resolve().parents[1]
-    ours = tuple(f"{root / package}{os.sep}" for package in ("stream", "engines", "export", "posestream", "configs"))
-    callers = tuple(str(root / "stream" / module) for module in _CALLS_ELEMENTS)
-    library = str(Path(os.__file__).parent)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" in frame.filename or not frame.filename.startswith(("<", library))
-    ]
-    for caller, called in pairwise(frames):
-        if caller.filename.startswith(callers) and not called.filename.startswith(ours):
-            return called
-    return None
+    if isinstance(error, PosestreamError) or find_element_note(error):
+        return " ".join(describe_error(error).split())
+    return f"{describe_error(error)} (a fault of posestream; add --debug for the traceback, and please report it)"
 
 
 def _drop_output() -> int:

@@ -16,6 +16,8 @@ PosestreamError                 the root: one line with both parties, the value 
 
 from __future__ import annotations
 
+import traceback
+
 from engines.errors import EngineError, PosestreamError
 
 __all__ = (
@@ -31,9 +33,6 @@ __all__ = (
     "StartError",
     "TransportError",
     "WireError",
-    "add_element_note",
-    "describe_error",
-    "find_element_note",
 )
 
 
@@ -98,3 +97,15 @@ def describe_error(error: BaseException) -> str:
         return str(error)
     text = " ".join(str(error).split())
     return ", ".join(filter(None, [f"{type(error).__name__}: {text}".removesuffix(": "), find_element_note(error)]))
+
+
+_OWN_MODULES = {"stream", "posestream", "engines", "export", "typer", "click", "contextlib", "importlib", "__main__"}
+
+
+def format_traceback(error: BaseException) -> str:
+    """The traceback of ``error``; it begins in the user's code where that raised it."""
+    own = error.__traceback__
+    trace = own
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _OWN_MODULES:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or own))

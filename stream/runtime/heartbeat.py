@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from stream.credentials import RedactingFormatter
 from stream.runtime import bus
 from stream.runtime.endpoints import socket_path
 from stream.transports.bus_sockets import BusSender, BusSubscriber
@@ -155,6 +156,7 @@ class BusHandler(logging.Handler):
 
     def __init__(self, part: str, post: Callable[[bus.AnyNotice], None]) -> None:
         super().__init__(logging.WARNING)
+        self.setFormatter(RedactingFormatter())
         self._part, self._post = part, post
 
     def emit(self, record: logging.LogRecord) -> None:

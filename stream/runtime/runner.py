@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stream.element import Context, Element, Transform
-from stream.errors import PosestreamError, StartError
+from stream.errors import StartError, describe_error
 from stream.messages import Key
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.wiring import Part
@@ -220,7 +220,7 @@ def run_part(
             _run(pipeline, part, run_dir, heartbeat, options, is_stopping)
         except Exception as error:
             needs_user = isinstance(error, StartError)
-            heartbeat.post(bus.Error(part=name, text=_describe(error), fatal=True, needs_user=needs_user))
+            heartbeat.post(bus.Error(part=name, text=describe_error(error), fatal=True, needs_user=needs_user))
             raise
 
 
@@ -259,7 +259,7 @@ def _run(
     except Exception as error:
         has_begun = loop is not None and loop.has_begun
         if is_first and not has_begun:
-            raise StartError(_describe(error)) from error
+            raise StartError(describe_error(error)) from error
         raise
     else:
         if not options.is_supervised and loop.part_runner.is_finished:
@@ -282,8 +282,4 @@ def _account(element: Element) -> str:
     try:
         return element.account()
     except Exception as error:  # noqa: BLE001 - a faulty account() must not stop the heartbeat
-        return f"{label(element)}: account() failed: {_describe(error)}"
-
-
-def _describe(error: Exception) -> str:
-    return str(error) if isinstance(error, PosestreamError) else f"{type(error).__name__}: {error}"
+        return f"{label(element)}: account() failed: {describe_error(error)}"

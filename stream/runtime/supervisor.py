@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stream.errors import PartError, PosestreamError
+from stream.errors import PartError, PosestreamError, describe_error
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.monitor import Monitor, Orders, Plan, open_monitor
@@ -183,7 +183,7 @@ class Supervisor:
         try:
             monitor.run_to_end()
         except Exception as error:  # noqa: BLE001 - raised by wait(), in the caller's thread
-            self._error = error if isinstance(error, PosestreamError) else PartError(f"{type(error).__name__}: {error}")
+            self._error = error if isinstance(error, PosestreamError) else PartError(describe_error(error))
         finally:
             monitor.close()
             self._keep(None)

@@ -10,7 +10,6 @@ import argparse
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,13 +45,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_error(part: str, error: Exception) -> None:
-    """On stderr: an error that the user can mend in one line, any other with its traceback."""
-    from stream.errors import PosestreamError
+    """On stderr: an error of posestream in one line, any other with its traceback, also where it is the cause of a
+    start that failed."""
+    from stream.errors import PosestreamError, StartError, format_traceback
     from stream.runtime.bus import sanitize
 
-    is_plain = isinstance(error, PosestreamError)
-    text = f"{part}: {error}\n" if is_plain else "".join(traceback.format_exception(error))
-    sys.stderr.write(sanitize(text))
+    cause = error.__cause__ if isinstance(error, StartError) else None
+    unexpected = next((each for each in (cause, error) if each and not isinstance(each, PosestreamError)), None)
+    sys.stderr.write(sanitize(format_traceback(unexpected) if unexpected else f"{part}: {error}\n"))
     sys.stderr.flush()
 
 

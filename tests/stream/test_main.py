@@ -162,9 +162,37 @@ def test_an_exception_of_your_own_element_is_shown_with_its_traceback_and_is_no_
     monkeypatch.syspath_prepend(tmp_path)
     assert execute(["launch", "testsrc num_frames=1 ! mine.halving ! fakesink"]) == 1
     printed = capsys.readouterr().err
-    assert "Traceback" in printed
-    assert printed.splitlines()[-1].startswith("posestream: ZeroDivisionError: division by zero (in ")
-    assert printed.splitlines()[-1].endswith("halving.py, line 6)")
+    begin, frame, code, *_, last = printed.splitlines()
+    assert begin == "Traceback (most recent call last):"
+    assert (frame.strip(), code.strip()) == (
+        f'File "{tmp_path / "mine" / "halving.py"}", line 6, in process',
+        "yield item.seq / 0",
+    )
+    assert last == "posestream: ZeroDivisionError: division by zero, in element 'halving' (mine.halving)"
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("import os\nos.environ['HALVING']\n", "KeyError: 'HALVING', in element 'mine.halving'"),
+        (
+            "from stream import Source\nclass Halving(Source):\n def __init__(self):\n  raise OSError('no licence')\n",
+            "OSError: no licence, in element 'mine.halving'",
+        ),
+    ],
+)
+def test_an_element_of_your_own_that_cannot_be_made_is_named(
+    body: str, line: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "halving.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("mine", "mine.halving"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    assert execute(["launch", "mine.halving ! fakesink"]) == 1
+    printed = capsys.readouterr().err
+    assert f'File "{tmp_path / "mine" / "halving.py"}"' in printed.splitlines()[1]
+    assert printed.splitlines()[-1] == f"posestream: {line}"
 
 
 def test_common_options_may_stand_anywhere(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
