@@ -181,7 +181,7 @@ def _network(variant: Variant, backbone: Path) -> Any:
         options=options,
     )
     model = network.build(NETWORK, spec)
-    checkpoints.load(model, backbone, "ours", "" if spec.model == base.model else "hrnet")
+    checkpoints.load_checkpoint(model, backbone, "ours", "" if spec.model == base.model else "hrnet")
     if not variant.aligns:
         model.align = lambda window: _unaligned(window, model.key)
     return model

@@ -72,7 +72,7 @@ def layouts_of(spec: NetworkSpec) -> list[str]:
 
 def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
     """Fill ``model`` from the file by the one layout that fits; its name."""
-    published = checkpoints.read(path)
+    published = checkpoints.read_checkpoint(path)
     unknown = [layout for layout in layouts if layout not in checkpoints.LAYOUTS]
     if unknown:
         raise EngineError(f"no checkpoint layout {unknown[0]!r}; there are {', '.join(checkpoints.LAYOUTS)}")
@@ -83,7 +83,7 @@ def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
             f"({', '.join(fitting)}), which put its weights in different places; say which with --layout"
         )
     layout = (fitting or [min(layouts, key=lambda each: checkpoints.count_mismatches(model, published, each))])[0]
-    left = checkpoints.load(model, path, layout)
+    left = checkpoints.load_checkpoint(model, path, layout)
     if left:
         raise EngineError(
             f"checkpoint {str(path)!r} (layout {layout}) leaves {len(left)} weights of {type(model).__name__} as they "

@@ -1,7 +1,7 @@
-"""How the published checkpoints name their parameters, and what those are called here.
+"""Translation of the parameter names in published checkpoints to those of ``engines.models``.
 
-One table a network: ``(pattern, replacement)`` applied in order to every published key. Facts read from the key lists
-of the public implementations; HRNet's own names are kept, so its table is empty.
+Each network has a table of ``(pattern, replacement)``, applied in order to every published key. The tables follow the
+key lists of the public implementations. HRNet's names are the same here, so its table is empty.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RSB: tuple[Rename, ...] = (
 )
 
 
-def _rsb_step(match: re.Match[str]) -> str:
+def _rename_rsb_step(match: re.Match[str]) -> str:
     block, row, step = (int(g) for g in match.groups())
     return f".{block}.steps.{row - 1}.{step - 1}."
 
@@ -112,10 +112,10 @@ RENAMES: dict[str, tuple[Rename, ...]] = {
 
 
 def rename_keys(network: str, published: Mapping[str, Value]) -> dict[str, Value]:
-    """The entries of a published state dict under this project's names."""
+    """The entries of a published state dict with the parameter names used here; ``network`` is a key of RENAMES."""
     result: dict[str, Value] = {}
     for key, value in published.items():
-        name = _RSB_STEP.sub(_rsb_step, key)
+        name = _RSB_STEP.sub(_rename_rsb_step, key)
         for pattern, replacement in RENAMES[network]:
             name = re.sub(pattern, replacement, name)
         result[name] = value

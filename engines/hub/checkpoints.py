@@ -1,8 +1,8 @@
-"""Published checkpoints, read into the networks here: every key and every shape checked before anything is copied.
+"""Loading of published checkpoints, with every name and shape checked before anything is copied.
 
-A file is opened with ``weights_only=True``, so nothing in it can run. What surrounds the weights (a training state, a
-``module.`` prefix left by data parallelism, an ImageNet classifier) is taken off; names are translated by
-``engines.hub.checkpoint_names``; what then does not fit is listed, both sides, and nothing is loaded.
+A file is opened with ``weights_only=True``, so that it cannot run code. A surrounding training state, a ``module.``
+prefix from data parallelism and an ImageNet classifier are removed, and names translated by
+``engines.hub.checkpoint_names``. If the rest does not fit the network, both sides are listed and nothing is loaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engines.errors import EngineError
+from engines.errors import EngineError, first_line
 from engines.hub import catalogue
 from engines.hub.checkpoint_names import rename_keys
 from engines.spec import network
@@ -31,16 +31,16 @@ _COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Layout:
-    """How one family of checkpoints is written down."""
+    """The format of one family of checkpoints. The patterns are regular expressions, matching nothing by default."""
 
     network: str
-    """The table of ``engines.hub.checkpoint_names`` that translates it."""
+    """The key in :data:`engines.hub.checkpoint_names.RENAMES`."""
     drop: str = r"(?!)"
-    """Keys that have no place here, such as a classifier."""
+    """Keys to remove, such as those of a classifier."""
     spare: str = r"(?!)"
-    """Keys that only some networks have a place for, such as the last fusion of branches that a pose head leaves."""
+    """Keys that only some networks have, such as those of the last fusion of branches, which pose heads omit."""
     partial: str = r"(?!)"
-    """Of our parameters, those that the file is allowed to lack: an ImageNet file has no pose head."""
+    """Parameters that the file may lack: an ImageNet file has no pose head."""
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -62,35 +62,30 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def read(path: Path) -> StateDict:
+def read_checkpoint(path: Path) -> StateDict:
     """The tensors of a ``.pth`` or ``.safetensors`` file by their published names, without any wrapper.
 
-    Raises :class:`EngineError` for a missing, truncated or foreign file.
+    Raises :class:`EngineError` for a missing or damaged file, and for one that is not a checkpoint.
     """
-    path = Path(path)
     if not path.is_file():
         raise EngineError(f"checkpoint {str(path)!r}: there is no such file")
-    loaded = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
-    return _bare(_unwrapped(path, loaded))
+    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return {re.sub(r"^(module\.)+", "", key): value for key, value in _unwrap(path, loaded).items()}
 
 
-def _pickle(path: Path) -> Any:
+def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise EngineError(
             f"checkpoint {str(path)!r} holds more than weights and was not opened, since opening it could run "
-            f"what it holds ({_reason(error)}); save its state_dict alone"
+            f"what it holds ({first_line(error, 160)}); save its state_dict alone"
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {_reason(error)}") from None
+        raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {first_line(error, 160)}") from None
 
 
-def _reason(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
-
-
-def _safetensors(path: Path) -> Any:
+def _read_safetensors(path: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -100,7 +95,7 @@ def _safetensors(path: Path) -> Any:
         raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {error}") from None
 
 
-def _unwrapped(path: Path, loaded: Any) -> Mapping[str, Tensor]:
+def _unwrap(path: Path, loaded: Any) -> Mapping[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
@@ -112,59 +107,62 @@ def _unwrapped(path: Path, loaded: Any) -> Mapping[str, Tensor]:
     return tensors
 
 
-def _bare(tensors: Mapping[str, Tensor]) -> StateDict:
-    return {re.sub(r"^(module\.)+", "", key): value for key, value in tensors.items()}
-
-
 def translate(published: StateDict, layout: str) -> StateDict:
-    """Published entries under this project's names, those without a place here left out."""
+    """Published entries with the parameter names used here, without those that ``layout`` removes.
+
+    Raises :class:`EngineError` for an unknown layout.
+    """
     if layout not in LAYOUTS:
         raise EngineError(f"no checkpoint layout {layout!r}; there are {', '.join(LAYOUTS)}")
-    kept = {key: value for key, value in published.items() if not re.search(LAYOUTS[layout].drop, key)}
-    return rename_keys(LAYOUTS[layout].network, kept)
+    wanted = {key: value for key, value in published.items() if not re.search(LAYOUTS[layout].drop, key)}
+    return rename_keys(LAYOUTS[layout].network, wanted)
 
 
-def load(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]:
-    """Fill ``model`` (or its submodule ``into``, such as ``hrnet``) from a published file; the names left as they were.
+def load_checkpoint(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]:
+    """Fill ``model``, or its submodule ``into`` such as ``hrnet``, from a published file.
 
-    Raises :class:`EngineError` listing what is missing, what has no place and which shapes differ; ``model`` is then
-    untouched.
+    Returns the names of the parameters that were not filled, which ``layout`` allows. Raises :class:`EngineError`
+    listing missing and unexpected parameters and different shapes; ``model`` is then unchanged.
     """
     target = model.get_submodule(into) if into else model
-    ours, theirs = target.state_dict(), translate(read(path), layout)
-    theirs = {key: value for key, value in theirs.items() if key in ours or not _spare(key, LAYOUTS[layout])}
-    faults = _faults(ours, theirs, LAYOUTS[layout])
-    if any(faults.values()):
+    ours, theirs = _match(target, read_checkpoint(path), layout)
+    mismatches = _find_mismatches(ours, theirs, LAYOUTS[layout])
+    if any(mismatches.values()):
         raise EngineError(
-            f"checkpoint {str(path)!r} (layout {layout}) does not fit {type(model).__name__}: {_told(faults)}"
+            f"checkpoint {str(path)!r} (layout {layout}) does not fit {type(model).__name__}: {_summarise(mismatches)}"
         )
     target.load_state_dict(theirs, strict=False)
     return [key for key in ours if key not in theirs and not key.endswith(_COUNTER)]
 
 
 def fits(model: nn.Module, published: StateDict, layout: str) -> bool:
-    """True when ``published`` (as :func:`read`) fills ``model`` in this layout, with nothing left over."""
+    """True if ``published``, as from :func:`read_checkpoint`, fits ``model`` in this layout."""
     return count_mismatches(model, published, layout) == 0
 
 
 def count_mismatches(model: nn.Module, published: StateDict, layout: str) -> int:
-    """How many weights are missing, have no place or have another shape."""
+    """The number of parameters that are missing, unexpected or of another shape."""
+    ours, theirs = _match(model, published, layout)
+    return sum(map(len, _find_mismatches(ours, theirs, LAYOUTS[layout]).values()))
+
+
+def _match(model: nn.Module, published: StateDict, layout: str) -> tuple[StateDict, StateDict]:
+    """The state dict of ``model``, and the translated ``published`` one without what only other networks have."""
     ours, theirs = model.state_dict(), translate(published, layout)
-    theirs = {key: value for key, value in theirs.items() if key in ours or not _spare(key, LAYOUTS[layout])}
-    return sum(map(len, _faults(ours, theirs, LAYOUTS[layout]).values()))
+    return ours, {key: value for key, value in theirs.items() if key in ours or not _is_spare(key, LAYOUTS[layout])}
 
 
-def _spare(key: str, layout: Layout) -> bool:
-    # Batch normalisation counts batches since PyTorch 0.4.1: older files lack the counters, and nothing reads them.
+def _is_spare(key: str, layout: Layout) -> bool:
+    # Batch normalisation counts batches since PyTorch 0.4.1; older files lack the counters, which are not used.
     return key.endswith(_COUNTER) or re.search(layout.spare, key) is not None
 
 
-def _faults(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], layout: Layout) -> dict[str, list[str]]:
-    """What does not fit, by kind."""
+def _find_mismatches(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], layout: Layout) -> dict[str, list[str]]:
+    """Mismatches by kind."""
     absent = [key for key in ours if key not in theirs and not key.endswith(_COUNTER)]
     return {
         "missing": [key for key in absent if not re.search(layout.partial, key)],
-        "without a place": [key for key in theirs if key not in ours],
+        "unexpected": [key for key in theirs if key not in ours],
         "of another shape": [
             f"{key}: {tuple(theirs[key].shape)} in the file, {tuple(ours[key].shape)} here"
             for key in ours
@@ -173,26 +171,26 @@ def _faults(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], layout: La
     }
 
 
-def _told(faults: Mapping[str, list[str]]) -> str:
-    """How many of each kind, and the first few of them."""
+def _summarise(mismatches: Mapping[str, list[str]]) -> str:
+    """The number of mismatches of each kind, and the first few of them."""
     return "; ".join(
         f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{', …' if len(keys) > _SHOWN else ''})"
-        for kind, keys in faults.items()
+        for kind, keys in mismatches.items()
         if keys
     )
 
 
-def pretrained(name: str) -> nn.Module:
-    """The network of that name with the first of its published weights that are on this machine.
+def load_pretrained(name: str) -> nn.Module:
+    """The network ``name`` of the catalogue with its published weights, the first that are on this machine.
 
-    Raises :class:`EngineError` when there are none, saying how to get them, and as :func:`load` does.
+    Raises :class:`EngineError` with the remedy if there are none, and as :func:`load_checkpoint` does.
     """
     stem, spec = catalogue.find_network(name)
     for checkpoint in spec.checkpoints:
         path = catalogue.checkpoint_path(checkpoint)
         if path.is_file():
             model = network.build(stem, spec)
-            load(model, path, checkpoint.layout, checkpoint.into)
+            load_checkpoint(model, path, checkpoint.layout, checkpoint.into)
             return model
     raise EngineError(
         f"network {stem!r}: none of its published weights are on this machine; "

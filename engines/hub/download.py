@@ -1,11 +1,10 @@
-"""Fetch a catalogue entry's weights into the cache: resumed where they broke off, checked, and put there whole or not.
+"""Download of a catalogue entry's weights into the cache: resumed, checked, and installed atomically.
 
-Nothing else in posestream goes to the network for a model; a line whose weights are missing says what to pull.
+Nothing else in posestream downloads models; a pipeline whose weights are missing names the command that fetches them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import urllib.error
 import urllib.request
@@ -19,21 +18,22 @@ from pathlib import Path
 from engines.errors import EngineError
 from engines.hub import catalogue
 from engines.hub.catalogue import Entry
+from engines.spec.fingerprint import hash_file
 from engines.spec.network import Checkpoint
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes here so far and, where the server says, the bytes in all."""
+"""Called with the bytes downloaded so far and in total, None if the server does not state the total."""
 
 CHUNK_BYTES = 1 << 16
 TIMEOUT_S = 30.0
-PARTIAL, ALREADY_WHOLE = 206, 416
+PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416
 
 
 @dataclass(frozen=True)
 class PullResult:
-    """Where the weights are now, under which licence they came, and the sha256 of what the address gave.
+    """The ``path`` of the weights, their ``licence``, and the ``sha256`` of the downloaded file.
 
-    It is empty when they were here already.
+    ``sha256`` is empty if the weights were in the cache already.
     """
 
     path: Path
@@ -41,37 +41,36 @@ class PullResult:
     sha256: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"{self.path} (licence: {self.licence}; {f'sha256 {self.sha256}' if self.sha256 else 'was here already'})"
-        )
+        origin = f"sha256 {self.sha256}" if self.sha256 else "was here already"
+        return f"{self.path} (licence: {self.licence}; {origin})"
 
 
 def pull(model: str, progress: Progress | None = None, *, again: bool = False) -> PullResult:
-    """Bring the weights of a catalogue entry here; does nothing when they are, unless ``again``.
+    """Download the weights of a catalogue entry, unless they are in the cache and ``again`` is false.
 
-    Raises :class:`EngineError` in one line when the address does not answer, breaks off (what came is kept, and a
-    second call goes on from there), or gives something other than its ``sha256`` or its ``member`` say.
+    Raises :class:`EngineError` if the address does not answer or the download breaks off, in which case the next call
+    resumes it, and if the file does not have the ``sha256`` or the ``member`` of the entry.
     """
-    wanted = _wanted(*catalogue.find_entry(model))
-    path = wanted.path
+    item = _find_item(*catalogue.find_entry(model))
+    path = item.path
     if path.is_file() and not again:
-        return PullResult(path, wanted.licence)
+        return PullResult(path, item.licence)
     path.parent.mkdir(parents=True, exist_ok=True)
-    download = _Download(wanted.name, wanted.url, path.with_name(f"{path.stem}.part"))
-    download.run(progress or _silent)
-    digest = download.sha256()
+    download = _Download(item.name, item.url, path.with_name(f"{path.stem}.part"))
+    download.run(progress or (lambda *_: None))
+    digest = hash_file(download.part)
     try:
-        _check_digest(wanted, digest)
-        _install(wanted, download.part)
+        _check_digest(item, digest)
+        _install(item, download.part)
     finally:
-        # Whatever is wrong with a whole file, adding to it will not mend it.
-        download.forget()
-    return PullResult(path, wanted.licence, digest)
+        # A complete file that is wrong cannot be resumed.
+        download.discard()
+    return PullResult(path, item.licence, digest)
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """One file to fetch: ``sha256`` are the digits known of it, perhaps none; ``member`` names it in a zip."""
+class _Item:
+    """A file to download to ``path``. ``sha256`` has the digits that are known; ``member`` is the file in a zip."""
 
     name: str
     url: str
@@ -81,96 +80,87 @@ class _Wanted:
     member: str | None = None
 
 
-def _wanted(name: str, entry: Entry) -> _Wanted:
+def _find_item(name: str, entry: Entry) -> _Item:
     if entry.network is not None:
-        return _wanted_checkpoint(name, entry.network.checkpoints)
-    return _Wanted(name, entry.url, catalogue.weights_path(name), entry.licence, entry.sha256 or "", entry.member)
+        return _find_checkpoint(name, entry.network.checkpoints)
+    return _Item(name, entry.url, catalogue.weights_path(name), entry.licence, entry.sha256 or "", entry.member)
 
 
-def _wanted_checkpoint(name: str, checkpoints: Sequence[Checkpoint]) -> _Wanted:
-    """The first that is here or can be fetched; else, what to do by hand."""
+def _find_checkpoint(name: str, checkpoints: Sequence[Checkpoint]) -> _Item:
+    """The first checkpoint that is in the cache or can be downloaded."""
     if not checkpoints:
-        raise EngineError(f"pull {name}: nobody has published weights for it; it has to be trained")
-    for told in checkpoints:
-        path = catalogue.checkpoint_path(told)
-        if told.url or path.is_file():
-            return _Wanted(name, told.url, path, told.licence, told.sha256)
-    told = checkpoints[0]
+        raise EngineError(f"pull {name}: no weights are published for it; train it ('posestream train')")
+    for checkpoint in checkpoints:
+        path = catalogue.checkpoint_path(checkpoint)
+        if checkpoint.url or path.is_file():
+            return _Item(name, checkpoint.url, path, checkpoint.licence, checkpoint.sha256)
+    first = checkpoints[0]
     raise EngineError(
-        f"pull {name}: no program can fetch its weights: get {told.file} ({told.where}; licence: {told.licence}) "
-        f"and put it at {catalogue.checkpoint_path(told)}"
+        f"pull {name}: its weights cannot be downloaded by a program: get {first.file} ({first.where}; licence: "
+        f"{first.licence}) and put it at {catalogue.checkpoint_path(first)}"
     )
 
 
-def _silent(here: int, whole: int | None) -> None:
-    """Progress for nobody."""
-
-
 class _Download:
-    """One address and the ``.part`` file that what it gives is added to."""
+    """A download from ``url`` to the file ``part``."""
 
     def __init__(self, name: str, url: str, part: Path) -> None:
         self.name, self.url, self.part = name, url, part
         self._validator = part.with_suffix(".tag")
 
     def run(self, progress: Progress) -> None:
-        """Fetch what is missing."""
-        with self._answer() as answer:
-            if answer is None:
+        """Download what is missing."""
+        with self._request() as response:
+            if response is None:
                 return
-            going_on = answer.status == PARTIAL
-            here = self._size() if going_on else 0
-            length = answer.headers.get("Content-Length")
-            whole = here + int(length) if length else None
-            self._remember(answer)
-            self._save(answer, "ab" if going_on else "wb", here, whole, progress)
+            is_resumed = response.status == PARTIAL_CONTENT
+            done = self._size() if is_resumed else 0
+            length = response.headers.get("Content-Length")
+            total = done + int(length) if length else None
+            self._save_validator(response)
+            self._save(response, "ab" if is_resumed else "wb", done, total, progress)
 
-    def sha256(self) -> str:
-        """Of all that is here."""
-        with self.part.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def forget(self) -> None:
-        """Remove what is here, so that the next call begins anew."""
+    def discard(self) -> None:
+        """Delete what was downloaded, so that the next call starts from the beginning."""
         self.part.unlink(missing_ok=True)
         self._validator.unlink(missing_ok=True)
 
-    def _save(self, answer: HTTPResponse, mode: str, here: int, whole: int | None, progress: Progress) -> None:
-        with self.part.open(mode) as file, self._said_plainly():
-            progress(here, whole)
-            while chunk := answer.read(CHUNK_BYTES):
+    def _save(self, response: HTTPResponse, mode: str, done: int, total: int | None, progress: Progress) -> None:
+        with self.part.open(mode) as file, self._translate_errors():
+            progress(done, total)
+            while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
-                here += len(chunk)
-                progress(here, whole)
-        if whole is not None and here < whole:
+                done += len(chunk)
+                progress(done, total)
+        if total is not None and done < total:
             raise EngineError(
-                f"pull {self.name}: {self.url} broke off after {here} of {whole} bytes; pull again to go on from there"
+                f"pull {self.name}: {self.url} broke off after {done} of {total} bytes; pull again to resume"
             )
 
     @contextmanager
-    def _answer(self) -> Iterator[HTTPResponse | None]:
-        """The server's answer; None when it has nothing to add to what is here."""
-        request = urllib.request.Request(self.url, headers=self._headers())
+    def _request(self) -> Iterator[HTTPResponse | None]:
+        """The server's response; None if the file is complete already."""
+        request = urllib.request.Request(self.url, headers=self._make_headers())
         try:
-            with self._said_plainly():
-                answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-        except _AlreadyWholeError:
+            with self._translate_errors():
+                response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        except _CompleteError:
             yield None
             return
-        with answer:
-            yield answer
+        with response:
+            yield response
 
-    def _headers(self) -> dict[str, str]:
+    def _make_headers(self) -> dict[str, str]:
         headers = {"User-Agent": "posestream"}
-        # Without what identifies the file, the rest of another file might be added to this one.
+        # Without a validator, the rest of a different file could be appended to this one.
         if self._size() and self._validator.is_file():
             headers["Range"] = f"bytes={self._size()}-"
             headers["If-Range"] = self._validator.read_text("utf-8")
         return headers
 
-    def _remember(self, answer: HTTPResponse) -> None:
-        """Keep what identifies this very file on the server, if it says anything."""
-        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+    def _save_validator(self, response: HTTPResponse) -> None:
+        """Store what identifies this version of the file on the server, if the server states it."""
+        tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if tag and not tag.startswith("W/"):
             self._validator.write_text(tag, "utf-8")
         else:
@@ -180,60 +170,60 @@ class _Download:
         return self.part.stat().st_size if self.part.is_file() else 0
 
     @contextmanager
-    def _said_plainly(self) -> Iterator[None]:
-        """What the network has to say, in one line with the address and the remedy."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise network errors as :class:`EngineError` with the address and the remedy."""
         try:
             yield
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == ALREADY_WHOLE:
-                raise _AlreadyWholeError from error
+            if error.code == RANGE_NOT_SATISFIABLE:
+                raise _CompleteError from error
             raise EngineError(
                 f"pull {self.name}: {self.url} answered {error.code} {error.reason}; "
                 "if it has moved, correct url in the catalogue entry"
             ) from error
         except (OSError, HTTPException) as error:
-            why = getattr(error, "reason", None) or str(error) or type(error).__name__
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
             raise EngineError(
-                f"pull {self.name}: {self.url} cannot be read ({why}); check the network and pull again"
+                f"pull {self.name}: {self.url} cannot be read ({reason}); check the network and pull again"
             ) from error
 
 
-class _AlreadyWholeError(Exception):
-    """The server has no bytes beyond those that are here."""
+class _CompleteError(Exception):
+    """The server has no bytes beyond those already downloaded."""
 
 
-def _check_digest(wanted: _Wanted, digest: str) -> None:
-    if not digest.startswith(wanted.sha256):
+def _check_digest(item: _Item, digest: str) -> None:
+    if not digest.startswith(item.sha256):
         raise EngineError(
-            f"pull {wanted.name}: {wanted.url} gave a file with sha256 {digest}, but the catalogue says "
-            f"{wanted.sha256}; it was thrown away: do not use it before you know why"
+            f"pull {item.name}: {item.url} has sha256 {digest}, but the catalogue says {item.sha256}; "
+            "the file was deleted; find out why they differ before you use it"
         )
 
 
-def _install(wanted: _Wanted, part: Path) -> None:
-    """Put the weights in their place in one step."""
-    if wanted.member is None:
-        part.replace(wanted.path)
+def _install(item: _Item, part: Path) -> None:
+    """Move the weights to their path atomically."""
+    if item.member is None:
+        part.replace(item.path)
         return
-    unpacked = wanted.path.with_suffix(".unpacked")
-    with _member(wanted, part) as (archive, member), archive.open(member) as source, unpacked.open("wb") as target:
+    unpacked = item.path.with_suffix(".unpacked")
+    with _open_zip(item, part) as (archive, member), archive.open(member) as source, unpacked.open("wb") as target:
         shutil.copyfileobj(source, target)
-    unpacked.replace(wanted.path)
+    unpacked.replace(item.path)
 
 
 @contextmanager
-def _member(wanted: _Wanted, part: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
-    """The one file in the zip whose path ends in ``wanted.member``."""
+def _open_zip(item: _Item, part: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
+    """The archive, and the name of the only file in it whose path ends in ``item.member``."""
     try:
         archive = zipfile.ZipFile(part)
     except zipfile.BadZipFile as error:
-        raise EngineError(f"pull {wanted.name}: {wanted.url} gave something that is not a zip; pull again") from error
+        raise EngineError(f"pull {item.name}: {item.url} is not a zip; pull again") from error
     with archive:
-        found = [inside for inside in archive.namelist() if f"/{inside}".endswith(f"/{wanted.member}")]
+        found = [name for name in archive.namelist() if f"/{name}".endswith(f"/{item.member}")]
         if len(found) != 1:
             raise EngineError(
-                f"pull {wanted.name}: {wanted.url} holds {len(found)} files called {wanted.member!r}, not one; "
+                f"pull {item.name}: {item.url} contains {len(found)} files called {item.member!r}, expected one; "
                 f"it has {', '.join(archive.namelist()[:8])}"
             )
         yield archive, found[0]

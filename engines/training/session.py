@@ -147,7 +147,7 @@ def prepare(
         torch.manual_seed(recipe.seed)
         model = network.build(recipe.network, spec)
         for initial in recipe.initial_weights:
-            checkpoints.load(model, Path(initial.file).expanduser(), initial.layout, initial.into)
+            checkpoints.load_checkpoint(model, Path(initial.file).expanduser(), initial.layout, initial.into)
         check_memory(recipe, spec, model, group)
         samples, validator = load_data(recipe.data, spec, workers, console)
         _init_head(model, recipe, samples)

@@ -1,1 +1,1 @@
-"""Geometry and decoding on numpy arrays: crops, letterboxes, heatmaps, SimCC."""
+"""Geometry and decoding in numpy: crops, letterboxes, boxes, heatmaps and windows of frames."""

@@ -1,9 +1,8 @@
-"""Heatmaps to keypoints: the highest cell, a quarter of a cell towards the higher neighbour, or DARK.
+"""Decoding of heatmaps: argmax with a quarter shift (HRNet), and DARK.
 
-Coordinates here are cells of the heatmap (index coordinates); ``engines.inference.engine`` takes them to the frame.
-All are vectorised over people N and joints K, and equal the published functions (HRNet; Zhang et al.,
-"Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020), judged by goldens made with those
-functions.
+DARK is Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020. All functions
+are vectorised over N people and K joints, return index coordinates in cells, and equal the published ones, which tests
+compare.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 Heatmaps = NDArray[np.float32]
 
 FLOOR = 1e-10
-"""DARK takes a logarithm: nothing below this, as published."""
+"""The least value that DARK takes the logarithm of, as published."""
 
 
 def find_peaks(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The first highest cell in reading order, x and y (N, K, 2), and its value (N, K).
+    """The highest cells (N, K, 2), x and y, and their values (N, K), of heatmaps (N, K, h, w).
 
-    Where the highest value is not above 0 the cell is (0, 0), as published.
+    The first in reading order wins a tie. A cell whose value is not above 0 is (0, 0), as published.
     """
     people, joints, _, width = heatmaps.shape
     flat = heatmaps.reshape(people, joints, -1)
@@ -33,22 +32,23 @@ def find_peaks(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.floa
 
 
 def decode(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The highest cells moved a quarter of a cell towards the higher neighbour in x and in y: (N, K, 2), (N, K).
+    """Points (N, K, 2), x and y in cells, and scores (N, K), of heatmaps (N, K, h, w).
 
-    A maximum in the first two columns or rows, or in the last, stays where it is: 1 < x < width - 1, as published.
+    A point is the highest cell, moved a quarter of a cell towards the higher neighbour in x and in y. A maximum in the
+    first two or the last column or row is not moved, as published: 1 < x < width - 1.
     """
     cells, values = find_peaks(heatmaps)
-    people, joints, columns, rows = _where_neighbours_count(cells, heatmaps.shape)
+    people, joints, columns, rows = _find_inner_cells(cells, heatmaps.shape)
     across = heatmaps[people, joints, rows, columns + 1] - heatmaps[people, joints, rows, columns - 1]
     down = heatmaps[people, joints, rows + 1, columns] - heatmaps[people, joints, rows - 1, columns]
     cells[people, joints] += np.stack([np.sign(across), np.sign(down)], axis=1) * np.float32(0.25)
     return cells, values
 
 
-def _where_neighbours_count(
+def _find_inner_cells(
     cells: NDArray[np.float32], shape: tuple[int, ...], margin: int = 1
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Person, joint, column and row of the cells far enough from the border."""
+    """Person, joint, column and row of the cells that are more than ``margin`` cells from the border."""
     height, width = shape[2:]
     columns, rows = cells[..., 0].astype(np.intp), cells[..., 1].astype(np.intp)
     inside = (columns > margin) & (columns < width - margin) & (rows > margin) & (rows < height - margin)
@@ -57,17 +57,18 @@ def _where_neighbours_count(
 
 
 def decode_dark(heatmaps: Heatmaps, blur_px: int = 11) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The peak of the Gaussian that fits the logarithm of the blurred map around its highest cell: (N, K, 2), (N, K).
+    """Points (N, K, 2), x and y in cells, and scores (N, K), of heatmaps (N, K, h, w), by DARK.
 
-    ``blur_px`` is the width of the blur, odd: 11 for maps drawn with sigma 2 (256x192), 17 for sigma 3 (384x288).
+    A point is the peak of a Gaussian fitted to the logarithm of the blurred heatmap about its highest cell. ``blur_px``
+    is the width of the blur in cells, odd: 11 for heatmaps drawn with sigma 2 (256x192), 17 for sigma 3 (384x288).
     """
     cells, values = find_peaks(heatmaps)
-    logarithms = np.log(np.maximum(_blurred(heatmaps, blur_px), np.float32(FLOOR)))
-    people, joints, columns, rows = _where_neighbours_count(cells, heatmaps.shape)
-    # One Newton step reads two cells to each side; the comparison above leaves one too few at the far border.
+    logarithms = np.log(np.maximum(_blur(heatmaps, blur_px), np.float32(FLOOR)))
+    people, joints, columns, rows = _find_inner_cells(cells, heatmaps.shape)
+    # A Newton step reads two cells on each side, one more at the far border than the check above leaves.
     height, width = heatmaps.shape[2:]
-    near = (columns < width - 2) & (rows < height - 2)
-    people, joints, columns, rows = people[near], joints[near], columns[near], rows[near]
+    inside = (columns < width - 2) & (rows < height - 2)
+    people, joints, columns, rows = people[inside], joints[inside], columns[inside], rows[inside]
     cells[people, joints] += _newton_step(logarithms, people, joints, columns, rows)
     return cells, values
 
@@ -79,7 +80,7 @@ def _newton_step(
     columns: NDArray[np.intp],
     rows: NDArray[np.intp],
 ) -> NDArray[np.float32]:
-    """Where the second-order expansion of each map about its cell has its top, relative to the cell; 0 where flat."""
+    """The peak (n, 2) of each map's second-order Taylor expansion about its cell, relative to the cell; 0 if flat."""
 
     def at(right: int, down: int) -> NDArray[np.float32]:
         return maps[people, joints, rows + down, columns + right]
@@ -94,25 +95,25 @@ def _newton_step(
     return np.where(determinant[:, None] == 0, 0, step).astype(np.float32)
 
 
-def _blurred(heatmaps: Heatmaps, blur_px: int) -> Heatmaps:
-    """Each map smoothed by a Gaussian, zero beyond its border, and scaled back to its own maximum."""
+def _blur(heatmaps: Heatmaps, blur_px: int) -> Heatmaps:
+    """Each heatmap smoothed by a Gaussian, with zeros beyond its border, and rescaled to its maximum."""
     border = (blur_px - 1) // 2
     padded = np.pad(heatmaps, ((0, 0), (0, 0), (border, border), (border, border)))
     smooth = np.empty_like(heatmaps)
-    for place in np.ndindex(heatmaps.shape[:2]):
-        # Padding first, so that OpenCV's reflected border lies beyond what is kept.
-        smooth[place] = cv2.GaussianBlur(padded[place], (blur_px, blur_px), 0)[border:-border, border:-border]
-    return smooth * _ratio(heatmaps.max((2, 3)), smooth.max((2, 3)))[:, :, None, None]
+    for index in np.ndindex(heatmaps.shape[:2]):
+        # Padded first, so that OpenCV's reflected border lies outside of the result.
+        smooth[index] = cv2.GaussianBlur(padded[index], (blur_px, blur_px), 0)[border:-border, border:-border]
+    return smooth * _divide(heatmaps.max((2, 3)), smooth.max((2, 3)))[:, :, None, None]
 
 
-def _ratio(wanted: NDArray[np.float32], present: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``wanted / present``, and 1 where there is nothing to scale."""
-    scale: NDArray[np.float32] = np.divide(wanted, present, out=np.ones_like(wanted), where=present != 0)
+def _divide(target: NDArray[np.float32], value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``target / value``, and 1 for a value of 0."""
+    scale: NDArray[np.float32] = np.divide(target, value, out=np.ones_like(target), where=value != 0)
     return scale
 
 
 def cells_to_crop(cells: NDArray[np.float32], stride: tuple[float, float], cell: str) -> NDArray[np.float64]:
-    """Cells (..., 2) as index coordinates in the crop; ``stride`` is crop pixels a cell, x and y.
+    """Cells (..., 2) as index coordinates (..., 2) px of the crop; ``stride`` is crop pixels per cell, (x, y).
 
     ``cell`` is as in :class:`engines.spec.signature.Signature`.
     """

@@ -1,6 +1,6 @@
-"""Making a frame fit a detector's input, and taking boxes back.
+"""Resizing of a frame to a network's input, and boxes back to the frame.
 
-Coordinates are continuous pixels on both sides, so a resize by ``r`` multiplies them by ``r`` exactly.
+Coordinates are continuous pixels on both sides, so that a resize by ``r`` multiplies them by ``r`` exactly.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from engines.spec.signature import Fit, Triple
 
 Pad = int | tuple[int, int, int]
-"""What is left over: a grey level, or blue, green and red."""
+"""The colour of the padding: a grey level, or blue, green and red."""
 
 
 @dataclass(frozen=True)
 class FittedFrame:
-    """A frame as a detector takes it: ``pixels`` (H, W, 3) uint8 BGR, and how it came there.
+    """A resized frame ``pixels`` (H, W, 3) uint8 BGR.
 
-    A point of the frame lies in ``pixels`` at ``point * scale + offset``; both are (x, y).
+    A point of the frame is at ``point * scale + offset`` in ``pixels``; both are (x, y), ``offset`` in px.
     """
 
     pixels: NDArray[np.uint8]
@@ -30,14 +30,18 @@ class FittedFrame:
     offset: tuple[float, float]
 
     def to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Boxes (N, 4) of the input as boxes of the frame."""
+        """Boxes (N, 4) px of the input, transformed to the frame, float32."""
         scale, offset = np.tile(self.scale, 2), np.tile(self.offset, 2)
-        placed: NDArray[np.float32] = ((boxes - offset) / scale).astype(np.float32)
-        return placed
+        frame_boxes: NDArray[np.float32] = ((boxes - offset) / scale).astype(np.float32)
+        return frame_boxes
 
 
 def fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> FittedFrame:
-    """``pixels`` resized, bilinear, to ``size`` (width, height); what is left over is ``pad``."""
+    """A frame ``pixels`` (H, W, 3) resized, bilinear, to ``size`` (width, height) px.
+
+    ``fit`` ``stretch`` changes the aspect ratio; ``top-left`` and ``centre`` keep it, place the frame there and fill
+    the rest with ``pad``.
+    """
     if fit == "stretch":
         stretched = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
         scale = (size[0] / pixels.shape[1], size[1] / pixels.shape[0])
@@ -52,12 +56,15 @@ def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: 
     left, top = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2) if fit == "centre" else (0, 0)
     canvas = np.full((size[1], size[0], 3), pad, np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(pixels, inner, interpolation=cv2.INTER_LINEAR)
-    # What was really done, rounding included: the frame's edges lie on whole pixels of the input.
+    # The actual factors, after rounding: the frame's edges lie on whole pixels of the input.
     return FittedFrame(canvas, (inner[0] / width, inner[1] / height), (float(left), float(top)))
 
 
 def to_tensor(pixels: NDArray[np.uint8], colour: str, mean: Triple, std: Triple) -> NDArray[np.float32]:
-    """(3, H, W) float32, ``(pixel - mean) / std`` in the order of ``colour``, from (H, W, 3) uint8 BGR."""
+    """``(pixel - mean) / std`` as (3, H, W) float32 in the channel order ``colour``, from (H, W, 3) uint8 BGR.
+
+    ``mean`` and ``std`` are grey levels in that order.
+    """
     ordered = pixels[..., ::-1] if colour == "rgb" else pixels
     planes = np.ascontiguousarray(ordered.transpose(2, 0, 1), np.float32)
     planes -= np.array(mean, np.float32)[:, None, None]

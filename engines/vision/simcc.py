@@ -1,4 +1,4 @@
-"""SimCC to keypoints: each coordinate is the highest bin of a one-dimensional classification.
+"""Decoding of SimCC: each coordinate is the highest bin of a one-dimensional classification.
 
 Li et al., "SimCC: a Simple Coordinate Classification Perspective for Human Pose Estimation", ECCV 2022; RTMPose.
 """
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 def decode(
     across: NDArray[np.float32], down: NDArray[np.float32], split: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Index coordinates in the crop (N, K, 2) and scores (N, K).
+    """Points (N, K, 2) px in index coordinates of the crop, and scores (N, K).
 
-    ``across`` is (N, K, width * split), ``down`` (N, K, height * split). The score is the lower
-    of the two maxima, as RTMPose has it: a joint must be certain both ways.
+    ``across`` is (N, K, width * split), ``down`` (N, K, height * split), with ``split`` bins per pixel. A score is the
+    lower of the two maxima, as in RTMPose.
     """
     bins = np.stack([across.argmax(axis=2), down.argmax(axis=2)], axis=2)
     return bins / split, np.minimum(across.max(axis=2), down.max(axis=2))

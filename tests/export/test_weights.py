@@ -66,7 +66,7 @@ def test_a_checkpoint_of_another_network_says_what_does_not_fit(tmp_path: Path) 
     path = saved(torch.nn.Linear(2, 3), tmp_path / "other.pth")
     told = message_of(SPEC, Choice(weights=path))
     assert told.startswith(f"checkpoint {str(path)!r} (layout ours) does not fit DCPose: ")
-    assert "2 without a place (weight, bias)" in told
+    assert "2 unexpected (weight, bias)" in told
 
 
 def test_a_checkpoint_of_another_size_says_which_shapes_differ(tmp_path: Path) -> None:

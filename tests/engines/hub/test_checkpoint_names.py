@@ -1,4 +1,4 @@
-"""Published names and ours are one and the same set of parameters, of the same shapes."""
+"""Published parameter names translate to the names used here, with the same shapes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ KEYS = {
 }
 
 
-def shapes_of(name: str) -> dict[str, list[int]]:
+def build_shapes(name: str) -> dict[str, list[int]]:
     """Of the network's state dict, weights left out."""
     with torch.device("meta"):
         return {key: list(value.shape) for key, value in engines.create(name).state_dict().items()}
 
 
 @pytest.mark.parametrize("listed", KEYS)
-def test_every_published_name_maps_onto_one_of_ours(shared: Path, listed: str) -> None:
+def test_every_published_name_is_translated(shared: Path, listed: str) -> None:
     layout, name = KEYS[listed]
     told: dict[str, Any] = json.loads((shared / "models" / f"keys_{listed}.json").read_text())
     published = {key: entry["shape"] for key, entry in told["state_dict"].items()} if "state_dict" in told else told
-    assert rename_keys(layout, published) == shapes_of(name)
+    assert rename_keys(layout, published) == build_shapes(name)
     assert len(rename_keys(layout, published)) == len(published)
 
 
@@ -74,7 +74,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize(("layout", "published", "ours"), EXAMPLES)
-def test_a_published_name_becomes_ours(layout: str, published: str, ours: str) -> None:
+def test_a_published_name_is_translated(layout: str, published: str, ours: str) -> None:
     assert rename_keys(layout, {published: 1}) == {ours: 1}
 
 

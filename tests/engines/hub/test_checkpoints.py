@@ -1,4 +1,4 @@
-"""Published checkpoints, imitated small: what loads, and what each thing that is wrong with one says."""
+"""Small imitations of published checkpoints: what loads, and the errors."""
 
 from __future__ import annotations
 
@@ -32,38 +32,36 @@ def trained() -> Any:
     return model
 
 
-def same(one: Any, other: Any) -> bool:
+def are_equal(first: Any, second: Any) -> bool:
     """Two state dicts hold the same numbers under the same names."""
-    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+    return first.keys() == second.keys() and all(torch.equal(value, second[key]) for key, value in first.items())
 
 
-def message_of(model: Any, path: Path, layout: str = "hrnet") -> str:
+def load_error(model: Any, path: Path, layout: str = "hrnet") -> str:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(EngineError) as caught:
-        checkpoints.load(model, path, layout)
-    assert same(model.state_dict(), before), "the model was changed by a file that does not fit"
+        checkpoints.load_checkpoint(model, path, layout)
+    assert are_equal(model.state_dict(), before), "the model was changed by a file that does not fit"
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_a_checkpoint_loads_with_and_without_what_surrounds_it(
-    tmp_path: Path, trained: Any, wrapper: str, prefix: str
-) -> None:
+def test_a_checkpoint_loads_with_and_without_a_wrapper(tmp_path: Path, trained: Any, wrapper: str, prefix: str) -> None:
     weights = {prefix + key: value for key, value in trained.state_dict().items()}
     torch.save({wrapper: weights, "epoch": 3, "optimizer": {}} if wrapper else weights, tmp_path / "net.pth")
     model = HRNet(SMALL)
-    assert checkpoints.load(model, tmp_path / "net.pth", "hrnet") == []
-    assert same(model.state_dict(), trained.state_dict())
+    assert checkpoints.load_checkpoint(model, tmp_path / "net.pth", "hrnet") == []
+    assert are_equal(model.state_dict(), trained.state_dict())
 
 
 def test_safetensors_load(tmp_path: Path, trained: Any) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     safetensors.save_file(trained.state_dict(), tmp_path / "net.safetensors")
     model = HRNet(SMALL)
-    checkpoints.load(model, tmp_path / "net.safetensors", "hrnet")
-    assert same(model.state_dict(), trained.state_dict())
+    checkpoints.load_checkpoint(model, tmp_path / "net.safetensors", "hrnet")
+    assert are_equal(model.state_dict(), trained.state_dict())
 
 
 @pytest.mark.parametrize("head", ["keypoint_head", "head"])
@@ -75,8 +73,8 @@ def test_mmposes_layout_loads(tmp_path: Path, trained: Any, head: str) -> None:
     weights["data_preprocessor.mean"] = torch.zeros(3, 1, 1)
     torch.save({"meta": {"mmpose": "1"}, "state_dict": weights}, tmp_path / "net.pth")
     model = HRNet(SMALL)
-    checkpoints.load(model, tmp_path / "net.pth", "hrnet-mmpose")
-    assert same(model.state_dict(), trained.state_dict())
+    checkpoints.load_checkpoint(model, tmp_path / "net.pth", "hrnet-mmpose")
+    assert are_equal(model.state_dict(), trained.state_dict())
 
 
 def imagenet(path: Path) -> Any:
@@ -93,19 +91,22 @@ def imagenet(path: Path) -> Any:
     return weights
 
 
-def test_imagenet_weights_load_into_a_pose_network_but_for_its_head(tmp_path: Path) -> None:
+def test_imagenet_weights_fill_a_pose_network_except_its_head(tmp_path: Path) -> None:
     weights = imagenet(tmp_path / "net.pth")
     model = HRNet(SMALL)
-    assert checkpoints.load(model, tmp_path / "net.pth", "hrnet-imagenet") == ["final_layer.weight", "final_layer.bias"]
+    assert checkpoints.load_checkpoint(model, tmp_path / "net.pth", "hrnet-imagenet") == [
+        "final_layer.weight",
+        "final_layer.bias",
+    ]
     body = {key: value for key, value in model.state_dict().items() if not key.startswith("final_layer")}
-    assert same(body, {key: weights[key] for key in body})
+    assert are_equal(body, {key: weights[key] for key in body})
 
 
 def test_imagenet_weights_fill_all_branches_of_a_pyramid(tmp_path: Path) -> None:
     weights = imagenet(tmp_path / "net.pth")
     model = HRNetPyramid(SMALL)
-    assert checkpoints.load(model, tmp_path / "net.pth", "hrnet-imagenet", into="hrnet") == []
-    assert same(model.hrnet.state_dict(), weights)
+    assert checkpoints.load_checkpoint(model, tmp_path / "net.pth", "hrnet-imagenet", into="hrnet") == []
+    assert are_equal(model.hrnet.state_dict(), weights)
 
 
 def test_a_resnet_of_imagenet_fills_insposes_backbone(tmp_path: Path) -> None:
@@ -113,43 +114,43 @@ def test_a_resnet_of_imagenet_fills_insposes_backbone(tmp_path: Path) -> None:
     weights = ResNet(50).state_dict()
     torch.save({**weights, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path / "r50.pth")
     model = InsPose("r50")
-    assert checkpoints.load(model, tmp_path / "r50.pth", "resnet-imagenet", into="backbone") == []
-    assert same(model.backbone.state_dict(), weights)
+    assert checkpoints.load_checkpoint(model, tmp_path / "r50.pth", "resnet-imagenet", into="backbone") == []
+    assert are_equal(model.backbone.state_dict(), weights)
 
 
 def test_a_backbone_is_filled_inside_a_temporal_network(tmp_path: Path, trained: Any) -> None:
     torch.save(trained.state_dict(), tmp_path / "net.pth")
     model = FAMIPose(SMALL)
-    checkpoints.load(model, tmp_path / "net.pth", "hrnet", into="hrnet")
-    assert same(model.hrnet.state_dict(), trained.state_dict())
+    checkpoints.load_checkpoint(model, tmp_path / "net.pth", "hrnet", into="hrnet")
+    assert are_equal(model.hrnet.state_dict(), trained.state_dict())
 
 
-def test_counters_that_old_files_lack_are_not_missed(tmp_path: Path, trained: Any) -> None:
+def test_old_files_without_counters_load(tmp_path: Path, trained: Any) -> None:
     weights = {key: value for key, value in trained.state_dict().items() if "num_batches" not in key}
     torch.save(weights, tmp_path / "old.pth")
-    assert checkpoints.load(HRNet(SMALL), tmp_path / "old.pth", "hrnet") == []
+    assert checkpoints.load_checkpoint(HRNet(SMALL), tmp_path / "old.pth", "hrnet") == []
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_raises(tmp_path: Path) -> None:
     path = tmp_path / "nowhere.pth"
-    assert message_of(HRNet(SMALL), path) == f"checkpoint {str(path)!r}: there is no such file"
+    assert load_error(HRNet(SMALL), path) == f"checkpoint {str(path)!r}: there is no such file"
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
-def test_a_truncated_file_is_said_to_be_damaged(tmp_path: Path, trained: Any, part: float) -> None:
+def test_a_truncated_file_raises(tmp_path: Path, trained: Any, part: float) -> None:
     path = tmp_path / "net.pth"
     torch.save(trained.state_dict(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(part * len(whole))])
-    assert message_of(HRNet(SMALL), path).startswith(f"checkpoint {str(path)!r} is damaged or no checkpoint: ")
+    assert load_error(HRNet(SMALL), path).startswith(f"checkpoint {str(path)!r} is damaged or no checkpoint: ")
 
 
-def test_truncated_safetensors_are_said_to_be_damaged(tmp_path: Path, trained: Any) -> None:
+def test_truncated_safetensors_raise(tmp_path: Path, trained: Any) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     path = tmp_path / "net.safetensors"
     safetensors.save_file(trained.state_dict(), path)
     path.write_bytes(path.read_bytes()[:1000])
-    assert message_of(HRNet(SMALL), path).startswith(f"checkpoint {str(path)!r} is damaged or no checkpoint: ")
+    assert load_error(HRNet(SMALL), path).startswith(f"checkpoint {str(path)!r} is damaged or no checkpoint: ")
 
 
 class Malicious:
@@ -163,54 +164,54 @@ class Malicious:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_would_run_something_does_not(tmp_path: Path, trained: Any, zipped: bool) -> None:
+def test_a_pickle_with_code_is_not_run(tmp_path: Path, trained: Any, zipped: bool) -> None:
     path, target = tmp_path / "evil.pth", tmp_path / "it ran"
     holds = {"state_dict": trained.state_dict(), "extra": Malicious(target)}
     if zipped:
         torch.save(holds, path)
     else:
         path.write_bytes(pickle.dumps({"extra": Malicious(target)}, protocol=2))
-    told = message_of(HRNet(SMALL), path)
+    told = load_error(HRNet(SMALL), path)
     assert not target.exists()
     assert told.startswith(f"checkpoint {str(path)!r} holds more than weights and was not opened")
     assert told.endswith("save its state_dict alone")
 
 
-def test_a_file_without_weights_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_file_without_weights_raises_listing_its_content(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"epoch": 3, "note": "none"}, path)
-    assert message_of(HRNet(SMALL), path) == (
+    assert load_error(HRNet(SMALL), path) == (
         f"checkpoint {str(path)!r} holds no weights but ['epoch', 'note']; give a state_dict"
     )
     torch.save([1, 2], path)
-    assert message_of(HRNet(SMALL), path).endswith("holds no weights but a list; give a state_dict")
+    assert load_error(HRNet(SMALL), path).endswith("holds no weights but a list; give a state_dict")
 
 
-def test_what_does_not_fit_is_listed_on_both_sides(tmp_path: Path, trained: Any) -> None:
+def test_mismatches_are_listed(tmp_path: Path, trained: Any) -> None:
     path = tmp_path / "net.pth"
     weights = trained.state_dict()
     del weights["conv1.weight"]
     weights["surplus"] = torch.zeros(1)
     weights["final_layer.bias"] = torch.zeros(3)
     torch.save(weights, path)
-    assert message_of(HRNet(SMALL), path) == (
+    assert load_error(HRNet(SMALL), path) == (
         f"checkpoint {str(path)!r} (layout hrnet) does not fit HRNet: 1 missing (conv1.weight); "
-        "1 without a place (surplus); "
+        "1 unexpected (surplus); "
         "1 of another shape (final_layer.bias: (3,) in the file, (17,) here)"
     )
 
 
-def test_of_many_misfits_the_first_few_are_shown(tmp_path: Path) -> None:
+def test_only_the_first_few_mismatches_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"surplus": torch.zeros(1)}, path)
-    told = message_of(HRNet(SMALL), path)
+    told = load_error(HRNet(SMALL), path)
     assert "…" in told
     assert len(told) < 500
 
 
-def test_a_layout_that_does_not_exist_is_answered_with_those_that_do(tmp_path: Path, trained: Any) -> None:
+def test_an_unknown_layout_raises_listing_the_known_ones(tmp_path: Path, trained: Any) -> None:
     torch.save(trained.state_dict(), tmp_path / "net.pth")
-    assert message_of(HRNet(SMALL), tmp_path / "net.pth", "caffe") == (
+    assert load_error(HRNet(SMALL), tmp_path / "net.pth", "caffe") == (
         f"no checkpoint layout 'caffe'; there are {', '.join(checkpoints.LAYOUTS)}"
     )
 
@@ -228,25 +229,25 @@ network:
 """
 
 
-def test_a_network_comes_with_whichever_of_its_weights_is_here(
+def test_the_first_checkpoint_on_this_machine_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Any
 ) -> None:
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     entry = tmp_path / "small.yaml"
     entry.write_text(ENTRY)
     with pytest.raises(EngineError) as caught:
-        checkpoints.pretrained(str(entry))
+        checkpoints.load_pretrained(str(entry))
     assert str(caught.value) == (
         "network 'small': none of its published weights are on this machine; "
         "'posestream pull small' fetches them, or says what to put where"
     )
     (tmp_path / "models").mkdir()
     torch.save(trained.state_dict(), tmp_path / "models" / "second.pth")
-    assert same(checkpoints.pretrained(str(entry)).state_dict(), trained.state_dict())
+    assert are_equal(checkpoints.load_pretrained(str(entry)).state_dict(), trained.state_dict())
 
 
 @pytest.mark.parametrize("name", catalogue.list_names("network"))
-def test_every_layout_of_the_catalogue_is_known_and_fills_a_part_that_exists(name: str) -> None:
+def test_every_checkpoint_of_the_catalogue_has_a_known_layout_and_submodule(name: str) -> None:
     import engines
 
     _, spec = catalogue.find_network(name)

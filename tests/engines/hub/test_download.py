@@ -1,4 +1,4 @@
-"""Pulling weights from a server of our own: resuming, checking, unpacking, and what goes wrong."""
+"""Pulling weights from a local server: resuming, checking, unpacking and errors."""
 
 from __future__ import annotations
 
@@ -87,30 +87,30 @@ def write(path: Path, url: str, sha256: str = "null", member: str = "null") -> N
     )
 
 
-def left_over() -> list[str]:
+def list_cache() -> list[str]:
     return sorted(file.name for file in (cache.cache_folder() / "models").iterdir())
 
 
-def message_of(entry: Path) -> str:
+def pull_error(entry: Path) -> str:
     with pytest.raises(EngineError) as caught:
         pull(str(entry))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_weights_come_into_the_cache_whole_and_with_their_licence(entry: Path, shelf: Shelf) -> None:
+def test_weights_are_installed_in_the_cache_with_their_licence(entry: Path, shelf: Shelf) -> None:
     seen: list[tuple[int, int | None]] = []
-    pulled = pull(str(entry), lambda here, whole: seen.append((here, whole)))
-    assert pulled.path == catalogue.weights_path("net")
-    assert pulled.path.read_bytes() == WEIGHTS
-    assert pulled.licence == "MIT"
-    assert pulled.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
+    result = pull(str(entry), lambda here, whole: seen.append((here, whole)))
+    assert result.path == catalogue.weights_path("net")
+    assert result.path.read_bytes() == WEIGHTS
+    assert result.licence == "MIT"
+    assert result.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
     assert seen[0] == (0, len(WEIGHTS))
     assert seen[-1] == (len(WEIGHTS), len(WEIGHTS))
-    assert left_over() == ["net.onnx"]
+    assert list_cache() == ["net.onnx"]
 
 
-def test_what_is_here_is_not_pulled_again_unless_asked(entry: Path, shelf: Shelf) -> None:
+def test_weights_in_the_cache_are_not_pulled_again_by_default(entry: Path, shelf: Shelf) -> None:
     pull(str(entry))
     assert pull(str(entry)).sha256 == ""
     assert len(shelf.ranges) == 1
@@ -118,26 +118,26 @@ def test_what_is_here_is_not_pulled_again_unless_asked(entry: Path, shelf: Shelf
     assert len(shelf.ranges) == 2
 
 
-def test_a_download_that_broke_off_goes_on_where_it_stopped(entry: Path, shelf: Shelf) -> None:
+def test_a_broken_download_is_resumed(entry: Path, shelf: Shelf) -> None:
     shelf.cut_after = 100_000
-    assert message_of(entry).endswith(f"broke off after 100000 of {len(WEIGHTS)} bytes; pull again to go on from there")
+    assert pull_error(entry).endswith(f"broke off after 100000 of {len(WEIGHTS)} bytes; pull again to resume")
     assert not catalogue.weights_path("net").exists()
     shelf.cut_after = None
     seen: list[tuple[int, int | None]] = []
     assert pull(str(entry), lambda here, whole: seen.append((here, whole))).path.read_bytes() == WEIGHTS
     assert shelf.ranges == [None, "bytes=100000-"]
     assert seen[0] == (100_000, len(WEIGHTS))
-    assert left_over() == ["net.onnx"]
+    assert list_cache() == ["net.onnx"]
 
 
-def test_a_file_that_changed_meanwhile_is_not_stitched_to_the_old_one(entry: Path, shelf: Shelf) -> None:
+def test_a_file_that_changed_meanwhile_is_downloaded_from_the_start(entry: Path, shelf: Shelf) -> None:
     shelf.cut_after = 100_000
-    message_of(entry)
+    pull_error(entry)
     shelf.cut_after, shelf.content, shelf.tag = None, WEIGHTS[::-1], '"two"'
     assert pull(str(entry)).path.read_bytes() == WEIGHTS[::-1]
 
 
-def test_a_whole_part_that_was_never_installed_is_used(entry: Path, shelf: Shelf) -> None:
+def test_a_complete_part_that_was_never_installed_is_used(entry: Path, shelf: Shelf) -> None:
     folder = catalogue.weights_path("net").parent
     folder.mkdir(parents=True)
     (folder / "net.part").write_bytes(WEIGHTS)
@@ -146,12 +146,12 @@ def test_a_whole_part_that_was_never_installed_is_used(entry: Path, shelf: Shelf
     assert shelf.ranges == [f"bytes={len(WEIGHTS)}-"]
 
 
-def test_a_wrong_digest_names_both_and_keeps_nothing(entry: Path, shelf: Shelf) -> None:
+def test_a_wrong_digest_raises_naming_both_and_deletes_the_file(entry: Path, shelf: Shelf) -> None:
     write(entry, shelf.address, sha256=f"'{'0' * 64}'")
-    message = message_of(entry)
+    message = pull_error(entry)
     assert hashlib.sha256(WEIGHTS).hexdigest() in message
     assert "0" * 64 in message
-    assert left_over() == []
+    assert list_cache() == []
 
 
 def test_the_right_digest_passes(entry: Path, shelf: Shelf) -> None:
@@ -159,19 +159,19 @@ def test_the_right_digest_passes(entry: Path, shelf: Shelf) -> None:
     assert pull(str(entry)).path.is_file()
 
 
-def test_an_address_that_is_gone_is_named_with_its_answer(entry: Path, shelf: Shelf) -> None:
+def test_a_missing_address_raises_with_the_status(entry: Path, shelf: Shelf) -> None:
     shelf.missing = True
-    assert message_of(entry) == (
+    assert pull_error(entry) == (
         f"pull net: {shelf.address} answered 404 Not Found; if it has moved, correct url in the catalogue entry"
     )
 
 
-def test_nobody_listening_is_said_plainly(entry: Path, shelf: Shelf) -> None:
+def test_a_refused_connection_raises(entry: Path, shelf: Shelf) -> None:
     write(entry, "http://127.0.0.1:1/weights")
-    assert message_of(entry).startswith("pull net: http://127.0.0.1:1/weights cannot be read (")
+    assert pull_error(entry).startswith("pull net: http://127.0.0.1:1/weights cannot be read (")
 
 
-def zipped(*names: str) -> bytes:
+def make_zip(*names: str) -> bytes:
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
         for name in names:
@@ -179,66 +179,66 @@ def zipped(*names: str) -> bytes:
     return memory.getvalue()
 
 
-def test_the_network_is_taken_out_of_its_zip(entry: Path, shelf: Shelf) -> None:
-    shelf.content = zipped("2023/net/end2end.onnx", "2023/net/pipeline.json", "2023/net/not_end2end.onnx")
+def test_the_network_is_extracted_from_a_zip(entry: Path, shelf: Shelf) -> None:
+    shelf.content = make_zip("2023/net/end2end.onnx", "2023/net/pipeline.json", "2023/net/not_end2end.onnx")
     write(entry, shelf.address, member="end2end.onnx")
     assert pull(str(entry)).path.read_bytes() == WEIGHTS
-    assert left_over() == ["net.onnx"]
+    assert list_cache() == ["net.onnx"]
 
 
-def test_a_zip_without_the_network_says_what_it_has(entry: Path, shelf: Shelf) -> None:
-    shelf.content = zipped("2023/net/pipeline.json")
+def test_a_zip_without_the_network_raises_listing_its_files(entry: Path, shelf: Shelf) -> None:
+    shelf.content = make_zip("2023/net/pipeline.json")
     write(entry, shelf.address, member="end2end.onnx")
-    assert "holds 0 files called 'end2end.onnx', not one; it has 2023/net/pipeline.json" in message_of(entry)
+    assert "contains 0 files called 'end2end.onnx', expected one; it has 2023/net/pipeline.json" in pull_error(entry)
 
 
-def test_something_that_is_not_a_zip_is_refused(entry: Path, shelf: Shelf) -> None:
+def test_a_file_that_is_not_a_zip_raises(entry: Path, shelf: Shelf) -> None:
     write(entry, shelf.address, member="end2end.onnx")
-    assert "gave something that is not a zip" in message_of(entry)
-    assert left_over() == []
+    assert "is not a zip; pull again" in pull_error(entry)
+    assert list_cache() == []
 
 
-def test_what_was_pulled_is_told_in_one_line(entry: Path, shelf: Shelf) -> None:
+def test_the_result_is_printed_in_one_line(entry: Path, shelf: Shelf) -> None:
     digest = hashlib.sha256(WEIGHTS).hexdigest()
     assert str(pull(str(entry))) == f"{catalogue.weights_path('net')} (licence: MIT; sha256 {digest})"
     assert str(pull(str(entry))) == f"{catalogue.weights_path('net')} (licence: MIT; was here already)"
 
 
-# -- networks of the papers: their weights are published, each in its own way ------------------------------------------
+# -- published checkpoints ------------------------------------------
 
 
 def write_network(path: Path, *checkpoints: str) -> None:
     path.write_text(
         "kind: network\ntitle: a network\nlicence: ours\nnetwork:\n  model: hrnet.HRNet\n  input_size: [32, 32]\n"
-        + "".join(["  checkpoints:\n", *(f"  - {{layout: hrnet, licence: MIT, {told}}}\n" for told in checkpoints)])
+        + "".join(["  checkpoints:\n", *(f"  - {{layout: hrnet, licence: MIT, {fields}}}\n" for fields in checkpoints)])
     )
 
 
-def test_published_weights_of_a_network_come_under_their_own_name(entry: Path, shelf: Shelf) -> None:
+def test_a_published_checkpoint_has_its_own_name(entry: Path, shelf: Shelf) -> None:
     digits = hashlib.sha256(WEIGHTS).hexdigest()[:8]
     write_network(entry, f"file: nets/w32-{digits}.pth, where: here, url: '{shelf.address}', sha256: '{digits}'")
-    pulled = pull(str(entry))
-    assert pulled.path == cache.cache_folder() / "models" / f"w32-{digits}.pth"
-    assert pulled.path.read_bytes() == WEIGHTS
-    assert pulled.licence == "MIT"
-    assert left_over() == [f"w32-{digits}.pth"]
+    result = pull(str(entry))
+    assert result.path == cache.cache_folder() / "models" / f"w32-{digits}.pth"
+    assert result.path.read_bytes() == WEIGHTS
+    assert result.licence == "MIT"
+    assert list_cache() == [f"w32-{digits}.pth"]
 
 
-def test_the_few_digits_that_a_publisher_states_are_checked(entry: Path, shelf: Shelf) -> None:
+def test_a_short_published_digest_is_checked(entry: Path, shelf: Shelf) -> None:
     write_network(entry, f"file: w32.pth, where: here, url: '{shelf.address}', sha256: '00000000'")
-    assert "but the catalogue says 00000000" in message_of(entry)
-    assert left_over() == []
+    assert "but the catalogue says 00000000" in pull_error(entry)
+    assert list_cache() == []
 
 
-def test_what_no_program_can_fetch_says_what_to_put_where(entry: Path, shelf: Shelf) -> None:
+def test_weights_without_a_url_raise_with_instructions(entry: Path, shelf: Shelf) -> None:
     write_network(entry, "file: nets/w32.pth, where: Google Drive folder 123")
-    assert message_of(entry) == (
-        "pull net: no program can fetch its weights: get nets/w32.pth (Google Drive folder 123; licence: MIT) and put "
-        f"it at {cache.cache_folder() / 'models' / 'w32.pth'}"
+    assert pull_error(entry) == (
+        "pull net: its weights cannot be downloaded by a program: get nets/w32.pth (Google Drive folder 123; licence: "
+        f"MIT) and put it at {cache.cache_folder() / 'models' / 'w32.pth'}"
     )
 
 
-def test_what_was_put_there_by_hand_is_found(entry: Path, shelf: Shelf) -> None:
+def test_a_checkpoint_put_there_by_hand_is_found(entry: Path, shelf: Shelf) -> None:
     write_network(entry, "file: nets/w32.pth, where: Google Drive folder 123")
     folder = cache.cache_folder() / "models"
     folder.mkdir(parents=True)
@@ -246,12 +246,12 @@ def test_what_was_put_there_by_hand_is_found(entry: Path, shelf: Shelf) -> None:
     assert str(pull(str(entry))) == f"{folder / 'w32.pth'} (licence: MIT; was here already)"
 
 
-def test_of_several_checkpoints_the_one_that_can_be_fetched_is(entry: Path, shelf: Shelf) -> None:
+def test_the_first_checkpoint_with_a_url_is_pulled(entry: Path, shelf: Shelf) -> None:
     write_network(entry, "file: a.pth, where: a Drive", f"file: b.pth, where: here, url: '{shelf.address}'")
     assert pull(str(entry)).path.name == "b.pth"
 
 
-def test_a_network_that_nobody_published_weights_of_has_to_be_trained(entry: Path, shelf: Shelf) -> None:
+def test_a_network_without_published_weights_raises(entry: Path, shelf: Shelf) -> None:
     write_network(entry, "file: a.pth, where: a Drive")
     entry.write_text(entry.read_text().partition("  checkpoints:")[0])
-    assert message_of(entry) == "pull net: nobody has published weights for it; it has to be trained"
+    assert pull_error(entry) == "pull net: no weights are published for it; train it ('posestream train')"

@@ -1,4 +1,4 @@
-"""Geometry against the outputs of the published functions, and the half pixel between the two conventions."""
+"""Crops, compared with the published functions, and the half pixel between the two conventions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def goldens(shared: Path) -> Any:
     return json.loads((shared / "models/golden_decode.json").read_text())
 
 
-def test_boxes_become_the_published_centres_and_scales(goldens: Any) -> None:
+def test_centres_and_scales_equal_the_published_ones(goldens: Any) -> None:
     for case in goldens["box2cs"]:
         center, scale = box_to_center_scale(np.array(case["box_xywh"]), tuple(case["image_wh"]), case["enlarge"])
         assert center.tolist() == case["center"]
@@ -39,7 +39,7 @@ def test_boxes_become_the_published_centres_and_scales(goldens: Any) -> None:
         np.testing.assert_allclose(center_scale_to_box(center, scale), case["cs2box_xywh"], atol=1e-3)
 
 
-def test_annotated_boxes_are_cut_as_the_published_loader_cuts_them(goldens: Any) -> None:
+def test_annotated_boxes_are_clipped_as_published(goldens: Any) -> None:
     for case in goldens["clean_bbox"]:
         cut = clip_to_frame(np.array(case["bbox"]), tuple(case["image_wh"]))
         assert (cut.tolist() if cut is not None else None) == case["clean_bbox"]
@@ -56,13 +56,13 @@ def test_affines_equal_the_published_ones(goldens: Any, rule: Any, name: str) ->
         np.testing.assert_allclose(affine, case[name], rtol=1e-9, atol=1e-9)
 
 
-def test_points_go_where_the_published_affine_takes_them(goldens: Any) -> None:
+def test_transformed_points_equal_the_published_ones(goldens: Any) -> None:
     for case in goldens["get_affine_transform"]:
         moved = transform(np.array(case["points"], np.float64), np.array(case["M"]))
         np.testing.assert_allclose(moved, case["points_M"], rtol=1e-12, atol=1e-9)
 
 
-def test_an_affine_and_its_inverse_leave_points_where_they_were(goldens: Any) -> None:
+def test_an_affine_and_its_inverse_cancel(goldens: Any) -> None:
     points = np.array([[0.0, 0.0], [640.0, 360.0], [-3.5, 900.25]])
     for case in goldens["get_affine_transform"]:
         affine = np.array(case["M"])
@@ -81,7 +81,7 @@ def test_crops_equal_the_pixels_of_this_opencv(shared: Path) -> None:
     assert np.array_equal(crop(mirrored, np.array(affines[0]), (144, 192)), golden[f"cv{major}_3"])
 
 
-def test_decoded_cells_come_home_as_published_and_half_a_pixel_on(goldens: Any) -> None:
+def test_decoded_points_equal_the_published_ones_plus_half_a_pixel(goldens: Any) -> None:
     for case in goldens["get_final_preds"]:
         height, width = case["shape"][2:]
         size = (4 * width, 4 * height)
@@ -94,13 +94,13 @@ def test_decoded_cells_come_home_as_published_and_half_a_pixel_on(goldens: Any) 
             np.testing.assert_allclose(home, case["final_preds_no_postprocess"][row], atol=2e-3)
 
 
-def test_the_middle_of_a_pixel_survives_the_way_into_a_crop_and_back() -> None:
+def test_a_point_survives_a_round_trip_through_a_crop() -> None:
     affine = box_to_affine(np.array([100.0, 50.0, 180.0, 250.0]), (192, 256))
     centres = np.array([[100.5, 50.5], [140.0, 150.0], [180.25, 249.75]])
     np.testing.assert_allclose(to_frame(to_crop(centres, affine), affine), centres, atol=1e-9)
 
 
-def test_a_bright_pixel_is_found_in_the_crop_where_the_affine_says() -> None:
+def test_a_bright_pixel_is_where_the_affine_puts_it() -> None:
     picture = np.zeros((200, 200, 3), np.uint8)
     picture[80:83, 120:123] = 255  # its middle is at (121.5, 81.5) in continuous coordinates
     affine = box_to_affine(np.array([100.0, 50.0, 160.0, 130.0]), (192, 256))

@@ -1,4 +1,4 @@
-"""Decoding against the outputs of the published functions."""
+"""Decoding, compared with the published functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cases(shared: Path) -> Any:
     return json.loads((shared / "models/golden_decode.json").read_text())["get_final_preds"]
 
 
-def maps_of(case: Any) -> NDArray[np.float32]:
+def make_heatmaps(case: Any) -> NDArray[np.float32]:
     """The case's own maps, or those its recipe makes."""
     if "heatmaps" in case:
         return np.array(case["heatmaps"], np.float32).reshape(case["shape"])
@@ -35,7 +35,7 @@ def maps_of(case: Any) -> NDArray[np.float32]:
     return maps.astype(np.float32)
 
 
-def in_picture(cells: NDArray[np.float32], case: Any) -> NDArray[np.float64]:
+def to_image(cells: NDArray[np.float32], case: Any) -> NDArray[np.float64]:
     """Cells of each person's map in the picture, by the published inverse affine."""
     height, width = case["shape"][2:]
     placed = []
@@ -49,37 +49,37 @@ def in_picture(cells: NDArray[np.float32], case: Any) -> NDArray[np.float64]:
 ATOL_PX = 1e-3
 
 
-def test_the_highest_cells_are_the_published_ones(cases: Any) -> None:
+def test_peaks_equal_the_published_ones(cases: Any) -> None:
     for case in cases:
-        cells, values = heatmaps.find_peaks(maps_of(case))
+        cells, values = heatmaps.find_peaks(make_heatmaps(case))
         assert cells.tolist() == case["max_preds"], case["desc"]
         np.testing.assert_allclose(values, np.array(case["maxvals"])[..., 0], atol=1e-6)
-        np.testing.assert_allclose(in_picture(cells, case), case["final_preds_no_postprocess"], atol=ATOL_PX)
+        np.testing.assert_allclose(to_image(cells, case), case["final_preds_no_postprocess"], atol=ATOL_PX)
 
 
-def test_the_quarter_shift_is_the_published_one(cases: Any) -> None:
+def test_the_quarter_shift_equals_the_published_one(cases: Any) -> None:
     for case in cases:
-        cells, _ = heatmaps.decode(maps_of(case))
-        np.testing.assert_allclose(in_picture(cells, case), case["final_preds"], atol=ATOL_PX, err_msg=case["desc"])
+        cells, _ = heatmaps.decode(make_heatmaps(case))
+        np.testing.assert_allclose(to_image(cells, case), case["final_preds"], atol=ATOL_PX, err_msg=case["desc"])
 
 
-def test_dark_is_the_published_one(cases: Any) -> None:
+def test_dark_equals_the_published_one(cases: Any) -> None:
     for case in cases:
-        cells, _ = heatmaps.decode_dark(maps_of(case))
+        cells, _ = heatmaps.decode_dark(make_heatmaps(case))
         if case["dark_final_preds"] is None:  # the published function divides 0 by 0 here; ours may not
             assert cells.tolist() == case["max_preds"]
             continue
         wanted = np.array(case["dark_final_preds"], float)
-        np.testing.assert_allclose(in_picture(cells, case), wanted, atol=ATOL_PX, err_msg=case["desc"])
+        np.testing.assert_allclose(to_image(cells, case), wanted, atol=ATOL_PX, err_msg=case["desc"])
 
 
 @pytest.mark.parametrize("cell", ["corner", "centre"])
-def test_a_cell_lies_in_the_crop_where_the_signature_says(cell: str) -> None:
+def test_a_cell_is_placed_as_the_signature_says(cell: str) -> None:
     placed = heatmaps.cells_to_crop(np.array([[0.0, 2.0]], np.float32), (4.0, 4.0), cell)
     assert placed.tolist() == ([[0.0, 8.0]] if cell == "corner" else [[1.5, 9.5]])
 
 
-def test_dark_finds_the_middle_of_a_gaussian_between_cells() -> None:
+def test_dark_finds_the_centre_of_a_gaussian_between_cells() -> None:
     y, x = np.mgrid[:64, :48].astype(np.float64)
     maps = np.exp(-((x - 20.3) ** 2 + (y - 30.8) ** 2) / 8).astype(np.float32)[None, None]
     cells, scores = heatmaps.decode_dark(maps)

@@ -7,7 +7,7 @@ import numpy as np
 from engines.vision import simcc
 
 
-def test_bins_are_fractions_of_a_pixel_and_the_less_certain_axis_is_the_score() -> None:
+def test_points_are_bins_over_split_and_the_score_is_the_lower_maximum() -> None:
     across = np.zeros((2, 17, 384), np.float32)
     down = np.zeros((2, 17, 512), np.float32)
     across[:, :, 101], down[:, :, 300] = 0.9, 0.6
