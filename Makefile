@@ -4,42 +4,44 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
-SECONDS_OF_DEMO ?=
+SECONDS_OF_DEMO ?= 30
 
 .PHONY: help demo test lint format pages bench pin clean
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
 
-demo: $(VENV)/.run  ## see keypoints arriving: no camera, no GPU, no download of networks
-	@$(BIN)/posestream demo $(if $(SECONDS_OF_DEMO),--seconds $(SECONDS_OF_DEMO))
+# Ctrl-C is a way to end the demo, not a failure. With job control (set -m) only the demo gets the signal, and its 130
+# becomes 0; make would report an error if it got the signal too.
+demo: $(VENV)/.run  ## see keypoints arrive for SECONDS_OF_DEMO (30): no camera, no GPU, no networks to download
+	@set -m; $(BIN)/posestream demo --seconds $(SECONDS_OF_DEMO) || [ $$? = 130 ]
 
 # Style, types, import contracts, README commands and the wheel are tests too: see tests/test_rules.py,
-# tests/test_documents.py and tests/test_wheel.py. So one summary line tells everything.
-# Which tests share a worker, tests/conftest.py says; four workers at most, since each may hold PyTorch.
+# tests/test_documents.py and tests/test_wheel.py. So one summary line covers everything.
+# tests/conftest.py decides which tests share a worker; four workers at most, since each may hold PyTorch.
 test: $(VENV)/.dev  ## style, strict types, import contracts, tests, doctests, README commands, the built wheel
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
-lint: $(VENV)/.dev  ## style, strict types and import contracts alone
+lint: $(VENV)/.dev  ## style, strict types and import contracts only
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(VENV)/.dev  ## put the source in its usual form
+format: $(VENV)/.dev  ## format the source
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-pages: $(VENV)/.dev  ## write docs/reference/elements.md from what the elements say of themselves
+pages: $(VENV)/.dev  ## write docs/reference/elements.md from their classes
 	@$(BIN)/python -m scripts.elements_page > docs/elements.new && mv docs/elements.new docs/reference/elements.md
 
 bench: $(VENV)/.dev  ## measure; benchmarks/README.md holds each figure and the command that gave it
 	@$(BIN)/python -m benchmarks
 
-pin: $(VENV)/.dev  ## write constraints.txt anew from pyproject.toml
+pin: $(VENV)/.dev  ## write constraints.txt again from pyproject.toml
 	@$(BIN)/python scripts/pin.py > constraints.new && mv constraints.new constraints.txt
 
-clean:  ## remove what the above made, every cache included
+clean:  ## remove what these targets made, caches included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . \( -name __pycache__ -o -name node_modules \) -type d -prune -exec rm -rf {} +
 

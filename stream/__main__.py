@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 something is wrong with the line, a file, a camera, a netw
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -97,6 +98,8 @@ def options(  # the values of the last three are read by split_common_options, w
 
 def main() -> None:
     """Run the installed command ``posestream``."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as posestream.__main__ leaves it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(execute(sys.argv[1:]))
 
 
