@@ -26,7 +26,7 @@ from benchmarks.rtsp import SHARED, Server
 from engines.datasets.synthetic.scene import Scene
 from stream.cli.demo import free_port
 from stream.elements.pose import Pose
-from stream.evaluation.line_variants import Asked
+from stream.evaluation.line_variants import Request
 from stream.evaluation.live import Evaluation
 from stream.evaluation.report import READINGS
 from stream.evaluation.runs import Span
@@ -91,7 +91,7 @@ def _missing(options: argparse.Namespace) -> str:
 def _drawn(options: argparse.Namespace, fps: int) -> dict[str, Any]:
     width, height = SIZE
     source = f"testsrc fps={fps} seed={SEED} people={PEOPLE} width={width} height={height}"
-    return _evaluated(options, Asked(parse_launch(_line(options, source, "detect model=truth"))))
+    return _evaluated(options, Request(parse_launch(_line(options, source, "detect model=truth"))))
 
 
 def _streamed(options: argparse.Namespace, fps: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _streamed(options: argparse.Namespace, fps: int) -> dict[str, Any]:
         server = argparse.Namespace(server=options.server, python=options.python, clip=clip)
         with Server(server, folder) as served:
             line = _line(options, f"rtspsrc url={served.url}", f"stream.testing.numbered truth={truth}")
-            return _evaluated(options, Asked(parse_launch(line), truth, clip))
+            return _evaluated(options, Request(parse_launch(line), truth, clip))
 
 
 def _line(options: argparse.Namespace, source: str, detector: str) -> str:
@@ -109,9 +109,9 @@ def _line(options: argparse.Namespace, source: str, detector: str) -> str:
     return f"{source} ! queue ! {detector} ! track ! queue ! window ! queue ! {pose} ! queue ! keypointsink"
 
 
-def _evaluated(options: argparse.Namespace, asked: Asked) -> dict[str, Any]:
+def _evaluated(options: argparse.Namespace, asked: Request) -> dict[str, Any]:
     before = os.getloadavg()[0]
-    told = Evaluation(f"tcp://127.0.0.1:{free_port(0)}", Span(options.seconds)).of(asked).map()
+    told = Evaluation(f"tcp://127.0.0.1:{free_port(0)}", Span(options.seconds)).run(asked).map()
     return told | {"load": [round(load, 1) for load in (before, os.getloadavg()[0])]}
 
 

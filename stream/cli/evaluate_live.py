@@ -49,7 +49,7 @@ def live(
     from stream.cli.demo import free_port
     from stream.cli.line_argument import read_line
     from stream.cli.line_runner import PartOutput
-    from stream.evaluation.line_variants import Asked
+    from stream.evaluation.line_variants import Request
     from stream.evaluation.live import Evaluation
     from stream.evaluation.runs import Span
     from stream.logs import is_quiet
@@ -58,6 +58,6 @@ def live(
     address = f"tcp://127.0.0.1:{free_port(0)}"
     report_step = (lambda _: None) if is_quiet() else (lambda text: print(text, file=sys.stderr, flush=True))
     evaluation = Evaluation(address, Span(seconds, warmup_s), loop_s, output.print_line, report_step)
-    report = evaluation.of(Asked(read_line(line), truth, clip))
+    report = evaluation.run(Request(read_line(line), truth, clip))
     output.flush()
     print(json.dumps(report.map(), indent=2) if as_json else report)

@@ -1,5 +1,5 @@
-"""Live evaluation: what a line's keypoints are worth while the world goes on, beside what they are worth at leisure.
+"""Live evaluation: the score of a line's keypoints in real time, beside their score offline.
 
-``lines`` makes two lines of the user's, one that is in time and one that drops nothing; ``runs`` runs them; ``joining``
-says which frame each answer is about; ``truths`` judges; ``live`` does all of it and ``report`` tells.
+``line_variants`` derives a live and an offline line from the user's line; ``runs`` runs them; ``alignment`` assigns the
+live messages to frames; ``ground_truth`` and ``scorers`` score; ``live`` combines these, and ``report`` prints.
 """

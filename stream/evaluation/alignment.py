@@ -1,4 +1,4 @@
-"""Which frame of the source each answer is about: told by source time and number, never by when it came."""
+"""Assignment of live messages to frames of the source, by source time and number, not by arrival."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from engines.evaluation.live import Answer
 from engines.evaluation.loop_alignment import Begin, Loop, apart, begin_of
 from stream.errors import SourceError
-from stream.evaluation.line_variants import STREAM, Asked
-from stream.evaluation.runs import Written, record_of
+from stream.evaluation.line_variants import STREAM, Request
+from stream.evaluation.runs import OfflineRecord, to_record
 from stream.output.results import Record
 from stream.protocol.schema import PoseMessage
 
-_AT_MOST = 0.25
-"""A frame of a stream lies within this share of a frame's time of where the clip has it."""
+_TOLERANCE = 0.25
+"""Maximum deviation of a stream's frame from its time in the clip, as a fraction of the frame period."""
 
-_LOOKED_AT = 20
-"""So many answers, spread over the run, say where in its clip a stream began."""
+_SAMPLES = 20
+"""Number of answers, spread over the run, used to find where in its clip a stream began."""
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Both runs on one count of frames: ``answers`` of the live one, and of the offline one what it said, by the number
-    in the clip; ``begin`` where a stream's place in its clip had to be found."""
+class Alignment:
+    """Both runs with a common frame count: the ``answers`` of the live run, and the ``offline`` records by frame number
+    in the clip. ``begin`` is set for a stream, whose position in the clip had to be found."""
 
     loop: Loop
     answers: tuple[Answer[Record], ...]
@@ -34,36 +34,38 @@ class Joined:
     begin: Begin | None = None
 
 
-def join(asked: Asked, messages: Sequence[PoseMessage], written: Sequence[Written], turn_s: float | None) -> Joined:
-    """Both runs' answers, by frame; ``turn_s`` is how long one turn of a looped clip lasts, where the user says so.
+def align(
+    request: Request, messages: Sequence[PoseMessage], records: Sequence[OfflineRecord], turn_s: float | None
+) -> Alignment:
+    """Align both runs by frame. ``turn_s`` is the duration of one turn of a looped clip, if it is not the clip's own.
 
-    ``testsrc`` and ``filesrc`` number their frames, so the number says it, and the time must agree. A stream's numbers
-    count from its connection: there the time says it, modulo the clip, once it is known which frame came first. That is
-    found by comparing live answers with offline ones (:func:`~engines.evaluation.loop_alignment.begin_of`); the truth
-    has no part in it. Raises :class:`SourceError` where the two runs do not show the same.
+    ``testsrc`` and ``filesrc`` number their frames, so frames are aligned by number, and times must agree. A stream's
+    numbers start with its connection: its frames are aligned by time modulo the clip, after the first frame was found
+    by comparing live answers with offline ones (:func:`~engines.evaluation.loop_alignment.begin_of`), without the
+    ground truth. Raises :class:`SourceError` if the two runs show different frames.
     """
-    offline = {record.frame_seq: record for record in written}
-    loop = Loop.of(_times(written), None if turn_s is None else round(turn_s * 1e9))
+    offline = {record.frame_seq: record for record in records}
+    loop = Loop.of(_times(records), None if turn_s is None else round(turn_s * 1e9))
     begin = None
-    if asked.kind == STREAM:
-        begin = _begin(loop, messages, offline)
+    if request.kind == STREAM:
+        begin = _find_begin(loop, messages, offline)
         frames = loop.placed(begin.first, _elapsed_ns(messages))
-        _check_placed(loop, begin.first, messages)
+        _check_stream_times(loop, begin.first, messages)
     else:
         frames = [message.frame_seq for message in messages]
         _check_times(loop, messages, frames)
     answers = (
-        Answer(frame, message.wall_ns, message.received_ns, record_of(message))
+        Answer(frame, message.wall_ns, message.received_ns, to_record(message))
         for frame, message in zip(frames, messages, strict=True)
     )
-    return Joined(loop, tuple(answers), offline, begin)
+    return Alignment(loop, tuple(answers), offline, begin)
 
 
-def _times(written: Sequence[Written]) -> list[int]:
-    """The time of every frame of the clip; of one that an element left out, between its neighbours'."""
-    if not written:
-        raise SourceError("the offline run gave no keypoints at all; run the line with 'posestream launch' to see why")
-    numbers, times_ns = zip(*((record.frame_seq, record.pts_ns) for record in written), strict=True)
+def _times(records: Sequence[OfflineRecord]) -> list[int]:
+    """The time of every frame of the clip; interpolated for frames that an element dropped."""
+    if not records:
+        raise SourceError("the offline run produced no keypoints; run the line with 'posestream launch' to see why")
+    numbers, times_ns = zip(*((record.frame_seq, record.pts_ns) for record in records), strict=True)
     base_ns = times_ns[0]
     between = np.interp(range(max(numbers) + 1), numbers, [time_ns - base_ns for time_ns in times_ns])
     return [base_ns + round(float(time_ns)) for time_ns in between]
@@ -76,27 +78,27 @@ def _elapsed_ns(messages: Sequence[PoseMessage]) -> list[int]:
 # -- streams ----------------------------------------------------------------------------------------------------------
 
 
-def _begin(loop: Loop, messages: Sequence[PoseMessage], offline: Mapping[int, Record]) -> Begin:
-    some = [messages[place] for place in np.linspace(0, len(messages) - 1, _LOOKED_AT).round().astype(int)]
-    live = [_arrays(record_of(message)) for message in some]
-    known = {number: _arrays(record) for number, record in offline.items()}
+def _find_begin(loop: Loop, messages: Sequence[PoseMessage], offline: Mapping[int, Record]) -> Begin:
+    samples = [messages[index] for index in np.linspace(0, len(messages) - 1, _SAMPLES).round().astype(int)]
+    live = [_to_arrays(to_record(message)) for message in samples]
+    known = {number: _to_arrays(record) for number, record in offline.items()}
 
     def disagreement(item: int, number: int) -> float:
         return apart(*live[item], *known[number]) if number in known else 1.0
 
-    elapsed_ns = [message.pts_ns - messages[0].pts_ns for message in some]
+    elapsed_ns = [message.pts_ns - messages[0].pts_ns for message in samples]
     begin = begin_of(loop, elapsed_ns, disagreement)
     if not begin.is_clear:
         raise SourceError(
-            "cannot tell where in --clip the stream began: live keypoints are "
-            f"{100 * begin.disagree:.2f} % of a person's size from the offline ones if at frame {begin.first}, and "
-            f"{100 * begin.otherwise:.2f} % if elsewhere; is it the clip that is looped, does somebody move in it, and "
-            f"does a turn last {loop.turn_ns / 1e9:.3f} s (else say how long with --loop-s)?"
+            "cannot find where in --clip the stream began: live keypoints differ from the offline ones by "
+            f"{100 * begin.disagree:.2f} % of a person's size at frame {begin.first}, and by "
+            f"{100 * begin.otherwise:.2f} % elsewhere; check that --clip is the looped clip, that people move in it, "
+            f"and that a turn lasts {loop.turn_ns / 1e9:.3f} s (else give its duration with --loop-s)"
         )
     return begin
 
 
-def _arrays(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _to_arrays(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Boxes (N, 4) and keypoints (N, K, 3), px."""
     boxes = np.array([person.box for person in record.people], np.float64).reshape(-1, 4)
     joints = len(record.people[0].keypoints) if record.people else 1
@@ -104,14 +106,14 @@ def _arrays(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return boxes, keypoints
 
 
-def _check_placed(loop: Loop, first: int, messages: Sequence[PoseMessage]) -> None:
+def _check_stream_times(loop: Loop, first: int, messages: Sequence[PoseMessage]) -> None:
     strayed_ns = loop.strayed_ns(first, _elapsed_ns(messages))
     worst = int(np.argmax(strayed_ns))
-    if strayed_ns[worst] > _AT_MOST * loop.step_ns:
+    if strayed_ns[worst] > _TOLERANCE * loop.step_ns:
         raise SourceError(
-            f"frame {messages[worst].frame_seq} of the stream lies {strayed_ns[worst] / 1e6:.0f} ms from any frame of "
+            f"frame {messages[worst].frame_seq} of the stream is {strayed_ns[worst] / 1e6:.0f} ms from any frame of "
             f"--clip, whose frames are {loop.step_ns / 1e6:.0f} ms apart: the stream was reconnected (try again), or "
-            f"one turn does not last {loop.turn_ns / 1e9:.3f} s (say how long with --loop-s)"
+            f"one turn does not last {loop.turn_ns / 1e9:.3f} s (give its duration with --loop-s)"
         )
 
 
@@ -120,9 +122,9 @@ def _check_placed(loop: Loop, first: int, messages: Sequence[PoseMessage]) -> No
 
 def _check_times(loop: Loop, messages: Sequence[PoseMessage], frames: Sequence[int]) -> None:
     for message, frame in zip(messages, frames, strict=True):
-        # Of later turns the exact time is the source's affair.
-        if frame < len(loop.times_ns) and abs(loop.time_ns(frame) - message.pts_ns) > _AT_MOST * loop.step_ns:
+        # The times of later turns depend on the source.
+        if frame < len(loop.times_ns) and abs(loop.time_ns(frame) - message.pts_ns) > _TOLERANCE * loop.step_ns:
             raise SourceError(
                 f"frame {frame} is shown at {message.pts_ns / 1e9:.3f} s live and at {loop.time_ns(frame) / 1e9:.3f} s "
-                "offline: the two runs did not see the same frames; did the file change, or a part fall and rise again?"
+                "offline: the two runs have different frames; check whether the file changed or a part was restarted"
             )

@@ -1,4 +1,4 @@
-"""The truth about a source's frames: drawn once more, or read from a file of annotations."""
+"""The ground truth of a source's frames: rendered again, or read from an annotation file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from engines.errors import EngineError
 from engines.evaluation.coco import BODY_OF_BOX
 from stream.elements.filesrc import Filesrc
 from stream.elements.testsrc import Testsrc
-from stream.evaluation.line_variants import Asked
-from stream.evaluation.scorers import CocoJudge, Judge, PoseTrackJudge, Told
+from stream.evaluation.line_variants import Request
+from stream.evaluation.scorers import Annotation, CocoJudge, Judge, PoseTrackJudge
 
 T = TypeVar("T")
 
@@ -26,24 +26,26 @@ _HALF_PX = 0.5
 """From continuous coordinates to pixels by index, as in result files (:mod:`stream.output.results`)."""
 
 
-def judge_of(asked: Asked) -> Judge:
-    """The truth about the frames of a line. Raises :class:`EngineError` for a file that is none, or a missing extra."""
-    if isinstance(asked.source, Testsrc):
-        return CocoJudge(_drawn(asked.source), lambda _: True)
-    assert asked.truth is not None
-    start = asked.source.start if isinstance(asked.source, Filesrc) else 0
-    return _annotated(asked.truth, start)
+def load_judge(request: Request) -> Judge:
+    """Load the ground truth of a line. Raises :class:`EngineError` for an invalid file, or a missing extra."""
+    if isinstance(request.source, Testsrc):
+        return CocoJudge(_annotate_source(request.source), lambda _: True)
+    assert request.truth is not None
+    start = request.source.start if isinstance(request.source, Filesrc) else 0
+    return _load_file(request.truth, start)
 
 
-def _drawn(source: Testsrc) -> Callable[[int], list[Told]]:
-    """The people that a ``testsrc`` draws, of whom it knows everything."""
+def _annotate_source(source: Testsrc) -> Callable[[int], list[Annotation]]:
+    """The annotations of the people in a ``testsrc``."""
     scene = Scene(source.seed, source.people, source.width, source.height, conditions=CONDITIONS[source.conditions])
-    return lambda number: annotations_of(scene.truth_at(number / source.fps))
+    return lambda number: annotate(scene.truth_at(number / source.fps))
 
 
-def annotations_of(picture: Picture) -> list[Told]:
-    """COCO's annotations of drawn people, less their ids. The area is the share of the box that a body covers, as
-    CrowdPose has it, since COCO's is that of a mask."""
+def annotate(picture: Picture) -> list[Annotation]:
+    """Make COCO annotations of synthetic people, without ids.
+
+    The area is a fixed share of the box, as in CrowdPose, since COCO's own is that of a mask.
+    """
     keypoints = picture.keypoints.astype(np.float64) - (_HALF_PX, _HALF_PX, 0)
     keypoints[keypoints[..., 2] == 0] = 0
     corners = picture.boxes.astype(np.float64)
@@ -63,67 +65,66 @@ def annotations_of(picture: Picture) -> list[Told]:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _annotated(path: Path, start: int) -> Judge:
-    """A file's truth; the source's frame 0 is the clip's frame ``start``."""
+def _load_file(path: Path, start: int) -> Judge:
+    """Load an annotation file; the source's frame 0 is the clip's frame ``start``."""
     loaded = read_json(path)
     if not isinstance(loaded, dict) or not loaded.keys() >= {"images", "annotations", "categories"}:
         raise EngineError(
-            f"{path}: it is no file of COCO's or PoseTrack18's make: 'images', 'annotations' and 'categories' are "
-            "wanted"
+            f"{path}: it is not a COCO or PoseTrack18 file, which has 'images', 'annotations' and 'categories'"
         )
-    names = next((told["keypoints"] for told in loaded["categories"] if "keypoints" in told), ())
-    return _posetrack(path, start) if "head_top" in names else _coco(path, start)
+    names = next((annotation["keypoints"] for annotation in loaded["categories"] if "keypoints" in annotation), ())
+    return _load_posetrack(path, start) if "head_top" in names else _load_coco(path, start)
 
 
-def _posetrack(path: Path, start: int) -> PoseTrackJudge:
+def _load_posetrack(path: Path, start: int) -> PoseTrackJudge:
     frames = read_annotations(path)
-    numbers = [_number(path, {"file_name": frame.file}) - start for frame in frames]
+    numbers = [_read_number(path, {"file_name": frame.file}) - start for frame in frames]
     return PoseTrackJudge(_by_number(path, numbers, [frame.people for frame in frames]))
 
 
-def _coco(path: Path, start: int) -> CocoJudge:
+def _load_coco(path: Path, start: int) -> CocoJudge:
     file = read_coco(path, "coco17")
     images = [image for image in file.images if image.get("is_labeled", True)]
-    numbers = [_number(path, image) - start for image in images]
-    people = _by_number(path, numbers, [_people(file, image) for image in images])
+    numbers = [_read_number(path, image) - start for image in images]
+    people = _by_number(path, numbers, [_read_people(file, image) for image in images])
     return CocoJudge(people.__getitem__, people.__contains__)
 
 
-def _people(file: CocoFile, image: Told) -> list[Told]:
-    file.of(image)  # raises for an annotation that is broken
-    return [_completed(file, number, told) for number, told in file.people.get(image["id"], ())]
+def _read_people(file: CocoFile, image: Annotation) -> list[Annotation]:
+    file.of(image)  # raises for an invalid annotation
+    return [_complete(file, number, annotation) for number, annotation in file.people.get(image["id"], ())]
 
 
-def _completed(file: CocoFile, number: int, told: Told) -> Told:
-    """An annotation with everything that COCO's tool reads, its joints in COCO's order."""
-    given = told.get("keypoints") or [0] * 3 * len(file.order)
+def _complete(file: CocoFile, number: int, annotation: Annotation) -> Annotation:
+    """Complete an annotation with all fields that the COCO tool reads, its joints in COCO's order."""
+    given = annotation.get("keypoints") or [0] * 3 * len(file.order)
     keypoints = np.array(given, np.float64).reshape(-1, 3)[list(file.order)]
-    box = file.field(number, told, "bbox")
+    box = file.field(number, annotation, "bbox")
     return {
         "category_id": 1,
         "bbox": box,
-        "iscrowd": told.get("iscrowd", 0),
-        "area": told.get("area", BODY_OF_BOX * box[2] * box[3]),
+        "iscrowd": annotation.get("iscrowd", 0),
+        "area": annotation.get("area", BODY_OF_BOX * box[2] * box[3]),
         "keypoints": keypoints.ravel().tolist(),
         "num_keypoints": int((keypoints[:, 2] > 0).sum()),
     }
 
 
-def _number(path: Path, image: Told) -> int:
-    """Which frame of the clip it is, from 0: the number in its name (``000012.jpg``), else its id."""
+def _read_number(path: Path, image: Annotation) -> int:
+    """The frame number in the clip, from 0: the number in the file name (``000012.jpg``), else the id."""
     stem = Path(str(image.get("file_name", ""))).stem
-    told = stem if stem.isdecimal() else image.get("id")
+    number = stem if stem.isdecimal() else image.get("id")
     try:
-        return int(str(told))
+        return int(str(number))
     except ValueError:
         raise EngineError(
-            f"{path}: nothing says which frame of the clip {image.get('file_name')!r} is; name pictures by number from "
-            "0 (000012.jpg), or make their ids the numbers"
+            f"{path}: {image.get('file_name')!r} has no frame number; name pictures by number from 0 (000012.jpg), or "
+            "use the numbers as ids"
         ) from None
 
 
 def _by_number(path: Path, numbers: Sequence[int], values: Sequence[T]) -> dict[int, T]:
     known = dict(zip(numbers, values, strict=True))
     if len(known) < len(numbers):
-        raise EngineError(f"{path}: several of its pictures have one number; give the annotations of one clip")
+        raise EngineError(f"{path}: several of its pictures have the same number; give the annotations of one clip")
     return known

@@ -1,4 +1,4 @@
-"""Two lines of one: *live*, in time and published where we listen, and *offline*, where nothing is dropped."""
+"""The two lines of an evaluation: *live*, in real time with a subscriber, and *offline*, where nothing is dropped."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stream.registry import element_name, label, make, properties_of
 
 DRAWN, FILE, STREAM = "testsrc", "filesrc", "rtspsrc"
 
-_AHEAD = 8
-"""Frames that the offline run goes on for beyond the last that is asked for: more than a window looks ahead, so that
-the end of the run shows in none of them."""
+_LOOK_AHEAD = 8
+"""Additional frames of the offline run after the last requested one: more than a window looks ahead, so that the end of
+the run affects none of them."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user gave: the line, the ``truth`` (a file of annotations) and the ``clip`` that a stream loops."""
+class Request:
+    """What to evaluate: the line, the ``truth`` (an annotation file) and the ``clip`` that a stream loops."""
 
     pipeline: Pipeline
     truth: Path | None = None
@@ -34,7 +34,7 @@ class Asked:
 
     @property
     def source(self) -> Source:
-        """Where its frames come from."""
+        """The source of the line."""
         return self.pipeline.sources[0]
 
     @property
@@ -43,82 +43,84 @@ class Asked:
         return element_name(self.source)
 
 
-def check(asked: Asked) -> None:
-    """Raises :class:`PosestreamError` for a line that cannot be evaluated, or a truth that does not go with it."""
-    sources = asked.pipeline.sources
+def check(request: Request) -> None:
+    """Raise :class:`PosestreamError` for a line that cannot be evaluated, or a ground truth that does not fit it."""
+    sources = request.pipeline.sources
     if len(sources) != 1:
         names = ", ".join(map(label, sources))
-        raise LinkError(f"eval live takes a line of one source, and this one has {len(sources)} ({names}); take one")
-    _check_truth(asked)
-    publishers = [label(element) for element in elements(asked.pipeline) if _is_publisher(element)]
+        raise LinkError(f"eval live takes a line with one source, and this one has {len(sources)} ({names}); keep one")
+    _check_truth(request)
+    publishers = [label(element) for element in elements(request.pipeline) if _is_publisher(element)]
     if len(publishers) != 1:
-        has = f"has {len(publishers)} of them; leave one" if publishers else "has none; end it in '! keypointsink'"
+        has = f"has {len(publishers)} of them; keep one" if publishers else "has none; end it with '! keypointsink'"
         raise LinkError(f"eval live subscribes to a line's keypointsink, and this line {has}")
 
 
-def _check_truth(asked: Asked) -> None:
-    kind, source = asked.kind, label(asked.source)
+def _check_truth(request: Request) -> None:
+    kind, source = request.kind, label(request.source)
     if kind not in (DRAWN, FILE, STREAM):
         raise LaunchError(
-            f"eval live does not know which frames {source} gives; record them to a file, annotate it, and write "
-            "filesrc, or try with testsrc"
+            f"eval live cannot repeat the frames of {source}; record them to a file, annotate it and use filesrc, or "
+            "use testsrc"
         )
-    if kind == DRAWN and asked.truth:
-        raise LaunchError(f"{source} knows its own truth: leave --truth {asked.truth} away")
-    if kind != DRAWN and not asked.truth:
+    if kind == DRAWN and request.truth:
+        raise LaunchError(f"{source} has its own ground truth; remove --truth {request.truth}")
+    if kind != DRAWN and not request.truth:
         raise LaunchError(
-            f"no truth is known of {source}'s frames; give --truth, a COCO or PoseTrack18 file about them"
+            f"the frames of {source} have no ground truth; give --truth, a COCO or PoseTrack18 file for them"
         )
-    if kind == STREAM and not asked.clip:
-        raise LaunchError(f"{source} shows a clip, which the offline run has to read; give --clip, the file it loops")
-    if kind != STREAM and asked.clip:
-        raise LaunchError(f"--clip {asked.clip} is for a stream that loops it; {source} is none")
-    for path in (asked.truth, asked.clip):
+    if kind == STREAM and not request.clip:
+        raise LaunchError(f"the offline run has to read the clip that {source} loops; give its file as --clip")
+    if kind != STREAM and request.clip:
+        raise LaunchError(f"--clip {request.clip} is for a stream that loops it, and {source} is not one; remove it")
+    for path in (request.truth, request.clip):
         if path and not path.is_file():
             raise SourceError(f"there is no file {str(path)!r}; check the path")
 
 
 def elements(pipeline: Pipeline) -> Iterator[Element]:
-    """All of them, in order of writing."""
+    """All elements, in the order of the lines."""
     return (element for line in pipeline.lines for element in line.elements)
 
 
-def live_line(asked: Asked, address: str) -> Pipeline:
-    """The user's own line, its source in time, published at ``address`` on this host."""
+def live_line(request: Request, address: str) -> Pipeline:
+    """The user's line, with its source in real time and published at ``address`` on this host."""
 
-    def changed(element: Element) -> Element:
+    def change(element: Element) -> Element:
         if _is_publisher(element):
             return _with(element, bind=address, prefix="", keys="", clients="")
         return _with(element, realtime=True) if element_name(element) in (DRAWN, FILE) else element
 
-    return _rewritten(asked.pipeline, changed)
+    return _rewrite(request.pipeline, change)
 
 
-def offline_line(asked: Asked, results: Path, last: int) -> Pipeline:
-    """The same line with a source that waits and queues that keep, whose poses are written to ``results``; it goes on
-    to frame ``last``. What else it wrote is thrown away, for the live run wrote it."""
+def offline_line(request: Request, results: Path, last: int) -> Pipeline:
+    """The same line, with a source that waits and queues that drop nothing, up to frame ``last``.
 
-    def changed(element: Element) -> Element:
+    Its poses are written to ``results``; its other sinks discard their items, which the live run has written.
+    """
+
+    def change(element: Element) -> Element:
         if isinstance(element, Source):
-            return _waiting(asked, last)
+            return _make_offline_source(request, last)
         if _is_publisher(element):
             return make("jsonsink", location=str(results))
         if isinstance(element, Sink):
             return make("fakesink")
         return _with(element, leaky="no") if element_name(element) == "queue" else element
 
-    return _rewritten(asked.pipeline, changed)
+    return _rewrite(request.pipeline, change)
 
 
-def _waiting(asked: Asked, last: int) -> Source:
-    """A source of the same frames, which waits for the line; a clip that is looped is gone through once."""
-    source, camera = asked.source, camera_name(asked.source)
-    if asked.kind == STREAM:
-        made = make(FILE, location=str(asked.clip), camera=camera)
+def _make_offline_source(request: Request, last: int) -> Source:
+    """A source of the same frames that waits for the line; a looped clip is read once."""
+    source, camera = request.source, camera_name(request.source)
+    if request.kind == STREAM:
+        made = make(FILE, location=str(request.clip), camera=camera)
     elif getattr(source, "loop", False):
         made = _with(source, realtime=False, loop=False, num_frames=0)
     else:
-        wanted = last + 1 + _AHEAD
+        wanted = last + 1 + _LOOK_AHEAD
         asked_for = int(getattr(source, "num_frames", 0))
         made = _with(source, realtime=False, num_frames=min(asked_for, wanted) if asked_for else wanted)
     assert isinstance(made, Source)
@@ -133,8 +135,8 @@ def _with(element: Element, **changes: Any) -> Element:
     return make(element_name(element), **{**properties_of(element), **changes})
 
 
-def _rewritten(pipeline: Pipeline, changed: Callable[[Element], Element]) -> Pipeline:
-    """A pipeline of elements of its own, each as ``changed`` gives it."""
+def _rewrite(pipeline: Pipeline, change: Callable[[Element], Element]) -> Pipeline:
+    """Copy the pipeline, with every element replaced by ``change``."""
     copy = parse_yaml(pipeline.to_yaml())
-    lines = (Line(*map(changed, line.elements), from_queue=line.from_queue) for line in copy.lines)
+    lines = (Line(*map(change, line.elements), from_queue=line.from_queue) for line in copy.lines)
     return copy.with_lines(*lines)

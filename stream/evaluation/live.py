@@ -1,4 +1,4 @@
-"""Live evaluation from beginning to end: run live, run at leisure, join, read in four ways, score."""
+"""The whole live evaluation: run live, run offline, align, select frames in four ways, score."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from engines.evaluation.live import Answer, answered, held, moments, streaming
 from engines.skeletons import SKELETONS
 from stream.errors import EngineError, SourceError
-from stream.evaluation.alignment import Joined, join
-from stream.evaluation.ground_truth import judge_of
-from stream.evaluation.line_variants import DRAWN, STREAM, Asked, live_line, offline_line
+from stream.evaluation.alignment import Alignment, align
+from stream.evaluation.ground_truth import load_judge
+from stream.evaluation.line_variants import DRAWN, STREAM, Request, live_line, offline_line
 from stream.evaluation.report import Reading, Report
-from stream.evaluation.runs import Hear, Span, Written, listen, write_down
+from stream.evaluation.runs import OfflineRecord, OnStderr, Span, run_live, run_offline
 from stream.evaluation.scorers import Judge, Pair
 from stream.output.results import Record
 from stream.protocol.schema import PoseMessage
@@ -24,8 +24,8 @@ from stream.runtime.meter import percentile
 
 Answers = Sequence[Answer[Record]]
 
-_PACE = 0.95
-"""A source that runs slower than this share of its own clock did not keep its pace."""
+_MIN_PACE = 0.95
+"""Below this ratio to its own clock, the report notes that the source was too slow."""
 
 
 def _to_stderr(part: str, line: str) -> None:
@@ -34,134 +34,133 @@ def _to_stderr(part: str, line: str) -> None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How to evaluate: where to publish, which ``span`` to judge, how long a turn of a looped clip lasts where the
-    clip's own length is not it, who hears what parts say on stderr, and who is told how far it is."""
+    """Settings of an evaluation: the ``address`` to publish at, the ``span`` to score, and the duration ``turn_s`` of a
+    looped clip, if it is not the clip's own. ``on_stderr(part, line)`` receives the stderr of the parts, ``progress``
+    one line per step."""
 
     address: str
     span: Span = field(default_factory=Span)
     turn_s: float | None = None
-    hear: Hear = _to_stderr
-    tell: Callable[[str], None] = lambda _: None
+    on_stderr: OnStderr = _to_stderr
+    progress: Callable[[str], None] = lambda _: None
 
-    def of(self, asked: Asked) -> Report:
-        """Both runs of a line and what came of them.
+    def run(self, request: Request) -> Report:
+        """Run a line live and offline, and score both.
 
-        Raises :class:`PosestreamError` or :class:`EngineError` for a line that cannot be run or joined, and for a truth
-        that is none or is about something else.
+        Raises :class:`PosestreamError` for a line that cannot be run or aligned, and for a ground truth that is invalid
+        or does not fit it.
         """
-        judge = judge_of(asked)
-        live = live_line(asked, self.address)
+        judge = load_judge(request)
+        live = live_line(request, self.address)
         live.negotiate()
-        self.tell(f"live run, {self.span.warmup_s + self.span.seconds:g} s from its first answer on …")
-        messages = listen(live, self.address, self.span, self.hear)
+        self.progress(f"live run, {self.span.warmup_s + self.span.seconds:g} s from its first answer …")
+        messages = run_live(live, self.address, self.span, self.on_stderr)
         _check(messages)
         last = max(message.frame_seq for message in messages)
-        self.tell("offline run of the same frames, nothing dropped …")
-        joined = join(asked, messages, self._offline(asked, last), self.turn_s)
-        self.tell("scoring …")
-        return report_of(asked, joined, judge, self.span, messages[-1].model)
+        self.progress("offline run of the same frames, nothing dropped …")
+        alignment = align(request, messages, self._offline(request, last), self.turn_s)
+        self.progress("scoring …")
+        return make_report(request, alignment, judge, self.span, messages[-1].model)
 
-    def _offline(self, asked: Asked, last: int) -> list[Written]:
+    def _offline(self, request: Request, last: int) -> list[OfflineRecord]:
         with tempfile.TemporaryDirectory(prefix="posestream-eval-") as folder:
             results = Path(folder) / "offline.jsonl"
-            return write_down(offline_line(asked, results, last), results, self.hear)
+            return run_offline(offline_line(request, results, last), results, self.on_stderr)
 
 
 def _check(messages: Sequence[PoseMessage]) -> None:
     if not messages:
-        raise SourceError("the live run ended before any keypoints came; give it more frames, as in num_frames=300")
+        raise SourceError("the live run ended before any keypoints came; give it more frames, e.g. num_frames=300")
     if (name := messages[0].skeleton) not in SKELETONS:
         known = ", ".join(SKELETONS)
         raise EngineError(
-            f"the line's keypoints are of skeleton {name!r}, which no measure knows; use a model of one of: {known}"
+            f"the line's keypoints are of skeleton {name!r}, which no metric supports; use a model of one of: {known}"
         )
 
 
-def report_of(asked: Asked, joined: Joined, judge: Judge, span: Span, model: str) -> Report:
-    """The four readings of two runs that are joined, and their scores. Raises :class:`SourceError` where nothing is
-    left to judge."""
-    frames = frames_judged(joined, span)
-    times_ns = [joined.loop.time_ns(frame) for frame in frames]
-    own = answered(frames, joined.answers)
+def make_report(request: Request, alignment: Alignment, judge: Judge, span: Span, model: str) -> Report:
+    """Score two aligned runs in four ways. Raises :class:`SourceError` if no frame is left to score."""
+    frames = select_frames(alignment, span)
+    times_ns = [alignment.loop.time_ns(frame) for frame in frames]
+    own = answered(frames, alignment.answers)
     ages_ms = sorted(answer.age_ms for answer in own if answer)
     if not ages_ms:
         raise SourceError(
-            f"the live run answered no frame after its first {span.warmup_s:g} s; let it run longer (num_frames=, "
-            "--seconds), or leave out less (--warmup-s)"
+            f"the live run answered no frame after its first {span.warmup_s:g} s; run it longer (num_frames=, "
+            "--seconds), or reduce --warmup-s"
         )
-    _check_known(judge, [joined.loop.number(frame) for frame in frames], asked)
-    moments_ns = moments(times_ns, frames, joined.answers)
+    _check_known(judge, [alignment.loop.number(frame) for frame in frames], request)
+    moments_ns = moments(times_ns, frames, alignment.answers)
     readings = {
-        "offline": [joined.offline.get(joined.loop.number(frame)) for frame in frames],
+        "offline": [alignment.offline.get(alignment.loop.number(frame)) for frame in frames],
         "answered": _contents(own),
-        "held": _contents(held(frames, moments_ns, joined.answers)),
-        "streaming": _contents(streaming(moments_ns, joined.answers)),
+        "held": _contents(held(frames, moments_ns, alignment.answers)),
+        "streaming": _contents(streaming(moments_ns, alignment.answers)),
     }
     only = {frame for frame, answer in zip(frames, own, strict=True) if answer}
     scored = {
-        name: _reading(judge, joined, frames, records, only if name == "answered" else None)
+        name: _score(judge, alignment, frames, records, only if name == "answered" else None)
         for name, records in readings.items()
     }
     return Report(
-        source=label(asked.source),
+        source=label(request.source),
         model=model,
         measure=judge.measure,
-        fps=1e9 / joined.loop.step_ns,
-        seconds=len(frames) * joined.loop.step_ns / 1e9,
+        fps=1e9 / alignment.loop.step_ns,
+        seconds=len(frames) * alignment.loop.step_ns / 1e9,
         frames=len(frames),
         dropped=len(frames) - len(ages_ms),
         age_p50_ms=percentile(ages_ms, 50),
         age_p95_ms=percentile(ages_ms, 95),
         readings=scored,
-        notes=tuple(_notes(asked, joined, times_ns, moments_ns)),
+        notes=tuple(_notes(request, alignment, times_ns, moments_ns)),
     )
 
 
-def frames_judged(joined: Joined, span: Span) -> list[int]:
-    """The frames within the span, up to the last that was answered: nobody knows which the source gave after it."""
-    first, last = (pick(answer.frame for answer in joined.answers) for pick in (min, max))
-    begin_ns = joined.loop.time_ns(first)
-    return [frame for frame in range(first, last + 1) if span.within(begin_ns, joined.loop.time_ns(frame))]
+def select_frames(alignment: Alignment, span: Span) -> list[int]:
+    """The frames within the span, up to the last answered one: the frames after it are unknown."""
+    first, last = (pick(answer.frame for answer in alignment.answers) for pick in (min, max))
+    begin_ns = alignment.loop.time_ns(first)
+    return [frame for frame in range(first, last + 1) if span.within(begin_ns, alignment.loop.time_ns(frame))]
 
 
 def _contents(answers: Sequence[Answer[Record] | None]) -> list[Record | None]:
     return [answer.content if answer else None for answer in answers]
 
 
-def _reading(
-    judge: Judge, joined: Joined, frames: Sequence[int], records: Sequence[Record | None], only: set[int] | None
+def _score(
+    judge: Judge, alignment: Alignment, frames: Sequence[int], records: Sequence[Record | None], only: set[int] | None
 ) -> Reading:
-    """The score over the frames that the truth knows; of those in ``only`` where it is given."""
+    """Score the frames with ground truth; only those in ``only`` if it is given."""
     pairs: list[Pair] = [
         (number, record)
         for frame, record in zip(frames, records, strict=True)
-        if judge.knows(number := joined.loop.number(frame)) and (only is None or frame in only)
+        if judge.has_truth(number := alignment.loop.number(frame)) and (only is None or frame in only)
     ]
     return Reading(len(pairs), judge.score(pairs))
 
 
-def _check_known(judge: Judge, numbers: Sequence[int], asked: Asked) -> None:
-    if not any(map(judge.knows, numbers)):
+def _check_known(judge: Judge, numbers: Sequence[int], request: Request) -> None:
+    if not any(map(judge.has_truth, numbers)):
         raise SourceError(
-            f"{asked.truth} says nothing about any of the frames {min(numbers)} to {max(numbers)}, which the live run "
-            "showed; is it about this clip, its frames numbered from 0?"
+            f"{request.truth} annotates none of the frames {min(numbers)} to {max(numbers)} of the live run; check "
+            "that it belongs to this clip and numbers frames from 0"
         )
 
 
-def _notes(asked: Asked, joined: Joined, times_ns: Sequence[int], moments_ns: Sequence[int]) -> list[str]:
-    """What whoever reads the figures should know besides."""
+def _notes(request: Request, alignment: Alignment, times_ns: Sequence[int], moments_ns: Sequence[int]) -> list[str]:
+    """Notes on the validity of the figures."""
     notes = []
     pace = (times_ns[-1] - times_ns[0]) / max(moments_ns[-1] - moments_ns[0], 1)
-    if asked.kind != STREAM and len(times_ns) > 1 and pace < _PACE:
-        does = "draw" if asked.kind == DRAWN else "read"
+    if request.kind != STREAM and len(times_ns) > 1 and pace < _MIN_PACE:
+        does = "render" if request.kind == DRAWN else "read"
         notes.append(
-            f"{label(asked.source)} ran at {100 * pace:.0f} % of its pace: this machine cannot {does} its frames in "
-            "time beside the line, so the line had it easier than it should"
+            f"{label(request.source)} ran at {100 * pace:.0f} % of its pace: this machine cannot {does} its frames in "
+            "real time beside the line, so the live figures are too good"
         )
-    if joined.begin is not None:
+    if (begin := alignment.begin) is not None:
         notes.append(
-            f"the stream began at frame {joined.begin.first} of the clip: live and offline keypoints then lie "
-            f"{100 * joined.begin.disagree:.3f} % of a person's size apart, {100 * joined.begin.otherwise:.2f} % at "
-            "the next best"
+            f"the stream began at frame {begin.first} of the clip: there, live and offline keypoints differ by "
+            f"{100 * begin.disagree:.3f} % of a person's size, and by {100 * begin.otherwise:.2f} % at the next best"
         )
     return notes

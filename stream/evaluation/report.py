@@ -1,4 +1,4 @@
-"""What came of a live evaluation, as a table and as a map."""
+"""The report of a live evaluation, as a table and as a map."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 READINGS = {
     "offline": "offline, nothing dropped",
-    "answered": "live, the frames that were answered",
-    "held": "live, dropped frames by what had come",
-    "streaming": "streaming, every frame by what had come",
+    "answered": "live, answered frames only",
+    "held": "live, dropped frames by the last answer",
+    "streaming": "streaming, every frame by the last answer",
 }
-"""The four readings in the order of what is taken away (:mod:`engines.evaluation.live`)."""
+"""The four readings, from the easiest to the hardest (:mod:`engines.evaluation.live`)."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Over so many ``frames`` that the truth knows, the numbers of the measure, in percent."""
+    """The ``scores`` in percent, over ``frames`` frames with ground truth."""
 
     frames: int
     scores: Mapping[str, float]
@@ -25,8 +25,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Report:
-    """``frames`` of the source within ``seconds`` at ``fps``, of which ``dropped`` got no answer; ages from capture to
-    arrival, of those that got one; and the four ``readings`` by name."""
+    """The ``frames`` of the source within ``seconds`` at ``fps``, of which ``dropped`` have no answer; the ages of the
+    others, from capture to arrival; and the four ``readings`` by name."""
 
     source: str
     model: str
@@ -41,7 +41,7 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def map(self) -> dict[str, Any]:
-        """For programs; NaN, where there was nothing to judge, is None."""
+        """The report as a JSON-compatible map; NaN (nothing to score) becomes None."""
         return {
             "source": self.source,
             "model": self.model,
@@ -52,7 +52,7 @@ class Report:
             "dropped": self.dropped,
             "age_ms": {"p50": self.age_p50_ms, "p95": self.age_p95_ms},
             "readings": {
-                name: {"frames": one.frames, **{key: _or_none(value) for key, value in one.scores.items()}}
+                name: {"frames": one.frames, **{key: _nan_to_none(value) for key, value in one.scores.items()}}
                 for name, one in self.readings.items()
             },
             "notes": list(self.notes),
@@ -74,14 +74,14 @@ class Report:
         yield f"{self.measure + ', %':{width}}  {'frames':>6}  " + "  ".join(f"{name:>7}" for name in columns)
         for name, words in READINGS.items():
             one = self.readings[name]
-            scores = "  ".join(f"{_shown(value):>7}" for value in one.scores.values())
+            scores = "  ".join(f"{_format(value):>7}" for value in one.scores.values())
             yield f"{words:{width}}  {one.frames:>6}  {scores}"
         yield from (f"note: {note}" for note in self.notes)
 
 
-def _shown(value: float) -> str:
+def _format(value: float) -> str:
     return "–" if value != value else f"{value:.2f}"
 
 
-def _or_none(value: float) -> float | None:
+def _nan_to_none(value: float) -> float | None:
     return None if value != value else value

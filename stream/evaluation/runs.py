@@ -1,4 +1,4 @@
-"""The two runs: one is listened to as any subscriber listens, the other is written down."""
+"""The two runs of an evaluation: live, received by a subscriber, and offline, written to a file."""
 
 from __future__ import annotations
 
@@ -16,77 +16,77 @@ from stream.protocol.schema import PoseMessage
 from stream.protocol.subscriber import Subscriber
 from stream.runtime.supervisor import Supervisor
 
-Hear = Callable[[str, str], None]
+OnStderr = Callable[[str, str], None]
 
 _POLL_S = 0.1
-_PATIENCE_S = 120.0
-"""How long nothing may come: as long as a line takes to begin on a machine that has much else to do."""
+_TIMEOUT_S = 120.0
+"""Maximum time without a message: enough for a line to start on a busy machine."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Of the live run, ``seconds`` of the source's time are judged, after the first ``warmup_s`` that it answered."""
+    """The scored part of the live run: ``seconds`` of the source's time, after ``warmup_s`` from its first answer."""
 
     seconds: float = 10.0
     warmup_s: float = 1.0
 
     def within(self, begin_ns: int, time_ns: int) -> bool:
-        """Whether a frame is judged that is shown at ``time_ns`` where the first answered one was at ``begin_ns``."""
+        """True if a frame at ``time_ns`` is scored, with the first answered frame at ``begin_ns``."""
         return self.warmup_s <= (time_ns - begin_ns) / 1e9 < self.warmup_s + self.seconds
 
     def is_over(self, begin_ns: int, time_ns: int) -> bool:
-        """Whether a frame lies behind all that are judged."""
+        """True if a frame at ``time_ns`` is after the scored part."""
         return (time_ns - begin_ns) / 1e9 >= self.warmup_s + self.seconds
 
 
-class Written(Record, frozen=True):
-    """A line of poses that the offline run wrote."""
+class OfflineRecord(Record, frozen=True):
+    """One frame that the offline run wrote."""
 
     pts_ns: int
     model: str = ""
 
 
-def listen(pipeline: Pipeline, address: str, span: Span, hear: Hear) -> list[PoseMessage]:
-    """Play a line and take down all that it publishes at ``address``, until ``span`` is over or the line ends.
+def run_live(pipeline: Pipeline, address: str, span: Span, on_stderr: OnStderr) -> list[PoseMessage]:
+    """Run a line and collect the messages it publishes at ``address``, until ``span`` is over or the line ends.
 
-    Raises :class:`SilenceError` when nothing comes for two minutes, and what made the line fail.
+    Raises :class:`SilenceError` if no message arrives for two minutes, and the error of a line that fails.
     """
     messages: list[PoseMessage] = []
-    with Supervisor(pipeline, on_stderr=hear) as supervisor, Subscriber(address) as subscriber:
+    with Supervisor(pipeline, on_stderr=on_stderr) as supervisor, Subscriber(address) as subscriber:
         supervisor.play()
-        heard_s, has_ended = time.monotonic(), False
+        last_message_s, has_ended = time.monotonic(), False
         while True:
             message = subscriber.poll(_POLL_S)
             if message is None and has_ended:
                 return messages
             has_ended = supervisor.wait(0)
             if message is not None and not message.retained:
-                heard_s = time.monotonic()
+                last_message_s = time.monotonic()
                 messages.append(message)
                 if span.is_over(messages[0].pts_ns, message.pts_ns):
                     supervisor.stop()
-            _check_patience(heard_s)
+            _check_timeout(last_message_s)
 
 
-def _check_patience(heard_s: float) -> None:
-    if time.monotonic() - heard_s > _PATIENCE_S:
+def _check_timeout(last_message_s: float) -> None:
+    if time.monotonic() - last_message_s > _TIMEOUT_S:
         raise SilenceError(
-            f"the line published nothing for {_PATIENCE_S:.0f} s; run it with 'posestream launch' to see why"
+            f"the line published nothing for {_TIMEOUT_S:.0f} s; run it with 'posestream launch' to see why"
         )
 
 
-def write_down(pipeline: Pipeline, results: Path, hear: Hear) -> list[Written]:
-    """Play a line to its end and read what its ``jsonsink`` wrote to ``results``. Raises what made the line fail."""
-    with Supervisor(pipeline, on_stderr=hear) as supervisor:
+def run_offline(pipeline: Pipeline, results: Path, on_stderr: OnStderr) -> list[OfflineRecord]:
+    """Run a line to its end and read the ``results`` of its ``jsonsink``. Raises the error of a line that fails."""
+    with Supervisor(pipeline, on_stderr=on_stderr) as supervisor:
         supervisor.play()
         supervisor.wait()
-    decoder = msgspec.json.Decoder(Written)
+    decoder = msgspec.json.Decoder(OfflineRecord)
     with results.open("rb") as lines:
         return [decoder.decode(line) for line in lines]
 
 
-def record_of(message: PoseMessage) -> Record:
-    """What a subscriber got, as the offline run has it."""
+def to_record(message: PoseMessage) -> Record:
+    """Convert a received message to a record of the offline run."""
     people = [
         PersonRecord(person.id, person.box, person.score, [(x, y, score) for x, y, score in person.keypoints.tolist()])
         for person in message.people

@@ -1,10 +1,10 @@
-"""The judges: a measure, and the truth about a clip's frames by number.
+"""Judges: a metric with the ground truth of a clip, by frame number.
 
-Drawn people and COCO files are judged by COCO's AP (object keypoint similarity) and by PCK; PoseTrack's files by
-PoseTrack's AP. The measure follows the truth, for each wants what only its own truth has: PoseTrack's AP a head box and
-the joints *head bottom* and *head top*, COCO's an area and the constants of COCO's joints. For drawn people a head box
-could be made up from the face, but it would set the scale of the whole measure, and a network of COCO's joints would
-still lack two of fifteen.
+Synthetic people and COCO files are scored by COCO's AP (object keypoint similarity) and by PCK; PoseTrack files by
+PoseTrack's AP. The metric follows from the ground truth, since each requires annotations that only its own files have:
+PoseTrack's AP a head box and the joints *head bottom* and *head top*, COCO's an area and the constants of COCO's
+joints. For synthetic people a head box could be derived from the face, but it would set the scale of the whole metric,
+and a network with COCO's joints would still lack two of fifteen.
 """
 
 from __future__ import annotations
@@ -21,52 +21,52 @@ from engines.evaluation import coco
 from engines.evaluation import posetrack as pt
 from engines.metrics import Pck, compute_matched_pck
 from engines.skeletons import SKELETONS
-from stream.output.results import Record, as_skeleton, coco_results
+from stream.output.results import Record, coco_results, convert_skeleton
 
 Pair = tuple[int, Record | None]
-"""A frame's number in the clip, and what was said of it, or nothing."""
+"""A frame's number in the clip, and its record, or None if it has no answer."""
 
-Told = Mapping[str, Any]
-"""A person as COCO annotates one, less the ids: ``bbox``, ``area``, ``iscrowd``, ``num_keypoints`` and the 17
-``keypoints`` by pixel index."""
+Annotation = Mapping[str, Any]
+"""A person's COCO annotation without ids: ``bbox``, ``area``, ``iscrowd``, ``num_keypoints`` and the 17 ``keypoints``
+by pixel index."""
 
 ALPHA = 0.2
-"""A keypoint is right within this share of the longer side of the person's box (PCK)."""
+"""PCK threshold, as a fraction of the longer side of the person's box."""
 
 
 class Judge(Protocol):
-    """Knows the truth and a measure."""
+    """The ground truth of a clip, and a metric."""
 
     measure: str
 
-    def knows(self, number: int) -> bool:
-        """Whether there is a truth about this frame of the clip."""
+    def has_truth(self, number: int) -> bool:
+        """True if this frame of the clip has ground truth."""
 
     def score(self, pairs: Sequence[Pair]) -> dict[str, float]:
-        """The measure's numbers in percent; every pair is a picture of its own, also where the number is the same."""
+        """The scores in percent; pairs with the same number count as separate pictures."""
 
 
 class CocoJudge:
     """AP of object keypoint similarity, and PCK of visible joints.
 
-    ``people`` gives those of a frame, ``knows`` says of which frames. Raises :class:`EngineError` where pycocotools is
-    missing.
+    ``people`` returns the annotations of a frame, ``has_truth`` whether it has any. Raises :class:`EngineError` if
+    pycocotools is missing.
     """
 
     measure = "COCO's AP of keypoints (OKS)"
 
-    def __init__(self, people: Callable[[int], Sequence[Told]], knows: Callable[[int], bool]) -> None:
+    def __init__(self, people: Callable[[int], Sequence[Annotation]], has_truth: Callable[[int], bool]) -> None:
         coco.check_installed()
-        self._people, self._knows = cache(people), knows
+        self._people, self._has_truth = cache(people), has_truth
 
-    def knows(self, number: int) -> bool:
-        return self._knows(number)
+    def has_truth(self, number: int) -> bool:
+        return self._has_truth(number)
 
     def score(self, pairs: Sequence[Pair]) -> dict[str, float]:
         people = [
-            {**told, "id": 1 + 1000 * image + row, "image_id": image}
+            {**annotation, "id": 1 + 1000 * image + row, "image_id": image}
             for image, (number, _) in enumerate(pairs)
-            for row, told in enumerate(self._people(number))
+            for row, annotation in enumerate(self._people(number))
         ]
         truth = {"images": [{"id": image} for image in range(len(pairs))], "categories": [{"id": 1}]}
         found = [
@@ -79,15 +79,15 @@ class CocoJudge:
         return {name: 100 * numbers[name] for name in ("AP", "AP50", "AP75")} | {f"PCK@{ALPHA:g}": 100 * float(right)}
 
     def _pck(self, number: int, record: Record | None) -> Pck:
-        told = [one for one in self._people(number) if not one["iscrowd"]]
-        truth = np.array([one["keypoints"] for one in told], np.float64).reshape(-1, 17, 3)
-        keypoints = as_skeleton(record, "coco17") if record else np.zeros((0, 17, 3), np.float32)
+        people = [one for one in self._people(number) if not one["iscrowd"]]
+        truth = np.array([one["keypoints"] for one in people], np.float64).reshape(-1, 17, 3)
+        keypoints = convert_skeleton(record, "coco17") if record else np.zeros((0, 17, 3), np.float32)
         boxes = np.array([person.box for person in record.people] if record else [], np.float64).reshape(-1, 4)
-        return compute_matched_pck(boxes, keypoints, _corners([one["bbox"] for one in told]), truth, ALPHA)
+        return compute_matched_pck(boxes, keypoints, _to_corners([one["bbox"] for one in people]), truth, ALPHA)
 
 
-def _corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """x1, y1, x2, y2 of COCO's x, y, width, height; both continuous."""
+def _to_corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Convert COCO's x, y, width, height to x1, y1, x2, y2; both continuous."""
     given = np.array(boxes, np.float64).reshape(-1, 4)
     return np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1)
 
@@ -100,21 +100,21 @@ class PoseTrackJudge:
     def __init__(self, frames: Mapping[int, Annotated]) -> None:
         self._frames = frames
 
-    def knows(self, number: int) -> bool:
+    def has_truth(self, number: int) -> bool:
         return number in self._frames
 
     def score(self, pairs: Sequence[Pair]) -> dict[str, float]:
-        scores = pt.score((self._frames[number], _predicted(record)) for number, record in pairs)
+        scores = pt.score((self._frames[number], _to_prediction(record)) for number, record in pairs)
         if all(np.isnan(one.ap) for one in scores):
             return dict.fromkeys(("AP", "precision", "recall"), float("nan"))
         mean = pt.mean(scores)
         return {"AP": mean.ap, "precision": mean.precision, "recall": mean.recall}
 
 
-def _predicted(record: Record | None) -> Predicted:
-    """Joints in PoseTrack's order, by pixel index, NaN where a network has none."""
+def _to_prediction(record: Record | None) -> Predicted:
+    """Convert to joints in PoseTrack's order, by pixel index, NaN for joints that the network lacks."""
     if record is None:
         return Predicted(np.zeros((0, len(JOINTS), 2)), np.zeros((0, len(JOINTS))))
-    points = as_skeleton(record, "posetrack17").astype(np.float64)
+    points = convert_skeleton(record, "posetrack17").astype(np.float64)
     ordered = points[:, [SKELETONS["posetrack17"].index(joint) for joint in JOINTS]]
     return Predicted(np.where(ordered[..., 2:] > 0, ordered[..., :2], np.nan), ordered[..., 2])

@@ -1,1 +1,1 @@
-"""What sinks write: overlays, videos and result files."""
+"""Output of sinks: overlays, videos and result files."""

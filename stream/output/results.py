@@ -1,8 +1,8 @@
-"""Poses as the data sets' own result files: COCO keypoint results and PoseTrack 2018 JSON.
+"""Poses in the result formats of the data sets: COCO keypoint results and PoseTrack 2018 JSON.
 
-Both count pixels by their index, the centre of the first being 0, where posestream's coordinates are continuous and
-that centre is 0.5: half a pixel is taken off every joint, as detectron2 does. Boxes are continuous in COCO too. A joint
-that the target's skeleton has and ours does not is written 0, 0, 0: nothing is invented.
+Both use pixel indices, where the centre of the first pixel is 0; in posestream's continuous coordinates it is 0.5. So
+half a pixel is subtracted from every joint, as detectron2 does. Boxes are continuous in COCO too. A joint that only the
+target's skeleton has is written as 0, 0, 0.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from stream.errors import PropertyError
 
 _PERSON = 1
 _HALF_PX = 0.5
-_IMAGES_A_VIDEO = 10_000
-_ANNOTATIONS_AN_IMAGE = 100
+_IMAGES_PER_VIDEO = 10_000
+_ANNOTATIONS_PER_IMAGE = 100
 
 
 class PersonRecord(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class PersonRecord(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What result files need of a line that ``jsonsink`` wrote."""
+    """The fields of a line that ``jsonsink`` wrote which result files need."""
 
     camera: str
     frame_seq: int
@@ -43,13 +43,16 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def coco_results(record: Record) -> list[dict[str, Any]]:
-    """COCO's keypoint results of one frame; ``image_id`` is the frame's number, ``score`` box times mean keypoint."""
-    found = as_skeleton(record, "coco17")
+    """Make the COCO keypoint results of one frame.
+
+    ``image_id`` is the frame's number, ``score`` that of the box times the mean of the keypoints.
+    """
+    found = convert_skeleton(record, "coco17")
     return [_coco_result(record, person, points) for person, points in zip(record.people, found, strict=True)]
 
 
 def posetrack_document(records: Sequence[Record]) -> dict[str, Any]:
-    """PoseTrack's document of one camera's frames; ``camera`` should be the sequence's name, ``003418_mpii_test``."""
+    """Make the PoseTrack document of one camera; ``camera`` should be a sequence's name, as ``003418_mpii_test``."""
     count = max((record.frame_seq for record in records), default=-1) + 1
     return {
         "images": [_posetrack_image(record, count) for record in records],
@@ -96,12 +99,12 @@ def _posetrack_category() -> dict[str, Any]:
 
 
 def _posetrack_annotations(record: Record) -> Iterable[dict[str, Any]]:
-    found = as_skeleton(record, "posetrack17")
+    found = convert_skeleton(record, "posetrack17")
     for row, (person, points) in enumerate(zip(record.people, found, strict=True)):
         scores = points[:, 2].tolist()
         yield {
             "image_id": _image_id(record),
-            "id": _image_id(record) * _ANNOTATIONS_AN_IMAGE + row,
+            "id": _image_id(record) * _ANNOTATIONS_PER_IMAGE + row,
             "track_id": person.id,
             "keypoints": [number for x, y, score in points.tolist() for number in (x, y, float(score > 0))],
             "scores": scores,
@@ -109,8 +112,8 @@ def _posetrack_annotations(record: Record) -> Iterable[dict[str, Any]]:
         }
 
 
-def as_skeleton(record: Record, target: str) -> NDArray[np.float32]:
-    """Everybody's keypoints (N, K, 3) in the order of ``target``, by pixel index; ears stay out of PoseTrack."""
+def convert_skeleton(record: Record, target: str) -> NDArray[np.float32]:
+    """Convert the keypoints to the order of ``target`` and pixel indices, (N, K, 3); PoseTrack has no ears."""
     if record.skeleton not in SKELETONS:
         known = ", ".join(SKELETONS)
         raise PropertyError(
@@ -121,12 +124,12 @@ def as_skeleton(record: Record, target: str) -> NDArray[np.float32]:
     given = np.array([person.keypoints for person in record.people], np.float32).reshape(shape)
     points = convert(given, record.skeleton, target)
     points[..., :2] -= _HALF_PX
-    points[_missing(record.skeleton, target, points)] = 0
+    points[_find_missing(record.skeleton, target, points)] = 0
     return points
 
 
-def _missing(source: str, target: str, points: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(N, K) True where there is no such joint, or no score for it, or where PoseTrack never has one."""
+def _find_missing(source: str, target: str, points: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N, K) True for joints that the source lacks, that have no score, or that PoseTrack does not annotate."""
     absent = {"left_ear", "right_ear"} if target == "posetrack17" else set[str]()
     has = [joint in SKELETONS[source].joints and joint not in absent for joint in SKELETONS[target].joints]
     missing: NDArray[np.bool_] = ~np.array(has) | (points[..., 2] <= 0)
@@ -134,7 +137,7 @@ def _missing(source: str, target: str, points: NDArray[np.float32]) -> NDArray[n
 
 
 def _video_id(camera: str) -> str:
-    """The digits a PoseTrack sequence's name begins with; zeros where there are none.
+    """The digits at the beginning of a PoseTrack sequence's name; zeros if there are none.
 
     >>> _video_id("003418_mpii_test")
     '003418'
@@ -145,4 +148,4 @@ def _video_id(camera: str) -> str:
 
 def _image_id(record: Record) -> int:
     """PoseTrack's number of a frame: 1, the video's six digits, the frame's four."""
-    return (10**6 + int(_video_id(record.camera))) * _IMAGES_A_VIDEO + record.frame_seq
+    return (10**6 + int(_video_id(record.camera))) * _IMAGES_PER_VIDEO + record.frame_seq

@@ -1,4 +1,4 @@
-"""Where drawn pictures go: a video file, by its extension, or a folder of PNGs. Each keeps the source's own times."""
+"""Writing of pictures to a video, by its extension, or to a folder of PNGs; videos keep the source's times."""
 
 from __future__ import annotations
 
@@ -28,76 +28,78 @@ CODECS: dict[str, tuple[str, ...]] = {
     ".webm": ("libvpx",),
     ".avi": ("mjpeg",),
 }
-"""Codecs for each extension; the first that this build of FFmpeg has is used."""
+"""Codecs per extension; the first one in this build of FFmpeg is used."""
 
 _PIXELS = {"mjpeg": "yuvj420p"}
 _OPTIONS = {
-    # No B-frames and a key frame every two seconds: a file that is cut short loses no more than that.
+    # No B-frames and a key frame every two seconds, so that a truncated file loses at most two seconds.
     "libx264": {"preset": "veryfast", "crf": "20", "bf": "0"},
     "libvpx": {"deadline": "realtime", "cpu-used": "5", "crf": "12", "b": "6M"},
     "mjpeg": {"qmin": "5", "qmax": "5"},
 }
-# What is on disk can be played up to its last key frame or so, also after a kill.
+# After a kill, the file can be played up to about its last key frame.
 _MUXER = {"flush_packets": "1", "movflags": "frag_keyframe+empty_moov+default_base_moof"}
 _CONSTANT_RATE = (".avi",)
-_TICKS_A_SECOND = 90_000
-_GUESS_FPS = 30.0
+_TICKS_PER_SECOND = 90_000
+_DEFAULT_FPS = 30.0
 _KEY_FRAME_S = 2
 
 
 class PictureFile(Protocol):
-    """Takes one camera's pictures in order."""
+    """Writes the pictures of one camera, in order."""
 
     def add(self, picture: Picture, seq: int, pts_ns: int) -> None:
-        """Write one; ``pts_ns`` must rise."""
+        """Write one picture; ``pts_ns`` must increase."""
 
     def close(self) -> None:
-        """Finish the file; idempotent."""
+        """Complete the file; idempotent."""
 
 
-def open_pictures(path: Path, who: str = "overlaysink") -> PictureFile:
-    """A video file where the extension is that of one, else a folder. Raises :class:`PropertyError`, and
-    :class:`TransportError` for what cannot be written."""
+def open_pictures(path: Path, owner: str = "overlaysink") -> PictureFile:
+    """Open a video if the path has the extension of one, else a folder.
+
+    Raises :class:`PropertyError` for an unknown extension, :class:`TransportError` if the path cannot be written.
+    """
     suffix = path.suffix.lower()
     if suffix in CODECS:
-        return VideoFile(path, who)
+        return VideoFile(path, owner)
     if suffix:
         known = ", ".join(CODECS)
-        raise PropertyError(f"{who}: location={path} ends in {suffix!r}; write a video ({known}) or give a folder")
-    return PictureFolder(path, who)
+        raise PropertyError(f"{owner}: location={path} ends in {suffix!r}; write a video ({known}) or give a folder")
+    return PictureFolder(path, owner)
 
 
 class PictureFolder:
-    """One ``<seq>.png`` a frame, so that a frame written twice is there once."""
+    """One ``<seq>.png`` per frame, so that a frame written twice exists once."""
 
-    def __init__(self, path: Path, who: str = "overlaysink") -> None:
-        self._path, self._who = path, who
+    def __init__(self, path: Path, owner: str = "overlaysink") -> None:
+        self._path, self._who = path, owner
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _fault(who, path, error.strerror or str(error)) from None
+            raise _write_error(owner, path, error.strerror or str(error)) from None
 
     def add(self, picture: Picture, seq: int, pts_ns: int) -> None:  # noqa: ARG002 - a picture has no time
-        """Write ``picture`` whole, under a name that does not yet count until it is."""
+        """Write ``picture`` under a temporary name, then rename it."""
         file = self._path / f"{seq:06d}.png"
         try:
             file.with_suffix(".part").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
             file.with_suffix(".part").replace(file)
         except OSError as error:
-            raise _fault(self._who, file, error.strerror or str(error)) from None
+            raise _write_error(self._who, file, error.strerror or str(error)) from None
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class VideoFile:
-    """A video whose pictures are shown at their ``pts_ns``, counted from the first; one of another size is fitted in.
+    """A video that shows pictures at their ``pts_ns``, relative to the first; pictures of other sizes are fit.
 
-    AVI knows one frame rate only: there, a picture takes the place that is nearest to its time.
+    AVI has a constant frame rate: a picture is placed at the frame nearest to its time.
     """
 
-    def __init__(self, path: Path, who: str = "overlaysink") -> None:
-        self._path, self._who = path, who
+    def __init__(self, path: Path, owner: str = "overlaysink") -> None:
+        self._path, self._who = path, owner
         self._first: tuple[Picture, int] | None = None
         self._encoder: _Encoder | None = None
         self._is_closed = False
@@ -105,36 +107,36 @@ class VideoFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         except OSError as error:
-            raise _fault(who, path, error.strerror or str(error)) from None
+            raise _write_error(owner, path, error.strerror or str(error)) from None
 
-    def add(self, picture: Picture, seq: int, pts_ns: int) -> None:  # noqa: ARG002 - its time says where it goes
-        """Encode ``picture``. The first waits for the second, since their distance is the frame rate."""
+    def add(self, picture: Picture, seq: int, pts_ns: int) -> None:  # noqa: ARG002 - pictures are placed by time
+        """Encode ``picture``. The first waits for the second, whose distance gives the frame rate."""
         if self._first is None:
             self._first = picture, pts_ns
             return
-        with _faults(self._who, self._path):
+        with _write_errors(self._who, self._path):
             if self._encoder is None:
-                self._begin(1e9 / max(pts_ns - self._first[1], 1))
+                self._start(1e9 / max(pts_ns - self._first[1], 1))
             self._encode(picture, pts_ns)
 
     def close(self) -> None:
-        """Write what still waits, and the end of the file; nothing is left of one without pictures. Idempotent."""
+        """Write the pending picture and the end of the file; remove a file without pictures. Idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
-        with _faults(self._who, self._path):
+        with _write_errors(self._who, self._path):
             if self._first is None:
                 self._path.unlink()
             elif self._encoder is None:
-                self._begin(_GUESS_FPS)
+                self._start(_DEFAULT_FPS)
             if self._encoder is not None:
                 self._encoder.close()
 
-    def _begin(self, fps: float) -> None:
-        """Open the encoder and give it the first picture."""
+    def _start(self, fps: float) -> None:
+        """Open the encoder and encode the first picture."""
         assert self._first is not None
         picture, pts_ns = self._first
-        self._encoder = _Encoder(self._path, _even(picture.shape[1], picture.shape[0]), fps)
+        self._encoder = _Encoder(self._path, _round_to_even(picture.shape[1], picture.shape[0]), fps)
         self._encode(picture, pts_ns)
 
     def _encode(self, picture: Picture, pts_ns: int) -> None:
@@ -148,10 +150,10 @@ class _Encoder:
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         suffix = path.suffix.lower()
-        codec = _available(CODECS[suffix])
+        codec = _find_codec(CODECS[suffix])
         rate = Fraction(fps).limit_denominator(1001)
         self._size = size
-        self._tick_s = 1 / rate if suffix in _CONSTANT_RATE else Fraction(1, _TICKS_A_SECOND)
+        self._tick_s = 1 / rate if suffix in _CONSTANT_RATE else Fraction(1, _TICKS_PER_SECOND)
         self._last_tick = -1
         self._container: OutputContainer | None = av.open(str(path), "w", options=_MUXER)
         stream = self._container.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}))
@@ -163,9 +165,9 @@ class _Encoder:
         self._stream.codec_context.time_base = self._tick_s
 
     def encode(self, picture: Picture, at_ns: int) -> None:
-        """Show ``picture`` from ``at_ns`` on."""
+        """Encode ``picture``, shown from ``at_ns`` on."""
         assert self._container is not None
-        frame = av.VideoFrame.from_ndarray(fitted(picture, self._size), format="bgr24")
+        frame = av.VideoFrame.from_ndarray(fit(picture, self._size), format="bgr24")
         self._last_tick = max(self._last_tick + 1, round(Fraction(at_ns, 10**9) / self._tick_s))
         frame.pts, frame.time_base = self._last_tick, self._tick_s
         self._container.mux(self._stream.encode(frame))
@@ -178,8 +180,8 @@ class _Encoder:
             container.close()
 
 
-def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
-    """``picture`` in the middle of one of ``size`` (width, height), as large as fits, black around it."""
+def fit(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Fit ``picture`` into ``size`` (width, height), centred and with black borders."""
     width, height = size
     if picture.shape[1] - width in (0, 1) and picture.shape[0] - height in (0, 1):
         return np.ascontiguousarray(picture[:height, :width])
@@ -191,12 +193,12 @@ def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
     return whole
 
 
-def _even(width: int, height: int) -> tuple[int, int]:
-    """The size without an odd last column or row, which 4:2:0 video cannot have."""
+def _round_to_even(width: int, height: int) -> tuple[int, int]:
+    """Round the size down to even numbers, which 4:2:0 video requires."""
     return max(2, width // 2 * 2), max(2, height // 2 * 2)
 
 
-def _available(names: tuple[str, ...]) -> str:
+def _find_codec(names: tuple[str, ...]) -> str:
     for name in names:
         with suppress(ValueError, av.error.FFmpegError):
             av.codec.Codec(name, "w")
@@ -205,13 +207,13 @@ def _available(names: tuple[str, ...]) -> str:
 
 
 @contextmanager
-def _faults(who: str, path: Path) -> Iterator[None]:
-    """Turn what FFmpeg and the system say into one line."""
+def _write_errors(owner: str, path: Path) -> Iterator[None]:
+    """Raise errors of FFmpeg and the system as one line."""
     try:
         yield
     except (OSError, av.error.FFmpegError) as error:
-        raise _fault(who, path, error.strerror or str(error)) from None
+        raise _write_error(owner, path, error.strerror or str(error)) from None
 
 
-def _fault(who: str, path: Path, why: str) -> TransportError:
-    return TransportError(f"{who} cannot write {path}: {why}; choose another location=")
+def _write_error(owner: str, path: Path, why: str) -> TransportError:
+    return TransportError(f"{owner} cannot write {path}: {why}; choose another location=")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engines.datasets.synthetic.scene import Scene
 from engines.skeletons import SKELETONS
-from stream.evaluation.ground_truth import annotations_of
+from stream.evaluation.ground_truth import annotate
 from stream.testing.videos import write_number, write_video
 
 
@@ -26,7 +26,7 @@ def write_drawn(clip: Path, truth: Path, scene: Scene, frames: int, fps: int) ->
         picture = scene.at(number / fps, number)
         write_number(picture.pixels, number)
         pictures.append(picture.pixels)
-        people += [{**told, "image_id": number} for told in annotations_of(picture)]
+        people += [{**told, "image_id": number} for told in annotate(picture)]
     write_video(clip, pictures, fps=fps, options={"g": str(fps), "bf": "0"})
     images = [
         {"id": number, "file_name": f"{number:06d}.jpg", "width": scene.width, "height": scene.height}
