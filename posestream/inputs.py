@@ -14,13 +14,13 @@ from stream.caps import Caps
 from stream.capture import files
 from stream.capture.stills import is_still
 from stream.credentials import redacted
-from stream.element import Source
+from stream.element import Element, Source
 from stream.errors import SourceError
 from stream.messages import Eos, Frame
 from stream.registry import make
 
 Pixels = NDArray[np.uint8]
-Input = str | Path | int | Pixels | Frame | Source | Iterable[str | Path] | Iterable[Pixels | Frame | None]
+Input = str | Path | int | Pixels | Frame | Element | Iterable[str | Path] | Iterable[Pixels | Frame | None]
 """A photo, a folder, a pattern, a video, a camera, an address, frames, an element, or files of the first four kinds."""
 
 Report = Callable[[str, SourceError], None]

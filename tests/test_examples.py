@@ -87,7 +87,9 @@ def test_photo(root: Path, media: Path, toys: list[str], tmp_path: Path) -> None
     answer = run(root, tmp_path, "photo", str(media / "photo.png"), *toys)
     assert "person 2: right_wrist at (" in answer.stdout
     assert answer.stdout.endswith("2 people; drawn into photo_poses.jpg\n")
-    assert cv2.imread(str(tmp_path / "photo_poses.jpg")).shape == (240, 320, 3)
+    drawn = cv2.imread(str(tmp_path / "photo_poses.jpg"))
+    assert drawn is not None
+    assert drawn.shape == (240, 320, 3)
 
 
 def test_folder(root: Path, media: Path, toys: list[str], tmp_path: Path) -> None:

@@ -96,11 +96,12 @@ def test_an_address_is_a_live_stream_whose_name_has_no_password() -> None:
 
 
 def test_a_list_of_paths_is_files_and_an_element_is_itself(media: Path) -> None:
-    listed = open_input([media / "2.png", f"{media}/*.jpg"], 25, None)
+    paths: list[str | Path] = [media / "2.png", f"{media}/*.jpg"]
+    listed = open_input(paths, 25, None)
     assert isinstance(listed, Files)
     assert [path.name for path in listed.paths] == ["2.png", "10.jpg"]
     element = make("testsrc")
-    assert open_input(element, 25, None) is element  # type: ignore[arg-type]
+    assert open_input(element, 25, None) is element
 
 
 @pytest.mark.parametrize(
@@ -150,10 +151,10 @@ def test_what_is_no_picture_is_refused_with_what_it_is(given: Any, kind: str) ->
     assert str(caught.value) == f"frame 0 is {kind}; give arrays (height, width, 3) uint8, BGR as OpenCV reads them"
 
 
-def test_what_is_no_source_at_all_is_refused() -> None:
+@pytest.mark.parametrize(("given", "kind"), [(1.5, "float 1.5"), (make("tee"), "Tee Tee(name='')")])
+def test_what_is_no_source_at_all_is_refused(given: Any, kind: str) -> None:
     with pytest.raises(SourceError) as caught:
-        open_input(1.5, 25, None)  # type: ignore[arg-type]
+        open_input(given, 25, None)
     assert str(caught.value) == (
-        "float 1.5 is nothing to read frames from; give a path, a camera's number, an address, "
-        "or arrays (H, W, 3) uint8"
+        f"{kind} is nothing to read frames from; give a path, a camera's number, an address, or arrays (H, W, 3) uint8"
     )

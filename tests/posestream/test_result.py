@@ -60,7 +60,9 @@ def test_drawing_leaves_the_frame_as_it_is(result: Result) -> None:
 
 def test_it_is_saved_as_a_picture_or_as_json(result: Result, tmp_path: Path) -> None:
     picture = result.save(tmp_path / "new" / "drawn.png")
-    assert np.array_equal(cv2.imread(str(picture)), result.draw())
+    pixels = cv2.imread(str(picture))
+    assert pixels is not None
+    assert np.array_equal(pixels, result.draw())
     keypoints = json.loads(result.save(tmp_path / "keypoints.json").read_text())
     assert np.allclose([person["keypoints"] for person in keypoints["people"]], result.poses.keypoints, atol=1e-4)
 
