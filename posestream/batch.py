@@ -47,7 +47,8 @@ def run(sources: Sequence[str], estimate: Estimate, outputs: Outputs) -> int:
         with nullcontext(_pass) if quiet else progress_bar("frames", sum(map(_length, files))) as advance:
             _write_all(estimate(files, on_error=summary.fail), outputs, summary, advance)
     if not quiet:
-        print("\n".join(_lines(summary, outputs, time.monotonic() - begin_s)), file=sys.stderr)
+        for line in _lines(summary, outputs, time.monotonic() - begin_s):
+            print(line, file=sys.stderr)
     return 1 if summary.failed else 0
 
 
@@ -93,8 +94,10 @@ def _write_all(results: Iterable[Result], outputs: Outputs, summary: Summary, ad
 
 def _lines(summary: Summary, outputs: Outputs, seconds: float) -> Iterator[str]:
     """The summary, for people."""
-    done = f"{_count(summary.inputs, 'input')}, {_count(summary.frames, 'frame')}, {summary.people} people"
-    yield f"{done} in {seconds:.1f} s ({summary.frames / max(seconds, 1e-9):.1f} frames a second)"
+    if summary.inputs:
+        people = _count(summary.people, "person", "people")
+        done = f"{_count(summary.inputs, 'input', 'inputs')}, {_count(summary.frames, 'frame', 'frames')}, {people}"
+        yield f"{done} in {seconds:.1f} s ({summary.frames / seconds:.1f} frames a second)"
     if outputs.written:
         kinds = Counter(path.suffix for path in outputs.written)
         yield f"wrote {', '.join(f'{number} {kind}' for kind, number in kinds.items())} to {outputs.folder}"
@@ -102,8 +105,8 @@ def _lines(summary: Summary, outputs: Outputs, seconds: float) -> Iterator[str]:
         yield f"failed, for the reasons above: {', '.join(summary.failed)}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _pass() -> None:

@@ -1,6 +1,6 @@
 """``posestream estimate``: keypoints of photos and videos, one file of them for each.
 
-Only Typer and the standard library are imported here, since every ``posestream --help`` imports this module.
+Nothing heavy is imported here, since every ``posestream --help`` imports this module.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from stream.cli.completion import complete_models
 
 
 class Format(StrEnum):
@@ -24,16 +26,25 @@ class Format(StrEnum):
 def estimate(
     sources: Annotated[
         list[str],
-        typer.Argument(
-            metavar="SOURCE...", help="Photos, videos, folders, and patterns in quotes.", show_default=False
-        ),
+        typer.Argument(metavar="SOURCE", help="Photos, videos, folders, and patterns in quotes.", show_default=False),
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Pose network: a name that 'posestream models' lists, a file, a folder."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Pose network: a name that 'posestream models' lists, a file, a folder.",
+            autocompletion=complete_models,
+        ),
     ] = None,
     detector: Annotated[
-        str, typer.Option("--detector", "-d", help="Network that finds the people: a name or a file.")
+        str,
+        typer.Option(
+            "--detector",
+            "-d",
+            help="Network that finds the people: a name or a file.",
+            autocompletion=complete_models,
+        ),
     ] = "auto",
     backend: Annotated[str, typer.Option("--backend", help="What runs both networks, as onnxrt:cuda.")] = "auto",
     threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of each network.")] = 1,
