@@ -44,7 +44,7 @@ Step = Callable[[], object]
 def main() -> None:
     """Measure what the command line names."""
     told = _options()
-    rows = [row for folder in told.folders for row in rows_of(folder, told)]
+    rows = [row for folder in told.folders for row in list_instances(folder, told)]
     text = page(rows, told)
     print(text)
     if told.write:
@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def rows_of(folder: Path, told: argparse.Namespace) -> Iterator[str]:
+def list_instances(folder: Path, told: argparse.Namespace) -> Iterator[str]:
     """A line of the table for each backend and batch."""
     manifest = read_manifest(folder)
     name = f"{manifest.signature.name} {manifest.precision}"

@@ -1,1 +1,1 @@
-"""Annotated data sets as they lie on disk. A broken file names itself and the annotation."""
+"""Readers of annotated data sets. An error names the broken file and the annotation."""

@@ -1,102 +1,120 @@
-"""PoseTrack 2017: one ``annolist`` file for each sequence; pictures of eight digits, the first being 1.
+"""PoseTrack 2017: one ``annolist`` file for each sequence; pictures numbered with eight digits from 1.
 
     ROOT/annotations/train/00098_mpii_step1_relpath_5sec.json
     ROOT/images/bonn_mpii_train_5sec/00098_mpii/00000001.jpg
 
-The files name no boxes: they are made of the joints, as the authors of 2018 made theirs.
+The files have no boxes: they are computed from the joints, as the authors of 2018 computed theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.datasets.clips import Clip, Frame, Person, box_of_joints
-from engines.datasets.cocolike import Told
-from engines.datasets.jsonfile import read_json
-from engines.datasets.layout import annotation_files, present
-from engines.datasets.pictures import numbered_pictures, picture_size
+from engines.datasets.clips import Clip, Floats, Frame, Person, enclosing_box
+from engines.datasets.coco_json import JsonObject
+from engines.datasets.files import check_numbered_pictures, list_annotation_files, read_json
+from engines.datasets.pictures import picture_size, sequence_pictures
 from engines.errors import EngineError
-from engines.skeletons import SKELETONS
 
 SKELETON = "posetrack15"
+JOINT_COUNT = 15
 
 
 def read(root: Path, split: str, annotations: str = "annotations") -> list[Clip]:
     """The sequences of ``split`` (``train``, ``val``). Raises :class:`EngineError` naming what is missing or broken."""
-    return [read_sequence(root, file) for file in annotation_files(root / annotations / split)]
+    return [read_sequence(root, file) for file in list_annotation_files(root / annotations / split)]
 
 
 def read_sequence(root: Path, path: Path) -> Clip:
     """One sequence."""
-    loaded = read_json(path)
-    if not isinstance(loaded, dict) or not isinstance(loaded.get("annolist"), list):
-        raise EngineError(f"{path}: it has no 'annolist', as the files of PoseTrack 2017 have")
-    frames = list(enumerate(loaded["annolist"]))
-    names = [_name(path, number, told) for number, told in frames]
-    folder = (root / names[0]).parent if names else root
-    pictures = numbered_pictures(folder)
-    present(path, root, names, pictures)
-    labelled = [(number, told) for number, told in frames if _one(told.get("is_labeled", 1))]
+    document = read_json(path)
+    if not isinstance(document, dict) or not isinstance(document.get("annolist"), list):
+        raise EngineError(f"{path}: it has no 'annolist', as files of PoseTrack 2017 have")
+    frames = list(enumerate(document["annolist"]))
+    names = [_picture_name(path, number, frame) for number, frame in frames]
+    pictures = sequence_pictures((root / names[0]).parent if names else root)
+    check_numbered_pictures(path, root, names, pictures)
     size = picture_size(root / names[0]) if names else (0, 0)
-    return Clip(
-        path.stem,
-        SKELETON,
-        pictures,
-        tuple(_frame(path, number, told, names[number], size) for number, told in labelled),
+    labelled = tuple(
+        _frame(path, number, frame, names[number], size)
+        for number, frame in frames
+        if unwrap(frame.get("is_labeled", 1))
     )
+    return Clip(path.stem, SKELETON, pictures, labelled)
 
 
-def _frame(path: Path, number: int, told: Told, name: str, size: tuple[int, int]) -> Frame:
-    people = [_person(path, number, place, one) for place, one in enumerate(told.get("annorect") or ())]
-    regions = (region["point"] for region in told.get("ignore_regions") or ())
-    ignored = tuple(np.array([[_one(point["x"]), _one(point["y"])] for point in region]) for region in regions)
-    seen = tuple(person for person in people if person is not None)
-    return Frame(int(Path(name).stem), _as_told(told), size, seen, ignored)
+def _frame(path: Path, number: int, frame: JsonObject, name: str, size: tuple[int, int]) -> Frame:
+    people = (_person(path, number, index, person) for index, person in enumerate(frame.get("annorect") or ()))
+    annotated = tuple(person for person in people if person is not None)
+    return Frame(int(Path(name).stem), image_name(frame), size, annotated, ignored_regions(frame))
 
 
-def _person(path: Path, number: int, place: int, told: Told) -> Person | None:
-    """None where nobody marked a joint."""
-    joints = _joints(path, number, told)
+def _person(path: Path, number: int, index: int, person: JsonObject) -> Person | None:
+    """None if no joint is annotated."""
+    joints = _joints(path, number, person)
     if not joints[:, 2].any():
         return None
-    absent = [key for key in ("x1", "y1", "x2", "y2") if key not in told]
+    absent = [key for key in ("x1", "y1", "x2", "y2") if key not in person]
     if absent:
-        raise EngineError(f"{path}: person {place} of frame {number} has no {absent[0]!r} (the box of the head)")
-    head = np.array([_one(told[key]) for key in ("x1", "y1", "x2", "y2")])
-    track = told.get("track_id")
-    return Person(box_of_joints(joints), joints, None if track is None else int(_one(track)), head)
+        raise EngineError(f"{path}: person {index} of frame {number} has no {absent[0]!r} (the head box)")
+    track = person.get("track_id")
+    return Person(enclosing_box(joints), joints, None if track is None else int(unwrap(track)), head_box(person))
 
 
-def _joints(path: Path, number: int, told: Told) -> NDArray[np.float32]:
-    joints = np.zeros((len(SKELETONS[SKELETON]), 3), np.float32)
-    shapes: Sequence[Told] = told.get("annopoints") or ({},)
-    for point in shapes[0].get("point", ()):
-        place = int(_one(point["id"]))
-        if not 0 <= place < len(joints):
-            raise EngineError(f"{path}: frame {number} has a joint of id {place}; PoseTrack 2017 counts 0 to 14")
-        joints[place] = _one(point["x"]), _one(point["y"]), 1
+def _joints(path: Path, number: int, person: JsonObject) -> NDArray[np.float32]:
+    joints = np.zeros((JOINT_COUNT, 3), np.float32)
+    for index, point in iterate_points(path, number, person):
+        joints[index] = unwrap(point["x"]), unwrap(point["y"]), 1
     return joints
 
 
-def _name(path: Path, number: int, told: Told) -> str:
-    """Where the picture lies under the root: some files leave ``images/`` out."""
+def _picture_name(path: Path, number: int, frame: JsonObject) -> str:
+    """The path of the picture under the root: some files leave ``images/`` out."""
     try:
-        name = _as_told(told)
+        name = image_name(frame)
     except (KeyError, IndexError, TypeError):
         raise EngineError(f"{path}: frame {number} has no 'image' with a 'name'") from None
     return name if name.startswith("images/") else f"images/{name}"
 
 
-def _as_told(told: Told) -> str:
-    image = told["image"]
+# -- the format -------------------------------------------------------------------------------------------------------
+
+
+def iterate_points(path: Path, number: int, person: JsonObject) -> Iterator[tuple[int, JsonObject]]:
+    """The index and the annotation of each joint of a person. Raises :class:`EngineError` for an unknown index."""
+    shapes: Sequence[JsonObject] = person.get("annopoints") or ({},)
+    for point in shapes[0].get("point", ()):
+        index = int(unwrap(point["id"]))
+        if not 0 <= index < JOINT_COUNT:
+            raise EngineError(f"{path}: frame {number} has a joint of id {index}; PoseTrack 2017 has ids 0 to 14")
+        yield index, point
+
+
+def image_name(frame: JsonObject) -> str:
+    """The name of a frame's picture as it is in the file."""
+    image = frame["image"]
     return str((image[0] if isinstance(image, list) else image)["name"])
 
 
-def _one(value: Any) -> float:
-    """Every number is written as a list of one."""
+def ignored_regions(frame: JsonObject) -> tuple[Floats, ...]:
+    """Polygons (P, 2) px."""
+    regions = frame.get("ignore_regions") or ()
+    return tuple(
+        np.array([[unwrap(point["x"]), unwrap(point["y"])] for point in region["point"]], np.float64)
+        for region in regions
+    )
+
+
+def head_box(person: JsonObject) -> Floats:
+    """(4,) x1, y1, x2, y2 px."""
+    return np.array([unwrap(person[key]) for key in ("x1", "y1", "x2", "y2")])
+
+
+def unwrap(value: Any) -> float:
+    """A number; files of 2017 write every number as a list of one."""
     return float(value[0] if isinstance(value, list) else value)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
+from engines.datasets.clips import Floats
 
 JOINTS = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
@@ -18,8 +15,8 @@ JOINTS = (
 
 @dataclass(frozen=True)
 class Annotated:
-    """The people of one frame: ``joints`` (N, 15, 2) px, NaN where not annotated; ``heads`` (N, 4) px x1, y1, x2, y2;
-    ``ignored`` polygons (P, 2) px."""
+    """The annotated people of one frame: ``joints`` (N, 15, 2) px, NaN where not annotated; ``heads`` (N, 4) px x1, y1,
+    x2, y2; ``ignored`` polygons (P, 2) px."""
 
     joints: Floats
     heads: Floats
@@ -28,7 +25,7 @@ class Annotated:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What was predicted for one frame: ``joints`` (M, 15, 2) px, NaN where absent, and their ``scores`` (M, 15)."""
+    """The predicted people of one frame: ``joints`` (M, 15, 2) px, NaN where absent, and their ``scores`` (M, 15)."""
 
     joints: Floats
     scores: Floats

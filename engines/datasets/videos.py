@@ -1,4 +1,4 @@
-"""Frames of a video by their numbers, exactly: found by their times, decoded from the key frame before them."""
+"""Frame-accurate reading of videos: frames are found by their timestamps and decoded from the preceding key frame."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Pixels = NDArray[np.uint8]
 
 
 def read_frames(path: Path, numbers: Collection[int]) -> dict[int, Pixels]:
-    """(H, W, 3) uint8 BGR, upright, of each of ``numbers``, counted from 0. Raises :class:`EngineError` naming it."""
+    """(H, W, 3) uint8 BGR, upright, of the frames ``numbers``, counted from 0. Raises :class:`EngineError`."""
     times = frame_times(path)
-    beyond = [number for number in numbers if not 0 <= number < len(times)]
-    if beyond:
-        raise EngineError(f"{path}: there is no frame {beyond[0]}; it has {len(times)}, counted from 0")
+    out_of_range = [number for number in numbers if not 0 <= number < len(times)]
+    if out_of_range:
+        raise EngineError(f"{path}: there is no frame {out_of_range[0]}; it has {len(times)}, counted from 0")
     wanted = {times[number]: number for number in numbers}
-    read = _decoded(path, wanted)
+    read = _decode(path, wanted)
     if len(read) < len(wanted):
         lost = min(set(wanted.values()) - read.keys())
         raise EngineError(f"{path}: frame {lost} cannot be decoded; the video is damaged")
@@ -31,23 +31,23 @@ def read_frames(path: Path, numbers: Collection[int]) -> dict[int, Pixels]:
 
 @lru_cache(maxsize=1024)
 def frame_times(path: Path) -> tuple[int, ...]:
-    """The time of every frame in the order of showing, in the video's own unit; nothing is decoded."""
+    """The timestamp of every frame in presentation order, in the video's time base, without decoding."""
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             return tuple(sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None))
     except (av.FFmpegError, IndexError, OSError) as error:
-        raise EngineError(f"{path}: it is no video ({error})") from None
+        raise EngineError(f"{path}: it is not a video ({error})") from None
 
 
 @lru_cache(maxsize=1024)
 def video_size(path: Path) -> tuple[int, int]:
-    """(width, height) px of its frames, upright."""
+    """(width, height) px of the upright frames."""
     height, width = read_frames(path, [0])[0].shape[:2]
     return width, height
 
 
-def _decoded(path: Path, wanted: dict[int, int]) -> dict[int, Pixels]:
+def _decode(path: Path, wanted: dict[int, int]) -> dict[int, Pixels]:
     first, last = min(wanted), max(wanted)
     read: dict[int, Pixels] = {}
     try:
@@ -56,7 +56,7 @@ def _decoded(path: Path, wanted: dict[int, int]) -> dict[int, Pixels]:
             container.seek(first, stream=stream, backward=True, any_frame=False)
             for frame in container.decode(stream):
                 if frame.pts in wanted:
-                    read[wanted[frame.pts]] = _upright(frame)
+                    read[wanted[frame.pts]] = _to_upright(frame)
                 if frame.pts is not None and frame.pts >= last:
                     break
     except av.FFmpegError as error:
@@ -64,7 +64,7 @@ def _decoded(path: Path, wanted: dict[int, int]) -> dict[int, Pixels]:
     return read
 
 
-def _upright(frame: av.VideoFrame) -> Pixels:
-    """FFmpeg tells by how many degrees counter-clockwise a frame is to be turned."""
+def _to_upright(frame: av.VideoFrame) -> Pixels:
+    """FFmpeg's ``rotation`` is counter-clockwise, in degrees."""
     pixels = frame.to_ndarray(format="bgr24")
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)), np.uint8)

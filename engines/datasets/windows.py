@@ -1,4 +1,4 @@
-"""Which pictures a window is made of where its clip begins or ends."""
+"""The pictures of a window, also at the ends of a clip."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from engines.datasets.clips import Clip, Source
 from engines.errors import EngineError
 
 Border = Literal["key-frame", "fami-released"]
-"""``key-frame``: a neighbour that is not there is replaced by the key frame (DCPose, FaSRnet, IMAPose).
-``fami-released``: FAMI-Pose's code moves what is there: [t-1, t] for a missing t-2, [t+1, t+1] for a missing t+2."""
+"""``key-frame``: a neighbour beyond the clip is replaced by the key frame (DCPose, FaSRnet, IMAPose).
+``fami-released``: as in FAMI-Pose's code, [t-1, t] for a missing t-2, [t+1, t+1] for a missing t+2."""
 
 
 def window_numbers(key: int, offsets: Sequence[int], span: tuple[int, int], border: Border = "key-frame") -> list[int]:
-    """The number of each picture of the window about ``key``, oldest first; ``span`` is the clip's first and last.
+    """The numbers of the pictures of the window around ``key``, oldest first; ``span`` is the clip's first and last.
 
     >>> window_numbers(1, (-2, -1, 0, 1, 2), (0, 2))
     [1, 0, 1, 2, 1]
@@ -32,13 +32,13 @@ def window_numbers(key: int, offsets: Sequence[int], span: tuple[int, int], bord
 
 
 def window_sources(clip: Clip, key: int, offsets: Sequence[int], border: Border = "key-frame") -> list[Source]:
-    """Where the pictures of a window are. Raises :class:`EngineError` for a gap within the clip."""
+    """The sources of a window's pictures. Raises :class:`EngineError` for a gap within the clip."""
     numbers = window_numbers(key, offsets, clip.span, border)
     missing = [number for number in numbers if number not in clip.pictures]
     if missing:
         raise EngineError(
-            f"{clip.name}: frame {missing[0]} is missing between {clip.span[0]} and {clip.span[1]}, and frame {key} "
-            "wants it as its neighbour; unpack the data set's pictures again"
+            f"{clip.name}: frame {missing[0]}, a neighbour of frame {key}, is missing between {clip.span[0]} and "
+            f"{clip.span[1]}; unpack the data set's pictures again"
         )
     return [clip.pictures[number] for number in numbers]
 

@@ -1,11 +1,11 @@
-"""COCO's and CrowdPose's average precision of keypoints, by pycocotools: the reference itself, not an imitation.
+"""COCO's and CrowdPose's average precision of keypoints, computed by pycocotools itself.
 
-CrowdPose (Li et al., CVPR 2019) is the same measure with its own constants, with 0.53 of a box as the area of a person
-who has no mask, and with its pictures parted by how crowded they are. Its own tool is a fork of pycocotools; numbers
-here are equal to the fork's.
+CrowdPose (Li et al., CVPR 2019) is the same metric with its own constants, with 0.53 of the box as the area of a person
+without a mask, and with its pictures grouped by crowding. Its own tool is a fork of pycocotools; the numbers here equal
+those of the fork.
 
-Where a file leaves out what pycocotools asks for, as files of one's own may, it is put in: a person's number, how many
-joints are annotated, and 0.53 of the box for the area.
+Fields that pycocotools needs and a user's own file may lack are added: annotation ids, the number of annotated joints,
+and 0.53 of the box as the area.
 """
 
 from __future__ import annotations
@@ -19,157 +19,154 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engines.datasets.jsonfile import read_json
+from engines.datasets.files import read_json
 from engines.errors import EngineError
 
 COCO_NAMES = ("AP", "AP50", "AP75", "AP_medium", "AP_large", "AR", "AR50", "AR75", "AR_medium", "AR_large")
 CROWD_NAMES = ("AP", "AP50", "AP75", "AR", "AR50", "AR75")
-_CROWD_PLACES = (0, 1, 2, 5, 6, 7)
-"""Where those stand in what pycocotools gives: CrowdPose has no sizes."""
+_CROWD_INDICES = (0, 1, 2, 5, 6, 7)
+"""The indices of those in pycocotools' statistics; CrowdPose does not distinguish sizes."""
 
 CROWDING = {"AP_easy": (0.0, 0.1), "AP_medium": (0.1, 0.8), "AP_hard": (0.8, 1.0)}
-"""A picture's ``crowdIndex``, both ends included."""
+"""Ranges of a picture's ``crowdIndex``, both ends included."""
 
 CROWD_SIGMAS = (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079)
 """OKS constants of CrowdPose's 14 joints (shoulders to ankles, head, neck)."""
 
 BODY_OF_BOX = 0.53
-"""The share of its box that a person covers on average, where no mask says it."""
-
+"""The average share of its box that a person covers, used as the area without a mask."""
 
 Results = Path | Sequence[Mapping[str, Any]]
-"""A file of results, or what it would hold."""
+"""A result file, or its content."""
 
 
-class _Found(NamedTuple):
-    """Results, and what messages call them."""
+class _Results(NamedTuple):
+    """Results, and their name in messages."""
 
     name: Path
     people: Any
 
 
 def check_installed() -> None:
-    """Raises :class:`EngineError` without pycocotools, so that nobody learns of it at the end."""
+    """Raise :class:`EngineError` if pycocotools is not installed, before an evaluation runs."""
     if find_spec("pycocotools") is None:
-        raise EngineError("COCO's measure needs pycocotools: pip install 'posestream[eval]'")
+        raise EngineError("COCO's metric needs pycocotools: pip install 'posestream[eval]'")
 
 
-def coco(
+def score_coco(
     annotations: Path, results: Results, images: Collection[Any] | None = None, sigmas: Sequence[float] = ()
 ) -> dict[str, float]:
-    """The ten numbers of COCO's keypoint evaluation, 0 … 1; NaN where nobody is of that size.
+    """The ten numbers of COCO's keypoint evaluation, 0 … 1; NaN if there are no people of that size.
 
-    Of the pictures ``images`` only, where ids are given; ``sigmas`` for joints that are not COCO's. Raises
+    ``images`` limits it to pictures with these ids; ``sigmas`` are for joints other than COCO's. Raises
     :class:`EngineError` naming the broken file.
     """
-    truth = _completed(read_json(annotations))
-    return dict(zip(COCO_NAMES, _evaluated(annotations, truth, _read(results), sigmas, images), strict=True))
+    truth = _add_missing_fields(read_json(annotations))
+    return dict(zip(COCO_NAMES, _evaluate(annotations, truth, _read(results), sigmas, images), strict=True))
 
 
-def coco_of(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The ten numbers of maps in memory: a document of annotations, and results. NaN where nobody is annotated."""
-    if not any(told["num_keypoints"] for told in truth["annotations"]):
+def score_coco_documents(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The ten numbers for an annotation document and results in memory. NaN if no person is annotated."""
+    if not any(annotation["num_keypoints"] for annotation in truth["annotations"]):
         return dict.fromkeys(COCO_NAMES, float("nan"))
-    if not found:
+    if not results:
         return dict.fromkeys(COCO_NAMES, 0.0)
-    numbers = _evaluated(Path("the annotations"), _completed(truth), _read(found))
+    numbers = _evaluate(Path("the annotations"), _add_missing_fields(truth), _read(results))
     return dict(zip(COCO_NAMES, numbers, strict=True))
 
 
-def crowdpose(annotations: Path, results: Results, images: Collection[Any] | None = None) -> dict[str, float]:
-    """CrowdPose's nine numbers, 0 … 1; NaN for a degree of crowding that no picture has. Otherwise likewise."""
-    truth = _completed(_with_areas(read_json(annotations)))
+def score_crowdpose(annotations: Path, results: Results, images: Collection[Any] | None = None) -> dict[str, float]:
+    """CrowdPose's nine numbers, 0 … 1; NaN if no picture has that degree of crowding. Arguments as for COCO."""
+    truth = _add_missing_fields(_replace_areas(read_json(annotations)))
     found = _read(results)
-    numbers = _evaluated(annotations, truth, found, CROWD_SIGMAS, images, any_size=True)
-    whole = dict(zip(CROWD_NAMES, (numbers[place] for place in _CROWD_PLACES), strict=True))
-    return whole | {
-        name: _of_pictures(annotations, truth, found, images, between) for name, between in CROWDING.items()
+    numbers = _evaluate(annotations, truth, found, CROWD_SIGMAS, images, any_size=True)
+    overall = dict(zip(CROWD_NAMES, (numbers[index] for index in _CROWD_INDICES), strict=True))
+    by_crowding = {
+        name: _score_crowding(annotations, truth, found, images, limits) for name, limits in CROWDING.items()
     }
+    return overall | by_crowding
 
 
-def _read(results: Results) -> _Found:
-    return _Found(results, read_json(results)) if isinstance(results, Path) else _Found(Path("results"), results)
-
-
-def _of_pictures(
+def _score_crowding(
     annotations: Path,
     truth: Mapping[str, Any],
-    found: _Found,
+    found: _Results,
     images: Collection[Any] | None,
-    between: tuple[float, float],
+    limits: tuple[float, float],
 ) -> float:
-    low, high = between
+    low, high = limits
     crowded = [image["id"] for image in truth["images"] if low <= image.get("crowdIndex", -1) <= high]
     ids = [number for number in crowded if images is None or number in images]
-    return _evaluated(annotations, truth, found, CROWD_SIGMAS, ids, any_size=True)[0] if ids else float("nan")
+    return _evaluate(annotations, truth, found, CROWD_SIGMAS, ids, any_size=True)[0] if ids else float("nan")
 
 
-def _with_areas(truth: Any) -> Any:
-    return {**truth, "annotations": [{**told, "area": _area(told)} for told in truth.get("annotations", ())]}
+def _read(results: Results) -> _Results:
+    return _Results(results, read_json(results)) if isinstance(results, Path) else _Results(Path("results"), results)
 
 
-def _completed(truth: Any) -> Any:
-    people = [
+def _replace_areas(truth: Any) -> Any:
+    return {**truth, "annotations": [{**one, "area": _area(one)} for one in truth.get("annotations", ())]}
+
+
+def _add_missing_fields(truth: Any) -> Any:
+    annotations = [
         {
             "id": number,
             "iscrowd": 0,
-            "area": _area(told),
-            "num_keypoints": sum(flag > 0 for flag in told.get("keypoints", ())[2::3]),
-            **told,
+            "area": _area(annotation),
+            "num_keypoints": sum(flag > 0 for flag in annotation.get("keypoints", ())[2::3]),
+            **annotation,
         }
-        for number, told in enumerate(truth.get("annotations", ()), 1)
+        for number, annotation in enumerate(truth.get("annotations", ()), 1)
     ]
-    return {**truth, "annotations": people}
+    return {**truth, "annotations": annotations}
 
 
-def _area(told: Mapping[str, Any]) -> float:
-    return float(told["bbox"][2] * told["bbox"][3] * BODY_OF_BOX)
+def _area(annotation: Mapping[str, Any]) -> float:
+    return float(annotation["bbox"][2] * annotation["bbox"][3] * BODY_OF_BOX)
 
 
-def _evaluated(
+def _evaluate(
     annotations: Path,
     truth: Any,
-    found: _Found,
+    found: _Results,
     sigmas: Sequence[float] = (),
     images: Collection[Any] | None = None,
     *,
     any_size: bool = False,
 ) -> list[float]:
-    """The ten numbers; NaN where nobody is of the size that one is about."""
+    """pycocotools' ten numbers; NaN where it has none."""
     check_installed()
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    # pycocotools prints as it goes
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         table = COCO()
         table.dataset = truth
         table.createIndex()
-        judge = COCOeval(table, _loaded(table, annotations, found), "keypoints")
+        evaluation = COCOeval(table, _load_results(table, annotations, found), "keypoints")
         if sigmas:
-            judge.params.kpt_oks_sigmas = np.array(sigmas)
+            evaluation.params.kpt_oks_sigmas = np.array(sigmas)
         if any_size:
-            judge.params.areaRng = [[0, 1e10]] * 3
+            evaluation.params.areaRng = [[0, 1e10]] * 3
         if images is not None:
-            judge.params.imgIds = sorted(images)
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return [float(value) if value >= 0 else float("nan") for value in judge.stats]
+            evaluation.params.imgIds = sorted(images)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [float(value) if value >= 0 else float("nan") for value in evaluation.stats]
 
 
-def _loaded(table: Any, annotations: Path, found: _Found) -> Any:
+def _load_results(table: Any, annotations: Path, found: _Results) -> Any:
     name, people = found
     if not isinstance(people, list) or not people:
-        raise EngineError(
-            f"{name}: it holds no results; a list of those, with image_id, keypoints and score, is wanted"
-        )
-    for number, told in enumerate(people):
-        missing = {"image_id", "category_id", "keypoints", "score"} - told.keys()
+        raise EngineError(f"{name}: it is not a list of results with image_id, keypoints and score")
+    for number, result in enumerate(people):
+        missing = {"image_id", "category_id", "keypoints", "score"} - result.keys()
         if missing:
             raise EngineError(f"{name}: result {number} has no {' and no '.join(map(repr, sorted(missing)))}")
-    strangers = {told["image_id"] for told in people} - set(table.getImgIds())
-    if strangers:
-        raise EngineError(f"{name}: image_id {min(strangers)} is not in {annotations}; they are not of one data set")
-    # pycocotools writes into what it is given.
-    return table.loadRes([dict(told) for told in people])
+    unknown = {result["image_id"] for result in people} - set(table.getImgIds())
+    if unknown:
+        raise EngineError(f"{name}: image_id {min(unknown)} is not in {annotations}; give results of this data set")
+    # pycocotools modifies its input.
+    return table.loadRes([dict(result) for result in people])

@@ -1,20 +1,19 @@
-"""What keypoints are worth to somebody who has to act on them: four readings of one run.
+"""Evaluation of a live run, in which frames are dropped and answers come late, in four readings.
 
-The truth of frame *i* holds at the moment at which frame *i* was captured, on the clock of the machine that captured
-it. Whoever looks at that moment has what arrived until then, and no more; that it belongs to an earlier frame is what
-lateness costs. So evaluates "Towards Streaming Perception" (Li, Wang, Ramanan, ECCV 2020, section 3): the world goes
-on while one computes, and at every moment of the truth the newest output stands for the answer, be it old. A line that
-took no time at all would answer frame *i* at its own moment; one that takes between no time and one frame's is judged
-by the answer to frame *i* - 1, one that looks ahead a frame by *i* - 2 at the best.
+The ground truth of frame *i* is compared at the time when frame *i* was captured, with the newest answer that had
+arrived by then. This is the method of "Towards Streaming Perception" (Li, Wang, Ramanan, ECCV 2020, section 3). An
+answer with a latency of less than one frame is thus compared with the truth of the next frame, *i* + 1, and one that
+also looks ahead one frame with that of *i* + 2 at best.
 
-========= =================================================================================================
-offline   every frame's own answer, from a run that drops nothing (an ordinary :func:`answered` of that run)
-answered  :func:`answered`: frames of the live run that got an answer, by it, whenever it came
-held      :func:`held`: a frame that got none by the newest answer that had arrived at its moment, or by none
-streaming :func:`streaming`: every frame by the newest answer that had arrived at its moment, or by none
-========= =================================================================================================
+========= ================================================================================================
+offline   every frame with its own answer, from a run that drops no frames (:func:`own_answers` of that run)
+answered  :func:`own_answers`: frames of the live run that have an answer, whenever it arrived
+held      :func:`held_answers`: a frame without an answer has the newest one that had arrived, or none
+streaming :func:`streaming_answers`: every frame has the newest answer that had arrived, or none
+========= ================================================================================================
 
-From *answered* to *held* is what dropped frames cost, from *held* to *streaming* what lateness does.
+The difference between *answered* and *held* is the cost of dropped frames, between *held* and *streaming* that of
+latency.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """``content``, said about ``frame``, which was captured at ``captured_ns`` and answered at ``arrived_ns``; both on
-    one clock."""
+    """``content`` about ``frame``, captured at ``captured_ns`` and answered at ``arrived_ns``, both on one clock."""
 
     frame: int
     captured_ns: int
@@ -42,48 +40,51 @@ class Answer(Generic[T]):
 
     @property
     def age_ms(self) -> float:
-        """From capture to arrival."""
+        """The time from capture to arrival."""
         return (self.arrived_ns - self.captured_ns) / 1e6
 
 
-def moments(times_ns: Sequence[int], frames: Sequence[int], answers: Iterable[Answer[T]]) -> list[int]:
-    """When each of ``frames`` was captured, ns; ``times_ns`` are their times on the source's own clock.
+def capture_times(times_ns: Sequence[int], frames: Sequence[int], answers: Iterable[Answer[T]]) -> list[int]:
+    """The capture time of each of ``frames``, ns; ``times_ns`` are their times on the source's own clock.
 
-    An answer tells its frame's moment. That of a frame without one lies between those of its neighbours as its time on
-    the source's clock does; before the first answer and after the last, both clocks run alike. Raises ``ValueError``
-    where nothing was answered.
+    Answers carry the capture times of their frames. Those of frames without one are interpolated by the source's clock;
+    before the first answer and after the last, both clocks are taken to run at the same rate. Raises ``ValueError`` if
+    there are no answers.
     """
-    told = {answer.frame: answer.captured_ns for answer in answers}
-    known = [(time_ns, told[frame] - time_ns) for time_ns, frame in zip(times_ns, frames, strict=True) if frame in told]
+    captured = {answer.frame: answer.captured_ns for answer in answers}
+    pairs = zip(times_ns, frames, strict=True)
+    known = [(time_ns, captured[frame] - time_ns) for time_ns, frame in pairs if frame in captured]
     if not known:
         raise ValueError("none of these frames was answered")
     base_ns = known[0][1]
     at, ahead = zip(*known, strict=True)
-    # Of small numbers: a double holds no nanoseconds since 1970.
+    # Differences, because a double cannot hold nanoseconds since 1970.
     offsets = np.interp(times_ns, at, [offset_ns - base_ns for offset_ns in ahead])
     return [time_ns + base_ns + round(float(offset)) for time_ns, offset in zip(times_ns, offsets, strict=True)]
 
 
-def answered(frames: Iterable[int], answers: Iterable[Answer[T]]) -> list[Answer[T] | None]:
-    """Each frame's own answer, however late it came; None where it has none."""
+def own_answers(frames: Iterable[int], answers: Iterable[Answer[T]]) -> list[Answer[T] | None]:
+    """Each frame's own answer, however late it arrived; None if it has none."""
     own = {answer.frame: answer for answer in answers}
     return [own.get(frame) for frame in frames]
 
 
-def streaming(moments_ns: Iterable[int], answers: Iterable[Answer[T]]) -> list[Answer[T] | None]:
-    """What had arrived at each moment: the answer to the newest frame among those; None before the first."""
-    came = sorted(answers, key=lambda answer: (answer.arrived_ns, answer.frame))
-    newest = list(accumulate(came, _newer))
-    arrivals = [answer.arrived_ns for answer in came]
-    places = (bisect_right(arrivals, moment_ns) for moment_ns in moments_ns)
-    return [newest[place - 1] if place else None for place in places]
+def streaming_answers(times_ns: Iterable[int], answers: Iterable[Answer[T]]) -> list[Answer[T] | None]:
+    """At each time, the answer to the newest frame among those that had arrived; None before the first."""
+    ordered = sorted(answers, key=lambda answer: (answer.arrived_ns, answer.frame))
+    newest = list(accumulate(ordered, _newer))
+    arrivals = [answer.arrived_ns for answer in ordered]
+    counts = (bisect_right(arrivals, time_ns) for time_ns in times_ns)
+    return [newest[count - 1] if count else None for count in counts]
 
 
 def _newer(one: Answer[T], other: Answer[T]) -> Answer[T]:
     return other if other.frame > one.frame else one
 
 
-def held(frames: Sequence[int], moments_ns: Sequence[int], answers: Sequence[Answer[T]]) -> list[Answer[T] | None]:
-    """Each frame's own answer, however late it came; where it has none, what had arrived at its moment."""
-    pairs = zip(answered(frames, answers), streaming(moments_ns, answers), strict=True)
+def held_answers(
+    frames: Sequence[int], times_ns: Sequence[int], answers: Sequence[Answer[T]]
+) -> list[Answer[T] | None]:
+    """Each frame's own answer, however late it arrived; without one, the newest that had arrived at its time."""
+    pairs = zip(own_answers(frames, answers), streaming_answers(times_ns, answers), strict=True)
     return [own or present for own, present in pairs]

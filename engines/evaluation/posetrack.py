@@ -1,9 +1,9 @@
-"""PoseTrack's AP: multi-person pose estimation scored as by the official ``poseval`` (Andriluka et al., CVPR 2018).
+"""PoseTrack's AP of multi-person pose estimation, as the official ``poseval`` computes it (Andriluka et al., 2018).
 
-A keypoint is right within half of the head's size: 0.6 of the diagonal of the head box. Every prediction goes to the
-person it agrees with best (the share of that person's annotated joints that it has right), every person keeps the best
-of those; what nobody keeps counts as false, with its scores. AP of each joint is the area under precision over recall,
-all points; the mean is over the 15 joints. What lies in an ignored region is left out on both sides.
+A keypoint is correct within half of the head's size, which is 0.6 of the diagonal of the head box. Every prediction is
+assigned to the person with the largest share of correct joints, and every person keeps the best prediction assigned to
+it; the joints of all other predictions are false positives. The AP of a joint is the area under precision over recall,
+all points; the mean is over the 15 joints. Joints in ignored regions are left out of annotations and predictions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GROUPS = {
     "Knee": (1, 4),
     "Ankle": (0, 5),
 }
-"""The columns of the papers' tables, each the mean of these joints."""
+"""The columns of the papers' tables, each the mean over these joints."""
 
 HEAD_SHARE = 0.6
 WITHIN_HEADS = 0.5
@@ -45,30 +45,30 @@ class JointScore:
 
 @dataclass
 class _Tally:
-    """Of one joint: scores and verdicts of all predictions, and how many were annotated."""
+    """One joint's predictions, with their scores and correctness, and the number of its annotations."""
 
     scores: list[float] = field(default_factory=list)
-    right: list[bool] = field(default_factory=list)
+    correct: list[bool] = field(default_factory=list)
     annotated: int = 0
 
 
 def score(frames: Iterable[tuple[Annotated, Predicted]]) -> list[JointScore]:
-    """Each of the 15 joints over all ``frames``; frames without an annotated person are left out, as officially."""
+    """The scores of the 15 joints over all ``frames``; as officially, frames without annotated people are left out."""
     tallies = [_Tally() for _ in JOINTS]
     for annotated, predicted in frames:
         if len(annotated.joints):
-            _count(_outside(annotated), _without(predicted, annotated.ignored), tallies)
+            _count(_drop_ignored(annotated), _mask_ignored(predicted, annotated.ignored), tallies)
     return [_joint_score(tally) for tally in tallies]
 
 
 def mean(scores: Sequence[JointScore]) -> JointScore:
-    """Over the joints, NaN (never annotated) left out."""
+    """The mean over the joints; joints that are never annotated (NaN) are left out."""
     columns = np.array([[one.ap, one.precision, one.recall] for one in scores])
     return JointScore(*(float(value) for value in np.nanmean(columns, axis=0)))
 
 
 def table(scores: Sequence[JointScore]) -> dict[str, float]:
-    """AP by the columns of the papers, and ``Mean``."""
+    """AP in the columns of the papers, and ``Mean``."""
     aps = np.array([one.ap for one in scores])
     groups = {name: float(np.nanmean(aps[list(members)])) for name, members in GROUPS.items()}
     return {**groups, "Mean": mean(scores).ap}
@@ -77,27 +77,27 @@ def table(scores: Sequence[JointScore]) -> dict[str, float]:
 # -- ignored regions --------------------------------------------------------------------------------------------------
 
 
-def _outside(annotated: Annotated) -> Annotated:
-    """The same without joints in ignored regions; people who lose all of them are gone."""
-    joints = _blanked(annotated.joints, annotated.ignored)
+def _drop_ignored(annotated: Annotated) -> Annotated:
+    """Remove joints in ignored regions, and people who lose all joints by that."""
+    joints = _mask_joints(annotated.joints, annotated.ignored)
     kept = ~np.isnan(joints[..., 0]).all(axis=1) | np.isnan(annotated.joints[..., 0]).all(axis=1)
     return Annotated(joints[kept], annotated.heads[kept])
 
 
-def _without(predicted: Predicted, ignored: Sequence[Floats]) -> Predicted:
-    return Predicted(_blanked(predicted.joints, ignored), predicted.scores)
+def _mask_ignored(predicted: Predicted, ignored: Sequence[Floats]) -> Predicted:
+    return Predicted(_mask_joints(predicted.joints, ignored), predicted.scores)
 
 
-def _blanked(joints: Floats, ignored: Sequence[Floats]) -> Floats:
-    left = joints.copy()
+def _mask_joints(joints: Floats, ignored: Sequence[Floats]) -> Floats:
+    masked = joints.copy()
     for person, joint in zip(*np.nonzero(~np.isnan(joints[..., 0])), strict=True):
         if any(_contains(polygon, joints[person, joint]) for polygon in ignored):
-            left[person, joint] = np.nan
-    return left
+            masked[person, joint] = np.nan
+    return masked
 
 
 def _contains(polygon: Floats, point: Floats) -> bool:
-    """Strictly inside: a point on the border is not, as in shapely's ``contains``."""
+    """Whether the point is strictly inside; one on the border is not, as in shapely's ``contains``."""
     contour = polygon.astype(np.float32)[:, None]
     return cv2.pointPolygonTest(contour, (float(point[0]), float(point[1])), measureDist=False) > 0
 
@@ -109,41 +109,40 @@ def _count(annotated: Annotated, predicted: Predicted, tallies: Sequence[_Tally]
     has = ~np.isnan(annotated.joints[..., 0])  # (N, 15)
     for tally, number in zip(tallies, has.sum(axis=0), strict=True):
         tally.annotated += int(number)
-    near = _near(annotated, predicted)  # (M, N, 15)
-    owner = _owners(near, has)
-    for row, person in enumerate(owner):
-        right = near[row, person] if person >= 0 else np.zeros(len(JOINTS), bool)
-        _note(predicted.joints[row], predicted.scores[row], right, tallies)
+    near = _find_near(annotated, predicted)  # (M, N, 15)
+    for row, person in enumerate(_assign(near, has)):
+        correct = near[row, person] if person >= 0 else np.zeros(len(JOINTS), bool)
+        _add(predicted.joints[row], predicted.scores[row], correct, tallies)
 
 
-def _near(annotated: Annotated, predicted: Predicted) -> NDArray[np.bool_]:
-    """Which predicted joints lie close enough to which person's."""
+def _find_near(annotated: Annotated, predicted: Predicted) -> NDArray[np.bool_]:
+    """(M, N, 15) whether each predicted joint is close enough to each person's."""
     x1, y1, x2, y2 = annotated.heads.T
     size = HEAD_SHARE * np.hypot(x2 - x1, y2 - y1)
-    away = np.linalg.norm(predicted.joints[:, None] - annotated.joints[None], axis=-1) / size[None, :, None]
-    near: NDArray[np.bool_] = away <= WITHIN_HEADS  # NaN is never near
+    distances = np.linalg.norm(predicted.joints[:, None] - annotated.joints[None], axis=-1) / size[None, :, None]
+    near: NDArray[np.bool_] = distances <= WITHIN_HEADS  # NaN is never near
     return near
 
 
-def _owners(near: NDArray[np.bool_], has: NDArray[np.bool_]) -> list[int]:
-    """For every prediction the person that keeps it, -1 where nobody does."""
+def _assign(near: NDArray[np.bool_], has: NDArray[np.bool_]) -> list[int]:
+    """The person that each prediction is matched to, -1 for none."""
     rows, people, _ = near.shape
-    owner = [-1] * rows
+    matches = [-1] * rows
     if not rows or not people:
-        return owner
+        return matches
     share = near.sum(axis=2) / np.maximum(has.sum(axis=1), 1)
     best = share.argmax(axis=1)
     share[np.arange(people)[None] != best[:, None]] = 0
     for person in range(people):
         if share[:, person].max() > 0:
-            owner[int(share[:, person].argmax())] = person
-    return owner
+            matches[int(share[:, person].argmax())] = person
+    return matches
 
 
-def _note(joints: Floats, scores: Floats, right: NDArray[np.bool_], tallies: Sequence[_Tally]) -> None:
-    for place in np.flatnonzero(~np.isnan(joints[:, 0])).tolist():
-        tallies[place].scores.append(float(scores[place]))
-        tallies[place].right.append(bool(right[place]))
+def _add(joints: Floats, scores: Floats, correct: NDArray[np.bool_], tallies: Sequence[_Tally]) -> None:
+    for joint in np.flatnonzero(~np.isnan(joints[:, 0])).tolist():
+        tallies[joint].scores.append(float(scores[joint]))
+        tallies[joint].correct.append(bool(correct[joint]))
 
 
 # -- all frames -------------------------------------------------------------------------------------------------------
@@ -153,16 +152,16 @@ def _joint_score(tally: _Tally) -> JointScore:
     if not tally.annotated:
         return JointScore(np.nan, np.nan, np.nan)
     order = np.argsort(tally.scores)[::-1]
-    right = np.array(tally.right, bool)[order]
-    hits = np.cumsum(right)
-    recall, precision = hits / tally.annotated, hits / np.arange(1, len(right) + 1)
-    if not len(right):
+    correct = np.array(tally.correct, bool)[order]
+    hits = np.cumsum(correct)
+    recall, precision = hits / tally.annotated, hits / np.arange(1, len(correct) + 1)
+    if not len(correct):
         return JointScore(0.0, 0.0, 0.0)
     return JointScore(100 * _area(recall, precision), 100 * float(precision[-1]), 100 * float(recall[-1]))
 
 
 def _area(recall: Floats, precision: Floats) -> float:
-    """Under the curve whose precision never rises again, all points (Pascal VOC 2010 and later)."""
+    """The area under the interpolated precision-recall curve, all points (Pascal VOC 2010 and later)."""
     steps = np.diff(np.concatenate([[0.0], recall, [1.0]]))
-    ceiling = np.maximum.accumulate(np.concatenate([precision, [0.0]])[::-1])[::-1]
-    return float((steps * ceiling).sum())
+    interpolated = np.maximum.accumulate(np.concatenate([precision, [0.0]])[::-1])[::-1]
+    return float((steps * interpolated).sum())

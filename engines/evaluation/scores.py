@@ -1,6 +1,6 @@
-"""What is said of keypoints that a network found for the people of a data set: one judge for trainings and for exports.
+"""Scores of predictions on a data set: PoseTrack's AP and PCK, for training and for ``posestream eval``.
 
-``found`` is (K, 3) for each of ``rows``: px in the frame by index, and a score; joints are those of the network's
+``predictions`` are (K, 3) for each instance: px in the frame by index, and a score, with the joints of the network's
 ``skeleton``.
 """
 
@@ -13,74 +13,80 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.datasets.clips import Clip, Frame
+from engines.datasets.config import Dataset, Jhmdb
+from engines.datasets.instances import Instance
 from engines.datasets.posetrack_frames import JOINTS, Annotated, Predicted
-from engines.datasets.rows import Row
-from engines.datasets.sources import Jhmdb, Labelled
 from engines.errors import EngineError
-from engines.evaluation.pck import Found, SizeOf, box_size, head_size, pck, torso_size
+from engines.evaluation.pck import Keypoints, SizeFunction, box_size, head_size, pck, torso_size
 from engines.evaluation.posetrack import mean, score, table
 from engines.metrics import ALPHAS
 from engines.skeletons import SKELETONS, convert
 
 Columns = Mapping[str, float]
-"""In percent."""
+"""Percentages by column."""
 
-_SCORED = "posetrack15"
+_SKELETON = "posetrack15"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """``mean``, 0 to 1, of ``measure``: by it networks are compared. ``lines``: by measure, the papers' columns."""
+class Scores:
+    """``mean``, 0 to 1, of ``metric``, by which networks are compared. ``tables``: the papers' columns by metric."""
 
-    measure: str
+    metric: str
     mean: float
-    lines: Mapping[str, Columns]
+    tables: Mapping[str, Columns]
 
 
 # -- PoseTrack --------------------------------------------------------------------------------------------------------
 
 
-def posetrack(rows: Sequence[Row], found: Sequence[Found], skeleton: str, truth: Sequence[Clip]) -> Verdict:
-    """The official AP of ``rows`` (true boxes, or detected) against everybody in ``truth``; a joint's score is
-    multiplied by its box's. Raises :class:`EngineError` for somebody without a box of the head."""
-    people = by_frame(rows, found)
+def score_posetrack(
+    instances: Sequence[Instance], predictions: Sequence[Keypoints], skeleton: str, truth: Sequence[Clip]
+) -> Scores:
+    """The official AP of ``instances`` (true or detected boxes) against all people in ``truth``.
+
+    A joint's score is multiplied by its box's. Raises :class:`EngineError` for a person without a head box.
+    """
+    people = group_by_frame(instances, predictions)
     scores = score(
-        (annotated(clip, frame), predicted(people[clip.name, frame.number], skeleton))
+        (to_annotated(clip, frame), to_predicted(people[clip.name, frame.number], skeleton))
         for clip in truth
         for frame in clip.frames
     )
-    return Verdict("mean AP", mean(scores).ap / 100, {"AP": table(scores)})
+    return Scores("mean AP", mean(scores).ap / 100, {"AP": table(scores)})
 
 
-def by_frame(rows: Sequence[Row], found: Sequence[Found]) -> defaultdict[tuple[str, int], list[Found]]:
-    """The people of each frame, by the clip's name and the frame's number; scores multiplied by those of the boxes."""
-    people: defaultdict[tuple[str, int], list[Found]] = defaultdict(list)
-    for row, joints in zip(rows, found, strict=True):
+def group_by_frame(
+    instances: Sequence[Instance], predictions: Sequence[Keypoints]
+) -> defaultdict[tuple[str, int], list[Keypoints]]:
+    """The predictions in each frame, by clip name and frame number; joint scores are multiplied by the box's."""
+    people: defaultdict[tuple[str, int], list[Keypoints]] = defaultdict(list)
+    for instance, joints in zip(instances, predictions, strict=True):
         scored = joints.copy()
-        scored[:, 2] *= row.person.score
-        people[row.clip.name, row.frame.number].append(scored)
+        scored[:, 2] *= instance.person.score
+        people[instance.clip.name, instance.frame.number].append(scored)
     return people
 
 
-def annotated(clip: Clip, frame: Frame) -> Annotated:
-    """A frame as PoseTrack's measure takes it. Raises :class:`EngineError` for somebody without a box of the head."""
-    headless = [place for place, person in enumerate(frame.people) if person.head is None]
+def to_annotated(clip: Clip, frame: Frame) -> Annotated:
+    """A frame's annotations for PoseTrack's AP. Raises :class:`EngineError` for a person without a head box."""
+    headless = [index for index, person in enumerate(frame.people) if person.head is None]
     if headless:
         raise EngineError(
-            f"{clip.name}: person {headless[0]} of frame {frame.name} has no box of the head; PoseTrack's AP needs it"
+            f"{clip.name}: person {headless[0]} of frame {frame.name} has no head box, which PoseTrack's AP needs"
         )
     joints = np.stack([person.joints for person in frame.people]) if frame.people else np.zeros((0, 0, 3), np.float32)
-    fifteen = convert(joints, clip.skeleton, _SCORED) if frame.people else np.zeros((0, 15, 3), np.float32)
-    points = np.where(fifteen[..., 2:] > 0, fifteen[..., :2], np.nan).astype(np.float64)
+    converted = convert(joints, clip.skeleton, _SKELETON) if frame.people else np.zeros((0, 15, 3), np.float32)
+    points = np.where(converted[..., 2:] > 0, converted[..., :2], np.nan).astype(np.float64)
     heads = [person.head for person in frame.people if person.head is not None]
     return Annotated(points, np.array(heads, np.float64).reshape(-1, 4), frame.ignored)
 
 
-def predicted(people: Sequence[Found], skeleton: str = _SCORED) -> Predicted:
-    """What was found in a frame; joints that ``skeleton`` lacks were not predicted."""
+def to_predicted(people: Sequence[Keypoints], skeleton: str = _SKELETON) -> Predicted:
+    """A frame's predictions for PoseTrack's AP; joints that ``skeleton`` lacks count as not predicted."""
     if not people:
         return Predicted(np.zeros((0, 15, 2)), np.zeros((0, 15)))
-    joints = convert(np.stack(people), skeleton, _SCORED).astype(np.float64)
+    joints = convert(np.stack(people), skeleton, _SKELETON).astype(np.float64)
     has = np.array([joint in SKELETONS[skeleton].joints for joint in JOINTS])
     return Predicted(np.where(has[:, None], joints[..., :2], np.nan), joints[..., 2])
 
@@ -88,22 +94,24 @@ def predicted(people: Sequence[Found], skeleton: str = _SCORED) -> Predicted:
 # -- PCK --------------------------------------------------------------------------------------------------------------
 
 
-def alpha_of(data: Labelled) -> float:
-    """The limit of PCK by which networks are compared: the papers' on Sub-JHMDB, a stricter one elsewhere."""
+def pck_alpha(data: Dataset) -> float:
+    """The threshold of PCK by which networks are compared: the papers' on Sub-JHMDB, a stricter one elsewhere."""
     return 0.2 if isinstance(data, Jhmdb) else 0.1
 
 
-def by_pck(rows: Sequence[Row], found: Sequence[Found], skeleton: str, alpha: float) -> Verdict:
-    """PCK by the person's size at three limits, ``alpha`` being the one that counts."""
-    lines = {f"PCK@{limit}": pck(rows, found, skeleton, limit, box_size) for limit in ALPHAS}
-    return Verdict(f"PCK@{alpha}", lines[f"PCK@{alpha}"]["Mean"] / 100, lines)
+def score_pck(instances: Sequence[Instance], predictions: Sequence[Keypoints], skeleton: str, alpha: float) -> Scores:
+    """PCK by the person's size at three thresholds, of which ``alpha`` gives the mean."""
+    tables = {f"PCK@{limit}": pck(instances, predictions, skeleton, limit, box_size) for limit in ALPHAS}
+    return Scores(f"PCK@{alpha}", tables[f"PCK@{alpha}"]["Mean"] / 100, tables)
 
 
-def further_lines(data: Labelled, rows: Sequence[Row], found: Sequence[Found], skeleton: str) -> dict[str, Columns]:
-    """What the field measures on true boxes besides: PCK by the torso on Sub-JHMDB, PCKh where there are heads."""
-    asked: dict[str, tuple[float, SizeOf]] = {}
+def extra_tables(
+    data: Dataset, instances: Sequence[Instance], predictions: Sequence[Keypoints], skeleton: str
+) -> dict[str, Columns]:
+    """Further metrics in true boxes: PCK by the torso on Sub-JHMDB, PCKh if there are head boxes."""
+    wanted: dict[str, tuple[float, SizeFunction]] = {}
     if isinstance(data, Jhmdb):
-        asked["torso PCK@0.2"] = (0.2, torso_size)
-    if all(row.person.head is not None for row in rows):
-        asked["PCKh@0.5"] = (0.5, head_size)
-    return {name: pck(rows, found, skeleton, *told) for name, told in asked.items()}
+        wanted["torso PCK@0.2"] = (0.2, torso_size)
+    if all(instance.person.head is not None for instance in instances):
+        wanted["PCKh@0.5"] = (0.5, head_size)
+    return {name: pck(instances, predictions, skeleton, *settings) for name, settings in wanted.items()}

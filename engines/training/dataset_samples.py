@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engines.datasets.instances import Instance
 from engines.datasets.pictures import read_pictures
-from engines.datasets.rows import Row
 from engines.datasets.windows import Border, window_sources
 from engines.training.augment import CropRegion, box_region, random_region, transform_joints
 from engines.training.batches import Batch, jitter_colour, normalise
@@ -33,14 +33,14 @@ class View:
 
 
 class ClipSamples:
-    """:class:`engines.training.batches.Samples` of ``rows``."""
+    """:class:`engines.training.batches.Samples` of ``instances``."""
 
-    def __init__(self, rows: Sequence[Row], view: View, workers: int = 2) -> None:
-        self.rows, self.view = rows, view
+    def __init__(self, instances: Sequence[Instance], view: View, workers: int = 2) -> None:
+        self.instances, self.view = instances, view
         self._readers = ThreadPoolExecutor(workers, "reader")
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.instances)
 
     def batch(self, indices: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> Batch:
         """The samples at ``indices``, augmented unless ``augmentation`` is None.
@@ -55,27 +55,27 @@ class ClipSamples:
 
     def affine(self, index: int) -> crop.Affine:
         """The affine from the frame to the crop of a sample that is not augmented."""
-        row = self.rows[index]
-        return box_region(row.box, self.view.size).affine(row.frame.size[0], self.view.size)
+        instance = self.instances[index]
+        return box_region(instance.box, self.view.size).affine(instance.frame.size[0], self.view.size)
 
     def _sample(
         self, index: int, augmentation: Augmentation | None, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.float32]]:
-        row, view = self.rows[index], self.view
-        region = self._region(row, augmentation, rng)
-        affine = region.affine(row.frame.size[0], view.size)
-        crops = self._crops(row, affine)
-        joints = transform_joints(row.joints, affine, view.size, view.skeleton, flipped=region.flipped)
+        instance, view = self.instances[index], self.view
+        region = self._region(instance, augmentation, rng)
+        affine = region.affine(instance.frame.size[0], view.size)
+        crops = self._crops(instance, affine)
+        joints = transform_joints(instance.joints, affine, view.size, view.skeleton, flipped=region.flipped)
         return (crops if augmentation is None else jitter_colour(crops[None], augmentation, rng)[0]), joints
 
-    def _region(self, row: Row, augmentation: Augmentation | None, rng: np.random.Generator) -> CropRegion:
+    def _region(self, instance: Instance, augmentation: Augmentation | None, rng: np.random.Generator) -> CropRegion:
         if augmentation is None:
-            return box_region(row.box, self.view.size)
-        return random_region(row.box, row.joints, self.view.size, self.view.skeleton, augmentation, rng)
+            return box_region(instance.box, self.view.size)
+        return random_region(instance.box, instance.joints, self.view.size, self.view.skeleton, augmentation, rng)
 
-    def _crops(self, row: Row, affine: crop.Affine) -> NDArray[np.uint8]:
+    def _crops(self, instance: Instance, affine: crop.Affine) -> NDArray[np.uint8]:
         """(T, h, w, 3) BGR."""
-        sources = window_sources(row.clip, row.frame.number, self.view.offsets, self.view.border)
+        sources = window_sources(instance.clip, instance.frame.number, self.view.offsets, self.view.border)
         pictures = dict(zip(sources, read_pictures(sources), strict=True))
         crops = {source: crop.crop(pixels, affine, self.view.size) for source, pixels in pictures.items()}
         return np.stack([crops[source] for source in sources])

@@ -12,7 +12,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from engines.datasets.sources import Labelled
+from engines.datasets.config import Dataset
 from engines.errors import EngineError
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -93,7 +93,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     network: str
-    data: Synthetic | Labelled
+    data: Synthetic | Dataset
     loss: Literal["heatmap", "cross-entropy"] = "heatmap"
     terms: dict[str, float] = {}
     initial_weights: tuple[InitialWeights, ...] = ()

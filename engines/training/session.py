@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from engines.datasets.rows import rows_of
-from engines.datasets.sources import Labelled, PoseTrack
+from engines.datasets.config import Dataset, PoseTrack
+from engines.datasets.instances import list_instances
 from engines.errors import EngineError
-from engines.evaluation.scores import alpha_of
+from engines.evaluation.scores import pck_alpha
 from engines.hub import catalogue, checkpoints
 from engines.spec import network
 from engines.spec.network import NetworkSpec
@@ -184,7 +184,7 @@ def _init_head(model: nn.Module, recipe: Recipe, samples: Samples) -> None:
 
 
 def load_data(
-    data: Synthetic | Labelled, spec: NetworkSpec, workers: int, console: Console
+    data: Synthetic | Dataset, spec: NetworkSpec, workers: int, console: Console
 ) -> tuple[Samples, Validator]:
     """The samples and the validator of a recipe's data for a network of ``spec``.
 
@@ -193,18 +193,18 @@ def load_data(
     if isinstance(data, Synthetic):
         return _load_synthetic(data, spec, workers, console)
     view = View(spec.input_size, spec.window, spec.skeleton, data.border)
-    samples = ClipSamples(rows_of(data.training(), spec.skeleton), view, workers)
+    samples = ClipSamples(list_instances(data.training_clips(), spec.skeleton), view, workers)
     validator = _dataset_validator(data, view, workers)
     console.print(f"{data.folder}: {len(samples)} people to train on", soft_wrap=True)
     return samples, validator
 
 
-def _dataset_validator(data: Labelled, view: View, workers: int) -> Validator:
-    truth = data.truth()
+def _dataset_validator(data: Dataset, view: View, workers: int) -> Validator:
+    truth = data.validation_clips()
     if isinstance(data, PoseTrack):
-        rows = rows_of(data.shown(truth), view.skeleton, annotated=not data.detections)
-        return PoseTrackValidator(ClipSamples(rows, view, workers), truth)
-    return PckValidator(ClipSamples(rows_of(truth, view.skeleton), view, workers), alpha_of(data))
+        instances = list_instances(data.input_clips(truth), view.skeleton, only_annotated=not data.detections)
+        return PoseTrackValidator(ClipSamples(instances, view, workers), truth)
+    return PckValidator(ClipSamples(list_instances(truth, view.skeleton), view, workers), pck_alpha(data))
 
 
 def _load_synthetic(

@@ -66,13 +66,13 @@ class PoseTrackValidator:
         # Annotations that the AP cannot use are reported before training, not after the first epoch.
         for clip in truth:
             for frame in clip.frames:
-                scores.annotated(clip, frame)
+                scores.to_annotated(clip, frame)
 
     def __call__(self, objective: Objective) -> Metrics:
         """Mean AP over the 15 joints, 0 to 1; the summary has the columns of the papers."""
         predictions = list(predict_in_frames(objective, self.samples))
-        result = scores.posetrack(self.samples.rows, predictions, self.samples.view.skeleton, self._truth)
-        columns = result.lines["AP"]
+        result = scores.score_posetrack(self.samples.instances, predictions, self.samples.view.skeleton, self._truth)
+        columns = result.tables["AP"]
         summary = "AP: " + "  ".join(f"{name} {value:.1f}" for name, value in columns.items())
         return Metrics(result.mean, summary, {"ap": dict(columns)})
 
@@ -91,8 +91,8 @@ class PckValidator:
     def __call__(self, objective: Objective) -> Metrics:
         """The share of annotated joints within alpha; the summary has three values of alpha."""
         predictions = list(predict_in_frames(objective, self.samples))
-        result = scores.by_pck(self.samples.rows, predictions, self.samples.view.skeleton, self._alpha)
-        means = {metric: columns["Mean"] for metric, columns in result.lines.items()}
+        result = scores.score_pck(self.samples.instances, predictions, self.samples.view.skeleton, self._alpha)
+        means = {metric: columns["Mean"] for metric, columns in result.tables.items()}
         summary = "  ".join(f"{metric} {value:.1f}" for metric, value in means.items())
         values = {metric.removeprefix("PCK@"): value / 100 for metric, value in means.items()}
         return Metrics(result.mean, summary, {"pck": values})

@@ -62,7 +62,7 @@ def coco(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
     """
     from engines.evaluation import coco
 
-    _print(_in_percent(coco.coco(annotations, results)), as_json=as_json)
+    _print(_in_percent(coco.score_coco(annotations, results)), as_json=as_json)
 
 
 def crowdpose(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:
@@ -74,7 +74,7 @@ def crowdpose(annotations: _Truth, results: _Found, as_json: _Json = False) -> N
     """
     from engines.evaluation import coco
 
-    _print(_in_percent(coco.crowdpose(annotations, results)), as_json=as_json)
+    _print(_in_percent(coco.score_crowdpose(annotations, results)), as_json=as_json)
 
 
 def _in_percent(numbers: Mapping[str, float]) -> dict[str, float]:
@@ -84,9 +84,9 @@ def _in_percent(numbers: Mapping[str, float]) -> dict[str, float]:
 def _posetrack(annotations: Path, results: Path, *, as_json: bool) -> None:
     from engines.datasets.posetrack_frames import JOINTS
     from engines.evaluation.posetrack import mean, score, table
-    from engines.evaluation.posetrack_files import paired_frames
+    from engines.evaluation.posetrack_files import pair_frames
 
-    scores = score(paired_frames(annotations, results))
+    scores = score(pair_frames(annotations, results))
     if as_json:
         joints = {name: _numbers(one) for name, one in zip(JOINTS, scores, strict=True)}
         return print(json.dumps({"table": table(scores), "joints": joints, "mean": _numbers(mean(scores))}, indent=2))

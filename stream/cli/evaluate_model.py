@@ -13,9 +13,9 @@ import typer
 from stream.cli.completion import complete_models, complete_skeletons
 
 if TYPE_CHECKING:
-    from engines.datasets.sources import Labelled
-    from engines.evaluation.dataset import Judged, Shown
-    from engines.evaluation.scores import Columns, Verdict
+    from engines.datasets.config import Dataset
+    from engines.evaluation.dataset import Evaluation, EvaluationSet
+    from engines.evaluation.scores import Columns, Scores
     from engines.inference.engine import Engine
 
 DataSet = Literal[
@@ -66,11 +66,9 @@ def model(
     detections: Annotated[
         Path | None, typer.Option("--detections", help="A detector's boxes (JSON) instead of the true ones.")
     ] = None,
-    least_score: Annotated[
+    min_score: Annotated[
         float | None,
-        typer.Option(
-            "--least-score", min=0, help="Boxes below are left out. 0.2 on PoseTrack, 0 elsewhere without it."
-        ),
+        typer.Option("--min-score", min=0, help="Boxes below are left out. 0.2 on PoseTrack, 0 elsewhere without it."),
     ] = None,
     border: Annotated[
         Literal["key-frame", "fami-released"] | None,
@@ -107,19 +105,19 @@ def model(
 
     engine = load(model, backend, threads, crop=crop)
     source = source_of(data, root, recipe, split=split, skeleton=skeleton, border=border)
-    people = dataset.shown(source, engine.signature.skeleton, detections, least_score, limit)
+    people = dataset.select_people(source, engine.signature.skeleton, detections, min_score, limit)
     if results:
         check_writable(results)
     with engine:
-        judged = _judged(engine, source, people)
-    files = [str(write(results, name, told)) for name, told in judged.files.items()] if results else []
-    account = {**_account(engine, source, people, judged.verdict), "files": files}
+        evaluation = _evaluate(engine, source, people)
+    files = [str(write(results, name, told)) for name, told in evaluation.files.items()] if results else []
+    account = {**_account(engine, source, people, evaluation.scores), "files": files}
     print(json.dumps(_without_nan(account), indent=2) if as_json else _in_words(account))
 
 
 def source_of(
     data: DataSet | None, root: Path | None, recipe: Path | None, *, split: str, skeleton: str, border: str | None
-) -> Labelled:
+) -> Dataset:
     """The data set that the options describe. Raises :class:`PropertyError` where they do not go together."""
     import msgspec
 
@@ -138,16 +136,16 @@ def source_of(
     return msgspec.structs.replace(found, border=border) if border else found
 
 
-def _of_name(data: DataSet | None, root: Path, split: str, skeleton: str) -> Labelled:
-    from engines.datasets.sources import named
+def _of_name(data: DataSet | None, root: Path, split: str, skeleton: str) -> Dataset:
+    from engines.datasets.config import configure
     from stream.errors import PropertyError
 
     if skeleton and data != "folder":
         raise PropertyError(f"eval model: --skeleton {skeleton} is for --data folder; {data} has one of its own")
-    return named(data, root, split, skeleton or "coco17")  # type: ignore[arg-type]
+    return configure(data, root, split, skeleton or "coco17")  # type: ignore[arg-type]
 
 
-def _of_recipe(recipe: Path, root: Path | None, split: str) -> Labelled:
+def _of_recipe(recipe: Path, root: Path | None, split: str) -> Dataset:
     import msgspec
 
     from engines.training.recipe import Synthetic, read_recipe
@@ -163,36 +161,36 @@ def _of_recipe(recipe: Path, root: Path | None, split: str) -> Labelled:
     return msgspec.structs.replace(found, root=str(root)) if root else found
 
 
-def _judged(engine: Engine, source: Labelled, people: Shown) -> Judged:
+def _evaluate(engine: Engine, source: Dataset, people: EvaluationSet) -> Evaluation:
     from engines.evaluation import dataset
-    from engines.evaluation.prediction import frames_of, keypoints_of
+    from engines.evaluation.prediction import list_frames, predict_keypoints
     from stream.cli.progress import progress_bar
 
-    with progress_bar("frames", len(frames_of(people.rows))) as done:
-        found = keypoints_of(engine, people.rows, source.border, done)
-    return dataset.judge(source, people, found, engine.signature)
+    with progress_bar("frames", len(list_frames(people.instances))) as done:
+        predictions = predict_keypoints(engine, people.instances, source.border, done)
+    return dataset.evaluate(source, people, predictions, engine.signature)
 
 
 # -- what is told -----------------------------------------------------------------------------------------------------
 
 
-def _account(engine: Engine, source: Labelled, people: Shown, verdict: Verdict) -> dict[str, Any]:
+def _account(engine: Engine, source: Dataset, people: EvaluationSet, scores: Scores) -> dict[str, Any]:
     from engines.evaluation import dataset
 
     return {
         "model": engine.signature.name,
         "fingerprint": engine.fingerprint,
         "backend": engine.choice.name,
-        "data": dataset.kind_of(source),
+        "data": dataset.dataset_name(source),
         "root": str(source.folder),
         "boxes": "detected" if people.detected else "true",
         "clips": len(people.truth),
         "frames": sum(len(clip.frames) for clip in people.truth),
-        "people": len(people.rows),
-        "measure": verdict.measure,
-        "mean": verdict.mean,
-        "scores": {name: dict(columns) for name, columns in verdict.lines.items()},
-        "notes": dataset.notes_on(source, people, engine.signature.skeleton),
+        "people": len(people.instances),
+        "measure": scores.metric,
+        "mean": scores.mean,
+        "scores": {name: dict(columns) for name, columns in scores.tables.items()},
+        "notes": dataset.list_notes(source, people, engine.signature.skeleton),
     }
 
 

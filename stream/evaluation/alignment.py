@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.evaluation.live import Answer
-from engines.evaluation.loop_alignment import Begin, Loop, apart, begin_of
+from engines.evaluation.loop_alignment import Loop, LoopStart, find_start, people_difference
 from stream.errors import SourceError
 from stream.evaluation.line_variants import STREAM, Request
 from stream.evaluation.runs import OfflineRecord, to_record
@@ -31,7 +31,7 @@ class Alignment:
     loop: Loop
     answers: tuple[Answer[Record], ...]
     offline: Mapping[int, Record]
-    begin: Begin | None = None
+    begin: LoopStart | None = None
 
 
 def align(
@@ -41,15 +41,15 @@ def align(
 
     ``testsrc`` and ``filesrc`` number their frames, so frames are aligned by number, and times must agree. A stream's
     numbers start with its connection: its frames are aligned by time modulo the clip, after the first frame was found
-    by comparing live answers with offline ones (:func:`~engines.evaluation.loop_alignment.begin_of`), without the
+    by comparing live answers with offline ones (:func:`~engines.evaluation.loop_alignment.find_start`), without the
     ground truth. Raises :class:`SourceError` if the two runs show different frames.
     """
     offline = {record.frame_seq: record for record in records}
-    loop = Loop.of(_times(records), None if turn_s is None else round(turn_s * 1e9))
+    loop = Loop.from_times(_times(records), None if turn_s is None else round(turn_s * 1e9))
     begin = None
     if request.kind == STREAM:
         begin = _find_begin(loop, messages, offline)
-        frames = loop.placed(begin.first, _elapsed_ns(messages))
+        frames = loop.frames_after(begin.first, _elapsed_ns(messages))
         _check_stream_times(loop, begin.first, messages)
     else:
         frames = [message.frame_seq for message in messages]
@@ -78,22 +78,22 @@ def _elapsed_ns(messages: Sequence[PoseMessage]) -> list[int]:
 # -- streams ----------------------------------------------------------------------------------------------------------
 
 
-def _find_begin(loop: Loop, messages: Sequence[PoseMessage], offline: Mapping[int, Record]) -> Begin:
+def _find_begin(loop: Loop, messages: Sequence[PoseMessage], offline: Mapping[int, Record]) -> LoopStart:
     samples = [messages[index] for index in np.linspace(0, len(messages) - 1, _SAMPLES).round().astype(int)]
     live = [_to_arrays(to_record(message)) for message in samples]
     known = {number: _to_arrays(record) for number, record in offline.items()}
 
     def disagreement(item: int, number: int) -> float:
-        return apart(*live[item], *known[number]) if number in known else 1.0
+        return people_difference(*live[item], *known[number]) if number in known else 1.0
 
     elapsed_ns = [message.pts_ns - messages[0].pts_ns for message in samples]
-    begin = begin_of(loop, elapsed_ns, disagreement)
-    if not begin.is_clear:
+    begin = find_start(loop, elapsed_ns, disagreement)
+    if not begin.is_unambiguous:
         raise SourceError(
             "cannot find where in --clip the stream began: live keypoints differ from the offline ones by "
-            f"{100 * begin.disagree:.2f} % of a person's size at frame {begin.first}, and by "
-            f"{100 * begin.otherwise:.2f} % elsewhere; check that --clip is the looped clip, that people move in it, "
-            f"and that a turn lasts {loop.turn_ns / 1e9:.3f} s (else give its duration with --loop-s)"
+            f"{100 * begin.difference:.2f} % of a person's size at frame {begin.first}, and by "
+            f"{100 * begin.next_difference:.2f} % elsewhere; check that --clip is the looped clip, that people move in "
+            f"it, and that a turn lasts {loop.turn_ns / 1e9:.3f} s (else give its duration with --loop-s)"
         )
     return begin
 
@@ -107,7 +107,7 @@ def _to_arrays(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def _check_stream_times(loop: Loop, first: int, messages: Sequence[PoseMessage]) -> None:
-    strayed_ns = loop.strayed_ns(first, _elapsed_ns(messages))
+    strayed_ns = loop.deviations_ns(first, _elapsed_ns(messages))
     worst = int(np.argmax(strayed_ns))
     if strayed_ns[worst] > _TOLERANCE * loop.step_ns:
         raise SourceError(

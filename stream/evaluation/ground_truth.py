@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from engines.datasets.cocolike import CocoFile, read_coco
-from engines.datasets.jsonfile import read_json
+from engines.datasets.coco_json import CocoFile, read_coco
+from engines.datasets.files import read_json
 from engines.datasets.posetrack import read_annotations
 from engines.datasets.synthetic.conditions import CONDITIONS
 from engines.datasets.synthetic.scene import Picture, Scene
@@ -91,8 +91,8 @@ def _load_coco(path: Path, start: int) -> CocoJudge:
 
 
 def _read_people(file: CocoFile, image: Annotation) -> list[Annotation]:
-    file.of(image)  # raises for an invalid annotation
-    return [_complete(file, number, annotation) for number, annotation in file.people.get(image["id"], ())]
+    file.people(image)  # raises for an invalid annotation
+    return [_complete(file, number, annotation) for number, annotation in file.annotations.get(image["id"], ())]
 
 
 def _complete(file: CocoFile, number: int, annotation: Annotation) -> Annotation:

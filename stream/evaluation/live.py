@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines.evaluation.live import Answer, answered, held, moments, streaming
+from engines.evaluation.live import Answer, capture_times, held_answers, own_answers, streaming_answers
 from engines.skeletons import SKELETONS
 from stream.errors import EngineError, SourceError
 from stream.evaluation.alignment import Alignment, align
@@ -82,7 +82,7 @@ def make_report(request: Request, alignment: Alignment, judge: Judge, span: Span
     """Score two aligned runs in four ways. Raises :class:`SourceError` if no frame is left to score."""
     frames = select_frames(alignment, span)
     times_ns = [alignment.loop.time_ns(frame) for frame in frames]
-    own = answered(frames, alignment.answers)
+    own = own_answers(frames, alignment.answers)
     ages_ms = sorted(answer.age_ms for answer in own if answer)
     if not ages_ms:
         raise SourceError(
@@ -90,12 +90,12 @@ def make_report(request: Request, alignment: Alignment, judge: Judge, span: Span
             "--seconds), or reduce --warmup-s"
         )
     _check_known(judge, [alignment.loop.number(frame) for frame in frames], request)
-    moments_ns = moments(times_ns, frames, alignment.answers)
+    moments_ns = capture_times(times_ns, frames, alignment.answers)
     readings = {
         "offline": [alignment.offline.get(alignment.loop.number(frame)) for frame in frames],
         "answered": _contents(own),
-        "held": _contents(held(frames, moments_ns, alignment.answers)),
-        "streaming": _contents(streaming(moments_ns, alignment.answers)),
+        "held": _contents(held_answers(frames, moments_ns, alignment.answers)),
+        "streaming": _contents(streaming_answers(moments_ns, alignment.answers)),
     }
     only = {frame for frame, answer in zip(frames, own, strict=True) if answer}
     scored = {
@@ -161,6 +161,7 @@ def _notes(request: Request, alignment: Alignment, times_ns: Sequence[int], mome
     if (begin := alignment.begin) is not None:
         notes.append(
             f"the stream began at frame {begin.first} of the clip: there, live and offline keypoints differ by "
-            f"{100 * begin.disagree:.3f} % of a person's size, and by {100 * begin.otherwise:.2f} % at the next best"
+            f"{100 * begin.difference:.3f} % of a person's size, and by "
+            f"{100 * begin.next_difference:.2f} % at the next best"
         )
     return notes

@@ -74,7 +74,7 @@ class CocoJudge:
             for image, (_, record) in enumerate(pairs)
             for result in (coco_results(record) if record else ())
         ]
-        numbers = coco.coco_of({**truth, "annotations": people}, found)
+        numbers = coco.score_coco_documents({**truth, "annotations": people}, found)
         right = sum((self._pck(*pair) for pair in pairs), Pck())
         return {name: 100 * numbers[name] for name in ("AP", "AP50", "AP75")} | {f"PCK@{ALPHA:g}": 100 * float(right)}
 

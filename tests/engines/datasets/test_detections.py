@@ -1,4 +1,4 @@
-"""Detected boxes in place of true ones."""
+"""Detected boxes in place of annotated ones."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 
 from engines.datasets import posetrack18
-from engines.datasets.detections import with_detections
+from engines.datasets.detections import replace_people
 from engines.errors import EngineError
-from tests.engines.datasets import drawn
+from tests.engines.datasets import sample_datasets
 
 NAME = "images/val/000001_test/000001.jpg"
 
 
 @pytest.mark.parametrize("image", [{"image_name": NAME}, {"image_id": 1}])
-def test_boxes_of_a_good_score_take_the_place_of_people(tmp_path: Path, image: dict[str, Any]) -> None:
-    drawn.posetrack18(tmp_path)
+def test_boxes_above_the_minimum_score_replace_people(tmp_path: Path, image: dict[str, Any]) -> None:
+    sample_datasets.posetrack18(tmp_path)
     box = {"bbox": [1, 2, 30, 40], **image}
-    told = [{**box, "score": 0.9}, {**box, "score": 0.1}, {**box, "score": 0.8, "category_id": 3}]
-    path = drawn.write_json(tmp_path / "boxes.json", told)
-    (clip,) = with_detections(posetrack18.read(tmp_path, "val"), path)
+    detections = [{**box, "score": 0.9}, {**box, "score": 0.1}, {**box, "score": 0.8, "category_id": 3}]
+    path = sample_datasets.write_json(tmp_path / "boxes.json", detections)
+    (clip,) = replace_people(posetrack18.read(tmp_path, "val"), path)
     (person,) = clip.frames[0].people
     assert (person.box.tolist(), person.score) == ([1, 2, 30, 40], 0.9)
     assert not person.joints.any()
@@ -29,17 +29,17 @@ def test_boxes_of_a_good_score_take_the_place_of_people(tmp_path: Path, image: d
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("detections", "words"),
     [
-        ({}, "a list of boxes, with image_name, bbox and score, is wanted"),
+        ({}, "it is not a list of boxes with image_name, bbox and score"),
         ([{"image_name": NAME, "score": 1}], "box 0 has no 'bbox'"),
         ([{"bbox": [1, 2, 3, 4], "score": 1}], "box 0 has no 'image_name'"),
-        ([{"image_name": NAME, "bbox": [1, 2], "score": 1}], "box 0 has a 'bbox' of 2 numbers, 4 are wanted"),
-        ([{"image_name": "x", "bbox": [1, 2, 3, 4], "score": 1}], f"none of its boxes is of '{NAME}'"),
+        ([{"image_name": NAME, "bbox": [1, 2], "score": 1}], "box 0 has a 'bbox' of 2 numbers, not 4"),
+        ([{"image_name": "x", "bbox": [1, 2, 3, 4], "score": 1}], f"no box belongs to '{NAME}'"),
     ],
 )
-def test_broken_boxes_are_named(tmp_path: Path, told: Any, words: str) -> None:
-    drawn.posetrack18(tmp_path)
-    path = drawn.write_json(tmp_path / "boxes.json", told)
+def test_broken_boxes_are_errors(tmp_path: Path, detections: Any, words: str) -> None:
+    sample_datasets.posetrack18(tmp_path)
+    path = sample_datasets.write_json(tmp_path / "boxes.json", detections)
     with pytest.raises(EngineError, match=words):
-        with_detections(posetrack18.read(tmp_path, "val"), path)
+        replace_people(posetrack18.read(tmp_path, "val"), path)

@@ -1,4 +1,4 @@
-"""Annotations that others made, as their data sets have them: read, shown where they say, scored as they should be."""
+"""Excerpts of the published annotations are read correctly."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.datasets import coco, crowdpose, jhmdb, posetrack18
-from engines.datasets.clips import Clip, box_of_joints
-from engines.datasets.detections import with_detections
+from engines.datasets import jhmdb, posetrack18
+from engines.datasets.clips import Clip, enclosing_box
+from engines.datasets.detections import replace_people
 from engines.datasets.pictures import read_pictures
+from engines.datasets.stills import CROWDPOSE, StillLayout
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def labels(shared: Path) -> Path:
 
 
 def check(clips: list[Clip]) -> None:
-    """Every picture is there and has the size its file says; everybody is in it."""
+    """Every picture has the size in the annotation file, and the people are inside it."""
     for clip in clips:
         for frame in clip.frames:
             (pixels,) = read_pictures([clip.pictures[frame.number]])
@@ -36,30 +37,30 @@ def test_posetrack18(labels: Path) -> None:
     assert [len(clip.frames[0].people) for clip in clips] == [1, 2, 11]
     people = [person for clip in clips for person in clip.frames[0].people]
     assert sum(int((person.joints[:, 2] > 0).sum()) for person in people) == 182
-    # The rule for boxes where a file has none is that of this file's own.
+    # Boxes computed from joints follow the rule of this file's own boxes.
     for person in people:
-        np.testing.assert_allclose(person.box, box_of_joints(person.joints), atol=0.01)
-    found = with_detections(clips, root / "annotations/test_posetrack18_human_detections.json", threshold=0)
+        np.testing.assert_allclose(person.box, enclosing_box(person.joints), atol=0.01)
+    found = replace_people(clips, root / "annotations/test_posetrack18_human_detections.json", min_score=0)
     assert sum(len(clip.frames[0].people) for clip in found) == 278
 
 
-def test_several_sequences_in_one_file_are_taken_apart(labels: Path) -> None:
+def test_several_sequences_in_one_file_are_separate_clips(labels: Path) -> None:
     root = labels / "mmpose/posetrack18"
-    clips = posetrack18.read_sequences(root, root / "annotations/test_posetrack18_val.json")
+    clips = posetrack18.read_file(root, root / "annotations/test_posetrack18_val.json")
     assert sorted(len(clip.frames[0].people) for clip in clips) == [1, 2, 11]
 
 
 def test_coco_ochuman_and_crowdpose(labels: Path) -> None:
     folder = labels / "mmpose"
     stills = {
-        name: coco.read_stills(folder / name, folder / name / f"test_{name}.json", folder / name, skeleton, aliases)
-        for name, skeleton, aliases in (
-            ("coco", "coco17", None), ("ochuman", "coco17", None), ("crowdpose", crowdpose.SKELETON, crowdpose.ALIASES)
-        )
-    }  # fmt: skip
-    for clips in stills.values():
+        "coco": StillLayout("test_coco.json", "."),
+        "ochuman": StillLayout("test_ochuman.json", "."),
+        "crowdpose": StillLayout("test_crowdpose.json", ".", CROWDPOSE.skeleton, CROWDPOSE.aliases),
+    }
+    clips_by_name = {name: layout.read(folder / name, "") for name, layout in stills.items()}
+    for clips in clips_by_name.values():
         check(clips)
-    assert {name: sum(len(clip.frames[0].people) for clip in clips) for name, clips in stills.items()} == {
+    assert {name: sum(len(clip.frames[0].people) for clip in clips) for name, clips in clips_by_name.items()} == {
         "coco": 12, "ochuman": 5, "crowdpose": 4,
     }  # fmt: skip
 
@@ -69,7 +70,7 @@ def test_sub_jhmdb(labels: Path) -> None:
     clips = jhmdb.read_json_clips(root, root / "test_jhmdb_sub1.json", pictures=".")
     check(clips)
     assert clips[0].frames[0].people[0].box.tolist() == [78, 61, 54, 159]
-    pytest.importorskip("scipy", reason=".mat files are read by SciPy")
+    pytest.importorskip("scipy", reason="reading .mat files needs SciPy")
     whole = jhmdb.read_mat_clip(labels / "jhmdb_seq/joint_positions.mat", labels / "jhmdb_seq/frames")
     check([whole])
     assert (len(whole.frames), whole.span) == (40, (1, 40))

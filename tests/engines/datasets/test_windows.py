@@ -32,17 +32,17 @@ def test_windows_at_the_ends_of_a_clip_are_those_of_the_papers(key: int, border:
     assert window_numbers(key, FIVE, (10, 20), border) == numbers
 
 
-def test_a_window_that_waits_for_nothing_has_the_key_frame_last() -> None:
+def test_a_causal_window_has_the_key_frame_last() -> None:
     assert window_numbers(10, (-2, -1, 0), (10, 20), "fami-released") == [10, 10, 10]
     assert window_numbers(11, (-2, -1, 0), (10, 20)) == [11, 10, 11]
 
 
-def test_a_single_picture_is_a_frozen_window() -> None:
+def test_a_still_picture_is_repeated_in_its_window() -> None:
     still = Clip("still", "coco17", {0: PictureFile(Path("a.jpg"))}, ())
     assert window_sources(still, 0, FIVE) == [PictureFile(Path("a.jpg"))] * 5
 
 
-def test_a_hole_in_a_clip_is_named() -> None:
+def test_a_gap_in_a_clip_is_an_error() -> None:
     clip = Clip("walk", "coco17", {n: PictureFile(Path(f"{n}.jpg")) for n in (0, 1, 2, 4)}, ())
-    with pytest.raises(EngineError, match="walk: frame 3 is missing between 0 and 4, and frame 2 wants it"):
+    with pytest.raises(EngineError, match="walk: frame 3, a neighbour of frame 2, is missing between 0 and 4"):
         window_sources(clip, 2, FIVE)

@@ -11,21 +11,21 @@ import pytest
 pytest.importorskip("pycocotools")
 
 from engines.errors import EngineError
-from engines.evaluation.coco import COCO_NAMES, coco, coco_of, crowdpose
+from engines.evaluation.coco import COCO_NAMES, score_coco, score_coco_documents, score_crowdpose
 
 PRINTED = 1e-6
 """The known scores are written with six decimals, CrowdPose's parts with four."""
 
 
-def test_cocos_example_scores_as_known(shared: Path) -> None:
+def test_cocos_example_scores_as_published(shared: Path) -> None:
     known = json.loads((shared / "data/annot/known_scores.json").read_text())["coco_keypoints"]
-    ours = coco(shared / "data/annot" / known["gt"], shared / "data/annot" / known["pred"])
+    ours = score_coco(shared / "data/annot" / known["gt"], shared / "data/annot" / known["pred"])
     assert [*ours.values()] == pytest.approx(known["stats[AP,AP50,AP75,APM,APL,AR,AR50,AR75,ARM,ARL]"], abs=PRINTED)
 
 
-def test_crowdposes_example_scores_as_known(shared: Path) -> None:
+def test_crowdposes_example_scores_as_published(shared: Path) -> None:
     known = json.loads((shared / "data/annot/known_scores.json").read_text())["crowdpose_keypoints"]
-    ours = crowdpose(shared / "data/annot" / known["gt"], shared / "data/annot" / known["pred"])
+    ours = score_crowdpose(shared / "data/annot" / known["gt"], shared / "data/annot" / known["pred"])
     theirs = known["stats[AP,AP50,AP75,AR,AR50,AR75,AP_easy,AP_medium,AP_hard]"]
     assert [*ours.values()] == pytest.approx(theirs, abs=1e-4)
     assert [*ours.values()][:6] == pytest.approx(theirs[:6], abs=PRINTED)
@@ -41,8 +41,8 @@ TRUTH = {
 @pytest.mark.parametrize(
     ("results", "words"),
     [
-        ("[", "results.json: it is no JSON"),
-        ("[]", "results.json: it holds no results"),
+        ("[", "results.json: it is not valid JSON"),
+        ("[]", "results.json: it is not a list of results"),
         ('[{"image_id": 7, "category_id": 1, "keypoints": []}]', "results.json: result 0 has no 'score'"),
         (
             '[{"image_id": 9, "category_id": 1, "keypoints": [1, 1, 1], "score": 1}]',
@@ -50,17 +50,17 @@ TRUTH = {
         ),
     ],
 )
-def test_a_broken_file_of_results_is_named(tmp_path: Path, results: str, words: str) -> None:
+def test_a_broken_result_file_is_an_error(tmp_path: Path, results: str, words: str) -> None:
     (tmp_path / "truth.json").write_text(json.dumps(TRUTH))
     (tmp_path / "results.json").write_text(results)
     with pytest.raises(EngineError) as caught:
-        coco(tmp_path / "truth.json", tmp_path / "results.json")
+        score_coco(tmp_path / "truth.json", tmp_path / "results.json")
     assert words in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"nowhere\.json: No such file"):
-        coco(tmp_path / "nowhere.json", tmp_path / "results.json")
+        score_coco(tmp_path / "nowhere.json", tmp_path / "results.json")
 
 
 def _keypoints(joints: int, moved_px: int = 0) -> list[int]:
@@ -81,23 +81,23 @@ def _results(moved_px: int) -> list[dict[str, object]]:
     return [{"image_id": 0, "category_id": 1, "score": 0.5, "keypoints": _keypoints(17, moved_px)}]
 
 
-def test_maps_in_memory_score_as_files_do(tmp_path: Path) -> None:
+def test_documents_in_memory_score_as_files_do(tmp_path: Path) -> None:
     (tmp_path / "truth.json").write_text(json.dumps(_document(17)))
     (tmp_path / "results.json").write_text(json.dumps(_results(moved_px=8)))
-    of_files = coco(tmp_path / "truth.json", tmp_path / "results.json")
-    in_memory = coco_of(_document(17), _results(moved_px=8))
-    assert 0 < in_memory["AP"] < 1 == pytest.approx(coco_of(_document(17), _results(moved_px=0))["AP"])
+    of_files = score_coco(tmp_path / "truth.json", tmp_path / "results.json")
+    in_memory = score_coco_documents(_document(17), _results(moved_px=8))
+    assert 0 < in_memory["AP"] < 1 == pytest.approx(score_coco_documents(_document(17), _results(moved_px=0))["AP"])
     assert {name: value for name, value in of_files.items() if value >= 0} == {
         name: value for name, value in in_memory.items() if not math.isnan(value)
     }
 
 
-def test_nothing_found_is_nothing_and_nobody_annotated_is_no_number() -> None:
-    assert coco_of(_document(17), []) == dict.fromkeys(COCO_NAMES, 0.0)
-    assert all(math.isnan(value) for value in coco_of(_document(0), []).values())
+def test_no_results_score_0_and_no_annotations_nan() -> None:
+    assert score_coco_documents(_document(17), []) == dict.fromkeys(COCO_NAMES, 0.0)
+    assert all(math.isnan(value) for value in score_coco_documents(_document(0), []).values())
 
 
-def test_a_missing_tool_is_told_with_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pycocotools_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.evaluation.coco.find_spec", lambda _: None)
-    with pytest.raises(EngineError, match=r"COCO's measure needs pycocotools: pip install 'posestream\[eval\]'"):
-        coco_of(_document(17), [{}])
+    with pytest.raises(EngineError, match=r"COCO's metric needs pycocotools: pip install 'posestream\[eval\]'"):
+        score_coco_documents(_document(17), [{}])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.evaluation.oks import kept, oks, score_of
+from engines.evaluation.oks import oks, person_score, suppress_duplicates
 from engines.skeletons import COCO_SIGMAS
 
 
@@ -16,7 +16,7 @@ def people(count: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([random.uniform(50, 150, (count, 17, 2)), np.full((count, 17, 1), 2.0)], axis=2)
 
 
-def test_it_is_pycocotools_own() -> None:
+def test_it_equals_pycocotools() -> None:
     pytest.importorskip("pycocotools")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -47,18 +47,18 @@ def test_it_is_pycocotools_own() -> None:
     np.testing.assert_allclose(oks(found, truth, 5000.0, COCO_SIGMAS), judge.computeOks(1, 1)[:, 0], rtol=1e-12)
 
 
-def test_of_two_who_are_alike_the_better_is_left() -> None:
+def test_of_two_duplicates_the_better_is_kept() -> None:
     one, other = people(2)
     both = np.stack([one, one + np.array([0.5, 0, 0]), other])
-    assert kept(both, [0.4, 0.9, 0.1], [9000.0] * 3, COCO_SIGMAS) == [1, 2]
+    assert suppress_duplicates(both, [0.4, 0.9, 0.1], [9000.0] * 3, COCO_SIGMAS) == [1, 2]
 
 
-def test_a_persons_score_is_of_its_sure_joints_and_its_box() -> None:
+def test_a_persons_score_is_the_mean_of_confident_joints_times_the_boxs() -> None:
     joints = np.array([[0, 0, 0.8], [0, 0, 0.4], [0, 0, 0.2]])
-    assert score_of(joints, 0.5) == pytest.approx(0.3)
-    assert score_of(joints * 0.1, 0.5) == 0
+    assert person_score(joints, 0.5) == pytest.approx(0.3)
+    assert person_score(joints * 0.1, 0.5) == 0
 
 
-def test_nobody_annotated_is_like_nobody() -> None:
+def test_oks_without_annotated_joints_is_nan() -> None:
     nobody = people(1)[0] * (1, 1, 0)
     assert np.isnan(oks(people(2), nobody, 100.0, COCO_SIGMAS)).all()

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from engines.datasets.clips import Clip, Frame, Person
-from engines.datasets.rows import Row
-from engines.evaluation.pck import box_size, head_size, in_columns, pck, torso_size
+from engines.datasets.instances import Instance
+from engines.evaluation.pck import box_size, group_by_column, head_size, pck, torso_size
 from engines.skeletons import SKELETONS
 
 JHMDB = SKELETONS["jhmdb15"].joints
 
 
-def row(joints: np.ndarray, head: np.ndarray | None = None, skeleton: str = "jhmdb15") -> Row:
+def row(joints: np.ndarray, head: np.ndarray | None = None, skeleton: str = "jhmdb15") -> Instance:
     person = Person(np.array([10.0, 20, 60, 100]), joints, head=head)
     frame = Frame(1, "1.png", (320, 240), (person,))
-    return Row(Clip("clip", skeleton, {}, (frame,)), frame, person, person.box, joints)
+    return Instance(Clip("clip", skeleton, {}, (frame,)), frame, person, person.box, joints)
 
 
 def joints_at(x: float, seen: float = 2) -> np.ndarray:
     return np.stack([np.full(15, x), 10.0 * np.arange(15), np.full(15, seen)], axis=1).astype(np.float32)
 
 
-def test_a_fifth_of_the_longer_side_is_the_limit() -> None:
+def test_the_threshold_is_a_share_of_the_longer_side() -> None:
     one = row(joints_at(50))
     near, far = (joints_at(50 + away) for away in (20, 20.01))
     assert pck([one], [near], "jhmdb15", 0.2, box_size)["Mean"] == 100
@@ -39,7 +39,7 @@ def test_the_torso_is_from_the_left_shoulder_to_the_right_hip() -> None:
     assert np.isnan(pck([row(hidden)], [hidden], "jhmdb15", 0.2, torso_size)["Mean"])
 
 
-def test_the_head_is_measured_as_posetrack_does() -> None:
+def test_the_head_size_is_posetracks() -> None:
     assert head_size(row(joints_at(50), head=np.array([0.0, 0, 30, 40]))) == pytest.approx(30)
     assert np.isnan(head_size(row(joints_at(50))))
 
@@ -47,7 +47,7 @@ def test_the_head_is_measured_as_posetrack_does() -> None:
 def test_the_mean_is_over_all_joints_and_a_column_over_its_own() -> None:
     # The neck and the belly of Sub-JHMDB have no column.
     shares = np.array([100.0 if joint in ("neck", "belly", "left_wrist") else 0.0 for joint in JHMDB])
-    columns = in_columns(shares, "jhmdb15")
+    columns = group_by_column(shares, "jhmdb15")
     assert columns["Mean"] == pytest.approx(20)
     assert {name: value for name, value in columns.items() if value and name != "Mean"} == {"Wrist": 50}
 
@@ -56,11 +56,11 @@ def test_the_papers_means_are_over_the_fifteen_joints_of_sub_jhmdb() -> None:
     # FAMI-Pose, Table 5: head 99.3 and so on, mean 96.0. Neck and belly are not told, and are within 98 and 100.
     told = {"head": 99.3, "shoulder": 98.6, "elbow": 94.5, "wrist": 91.7, "hip": 99.2, "knee": 91.8, "ankle": 95.4}
     shares = np.array([told.get(joint.split("_")[-1], 99.0) for joint in JHMDB])
-    assert in_columns(shares, "jhmdb15")["Mean"] == pytest.approx(96.0, abs=0.05 + 2 / 15)
+    assert group_by_column(shares, "jhmdb15")["Mean"] == pytest.approx(96.0, abs=0.05 + 2 / 15)
     assert np.mean(list(told.values())) < 95.85  # over the columns
 
 
-def test_joints_that_nobody_annotated_are_not_judged() -> None:
+def test_joints_without_annotation_do_not_count() -> None:
     partly = joints_at(50)
     partly[JHMDB.index("head"), 2] = 0
     columns = pck([row(partly)], [joints_at(50)], "jhmdb15", 0.2, box_size)
@@ -78,9 +78,9 @@ def test_joints_that_nobody_annotated_are_not_judged() -> None:
         ("hieve14", {"nose"}),
     ],
 )
-def test_what_belongs_to_the_head(skeleton: str, head: set[str]) -> None:
+def test_the_joints_of_the_head_column(skeleton: str, head: set[str]) -> None:
     joints = SKELETONS[skeleton].joints
     for place, joint in enumerate(joints):
         shares = np.zeros(len(joints))
         shares[place] = 100
-        assert (in_columns(shares, skeleton)["Head"] > 0) == (joint in head)
+        assert (group_by_column(shares, skeleton)["Head"] > 0) == (joint in head)

@@ -49,7 +49,7 @@ def _predicted(frame: dict[str, Any]) -> Predicted:
     )
 
 
-def test_every_case_of_the_official_tool_comes_out_to_every_digit(shared: Path) -> None:
+def test_every_case_of_the_official_tool_is_equal_to_every_digit(shared: Path) -> None:
     cases = json.loads((shared / "models/golden_poseval.json").read_text())["cases"]
     assert len(cases) == 8
     for case in cases:
@@ -89,7 +89,7 @@ def _person(x: float) -> np.ndarray:
     return np.stack([np.full(15, x), np.arange(15) * 10.0], axis=1)
 
 
-def test_a_person_is_kept_by_one_prediction_only() -> None:
+def test_a_person_matches_one_prediction_only() -> None:
     truth = Annotated(_person(50)[None], np.array([[0.0, 0, 30, 40]]))
     # Two say the same: one is right, the other is false however near it is.
     both = Predicted(np.stack([_person(50), _person(51)]), np.stack([np.full(15, 0.4), np.full(15, 0.9)]))
@@ -98,7 +98,7 @@ def test_a_person_is_kept_by_one_prediction_only() -> None:
     assert all(one.ap == 50 for one in found)
 
 
-def test_half_a_head_is_the_limit() -> None:
+def test_the_threshold_is_half_a_head() -> None:
     # The head's diagonal is 50 px, its size 30 px: 15 px are within half of it, 15.01 px are not.
     truth = Annotated(_person(50)[None], np.array([[0.0, 0, 30, 40]]))
     near, far = (Predicted(_person(50 + away)[None], np.ones((1, 15))) for away in (15, 15.01))
@@ -106,7 +106,7 @@ def test_half_a_head_is_the_limit() -> None:
     assert mean(score([(truth, far)])).ap == 0
 
 
-def test_people_in_an_ignored_region_count_on_neither_side() -> None:
+def test_people_in_an_ignored_region_do_not_count() -> None:
     truth = Annotated(np.stack([_person(50), _person(250)]), np.array([[0.0, 0, 30, 40], [200, 0, 230, 40]]))
     region = np.array([[200.0, -10], [300, -10], [300, 200], [200, 200]])
     one = Predicted(_person(50)[None], np.ones((1, 15)))
@@ -117,13 +117,13 @@ def test_people_in_an_ignored_region_count_on_neither_side() -> None:
     assert mean(score([(ignoring, two)])).ap == 100
 
 
-def test_nothing_predicted_is_nothing_right() -> None:
+def test_no_predictions_score_0() -> None:
     truth = Annotated(_person(50)[None], np.array([[0.0, 0, 30, 40]]))
     nobody = Predicted(np.zeros((0, 15, 2)), np.zeros((0, 15)))
     assert mean(score([(truth, nobody)])).ap == 0
 
 
-def test_a_joint_that_is_never_annotated_has_no_score_and_spoils_no_mean() -> None:
+def test_a_joint_that_is_never_annotated_is_left_out_of_the_mean() -> None:
     joints = _person(50)
     joints[3] = np.nan
     truth = Annotated(joints[None], np.array([[0.0, 0, 30, 40]]))

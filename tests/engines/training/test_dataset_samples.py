@@ -12,27 +12,28 @@ import yaml
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
 
-from engines.datasets import coco, posetrack18  # noqa: E402
-from engines.datasets.rows import rows_of  # noqa: E402
+from engines.datasets import posetrack18  # noqa: E402
+from engines.datasets.instances import list_instances  # noqa: E402
+from engines.datasets.stills import COCO  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.skeletons import SKELETONS  # noqa: E402
 from engines.training.dataset_samples import ClipSamples, View  # noqa: E402
 from engines.training.recipe import Augmentation, read_recipe  # noqa: E402
 from engines.training.session import WEIGHTS, prepare  # noqa: E402
 from engines.training.validation import PoseTrackValidator  # noqa: E402
-from tests.engines.datasets import drawn  # noqa: E402
+from tests.engines.datasets import sample_datasets  # noqa: E402
 
 VIEW = View((48, 64), (-1, 0, 1), "posetrack17")
 GEOMETRIC = Augmentation(half_body=0.3, scale=0.35, rotation=45)
 
 
 def samples(root: Path, workers: int = 2, view: View = VIEW) -> ClipSamples:
-    return ClipSamples(rows_of(posetrack18.read(root, "train"), view.skeleton), view, workers)
+    return ClipSamples(list_instances(posetrack18.read(root, "train"), view.skeleton), view, workers)
 
 
 @pytest.fixture
 def posetrack(tmp_path: Path) -> Path:
-    drawn.posetrack18(tmp_path)
+    sample_datasets.posetrack18(tmp_path)
     return tmp_path
 
 
@@ -64,8 +65,8 @@ def test_joints_are_converted_to_the_networks_skeleton(posetrack: Path, skeleton
 
 
 def test_a_still_picture_is_repeated_as_a_window(tmp_path: Path) -> None:
-    drawn.coco(tmp_path)
-    made = ClipSamples(rows_of(coco.read(tmp_path, "train2017"), "coco17"), View((48, 64), (-1, 0, 1), "coco17"))
+    sample_datasets.coco(tmp_path)
+    made = ClipSamples(list_instances(COCO.read(tmp_path, "train2017"), "coco17"), View((48, 64), (-1, 0, 1), "coco17"))
     crops = made.batch(np.arange(2), None, np.random.default_rng(0)).crops
     assert torch.equal(crops[:, 0], crops[:, 1])
     assert torch.equal(crops[:, 2], crops[:, 1])
@@ -73,33 +74,34 @@ def test_a_still_picture_is_repeated_as_a_window(tmp_path: Path) -> None:
 
 def test_unlabelled_frames_are_used_as_neighbours(posetrack: Path) -> None:
     made = samples(posetrack)
-    assert made.rows[0].frame.number == 1
+    assert made.instances[0].frame.number == 1
     crops = made.batch(np.arange(1), None, np.random.default_rng(0)).crops[0]
     assert not torch.equal(crops[0], crops[1])  # frame 0, which has no labels, is not the key frame
 
 
 def test_a_data_set_without_people_is_refused(posetrack: Path) -> None:
     (clip,) = posetrack18.read(posetrack, "train")
-    with pytest.raises(
-        EngineError, match="nobody is left to look at: no frame of '000001_test' or 0 others has a pers"
-    ):
-        rows_of([type(clip)(clip.name, clip.skeleton, clip.pictures, ())], "coco17")
+    with pytest.raises(EngineError, match="'000001_test' and 0 other clips have no person with joints of 'coco17'"):
+        list_instances([type(clip)(clip.name, clip.skeleton, clip.pictures, ())], "coco17")
 
 
 # -- whole trainings --------------------------------------------------------------------------------------------------
 
 DATA: dict[str, tuple[Callable[[Path], None], str, dict[str, Any]]] = {
-    "posetrack17": (drawn.posetrack17, "posetrack17", {"type": "posetrack", "year": 2017}),
-    "posetrack18": (drawn.posetrack18, "posetrack17", {"type": "posetrack", "year": 2018, "border": "fami-released"}),
-    "posetrack21": (
-        lambda root: drawn.posetrack18(root, "posetrack_data"), "posetrack17", {"type": "posetrack", "year": 2021},
+    "posetrack17": (sample_datasets.posetrack17, "posetrack17", {"type": "posetrack", "year": 2017}),
+    "posetrack18": (
+        sample_datasets.posetrack18, "posetrack17", {"type": "posetrack", "year": 2018, "border": "fami-released"},
     ),
-    "coco": (drawn.coco, "coco17", {"type": "coco"}),
-    "crowdpose": (drawn.crowdpose, "crowdpose14", {"type": "crowdpose"}),
-    "ochuman": (drawn.ochuman, "coco17", {"type": "ochuman"}),
-    "jhmdb": (drawn.jhmdb, "jhmdb15", {"type": "jhmdb"}),
-    "hieve": (drawn.hieve, "hieve14", {"type": "hieve", "judged": ["yard"]}),
-    "folder": (drawn.folder, "coco17", {"type": "folder", "train": "train.json", "judged": "test.json"}),
+    "posetrack21": (
+        lambda root: sample_datasets.posetrack18(root, "posetrack_data"),
+        "posetrack17", {"type": "posetrack", "year": 2021},
+    ),
+    "coco": (sample_datasets.coco, "coco17", {"type": "coco"}),
+    "crowdpose": (sample_datasets.crowdpose, "crowdpose14", {"type": "crowdpose"}),
+    "ochuman": (sample_datasets.ochuman, "coco17", {"type": "ochuman"}),
+    "jhmdb": (sample_datasets.jhmdb, "jhmdb15", {"type": "jhmdb"}),
+    "hieve": (sample_datasets.hieve, "hieve14", {"type": "hieve", "validation": ["yard"]}),
+    "folder": (sample_datasets.folder, "coco17", {"type": "folder", "train": "train.json", "validation": "test.json"}),
 }  # fmt: skip
 
 
@@ -134,12 +136,12 @@ def test_validation_uses_detected_boxes_if_the_recipe_names_them(
     posetrack: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     box = {"image_name": "images/val/000001_test/000002.jpg", "bbox": [40, 60, 80, 150], "score": 0.7}
-    drawn.write_json(posetrack / "boxes.json", [box])
+    sample_datasets.write_json(posetrack / "boxes.json", [box])
     data = {"type": "posetrack", "year": 2018, "root": "nowhere", "detections": "boxes.json"}
     session = prepare(recipe(posetrack, "posetrack17", data), posetrack / "run", data=posetrack)
     assert f"{posetrack}: 4 people to train on" in capsys.readouterr().err
     assert isinstance(session.validator, PoseTrackValidator)
-    assert [row.person.score for row in session.validator.samples.rows] == [0.7]
+    assert [instance.person.score for instance in session.validator.samples.instances] == [0.7]
 
 
 def test_a_data_folder_is_refused_for_synthetic_people(tmp_path: Path) -> None:

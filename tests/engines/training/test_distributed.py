@@ -15,7 +15,7 @@ import yaml
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
 
 from engines.training.session import WEIGHTS, prepare  # noqa: E402
-from tests.engines.datasets import drawn  # noqa: E402
+from tests.engines.datasets import sample_datasets  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -46,7 +46,7 @@ def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_two_processes_train_as_one_without_batch_statistics(tmp_path: Path) -> None:
-    drawn.coco(tmp_path / "data")
+    sample_datasets.coco(tmp_path / "data")
     # IMAPose has batch normalisation only in its backbone, which is frozen.
     network = {"model": "imapose.IMAPose", "window": [-1, 0, 1], "options": {"radius": 1, "dilations": [1, 3]}}
     settings = {

@@ -17,7 +17,7 @@ from engines.training import tensorboard  # noqa: E402
 from engines.training.batches import Batch, normalise, pick_spread  # noqa: E402
 from engines.training.session import EXAMPLES, prepare  # noqa: E402
 from engines.training.tensorboard import draw_preview, open_board  # noqa: E402
-from tests.engines.datasets import drawn  # noqa: E402
+from tests.engines.datasets import sample_datasets  # noqa: E402
 from tests.engines.training.test_distributed import recipe  # noqa: E402
 
 
@@ -38,7 +38,7 @@ def read() -> Any:
 
 
 def small(tmp_path: Path) -> Path:
-    drawn.coco(tmp_path / "data")
+    sample_datasets.coco(tmp_path / "data")
     settings = {"data": {"type": "coco", "root": str(tmp_path / "data")}, "epochs": 2, "batch": 3}
     return recipe(tmp_path, {"model": "hrnet.HRNet"}, settings)
 

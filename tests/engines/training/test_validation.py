@@ -12,22 +12,23 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
 
-from engines.datasets import coco, posetrack17, posetrack18  # noqa: E402
-from engines.datasets.rows import rows_of  # noqa: E402
+from engines.datasets import posetrack17, posetrack18  # noqa: E402
+from engines.datasets.instances import list_instances  # noqa: E402
+from engines.datasets.stills import COCO  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.evaluation.posetrack import mean, score  # noqa: E402
-from engines.evaluation.posetrack_files import paired_frames  # noqa: E402
-from engines.evaluation.scores import annotated, predicted  # noqa: E402
+from engines.evaluation.posetrack_files import pair_frames  # noqa: E402
+from engines.evaluation.scores import to_annotated, to_predicted  # noqa: E402
 from engines.losses.heatmap import gaussian_heatmaps  # noqa: E402
 from engines.skeletons import SKELETONS, convert  # noqa: E402
 from engines.training.dataset_samples import ClipSamples, View  # noqa: E402
 from engines.training.validation import PckValidator, PoseTrackValidator, predict_in_frames  # noqa: E402
-from tests.engines.datasets import drawn  # noqa: E402
+from tests.engines.datasets import sample_datasets  # noqa: E402
 
 
 @pytest.fixture
 def posetrack(tmp_path: Path) -> Path:
-    drawn.posetrack18(tmp_path)
+    sample_datasets.posetrack18(tmp_path)
     return tmp_path
 
 
@@ -53,12 +54,12 @@ class Oracle(torch.nn.Module):
 def test_a_network_that_outputs_the_targets_scores_100(posetrack: Path) -> None:
     view = View((96, 128), (0,), "posetrack17")
     truth = posetrack18.read(posetrack, "train")
-    made = ClipSamples(rows_of(truth, "posetrack17"), view)
+    made = ClipSamples(list_instances(truth, "posetrack17"), view)
     oracle: Any = Oracle(made)
-    for row, found in zip(made.rows, predict_in_frames(oracle, made, batch=3), strict=True):
-        known = row.joints[:, 2] > 0
+    for instance, found in zip(made.instances, predict_in_frames(oracle, made, batch=3), strict=True):
+        known = instance.joints[:, 2] > 0
         # Half a cell of 4 px, in crops smaller than the people in the frame.
-        assert np.abs(found[known, :2] - row.joints[known, :2]).max() < 4
+        assert np.abs(found[known, :2] - instance.joints[known, :2]).max() < 4
     validator = PoseTrackValidator(made, truth)
     oracle.next = 0
     assert validator(oracle).values["ap"]["Mean"] == 100
@@ -67,20 +68,19 @@ def test_a_network_that_outputs_the_targets_scores_100(posetrack: Path) -> None:
 
 
 def test_posetracks_ap_needs_head_boxes(tmp_path: Path) -> None:
-    drawn.coco(tmp_path)
+    sample_datasets.coco(tmp_path)
     document = json.loads((tmp_path / "annotations/person_keypoints_val2017.json").read_text())
     for person in document["annotations"]:
         del person["bbox_head"]
-    drawn.write_json(tmp_path / "annotations/person_keypoints_val2017.json", document)
-    clips = coco.read(tmp_path, "val2017")
-    with pytest.raises(
-        EngineError, match=r"000000000000\.jpg: person 0 of frame 000000000000\.jpg has no box of the head"
-    ):
-        annotated(clips[0], clips[0].frames[0])
+    sample_datasets.write_json(tmp_path / "annotations/person_keypoints_val2017.json", document)
+    clips = COCO.read(tmp_path, "val2017")
+    with pytest.raises(EngineError, match=r"000000000000\.jpg: person 0 of frame 000000000000\.jpg has no head box"):
+        to_annotated(clips[0], clips[0].frames[0])
 
 
 @pytest.mark.parametrize(
-    ("write", "read"), [(drawn.posetrack18, posetrack18.read), (drawn.posetrack17, posetrack17.read)]
+    ("write", "read"),
+    [(sample_datasets.posetrack18, posetrack18.read), (sample_datasets.posetrack17, posetrack17.read)],
 )
 def test_annotations_written_as_results_score_100(
     tmp_path: Path, write: Callable[[Path], None], read: Callable[[Path, str], list[Any]]
@@ -90,11 +90,11 @@ def test_annotations_written_as_results_score_100(
     in_memory = []
     for frame in clip.frames:
         joints = convert(np.stack([person.joints for person in frame.people]), clip.skeleton, "posetrack15")
-        in_memory.append((annotated(clip, frame), predicted(list(joints))))
+        in_memory.append((to_annotated(clip, frame), to_predicted(list(joints))))
     assert mean(score(in_memory)).ap == 100
     (file,) = (tmp_path / "annotations/val").glob("*.json")
-    results = drawn.write_json(tmp_path / "results" / file.name, as_results(clip))
-    assert mean(score(paired_frames(file, results))).ap == 100
+    results = sample_datasets.write_json(tmp_path / "results" / file.name, as_results(clip))
+    assert mean(score(pair_frames(file, results))).ap == 100
 
 
 def as_results(clip: Any) -> dict[str, Any]:

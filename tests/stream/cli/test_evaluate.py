@@ -64,7 +64,7 @@ def test_results_of_another_sequence_are_told_apart(shared: Path, capsys: Captur
     truth = shared / "data/annot/mmpose/posetrack18/annotations/val/003418_mpii_test.json"
     other = shared / "data/annot/posetrack18_poseval/A_identity/009473_mpii_test.json"
     assert execute(["eval", "posetrack", str(truth), str(other)]) == 1
-    assert "they are not of one sequence" in capsys.readouterr().err
+    assert "give the results of this sequence" in capsys.readouterr().err
 
 
 # -- live -------------------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_what_cannot_be_scored_live_is_told_in_a_line(
 def test_a_missing_tool_is_told_before_anything_runs(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.evaluation.coco.find_spec", lambda _: None)
     assert execute(["eval", "live", f"{PEOPLE} {TAIL}"]) == 1
-    assert capsys.readouterr().err == "posestream: COCO's measure needs pycocotools: pip install 'posestream[eval]'\n"
+    assert capsys.readouterr().err == "posestream: COCO's metric needs pycocotools: pip install 'posestream[eval]'\n"
 
 
 @pytest.mark.slow

@@ -11,45 +11,45 @@ import yaml
 
 pytest.importorskip("pycocotools")
 
-from engines.datasets.sources import Name
+from engines.datasets.config import DatasetName
 from stream.__main__ import execute
 from stream.cli.evaluate_model import DataSet
-from tests.engines.datasets import drawn
+from tests.engines.datasets import sample_datasets
 
 Capture = pytest.CaptureFixture[str]
 
 
 def test_it_knows_every_data_set_that_there_is() -> None:
-    assert get_args(DataSet) == get_args(Name)
+    assert get_args(DataSet) == get_args(DatasetName)
 
 
 def test_posetrack_is_told_as_in_the_papers_tables(tmp_path: Path, capsys: Capture) -> None:
-    drawn.posetrack18(tmp_path)
+    sample_datasets.posetrack18(tmp_path)
     assert execute(["eval", "model", "hrnet-small", "--data", "posetrack18", "--root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     told = "4 people in true boxes, 2 frames of 1 clip; percent"
     assert lines[0] == f"hrnet-small-128x96 by onnxrt:cpu on posetrack18 ({tmp_path}): {told}"
     assert lines[2].split() == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean"]
     assert [line.split()[0] for line in lines[3:5]] == ["AP", "PCKh@0.5"]
-    assert lines[6].startswith("note: true boxes: most papers are judged with a detector's, which gives less")
+    assert lines[6].startswith("note: true boxes: most papers use a detector's boxes, which give lower numbers")
     assert lines[7].startswith("note: its skeleton coco17 has no head_bottom, head_top")
 
 
 def test_single_pictures_are_counted_as_such_and_sizes_that_nobody_has_are_left_open(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    drawn.coco(tmp_path)
+    sample_datasets.coco(tmp_path)
     assert execute(["eval", "model", "hrnet-small", "--data", "coco", "--root", str(tmp_path), "--limit", "2"]) == 0
     out = capsys.readouterr().out
     assert "4 people in true boxes, 2 frames; percent" in out
     (line,) = (line for line in out.splitlines() if line.startswith("COCO "))
     assert "–" in line.split()
     assert "\nmean OKS: " in out
-    assert "note: only the first of the clips or pictures: 2" in out
+    assert "note: only the first clips or pictures are evaluated: 2" in out
 
 
 def test_results_are_written_and_score_the_same(tmp_path: Path, capsys: Capture) -> None:
-    drawn.posetrack17(tmp_path)
+    sample_datasets.posetrack17(tmp_path)
     told = ["--data", "posetrack17", "--root", str(tmp_path), "--results", str(tmp_path / "found"), "--json"]
     assert execute(["eval", "model", "hrnet-small", *told]) == 0
     account = json.loads(capsys.readouterr().out)
@@ -59,7 +59,7 @@ def test_results_are_written_and_score_the_same(tmp_path: Path, capsys: Capture)
 
 
 def test_programs_get_what_json_can_say(tmp_path: Path, capsys: Capture) -> None:
-    drawn.jhmdb(tmp_path)
+    sample_datasets.jhmdb(tmp_path)
     assert execute(["eval", "model", "hrnet-small", "--data", "jhmdb", "--root", str(tmp_path), "--json"]) == 0
     account = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert account["scores"]["PCK@0.2"]["Head"] is None  # the network has no joint of that name
@@ -69,9 +69,9 @@ def test_programs_get_what_json_can_say(tmp_path: Path, capsys: Capture) -> None
 
 
 def test_a_recipe_says_which_data_set_and_how(tmp_path: Path, capsys: Capture) -> None:
-    drawn.posetrack18(tmp_path)
+    sample_datasets.posetrack18(tmp_path)
     box = {"image_name": "images/val/000001_test/000002.jpg", "bbox": [40, 60, 80, 150], "score": 0.7}
-    drawn.write_json(tmp_path / "boxes.json", [box])
+    sample_datasets.write_json(tmp_path / "boxes.json", [box])
     recipe = tmp_path / "recipe.yaml"
     data = {"type": "posetrack", "year": 2018, "root": "nowhere", "border": "fami-released", "detections": "boxes.json"}
     recipe.write_text(yaml.safe_dump({"network": "hrnet-w48-384x288", "data": data}))
@@ -80,11 +80,11 @@ def test_a_recipe_says_which_data_set_and_how(tmp_path: Path, capsys: Capture) -
 
 
 def test_hieve_says_that_its_own_measure_is_not_to_be_had(tmp_path: Path, capsys: Capture) -> None:
-    drawn.hieve(tmp_path)
+    sample_datasets.hieve(tmp_path)
     assert execute(["eval", "model", "hrnet-small", "--data", "hieve", "--root", str(tmp_path), "--split", "yard"]) == 0
     out = capsys.readouterr().out
     assert "4 frames of 1 clip" in out
-    assert "note: HiEve's own w_AP is not published in full" in out
+    assert "note: HiEve's own w_AP is not fully published" in out
 
 
 WRONG: dict[str, tuple[list[str], str, int]] = {
@@ -105,7 +105,7 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
     "a detector": (["yolox-nano", "--data", "coco", "--root", "x"], "is a detector network, but a pose network is", 1),
     "not there": (
         ["hrnet-small", "--data", "posetrack17", "--root", "nowhere"],
-        "nowhere/annotations/val: there is no such folder; docs/how-to/datasets.md says how it must lie on disk",
+        "nowhere/annotations/val: there is no such folder; docs/how-to/datasets.md describes the layout on disk",
         1,
     ),
     "another skeleton": (
@@ -159,7 +159,7 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_typed_wrongly_gets_a_line(case: str, tmp_path: Path, root: Path, capsys: Capture) -> None:
     typed, words, code = WRONG[case]
-    drawn.folder(tmp_path)
+    sample_datasets.folder(tmp_path)
     arguments = [word.format(folder=tmp_path, root=root) for word in typed]
     assert execute(["eval", "model", *arguments]) == code
     (line,) = capsys.readouterr().err.splitlines()

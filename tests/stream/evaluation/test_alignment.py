@@ -47,7 +47,7 @@ def test_the_frames_of_a_stream_are_aligned_by_time_modulo_the_clip(stream: Requ
     alignment = align(stream, messages, offline_run(12), None)
     assert alignment.begin is not None
     assert alignment.begin.first == 8
-    assert alignment.begin.disagree == 0.0
+    assert alignment.begin.difference == 0.0
     assert [alignment.loop.number(answer.frame) for answer in alignment.answers] == [*shown.values()]
     assert [answer.frame - 8 for answer in alignment.answers] == [*shown]
 

@@ -1,0 +1,55 @@
+"""Annotation files of data sets: reading JSON, and errors that name the missing file or picture."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engines.errors import EngineError
+
+WHERE = "docs/how-to/datasets.md describes the layout on disk"
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises :class:`EngineError` if it is missing or damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise EngineError(f"{path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise EngineError(f"{path}: it is not valid JSON ({error}); download the file again") from error
+
+
+def list_annotation_files(folder: Path, pattern: str = "*.json") -> list[Path]:
+    """The annotation files of a split, sorted. Raises :class:`EngineError` if there are none."""
+    files = sorted(folder.glob(pattern))
+    if not files:
+        problem = f"there is no {pattern} in it" if folder.is_dir() else "there is no such folder"
+        raise EngineError(f"{folder}: {problem}; {WHERE}")
+    return files
+
+
+def check_numbered_pictures(path: Path, root: Path, names: Sequence[str], pictures: Mapping[int, Any]) -> None:
+    """:func:`check_pictures` for a sequence, whose pictures are named by their numbers."""
+    check_pictures(path, root, names, {name for name in names if _number(path, name) in pictures})
+
+
+def check_pictures(path: Path, root: Path, names: Sequence[str], present: Container[str]) -> None:
+    """Raise :class:`EngineError` naming the first of ``names`` that is not ``present``, the annotation file ``path``
+    that refers to it, and the ``root`` where it must be."""
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise EngineError(
+            f"{path}: picture {missing[0]!r} is not under {root} "
+            f"({len(missing)} of its {len(names)} are missing); {WHERE}"
+        )
+
+
+def _number(path: Path, name: str) -> int:
+    stem = Path(name).stem
+    if not stem.isdigit():
+        raise EngineError(f"{path}: the name of picture {name!r} is not a number, as it must be in a sequence")
+    return int(stem)
