@@ -23,7 +23,7 @@ from stream import Caps, Poses, Transform, make
 
 @dataclass
 class HideFaces(Transform):
-    """Draws a disc over the nose of everybody; ``size`` is its radius as a share of the person's height."""
+    """Draws a disc over the nose of each person; ``size`` is its radius as a share of the person's height."""
 
     sink = Caps("people/poses")
     src = Caps("people/poses")

@@ -1,4 +1,4 @@
-"""Shows your camera's picture with everybody's skeleton on it, until you press q.
+"""Shows your camera's picture with people's skeletons drawn on it, until you press q.
 
     python examples/webcam.py --model rtmpose-s --detector yolox-nano
 

@@ -58,9 +58,9 @@ def estimate(
     track: Annotated[bool, typer.Option(help="Give people ids that stay the same through a video.")] = True,
     smooth: Annotated[bool, typer.Option("--smooth", help="Take the jitter out of tracked keypoints.")] = False,
 ) -> int:
-    """Estimate the keypoints of everybody in photos and videos; write one JSON file for each into a folder.
+    """Estimate the keypoints of people in photos and videos; write one JSON file for each input.
 
-    A source that cannot be read is named, the others are done, and the exit code is 1.
+    An input that cannot be read is reported, the others are processed, and the exit code is 1.
 
     Examples:
 

@@ -35,27 +35,27 @@ def estimate(
 
     ``source`` is one of these:
 
-    * the path of a photo or a video, a folder of them, a pattern as in ``"shots/*.jpg"``, or a list of all these;
-    * a camera: its number, or ``"/dev/video0"``;
-    * an address: ``"rtsp://…"``, ``"http://…"``;
-    * an array (H, W, 3) uint8 BGR, or any iterable of such arrays, of which ``fps`` come a second;
-    * a source element, as ``stream.make("testsrc")``.
+    * the path of a photo or a video, a folder of them, a pattern such as ``"shots/*.jpg"``, or a list of these;
+    * a camera: its number, or its path such as ``"/dev/video0"``;
+    * an address: ``"rtsp://…"`` or ``"http://…"``;
+    * an array (H, W, 3) uint8 BGR, or an iterable of such arrays at ``fps`` frames a second;
+    * a source element, such as ``stream.make("testsrc")``.
 
     ``model`` is a pose network: a name that ``posestream models`` lists, an ``.onnx`` with its Signature beside it, or
-    the folder of an export. ``detector`` is an ``.onnx`` or a name; ``"auto"`` is YOLOX-nano, or the truth of frames
-    that testsrc has drawn. The networks that ship were trained on people drawn by testsrc: name others for real people.
-    ``backend`` and ``threads`` say what runs both networks, as ``"onnxrt:cuda"``.
+    the folder of an export. ``detector`` is an ``.onnx`` or a name; ``"auto"`` uses YOLOX-nano, or the exact boxes of
+    frames that testsrc has drawn. The networks that ship were trained on people drawn by testsrc; name others for real
+    people. ``backend``, such as ``"onnxrt:cuda"``, runs both networks, on ``threads`` threads each.
 
-    ``track`` gives people ids that stay the same from frame to frame of a video; photos are not tracked. ``smooth``
-    takes the jitter out of tracked keypoints. ``min_score`` is the least score of a detection, 0..1.
+    ``track`` gives people ids that stay the same from frame to frame; photos alone are not tracked. ``smooth`` removes
+    jitter from tracked keypoints. Detections that score below ``min_score`` (0..1) are left out.
 
-    Everything happens in the for-loop: no process and no socket is opened. The networks are opened once, with the first
-    frame. Where the network reads frames after the one it estimates, results come that many frames late. Leaving the
+    All of it runs in the for-loop: no other process is started and nothing is published. Networks are opened once, at
+    the first frame. If the network reads frames after the key frame, results come that many frames late. Leaving the
     loop closes the source.
 
-    Raises :class:`~posestream.PosestreamError`: for a network that cannot be used, and, as a ``SourceError``, for a
-    source that cannot be read; of a damaged video the frames before the damage come first. ``on_error``, where given,
-    is called with the name of such a file and the error instead, and the next file follows.
+    Raises :class:`~posestream.PosestreamError` for a network that cannot be used, and its subclass ``SourceError`` for
+    a source that cannot be read, after the results of all frames before the damage. If ``on_error`` is given, it is
+    called with the name of such a file and the error instead, and the next file follows.
 
     >>> import posestream, stream
     >>> drawn = stream.make("testsrc", num_frames=2, people=2)

@@ -141,7 +141,7 @@ def _open_json(path: Path, *, is_document: bool) -> Iterator[Add]:
 
 @contextmanager
 def _os_errors(path: Path) -> Iterator[None]:
-    """What the system says of a file, as one line that names it."""
+    """Raise an ``OSError`` as a :class:`TransportError` that names the file."""
     try:
         yield
     except OSError as error:

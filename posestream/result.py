@@ -1,4 +1,4 @@
-"""The keypoints of everybody in one frame."""
+"""The result for one frame: the people in it and their keypoints."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def skeleton(self) -> str:
-        """The name of the skeleton, such as ``coco17``, which says what the keypoints are."""
+        """The name of the skeleton, such as ``coco17``, which defines the keypoints."""
         return self.poses.skeleton
 
     @property
@@ -66,9 +66,9 @@ class Result:
 
     @cached_property
     def people(self) -> tuple[Person, ...]:
-        """Everybody in the frame, the best detection first; see :class:`posestream.Person`.
+        """The people in the frame, the best detection first; see :class:`posestream.Person`.
 
-        ``id`` is the same from frame to frame, and -1 in photos and where tracking is off.
+        ``id`` stays the same from frame to frame; it is -1 without tracking, as for photos.
         """
         poses, joints = self.poses, self.joints
         rows = zip(poses.ids.tolist(), poses.boxes.tolist(), poses.scores.tolist(), poses.keypoints, strict=True)
