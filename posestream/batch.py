@@ -16,7 +16,7 @@ from posestream.outputs import Outputs
 from posestream.result import Result
 from stream.capture.stills import is_still
 from stream.cli.progress import progress_bar
-from stream.credentials import redacted
+from stream.credentials import redact
 from stream.errors import SourceError
 from stream.logs import is_quiet
 
@@ -60,14 +60,14 @@ def _find_all(sources: Sequence[str], summary: Summary) -> list[Path]:
             _refuse_endless(source)
             found |= dict.fromkeys(find_files(source))
         except SourceError as error:
-            summary.fail(redacted(source), error)
+            summary.fail(redact(source), error)
     return list(found)
 
 
 def _refuse_endless(source: str) -> None:
     if "://" in source or source.startswith("/dev/video"):
         raise SourceError(
-            f"{redacted(source)!r} never ends, and this command writes at the end; run a line: see "
+            f"{redact(source)!r} never ends, and this command writes at the end; run a line: see "
             "'posestream launch --help'"
         )
 

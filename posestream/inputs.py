@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream.caps import Caps
 from stream.capture import files
 from stream.capture.stills import is_still
-from stream.credentials import redacted
+from stream.credentials import redact
 from stream.element import Element, Source
 from stream.errors import SourceError
 from stream.messages import Eos, Frame
@@ -46,7 +46,7 @@ def open_input(source: Input, fps: float, report: Report | None) -> Source:
         case str() | Path() if str(source).startswith(("/dev/video", "/dev/v4l/")):
             return make_source("camerasrc", device=str(source), camera=str(source))
         case str() if "://" in source:
-            return make_source("rtspsrc", url=source, camera=redacted(source))
+            return make_source("rtspsrc", url=source, camera=redact(source))
         case str() | Path():
             return Files(find_files(source), report)
         case list() | tuple() if source and all(isinstance(item, str | Path) for item in source):

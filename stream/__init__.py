@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from stream.messages import Poses as Poses
     from stream.messages import Truth as Truth
     from stream.messages import Window as Window
-    from stream.messages import people_of as people_of
     from stream.pipeline.executor import Executor as Executor
     from stream.pipeline.executor import through as through
     from stream.pipeline.launch import load_yaml as load_yaml
@@ -72,7 +71,7 @@ _HOMES = {
         "WireError",
     ),
     "pipeline.launch": ("load_yaml", "parse_launch", "parse_yaml"),
-    "messages": ("Frame", "People", "Poses", "Truth", "Window", "people_of"),
+    "messages": ("Frame", "People", "Poses", "Truth", "Window"),
     "pipeline.pipeline": ("Pipeline",),
     "protocol.schema": ("Person", "PoseMessage"),
     "registry": ("element_names", "make"),

@@ -1,9 +1,10 @@
 """Keeps passwords out of everything that people read: messages, logs, the bus, ``repr``.
 
->>> redacted("cannot open rtsp://admin:p@ss@10.0.0.7:554/ch1?token=abc&x=1: timed out")
+>>> redact("cannot open rtsp://admin:p@ss@10.0.0.7:554/ch1?token=abc&x=1: timed out")
 'cannot open rtsp://***@10.0.0.7:554/ch1?token=***&x=1: timed out'
 
-``${NAME}`` in an address is read from the environment (:func:`expanded`), so that a file need not hold a password.
+``${NAME}`` in an address stands for an environment variable (:func:`expand_variables`), so that no file need hold a
+password.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _HEADER = re.compile(r"(?i)\b(?P<name>(?:proxy-)?authorization)\s*[:=]\s*(?P<kin
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """``text`` with the user, password and tokens of every URL in it replaced by ``***``.
 
     Rather too much than too little: a password may hold ``@``, ``:`` or ``/`` unescaped, some cameras take
@@ -40,10 +41,10 @@ class RedactingFormatter(logging.Formatter):
     """A log formatter whose every line, traceback included, is free of credentials."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
+        return redact(super().format(record))
 
 
-def expanded(url: str) -> str:
+def expand_variables(url: str) -> str:
     """``url`` with every ``${NAME}`` taken from the environment. Raises :class:`SourceError` where there is none."""
     return _VARIABLE.sub(_value, url)
 

@@ -38,6 +38,9 @@ class Context:
     last number published). ``incarnation`` counts the restarts of this stage.
     """
 
+    example: ClassVar[str] = ""
+    """A launch string for its ``posestream inspect`` page; empty for the shortest line around it."""
+
     name: str = ""
     now_ns: Callable[[], int] = time.time_ns
     allocate: Callable[[tuple[int, int, int]], NDArray[np.uint8]] = _heap
@@ -49,19 +52,22 @@ class Element:
     """The common ground of sources, transforms and sinks.
 
     ``sink`` and ``src`` are the pad templates: what the element may take and give; None where there is no pad.
-    The scheduler calls, in this order: ``negotiated`` (once), ``__enter__`` (opens what the element holds; may raise),
+    The scheduler calls, in this order: ``set_caps`` (once), ``__enter__`` (opens what the element holds; may raise),
     ``process`` for every item, ``flush`` at the end of the stream, ``__exit__`` always.
     """
 
     sink: ClassVar[Caps | None] = None
     src: ClassVar[Caps | None] = None
 
+    example: ClassVar[str] = ""
+    """A launch string for its ``posestream inspect`` page; empty for the shortest line around it."""
+
     name: str = ""
     """What this element is called in its line (``detect name=hall``); the part it begins is called the same."""
 
     _context: Context | None = None
 
-    def named(self, name: str) -> Self:
+    def rename(self, name: str) -> Self:
         """The same element, called ``name`` in its line."""
         self.name = name
         return self
@@ -79,23 +85,23 @@ class Element:
 
     # -- negotiation ----------------------------------------------------------------------------------------------
 
-    def accepts(self) -> Caps | None:
+    def sink_caps(self) -> Caps | None:
         """The caps this element takes, given its properties; the ``sink`` template unless it knows better."""
         return type(self).sink
 
-    def offers(self, sink: Caps | None) -> Caps | None:
+    def src_caps(self, sink: Caps | None) -> Caps | None:
         """The caps it gives when it is fed ``sink``; an element whose template is ``any`` passes on what it gets."""
         template = type(self).src
         return sink if template is not None and template.media == ANY and sink is not None else template
 
-    def fixates(self, src: Caps) -> Caps:
+    def fixate_caps(self, src: Caps) -> Caps:
         """Fill in what neither neighbour fixed of what it gives (``window`` without a model: no past, no future); of
         several media types, the first."""
         template = type(self).src
         is_open = src.media == ANY and template is not None and len(template.choices) > 1
         return Caps(template.choices[0], src.fields) if is_open and template else src
 
-    def negotiated(self, sink: Caps | None, src: Caps | None) -> None:
+    def set_caps(self, sink: Caps | None, src: Caps | None) -> None:
         """Told once, before ``__enter__``, what its two links carry."""
 
     # -- what may not be forgotten when a process dies --------------------------------------------------------------
@@ -111,7 +117,7 @@ class Element:
 
     # -- what whoever watches the line is told ------------------------------------------------------------------------
 
-    def account(self) -> str:
+    def status(self) -> str:
         """A few words of how it is doing, or none; shown by ``posestream top``. Another thread may ask for them."""
         return ""
 
@@ -130,7 +136,7 @@ class Source(Element):
     """Where items come from: one method, :meth:`frames`."""
 
     @property
-    def live(self) -> bool:
+    def is_live(self) -> bool:
         """True when frames come whether or not anybody is ready: new ones are then dropped, and counted, while the
         line is full. False when the source can wait, as a file can: nothing is then ever dropped."""
         return False
@@ -183,7 +189,7 @@ class Sink(Element):
         """Take one item to the world outside. When it returns, the item is delivered."""
         raise NotImplementedError
 
-    def ended(self, camera: str) -> None:
+    def end(self, camera: str) -> None:
         """The stream of ``camera`` has ended; those of others may go on."""
 
     def flush(self) -> None:

@@ -78,7 +78,7 @@ class Frame:
         """``(width, height)`` in pixels."""
         return int(self.pixels.shape[1]), int(self.pixels.shape[0])
 
-    def stamped(self, step: str, time_ns: int) -> Frame:
+    def stamp(self, step: str, time_ns: int) -> Frame:
         """The same frame with one more line in its ledger."""
         return replace(self, ledger={**self.ledger, step: time_ns})
 
@@ -97,6 +97,20 @@ class People:
     scores: NDArray[np.float32]
     ids: NDArray[np.int64]
     detected: bool = True
+
+    @classmethod
+    def from_boxes(
+        cls, frame: Frame, boxes: object, scores: object, ids: object | None = None, *, detected: bool = True
+    ) -> People:
+        """People from anything array-like; the lengths must agree. Raises ``ValueError``."""
+        xyxy = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
+        confidence = np.ascontiguousarray(scores, np.float32).reshape(-1)
+        given = np.full(len(xyxy), NO_ID, np.int64) if ids is None else np.ascontiguousarray(ids, np.int64).reshape(-1)
+        if not len(xyxy) == len(confidence) == len(given):
+            raise ValueError(
+                f"{len(xyxy)} boxes, {len(confidence)} scores and {len(given)} ids: give one of each per person"
+            )
+        return cls(frame, xyxy, confidence, given, detected)
 
     @property
     def key(self) -> Key:
@@ -177,15 +191,3 @@ class Eos:
 
 
 Message = Frame | People | Window | Poses
-
-
-def people_of(
-    frame: Frame, boxes: object, scores: object, ids: object | None = None, *, detected: bool = True
-) -> People:
-    """People from anything array-like; checks that the lengths agree. Raises ``ValueError``."""
-    xyxy = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
-    confidence = np.ascontiguousarray(scores, np.float32).reshape(-1)
-    given = np.full(len(xyxy), NO_ID, np.int64) if ids is None else np.ascontiguousarray(ids, np.int64).reshape(-1)
-    if not len(xyxy) == len(confidence) == len(given):
-        raise ValueError(f"{len(xyxy)} boxes, {len(confidence)} scores and {len(given)} ids: give one of each a person")
-    return People(frame, xyxy, confidence, given, detected)

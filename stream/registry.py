@@ -42,7 +42,7 @@ def make(name: str, /, **properties: object) -> Element:
     called = properties.pop("name", "") if "name" not in own else ""
     _refuse_unknown(name, properties, own)
     element = _construct(cls, _convert(name, cls, properties, strict=False))
-    return element.named(str(called)) if called else element
+    return element.rename(str(called)) if called else element
 
 
 def element_names() -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def property_names(cls: type[Element]) -> tuple[str, ...]:
     return tuple(item.name for item in _fields(cls))
 
 
-def properties_of(element: Element, *, defaults: bool = False) -> dict[str, Any]:
+def get_properties(element: Element, *, defaults: bool = False) -> dict[str, Any]:
     """The properties of an element, in order; those still at their default only when asked for.
 
     A ``name`` given to an element that has no such property comes first.
@@ -124,7 +124,7 @@ def schema_struct(cls: type[Element]) -> type[msgspec.Struct]:
     return msgspec.defstruct(cls.__name__, fields, kw_only=True)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'detect'?`` when a known word is near, else nothing."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
@@ -163,7 +163,7 @@ _ADVICE = "'posestream inspect' lists those there are"
 def _not_found(name: str, path: str, error: ModuleNotFoundError) -> LaunchError:
     missing = error.name or ""
     if path == missing or path.startswith(missing + "."):
-        return LaunchError(f"no element {name!r}{did_you_mean(name, element_names()) or ';'} {_ADVICE}")
+        return LaunchError(f"no element {name!r}{suggest(name, element_names()) or ';'} {_ADVICE}")
     return LaunchError(f"element {name!r} cannot be loaded: it needs the module {missing!r}, which is not installed")
 
 
@@ -237,7 +237,7 @@ def _refuse_unknown(name: str, properties: Mapping[str, object], own: tuple[str,
     for given in properties:
         if given not in own:
             has = f"It has: {', '.join(own)}" if own else "It has none"
-            raise PropertyError(f"{name} has no property {given!r}{did_you_mean(given, own) or ';'} {has}")
+            raise PropertyError(f"{name} has no property {given!r}{suggest(given, own) or ';'} {has}")
 
 
 def _fields(cls: Any) -> tuple[dataclasses.Field[Any], ...]:

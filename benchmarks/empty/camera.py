@@ -27,7 +27,7 @@ class Camera(Source):
     height: Annotated[int, Meta(ge=1)] = 720
 
     @property
-    def live(self) -> bool:
+    def is_live(self) -> bool:
         return self.fps > 0
 
     @property

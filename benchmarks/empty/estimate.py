@@ -25,7 +25,7 @@ class Estimate(Transform):
     step_ms: Annotated[float, Meta(ge=0, description="how long it takes")] = 0.0
     past: Annotated[int, Meta(ge=0, description="frames before the key frame")] = 2
 
-    def accepts(self) -> Caps:
+    def sink_caps(self) -> Caps:
         return Caps("people/window", past=self.past, future=0)
 
     def process(self, item: Window) -> Iterator[Poses]:

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from stream.caps import Caps
 from stream.element import Transform
-from stream.messages import Frame, People, people_of
+from stream.messages import Frame, People
 
 
 @dataclass
@@ -25,4 +25,4 @@ class Find(Transform):
 
     def process(self, item: Frame) -> Iterator[People]:
         time.sleep(self.step_ms / 1000)
-        yield people_of(item, [(100, 100, 300, 600)], [1.0], [1])
+        yield People.from_boxes(item, [(100, 100, 300, 600)], [1.0], [1])

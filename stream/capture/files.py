@@ -8,7 +8,7 @@ from glob import has_magic
 from pathlib import Path
 
 from stream.capture.stills import is_still
-from stream.credentials import redacted
+from stream.credentials import redact
 from stream.errors import SourceError
 
 
@@ -24,7 +24,7 @@ def find_files(location: str) -> tuple[Path, ...]:
     if not path.exists() and has_magic(location):
         return _match(path)
     if not path.exists():
-        raise SourceError(f"there is no {redacted(location)!r} (looked in {Path.cwd()}); {_hint(path)}")
+        raise SourceError(f"there is no {redact(location)!r} (looked in {Path.cwd()}); {_hint(path)}")
     return (path,)
 
 

@@ -76,7 +76,7 @@ class LiveSource(Source):
         return self.num_frames or None
 
     @property
-    def live(self) -> bool:
+    def is_live(self) -> bool:
         return True
 
     def __exit__(

@@ -50,11 +50,11 @@ def find_line(name: str) -> Path:
         raise LaunchError(f"no file '{given}'; give the path of a YAML file that holds 'line:'")
     if shipped.exists() and given.suffix in ("", *_YAML):
         return shipped
-    from stream.registry import did_you_mean
+    from stream.registry import suggest
 
     names = shipped_lines()
     raise LaunchError(
-        f"no file {name!r}, and no line of that name ships{did_you_mean(given.stem, names) or ';'} "
+        f"no file {name!r}, and no line of that name ships{suggest(given.stem, names) or ';'} "
         f"there are: {', '.join(names)}"
     )
 
@@ -108,20 +108,20 @@ def _find_property(text: str, elements: Sequence[Element]) -> tuple[Element, str
 
 
 def _elements_called(name: str, elements: Sequence[Element]) -> list[Element]:
-    from stream.registry import did_you_mean, label
+    from stream.registry import label, suggest
 
     found = [element for element in elements if label(element) == name]
     if not found:
         labels = list(dict.fromkeys(map(label, elements)))
         raise LaunchError(
-            f"this line has no element {name!r}{did_you_mean(name, labels) or ';'} it has: {', '.join(labels)}"
+            f"this line has no element {name!r}{suggest(name, labels) or ';'} it has: {', '.join(labels)}"
         )
     return found
 
 
 def _only_owner(text: str, key: str, elements: Sequence[Element]) -> Element:
     from stream.element import Source
-    from stream.registry import did_you_mean, element_name, label, property_names
+    from stream.registry import element_name, label, property_names, suggest
 
     owners = [element for element in elements if key in property_names(type(element))]
     sources = [element for element in owners if isinstance(element, Source)]
@@ -138,11 +138,11 @@ def _only_owner(text: str, key: str, elements: Sequence[Element]) -> Element:
     known = [name for element in elements for name in property_names(type(element))]
     where = element_name(elements[0]) if len(elements) == 1 else "no element of this line"
     verb = "has no property" if len(elements) == 1 else "has a property"
-    remedy = did_you_mean(key, known) or "; see 'posestream inspect ELEMENT'"
+    remedy = suggest(key, known) or "; see 'posestream inspect ELEMENT'"
     raise LaunchError(f"{text}: {where} {verb} {key!r}{remedy}")
 
 
 def _change(element: Element, changes: Mapping[str, str]) -> Element:
-    from stream.registry import element_name, make, properties_of
+    from stream.registry import element_name, get_properties, make
 
-    return make(element_name(element), **{**properties_of(element), **changes}) if changes else element
+    return make(element_name(element), **{**get_properties(element), **changes}) if changes else element

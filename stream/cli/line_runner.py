@@ -116,7 +116,7 @@ def _close(line: Line, pipeline: Pipeline) -> Line:
     last = line.elements[-1]
     if isinstance(last, Sink | Queue | Tee):
         return line
-    src = pipeline.caps_of(last)[1]
+    src = pipeline.get_caps(last)[1]
     has_poses = src is not None and src.media == "people/poses"
     return Line(
         *line.elements, make("jsonsink") if has_poses else make("fakesink", dump=True), from_queue=line.from_queue

@@ -153,7 +153,7 @@ class Board:
         return (
             "silent" if is_silent else "ended" if stats.finished else stats.state.lower(),
             *_figures(stats),
-            escape(stats.account),
+            escape(stats.status),
         )
 
 

@@ -15,7 +15,7 @@ from engines.errors import EngineError
 from engines.inference.detector import Detector, load_detector
 from stream.caps import Caps
 from stream.element import Transform
-from stream.messages import Frame, People, people_of
+from stream.messages import Frame, People
 
 TRUTH = "truth"
 AUTO = "auto"
@@ -82,7 +82,7 @@ class Detect(Transform):
         is_due = last.interval != item.seq // self.interval
         if is_due:
             last.interval, last.boxes = item.seq // self.interval, self._select(item)
-        yield people_of(item.stamped("detected", self.context.now_ns()), *last.boxes, detected=is_due)
+        yield People.from_boxes(item.stamp("detected", self.context.now_ns()), *last.boxes, detected=is_due)
 
     def flush(self, camera: str | None = None) -> Iterator[People]:
         """Forget the last boxes, so that detection runs on the first frame of a restarted stream."""

@@ -57,7 +57,7 @@ class Filesrc(Source):
         return self
 
     @property
-    def live(self) -> bool:
+    def is_live(self) -> bool:
         return self.realtime
 
     @property

@@ -99,13 +99,13 @@ class KeypointSink(Sink):
         _check_camera(camera)
         self._publish_skeleton(item.skeleton)
         seq = self._numbers.next(camera)
-        stamped = dataclasses.replace(item, frame=item.frame.stamped("published", self.context.now_ns()))
+        stamped = dataclasses.replace(item, frame=item.frame.stamp("published", self.context.now_ns()))
         payload = schema.encode_poses(stamped, session=self._cache.session, seq=seq)
         self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq)
         self._numbers.commit(camera, seq, frame_seq)
         self._ended.discard(camera)
 
-    def ended(self, camera: str) -> None:
+    def end(self, camera: str) -> None:
         """Publish the end of ``camera``'s stream, once."""
         if camera in self._ended or camera not in self._numbers.cameras():
             return
@@ -118,7 +118,7 @@ class KeypointSink(Sink):
     def flush(self) -> None:
         """Publish the end of every camera's stream."""
         for camera in self._numbers.cameras():
-            self.ended(camera)
+            self.end(camera)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

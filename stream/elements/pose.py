@@ -73,10 +73,10 @@ class Pose(Transform):
             self._signature = load_signature(self.model, self.crop)
         return self._signature
 
-    def accepts(self) -> Caps:
+    def sink_caps(self) -> Caps:
         return Caps("people/window", past=self.signature.past, future=self.signature.future)
 
-    def offers(self, sink: Caps | None) -> Caps:  # noqa: ARG002
+    def src_caps(self, sink: Caps | None) -> Caps:  # noqa: ARG002
         return Caps("people/poses", skeleton=self.signature.skeleton)
 
     def __enter__(self) -> Self:
@@ -100,7 +100,7 @@ class Pose(Transform):
             self._engine.close()
             self._engine = None
 
-    def account(self) -> str:
+    def status(self) -> str:
         """The share of frames whose features came from the cache; empty if nothing is cached."""
         work = self._work
         return f"{work.reused:.0%} of frames reused" if work.computed < work.frames else ""
@@ -119,7 +119,7 @@ class Pose(Transform):
     def _poses(self, engine: Engine, window: Window, keypoints: Keypoints) -> Poses:
         people = window.people
         return Poses(
-            frame=window.key_frame.stamped("inferred", self.context.now_ns()),
+            frame=window.key_frame.stamp("inferred", self.context.now_ns()),
             boxes=people.boxes,
             scores=people.scores,
             ids=people.ids,

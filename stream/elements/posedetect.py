@@ -52,7 +52,7 @@ class PoseDetect(Transform):
             self._signature = find_picture_manifest(self.model).signature
         return self._signature
 
-    def offers(self, sink: Caps | None) -> Caps:  # noqa: ARG002
+    def src_caps(self, sink: Caps | None) -> Caps:  # noqa: ARG002
         return Caps("people/poses", skeleton=self.signature.skeleton)
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ class PoseDetect(Transform):
     def _poses(self, engine: PictureEngine, frame: Frame, found: DetectedPeople) -> Poses:
         is_kept = found.scores >= self.min_score
         return Poses(
-            frame=frame.stamped("inferred", self.context.now_ns()),
+            frame=frame.stamp("inferred", self.context.now_ns()),
             boxes=found.boxes[is_kept],
             scores=found.scores[is_kept],
             ids=np.full(int(is_kept.sum()), NO_ID, np.int64),

@@ -13,7 +13,7 @@ from msgspec import Meta
 from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.live_source import LiveSource
 from stream.capture.reader import DisconnectedError
-from stream.credentials import expanded, redacted
+from stream.credentials import expand_variables, redact
 from stream.errors import SourceError
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")
@@ -41,20 +41,20 @@ class Rtspsrc(LiveSource):
         return self
 
     def connect(self) -> StreamFeed:
-        url = expanded(self.url)
+        url = expand_variables(self.url)
         options: dict[str, str] = {"rtsp_transport": self.transport} if url.startswith("rtsp") else {}
         return StreamFeed(url, options, self.open_timeout_s, self.stall_timeout_s + _LATER_S, self.context.now_ns)
 
     @property
     def address(self) -> str:
-        return f"{redacted(self.url)!r}"
+        return f"{redact(self.url)!r}"
 
     @property
     def remedy(self) -> str:
         return "start it, check the address, or wait for it with retry=always"
 
     def __repr__(self) -> str:
-        return f"Rtspsrc(url={redacted(self.url)!r}, camera={self.camera!r}, transport={self.transport!r})"
+        return f"Rtspsrc(url={redact(self.url)!r}, camera={self.camera!r}, transport={self.transport!r})"
 
 
 _LATER_S = 1.0
@@ -64,7 +64,7 @@ the server were back, and a freeze would be noticed after twice the time (measur
 
 def check_address(url: str) -> None:
     """Raise :class:`SourceError` for an invalid address, before connecting."""
-    parts, shown = _split(expanded(url)), repr(redacted(url))
+    parts, shown = _split(expand_variables(url)), repr(redact(url))
     if parts is None or parts.scheme.lower() not in SCHEMES:
         raise SourceError(f"{shown} is not a live address; write rtsp://HOST/PATH, or use filesrc for a file")
     if not parts.hostname:
@@ -152,7 +152,7 @@ class StreamFeed:
     def _find_video(self) -> Any:
         stream = self._container.streams.best("video")
         if stream is None:
-            raise SourceError(f"{redacted(self._url)!r} sends no video; check the path, a camera may have several")
+            raise SourceError(f"{redact(self._url)!r} sends no video; check the path, a camera may have several")
         # Frame threads would delay each picture by as many pictures as there are threads.
         stream.thread_type = "SLICE"
         return stream
@@ -199,7 +199,7 @@ def _open_error(url: str, error: Any) -> Exception:
     """Make a :class:`SourceError` if a retry cannot succeed, else a :class:`DisconnectedError`."""
     import av
 
-    shown = repr(redacted(url))
+    shown = repr(redact(url))
     match error:
         case av.HTTPUnauthorizedError() | av.HTTPForbiddenError():
             return SourceError(
@@ -223,4 +223,4 @@ def _describe_error(error: Any) -> str:
 
     if isinstance(error, av.error.ExitError | av.error.TimeoutError):
         return "the server stopped sending"
-    return redacted(str(error.strerror or error))
+    return redact(str(error.strerror or error))

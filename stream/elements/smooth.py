@@ -68,7 +68,7 @@ class Smooth(Transform):
         self, filters: dict[int, _Filter], person: int, points: NDArray[np.float32], pts_ns: int
     ) -> Points | NDArray[np.float32]:
         last = filters.get(person)
-        if last is None or not last.accepts(points, pts_ns, self.max_gap_ms):
+        if last is None or not last.sink_caps(points, pts_ns, self.max_gap_ms):
             filters[person] = _Filter(points, pts_ns)
             return points
         return last.step(points, pts_ns, self.min_cutoff, self.beta, self.d_cutoff)
@@ -91,7 +91,7 @@ class _Filter:
         """Time from the last step to ``pts_ns``, in ms."""
         return (pts_ns - self._pts_ns) / 1e6
 
-    def accepts(self, points: NDArray[np.float32], pts_ns: int, max_gap_ms: float) -> bool:
+    def sink_caps(self, points: NDArray[np.float32], pts_ns: int, max_gap_ms: float) -> bool:
         """True if ``points`` has as many joints as the last step and comes at most ``max_gap_ms`` after it."""
         return points.shape == self._position.shape and 0 < self.age_ms(pts_ns) <= max_gap_ms
 

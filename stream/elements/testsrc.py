@@ -67,7 +67,7 @@ class Testsrc(Source):
         return self
 
     @property
-    def live(self) -> bool:
+    def is_live(self) -> bool:
         return self.realtime
 
     @property

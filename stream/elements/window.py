@@ -51,15 +51,15 @@ class Windower(Transform):
         self._span = self.past or 0, self.future or 0
         self._rings: dict[str, _Ring] = {}
 
-    def offers(self, sink: Caps | None) -> Caps:  # noqa: ARG002
+    def src_caps(self, sink: Caps | None) -> Caps:  # noqa: ARG002
         """``people/window`` with the fields that the properties fix; the model fixes the others."""
         fixed = {"past": self.past, "future": self.future}
         return Caps("people/window", {name: value for name, value in fixed.items() if value is not None})
 
-    def fixates(self, src: Caps) -> Caps:
+    def fixate_caps(self, src: Caps) -> Caps:
         return Caps(src.media, {"past": 0, "future": 0, **src.fields})
 
-    def negotiated(self, sink: Caps | None, src: Caps | None) -> None:  # noqa: ARG002
+    def set_caps(self, sink: Caps | None, src: Caps | None) -> None:  # noqa: ARG002
         if src is not None:
             self._span = src.get("past"), src.get("future")
 
@@ -94,7 +94,7 @@ class Windower(Transform):
 
     def _stamp(self, window: Window) -> Window:
         """Add ``window_ready`` to the ledger of the window's key frame."""
-        key_frame = window.key_frame.stamped("window_ready", self.context.now_ns())
+        key_frame = window.key_frame.stamp("window_ready", self.context.now_ns())
         frames = (*window.frames[: window.index], key_frame, *window.frames[window.index + 1 :])
         return replace(window, frames=frames, people=replace(window.people, frame=key_frame))
 

@@ -12,7 +12,7 @@ from stream.errors import LaunchError, LinkError, SourceError
 from stream.pipeline.launch import parse_yaml
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.wiring import Line, camera_name
-from stream.registry import element_name, label, make, properties_of
+from stream.registry import element_name, get_properties, label, make
 
 DRAWN, FILE, STREAM = "testsrc", "filesrc", "rtspsrc"
 
@@ -132,7 +132,7 @@ def _is_publisher(element: Element) -> bool:
 
 
 def _with(element: Element, **changes: Any) -> Element:
-    return make(element_name(element), **{**properties_of(element), **changes})
+    return make(element_name(element), **{**get_properties(element), **changes})
 
 
 def _rewrite(pipeline: Pipeline, change: Callable[[Element], Element]) -> Pipeline:

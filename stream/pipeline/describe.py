@@ -24,7 +24,7 @@ def look_ahead(pipeline: Pipeline) -> Iterator[str]:
     """``window: future=2: 67 ms at 30 fps`` for every element that waits for frames to come."""
     for part in pipeline.parts:
         for element in part.elements:
-            sink, src = pipeline.caps_of(element)
+            sink, src = pipeline.get_caps(element)
             if src is not None and "future" in src.fields and (sink is None or "future" not in sink.fields):
                 yield f"{label(element)}: future={src.get('future')}: {_delays(pipeline, part, src.get('future'))}"
 
@@ -33,7 +33,7 @@ def _delays(pipeline: Pipeline, part: Part, future: int) -> str:
     """The milliseconds that ``future`` frames last, for each rate of the cameras upstream."""
     if future == 0:
         return "no delay"
-    rates = (source.nominal_fps for source in pipeline.sources_of(part.cameras))
+    rates = (source.nominal_fps for source in pipeline.find_sources(part.cameras))
     known = sorted({fps for fps in rates if fps})
     delays = ", ".join(f"{1000 * future / fps:.0f} ms at {fps:g} fps" for fps in known or [30.0])
     return delays if known else f"{delays}, if the camera gives so many"

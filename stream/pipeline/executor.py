@@ -111,7 +111,7 @@ class Executor:
                 held = self._collect(element, element.flush(camera), None)
                 outputs += self._pass(self._elements[index + 1 :], held)
             elif isinstance(element, Sink) and camera is not None:
-                self._attempt(element, partial(element.ended, camera), None)
+                self._attempt(element, partial(element.end, camera), None)
         return outputs
 
     def end(self, camera: str) -> list[Any]:

@@ -86,7 +86,7 @@ def json_schema(name: str) -> dict[str, Any]:
 def _docstring(cls: type[Element]) -> str:
     """The class's own docstring; not its base's, and not the signature a dataclass makes up."""
     own = cls.__dict__.get("__doc__") or ""
-    return "" if own.startswith(f"{cls.__name__}(") else _ROLE.sub(r"\1", inspect.cleandoc(own))
+    return "" if own.startswith(f"{cls.__name__}(") else _ROLE.sub(r"\1", inspect.cleandoc(own)).replace("::\n", ":\n")
 
 
 def _properties(cls: type[Element]) -> Iterator[PropertyPage]:
@@ -130,7 +130,9 @@ def _default(value: object) -> str:
 
 
 def _example(cls: type[Element]) -> str:
-    """A whole line around the element: what must come before it, and a sink if it needs one."""
+    """The class's own example, or the shortest line around it: what must come before it, and a sink if it needs one."""
+    if cls.example:
+        return cls.example
     name = element_name(cls)
     told = [field.name for field in msgspec.structs.fields(schema_struct(cls)) if _must_be_told(field)]
     chain = [" ".join([name, *(f"{key}={_SAMPLES.get(key, '…')}" for key in told)])]
@@ -139,7 +141,7 @@ def _example(cls: type[Element]) -> str:
         before = " ! ".join(_UPSTREAM[: MEDIA.index(media) + 1])
         chain = [before.removesuffix(f" ! {name}"), *chain]
     if cls.src is not None:
-        chain += ["queue", "fakesink"] if name == "tee" else ["fakesink"]
+        chain.append("fakesink")
     return " ! ".join(chain)
 
 

@@ -86,7 +86,7 @@ def negotiate(
     _settle(elements, takes, gives)
     for element in elements:
         if place := gives.get(id(element)):
-            place.learn(element.fixates(place.caps), label(element), gives=True)
+            place.learn(element.fixate_caps(place.caps), label(element), gives=True)
             _settle(elements, takes, gives)
     return Agreement(
         tuple(place.caps for place in places),
@@ -99,7 +99,7 @@ def tell(elements: Sequence[Element], agreement: Agreement) -> None:
     """Let every element know what its two links carry."""
     for element in elements:
         with error_context(element):
-            element.negotiated(agreement.sinks.get(id(element)), agreement.srcs.get(id(element)))
+            element.set_caps(agreement.sinks.get(id(element)), agreement.srcs.get(id(element)))
 
 
 def _settle(elements: Sequence[Element], takes: Mapping[int, _Place], gives: Mapping[int, _Place]) -> None:
@@ -113,10 +113,10 @@ def _settle(elements: Sequence[Element], takes: Mapping[int, _Place], gives: Map
 def _speak(element: Element, sink: _Place | None, src: _Place | None) -> None:
     """One element adds what it knows to the junctions on its two sides."""
     with error_context(element):
-        accepted = element.accepts()
+        accepted = element.sink_caps()
         if sink and accepted:
             sink.learn(accepted, label(element), gives=False)
-        offered = element.offers(sink.caps if sink else None)
+        offered = element.src_caps(sink.caps if sink else None)
     if sink and src and accepted and offered and passes_through(element):
         own = _entries(accepted) if _is_open(type(element).src) else _entries(accepted) | _entries(offered)
         _copy(sink, src, besides=own)

@@ -106,7 +106,7 @@ class Pipeline:
         tell(self._elements, agreement)
         return agreement
 
-    def caps_of(self, element: Element) -> tuple[Caps | None, Caps | None]:
+    def get_caps(self, element: Element) -> tuple[Caps | None, Caps | None]:
         """The negotiated caps of an element's two pads: what it takes and what it gives."""
         return self._agreement.sinks.get(id(element)), self._agreement.srcs.get(id(element))
 
@@ -136,7 +136,7 @@ class Pipeline:
         cameras = {camera for part in producers for camera in part.cameras}
         return QueueSpec(
             name,
-            _leaky(queue, self.sources_of(cameras)),
+            _leaky(queue, self.find_sources(cameras)),
             queue.max_items,
             queue.address,
             tuple(part.name for part in producers),
@@ -153,7 +153,7 @@ class Pipeline:
         """The names of all its cameras."""
         return tuple(camera_name(source) for source in self.sources)
 
-    def sources_of(self, cameras: Collection[str]) -> tuple[Source, ...]:
+    def find_sources(self, cameras: Collection[str]) -> tuple[Source, ...]:
         """The sources whose cameras are called so."""
         return tuple(source for source in self.sources if camera_name(source) in cameras)
 
@@ -168,7 +168,7 @@ class Pipeline:
         return self._in_flight or self._needed_in_flight
 
     @property
-    def given_in_flight(self) -> int | None:
+    def requested_in_flight(self) -> int | None:
         """``in_flight`` as it was given; None where it is left to be computed."""
         return self._in_flight
 
@@ -178,7 +178,7 @@ class Pipeline:
 
     def _held_by(self, element: Element) -> int:
         """The frames an element keeps from being finished: a window's, or those it could not be restarted without."""
-        sink, src = self.caps_of(element)
+        sink, src = self.get_caps(element)
         if src is None or "future" not in src.fields or (sink is not None and "future" in sink.fields):
             return element.reach
         return src.get("past") + 1 + src.get("future")
@@ -228,4 +228,4 @@ def _links(junction: Junction, caps: Caps) -> Iterator[tuple[int, int, Link]]:
 def _leaky(queue: Queue, sources: tuple[Source, ...]) -> Leaky:
     if queue.leaky != "auto":
         return queue.leaky
-    return "downstream" if any(source.live for source in sources) else "no"
+    return "downstream" if any(source.is_live for source in sources) else "no"

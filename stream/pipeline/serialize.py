@@ -12,7 +12,7 @@ import yaml
 from stream.element import Element
 from stream.errors import LaunchError
 from stream.pipeline.wiring import Line
-from stream.registry import element_class, element_name, properties_of
+from stream.registry import element_class, element_name, get_properties
 
 _BARE = re.compile(r"[^\s!;'\"\\]+")
 
@@ -37,7 +37,7 @@ def same_lines(ones: Sequence[Line], others: Sequence[Line]) -> bool:
 
 def _facts(lines: Sequence[Line]) -> list[Any]:
     return [
-        (line.from_queue, [(type(item), properties_of(item, defaults=True)) for item in line.elements])
+        (line.from_queue, [(type(item), get_properties(item, defaults=True)) for item in line.elements])
         for line in lines
     ]
 
@@ -52,7 +52,7 @@ def _name(element: Element) -> str:
 
 
 def _plain(element: Element) -> dict[str, Any]:
-    return {name: msgspec.to_builtins(value) for name, value in properties_of(element).items()}
+    return {name: msgspec.to_builtins(value) for name, value in get_properties(element).items()}
 
 
 def _launch_line(line: Line) -> str:

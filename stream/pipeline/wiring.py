@@ -11,7 +11,7 @@ from stream.element import Element, Sink, Source
 from stream.elements.queue import Queue
 from stream.elements.tee import Tee
 from stream.errors import LinkError
-from stream.registry import did_you_mean, label, properties_of
+from stream.registry import get_properties, label, suggest
 
 
 class Line:
@@ -173,7 +173,7 @@ def _branch_queue(line: Line) -> Queue:
 
 def _unknown_start(start: str, known: list[str]) -> LinkError:
     has = f"there are {', '.join(map(repr, known))}" if known else "give one a name with 'queue name=…'"
-    return LinkError(f"'from {start}': no queue or tee is called {start!r}{did_you_mean(start, known) or ';'} {has}")
+    return LinkError(f"'from {start}': no queue or tee is called {start!r}{suggest(start, known) or ';'} {has}")
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def _merge_queues(lines: Sequence[Line], names: Mapping[int, str]) -> dict[str, 
     queues: dict[str, Queue] = {}
     for queue in _all_queues(lines):
         known = queues.setdefault(names[id(queue)], queue)
-        told, told_before = (properties_of(item).keys() - {"name"} for item in (queue, known))
+        told, told_before = (get_properties(item).keys() - {"name"} for item in (queue, known))
         if told and told_before and known != queue:
             raise LinkError(
                 f"queue {queue.name!r} is given different properties in two lines; give them in one of them"

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from stream.credentials import redacted
+from stream.credentials import redact
 
 State = Literal["NULL", "READY", "PAUSED", "PLAYING"]
 """As in GStreamer. NULL: nothing is open. READY: the elements are open. PAUSED: the part is linked, and sources hold
@@ -89,7 +89,7 @@ class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
     ``fps`` is the rate of items that have left its elements. ``process_ms`` is the time the elements took for an item,
     ``age_ms`` the age of its frame when it left them; p50 and p95 of each. ``waiting`` items are in the inbox;
     ``unfinished`` ones are taken in and not yet done with downstream. ``idle_ms`` is how long ago the loop last turned,
-    which shows a part that hangs in an element. ``finished`` when every stream has ended and is delivered. ``account``
+    which shows a part that hangs in an element. ``finished`` when every stream has ended and is delivered. ``status``
     joins what the elements report on themselves.
     """
 
@@ -111,7 +111,7 @@ class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
     rss_bytes: Count = 0
     idle_ms: float = 0.0
     finished: bool = False
-    account: Text = ""
+    status: Text = ""
 
 
 class Restarted(Notice, frozen=True, kw_only=True, tag="restarted"):
@@ -159,8 +159,8 @@ def _sanitize_texts(notice: AnyNotice) -> AnyNotice:
     match notice:
         case Error(text=text) | Warning_(text=text):
             return msgspec.structs.replace(notice, text=sanitize(text))
-        case Stats(account=account) if account:
-            return msgspec.structs.replace(notice, account=sanitize(account))
+        case Stats(status=status) if status:
+            return msgspec.structs.replace(notice, status=sanitize(status))
         case Restarted(why=why):
             return msgspec.structs.replace(notice, why=sanitize(why))
     return notice
@@ -174,7 +174,7 @@ def sanitize(text: str, max_chars: int = 4000) -> str:
     safe = "".join(
         letter if letter in "\n\t" or _is_harmless(letter) else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
-    safe = redacted(safe)
+    safe = redact(safe)
     return safe if len(safe) <= max_chars else "…" + safe[1 - max_chars :]
 
 

@@ -78,7 +78,7 @@ class SourceInput:
 
     def advance(self, state: bus.State) -> bool:
         """Take one more frame; False when the stream has ended, or there is no credit."""
-        can_take = self._source.live or (state == "PLAYING" and self._has_credit())
+        can_take = self._source.is_live or (state == "PLAYING" and self._has_credit())
         if self._is_ended or not can_take:
             return False
         frame = self._next()
@@ -95,7 +95,7 @@ class SourceInput:
         except StopIteration:
             self.end()
         except SourceError as error:
-            if self._source.live:
+            if self._source.is_live:
                 raise
             self._runner.report_error(self._source, error)
             self.end()
@@ -105,16 +105,16 @@ class SourceInput:
         """The frame under its camera's name; a live source that was restarted continues its count."""
         if self._offset is None:
             last = self._memory.get("taken", -1)
-            is_counted_anew = self._is_restart and self._source.live and frame.seq <= last
+            is_counted_anew = self._is_restart and self._source.is_live and frame.seq <= last
             self._offset = last + 1 - frame.seq if is_counted_anew else 0
         if frame.camera == self._camera and not self._offset:
             return frame
         return replace(frame, camera=self._camera, seq=frame.seq + self._offset)
 
     def _take(self, frame: Frame, state: bus.State) -> None:
-        if not self._source.live and frame.seq <= self._finished - self._runner.reach:
+        if not self._source.is_live and frame.seq <= self._finished - self._runner.reach:
             return  # delivered before the restart, and no later frame needs it
-        if self._source.live and state != "PLAYING":
+        if self._source.is_live and state != "PLAYING":
             return  # a paused live source is still read, or its frames would be late from then on
         self._memory["taken"] = frame.seq
         self._runner.receive_acknowledgements()

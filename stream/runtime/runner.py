@@ -193,7 +193,7 @@ class PartLoop:
             malformed=received.malformed + sent.malformed,
             rss_bytes=resident_bytes(),
             finished=self.part_runner.is_finished,
-            account="; ".join(filter(None, map(_account, self._part.elements))),
+            status="; ".join(filter(None, map(_get_status, self._part.elements))),
         )
 
 
@@ -278,8 +278,8 @@ def _log_forwarded(name: str, heartbeat: Heartbeat) -> Iterator[None]:
         logging.getLogger().removeHandler(handler)
 
 
-def _account(element: Element) -> str:
+def _get_status(element: Element) -> str:
     try:
-        return element.account()
-    except Exception as error:  # noqa: BLE001 - a faulty account() must not stop the heartbeat
-        return f"{label(element)}: account() failed: {describe_error(error)}"
+        return element.status()
+    except Exception as error:  # noqa: BLE001 - a faulty status() must not stop the heartbeat
+        return f"{label(element)}: status() failed: {describe_error(error)}"

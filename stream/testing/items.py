@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stream.caps import MEDIA
-from stream.messages import Frame, FrameState, Message, People, Poses, Window, people_of
+from stream.messages import Frame, FrameState, Message, People, Poses, Window
 
 _FRAME_NS = 33_366_667  # 29.97 frames a second: no round number for code to rely on
 _EPOCH_NS = 1_700_000_000 * 10**9
@@ -32,7 +32,7 @@ def make_people(seq: int, camera: str = "cam", *, count: int = 2, size: tuple[in
     width, height = size
     left = np.arange(count, dtype=np.float32) * width / max(count, 1) + seq % 8 * 0.25
     boxes = np.stack([left, np.full(count, 2.0), left + width / 4, np.full(count, height - 2.0)], axis=1)
-    return people_of(make_frame(seq, camera, size), boxes, np.full(count, 0.9), np.arange(1, count + 1))
+    return People.from_boxes(make_frame(seq, camera, size), boxes, np.full(count, 0.9), np.arange(1, count + 1))
 
 
 def make_window(seq: int, camera: str = "cam", *, past: int = 0, future: int = 0, count: int = 2) -> Window:

@@ -14,7 +14,7 @@ from msgspec import Meta
 from stream.caps import Caps
 from stream.element import Transform
 from stream.errors import SourceError
-from stream.messages import Frame, People, people_of
+from stream.messages import Frame, People
 from stream.testing.videos import read_number
 
 Box = tuple[float, float, float, float]
@@ -50,4 +50,4 @@ class Numbered(Transform):
                 f"numbered: frame {item.seq} of {item.camera!r} bears no number; give a clip that has them"
             )
         boxes = self._boxes.get(number, [])
-        yield people_of(item.stamped("detected", self.context.now_ns()), boxes, [1.0] * len(boxes))
+        yield People.from_boxes(item.stamp("detected", self.context.now_ns()), boxes, [1.0] * len(boxes))

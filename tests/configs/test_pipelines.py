@@ -30,7 +30,7 @@ def test_every_line_that_ships_links_and_ends_in_a_sink(path: Path) -> None:
 def test_the_pose_network_fixes_the_window_of_every_line_that_ships(path: Path) -> None:
     line = load_yaml(path)
     (pose,) = [element for part in line.parts for element in part.elements if isinstance(element, Pose)]
-    sink, _ = line.caps_of(pose)
+    sink, _ = line.get_caps(pose)
     assert sink is not None
     assert sink.fields == {"past": pose.signature.past, "future": pose.signature.future}
 

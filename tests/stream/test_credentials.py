@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from stream.credentials import RedactingFormatter, expanded, redacted
+from stream.credentials import RedactingFormatter, expand_variables, redact
 from stream.errors import SourceError
 
 SECRETS = [
@@ -30,7 +30,7 @@ SECRETS = [
 
 @pytest.mark.parametrize(("text", "safe"), SECRETS)
 def test_a_user_password_or_token_in_an_address_is_hidden(text: str, safe: str) -> None:
-    assert redacted(text) == safe
+    assert redact(text) == safe
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_a_user_password_or_token_in_an_address_is_hidden(text: str, safe: str) 
     ],
 )
 def test_a_text_without_credentials_stays_as_it_is(text: str) -> None:
-    assert redacted(text) == text
+    assert redact(text) == text
 
 
 def test_hiding_twice_changes_nothing_more() -> None:
     for text, safe in SECRETS:
-        assert redacted(redacted(text)) == safe
+        assert redact(redact(text)) == safe
 
 
 def test_a_log_line_and_its_traceback_show_no_password() -> None:
@@ -71,9 +71,9 @@ def test_a_log_line_and_its_traceback_show_no_password() -> None:
 
 def test_a_variable_of_the_environment_may_stand_in_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALL_PASSWORD", "hunter2")
-    assert expanded("rtsp://admin:${HALL_PASSWORD}@h/$x") == "rtsp://admin:hunter2@h/$x"
+    assert expand_variables("rtsp://admin:${HALL_PASSWORD}@h/$x") == "rtsp://admin:hunter2@h/$x"
 
 
 def test_a_variable_that_is_not_set_is_named() -> None:
     with pytest.raises(SourceError, match=r"wants \$\{NO_SUCH_THING\}, but the environment has no NO_SUCH_THING"):
-        expanded("rtsp://${NO_SUCH_THING}@h/")
+        expand_variables("rtsp://${NO_SUCH_THING}@h/")

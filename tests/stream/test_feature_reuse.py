@@ -184,7 +184,7 @@ def test_across_processes_the_keypoints_are_the_same(export: Path, tmp_path: Pat
     with Supervisor(parse_launch(line_of(export, tmp_path / "notes", 30))) as supervisor:
         supervisor.play()
         assert supervisor.wait(100)
-        assert supervisor.statistics["window"].account.endswith("% of frames reused")
+        assert supervisor.statistics["window"].status.endswith("% of frames reused")
     wanted = exports.reference(export, asked(windows_of(frames_of(f"{CAMERA} num_frames=30 camera=hall"))))
     assert_close(written(tmp_path / "notes"), wanted)
 

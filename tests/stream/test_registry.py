@@ -14,7 +14,7 @@ from stream.element import Transform
 from stream.elements.queue import Queue
 from stream.elements.window import Windower
 from stream.errors import LaunchError, PropertyError
-from stream.registry import element_class, element_name, element_names, label, make, properties_of, validate
+from stream.registry import element_class, element_name, element_names, get_properties, label, make, validate
 from stream.testing import Harness
 from tests.toys.find import Find
 
@@ -62,13 +62,13 @@ def test_a_list_is_written_with_commas() -> None:
 def test_any_element_can_be_called_by_a_name() -> None:
     window = make("window", name="hall_windows")
     assert window.name == label(window) == "hall_windows"
-    assert properties_of(window) == {"name": "hall_windows"}
+    assert get_properties(window) == {"name": "hall_windows"}
 
 
 def test_only_what_is_not_at_its_default_is_a_told_property() -> None:
-    assert properties_of(make("queue", leaky="no")) == {"leaky": "no"}
-    assert properties_of(Lists()) == {}
-    assert properties_of(Lists(), defaults=True) == {"classes": (), "labels": []}
+    assert get_properties(make("queue", leaky="no")) == {"leaky": "no"}
+    assert get_properties(Lists()) == {}
+    assert get_properties(Lists(), defaults=True) == {"classes": (), "labels": []}
 
 
 def test_an_element_made_in_python_is_checked_too() -> None:

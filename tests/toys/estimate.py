@@ -24,7 +24,7 @@ class Estimate(Transform):
     past: Annotated[int, Meta(ge=0, description="frames before the key frame")] = 1
     future: Annotated[int, Meta(ge=0, description="frames after the key frame")] = 1
 
-    def accepts(self) -> Caps:
+    def sink_caps(self) -> Caps:
         return Caps("people/window", past=self.past, future=self.future)
 
     def process(self, item: Window) -> Iterator[Poses]:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from stream.caps import Caps
 from stream.element import Transform
-from stream.messages import Frame, People, people_of
+from stream.messages import Frame, People
 
 
 @dataclass
@@ -24,4 +24,4 @@ class Find(Transform):
 
     def process(self, item: Frame) -> Iterator[People]:
         boxes = [(10.0 * index, 2.0, 10.0 * index + 8.0, 40.0) for index in range(self.count)]
-        yield people_of(item.stamped("detected", self.context.now_ns()), boxes, [0.9] * self.count)
+        yield People.from_boxes(item.stamp("detected", self.context.now_ns()), boxes, [0.9] * self.count)

@@ -24,11 +24,7 @@ class Src(Source):
     num_frames: Annotated[int, Meta(ge=0, description="how many frames are captured")] = 3
     missing: Annotated[tuple[int, ...], Meta(description="numbers that never enter the line")] = ()
     fps: Annotated[float | None, Meta(description="the rate it claims")] = None
-    is_live: Annotated[bool, Meta(description="whether it waits for nobody")] = False
-
-    @property
-    def live(self) -> bool:
-        return self.is_live
+    is_live: Annotated[bool, Meta(description="whether frames come at their own pace, as a camera's do")] = False
 
     @property
     def nominal_fps(self) -> float | None:

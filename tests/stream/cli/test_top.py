@@ -55,7 +55,7 @@ def test_figures_are_those_of_the_last_heartbeat(board: Board) -> None:
 
 
 def test_what_elements_say_of_themselves_is_shown_as_they_say_it(board: Board) -> None:
-    board.hear(Stats(part="detect", state="PLAYING", account="[bold] 79% of frames reused"))
+    board.hear(Stats(part="detect", state="PLAYING", status="[bold] 79% of frames reused"))
     assert (
         next(line for line in told_by(board) if line.startswith("detect"))
         .rstrip()

@@ -210,7 +210,7 @@ def test_a_format_that_is_not_four_letters_raises() -> None:
 
 
 def test_a_camera_is_live_and_its_nominal_rate_is_the_requested_one() -> None:
-    assert Camerasrc().live
+    assert Camerasrc().is_live
     assert Camerasrc(fps=25).nominal_fps == 25
     assert Camerasrc().nominal_fps is None
 

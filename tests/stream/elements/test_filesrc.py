@@ -56,7 +56,7 @@ def test_frames_are_written_into_the_memory_of_the_context(clip: Path) -> None:
 
 def test_the_camera_name_is_the_property_or_the_name_of_the_element(clip: Path) -> None:
     assert read_frames(Filesrc(str(clip), camera="hall", num_frames=1))[0].camera == "hall"
-    assert read_frames(Filesrc(str(clip), num_frames=1).named("yard"))[0].camera == "yard"
+    assert read_frames(Filesrc(str(clip), num_frames=1).rename("yard"))[0].camera == "yard"
 
 
 def test_start_and_num_frames_select_frames(clip: Path) -> None:
@@ -156,8 +156,8 @@ def test_it_keeps_the_contract_of_elements(clip: Path, properties: dict[str, int
 
 
 def test_only_a_realtime_file_is_live(clip: Path) -> None:
-    assert Filesrc(str(clip), realtime=True).live
-    assert not Filesrc(str(clip)).live
+    assert Filesrc(str(clip), realtime=True).is_live
+    assert not Filesrc(str(clip)).is_live
 
 
 def test_a_realtime_file_is_paced(clip: Path) -> None:

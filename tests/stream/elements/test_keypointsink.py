@@ -125,8 +125,8 @@ def test_the_end_of_one_camera_is_sent_at_once() -> None:
         wait_until(lambda: count_snapshots(sink), "the client has subscribed")
         sink.consume(make_poses(0, "hall"))
         sink.consume(make_poses(0, "yard"))
-        sink.ended("hall")
-        sink.ended("unknown")
+        sink.end("hall")
+        sink.end("unknown")
         assert [message.camera for message in subscriber] == ["hall"]
 
 

@@ -48,7 +48,7 @@ def test_it_keeps_the_contract_of_an_element(single: str, temporal: str) -> None
 
 
 def test_the_model_fixes_the_window(temporal: str) -> None:
-    assert make("pose", model=temporal).accepts() == Caps("people/window", past=2, future=1)
+    assert make("pose", model=temporal).sink_caps() == Caps("people/window", past=2, future=1)
     with Harness(f"window ! pose model={temporal}") as harness:
         assert str(harness.caps[1]) == "people/window, past=2, future=1"
     with pytest.raises(LinkError) as caught:
@@ -59,7 +59,7 @@ def test_the_model_fixes_the_window(temporal: str) -> None:
 def test_the_window_is_known_before_the_network_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     element = make("pose", model="rtmpose-s")
-    assert element.accepts() == Caps("people/window", past=0, future=0)
+    assert element.sink_caps() == Caps("people/window", past=0, future=0)
     with pytest.raises(EngineError) as caught:
         Harness(element).open()
     assert str(caught.value).startswith("pose: model 'rtmpose-s' is not on this machine")

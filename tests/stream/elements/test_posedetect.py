@@ -125,7 +125,7 @@ def test_model_is_required() -> None:
 def test_the_signature_is_read_without_the_graph(model: str) -> None:
     (Path(model) / "fused.onnx").unlink()
     element = make("posedetect", model=model)
-    assert element.offers(None) == Caps("people/poses", skeleton="coco17")
+    assert element.src_caps(None) == Caps("people/poses", skeleton="coco17")
     with pytest.raises(EngineError) as caught:
         element.__enter__()
     assert "its file fused.onnx is missing" in str(caught.value)

@@ -375,7 +375,7 @@ def test_the_repr_hides_the_password() -> None:
 
 def test_it_is_live_and_of_unknown_rate() -> None:
     source = Rtspsrc(url="rtsp://hall/door")
-    assert source.live
+    assert source.is_live
     assert source.nominal_fps is None
 
 

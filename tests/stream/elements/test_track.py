@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from engines.vision.boxes import compute_iou
 from stream.element import Context
 from stream.elements.track import Track
-from stream.messages import People, people_of
+from stream.messages import People
 from stream.pipeline.launch import parse_launch
 from stream.registry import make
 from stream.testing import Harness, check_element
@@ -29,7 +29,9 @@ def detect(seq: int, boxes: object, scores: object = None, *, camera: str = "hal
     """People at ``boxes`` in frame ``seq`` of a camera of 30 frames a second."""
     frame = replace(make_frame(seq, camera), pts_ns=seq * FRAME_NS)
     corners = np.array(boxes, np.float32).reshape(-1, 4)
-    return people_of(frame, corners, np.full(len(corners), 0.9) if scores is None else scores, detected=detected)
+    return People.from_boxes(
+        frame, corners, np.full(len(corners), 0.9) if scores is None else scores, detected=detected
+    )
 
 
 def walker(seq: int, x: float, speed: float) -> tuple[float, float, float, float]:

@@ -236,7 +236,7 @@ def test_a_source_of_several_cameras_may_end_each_before_the_next() -> None:
 
 def test_an_exception_of_a_users_element_has_a_note_with_its_name() -> None:
     with pytest.raises(ValueError, match="not 0") as caught:
-        list(through(Picky(refused=(0,)).named("fussy"), frames(0)))
+        list(through(Picky(refused=(0,)).rename("fussy"), frames(0)))
     assert caught.value.__notes__ == [f"in element 'fussy' ({__name__})"]
     assert describe_error(caught.value) == f"ValueError: not 0, in element 'fussy' ({__name__})"
 
@@ -260,7 +260,7 @@ def test_an_error_of_the_engines_begins_with_the_element_once() -> None:
             raise EngineError("model 'm' is damaged")
 
     with pytest.raises(EngineError) as caught:
-        list(through(Network().named("pose"), frames(0)))
-    with pytest.raises(EngineError) as again, error_context(Network().named("pose")):
+        list(through(Network().rename("pose"), frames(0)))
+    with pytest.raises(EngineError) as again, error_context(Network().rename("pose")):
         raise caught.value
     assert str(again.value) == "pose: model 'm' is damaged"

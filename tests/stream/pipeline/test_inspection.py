@@ -15,7 +15,7 @@ SHIPPED = element_names()
 def test_the_page_of_an_element_is_its_dataclass() -> None:
     page = inspect_element("queue")
     assert (page.name, page.kind, page.sink, page.src) == ("queue", "transform", "any", "any")
-    assert page.summary == "Ends one part of the line and begins the next, which runs in a process of its own."
+    assert page.summary == "Ends one part of the line and begins the next, which runs in its own process."
     by_name = {item.name: item for item in page.properties}
     assert list(by_name) == ["name", "leaky", "max_items", "address"]
     assert (by_name["max_items"].type, by_name["max_items"].default, by_name["max_items"].range) == (
@@ -45,16 +45,20 @@ def test_a_list_is_told_as_a_list() -> None:
 
 def test_the_page_reads_as_text() -> None:
     assert inspect_element("fakesink").text() == (
-        "fakesink (sink): Takes anything, counts it in count and throws it away; "
-        "for trying and timing the rest of a line.\n"
+        "fakesink (sink): Discards its items and counts them in count; for testing and timing the rest of a line.\n"
         "\n"
         "sink: anything\n"
         "\n"
         "  dump: true|false, default false\n"
-        "      print one line of text for every item\n"
+        "      print one line of text per item\n"
         "\n"
         "example: posestream launch 'testsrc ! fakesink'"
     )
+
+
+def test_the_page_of_tee_shows_branches_that_a_pipeline_is_made_of() -> None:
+    lines = [line.strip() for line in inspect_element("tee").details.splitlines() if line.startswith("    ")]
+    assert [part.name for part in parse_launch("\n".join(lines)).parts] == ["testsrc", "window", "fakesink"]
 
 
 def test_outsiders_elements_have_pages_too() -> None:
@@ -81,7 +85,7 @@ def test_the_schema_is_that_of_the_properties() -> None:
     schema = json_schema("window")
     assert (schema["title"], schema["type"], schema["additionalProperties"]) == ("window", "object", False)
     assert schema["properties"]["max_gap"] == {
-        "description": "so many missing frames in a row are bridged; after more, windows start anew",
+        "description": "missing frames in a row that are filled; after more, a new ring starts",
         "type": "integer",
         "minimum": 0,
         "default": 15,

@@ -39,7 +39,7 @@ LAUNCH = (
 PYTHON = Pipeline(
     Src(camera="hall", num_frames=5),
     Queue(leaky="downstream", max_items=2),
-    Find().named("finder"),
+    Find().rename("finder"),
     Windower(),
     Estimate(past=2),
     Fakesink(),
@@ -84,7 +84,7 @@ def test_pipelines_that_say_different_things_are_not_equal(changed: str) -> None
 def test_both_writings_of_a_pipeline_are_read_as_the_same() -> None:
     for pipeline in (PYTHON, FAN_IN_PYTHON):
         assert parse_yaml(pipeline.to_yaml()) == pipeline
-        assert parse_launch(str(pipeline), in_flight=pipeline.given_in_flight) == pipeline
+        assert parse_launch(str(pipeline), in_flight=pipeline.requested_in_flight) == pipeline
 
 
 def test_yaml_is_written_as_people_write_it() -> None:
@@ -175,7 +175,7 @@ transforms = st.one_of(
     st.builds(Queue, name=names, leaky=st.sampled_from(["auto", "no", "upstream", "downstream"]), address=texts),
     st.builds(Windower, past=st.none() | st.integers(0, 256), max_gap=st.integers(0, 10**9)),
     st.builds(Tee, name=names),
-    st.builds(lambda element, name: element.named(name), st.builds(Find), texts.filter(bool)),
+    st.builds(lambda element, name: element.rename(name), st.builds(Find), texts.filter(bool)),
 )
 chains = st.lists(transforms, max_size=5)
 lines = st.one_of(

@@ -31,7 +31,7 @@ class Recorder(Transform):
 
     sink = src = Caps(ANY)
 
-    def negotiated(self, sink: Caps | None, src: Caps | None) -> None:
+    def set_caps(self, sink: Caps | None, src: Caps | None) -> None:
         self.told = sink, src
 
     def process(self, item: Any) -> Iterator[Any]:
@@ -56,7 +56,7 @@ class Wide(Transform):
     src = Caps("video/raw", width=1920, fps=30)
 
 
-def caps_of(*elements: Element) -> list[str]:
+def get_caps(*elements: Element) -> list[str]:
     return [str(link) for link in Pipeline(*elements).links]
 
 
@@ -75,17 +75,17 @@ def test_it_does_so_across_whatever_stands_between(between: str) -> None:
 
 
 def test_what_nobody_fixes_is_fixed_by_the_element_that_gives_it() -> None:
-    assert caps_of(Src(), Find(), Windower(), Thin())[-1] == "people/window, past=0, future=0"
+    assert get_caps(Src(), Find(), Windower(), Thin())[-1] == "people/window, past=0, future=0"
 
 
 def test_a_property_fixes_one_side_and_the_model_the_other() -> None:
     assert (
-        caps_of(Src(), Find(), Windower(future=1), Estimate(past=2, future=1))[-1] == "people/window, future=1, past=2"
+        get_caps(Src(), Find(), Windower(future=1), Estimate(past=2, future=1))[-1] == "people/window, future=1, past=2"
     )
 
 
 def test_an_element_that_changes_a_field_lets_only_the_others_through() -> None:
-    assert caps_of(Src(), Wide(), Scale(), Find()) == [
+    assert get_caps(Src(), Wide(), Scale(), Find()) == [
         "video/raw",
         "video/raw, width=1920, fps=30",
         "video/raw, fps=30, width=64",
@@ -105,7 +105,7 @@ def test_an_element_is_told_once() -> None:
 
         times = 0
 
-        def negotiated(self, sink: Caps | None, src: Caps | None) -> None:
+        def set_caps(self, sink: Caps | None, src: Caps | None) -> None:
             self.times += 1
 
     element = Counting()
@@ -195,8 +195,8 @@ class Keeper(Transform):
 
 
 def test_which_of_several_media_types_it_is_the_neighbours_say() -> None:
-    assert caps_of(Src(), Find(), Either(), Windower())[1:3] == ["people/boxes"] * 2
-    assert caps_of(Src(), Skeletons(), Either(), Keeper())[1:3] == ["people/poses, skeleton=coco17"] * 2
+    assert get_caps(Src(), Find(), Either(), Windower())[1:3] == ["people/boxes"] * 2
+    assert get_caps(Src(), Skeletons(), Either(), Keeper())[1:3] == ["people/poses, skeleton=coco17"] * 2
 
 
 def test_where_nobody_says_it_is_the_first() -> None:

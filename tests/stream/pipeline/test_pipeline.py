@@ -146,8 +146,8 @@ def test_without_a_window_only_the_parts_count() -> None:
 
 def test_what_is_given_as_in_flight_holds() -> None:
     line = parse_launch(WHOLE, in_flight=3)
-    assert (line.in_flight, line.given_in_flight) == (3, 3)
-    assert parse_launch(WHOLE).given_in_flight is None
+    assert (line.in_flight, line.requested_in_flight) == (3, 3)
+    assert parse_launch(WHOLE).requested_in_flight is None
 
 
 def test_no_frame_in_flight_is_no_line() -> None:
@@ -247,7 +247,7 @@ def test_leaving_a_run_early_closes_everything() -> None:
 
 def test_a_source_without_a_camera_of_its_own_is_called_as_it_is() -> None:
     assert camera_name(Door()) == "door"
-    assert camera_name(Door().named("gate")) == "gate"
+    assert camera_name(Door().rename("gate")) == "gate"
     assert camera_name(Src(camera="hall")) == "hall"
 
 

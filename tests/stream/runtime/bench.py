@@ -30,10 +30,6 @@ class Gives(Source):
     is_live: bool = False
     camera: str = CAMERA
 
-    @property
-    def live(self) -> bool:
-        return self.is_live
-
     def frames(self) -> Iterator[Frame | None]:
         for seq in range(self.num_frames):
             yield make_frame(seq, self.camera)

@@ -155,16 +155,16 @@ def test_drops_and_errors_are_counted_in_its_statistics() -> None:
 
 def test_its_statistics_hold_what_its_elements_report_on_themselves() -> None:
     class Reports(Takes):
-        def account(self) -> str:
+        def status(self) -> str:
             return f"{len(self.taken)} taken"
 
     class Faulty(Gives):
-        def account(self) -> str:
+        def status(self) -> str:
             raise ValueError("odd")
 
     loop = Loop(Faulty(num_frames=2), Reports())
     loop.loop.run()
-    assert loop.loop.statistics().account == "faulty: account() failed: ValueError: odd; 2 taken"
+    assert loop.loop.statistics().status == "faulty: status() failed: ValueError: odd; 2 taken"
 
 
 def test_every_start_of_a_part_has_a_number_that_its_elements_see() -> None:

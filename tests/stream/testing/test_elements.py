@@ -317,7 +317,7 @@ def test_good_elements_pass(good: Callable[[], Element]) -> None:
 
 def test_an_element_may_be_given_as_object_factory_or_launch_string() -> None:
     check_element(Same())
-    check_element(lambda: Same().named("same"))
+    check_element(lambda: Same().rename("same"))
     check_element("tests.toys.find count=1")
     check_element("tests.toys.estimate past=1 future=2", sink="people/window")
     check_element(Same, people_items(3))

@@ -26,7 +26,7 @@ class Gauge(Transform):
     future: Annotated[int, Meta(ge=0)] = 1
     step_ms: Annotated[float, Meta(ge=0, description="how long it takes, however many there are")] = 0.0
 
-    def accepts(self) -> Caps:
+    def sink_caps(self) -> Caps:
         return Caps("people/window", past=self.past, future=self.future)
 
     @property

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from stream.caps import Caps
 from stream.element import Transform
-from stream.messages import Frame, People, people_of
+from stream.messages import Frame, People
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Locate(Transform):
         time.sleep(self.step_ms / 1000)
         self._misbehave(item.seq)
         blue, green, red = (float(value) for value in item.pixels[-1, -1])
-        yield people_of(item, [(blue, green, blue + red, green + red)], [1.0])
+        yield People.from_boxes(item, [(blue, green, blue + red, green + red)], [1.0])
 
     def _misbehave(self, seq: int) -> None:
         if self.fails_every and seq % self.fails_every == self.fails_every - 1:

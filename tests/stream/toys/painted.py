@@ -29,13 +29,9 @@ class Painted(Source):
     width: Annotated[int, Meta(ge=1)] = 64
     height: Annotated[int, Meta(ge=1)] = 48
     interval_ms: Annotated[float, Meta(ge=0, description="time between two frames")] = 0.0
-    is_live: Annotated[bool, Meta(description="whether it waits for nobody")] = False
+    is_live: Annotated[bool, Meta(description="whether frames come at their own pace, as a camera's do")] = False
     fails_at: Annotated[int, Meta(ge=-1, description="the frame at which the file is damaged")] = -1
     is_missing: Annotated[bool, Meta(description="whether it cannot be opened")] = False
-
-    @property
-    def live(self) -> bool:
-        return self.is_live
 
     def __enter__(self) -> Painted:
         if self.is_missing:

@@ -135,7 +135,7 @@ def test_a_frame_that_a_window_repeats_is_sent_once() -> None:
 
 def test_frames_that_differ_in_their_ledger_share_their_pixels() -> None:
     frame = a_frame()
-    window = Window((frame,), ("real",), 0, some_people(frame.stamped("detected", 5)))
+    window = Window((frame,), ("real",), 0, some_people(frame.stamp("detected", 5)))
     buffers = wire.pack(window)
     back = wire.unpack(buffers)
     assert isinstance(back, Window)
