@@ -1,6 +1,6 @@
-"""Runs every benchmark that needs nothing but this machine, and writes their results: ``python -m benchmarks``.
+"""Run every benchmark that needs only this machine, and write the results: ``python -m benchmarks``.
 
-One that lacks something says so, and the others go on.
+A benchmark that cannot run prints the reason, and the others continue.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ STANDALONE = ("exports", "hop", "line", "live_ap", "publisher", "restarts", "reu
 
 
 def main() -> int:
-    """Each in a process of its own; the number of those that failed."""
-    failed = [name for name in STANDALONE if not _runs(name)]
+    """Run each benchmark in a separate process; return the number of failures."""
+    failed = [name for name in STANDALONE if not _run(name)]
     if failed:
-        print(f"could not be run to the end, for the reasons above: {', '.join(failed)}", file=sys.stderr)
+        print(f"failed, for the reasons above: {', '.join(failed)}", file=sys.stderr)
     return len(failed)
 
 
-def _runs(name: str) -> bool:
+def _run(name: str) -> bool:
     print(f"== {name}: python -m benchmarks.{name} --write", flush=True)
     return subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--write"], check=False).returncode == 0
 

@@ -1,14 +1,14 @@
-"""How fast exported networks run on every backend: people a second and latency, with and without kept features.
+"""Speed of exported networks on every backend: people per second and latency, with and without cached features.
 
     posestream export fami-compact-256x192 --random-weights --out net
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.backends net --write
     python -m benchmarks.backends net-fp32 net-fp16 --backends torch torch:cudagraphs tensorrt --batches 1 8 32
 
-For each folder of an export and each backend: so many people at once, one key frame. *anew* runs the fused graph over
-their whole windows; *reuse* runs the backbone over one new frame of each, keeps it, and runs the head over their
-windows. Pixels are random and travel from numpy arrays to numpy arrays, as in a line. What this machine cannot run is
-said, with the reason. Before measuring, each backend's points are held against ONNX Runtime's on the processor: a fast
-wrong answer is no answer.
+For each exported folder and each backend, several people are estimated at once in one key frame. *full* runs the fused
+graph over their whole windows; *reuse* runs the backbone over one new frame of each, caches the features, and runs the
+head over their windows. Pixels are random, from numpy arrays to numpy arrays, as in a line. Backends that this machine
+cannot run are listed with the reason. Before measuring, each backend's points are compared with those of ONNX Runtime
+on the CPU.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ REFERENCE = "onnxrt:cpu"
 BATCHES = (1, 8, 32)
 WARM_UP = 3
 PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "pycuda")
-HEAD = "| network | backend, device | people | reuse: p50, p95 ms | a second | anew: p50, p95 ms | a second | apart |"
+HEAD = "| network | backend, device | people | reuse: p50, p95 ms | a second | full: p50, p95 ms | a second | apart |"
 
 Step = Callable[[], object]
 
 
 def main() -> None:
-    """Measure what the command line names."""
-    told = _options()
-    rows = [row for folder in told.folders for row in list_instances(folder, told)]
-    text = page(rows, told)
+    """Run the benchmark."""
+    options = _options()
+    rows = [row for folder in options.folders for row in make_rows(folder, options)]
+    text = page(rows, options)
     print(text)
-    if told.write:
+    if options.write:
         RESULTS.write_text(text)
 
 
@@ -62,15 +62,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def list_instances(folder: Path, told: argparse.Namespace) -> Iterator[str]:
-    """A line of the table for each backend and batch."""
+def make_rows(folder: Path, options: argparse.Namespace) -> Iterator[str]:
+    """Yield a line of the table per backend and batch."""
     manifest = read_manifest(folder)
     name = f"{manifest.signature.name} {manifest.precision}"
-    wanted = points(folder, manifest, REFERENCE, told.threads)
-    for backend in told.backends:
-        for batch in told.batches:
+    wanted = points(folder, manifest, REFERENCE, options.threads)
+    for backend in options.backends:
+        for batch in options.batches:
             try:
-                cells = measured(folder, manifest, backend, batch, wanted, told)
+                cells = measure(folder, manifest, backend, batch, wanted, options)
             except EngineError as error:
                 yield f"| {name} | {backend} | not run: {str(error).replace('|', '/')} | | | | | |"
                 break
@@ -78,34 +78,34 @@ def list_instances(folder: Path, told: argparse.Namespace) -> Iterator[str]:
             print(name, *cells, sep="  ", flush=True)
 
 
-def measured(
-    folder: Path, manifest: Manifest, backend: str, batch: int, wanted: Array, told: argparse.Namespace
+def measure(
+    folder: Path, manifest: Manifest, backend: str, batch: int, wanted: Array, options: argparse.Namespace
 ) -> list[str]:
-    """Backend and device, people, four figures of speed and the distance from the reference."""
-    device, anew = whole(folder, manifest, backend, batch, told)
-    reuse = streamed(folder, manifest, backend, batch, told) if "head" in manifest.graphs else ["", ""]
-    apart = np.abs(points(folder, manifest, backend, told.threads) - wanted)[..., :2].max(axis=-1)
-    return [f"{backend}, {device}", str(batch), *reuse, *anew, f"{np.median(apart):.1e} px"]
+    """Measure the cells of a line: backend and device, people, four speeds and the difference from the reference."""
+    device, full = measure_windows(folder, manifest, backend, batch, options)
+    reuse = measure_reuse(folder, manifest, backend, batch, options) if "head" in manifest.graphs else ["", ""]
+    apart = np.abs(points(folder, manifest, backend, options.threads) - wanted)[..., :2].max(axis=-1)
+    return [f"{backend}, {device}", str(batch), *reuse, *full, f"{np.median(apart):.1e} px"]
 
 
-def whole(
-    folder: Path, manifest: Manifest, backend: str, batch: int, told: argparse.Namespace
+def measure_windows(
+    folder: Path, manifest: Manifest, backend: str, batch: int, options: argparse.Namespace
 ) -> tuple[str, list[str]]:
     """The device, and the fused graph's figures."""
-    network = make_backend(folder / manifest.graphs["fused"], backend, told.threads)
+    network = make_backend(folder / manifest.graphs["fused"], backend, options.threads)
     network.open()
     try:
         crops = pixels(manifest, batch)
-        return network.describe().device, figures(lambda: network.run({"crops": crops}), batch, told.rounds)
+        return network.describe().device, figures(lambda: network.run({"crops": crops}), batch, options.rounds)
     finally:
         network.close()
 
 
-def streamed(folder: Path, manifest: Manifest, backend: str, batch: int, told: argparse.Namespace) -> list[str]:
-    """The figures of backbone and head: one new frame of each person, then everybody's window."""
+def measure_reuse(folder: Path, manifest: Manifest, backend: str, batch: int, options: argparse.Namespace) -> list[str]:
+    """The figures of backbone and head: one new frame per person, then the windows of all."""
     parts = [folder / manifest.graphs[part] for part in ("backbone", "head")]
     frames = manifest.signature.frames
-    ring = make_feature_cache(parts[0], parts[1], batch * frames, backend, told.threads)
+    ring = make_feature_cache(parts[0], parts[1], batch * frames, backend, options.threads)
     ring.open()
     try:
         crops = pixels(manifest, batch)
@@ -117,13 +117,13 @@ def streamed(folder: Path, manifest: Manifest, backend: str, batch: int, told: a
             ring.store(slots[:, 0], crops[:, 0])
             ring.read(slots)
 
-        return figures(step, batch, told.rounds)
+        return figures(step, batch, options.rounds)
     finally:
         ring.close()
 
 
 def points(folder: Path, manifest: Manifest, backend: str, threads: int) -> Array:
-    """Of two windows that are always the same."""
+    """The points of two fixed windows."""
     network = make_backend(folder / manifest.graphs["fused"], backend, threads)
     network.open()
     try:
@@ -133,7 +133,7 @@ def points(folder: Path, manifest: Manifest, backend: str, threads: int) -> Arra
 
 
 def pixels(manifest: Manifest, batch: int) -> Array:
-    """Random ones, as the graph takes them."""
+    """Random pixels, in the type that the graph takes."""
     random = np.random.default_rng(0)
     shape = (batch, *manifest.signature.input_shape)
     if manifest.signature.pixel == "uint8":
@@ -142,7 +142,7 @@ def pixels(manifest: Manifest, batch: int) -> Array:
 
 
 def figures(step: Step, batch: int, rounds: int) -> list[str]:
-    """Latency p50 and p95 in ms, and people a second."""
+    """Latency p50 and p95 in ms, and people per second."""
     for _ in range(WARM_UP):
         step()
     times_s = sorted(seconds(step) for _ in range(rounds))
@@ -151,20 +151,19 @@ def figures(step: Step, batch: int, rounds: int) -> list[str]:
 
 
 def seconds(step: Step) -> float:
-    """How long one takes."""
+    """Time one step, in seconds."""
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
 
 
-def page(rows: Sequence[str], told: argparse.Namespace) -> str:
-    """The table, and under which conditions it came about."""
-    folders = " ".join(folder.name for folder in told.folders)
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {told.threads} threads"
+def page(rows: Sequence[str], options: argparse.Namespace) -> str:
+    """The table with the conditions of the measurement."""
+    folders = " ".join(folder.name for folder in options.folders)
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {options.threads} threads"
     packages = ", ".join(filter(None, map(_release, PACKAGES)))
-    command = (
-        f"--backends {' '.join(told.backends)} --batches {' '.join(map(str, told.batches))} --rounds {told.rounds}"
-    )
+    backends, batches = " ".join(options.backends), " ".join(map(str, options.batches))
+    command = f"--backends {backends} --batches {batches} --rounds {options.rounds}"
     return "\n".join(
         [
             f"`python -m benchmarks.backends {folders} {command}`, random weights and pixels;",

@@ -1,14 +1,13 @@
-"""What it costs and spares to hold a person's crop still: ``pose crop=lock`` for several margins.
+"""Cost and savings of a locked crop: ``pose crop=lock`` for several margins.
 
     python -m benchmarks.crop_lock --shared ../shared --write
 
-*Spared* is counted on boxes as they come out of ``detect ! track``, on clips and on drawn people: how often the
-backbone runs for a person and key frame, where the papers' way runs it T times. *Lost* is measured with networks of
-single frames, cropped as a temporal one would be, since no trained temporal network can be had here: how far keypoints
-lie from the truth of drawn people (``hrnet-small``), and from the references of two clips (Ultralight SimplePose),
-which are another network's output. ``widened`` crops are as wide as the margin reaches, so that nobody's enlarged box
-leaves them: the other way to hold a crop. The clips, the detector and SimplePose are not part of the project;
-``--shared`` names them.
+The savings are counted on the boxes of ``detect ! track``, on clips and on synthetic people: runs of the backbone per
+person and key frame, of which the papers need T. The cost is measured with single-frame networks that are cropped as a
+temporal one would be, since no trained temporal network is available: the distance of keypoints from the ground truth
+of synthetic people (``hrnet-small``), and from the references of two clips (Ultralight SimplePose), which are another
+network's output. ``widened`` crops are wider by the whole margin, so that no enlarged box leaves them: the alternative
+way to lock a crop. The clips, the detector and SimplePose are not part of the project; ``--shared`` is their folder.
 """
 
 from __future__ import annotations
@@ -55,75 +54,81 @@ class Film:
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="the folder with data/clips, annot and models")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
-    told = parser.parse_args()
-    films = list(films_of(told.shared / "data"))
-    lines = [*spared(films), "", *lost(films, told.shared / "data/models/ultralight_nano_simplepose.onnx")]
+    options = parser.parse_args()
+    films = list(load_films(options.shared / "data"))
+    lines = [
+        *runs_table(films),
+        "",
+        *errors_table(films, options.shared / "data/models/ultralight_nano_simplepose.onnx"),
+    ]
     print("\n".join(lines))
-    if told.write:
+    if options.write:
         RESULTS.write_text("\n".join([f"# Crop lock\n\n{(__doc__ or '').strip()}\n", *lines, ""]))
 
 
-def films_of(data: Path) -> Iterator[Film]:
-    """Drawn people, clips in which people move, and two clips with references."""
+def load_films(data: Path) -> Iterator[Film]:
+    """Yield synthetic people, clips in which people move, and two clips with references."""
     for seed in range(3):
-        yield Film(f"drawn people, {seed}", windows_of(f"{DRAWN.format(seed=seed)} ! detect ! track ! window"))
+        yield Film(f"drawn people, {seed}", run_line(f"{DRAWN.format(seed=seed)} ! detect ! track ! window"))
     for name in (*MOVING, *(f"{clip}.mp4" for clip in CLIPS)):
         line = f"filesrc location={data / 'clips' / name} ! detect model={data / 'models/yolox_nano.onnx'}"
-        windows = windows_of(f"{line} ! track ! window")
+        windows = run_line(f"{line} ! track ! window")
         annotation = CLIPS.get(Path(name).stem)
         yield Film(name, windows, references(data / "annot/tfjs" / annotation) if annotation else None)
 
 
-def windows_of(line: str) -> list[Window]:
-    """What comes out of a line that ends in ``window``."""
+def run_line(line: str) -> list[Window]:
+    """Run a line that ends in ``window``."""
     return list(islice(parse_launch(line).run(), MOST))
 
 
-# -- what is spared ----------------------------------------------------------------------------------------------------
+# -- savings ---------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 
-def spared(films: Sequence[Film]) -> Iterator[str]:
-    """A table: backbone runs for a person and key frame, by margin."""
+def runs_table(films: Sequence[Film]) -> Iterator[str]:
+    """A table of backbone runs per person and key frame, by margin."""
     yield "Runs of the backbone for a person and key frame; windows of 3 / 5 / 7 frames:\n"
     yield row("boxes", "people x frames", *(f"margin {margin:g}" for margin in MARGINS))
     yield row(*["---"] * (len(MARGINS) + 2))
     for film in films:
         people = sum(len(window.people.ids) for window in film.windows)
-        yield row(film.name, str(people), *(runs_told(film, margin, people) for margin in MARGINS))
+        yield row(film.name, str(people), *(format_runs(film, margin, people) for margin in MARGINS))
 
 
-def runs_told(film: Film, margin: float, people: int) -> str:
-    return " / ".join(f"{runs(film.windows, margin, *span) / people:.2f}" for span in SPANS)
+def format_runs(film: Film, margin: float, people: int) -> str:
+    return " / ".join(f"{count_runs(film.windows, margin, *span) / people:.2f}" for span in SPANS)
 
 
-def runs(windows: Sequence[Window], margin: float, past: int, future: int) -> int:
-    """Frames of people that differ in anything: who, when, or by which crop."""
+def count_runs(windows: Sequence[Window], margin: float, past: int, future: int) -> int:
+    """Count the frames of people that differ in person, time or crop."""
     lock = CropLock(margin, patience=past + 1 + future)
     last = windows[-1].key[1]
     seen: set[tuple[int, int]] = set()
     for window in windows:
-        for _, anchor in anchored(window, lock, CROP):
+        for _, anchor in get_anchors(window, lock, CROP):
             around = range(window.key[1] - past, window.key[1] + future + 1)
             seen.update((anchor, min(max(seq, 0), last)) for seq in around)
     return len(seen)
 
 
-def anchored(window: Window, crops: CropPolicy, signature: Signature) -> Iterator[tuple[Region, int]]:
-    """The crop of everybody in a window, and its number."""
+def get_anchors(window: Window, crops: CropPolicy, signature: Signature) -> Iterator[tuple[Region, int]]:
+    """Yield the crop of every person in a window, and its number."""
     crops.start_frame(*window.key, window.key_frame.size)
     for box, identity in zip(window.people.boxes, window.people.ids, strict=True):
         anchor = crops.get_anchor(window.key[0], int(identity), box_to_region(signature, box))
         yield anchor.region, anchor.number
 
 
-# -- what is lost ------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------
 
 
-def lost(films: Sequence[Film], simplepose: Path) -> Iterator[str]:
+def errors_table(films: Sequence[Film], simplepose: Path) -> Iterator[str]:
     """A table: how far keypoints are off, by margin."""
     yield "How far keypoints lie from the truth: median in per mille of the longer side of the box, and PCK@0.1:\n"
     margins = [f"{margin:g}{widened}" for widened in ("", ", widened") for margin in LOSSES]
@@ -137,7 +142,7 @@ def lost(films: Sequence[Film], simplepose: Path) -> Iterator[str]:
         for film in films:
             engine, name = (other, "SimplePose") if film.true is not None else (small, "hrnet-small")
             if film.name not in MOVING:
-                yield row(film.name, name, *(error_told(engine, film, crops) for crops in all_crops()))
+                yield row(film.name, name, *(format_errors(engine, film, crops) for crops in all_crops()))
 
 
 def with_signature(model: Path, folder: Path) -> str:
@@ -155,33 +160,33 @@ def all_crops() -> Iterator[CropPolicy]:
 
 
 class Widened(CropLock):
-    """Holds crops for as long, but cuts them out as wide as the margin reaches."""
+    """Locks crops for as long, but makes them wider by the whole margin."""
 
     def get_anchor(self, camera: str, identity: int, wanted: Region) -> Anchor:
         anchor = super().get_anchor(camera, identity, wanted)
         return Anchor(anchor.region.widen(1 + self.margin), anchor.number)
 
 
-def error_told(engine: Engine, film: Film, crops: CropPolicy) -> str:
-    errors = np.concatenate([errors_of(engine, film, at, crops) for at in range(len(film.windows))])
+def format_errors(engine: Engine, film: Film, crops: CropPolicy) -> str:
+    errors = np.concatenate([compute_errors(engine, film, at, crops) for at in range(len(film.windows))])
     return f"{1000 * np.median(errors):.1f}, {100 * (errors <= 0.1).mean():.1f} %"
 
 
-def errors_of(engine: Engine, film: Film, at: int, crops: CropPolicy) -> NDArray[np.float64]:
-    """Of all joints that are to be seen, as a share of the person's box."""
+def compute_errors(engine: Engine, film: Film, at: int, crops: CropPolicy) -> NDArray[np.float64]:
+    """The errors of all visible joints, as a fraction of the person's box."""
     window = film.windows[at]
-    boxes = [as_box(region, engine.signature) for region, _ in anchored(window, crops, engine.signature)]
-    asked = PersonWindows(
+    boxes = [region_to_box(region, engine.signature) for region, _ in get_anchors(window, crops, engine.signature)]
+    request = PersonWindows(
         (window.key_frame.pixels,), (window.key,), np.array(boxes, np.float32).reshape(-1, 4), window.people.ids
     )
-    (found,) = engine.estimate([asked])
-    true, seen = truth_of(film, at)
+    (found,) = engine.estimate([request])
+    true, seen = find_truth(film, at)
     sides = (window.people.boxes[:, 2:] - window.people.boxes[:, :2]).max(1)
     distances = np.linalg.norm(found[..., :2] - true, axis=2) / sides[:, None]
     return np.asarray(distances[seen], np.float64)
 
 
-def truth_of(film: Film, at: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def find_truth(film: Film, at: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(N, K, 2) px in the order of the window's people, and which joints count."""
     window = film.windows[at]
     if film.true is not None:
@@ -193,8 +198,8 @@ def truth_of(film: Film, at: int) -> tuple[NDArray[np.float64], NDArray[np.bool_
     return truth.keypoints[places, :, :2].astype(np.float64), truth.keypoints[places, :, 2] == 2
 
 
-def as_box(region: Region, signature: Signature) -> NDArray[np.float64]:
-    """The box (4,) px of which the Signature's rule makes this region."""
+def region_to_box(region: Region, signature: Signature) -> NDArray[np.float64]:
+    """The box (4,) px from which the Signature's rule makes this region."""
     x1, y1, x2, y2 = region.corners
     shrunk = (1 - 1 / signature.enlarge) / 2
     inset = np.array([x2 - x1, y2 - y1]) * shrunk

@@ -6,7 +6,7 @@
 Every shape is first compared with float64. Then our kernel and its rival are each captured in a CUDA graph and
 replayed, so that launching from Python is not in the figures. The rival is ``torchvision.ops.deform_conv2d`` where
 torchvision is installed, else the same two steps in plain PyTorch: samples to columns in memory, then cuBLAS. The
-roofline is drawn from what this GPU reached in the same run, copying memory and multiplying matrices.
+roofline is what this GPU reached in the same run, copying memory and multiplying matrices.
 
 ``--static`` needs a CUDA compiler and no GPU: work and traffic of each shape, and what the kernel takes of each GPU.
 """
@@ -67,24 +67,26 @@ class Shape:
 
     @property
     def column_bytes(self) -> int:
-        """That gather-then-multiply moves besides: its columns, written once and read once."""
+        """The additional traffic of gather-then-multiply: its columns, written once and read once."""
         return self.gathered_bytes // 2
 
 
-def _of(name: str, channels: int, groups: int, dilations: tuple[int, ...], layout: Any, mask: Any = "fp16") -> Shape:
+def _make_shape(
+    name: str, channels: int, groups: int, dilations: tuple[int, ...], layout: Any, mask: Any = "fp16"
+) -> Shape:
     spec = DeformConvSpec(channels, channels, offset_groups=groups, dilations=dilations, layout=layout, mask=mask)
     return Shape(name, spec)
 
 
 SHAPES = (
-    _of("FAMI-Pose, TDMI: 48, 12 groups, d 3", 48, 12, (3,), "nhwc"),
-    _of("the same as NCHW", 48, 12, (3,), "nchw"),
-    _of("IMAPose: 48, 1 group, d 1 3 6 9 12", 48, 1, (1, 3, 6, 9, 12), "nhwc"),
-    _of("48, 1 group, d 3", 48, 1, (3,), "nhwc"),
-    _of("DCPose: 17, 17 groups, d 3 6 9 12 15", 17, 17, (3, 6, 9, 12, 15), "nchw"),
-    _of("PoseWarper: 17, 17 groups, d 3 6 12 18 24", 17, 17, (3, 6, 12, 18, 24), "nchw", "none"),
-    _of("51, 17 groups, d 3", 51, 17, (3,), "nchw"),
-    _of("51, 1 group, d 3", 51, 1, (3,), "nchw"),
+    _make_shape("FAMI-Pose, TDMI: 48, 12 groups, d 3", 48, 12, (3,), "nhwc"),
+    _make_shape("the same as NCHW", 48, 12, (3,), "nchw"),
+    _make_shape("IMAPose: 48, 1 group, d 1 3 6 9 12", 48, 1, (1, 3, 6, 9, 12), "nhwc"),
+    _make_shape("48, 1 group, d 3", 48, 1, (3,), "nhwc"),
+    _make_shape("DCPose: 17, 17 groups, d 3 6 9 12 15", 17, 17, (3, 6, 9, 12, 15), "nchw"),
+    _make_shape("PoseWarper: 17, 17 groups, d 3 6 12 18 24", 17, 17, (3, 6, 12, 18, 24), "nchw", "none"),
+    _make_shape("51, 17 groups, d 3", 51, 17, (3,), "nchw"),
+    _make_shape("51, 1 group, d 3", 51, 1, (3,), "nchw"),
 )
 
 
@@ -133,10 +135,10 @@ def resource_table() -> Iterator[str]:
     for shape in SHAPES:
         for dtype in ("fp16", "fp32"):
             spec = in_type(shape, dtype).spec
-            yield f"| {shape.name} | {dtype} | {' | '.join(taken(spec, name) for name in LIMITS)} |"
+            yield f"| {shape.name} | {dtype} | {' | '.join(format_resources(spec, name) for name in LIMITS)} |"
 
 
-def taken(spec: DeformConvSpec, architecture: str) -> str:
+def format_resources(spec: DeformConvSpec, architecture: str) -> str:
     """One cell of the table."""
     found = read_resources(compile_cubin(spec, architecture))
     blocks = count_resident_blocks(found, spec.threads, architecture)
@@ -158,7 +160,7 @@ class Tensors:
     weights: tuple[Any, ...]
 
 
-def drawn(shape: Shape, n: int) -> Tensors:
+def draw_tensors(shape: Shape, n: int) -> Tensors:
     """Offsets of about 2 px, as trained networks give."""
     s, kind = shape.spec, TYPES[shape.spec.dtype]
     g = torch.Generator("cuda").manual_seed(0)
@@ -244,7 +246,7 @@ def _replay_us(graph: Any) -> float:
     return float(begin.elapsed_time(end)) * 1e3
 
 
-def reached() -> tuple[float, dict[str, float]]:
+def measure_peaks() -> tuple[float, dict[str, float]]:
     """Bytes a second of a copy, and FLOP a second of a large matrix product in each type, on this GPU."""
     source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
     copy = torch.empty_like(source)
@@ -256,17 +258,17 @@ def reached() -> tuple[float, dict[str, float]]:
     return bandwidth, peaks
 
 
-def error_of(got: Any, wanted: Any) -> float:
+def rms_error(got: Any, wanted: Any) -> float:
     """Root of the mean square."""
     return float((got.double() - wanted).square().mean().sqrt())
 
 
-def measured(shape: Shape, n: int, bandwidth: float, peak: float) -> str:
+def measure(shape: Shape, n: int, bandwidth: float, peak: float) -> str:
     """A row of the table. Raises ``EngineError`` where our kernel is more than twice as wrong as its rival."""
-    given = drawn(shape, n)
+    given = draw_tensors(shape, n)
     our, (name, their) = ours(shape, given), rival(shape, given)
     wanted = exact(shape, given)
-    errors = error_of(our(), wanted), error_of(their(), wanted)
+    errors = rms_error(our(), wanted), rms_error(their(), wanted)
     if errors[0] > 2 * errors[1]:
         raise EngineError(f"{shape.name}: error {errors[0]:.2e}, {name} has {errors[1]:.2e}; the figures mean nothing")
     our_us, their_us = median_us(our), median_us(their)
@@ -279,7 +281,7 @@ def measured(shape: Shape, n: int, bandwidth: float, peak: float) -> str:
 
 def gpu_report() -> Iterator[str]:
     """Tables of this GPU."""
-    bandwidth, peaks = reached()
+    bandwidth, peaks = measure_peaks()
     yield f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}: {bandwidth / 1e12:.2f} TB/s copied, "
     yield ", ".join(f"{peak / 1e12:.0f} TFLOP/s {name}" for name, peak in peaks.items()) + ".\n"
     yield "| layer | type | people | ours, µs | rival, µs | ratio | of the roofline | our error | its error |"
@@ -287,7 +289,7 @@ def gpu_report() -> Iterator[str]:
     for dtype, peak in peaks.items():
         for shape in SHAPES:
             for n in BATCHES:
-                yield measured(in_type(shape, dtype), n, bandwidth, peak)
+                yield measure(in_type(shape, dtype), n, bandwidth, peak)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -298,7 +300,7 @@ def report(static: bool) -> list[str]:
     if static:
         return list(static_report())
     if not torch.cuda.is_available():
-        raise EngineError("no GPU here: nothing to measure; --static gives what needs none")
+        raise EngineError("this machine has no GPU; use --static for the tables that need none")
     return list(gpu_report())
 
 
@@ -306,17 +308,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--static", action="store_true", help="what needs no GPU")
     parser.add_argument("--write", action="store_true", help="into benchmarks/results")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     try:
-        lines = report(asked.static)
+        lines = report(options.static)
     except EngineError as error:
         print(f"benchmarks.deform_conv: {error}", file=sys.stderr)
         return 1
-    name = "deform_conv_static" if asked.static else "deform_conv"
-    command = f"python -m benchmarks.deform_conv{' --static' if asked.static else ''} --write"
+    name = "deform_conv_static" if options.static else "deform_conv"
+    command = f"python -m benchmarks.deform_conv{' --static' if options.static else ''} --write"
     text = "\n".join(["# Fused deformable convolution\n", f"    {command}\n", *lines, ""])
     print(text)
-    if asked.write:
+    if options.write:
         (RESULTS / f"{name}.md").write_text(text)
     return 0
 

@@ -1,11 +1,11 @@
-"""Exports every network of crops by the command a user types, and writes down what came of it.
+"""Export of every network of crops with the command line, with times and errors.
 
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.exports --write
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.exports --networks fami-compact-256x192 --precision fp16
 
-Weights are random, since most published ones cannot be fetched by a program: shown is that every network goes through
-the whole chain, how long it takes, and how far ONNX Runtime is from PyTorch. Each export is a process of its own; its
-memory is the largest it ever held.
+Weights are random, since most published ones cannot be downloaded automatically. The table shows that every network can
+be exported, how long it takes, and the difference between ONNX Runtime and PyTorch. Each export is a separate process;
+its memory is the maximum.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HEAD = (
 
 
 def networks() -> list[str]:
-    """All that take a crop."""
+    """The names of the networks that take a crop."""
     return [name for name in catalogue.list_names("network") if catalogue.find_network(name)[1].takes == "crop"]
 
 
@@ -44,17 +44,18 @@ def row(name: str, precision: str) -> str:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / name
         command = [sys.executable, "-m", "stream", "export", name, "--random-weights", "--precision", precision]
-        seconds, gigabytes, code = timed([*command, "--out", str(folder)])
+        seconds, gigabytes, code = time_command([*command, "--out", str(folder)])
         if code:
             return f"| {name} | failed with exit code {code} | | {seconds:.0f} | {gigabytes:.1f} | | |"
         manifest = read_manifest(folder)
-        nodes = ", ".join(str(nodes_of(folder / graph)) for graph in manifest.graphs.values())
+        nodes = ", ".join(str(count_nodes(folder / graph)) for graph in manifest.graphs.values())
     megabytes = sum(file.bytes for file in manifest.files.values()) / 1e6
-    return f"| {name} | {nodes} | {megabytes:.0f} | {seconds:.0f} | {gigabytes:.1f} | {' | '.join(told(manifest))} |"
+    parity = " | ".join(describe_parity(manifest))
+    return f"| {name} | {nodes} | {megabytes:.0f} | {seconds:.0f} | {gigabytes:.1f} | {parity} |"
 
 
-def told(manifest: Manifest) -> tuple[str, str]:
-    """Errors of the heatmaps, and how far keypoints moved at most, of how many."""
+def describe_parity(manifest: Manifest) -> tuple[str, str]:
+    """The errors of the heatmaps, the largest shift of keypoints, and their number."""
     accounts = [manifest.parity[part] for part in ("fused", "head") if part in manifest.parity]
     clear = re.search(r"(\d+) of (\d+) keypoints", accounts[0].inputs)
     assert clear is not None
@@ -62,13 +63,13 @@ def told(manifest: Manifest) -> tuple[str, str]:
     return ", ".join(f"{account.heatmap_error:.1e}" for account in accounts), f"{shift:.2f}, {clear[1]} of {clear[2]}"
 
 
-def nodes_of(path: Path) -> int:
-    """How many operators a graph has."""
+def count_nodes(path: Path) -> int:
+    """The number of operators of a graph."""
     return len(onnx.load(str(path), load_external_data=False).graph.node)
 
 
-def timed(command: Sequence[str]) -> tuple[float, float, int]:
-    """Seconds, GB of memory at most, and the exit code."""
+def time_command(command: Sequence[str]) -> tuple[float, float, int]:
+    """Run a command; return its seconds, its peak memory in GB, and its exit code."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -77,7 +78,7 @@ def timed(command: Sequence[str]) -> tuple[float, float, int]:
 
 
 def page(names: Sequence[str], precision: str) -> str:
-    """The table and how it came about."""
+    """The table with the conditions of the measurement."""
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
     lines = [f"`python -m benchmarks.exports --write` on {machine}; {precision}, random weights.", "", *HEAD]
     for name in names:
@@ -92,9 +93,9 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=networks())
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--write", action="store_true", help=f"write the table of {PAGE.name} too")
-    asked = parser.parse_args()
-    text = page(asked.networks, asked.precision)
-    if asked.write:
+    options = parser.parse_args()
+    text = page(options.networks, options.precision)
+    if options.write:
         PAGE.write_text(TABLE.sub(lambda match: match[1] + text + match[2], PAGE.read_text("utf-8")), "utf-8")
 
 

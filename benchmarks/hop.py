@@ -1,9 +1,9 @@
-"""One hop at 1080p between two processes: ours against pyzmq, imagezmq, iceoryx2 and GStreamer's shm elements.
+"""One hop at 1080p between two processes: posestream, pyzmq, imagezmq, iceoryx2 and GStreamer's shm elements.
 
-    python benchmarks/hop.py            prints a table
-    python benchmarks/hop.py --write    and writes benchmarks/results/hop.json and hop.md
+    python -m benchmarks.hop            prints a table
+    python -m benchmarks.hop --write    and writes benchmarks/results/hop.json and hop.md
 
-All carriers take turns within every repetition, so that whatever else the machine does falls on all of them alike.
+All carriers take turns within every repetition, so that other load on the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import hop_ends
 import numpy as np
 
+from benchmarks import hop_ends
+from benchmarks.reporting import make_parser, write_results
+
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
 PACED_FPS = 30.0
 OURS, BY_REFERENCE = "ours", "ours by reference"
 
 
 def main() -> int:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write with ``--write``."""
     options = _options()
     missing = {rival: why for rival in hop_ends.RIVALS if (why := hop_ends.why_missing(rival))}
     for rival, why in missing.items():
@@ -39,23 +40,20 @@ def main() -> int:
     text = table(result)
     print(text)
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "hop.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "hop.md").write_text(text + "\n")
+        write_results("hop", result, text)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--paced", type=int, default=60, help="pictures at 30 a second, for latency")
     parser.add_argument("--unpaced", type=int, default=200, help="pictures as fast as they go, for throughput")
-    parser.add_argument("--write", action="store_true", help="write the results folder")
     return parser.parse_args()
 
 
 def measure(rivals: list[str], options: argparse.Namespace) -> dict[str, Any]:
-    """Everybody's figures, one list entry a repetition."""
+    """The figures of every carrier, one list entry per repetition."""
     load_before = os.getloadavg()[0]
     rounds: dict[str, list[dict[str, float]]] = {rival: [] for rival in rivals}
     for repetition in range(options.repetitions):
@@ -76,7 +74,7 @@ def measure(rivals: list[str], options: argparse.Namespace) -> dict[str, Any]:
 def _round(rival: str, options: argparse.Namespace) -> dict[str, float]:
     paced = _hop(rival, PACED_FPS, options.paced)
     unpaced = _hop(rival, 0, options.unpaced)
-    latencies_ms = np.array(paced["latencies_ns"][5:]) / 1e6  # the first few meet cold memory on both sides
+    latencies_ms = np.array(paced["latencies_ns"][5:]) / 1e6  # without the first few, which meet cold memory
     arrivals_s = np.array(unpaced["arrivals_ns"][5:]) / 1e9
     return {
         "p50_ms": float(np.percentile(latencies_ms, 50)),
@@ -86,7 +84,7 @@ def _round(rival: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def _hop(rival: str, fps: float, frames: int) -> dict[str, list[int]]:
-    """Run both ends in processes of their own."""
+    """Run both ends in separate processes."""
     with tempfile.TemporaryDirectory(prefix="hop") as folder:
         command = [sys.executable, str(HERE / "hop_ends.py"), rival]
         rest = [f"{folder}/{os.getpid()}", str(fps), str(frames)]
@@ -113,12 +111,12 @@ def _processor() -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The figures for people: medians over the repetitions, and ratios within each of them."""
+    """The figures as Markdown: medians over the repetitions, and ratios within each of them."""
     rounds, machine, load = result["rounds"], result["machine"], result["load"]
     lines = [
         "# One hop at 1080p between two processes",
         "",
-        f"`python benchmarks/hop.py --write`, {result['repetitions']} interleaved repetitions of",
+        f"`python -m benchmarks.hop --write`, {result['repetitions']} interleaved repetitions of",
         f"{result['paced_frames']} pictures at 30/s and {result['unpaced_frames']} as fast as they go.",
         f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']};",
         f"load {load['before']} before, {load['after']} after.",
@@ -144,7 +142,7 @@ def _row(rival: str, rounds: dict[str, list[dict[str, float]]]) -> str:
 
 
 def _ratio(rounds: dict[str, list[dict[str, float]]], rival: str, name: str) -> float:
-    """The median of the ratios within a repetition, where both met the same machine."""
+    """The median of the ratios within a repetition, under the same conditions."""
     return median(theirs[name] / ours[name] for theirs, ours in zip(rounds[rival], rounds[OURS], strict=True))
 
 

@@ -1,8 +1,7 @@
-"""The two ends of a hop, for us and for each rival: what ``hop.py`` runs in two processes.
+"""The two ends of a hop for every carrier, which ``hop.py`` runs in two processes.
 
-A sender has a picture in its own memory and gives it away; a receiver gets hold of it. How they do it is each rival's
-own way, as its documentation shows it. One is run by
-``python benchmarks/hop_ends.py RIVAL send|receive ADDRESS FPS FRAMES``.
+A sender has a picture in its memory and sends it; a receiver reads it, each as the documentation of the carrier shows.
+One end is run by ``python -m benchmarks.hop_ends CARRIER send|receive ADDRESS FPS FRAMES``.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from numpy.typing import NDArray
 SHAPE = (1080, 1920, 3)
 SIZE = 1080 * 1920 * 3
 IN_FLIGHT = 4
-"""Pictures that may be under way: the same for all who can be told."""
+"""Maximum number of pictures in flight, for all carriers that can be configured."""
 
 Bytes = NDArray[np.uint8]
 
 
 class Sender(Protocol):
-    """``prepare`` is called while there is no picture yet, to find a place for one; ``send`` returns when the picture
-    may be written over; ``close`` when all have arrived."""
+    """``prepare`` is called while there is no picture yet, to find a place for one; ``send`` returns when the
+    picture may be written over; ``close`` when all have arrived."""
 
     def prepare(self) -> None: ...
 
@@ -361,22 +360,22 @@ def _check_gstreamer() -> None:
         raise ImportError("it would copy every picture: python3-gst-1.0")
 
 
-# -- what both ends do, whoever carries -------------------------------------------------------------------------------
+# -- both ends --------------------------------------------------------------------------------------------------------
 
 
-def picture() -> Bytes:
+def make_picture() -> Bytes:
     """A picture in which no two lines are alike."""
     return np.random.default_rng(7).integers(0, 256, SHAPE, np.uint8)
 
 
-def sum_of(data: Bytes) -> int:
+def sum_words(data: Bytes) -> int:
     """Reads every pixel: the sum of all 8-byte words, modulo 2**64."""
     return int(data.view(np.uint64).sum(dtype=np.uint64))
 
 
 def run_sender(sender: Sender, fps: float, frames: int) -> None:
     """Send stamped pictures, ``fps`` a second, or as fast as they are taken where it is 0."""
-    full = picture()
+    full = make_picture()
     stamp = full.reshape(-1)[:16].view(np.uint64)
     due = time.monotonic()
     for seq in range(frames):
@@ -389,15 +388,15 @@ def run_sender(sender: Sender, fps: float, frames: int) -> None:
 
 
 def run_receiver(receiver: Receiver, frames: int, reads_all: bool) -> dict[str, list[int]]:
-    """Receive them; a picture has arrived when every pixel was read and proved right."""
-    full = picture().reshape(-1)
-    rest = sum_of(full[16:])
+    """Receive them; a picture has arrived when every pixel was read and checked."""
+    full = make_picture().reshape(-1)
+    rest = sum_words(full[16:])
     latencies_ns, arrivals_ns = [], []
     for seq in range(frames):
         data = receiver.receive()
         stamp = data[:16].view(np.uint64)
         number, sent_ns = int(stamp[0]), int(stamp[1])
-        total = sum_of(data) if reads_all else None
+        total = sum_words(data) if reads_all else None
         now_ns = time.monotonic_ns()
         receiver.done()
         _prove(seq, number, total, (rest + number + sent_ns) % 2**64)

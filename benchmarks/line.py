@@ -1,9 +1,9 @@
-"""The whole line, five processes and empty engines, at 720p: how fast, how late, and how late when a stage is slow.
+"""A line of five processes with empty elements at 720p: throughput, latency, and latency with a slow stage.
 
     python -m benchmarks.line            prints a table
     python -m benchmarks.line --write    and writes benchmarks/results/line.json and line.md
 
-The elements are those of ``benchmarks/empty``: what is measured is the line. Every default is the product's own.
+The elements are those of ``benchmarks/empty``, so that only the line is measured, with its default settings.
 """
 
 from __future__ import annotations
@@ -11,32 +11,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.reporting import describe_machine, make_parser, write_results
 from stream.pipeline.launch import parse_launch
 from stream.pipeline.pipeline import Pipeline
 from stream.protocol.subscriber import Subscriber
 from stream.runtime.meter import percentile
 from stream.runtime.supervisor import Supervisor
 
-RESULTS = Path(__file__).resolve().parent / "results"
 EMPTY = "benchmarks.empty."
 FPS = 30.0
 SLOW_MS = 10 * 1000 / FPS
-"""Ten times as long as a camera of 30 frames a second leaves for a frame."""
+"""Ten times the frame period at 30 frames per second."""
 
 
 def main() -> int:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write with ``--write``."""
     options = _options()
-    result: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    }
+    result: dict[str, Any] = {"machine": describe_machine()}
     result["load_before"] = round(os.getloadavg()[0], 2)
     result["fast"] = [throughput(options.frames) for _ in range(options.repetitions)]
     result["paced"] = [latency(options.paced) for _ in range(options.repetitions)]
@@ -44,19 +41,16 @@ def main() -> int:
     text = table(result)
     print(text)
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "line.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "line.md").write_text(text + "\n")
+        write_results("line", result, text)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--frames", type=int, default=1500, help="frames as fast as they go, for throughput")
     parser.add_argument("--paced", type=int, default=300, help="frames at 30 a second, for latency")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long a slow stage is watched")
-    parser.add_argument("--write", action="store_true", help="write the results folder")
     return parser.parse_args()
 
 
@@ -69,20 +63,20 @@ def line(camera: str, sink: str, find_ms: float = 0.0, estimate_ms: float = 0.0)
 
 
 def throughput(frames: int) -> dict[str, float]:
-    """Frames a second where the source waits for the line: between the first arrival and the last."""
-    arrivals = _received(f"num_frames={frames}")
+    """Frames per second between the first arrival and the last, with a source that waits for the line."""
+    arrivals = _run(f"num_frames={frames}")
     span_s = (arrivals[-1][2] - arrivals[0][2]) / 1e9
     return {"frames": len(arrivals), "fps": (len(arrivals) - 1) / span_s}
 
 
 def latency(frames: int) -> dict[str, float]:
-    """What the line adds at 30 frames a second: from capture to the sink, in ms; the first second is left out."""
-    arrivals = _received(f"num_frames={frames} fps={FPS}")
+    """The latency of the line at 30 frames per second, from capture to the sink, in ms, without the first second."""
+    arrivals = _run(f"num_frames={frames} fps={FPS}")
     ages_ms = sorted((arrived - captured) / 1e6 for _, captured, arrived in arrivals[int(FPS) :])
     return {"frames": len(arrivals), "p50_ms": percentile(ages_ms, 50), "p99_ms": percentile(ages_ms, 99)}
 
 
-def _received(camera: str) -> list[tuple[int, int, int]]:
+def _run(camera: str) -> list[tuple[int, int, int]]:
     with tempfile.TemporaryDirectory() as folder:
         location = Path(folder) / "arrivals.json"
         with Supervisor(line(camera, f"{EMPTY}receive location={location}")) as supervisor:
@@ -92,7 +86,7 @@ def _received(camera: str) -> list[tuple[int, int, int]]:
 
 
 def slow_stage(stage: str, seconds: float) -> dict[str, float]:
-    """How old what a subscriber sees is, while ``stage`` takes ten times as long as there is; in ms and stage times."""
+    """The age of messages at a subscriber, in ms and stage times, while ``stage`` takes ten frame periods."""
     find_ms, estimate_ms = (SLOW_MS if stage == name else 0.0 for name in ("find", "estimate"))
     frames = int(seconds * FPS)
     pipeline = line(f"num_frames={frames} fps={FPS}", "keypointsink bind=tcp://127.0.0.1:5579", find_ms, estimate_ms)
@@ -112,7 +106,7 @@ def slow_stage(stage: str, seconds: float) -> dict[str, float]:
 
 
 def _ages_ms(subscriber: Subscriber, supervisor: Supervisor) -> list[float]:
-    """The age of every message at its arrival, until the line has ended; but the last, which ends the stream."""
+    """The age of every message at its arrival, without the last, which ends the stream."""
     ages_ms: list[float] = []
     while not supervisor.wait(timeout_s=0.0):
         message = subscriber.poll(timeout_s=0.2)
@@ -122,7 +116,7 @@ def _ages_ms(subscriber: Subscriber, supervisor: Supervisor) -> list[float]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The figures for people: medians over the repetitions."""
+    """The figures as Markdown: medians over the repetitions."""
     fps = [run["fps"] for run in result["fast"]]
     rows = [
         f"{result['machine']}; load before: {result['load_before']}; {len(fps)} repetitions, medians (and range)",

@@ -1,20 +1,17 @@
-"""What a live line loses in AP beside the same network offline: on drawn people, and over RTSP.
+"""AP of a live line and of the same network offline, on synthetic people and over RTSP.
 
     python -m benchmarks.live_ap            prints a table
     python -m benchmarks.live_ap --write    and writes benchmarks/results/live_ap.json and live_ap.md
 
-It is ``posestream eval live`` with boxes that are true everywhere: ``detect`` takes them from ``testsrc``, and over
-RTSP each is looked up by the number that its picture bears. So what is lost is lost by the line and the network's time.
-RTSP wants GStreamer's server in the system's Python (``--server``, ``--python``); where it is missing, those columns
-are.
+It runs ``posestream eval live`` with ground-truth boxes: ``detect`` takes them from ``testsrc``, and over RTSP they are
+looked up by the number in each picture. So only the line and the network's time lower the score. RTSP requires
+GStreamer's server in the system's Python (``--server``, ``--python``); without it, its columns are omitted.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reporting import describe_machine, make_parser, write_results
 from benchmarks.rtsp import SHARED, Server
 from engines.datasets.synthetic.scene import Scene
 from stream.cli.demo import free_port
@@ -33,50 +31,46 @@ from stream.evaluation.runs import Span
 from stream.pipeline.launch import parse_launch
 from stream.testing.drawn_clip import write_drawn
 
-RESULTS = Path(__file__).resolve().parent / "results"
 SIZE = (640, 480)
 PEOPLE = 3
 SEED = 0
 CLIP_S = 4
-"""How long the clip is that is looped; the span is longer, so that a turn lies within it."""
+"""Duration of the looped clip, shorter than the span, so that the span includes a turn."""
 
 
 def main() -> int:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write with ``--write``."""
     options = _options()
     result: dict[str, Any] = {
         "command": f"python -m benchmarks.live_ap {' '.join(sys.argv[1:])}".rstrip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": describe_machine(),
         "runs": dict(_runs(options)),
     }
     text = table(result)
     print(text)
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "live_ap.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "live_ap.md").write_text(text + "\n")
+        write_results("live_ap", result, text)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("model", nargs="?", default=Pose().model, help="what 'pose model=' takes; its default if none")
     parser.add_argument("--fps", type=int, nargs="+", default=[15, 30], help="frames a second of the sources")
     parser.add_argument("--seconds", type=float, default=6.0, help="how much of each source's time is judged")
     parser.add_argument("--server", type=Path, default=SHARED / "tools" / "rtsp_server.py")
     parser.add_argument("--python", default="/usr/bin/python3", help="a Python that has GStreamer's RTSP server")
-    parser.add_argument("--write", action="store_true", help="write the results folder")
     return parser.parse_args()
 
 
 def _runs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     for fps in options.fps:
-        yield f"testsrc, {fps} fps", _drawn(options, fps)
+        yield f"testsrc, {fps} fps", _evaluate_testsrc(options, fps)
     if why := _missing(options):
         print(f"without RTSP: {why}", file=sys.stderr)
         return
     for fps in options.fps:
-        yield f"RTSP, {fps} fps", _streamed(options, fps)
+        yield f"RTSP, {fps} fps", _evaluate_stream(options, fps)
 
 
 def _missing(options: argparse.Namespace) -> str:
@@ -88,20 +82,20 @@ def _missing(options: argparse.Namespace) -> str:
     return "" if has else f"{options.python} lacks GStreamer's RTSP server (gir1.2-gst-rtsp-server-1.0, python3-gi)"
 
 
-def _drawn(options: argparse.Namespace, fps: int) -> dict[str, Any]:
+def _evaluate_testsrc(options: argparse.Namespace, fps: int) -> dict[str, Any]:
     width, height = SIZE
     source = f"testsrc fps={fps} seed={SEED} people={PEOPLE} width={width} height={height}"
-    return _evaluated(options, Request(parse_launch(_line(options, source, "detect model=truth"))))
+    return _evaluate(options, Request(parse_launch(_line(options, source, "detect model=truth"))))
 
 
-def _streamed(options: argparse.Namespace, fps: int) -> dict[str, Any]:
+def _evaluate_stream(options: argparse.Namespace, fps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         clip, truth = Path(folder) / "clip.mp4", Path(folder) / "truth.json"
         write_drawn(clip, truth, Scene(SEED, PEOPLE, *SIZE), CLIP_S * fps, fps)
         server = argparse.Namespace(server=options.server, python=options.python, clip=clip)
         with Server(server, folder) as served:
             line = _line(options, f"rtspsrc url={served.url}", f"stream.testing.numbered truth={truth}")
-            return _evaluated(options, Request(parse_launch(line), truth, clip))
+            return _evaluate(options, Request(parse_launch(line), truth, clip))
 
 
 def _line(options: argparse.Namespace, source: str, detector: str) -> str:
@@ -109,10 +103,10 @@ def _line(options: argparse.Namespace, source: str, detector: str) -> str:
     return f"{source} ! queue ! {detector} ! track ! queue ! window ! queue ! {pose} ! queue ! keypointsink"
 
 
-def _evaluated(options: argparse.Namespace, asked: Request) -> dict[str, Any]:
+def _evaluate(options: argparse.Namespace, request: Request) -> dict[str, Any]:
     before = os.getloadavg()[0]
-    told = Evaluation(f"tcp://127.0.0.1:{free_port(0)}", Span(options.seconds)).run(asked).map()
-    return told | {"load": [round(load, 1) for load in (before, os.getloadavg()[0])]}
+    report = Evaluation(f"tcp://127.0.0.1:{free_port(0)}", Span(options.seconds)).run(request).map()
+    return report | {"load": [round(load, 1) for load in (before, os.getloadavg()[0])]}
 
 
 def table(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""How long the networks of the papers take for a person and key frame, with and without features being kept.
+"""Time of the papers' networks per person and key frame, with and without cached features.
 
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.networks --write
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.networks --networks fami-compact-256x192 --rounds 20
@@ -56,7 +56,7 @@ def median_ms(call: Callable[[], object], rounds: int) -> float:
 
 
 class Backbone(nn.Module):
-    """What runs once a frame."""
+    """The part that runs once per frame."""
 
     def __init__(self, model: TemporalModel) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Backbone(nn.Module):
 
 
 class Head(nn.Module):
-    """What runs once a key frame."""
+    """The part that runs once per key frame."""
 
     def __init__(self, model: TemporalModel) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Head(nn.Module):
 
 
 def session(model: nn.Module, inputs: Sequence[Tensor]) -> Callable[[], object]:
-    """A call of ``model`` exported to ONNX, in ONNX Runtime."""
+    """Export ``model`` to ONNX; return a call of it in ONNX Runtime."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -99,8 +99,8 @@ def session(model: nn.Module, inputs: Sequence[Tensor]) -> Callable[[], object]:
     return lambda: opened.run(None, feed)
 
 
-def scattered(model: nn.Module) -> nn.Module:
-    """Weights that keep the size of what passes through them (He et al., ICCV 2015)."""
+def init_weights(model: nn.Module) -> nn.Module:
+    """Initialise weights so that activations keep their size (He et al., ICCV 2015)."""
     for parameter in model.parameters():
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=(2 / parameter[0].numel()) ** 0.5)
@@ -110,7 +110,7 @@ def scattered(model: nn.Module) -> nn.Module:
 def network_row(name: str, rounds: int) -> str:
     """A line of the first table."""
     _, spec = catalogue.find_network(name)
-    model = scattered(engines.create(name))
+    model = init_weights(engines.create(name))
     width, height = spec.input_size
     crop = torch.randn(1, 3, height, width)
     if not isinstance(model, TemporalModel):
@@ -171,16 +171,16 @@ def deform_row(channels: int, h: int, w: int, rounds: int, *, loop: bool) -> str
     results: Any = there()
     cells = [f"{median_ms(lambda: layer(x, offset, mask), rounds):.1f}", f"{median_ms(there, rounds):.1f}"]
     error = float((torch.from_numpy(results[0]) - ours).abs().max())
-    told = "not run"
+    cell = "not run"
     if loop:
         start = time.perf_counter()
         by_definition = naive(layer, x, offset, mask)
-        told = f"{(time.perf_counter() - start) * 1e3:.0f}, {float((by_definition - ours).abs().max()):.0e}"
-    return f"| {channels} of {h}x{w} | {cells[0]} | {cells[1]}, {error:.0e} | {told} |"
+        cell = f"{(time.perf_counter() - start) * 1e3:.0f}, {float((by_definition - ours).abs().max()):.0e}"
+    return f"| {channels} of {h}x{w} | {cells[0]} | {cells[1]}, {error:.0e} | {cell} |"
 
 
 def page(names: Sequence[str], rounds: int) -> str:
-    """Both tables, and under which conditions they came about."""
+    """Both tables with the conditions of the measurement."""
     load = os.getloadavg()[0]
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
     libraries = f"PyTorch {torch.__version__.partition('+')[0]}, ONNX Runtime {onnxruntime.__version__}"
@@ -190,7 +190,7 @@ def page(names: Sequence[str], rounds: int) -> str:
         "",
         "Milliseconds for one person and key frame (InsPose: for one picture).",
         "",
-        "| network | GMAC (anew) | eager, reuse | eager, anew | ONNX Runtime, reuse | ONNX Runtime, anew |",
+        "| network | GMAC (full) | eager, reuse | eager, full | ONNX Runtime, reuse | ONNX Runtime, full |",
         "|---|---|---|---|---|---|",
     ]
     for name in names:
@@ -212,16 +212,16 @@ def page(names: Sequence[str], rounds: int) -> str:
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--networks", nargs="*", default=NETWORKS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} too")
-    told = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(THREADS)
     with torch.no_grad():
-        text = page(told.networks, told.rounds)
-    if told.write:
+        text = page(options.networks, options.rounds)
+    if options.write:
         RESULTS.write_text(text)
 
 

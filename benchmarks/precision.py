@@ -1,12 +1,12 @@
-"""What float16 and int8 cost: heatmaps, keypoints and PCK of trained networks against float32, on the same crops.
+"""Accuracy of float16 and int8: heatmaps, keypoints and PCK of trained networks against float32, on the same crops.
 
     python -m benchmarks.precision --shared ../shared --write
     python -m benchmarks.precision --networks fami-compact-256x192
 
-The network that ships is measured on drawn people that it was never trained on, a published one (Ultralight-SimplePose,
-in ``--shared``) on real people; int8 is calibrated on others. Float16 is rounded as a GPU does it
-(``export.precision.rounding``): run as it is, ONNX Runtime would leave most rounding out on a CPU. A second table holds
-where int8 may cut off rare values, a third what the networks of the papers run in.
+The network that ships is measured on drawn people that it was never trained on, a published one
+(Ultralight-SimplePose, in ``--shared``) on real people; int8 is calibrated on others. Float16 is rounded as a GPU does
+it (``export.precision.rounding``): run as it is, ONNX Runtime would leave most rounding out on a CPU. A second table
+holds where int8 may cut off rare values, a third what the networks of the papers run in.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from onnx import version_converter
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from benchmarks.real_people import sets_of
+from benchmarks.real_people import load_sets
 from engines.datasets.synthetic.scene import Scene
 from engines.hub import catalogue
 from engines.metrics import find_correct
@@ -65,7 +65,7 @@ class Person:
 
 @dataclass
 class Subject:
-    """A network, what it is calibrated on, (M, 3, h, w), and the people it is judged on."""
+    """A network, its calibration crops (M, 3, h, w), and the people it is evaluated on."""
 
     name: str
     graph: onnx.ModelProto
@@ -80,7 +80,7 @@ class Subject:
 
     @cached_property
     def feeds(self) -> list[dict[str, NDArray[np.float32]]]:
-        """A crop a run: a published network may take no more."""
+        """One crop per run: a published network may take no more."""
         return [{self.input: crop[None]} for crop in self.calibration]
 
     @cached_property
@@ -90,9 +90,9 @@ class Subject:
         return crops if self.signature.pixel == "uint8" else normalised(crops, self.signature)[:, 0]
 
     @cached_property
-    def wanted(self) -> NDArray[np.float32]:
+    def reference(self) -> NDArray[np.float32]:
         """Heatmaps in float32."""
-        return heatmaps_of(self.graph, self.planes)
+        return run_network(self.graph, self.planes)
 
     @cached_property
     def scales(self) -> Scales:
@@ -102,17 +102,17 @@ class Subject:
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shared", type=Path, help="the folder with data/clips, data/annot and data/models")
     parser.add_argument("--networks", nargs="*", default=NETWORKS, help="whose shares are counted")
     parser.add_argument("--write", action="store_true", help=f"also to {RESULTS.name} beside the other results")
-    told = parser.parse_args()
+    options = parser.parse_args()
     lines = []
-    for line in report(told.shared, told.networks):
+    for line in report(options.shared, options.networks):
         print(line, flush=True)
         lines.append(line)
-    if told.write:
+    if options.write:
         RESULTS.write_text("\n".join(lines) + "\n")
 
 
@@ -120,7 +120,7 @@ def report(shared: Path | None, networks: Sequence[str]) -> Iterator[str]:
     """Every line of the page."""
     yield f"`python -m benchmarks.precision --shared ../shared --write` on {platform.machine()}, ONNX Runtime"
     yield f"{onnxruntime.__version__}. Not run on a GPU: float16 is rounded as one does.\n"
-    subjects = [shipped()] if shared is None else [shipped(), published(shared)]
+    subjects = [load_shipped()] if shared is None else [load_shipped(), load_published(shared)]
     for subject in subjects:
         yield from table(subject)
     yield from cuts(subjects)
@@ -131,7 +131,7 @@ def report(shared: Path | None, networks: Sequence[str]) -> Iterator[str]:
 # -- the two trained networks -----------------------------------------------------------------------------------------
 
 
-def shipped() -> Subject:
+def load_shipped() -> Subject:
     """The network of the package, on people of scenes that it was never trained on."""
     folder = catalogue.SHIPPED_FOLDER / SHIPPED
     signature = read_manifest(folder).signature
@@ -154,33 +154,33 @@ def drawn_people(seed: int, signature: Signature) -> Iterator[Person]:
     picture = Scene(seed, int(rng.integers(1, 5)), 640, 480).at(float(rng.uniform(0, 240)), 0)
     for box, joints in zip(picture.boxes, picture.keypoints, strict=True):
         visible = np.column_stack([joints[:, :2], joints[:, 2] == 2])
-        yield person_of(picture.pixels, box, visible, signature)
+        yield crop_person(picture.pixels, box, visible, signature)
 
 
-def person_of(
+def crop_person(
     pixels: NDArray[np.uint8], box: NDArray[np.float32], joints: NDArray[Any], signature: Signature
 ) -> Person:
-    """Cut out, with the truth taken along."""
+    """Crop a person, and move the ground truth to the crop."""
     affine = crop.box_to_affine(box, signature.input_size, enlarge=signature.enlarge, rule=signature.affine)
     corners = crop.to_crop(box.reshape(2, 2), affine).reshape(4)
     moved = np.column_stack([crop.to_crop(joints[:, :2], affine), joints[:, 2] > 0])
     return Person(crop.crop(pixels, affine, signature.input_size), moved, np.asarray(corners, np.float64))
 
 
-def published(shared: Path) -> Subject:
-    """A network of others, on real people; what it is calibrated on are clips of other people."""
+def load_published(shared: Path) -> Subject:
+    """A published network on real people, calibrated on clips of other people."""
     signature = Signature(name="simplepose", input_size=(192, 256))
     clips = [shared / "data/clips" / clip for clip in OTHER_CLIPS]
     windows = np.concatenate([of_frames(clip, signature, CALIBRATED_ON // len(clips)) for clip in clips])
-    samples = [sample for _, some in sets_of(shared / "data") for sample in some]
-    people = [person_of(sample.pixels, sample.box, sample.joints, signature) for sample in samples]
-    graph = modern(onnx.load(shared / PUBLISHED))
+    samples = [sample for _, some in load_sets(shared / "data") for sample in some]
+    people = [crop_person(sample.clip[sample.number], sample.box, sample.joints, signature) for sample in samples]
+    graph = upgrade(onnx.load(shared / PUBLISHED))
     return Subject(
         "Ultralight-SimplePose, on real people", graph, signature, normalised(windows, signature)[:, 0], people
     )
 
 
-def modern(model: onnx.ModelProto) -> onnx.ModelProto:
+def upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
     """A graph of opset 8 as one of 20, normalisations folded."""
     for node in model.graph.node:
         kept = [attribute for attribute in node.attribute if attribute.name != "spatial"]  # means nothing since opset 9
@@ -196,7 +196,7 @@ def modern(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def heatmaps_of(model: onnx.ModelProto, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def run_network(model: onnx.ModelProto, planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(M, 17, h, w), in batches as large as the graph takes."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -217,43 +217,43 @@ def table(subject: Subject) -> Iterator[str]:
     yield "| precision | multiplications | heatmaps: rms, largest | px moved: median, mean, 99 % | PCK@0.2 | PCK@0.1 |"
     yield "|---|---|---|---|---|---|"
     for name, graph in variants(subject):
-        found = heatmaps_of(rounded(graph), subject.planes)
-        yield f"| {name} | {told_shares(graph)} | {' | '.join(figures(subject, found))} |"
+        found = run_network(rounded(graph), subject.planes)
+        yield f"| {name} | {format_shares(graph)} | {' | '.join(figures(subject, found))} |"
     yield ""
 
 
 def variants(subject: Subject) -> Iterator[tuple[str, onnx.ModelProto]]:
-    """What is compared."""
+    """Yield the graph in each precision."""
     yield "fp32", subject.graph
     yield "fp16", to_fp16(subject.graph, subject.feeds)
     yield "int8, rest float16", quantised(subject.graph, subject.scales)
     yield "int8, rest float32", quantised(subject.graph, subject.scales, rest="float32")
 
 
-def told_shares(graph: onnx.ModelProto) -> str:
+def format_shares(graph: onnx.ModelProto) -> str:
     return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in sorted(shares(graph).items()) if share)
 
 
 def figures(subject: Subject, found: NDArray[np.float32]) -> tuple[str, ...]:
-    """How far heatmaps and keypoints are from those in float32, and how many keypoints are right."""
+    """The errors of heatmaps and keypoints against float32, and PCK."""
     rms, largest = errors(subject, found)
-    places = decoded(subject, found)
-    moved = np.hypot(*np.moveaxis(places - decoded(subject, subject.wanted), -1, 0))
+    places = decode(subject, found)
+    moved = np.hypot(*np.moveaxis(places - decode(subject, subject.reference), -1, 0))
     return (
         f"{100 * rms:.2f} %, {100 * largest:.1f} %",
         f"{np.median(moved):.2f}, {moved.mean():.2f}, {np.percentile(moved, 99):.1f}",
-        *(f"{100 * right(subject, places, alpha):.1f} %" for alpha in (0.2, 0.1)),
+        *(f"{100 * compute_pck(subject, places, alpha):.1f} %" for alpha in (0.2, 0.1)),
     )
 
 
 def errors(subject: Subject, found: NDArray[np.float32]) -> tuple[float, float]:
     """Of the heatmaps: root mean square as a share of theirs, and the largest as a share of the largest value."""
-    apart = np.abs(found - subject.wanted)
-    rms = np.sqrt(np.square(apart).mean() / np.square(subject.wanted).mean())
-    return float(rms), float(apart.max() / np.abs(subject.wanted).max())
+    apart = np.abs(found - subject.reference)
+    rms = np.sqrt(np.square(apart).mean() / np.square(subject.reference).mean())
+    return float(rms), float(apart.max() / np.abs(subject.reference).max())
 
 
-def decoded(subject: Subject, found: NDArray[np.float32]) -> NDArray[np.float32]:
+def decode(subject: Subject, found: NDArray[np.float32]) -> NDArray[np.float32]:
     """(M, 17, 2) px of the crop."""
     is_dark = subject.signature.decode == "heatmap-dark"
     cells, _ = heatmaps.decode_dark(found, subject.signature.blur_px) if is_dark else heatmaps.decode(found)
@@ -261,7 +261,7 @@ def decoded(subject: Subject, found: NDArray[np.float32]) -> NDArray[np.float32]
     return cells * np.float32(stride)
 
 
-def right(subject: Subject, places: NDArray[np.float32], alpha: float) -> float:
+def compute_pck(subject: Subject, places: NDArray[np.float32], alpha: float) -> float:
     """PCK over the visible joints."""
     truth = np.stack([person.joints for person in subject.people])
     boxes = np.stack([person.box for person in subject.people])
@@ -282,20 +282,20 @@ def cuts(subjects: Iterable[Subject]) -> Iterator[str]:
 
 
 def cut_off(subject: Subject, scales: Scales) -> str:
-    found = heatmaps_of(quantised(subject.graph, scales, rest="float32"), subject.planes)
-    moved = np.hypot(*np.moveaxis(decoded(subject, found) - decoded(subject, subject.wanted), -1, 0))
+    found = run_network(quantised(subject.graph, scales, rest="float32"), subject.planes)
+    moved = np.hypot(*np.moveaxis(decode(subject, found) - decode(subject, subject.reference), -1, 0))
     return f"{100 * errors(subject, found)[0]:.1f} %, {moved.mean():.2f}"
 
 
 def percentile(subject: Subject, share: float) -> Scales:
-    return collected(subject, HistogramCollector("percentile", True, STEPS * 16, 128, share, "same"))
+    return collect_scales(subject, HistogramCollector("percentile", True, STEPS * 16, 128, share, "same"))
 
 
 def entropy(subject: Subject) -> Scales:
-    return collected(subject, HistogramCollector("entropy", True, 128, 128, 0, "same"))
+    return collect_scales(subject, HistogramCollector("entropy", True, 128, 128, 0, "same"))
 
 
-def collected(subject: Subject, collector: Any) -> Scales:
+def collect_scales(subject: Subject, collector: Any) -> Scales:
     """The scales that ONNX Runtime's own calibration finds for the same convolutions."""
     wiring = Wiring(copy_of(subject.graph))
     reading = {wiring.weights_of(place): node.input[0] for place, node in convolutions(wiring)}
@@ -347,7 +347,7 @@ def runs_in(networks: Sequence[str]) -> Iterator[str]:
             kept = Counter(kept_in_float32(Wiring(copy_of(graph))).values())
             del kept["operator"]  # changes of type, and what computes with whole numbers
             reasons = ", ".join(f"{count} {reason}" for reason, count in kept.most_common())
-            yield f"| {name} | {part} | {told_shares(to_fp16(graph))} | {reasons} |"
+            yield f"| {name} | {part} | {format_shares(to_fp16(graph))} | {reasons} |"
 
 
 def parts(name: str) -> Iterator[tuple[str, onnx.ModelProto]]:

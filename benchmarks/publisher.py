@@ -1,11 +1,11 @@
-"""How many messages a second reach 1, 10 and 100 subscribers, none lost, while one more subscriber is stuck.
+"""Messages per second that reach 1, 10 and 100 subscribers without loss, while one more subscriber is stuck.
 
-    python benchmarks/publisher.py            prints a table
-    python benchmarks/publisher.py --write    and writes benchmarks/results/publisher.json and publisher.md
+    python -m benchmarks.publisher            prints a table
+    python -m benchmarks.publisher --write    and writes benchmarks/results/publisher.json and publisher.md
 
-A message is five people of 17 joints. `keypointsink` encodes each, numbers it and retains it; its rivals are a plain
-pyzmq PUB socket that sends ready-made bytes of the same message, and one that sends it as JSON. Subscribers are SUB
-sockets that count, in two processes. The rate is raised step by step until one of them misses a message or the
+A message is five people of 17 joints. `keypointsink` encodes each, numbers it and retains it; its rivals are a
+plain pyzmq PUB socket that sends ready-made bytes of the same message, and one that sends it as JSON. Subscribers
+are SUB sockets that count, in two processes. The rate is raised step by step until one of them misses a message or the
 publisher falls behind; the last rate without is the figure. All rivals take turns at each number of subscribers.
 """
 
@@ -23,19 +23,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import zmq
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks.reporting import make_parser, write_results
 from stream.elements.keypointsink import KeypointSink
 from stream.messages import Poses
 from stream.protocol.schema import encode_poses, poses_map
 from stream.testing import make_poses
 
-RESULTS = Path(__file__).resolve().parent / "results"
 SUBSCRIBERS = (1, 10, 100)
 RATES = (100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10_000, 15_000, 20_000, 30_000)
 OURS, PLAIN, AS_JSON = "keypointsink", "plain pyzmq, ready bytes", "plain pyzmq, JSON"
@@ -48,31 +45,28 @@ Send = Callable[[int], None]
 
 
 def main() -> int:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write with ``--write``."""
     options = _options()
     result = measure(options.seconds)
     text = table(result)
     print(text)
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "publisher.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "publisher.md").write_text(text + "\n")
+        write_results("publisher", result, text)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each rate is held")
-    parser.add_argument("--write", action="store_true", help="write the results folder")
     return parser.parse_args()
 
 
 def measure(seconds: float) -> dict[str, Any]:
-    """Everybody's highest rate without loss, for every number of subscribers."""
+    """The highest rate without loss of every publisher, for every number of subscribers."""
     load_before = os.getloadavg()[0]
-    rivals = {OURS: ours, PLAIN: plain, AS_JSON: as_json}
+    rivals = {OURS: open_keypointsink, PLAIN: open_plain, AS_JSON: open_json}
     figures = [
-        {"subscribers": count, "rival": rival, **climb(publishing, count, seconds)}
+        {"subscribers": count, "rival": rival, **find_highest_rate(publishing, count, seconds)}
         for count in SUBSCRIBERS
         for rival, publishing in rivals.items()
     ]
@@ -85,12 +79,12 @@ def measure(seconds: float) -> dict[str, Any]:
     }
 
 
-def climb(publishing: Callable[[], Any], count: int, seconds: float) -> dict[str, Any]:
-    """Raise the rate until somebody loses something; one failure is given a second chance."""
+def find_highest_rate(publishing: Callable[[], Any], count: int, seconds: float) -> dict[str, Any]:
+    """Raise the rate until a subscriber loses a message; a failed rate is tried twice."""
     best: dict[str, Any] = {"rate": 0, "us_a_message": None}
     for rate in RATES:
         for _ in range(2):
-            point = hold(publishing, count, rate, seconds)
+            point = measure_rate(publishing, count, rate, seconds)
             if point["kept_up"] and point["lost"] == 0:
                 best = {"rate": rate, "us_a_message": point["us_a_message"]}
                 break
@@ -99,11 +93,11 @@ def climb(publishing: Callable[[], Any], count: int, seconds: float) -> dict[str
     return {**best, "failed_at": None}
 
 
-def hold(publishing: Callable[[], Any], count: int, rate: int, seconds: float) -> dict[str, Any]:
+def measure_rate(publishing: Callable[[], Any], count: int, rate: int, seconds: float) -> dict[str, Any]:
     """Publish ``rate`` messages a second for ``seconds``; what the subscribers missed, and what one message cost."""
-    with publishing() as (endpoint, send, warm), stuck(endpoint), listeners(endpoint, count) as pipes:
-        warm_up(warm, pipes)
-        sent, took_s, busy_s = paced(send, rate, seconds)
+    with publishing() as (endpoint, send, warm), stuck_subscriber(endpoint), run_subscribers(endpoint, count) as pipes:
+        wait_subscribed(warm, pipes)
+        sent, took_s, busy_s = send_paced(send, rate, seconds)
         for pipe in pipes:
             pipe.send(sent)
         received = sum(pipe.recv() for pipe in pipes)
@@ -114,26 +108,26 @@ def hold(publishing: Callable[[], Any], count: int, rate: int, seconds: float) -
     }
 
 
-def paced(send: Send, rate: int, seconds: float) -> tuple[int, float, float]:
+def send_paced(send: Send, rate: int, seconds: float) -> tuple[int, float, float]:
     """Send at an even rate, in ticks of a millisecond: how many, how long in all, and how long within ``send``."""
     total, sent, busy_s = round(rate * seconds), 0, 0.0
-    began = time.perf_counter()
+    start_s = time.perf_counter()
     while sent < total:
-        due = min(total, int((time.perf_counter() - began) * rate) + 1)
+        due = min(total, int((time.perf_counter() - start_s) * rate) + 1)
         start = time.perf_counter()
         for number in range(sent, due):
             send(number)
         busy_s += time.perf_counter() - start
         sent = due
         time.sleep(0.001)
-    return sent, time.perf_counter() - began, busy_s
+    return sent, time.perf_counter() - start_s, busy_s
 
 
-# -- who publishes -----------------------------------------------------------------------------------------------------
+# -- publishers --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def ours() -> Iterator[tuple[str, Send, Callable[[], None]]]:
+def open_keypointsink() -> Iterator[tuple[str, Send, Callable[[], None]]]:
     """The element itself, encoding included."""
     with KeypointSink(bind="tcp://127.0.0.1:*", max_waiting=MAX_WAITING) as sink:
         items = [_poses(number) for number in range(50)]
@@ -142,20 +136,20 @@ def ours() -> Iterator[tuple[str, Send, Callable[[], None]]]:
             item = items[number % 50]
             sink.consume(dataclasses.replace(item, frame=dataclasses.replace(item.frame, seq=number)))
 
-        yield sink.endpoint, send, lambda: None  # newcomers are answered; no need to warm up
+        yield sink.endpoint, send, lambda: None  # new subscribers get a snapshot; no need to warm up
 
 
 @contextmanager
-def plain() -> Iterator[tuple[str, Send, Callable[[], None]]]:
-    """What pyzmq does with bytes that are there already."""
+def open_plain() -> Iterator[tuple[str, Send, Callable[[], None]]]:
+    """A plain pyzmq socket with encoded messages."""
     ready = [_bytes(number) for number in range(50)]
     with _pub() as (endpoint, socket):
         yield endpoint, lambda number: socket.send_multipart((TOPIC, ready[number % 50])), lambda: _warm(socket)
 
 
 @contextmanager
-def as_json() -> Iterator[tuple[str, Send, Callable[[], None]]]:
-    """What most people write first."""
+def open_json() -> Iterator[tuple[str, Send, Callable[[], None]]]:
+    """A plain pyzmq socket with JSON."""
     with _pub() as (endpoint, socket):
         yield endpoint, lambda number: socket.send_multipart((TOPIC, _json(number))), lambda: _warm(socket)
 
@@ -186,18 +180,18 @@ def _json(number: int) -> bytes:
     return json.dumps(poses_map(_ITEMS[number % 50], session=SESSION, seq=number)).encode()
 
 
-# -- who listens -------------------------------------------------------------------------------------------------------
+# -- subscribers -------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def listeners(endpoint: str, count: int) -> Iterator[list[Connection]]:
+def run_subscribers(endpoint: str, count: int) -> Iterator[list[Connection]]:
     """``count`` subscribers in a few processes, and a pipe to each process."""
     shares = [len(range(number, count, PROCESSES)) for number in range(min(PROCESSES, count))]
     spawn = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for share in shares:
         mine, theirs = spawn.Pipe()
-        process = spawn.Process(target=listen, args=(endpoint, share, theirs), daemon=True)
+        process = spawn.Process(target=count_messages, args=(endpoint, share, theirs), daemon=True)
         process.start()
         pipes.append(mine)
         processes.append(process)
@@ -207,8 +201,8 @@ def listeners(endpoint: str, count: int) -> Iterator[list[Connection]]:
         process.kill()
 
 
-def warm_up(warm: Callable[[], None], pipes: list[Connection]) -> None:
-    """Until every subscriber has heard something, and so will hear everything."""
+def wait_subscribed(warm: Callable[[], None], pipes: list[Connection]) -> None:
+    """Wait until every subscriber has received a message, and so will receive all further ones."""
     waiting = list(pipes)
     while waiting:
         warm()
@@ -217,30 +211,30 @@ def warm_up(warm: Callable[[], None], pipes: list[Connection]) -> None:
         pipe.recv()
 
 
-def listen(endpoint: str, count: int, pipe: Connection) -> None:
-    """Count messages on ``count`` sockets until all have come or nothing more does; the work of one process."""
+def count_messages(endpoint: str, count: int, pipe: Connection) -> None:
+    """Count the messages on ``count`` sockets until all or no more arrive; the work of one process."""
     with zmq.Context() as context:
-        sockets = [_subscribed(context, endpoint, number) for number in range(count)]
+        sockets = [_subscribe(context, endpoint, number) for number in range(count)]
         poller = zmq.Poller()
         for socket in sockets:
             poller.register(socket, zmq.POLLIN)
-        _hear_each(poller, set(sockets))
+        _wait_first(poller, set(sockets))
         pipe.send("ready")
         pipe.send(_count(poller, pipe, count))
         for socket in sockets:
             socket.close(0)
 
 
-def _subscribed(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, number: int) -> zmq.Socket[bytes]:
+def _subscribe(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, number: int) -> zmq.Socket[bytes]:
     socket = context.socket(zmq.SUB)
     socket.connect(endpoint)
     socket.subscribe("poses/")
-    socket.subscribe(f"snapshot/{os.getpid()}-{number}/poses/")  # answered by ours
+    socket.subscribe(f"snapshot/{os.getpid()}-{number}/poses/")  # answered by open_keypointsink
     socket.subscribe("snapshot/warm")  # sent by the others
     return socket
 
 
-def _hear_each(poller: zmq.Poller, silent: set[zmq.Socket[bytes]]) -> None:
+def _wait_first(poller: zmq.Poller, silent: set[zmq.Socket[bytes]]) -> None:
     while silent:
         for socket, _ in poller.poll():
             socket.recv_multipart()
@@ -248,7 +242,7 @@ def _hear_each(poller: zmq.Poller, silent: set[zmq.Socket[bytes]]) -> None:
 
 
 def _count(poller: zmq.Poller, pipe: Connection, count: int) -> int:
-    """Poses received on all sockets, once the publisher has said how many there were."""
+    """Count the poses received on all sockets, until as many have arrived as the publisher sent."""
     received, sent = 0, None
     while sent is None or received < sent * count:
         events = poller.poll(500)
@@ -262,7 +256,7 @@ def _count(poller: zmq.Poller, pipe: Connection, count: int) -> int:
 
 
 def _drain(socket: zmq.Socket[bytes]) -> int:
-    """How many poses wait, at most a hundred, so that every socket gets its turn."""
+    """Count the waiting poses, at most a hundred, so that every socket gets its turn."""
     poses = 0
     for _ in range(100):
         try:
@@ -273,7 +267,7 @@ def _drain(socket: zmq.Socket[bytes]) -> int:
 
 
 @contextmanager
-def stuck(endpoint: str) -> Iterator[None]:
+def stuck_subscriber(endpoint: str) -> Iterator[None]:
     """A TCP client that subscribes to everything in ZMTP 3.1 and then never reads again."""
     host, port = endpoint.removeprefix("tcp://").split(":")
     with network.create_connection((host, int(port))) as client:
@@ -289,13 +283,13 @@ def stuck(endpoint: str) -> Iterator[None]:
 def table(result: dict[str, Any]) -> str:
     """The figures as Markdown."""
     size = result["bytes"]
-    told = (
+    conditions = (
         f"{result['machine']['cores']} cores for publisher and subscribers together, load {result['load_before']:.1f} "
         f"before; libzmq {result['machine']['zmq']}; a message is {size['msgpack']} bytes ({size['json']} as JSON). "
         f"One more subscriber is stuck throughout; each rate is held for {result['seconds']:g} s."
     )
     rows = [
-        told,
+        conditions,
         "",
         "| subscribers | publisher | messages/s to each, none lost | deliveries/s | publisher's time a message |",
         "|---|---|---|---|---|",

@@ -1,11 +1,11 @@
-"""How far a pose network's keypoints lie from where real people's joints are.
+"""Errors of a pose network's keypoints on real people.
 
     python -m benchmarks.real_people --shared ../shared --models fami-small hrnet-small
 
-Two clips of one person each, whose references are another network's output (BlazePose full) that was looked at and sits
-on the joints; and four photographs of COCO's validation set, whose twelve people were annotated by hand. Boxes are the
-annotated ones, or those of the reference keypoints, so that no detector is judged along with the network. PCK is within
-a share of the longer side of the box.
+The data are two clips of one person each, whose references are another network's output (BlazePose full), checked by
+eye; and four photographs of COCO's validation set with twelve people annotated by hand. Boxes are the annotated ones,
+or those of the reference keypoints, so that no detector affects the result. The PCK threshold is a fraction of the
+longer side of the box.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from engines.inference.engine import Engine, PersonWindows, load
 from engines.metrics import find_correct
 from engines.skeletons import SKELETONS
 
-BLAZEPOSE_OF_COCO = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
-"""Where COCO's 17 joints stand among BlazePose's 33 landmarks."""
+BLAZEPOSE_INDICES = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+"""Indices of COCO's 17 joints among BlazePose's 33 landmarks."""
 CLIPS = {"tfjs_pose_squats": "pose_squats.full.json", "tfjs_pose_1": "pose_1.json"}
 # From the outermost joints to the edge of a person: the top of the head and the toes.
 MARGIN = 0.1
@@ -42,19 +42,19 @@ class Sample:
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="the folder with data/clips and data/annot")
     parser.add_argument("--models", nargs="+", default=["fami-small", "hrnet-small"])
-    told = parser.parse_args()
+    options = parser.parse_args()
     print(f"{'network':28} {'pictures':18} {'joints':>7} {'median px':>9} {'of box':>7} {'PCK@0.2':>8} {'PCK@0.1':>8}")
-    for model in told.models:
+    for model in options.models:
         with load(model, crop="exact") as engine:
-            for name, samples in sets_of(told.shared / "data"):
+            for name, samples in load_sets(options.shared / "data"):
                 report(engine, Path(model).stem, name, samples)
 
 
-def sets_of(data: Path) -> Iterator[tuple[str, Iterable[Sample]]]:
+def load_sets(data: Path) -> Iterator[tuple[str, Iterable[Sample]]]:
     """The clips and the photographs."""
     for clip, annotation in CLIPS.items():
         yield clip, clip_samples(data / "clips" / f"{clip}.mp4", data / "annot/tfjs" / annotation)
@@ -92,12 +92,11 @@ def clip_samples(video: Path, annotation: Path) -> Iterator[Sample]:
 
 def references(path: Path) -> NDArray[np.float64]:
     """(F, 17, 2) px, from rows of 33 landmarks or from joints by name."""
-    told = json.loads(path.read_text())
-    if isinstance(told[0], list):
-        return np.array(told)[:, BLAZEPOSE_OF_COCO, :2]
-    return np.array(
-        [[[frame[joint]["x"], frame[joint]["y"]] for joint in SKELETONS["coco17"].joints] for frame in told]
-    )
+    frames = json.loads(path.read_text())
+    if isinstance(frames[0], list):
+        return np.array(frames)[:, BLAZEPOSE_INDICES, :2]
+    joints = SKELETONS["coco17"].joints
+    return np.array([[[frame[joint]["x"], frame[joint]["y"]] for joint in joints] for frame in frames])
 
 
 def box_around(joints: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -119,9 +118,9 @@ def frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 def photo_samples(folder: Path) -> Iterator[Sample]:
     """Every annotated person of a folder in COCO's format."""
-    told = json.loads((folder / "test_coco.json").read_text())
-    names = {image["id"]: image["file_name"] for image in told["images"]}
-    for person in told["annotations"]:
+    document = json.loads((folder / "test_coco.json").read_text())
+    names = {image["id"]: image["file_name"] for image in document["images"]}
+    for person in document["annotations"]:
         if person["num_keypoints"]:
             x, y, width, height = person["bbox"]
             pixels = np.asarray(cv2.imread(str(folder / names[person["image_id"]])), np.uint8)

@@ -1,17 +1,14 @@
-"""Two hundred restarts of one stage: what do the others lose by it? Memory, descriptors, segments, threads.
+"""Resources of a line over two hundred restarts of one stage: memory, descriptors, threads and segments.
 
     python -m benchmarks.restarts                   prints a table
     python -m benchmarks.restarts --write           and writes benchmarks/results/restarts.json and restarts.md
 
-The stage in the middle of a line of three is killed with SIGKILL again and again, while frames flow. What its
-neighbours and the supervisor (this process) hold is looked at after some restarts, when everything that is only made
-once was made, and at the end.
+The middle stage of a line of three is killed with SIGKILL repeatedly, while frames flow. The resources of its
+neighbours and of the supervisor (this process) are measured after some restarts to warm up, and at the end.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import signal
@@ -19,29 +16,28 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from threading import Thread
 
 import psutil
 
+from benchmarks.reporting import make_parser, write_results
 from stream.pipeline.launch import parse_launch
 from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.run_dir import get_run_id
 from stream.runtime.supervisor import Supervisor
 from stream.transports.shm_segment import find_names, segment_prefix
 
-RESULTS = Path(__file__).resolve().parent / "results"
 EMPTY = "benchmarks.empty."
 # 30 frames a second for longer than this could ever take.
 LINE = f"{EMPTY}camera num_frames=10000000 fps=30 width=320 height=240 ! queue ! {EMPTY}find ! queue ! fakesink"
 VICTIM = "find"
-# Longer than any restart on a busy machine; a line that does not come back is reported and not waited for for ever.
-_LONG_S = 60.0
+# Longer than any restart on a busy machine.
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a process holds."""
+class Resources:
+    """The resources of a process."""
 
     rss_kib: int
     descriptors: int
@@ -50,36 +46,33 @@ class Held:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What processes held after the warm-up and at the end, by name, and the segments of the run."""
+    """The resources of the processes after the warm-up and at the end, by name, and the segments of the run."""
 
     restarts: int
     warm_up: int
     seconds: float
-    before: dict[str, Held]
-    after: dict[str, Held]
+    before: dict[str, Resources]
+    after: dict[str, Resources]
     segments_before: int
     segments_after: int
 
-    def growth(self, name: str) -> Held:
-        """How much more a process held at the end."""
+    def growth(self, name: str) -> Resources:
+        """The growth of a process's resources."""
         then, now = self.before[name], self.after[name]
-        return Held(now.rss_kib - then.rss_kib, now.descriptors - then.descriptors, now.threads - then.threads)
+        return Resources(now.rss_kib - then.rss_kib, now.descriptors - then.descriptors, now.threads - then.threads)
 
 
 def main() -> int:
-    """Measure, print, and write where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure, print, and write with ``--write``."""
+    parser = make_parser(__doc__)
     parser.add_argument("--restarts", type=int, default=200, help="restarts that are measured")
     parser.add_argument("--warm-up", type=int, default=40, help="restarts before that")
-    parser.add_argument("--write", action="store_true", help="write the results folder")
     options = parser.parse_args()
     outcome = measure(options.restarts, options.warm_up)
     text = table(outcome)
     print(text)
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "restarts.json").write_text(json.dumps(asdict(outcome), indent=1) + "\n")
-        (RESULTS / "restarts.md").write_text(text + "\n")
+        write_results("restarts", asdict(outcome), text)
     return 0
 
 
@@ -93,10 +86,10 @@ def measure(restarts: int, warm_up: int) -> Outcome:
         _until(lambda: supervisor.state == "PLAYING")
         for _ in range(warm_up):
             _kill_once(supervisor)
-        began_s, before, segments_before = time.monotonic(), _held(supervisor), _segments(supervisor)
+        began_s, before, segments_before = time.monotonic(), _measure(supervisor), _segments(supervisor)
         for _ in range(restarts):
             _kill_once(supervisor)
-        after, segments_after = _held(supervisor), _segments(supervisor)
+        after, segments_after = _measure(supervisor), _segments(supervisor)
         supervisor.stop()
         supervisor.wait()
     seconds = time.monotonic() - began_s
@@ -116,21 +109,21 @@ def _has_worked(supervisor: Supervisor) -> bool:
 
 
 def _until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + _LONG_S
+    deadline_s = time.monotonic() + _TIMEOUT_S
     while not is_so():
         if time.monotonic() > deadline_s:
-            raise RuntimeError(f"the line did not come back within {_LONG_S:.0f} s")
+            raise RuntimeError(f"the line did not come back within {_TIMEOUT_S:.0f} s")
         time.sleep(0.01)
 
 
-def _held(supervisor: Supervisor) -> dict[str, Held]:
+def _measure(supervisor: Supervisor) -> dict[str, Resources]:
     pids = {"supervisor": os.getpid(), **supervisor.pids}
-    return {name: _held_by(pid) for name, pid in pids.items() if name != VICTIM}
+    return {name: _read_resources(pid) for name, pid in pids.items() if name != VICTIM}
 
 
-def _held_by(pid: int) -> Held:
+def _read_resources(pid: int) -> Resources:
     process = psutil.Process(pid)
-    return Held(process.memory_info().rss // 1024, process.num_fds(), process.num_threads())
+    return Resources(process.memory_info().rss // 1024, process.num_fds(), process.num_threads())
 
 
 def _segments(supervisor: Supervisor) -> int:

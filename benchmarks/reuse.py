@@ -1,4 +1,4 @@
-"""How much faster a key frame is when features of other frames are kept: ``pose crop=lock`` against ``crop=exact``.
+"""Speed-up of a key frame by cached features of other frames: ``pose crop=lock`` against ``crop=exact``.
 
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.reuse --write
 
@@ -40,23 +40,23 @@ WARM_UP = 5
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--people", type=int, default=3)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
-    told = parser.parse_args()
-    lines = list(table(told.networks, told.frames, told.people))
+    options = parser.parse_args()
+    lines = list(table(options.networks, options.frames, options.people))
     print("\n".join(lines))
-    if told.write:
+    if options.write:
         RESULTS.write_text("\n".join([f"# Kept features\n\n{(__doc__ or '').strip()}\n", *lines, ""]))
 
 
 def table(networks: Sequence[str], frames: int, people: int) -> Iterator[str]:
     """A row for each network."""
     yield (
-        f"{platform.machine()}, {os.cpu_count()} processors, ONNX Runtime {onnxruntime.__version__}, one thread; "
+        f"{platform.machine()}, {os.cpu_count()} cores, ONNX Runtime {onnxruntime.__version__}, one thread; "
         f"{people} people, {frames} key frames; mean milliseconds of processor time for a person and key frame.\n"
     )
     yield "| network | frames | exact ms | lock ms | one frame ms | exact / lock | backbone runs, lock |"
@@ -65,14 +65,14 @@ def table(networks: Sequence[str], frames: int, people: int) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as folder:
             choice = Choice(random=True)
             export = export_network(Request(name, choice=choice, out=Path(folder) / "export"))
-            yield row_of(name, export, frames, people)
+            yield make_row(name, export, frames, people)
 
 
-def row_of(name: str, export: Path, frames: int, people: int) -> str:
+def make_row(name: str, export: Path, frames: int, people: int) -> str:
     signature = read_manifest(export).signature
-    windows = windows_of(frames, people, signature.past, signature.future)
+    windows = make_windows(frames, people, signature.past, signature.future)
     with load(str(export), crop="exact") as exact, load(str(export), crop="lock") as lock:
-        exact_ms, lock_ms = in_turns([exact, lock], windows)
+        exact_ms, lock_ms = time_in_turns([exact, lock], windows)
         runs = lock.work.computed / lock.work.people
     floor_ms = one_frame_ms(export)
     return (
@@ -81,7 +81,7 @@ def row_of(name: str, export: Path, frames: int, people: int) -> str:
     )
 
 
-def windows_of(frames: int, people: int, past: int, future: int) -> list[PersonWindows]:
+def make_windows(frames: int, people: int, past: int, future: int) -> list[PersonWindows]:
     """Windows of drawn people, with ids."""
     line = f"testsrc num_frames={frames} people={people} ! detect ! track ! window past={past} future={future}"
     return [
@@ -95,19 +95,19 @@ def windows_of(frames: int, people: int, past: int, future: int) -> list[PersonW
     ]
 
 
-def in_turns(engines: Sequence[Engine], windows: Sequence[PersonWindows]) -> list[float]:
+def time_in_turns(engines: Sequence[Engine], windows: Sequence[PersonWindows]) -> list[float]:
     """Mean milliseconds of processor time a person, of each, after some windows to warm up."""
     times: list[list[float]] = [[] for _ in engines]
     for window in windows:
         for engine, taken in zip(engines, times, strict=True):
-            taken.append(spent_ms(partial(engine.estimate, [window])) / len(window))
+            taken.append(time_ms(partial(engine.estimate, [window])) / len(window))
     return [statistics.mean(taken[WARM_UP:]) for taken in times]
 
 
-def spent_ms(call: Callable[[], object]) -> float:
-    begun = time.process_time()
+def time_ms(call: Callable[[], object]) -> float:
+    start = time.process_time()
     call()
-    return (time.process_time() - begun) * 1e3
+    return (time.process_time() - start) * 1e3
 
 
 def one_frame_ms(export: Path) -> float:
@@ -119,7 +119,7 @@ def median_ms(network: Backend) -> float:
     network.open()
     inputs = network.describe().inputs
     feeds = {tensor.name: np.zeros([size or 1 for size in tensor.shape], tensor.dtype) for tensor in inputs}
-    return statistics.median([spent_ms(partial(network.run, feeds)) for _ in range(25)][WARM_UP:])
+    return statistics.median([time_ms(partial(network.run, feeds)) for _ in range(25)][WARM_UP:])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""rtspsrc against a real RTSP server: loss, latency, and the time it takes to come back.
+"""``rtspsrc`` with a real RTSP server: loss, latency, and the time to reconnect.
 
-    python benchmarks/rtsp.py            prints two tables
-    python benchmarks/rtsp.py --write    and writes benchmarks/results/rtsp.json and rtsp.md
+    python -m benchmarks.rtsp            prints two tables
+    python -m benchmarks.rtsp --write    and writes benchmarks/results/rtsp.json and rtsp.md
 
 The server loops a clip whose frames bear their number and logs when it pushed each, on the monotonic clock that all
-processes of one host share, so that a frame's age is known when its pixels are there. It wants GStreamer's RTSP server
-in the system's Python and the shared clips (``--server``, ``--clip``). OpenCV's VideoCapture is run beside it.
+processes of one host share, so that a frame's age is known when its pixels are there. It requires GStreamer's RTSP
+server in the system's Python and the shared clips (``--server``, ``--clip``). OpenCV's VideoCapture is run beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import signal
@@ -30,12 +29,12 @@ from typing import Any
 
 import cv2
 
+from benchmarks.reporting import make_parser, write_results
 from stream.elements.rtspsrc import Rtspsrc
 from stream.messages import Frame
 from stream.testing.videos import read_number
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
 SHARED = HERE.parent.parent / "shared"
 LOOP = 247
 """Frames in the clip."""
@@ -45,7 +44,7 @@ Seen = tuple[float, int | None]
 
 
 def main() -> int:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write with ``--write``."""
     options = _options()
     if why := _missing(options):
         print(f"cannot measure: {why}", file=sys.stderr)
@@ -54,20 +53,17 @@ def main() -> int:
     text = tables(result)
     print(text)
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "rtsp.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "rtsp.md").write_text(text + "\n")
+        write_results("rtsp", result, text)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--server", type=Path, default=SHARED / "tools" / "rtsp_server.py")
     parser.add_argument("--clip", type=Path, default=SHARED / "data" / "rtsp" / "juggle_barcode_720p24.mp4")
     parser.add_argument("--python", default="/usr/bin/python3", help="a Python that has GStreamer's RTSP server")
     parser.add_argument("--seconds", type=float, default=10.0, help="of every steady run")
     parser.add_argument("--repetitions", type=int, default=3, help="of every outage")
-    parser.add_argument("--write", action="store_true", help="write the results folder")
     return parser.parse_args()
 
 
@@ -77,7 +73,7 @@ def _missing(options: argparse.Namespace) -> str:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Steady runs of every client, then outages of the one that comes back."""
+    """Measure steady runs of every client, then outages of ``rtspsrc``."""
     steady = {
         "rtspsrc, tcp": steady_run(options, lambda url: _ours(url, "tcp")),
         "rtspsrc, udp": steady_run(options, lambda url: _ours(url, "udp")),
@@ -85,7 +81,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     outages = {
         name: [outage(options) for _ in range(options.repetitions)]
-        for name, outage in (("killed for 3 s", killed), ("frozen for 6 s", frozen), ("stop", stopped))
+        for name, outage in (
+            ("killed for 3 s", measure_kill),
+            ("frozen for 6 s", measure_freeze),
+            ("stop", measure_close),
+        )
     }
     return {"steady": steady, "outages": outages}
 
@@ -95,7 +95,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 @dataclass
 class Server:
-    """The server's process and what it logs; on one port however often it is begun."""
+    """The server's process and its log; it keeps its port when it is started again."""
 
     options: argparse.Namespace
     folder: str
@@ -105,18 +105,18 @@ class Server:
             self.url = f"rtsp://127.0.0.1:{taken.getsockname()[1]}/test"
         self.log = Path(self.folder) / "push.log"
 
-    def begin(self) -> None:
+    def start(self) -> None:
         port = self.url.split(":")[2].split("/")[0]
         arguments = [str(self.options.server), str(self.options.clip), "--port", port, "--log", str(self.log)]
         self._process = subprocess.Popen([self.options.python, *arguments], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        self._process.stdout.readline()  # it listens
+        self._process.stdout.readline()  # the server is ready
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     def __enter__(self) -> Server:
-        self.begin()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,8 +125,8 @@ class Server:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def pushed(self) -> list[tuple[int, float]]:
-        """The number of every frame pushed, and when."""
+    def read_log(self) -> list[tuple[int, float]]:
+        """Read the number of every pushed frame, and its time."""
         lines = (line.split() for line in self.log.read_text().splitlines())
         return [(int(number), float(moment)) for number, moment in lines]
 
@@ -154,14 +154,14 @@ def _opencv(url: str) -> Iterator[Any]:
 def steady_run(options: argparse.Namespace, client: Callable[[str], Iterator[Any]]) -> dict[str, float]:
     """A client for some seconds: when its first frame came and how old it was, the age of the others, what was lost."""
     with tempfile.TemporaryDirectory() as folder, Server(options, folder) as server:
-        begun_s = time.monotonic()
-        seen = list(_seen(client(server.url), begun_s + options.seconds))
-        pushed = server.pushed()
-    ages_ms = [1e3 * _age_s(moment, number, pushed) for moment, number in seen if number is not None]
-    settled = sorted(ages_ms[LOOP // 8 :])  # the first second is told apart
+        start_s = time.monotonic()
+        seen = list(_seen(client(server.url), start_s + options.seconds))
+        read_log = server.read_log()
+    ages_ms = [1e3 * _age_s(moment, number, read_log) for moment, number in seen if number is not None]
+    settled = sorted(ages_ms[LOOP // 8 :])  # without the first second
     steps = [(after - before) % LOOP for (_, before), (_, after) in pairwise(seen) if None not in (before, after)]  # type: ignore[operator]
     return {
-        "first_frame_s": seen[0][0] - begun_s,
+        "first_frame_s": seen[0][0] - start_s,
         "first_frame_age_ms": ages_ms[0],
         "age_p50_ms": median(settled),
         "age_p95_ms": quantiles(settled, n=20)[-1],
@@ -181,9 +181,9 @@ def _seen(frames: Iterator[Any], until_s: float) -> Iterator[Seen]:
                 yield moment_s, read_number(frame.pixels if isinstance(frame, Frame) else frame)
 
 
-def _age_s(moment_s: float, number: int, pushed: list[tuple[int, float]]) -> float:
-    """Since the server last pushed this number."""
-    return moment_s - max(when for what, when in pushed if what == number and when < moment_s)
+def _age_s(moment_s: float, number: int, read_log: list[tuple[int, float]]) -> float:
+    """Time since the server last pushed this number."""
+    return moment_s - max(when for what, when in read_log if what == number and when < moment_s)
 
 
 # -- outages ----------------------------------------------------------------------------------------------------------
@@ -203,18 +203,18 @@ class Watch:
 
     def next_frame_s(self) -> float:
         """Seconds until the next frame comes."""
-        begun_s = time.monotonic()
+        start_s = time.monotonic()
         while next(self.frames) is None:
             pass
-        return time.monotonic() - begun_s
+        return time.monotonic() - start_s
 
-    def silence(self) -> None:
+    def drain(self) -> None:
         """Take what had arrived already."""
         while next(self.frames) is not None:
             pass
 
 
-def killed(options: argparse.Namespace) -> dict[str, float]:
+def measure_kill(options: argparse.Namespace) -> dict[str, float]:
     """SIGKILL, three seconds of nothing, the same address again: from listening to the first frame."""
     with tempfile.TemporaryDirectory() as folder, Server(options, folder) as server:
         watch = Watch(_ours(server.url, "tcp"))
@@ -222,20 +222,20 @@ def killed(options: argparse.Namespace) -> dict[str, float]:
         watch.run(4.0)
         Server.__exit__(server)
         watch.run(3.0)
-        server.begin()
+        server.start()
         back_s = watch.next_frame_s()
         watch.frames.close()  # type: ignore[attr-defined]
     return {"back_after_s": back_s}
 
 
-def frozen(options: argparse.Namespace) -> dict[str, float]:
+def measure_freeze(options: argparse.Namespace) -> dict[str, float]:
     """SIGSTOP, six seconds, SIGCONT: from then to the first frame."""
     with tempfile.TemporaryDirectory() as folder, Server(options, folder) as server:
         watch = Watch(_ours(server.url, "tcp"))
         watch.next_frame_s()
         watch.run(4.0)
         server.signal(signal.SIGSTOP)
-        watch.silence()
+        watch.drain()
         watch.run(6.0)
         server.signal(signal.SIGCONT)
         back_s = watch.next_frame_s()
@@ -243,8 +243,8 @@ def frozen(options: argparse.Namespace) -> dict[str, float]:
     return {"back_after_s": back_s}
 
 
-def stopped(options: argparse.Namespace) -> dict[str, float]:
-    """How long closing takes: while frames come, while the server is frozen, and while a mute one is connected to."""
+def measure_close(options: argparse.Namespace) -> dict[str, float]:
+    """The time to close: while frames arrive, while the server is frozen, and while connecting to a frozen one."""
     with tempfile.TemporaryDirectory() as folder, Server(options, folder) as server:
         frames, thawed = _ours(server.url, "tcp"), _ours(server.url, "tcp")
         Watch(frames).next_frame_s()
@@ -261,18 +261,18 @@ def stopped(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _close_s(frames: Any) -> float:
-    begun_s = time.monotonic()
+    start_s = time.monotonic()
     frames.close()
-    return time.monotonic() - begun_s
+    return time.monotonic() - start_s
 
 
-# -- telling ----------------------------------------------------------------------------------------------------------
+# -- report -----------------------------------------------------------------------------------------------------------
 
 
 def tables(result: dict[str, Any]) -> str:
     """What was measured, as Markdown."""
     lines = [
-        f"`python benchmarks/rtsp.py --write` on {result['machine']}; {result['seconds']:g} s each.",
+        f"`python -m benchmarks.rtsp --write` on {result['machine']}; {result['seconds']:g} s each.",
         "",
         "| client | first frame | its age | age p50 / p95 | frames | lost | broken |",
         "|---|---|---|---|---|---|---|",

@@ -1,29 +1,26 @@
-"""The line with the network that ships: testsrc, detect, track, window, pose, keypointsink, as a subscriber sees it.
+"""A line with the default network: testsrc, detect, track, window, pose, keypointsink, measured at a subscriber.
 
     python -m benchmarks.shipped            prints a table
     python -m benchmarks.shipped --write    and writes benchmarks/results/shipped.json and shipped.md
 
-Three people at 640x480; six processes on whatever cores there are. Frames a second where the source waits for the line,
-then ages at a camera's 30 frames a second, the first second left out.
+Three people at 640x480, in six processes: frames per second with a source that waits for the line, then the age of
+messages at 30 frames per second, without the first second.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.reporting import describe_machine, make_parser, write_results
 from stream.pipeline.launch import parse_launch
 from stream.protocol.subscriber import Subscriber
 from stream.runtime.meter import percentile
 from stream.runtime.supervisor import Supervisor
 
-RESULTS = Path(__file__).resolve().parent / "results"
 ADDRESS = "tcp://127.0.0.1:5578"
 FPS = 30.0
 LINE = (
@@ -33,39 +30,36 @@ LINE = (
 
 
 def main() -> int:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write with ``--write``."""
     options = _options()
     result: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": describe_machine(),
         "load_before": round(os.getloadavg()[0], 2),
-        "fast": [_fast(options.frames) for _ in range(options.repetitions)],
-        "paced": [_paced(options.frames) for _ in range(options.repetitions)],
+        "fast": [_measure_throughput(options.frames) for _ in range(options.repetitions)],
+        "paced": [_measure_latency(options.frames) for _ in range(options.repetitions)],
     }
     text = table(result)
     print(text)
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "shipped.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "shipped.md").write_text(text + "\n")
+        write_results("shipped", result, text)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--frames", type=int, default=450)
-    parser.add_argument("--write", action="store_true", help="write the results folder")
     return parser.parse_args()
 
 
-def _fast(frames: int) -> dict[str, float]:
-    arrivals = _received(f"num_frames={frames}")
+def _measure_throughput(frames: int) -> dict[str, float]:
+    arrivals = _run(f"num_frames={frames}")
     span_s = (arrivals[-1][0] - arrivals[0][0]) / 1e9
     return {"messages": len(arrivals), "fps": (len(arrivals) - 1) / span_s}
 
 
-def _paced(frames: int) -> dict[str, float]:
-    arrivals = _received(f"num_frames={frames} realtime=true fps={FPS:g}")
+def _measure_latency(frames: int) -> dict[str, float]:
+    arrivals = _run(f"num_frames={frames} realtime=true fps={FPS:g}")
     ages_ms = sorted(age for _, age in arrivals[int(FPS) :])
     return {
         "messages": len(arrivals),
@@ -75,8 +69,8 @@ def _paced(frames: int) -> dict[str, float]:
     }
 
 
-def _received(source: str) -> list[tuple[int, float]]:
-    """When each message came (ns) and how old it was (ms)."""
+def _run(source: str) -> list[tuple[int, float]]:
+    """Run the line; return the arrival (ns) and the age (ms) of each message."""
     arrivals: list[tuple[int, float]] = []
     with Subscriber(ADDRESS) as subscriber, Supervisor(parse_launch(LINE.format(source=source))) as supervisor:
         supervisor.play()

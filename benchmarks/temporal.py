@@ -1,16 +1,16 @@
-"""Does the window pay? The single frame against temporal networks on one frozen backbone, with one budget.
+"""Benefit of the window: the single frame against temporal networks on one frozen backbone, with one budget.
 
     python -m benchmarks.temporal --backbone runs/hrnet-small-synthetic/weights.safetensors
     python -m benchmarks.temporal --backbone … --only fami control --seeds 0 --steps 50      # a part, for a look
     python -m benchmarks.temporal --backbone … --write                                       # and writes the results
 
-Every variant stands on the same HRNet, which learns no more, sees the same windows of the same drawn people in an order
-that its seed decides, and takes as many steps. All are judged on the same people that nothing was trained on. What is
-finished is kept in --out, so an interrupted run goes on, and --write without new runs only draws the table.
+Every variant has the same frozen HRNet, gets the same windows of the same synthetic people in an order given by its
+seed, and takes the same number of steps. All are evaluated on the same held-out people. Results are stored in --out, so
+an interrupted run can be continued, and --write without new runs only prints the table.
 
-``control`` is the yardstick: FAMI-Pose that is shown the key frame in place of its neighbours. It has every parameter
-and every step that ``fami`` has, and differs in nothing but the neighbours. ``backbone`` is the single frame as it was
-trained before, ``single`` the same trained on, all of it, for as many steps, at the rate that does it best.
+``control`` is the baseline: FAMI-Pose with the key frame in place of its neighbours. It has the same parameters and
+steps as ``fami`` and differs only in the neighbours. ``backbone`` is the single frame as trained before, ``single`` the
+same trained further, without freezing, for as many steps, at its best learning rate.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent / "results"
+from benchmarks.reporting import make_parser, write_results
+
 NETWORK = "hrnet-small-128x96"
 KINDS = ("easy", "blurred", "occluded", "crossing")
 MI = {"mutual_information": 0.1}
@@ -37,7 +38,7 @@ MI = {"mutual_information": 0.1}
 class Variant:
     """``model`` in ``engines.models`` with its ``options``, over ``window``; ``shown`` instead of it where given."""
 
-    told: str
+    label: str
     model: str = ""
     window: tuple[int, ...] = (0,)
     options: dict[str, Any] | None = None
@@ -75,25 +76,23 @@ VARIANTS: dict[str, Variant] = {
 
 
 def main() -> int:
-    """Train what is missing, print the table, and write it where asked to."""
-    told = _options()
-    if told.run:
-        _run(told.run[0], int(told.run[1]), told)
+    """Train what is missing, print the table, and write it with ``--write``."""
+    options = _options()
+    if options.run:
+        _run(options.run[0], int(options.run[1]), options)
         return 0
-    missing = [job for job in _jobs(told) if not _file(told.out, *job).is_file()]
-    with ThreadPoolExecutor(told.workers) as pool:
-        failed = sum(pool.map(lambda job: _spawn(*job, told), missing))
-    text = table(_rows(told.out), told)
+    missing = [job for job in _jobs(options) if not _file(options.out, *job).is_file()]
+    with ThreadPoolExecutor(options.workers) as pool:
+        failed = sum(pool.map(lambda job: _spawn(*job, options), missing))
+    text = table(_rows(options.out), options)
     print(text)
-    if told.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "temporal.json").write_text(json.dumps(_rows(told.out), indent=1) + "\n")
-        (RESULTS / "temporal.md").write_text(text + "\n")
+    if options.write:
+        write_results("temporal", _rows(options.out), text)
     return failed
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--backbone", type=Path, default=Path("runs/hrnet-small-synthetic/weights.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("runs/temporal"))
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
@@ -102,23 +101,27 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16, help="windows a step")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="trainings side by side, a thread each")
-    parser.add_argument("--write", action="store_true", help="write the results folder")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _jobs(told: argparse.Namespace) -> list[tuple[str, int]]:
-    return [(name, seed) for seed in told.seeds for name in told.only if name != "backbone" or seed == told.seeds[0]]
+def _jobs(options: argparse.Namespace) -> list[tuple[str, int]]:
+    return [
+        (name, seed)
+        for seed in options.seeds
+        for name in options.only
+        if name != "backbone" or seed == options.seeds[0]
+    ]
 
 
 def _file(out: Path, name: str, seed: int) -> Path:
     return out / f"{name}-{seed}.json"
 
 
-def _spawn(name: str, seed: int, told: argparse.Namespace) -> bool:
+def _spawn(name: str, seed: int, options: argparse.Namespace) -> bool:
     """In a process of its own, with one thread: small networks gain little by two."""
-    words = ["--backbone", told.backbone, "--out", told.out, "--steps", told.steps, "--rate", told.rate]
-    words += ["--batch", told.batch]
+    words = ["--backbone", options.backbone, "--out", options.out, "--steps", options.steps, "--rate", options.rate]
+    words += ["--batch", options.batch]
     command = [sys.executable, "-m", "benchmarks.temporal", "--run", name, str(seed), *map(str, words)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     return subprocess.run(command, check=False, env=environment).returncode != 0
@@ -127,7 +130,7 @@ def _spawn(name: str, seed: int, told: argparse.Namespace) -> bool:
 # -- one training ------------------------------------------------------------------------------------------------------
 
 
-def _run(name: str, seed: int, told: argparse.Namespace) -> None:
+def _run(name: str, seed: int, options: argparse.Namespace) -> None:
     import time
 
     import torch
@@ -135,34 +138,34 @@ def _run(name: str, seed: int, told: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     variant = VARIANTS[name]
-    model, samples, exam, recipe = _made(variant, seed, told)
-    begun = time.monotonic()
+    model, samples, validator, recipe = _make(variant, seed, options)
+    start_s = time.monotonic()
     if variant.model:
-        model = _trained(model, samples, recipe)
-    scores = _scores(model, exam, recipe)
-    seconds = time.monotonic() - begun
+        model = _train(model, samples, recipe)
+    scores = _scores(model, validator, recipe)
+    seconds = time.monotonic() - start_s
     row = {
         "variant": name,
         "seed": seed,
-        "steps": told.steps,
-        "batch": told.batch,
-        "rate": told.rate,
+        "steps": options.steps,
+        "batch": options.batch,
+        "rate": options.rate,
         "seconds": round(seconds),
         "pck": scores,
     }
-    told.out.mkdir(parents=True, exist_ok=True)
-    _file(told.out, name, seed).write_text(json.dumps(row) + "\n")
+    options.out.mkdir(parents=True, exist_ok=True)
+    _file(options.out, name, seed).write_text(json.dumps(row) + "\n")
     print(
         f"{name}, seed {seed}: {seconds:.0f} s, mean PCK@0.1 {mean(s['visible@0.1'] for s in scores.values()):.4f}",
         flush=True,
     )
 
 
-def _made(variant: Variant, seed: int, told: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
-    """The network with its backbone filled, what it learns from, how it is judged, and its recipe."""
-    recipe = _recipe(variant, seed, told)
-    samples, exam = _data(variant, seed, told, recipe.data)
-    return _network(variant, told.backbone), samples, exam, recipe
+def _make(variant: Variant, seed: int, options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    """Make the network with its loaded backbone, the training samples, the validator and the recipe."""
+    recipe = _recipe(variant, seed, options)
+    samples, validator = _data(variant, seed, options, recipe.data)
+    return _network(variant, options.backbone), samples, validator, recipe
 
 
 def _network(variant: Variant, backbone: Path) -> Any:
@@ -183,14 +186,14 @@ def _network(variant: Variant, backbone: Path) -> Any:
     model = network.build(NETWORK, spec)
     checkpoints.load_checkpoint(model, backbone, "ours", "" if spec.model == base.model else "hrnet")
     if not variant.aligns:
-        model.align = lambda window: _unaligned(window, model.key)
+        model.align = lambda window: _skip_alignment(window, model.key)
     return model
 
 
-def _recipe(variant: Variant, seed: int, told: argparse.Namespace) -> Any:
+def _recipe(variant: Variant, seed: int, options: argparse.Namespace) -> Any:
     from engines.training.recipe import Optimisation, Recipe, Synthetic
 
-    rate = variant.rate or told.rate
+    rate = variant.rate or options.rate
     return Recipe(
         network=NETWORK,
         data=Synthetic(scenes=1200, frames=5, validation_scenes=60),
@@ -198,15 +201,15 @@ def _recipe(variant: Variant, seed: int, told: argparse.Namespace) -> Any:
         terms=dict(variant.terms or {}),
         frozen=() if variant.model in ("", "hrnet.HRNet") else ("hrnet",),
         optimisation=Optimisation(name="adamw", rate=rate, weight_decay=1e-4, schedule="one-cycle", clip=5.0, ema=0.98),
-        batch=told.batch,
+        batch=options.batch,
         sigma=1.5,
         seed=seed,
         head_init="single-frame" if variant.model.startswith(("fami", "tdmi")) else "random",
     )
 
 
-def _data(variant: Variant, seed: int, told: argparse.Namespace, data: Any) -> tuple[Any, Any]:
-    """As many windows as there are steps for, the same of a seed for every variant; and the exam."""
+def _data(variant: Variant, seed: int, options: argparse.Namespace, data: Any) -> tuple[Any, Any]:
+    """Make as many windows as the steps need, the same for every variant of a seed; and the validator."""
     from dataclasses import replace
 
     import numpy as np
@@ -224,20 +227,20 @@ def _data(variant: Variant, seed: int, told: argparse.Namespace, data: Any) -> t
     tracks = load_or_render(range(data.first_scene, data.first_scene + data.scenes), settings, 2, lambda: None)
     with progress_bar(Console(quiet=True)) as bar:
         tests = render_validation_tracks(data, size, data.frames, 2, bar)
-    rows = np.random.default_rng([seed, 0x7E4]).permutation(len(tracks))[: told.steps * told.batch]
+    rows = np.random.default_rng([seed, 0x7E4]).permutation(len(tracks))[: options.steps * options.batch]
     chosen = replace(tracks, pictures=tracks.pictures[rows], joints=tracks.joints[rows], sizes=tracks.sizes[rows])
     shown = variant.shown or variant.window
     return WindowSamples(chosen, shown), SyntheticValidator(tests, shown)
 
 
-def _unaligned(window: Any, key: int) -> tuple[Any, list[Any]]:
+def _skip_alignment(window: Any, key: int) -> tuple[Any, list[Any]]:
     from engines.models.temporal import neighbours
 
     (z,) = window
     return z[:, key], neighbours(z, key)
 
 
-def _trained(model: Any, samples: Any, recipe: Any) -> Any:
+def _train(model: Any, samples: Any, recipe: Any) -> Any:
     import tempfile
 
     import numpy as np
@@ -255,10 +258,10 @@ def _trained(model: Any, samples: Any, recipe: Any) -> Any:
         return trainer.result
 
 
-def _scores(model: Any, exam: Any, recipe: Any) -> dict[str, dict[str, float]]:
+def _scores(model: Any, validator: Any, recipe: Any) -> dict[str, dict[str, float]]:
     from engines.training.objective import Objective
 
-    scores: dict[str, dict[str, float]] = exam(Objective.from_recipe(recipe, model)).values["pck"]
+    scores: dict[str, dict[str, float]] = validator(Objective.from_recipe(recipe, model)).values["pck"]
     return scores
 
 
@@ -269,11 +272,11 @@ def _rows(out: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
 
 
-def table(rows: list[dict[str, Any]], told: argparse.Namespace) -> str:
+def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
     """Means over the seeds, and how far each is from the control on the same seed."""
     control = {row["seed"]: row for row in rows if row["variant"] == "control"}
     lines = [
-        _head(told),
+        _head(options),
         "",
         "| network | window | seeds | " + " | ".join(KINDS) + " | mean | against control |",
         "|---|---|---|" + "---|" * len(KINDS) + "---|---|",
@@ -284,11 +287,12 @@ def table(rows: list[dict[str, Any]], told: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _head(told: argparse.Namespace) -> str:
+def _head(options: argparse.Namespace) -> str:
+    steps, batch = options.steps, options.batch
     return (
-        f"`python -m benchmarks.temporal --write`, {told.steps} steps of {told.batch} windows, on {platform.machine()} "
-        "without a GPU: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds, and how far each "
-        "seed lies from the control of the same seed."
+        f"`python -m benchmarks.temporal --write`, {steps} steps of {batch} windows, on {platform.machine()} "
+        "without a GPU: PCK@0.1 in %, visible joints (hidden ones in brackets), means over seeds, and the "
+        "difference of each seed from the control of the same seed."
     )
 
 
@@ -302,8 +306,8 @@ def _line(variant: Variant, rows: list[dict[str, Any]], control: dict[int, dict[
     spread = f" ± {stdev(gains):.2f}" if len(gains) > 1 else ""
     gain = f"{mean(gains):+.2f}{spread}" if gains else ""
     window = "[" + ", ".join(map(str, variant.shown or variant.window)) + "]"
-    told = f"{100 * mean(map(_mean, rows)):.2f}"
-    return f"| {variant.told} | {window} | {len(rows)} | " + " | ".join([*cells, told, gain]) + " |"
+    score = f"{100 * mean(map(_mean, rows)):.2f}"
+    return f"| {variant.label} | {window} | {len(rows)} | " + " | ".join([*cells, score, gain]) + " |"
 
 
 def _mean(row: dict[str, Any]) -> float:

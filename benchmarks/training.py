@@ -1,13 +1,13 @@
-"""How fast people are drawn and networks trained, and whether a training can be repeated and taken up to the last bit.
+"""Speed of rendering and training, and bit-for-bit repeatability of a training.
 
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.training --write
 
-*Drawn*: scenes as the small recipes have them, filmed by one process; a sample is a person over five frames. *Trained*:
-steps of the small recipes as ``posestream train`` makes them, from batches to the moving mean, with random weights, as
-float32 and bfloat16 (autocast), with maps in memory as usual and channels last, which is what training takes on a CPU.
-They take turns, a few steps each; medians. Seconds are those of the processor, of one thread, since a machine does
-other things too. Last, two trainings of one seed and one that was interrupted are compared with each other, weights,
-moving mean and losses, bit by bit; a difference ends this with an error.
+*Drawn*: scenes of the small recipes, rendered by one process; a sample is a person over five frames. *Trained*: steps
+of the small recipes as in ``posestream train``, from batches to the moving mean, with random weights, in float32 and
+bfloat16 (autocast), with the default memory layout and with channels last, which training uses on a CPU. The variants
+take turns, a few steps each; figures are medians of CPU time of one thread, which excludes other load. Last, two
+trainings of one seed and an interrupted one are compared bit by bit: weights, moving mean and losses. A difference is
+an error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RECIPES = Path(__file__).parents[1] / "configs" / "training"
 NAMES = ("hrnet-small-synthetic", "fami-small-synthetic")
 LAYOUTS = {"as usual": torch.contiguous_format, "channels last": torch.channels_last}
 BATCH = 16
-STEPS_A_TURN = 3
+STEPS_PER_TURN = 3
 """The first of each turn is left out: a batch more than in others is made in it."""
 
 Row = dict[str, Any]
@@ -54,13 +54,13 @@ def main() -> int:
     parser.add_argument("--scenes", type=int, default=4, help="of each condition")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} and {RESULTS.stem}.json too")
-    told = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     before = os.getloadavg()[0]
-    drawn = list(generator(told.scenes))
-    tracks = whole_batches(concatenate(list(render_scenes(range(100_000, 100_000 + 3), track_settings(NAMES[0]), 1))))
-    trained = [row for name in NAMES for row in trainings(name, tracks, told.turns)]
-    facts = promises(tracks)
+    drawn = list(time_rendering(options.scenes))
+    tracks = trim_to_batches(concatenate(list(render_scenes(range(100_000, 100_000 + 3), track_settings(NAMES[0]), 1))))
+    trained = [row for name in NAMES for row in trainings(name, tracks, options.turns)]
+    facts = check_repeatability(tracks)
     found = {
         "machine": machine(),
         "load": {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)},
@@ -70,7 +70,7 @@ def main() -> int:
     }
     text = page(found)
     print(text)
-    if told.write:
+    if options.write:
         RESULTS.write_text(text)
         RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     return 0 if all(facts.values()) else 1
@@ -81,19 +81,19 @@ def main() -> int:
 
 def track_settings(name: str, kind: Kind | None = None) -> TrackSettings:
     """As the recipe of that name films."""
-    recipe, spec = recipe_of(name)
+    recipe, spec = load_recipe(name)
     assert isinstance(recipe.data, Synthetic)
     return TrackSettings(size=spec.input_size, moments=recipe.data.moments, fps=recipe.data.fps, kind=kind)
 
 
-def generator(scenes: int) -> Iterator[Row]:
+def time_rendering(scenes: int) -> Iterator[Row]:
     """Samples a second of each of the conditions, and of any as training draws them; the median over scenes."""
     conditions: list[Kind | None] = [None, *CONDITIONS]
     speeds: dict[Kind | None, list[float]] = {kind: [] for kind in conditions}
     for number, kind in product(range(scenes), conditions):
-        begun = time.process_time()
+        start = time.process_time()
         tracks = render_scene(number, track_settings(NAMES[0], kind))
-        speeds[kind].append(len(tracks) / (time.process_time() - begun))
+        speeds[kind].append(len(tracks) / (time.process_time() - start))
     for kind, taken in speeds.items():
         yield {"condition": kind or "as drawn for training", "samples_per_second": round(statistics.median(taken), 2)}
 
@@ -101,21 +101,21 @@ def generator(scenes: int) -> Iterator[Row]:
 # -- training ---------------------------------------------------------------------------------------------------------
 
 
-def recipe_of(name: str) -> tuple[Recipe, NetworkSpec]:
+def load_recipe(name: str) -> tuple[Recipe, NetworkSpec]:
     """A recipe that ships, of random weights and more epochs than are run."""
     read = read_recipe(RECIPES / f"{name}.yaml")
     _, spec = catalogue.find_network(read.network)
     return msgspec.structs.replace(read, initial_weights=(), epochs=1000, batch=BATCH), spec
 
 
-def whole_batches(tracks: Tracks) -> Tracks:
-    """As many people as leave no smaller batch at the end of an epoch."""
+def trim_to_batches(tracks: Tracks) -> Tracks:
+    """Trim the tracks to a multiple of the batch size."""
     count = len(tracks) // BATCH * BATCH
-    assert count, f"{len(tracks)} people are no batch of {BATCH}; draw more scenes"
+    assert count, f"{len(tracks)} people are fewer than a batch of {BATCH}; render more scenes"
     return Tracks(tracks.pictures[:count], tracks.joints[:count], tracks.sizes[:count])
 
 
-def trainer_of(
+def make_trainer(
     recipe: Recipe, spec: NetworkSpec, tracks: Tracks, folder: Path, layout: torch.memory_format | None = None
 ) -> Trainer:
     torch.manual_seed(recipe.seed)
@@ -125,10 +125,10 @@ def trainer_of(
 
 def trainings(name: str, tracks: Tracks, turns: int) -> Iterator[Row]:
     """A row for each precision and layout of a recipe."""
-    recipe, spec = recipe_of(name)
+    recipe, spec = load_recipe(name)
     with tempfile.TemporaryDirectory() as folder:
         ways = {
-            (precision, layout): trainer_of(
+            (precision, layout): make_trainer(
                 msgspec.structs.replace(recipe, precision=precision),
                 spec,
                 tracks,
@@ -139,35 +139,36 @@ def trainings(name: str, tracks: Tracks, turns: int) -> Iterator[Row]:
         }
         speeds: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
         for turn, way in product(range(turns), ways):
-            speeds[way] += turn_of(ways[way], (turn + 1) * STEPS_A_TURN)[1:]
+            speeds[way] += run_turn(ways[way], (turn + 1) * STEPS_PER_TURN)[1:]
     for (precision, layout), taken in speeds.items():
         row = {"recipe": name, "precision": precision, "maps": layout}
         yield {**row, "samples_per_second": round(statistics.median(taken), 2)}
 
 
-def turn_of(trainer: Trainer, until: int) -> list[float]:
-    """Samples a second of each step."""
+def run_turn(trainer: Trainer, until: int) -> list[float]:
+    """Run to step ``until``; return the samples per second of each step."""
     ends = [time.process_time()]
     trainer.run(lambda *_: ends.append(time.process_time()), until=until)
-    return [BATCH / (end - begun) for begun, end in pairwise(ends)]
+    return [BATCH / (end - start) for start, end in pairwise(ends)]
 
 
-# -- promises ---------------------------------------------------------------------------------------------------------
+# -- repeatability ----------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------
 
 
-def promises(tracks: Tracks, steps: int = 4) -> dict[str, bool]:
-    """Whether a training can be repeated, and taken up where it was interrupted."""
-    recipe, spec = recipe_of(NAMES[0])
+def check_repeatability(tracks: Tracks, steps: int = 4) -> dict[str, bool]:
+    """Check that a training is repeatable and resumes exactly."""
+    recipe, spec = load_recipe(NAMES[0])
     with tempfile.TemporaryDirectory() as folder:
 
         def losses(name: str, *ends: int) -> tuple[list[float], dict[str, torch.Tensor]]:
-            told: list[float] = []
+            values: list[float] = []
             for end in ends:
-                trainer = trainer_of(recipe, spec, tracks, Path(folder) / name)
+                trainer = make_trainer(recipe, spec, tracks, Path(folder) / name)
                 trainer.resume()
-                trainer.run(lambda _, terms: told.append(terms["total"]), until=end)
+                trainer.run(lambda _, terms: values.append(terms["total"]), until=end)
             assert trainer.ema is not None
-            return told, {**trainer.model.state_dict(), **trainer.ema.state_dict()}
+            return values, {**trainer.model.state_dict(), **trainer.ema.state_dict()}
 
         first, second = losses("first", steps), losses("second", steps)
         resumed = losses("resumed", steps // 2, steps)

@@ -1,4 +1,4 @@
-"""``benchmarks.empty.camera``: pictures in which every pixel was written."""
+"""``benchmarks.empty.camera``: uniform pictures, with every pixel written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stream.messages import Frame
 
 @dataclass
 class Camera(Source):
-    """As fast as they are taken where ``fps`` is 0; else at that rate, whether or not anybody takes them."""
+    """Delivers frames as fast as the line takes them if ``fps`` is 0, else at that rate, as a camera."""
 
     src = Caps("video/raw")
 

@@ -1,4 +1,4 @@
-"""``benchmarks.empty.estimate``: keypoints out of nowhere."""
+"""``benchmarks.empty.estimate``: keypoints that are all zero."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stream.messages import Poses, Window
 
 @dataclass
 class Estimate(Transform):
-    """Takes ``step_ms`` for it, and windows that look back but not ahead, which would be latency by design."""
+    """Takes ``step_ms`` per window; windows have no future frames, which would add latency by design."""
 
     sink = Caps("people/window")
     src = Caps("people/poses")

@@ -16,7 +16,7 @@ from stream.messages import Frame, People
 
 @dataclass
 class Find(Transform):
-    """Takes ``step_ms`` for it."""
+    """Takes ``step_ms`` per frame."""
 
     sink = Caps("video/raw")
     src = Caps("people/boxes")

@@ -1,4 +1,4 @@
-"""``benchmarks.empty.receive``: writes down when each item came, and when its frame was captured."""
+"""``benchmarks.empty.receive``: records the arrival of each item and the capture time of its frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stream.messages import Poses
 
 @dataclass
 class Receive(Sink):
-    """A list of [seq, captured ns, arrived ns] in ``location``, at the end of the stream."""
+    """Writes a list of [seq, captured ns, arrived ns] to ``location`` at the end of the stream."""
 
     sink = Caps("people/poses")
 
