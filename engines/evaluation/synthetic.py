@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.datasets.synthetic.conditions import CONDITIONS, Kind
-from engines.datasets.synthetic.moments import CLIP_S, LEAST_VISIBLE, pictures_about, rng_of, scene_of
+from engines.datasets.synthetic.moments import CLIP_S, MIN_VISIBLE, create_rng, create_scene, render_moment
 from engines.datasets.synthetic.scene import Picture
 from engines.inference.engine import Engine, PersonWindows
 from engines.metrics import ALPHAS, HIDDEN, VISIBLE, Pck, find_correct
@@ -74,13 +74,13 @@ def evaluate_synthetic(
 
 def _render_windows(engine: Engine, seed: int, kind: Kind) -> Iterator[tuple[PersonWindows, NDArray[np.float32]]]:
     """The people with enough visible joints at each moment of a scene, and their joints in the network's skeleton."""
-    signature, rng = engine.signature, rng_of(seed)
-    scene = scene_of(seed, kind, rng)
+    signature, rng = engine.signature, create_rng(seed)
+    scene = create_scene(seed, kind, rng)
     reach = max(signature.past, signature.future)
     for moment in range(MOMENTS):
-        pictures = pictures_about(scene, float(rng.uniform(0, CLIP_S)), moment, 2 * reach + 1, FPS)
+        pictures = render_moment(scene, float(rng.uniform(0, CLIP_S)), moment, 2 * reach + 1, FPS)
         key = pictures[reach]
-        rows = (key.keypoints[..., 2] == VISIBLE).sum(1) >= LEAST_VISIBLE
+        rows = (key.keypoints[..., 2] == VISIBLE).sum(1) >= MIN_VISIBLE
         if rows.any():
             window = pictures[reach - signature.past : reach + signature.future + 1]
             truth = convert(key.keypoints[rows], "coco17", signature.skeleton)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.datasets.synthetic.conditions import Kind
-from engines.datasets.synthetic.moments import CLIP_S, LEAST_VISIBLE, pictures_about, rng_of, scene_of
+from engines.datasets.synthetic.moments import CLIP_S, MIN_VISIBLE, create_rng, create_scene, render_moment
 from engines.datasets.synthetic.scene import Picture, Scene
 from engines.skeletons import convert
 from engines.vision import crop
@@ -76,8 +76,8 @@ def render_scenes(seeds: Sequence[int], settings: TrackSettings, workers: int = 
 
 def render_scene(seed: int, settings: TrackSettings) -> Tracks:
     """The tracks of every person in a scene with enough visible joints."""
-    rng = rng_of(seed)
-    scene = scene_of(seed, settings.kind, rng)
+    rng = create_rng(seed)
+    scene = create_scene(seed, settings.kind, rng)
     tracks = [track for moment in range(settings.moments) for track in _render_moment(scene, moment, settings, rng)]
     return concatenate([_empty(settings), *tracks])
 
@@ -112,10 +112,10 @@ def _empty(settings: TrackSettings) -> Tracks:
 
 
 def _render_moment(scene: Scene, moment: int, settings: TrackSettings, rng: np.random.Generator) -> Iterator[Tracks]:
-    pictures = pictures_about(scene, float(rng.uniform(0, CLIP_S)), moment, settings.frames, settings.fps)
+    pictures = render_moment(scene, float(rng.uniform(0, CLIP_S)), moment, settings.frames, settings.fps)
     key = pictures[settings.middle]
     for identity, box, keypoints in zip(key.ids, key.boxes, key.keypoints, strict=True):
-        if (keypoints[:, 2] == 2).sum() >= LEAST_VISIBLE:
+        if (keypoints[:, 2] == 2).sum() >= MIN_VISIBLE:
             yield _crop_track(pictures, int(identity), box, settings, rng)
 
 

@@ -1,5 +1,6 @@
-"""Synthetic people: articulated figures that walk, wave and cross, drawn from a seed, with exact truth.
+"""Synthetic people: articulated figures that walk, wave and cross, rendered from a seed with exact ground truth.
 
-``scene.Scene`` is the door; ``body`` bends the limbs, ``motion`` decides how, ``paths`` where to, ``looks`` what they
-wear, ``figure`` turns limbs into outlines, ``backdrop`` stands behind them and ``render`` draws.
+:class:`scene.Scene` is the entry point. ``paths`` and ``motion`` give positions and joint angles, ``body`` the joints
+in 3D, ``appearance`` the clothes, ``figure`` the outlines of limbs, ``backdrop`` and ``foreground`` the surroundings,
+and ``render`` the pixels.
 """

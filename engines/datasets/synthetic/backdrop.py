@@ -1,4 +1,4 @@
-"""What stands behind the people: a wall, a floor, furniture and light, drawn once a scene."""
+"""The background of a scene: a wall, a floor, furniture and light, rendered once."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 
 
-def backdrop(rng: np.random.Generator, width: int, height: int, horizon: float) -> Picture:
+def render_backdrop(rng: np.random.Generator, width: int, height: int, horizon: float) -> Picture:
     """(height, width, 3) uint8 BGR; the floor begins a little below the row ``horizon``."""
     edge = int(np.clip(horizon + 0.12 * height, 0, height))
     picture = np.empty((height, width, 3), np.float32)
     picture[:edge] = rng.uniform(70, 215) + rng.normal(0, 14, 3)
     picture[edge:] = rng.uniform(50, 190) + rng.normal(0, 14, 3)
-    picture += _clouds(rng, width, height, 26.0)[..., None]
-    _furnish(rng, picture, edge)
+    picture += _texture(rng, width, height, 26.0)[..., None]
+    _draw_furniture(rng, picture, edge)
     picture *= _light(rng, width, height)[..., None]
     picture += rng.normal(0, 3, picture.shape).astype(np.float32)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _clouds(rng: np.random.Generator, width: int, height: int, strength: float) -> NDArray[np.float32]:
+def _texture(rng: np.random.Generator, width: int, height: int, strength: float) -> NDArray[np.float32]:
     total = np.zeros((height, width), np.float32)
     for cells in (4, 11, 29):
         coarse = rng.normal(0, strength / np.sqrt(cells), (cells, cells)).astype(np.float32)
@@ -30,8 +30,8 @@ def _clouds(rng: np.random.Generator, width: int, height: int, strength: float) 
     return total
 
 
-def _furnish(rng: np.random.Generator, picture: NDArray[np.float32], edge: int) -> None:
-    """Boxes and posts against the wall: edges that are not people's."""
+def _draw_furniture(rng: np.random.Generator, picture: NDArray[np.float32], edge: int) -> None:
+    """Boxes and posts in front of the wall: edges that do not belong to people."""
     height, width = picture.shape[:2]
     for _ in range(int(rng.integers(5, 14))):
         w = rng.uniform(0.02, 0.25) * width

@@ -1,4 +1,4 @@
-"""From what is drawn to what a camera gives: focus, grain, compression."""
+"""Effects of a real camera: defocus, noise and compression."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 
-def blurred(pixels: Pixels, sigma_px: float) -> Pixels:
-    """Out of focus."""
+def blur(pixels: Pixels, sigma_px: float) -> Pixels:
+    """Blur by a Gaussian, as out of focus."""
     return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma_px), np.uint8) if sigma_px > 0 else pixels
 
 
-def grained(pixels: Pixels, sigma: float, seed: int) -> Pixels:
-    """With noise of ``sigma`` grey levels."""
+def add_noise(pixels: Pixels, sigma: float, seed: int) -> Pixels:
+    """Add Gaussian noise of ``sigma`` grey levels."""
     if sigma <= 0:
         return pixels
-    # One channel a row of 3 W numbers: OpenCV reads a mean of one number for one channel only.
-    grain = np.empty((pixels.shape[0], 3 * pixels.shape[1]), np.int16)
+    # As one channel with rows of 3 W numbers: OpenCV takes a single mean for one channel only.
+    noise = np.empty((pixels.shape[0], 3 * pixels.shape[1]), np.int16)
     cv2.setRNGSeed(seed & 0x7FFFFFFF)
-    cv2.randn(grain, np.zeros(1), np.full(1, sigma))
-    return np.asarray(cv2.add(pixels, grain.reshape(pixels.shape), dtype=cv2.CV_8U), np.uint8)
+    cv2.randn(noise, np.zeros(1), np.full(1, sigma))
+    return np.asarray(cv2.add(pixels, noise.reshape(pixels.shape), dtype=cv2.CV_8U), np.uint8)
 
 
-def compressed(pixels: Pixels, quality: int) -> Pixels:
-    """Through JPEG; ``quality`` 0 leaves it out."""
+def compress(pixels: Pixels, quality: int) -> Pixels:
+    """Compress by JPEG; ``quality`` 0 leaves the pixels unchanged."""
     if not quality:
         return pixels
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])

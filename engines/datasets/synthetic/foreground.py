@@ -1,4 +1,4 @@
-"""What stands or passes before the people: posts, boards, bushes. They hide, and nothing about them is asked."""
+"""Obstacles in front of the people, standing or moving: posts, boards, bushes."""
 
 from __future__ import annotations
 
@@ -13,56 +13,58 @@ from engines.datasets.synthetic.figure import Camera, Part, hull
 
 _NEAREST_M: Final = 1.8
 _FARTHEST_M: Final = 2.9
-"""Nearer than anybody walks."""
+"""Nearer than any person walks."""
 
 
 @dataclass(frozen=True)
-class Thing:
-    """A convex outline (n, 2) m about its foot, y down; ``depth`` m; ``begin`` m and ``speed`` m/s along x.
+class Obstacle:
+    """A convex outline (n, 2) m around its foot, y down; ``depth`` m; ``start`` m and ``speed`` m/s along x.
 
-    ``span`` m: having gone so far it begins again. 0 for what stands still.
+    A moving obstacle starts again after ``span`` m; 0 for a standing one.
     """
 
     outline: Floats
     colour: Colour
     depth: float
-    begin: float
+    start: float
     speed: float = 0.0
     span: float = 0.0
 
     def at(self, time_s: float, camera: Camera) -> Part:
-        """As it is seen."""
-        x = self.begin + (self.speed * time_s) % self.span - self.span / 2 if self.span else self.begin
+        """The obstacle in the picture."""
+        x = self.start + (self.speed * time_s) % self.span - self.span / 2 if self.span else self.start
         corners = np.column_stack([self.outline + np.array([x, 0.0]), np.full(len(self.outline), self.depth)])
-        return Part("thing", camera.project(corners), self.colour, self.depth)
+        return Part("obstacle", camera.project(corners), self.colour, self.depth)
 
 
-def draw_things(rng: np.random.Generator, standing: int, passing: int, camera: Camera, width: int) -> list[Thing]:
-    """``standing`` and ``passing`` things, far to near, spread over a picture ``width`` px wide."""
-    things = [_standing(rng, camera, width) for _ in range(standing)]
-    things += [_passing(rng, camera, width) for _ in range(passing)]
-    return sorted(things, key=lambda thing: -thing.depth)
+def random_obstacles(
+    rng: np.random.Generator, standing: int, moving: int, camera: Camera, width: int
+) -> list[Obstacle]:
+    """``standing`` and ``moving`` obstacles, far to near, spread over a picture ``width`` px wide."""
+    obstacles = [_standing(rng, camera, width) for _ in range(standing)]
+    obstacles += [_moving(rng, camera, width) for _ in range(moving)]
+    return sorted(obstacles, key=lambda obstacle: -obstacle.depth)
 
 
-def _standing(rng: np.random.Generator, camera: Camera, width: int) -> Thing:
+def _standing(rng: np.random.Generator, camera: Camera, width: int) -> Obstacle:
     depth = float(rng.uniform(_NEAREST_M, _FARTHEST_M))
     half_m = 0.5 * width * depth / camera.focal_px
     wide, high = float(rng.uniform(0.06, 0.3)), float(rng.uniform(0.7, 2.2))
-    return Thing(_outline(rng, wide, high), _colour(rng), depth, float(rng.uniform(-half_m, half_m)))
+    return Obstacle(_outline(rng, wide, high), _colour(rng), depth, float(rng.uniform(-half_m, half_m)))
 
 
-def _passing(rng: np.random.Generator, camera: Camera, width: int) -> Thing:
+def _moving(rng: np.random.Generator, camera: Camera, width: int) -> Obstacle:
     depth = float(rng.uniform(_NEAREST_M, _FARTHEST_M))
     half_m = 0.5 * width * depth / camera.focal_px
     wide, high = float(rng.uniform(0.12, 0.5)), float(rng.uniform(0.8, 2.0))
     speed = float(rng.choice([-1, 1]) * rng.uniform(0.7, 2.2))
-    # Out of the picture for about as long as in it.
+    # It is outside the picture for about as long as inside.
     span = 2 * (2 * half_m + 2 * wide)
-    return Thing(_outline(rng, wide, high), _colour(rng), depth, float(rng.uniform(0, span)), speed, span)
+    return Obstacle(_outline(rng, wide, high), _colour(rng), depth, float(rng.uniform(0, span)), speed, span)
 
 
 def _outline(rng: np.random.Generator, wide: float, high: float) -> Floats:
-    """A box, or something rounder, standing on the ground."""
+    """A box or a rounder shape, standing on the ground."""
     if rng.random() < 0.5:
         return np.array([[-wide, 0.0], [wide, 0.0], [0.9 * wide, -high], [-0.9 * wide, -high]])
     angles = np.sort(rng.uniform(0, 2 * np.pi, 9))

@@ -1,4 +1,4 @@
-"""A few frames about a moment of a scene: what windows of drawn people are made of, for training and for judging."""
+"""A few frames around a moment of a scene, from which windows are made for training and evaluation."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import Final
 
 import numpy as np
 
-from engines.datasets.synthetic.conditions import CONDITIONS, Kind, draw_conditions
+from engines.datasets.synthetic.conditions import CONDITIONS, Kind, random_conditions
 from engines.datasets.synthetic.scene import Picture, Scene
 
 CLIP_S: Final = 240.0
-"""Moments lie within this time."""
-LEAST_VISIBLE: Final = 4
-"""Somebody of whom less joints are visible is nobody to learn from, nor to be judged by."""
+"""Moments are within this time."""
+MIN_VISIBLE: Final = 4
+"""People with fewer visible joints are left out of training and evaluation."""
 _SIZES: Final = ((480, 360), (400, 300), (512, 288))
 _PEOPLE: Final = (2, 6)
 
 
-def scene_of(seed: int, kind: Kind | None, rng: np.random.Generator) -> Scene:
-    """The scene of a seed under the named conditions, or under any; ``rng`` draws its size and who is in it."""
+def create_scene(seed: int, kind: Kind | None, rng: np.random.Generator) -> Scene:
+    """The scene of a seed under the named conditions, or random ones; ``rng`` draws its size and number of people."""
     width, height = _SIZES[rng.integers(len(_SIZES))]
-    conditions = CONDITIONS[kind] if kind else draw_conditions(rng)
+    conditions = CONDITIONS[kind] if kind else random_conditions(rng)
     return Scene(seed, int(rng.integers(*_PEOPLE)), width, height, conditions=conditions)
 
 
-def rng_of(seed: int) -> np.random.Generator:
-    """What decides all that a seed does not decide by itself."""
+def create_rng(seed: int) -> np.random.Generator:
+    """The generator of everything about a seed's moments that its scene does not determine."""
     return np.random.default_rng([seed, 0x7AC4])
 
 
-def pictures_about(scene: Scene, middle_s: float, moment: int, frames: int, fps: float) -> list[Picture]:
-    """``frames`` pictures, the middle one at ``middle_s``; ``moment`` counts the scene's, since grain differs."""
-    times = [middle_s + (place - frames // 2) / fps for place in range(frames)]
-    return [scene.at(time_s, moment * frames + place) for place, time_s in enumerate(times)]
+def render_moment(scene: Scene, middle_s: float, moment: int, frames: int, fps: float) -> list[Picture]:
+    """``frames`` pictures, the middle one at ``middle_s``; ``moment`` is its number, which seeds the noise."""
+    times = [middle_s + (index - frames // 2) / fps for index in range(frames)]
+    return [scene.at(time_s, moment * frames + index) for index, time_s in enumerate(times)]

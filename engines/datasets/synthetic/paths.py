@@ -1,8 +1,8 @@
-"""Where a person goes: a closed walk between stops, laid out beforehand, so that any moment can be looked up.
+"""Paths: a person's closed walk between stops, computed in advance, so that any time can be looked up.
 
 A walk is a table with a row every 20 ms, built once from a seed; its last row leads back to its first. Corners, starts
-and stops are rounded by a moving mean, and everything else (heading, step phase, how much of a walk it is) is read off
-the rounded path, so that feet, speed and heading agree.
+and stops are smoothed by a moving mean, and everything else (heading, step phase, weight of walking) is computed from
+the smoothed path, so that feet, speed and heading are consistent.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from engines.datasets.synthetic.body import Floats
 from engines.datasets.synthetic.motion import GESTURE, STRIDE_SWING
 
 ROWS_PER_S: Final = 50
-_ROUNDING_S: Final = 0.6
+_SMOOTHING_S: Final = 0.6
 _TURNING_S: Final = 0.4
 _TURNING_M_S: Final = 0.45
-"""Who is slower than this turns to where they will face; so a turn on the spot goes by way of the camera."""
+"""Below this speed people turn to the direction they face at the stop, and so turn on the spot towards the camera."""
 _DRAWS: Final = 8
 
 
 @dataclass(frozen=True)
 class Lane:
-    """The part of the ground that is one person's own: the depths (m) between which it may walk, and how far (in parts
-    of the depth) to either side. Lanes do not overlap, so that nobody walks through anybody."""
+    """The part of the ground where one person walks: a range of depths (m), and the reach to either side as a share of
+    the depth. Lanes do not overlap, so that people do not walk through each other."""
 
     near: float
     far: float
@@ -36,15 +36,15 @@ class Lane:
 
 @dataclass(frozen=True)
 class Moment:
-    """Columns of a walk at one time: place on the ground (m), heading and step phase (radians), walking (0..1), doing
-    (an index of ``motion``), draws (8,) of the stop's own gesture."""
+    """A walk at one time: position on the ground (m), heading and step phase (radians), weight of walking (0..1),
+    activity (an index of ``motion``), draws (8,) of the stop's gesture."""
 
     x: float
     z: float
     heading: float
     phase: float
     walking: float
-    doing: int
+    activity: int
     draws: Floats
 
 
@@ -53,29 +53,29 @@ class Walk:
 
     def __init__(self, rng: np.random.Generator, lane: Lane, leg_m: float, stops: int = 12) -> None:
         route = _route(rng, lane, stops)
-        self._doing, self._draws = route.doing, rng.uniform(-1, 1, (stops, _DRAWS))
+        self._activity, self._draws = route.activity, rng.uniform(-1, 1, (stops, _DRAWS))
         self._stop = route.stop
-        place = _rounded(route.place, _ROUNDING_S)
-        velocity = _cyclic_difference(place) * ROWS_PER_S
+        position = _smooth(route.position, _SMOOTHING_S)
+        velocity = _cyclic_difference(position) * ROWS_PER_S
         speed = np.hypot(velocity[:, 0], velocity[:, 1])
         self._walking = _smoothstep(speed / 0.5)
         self._facing = _facings(velocity, speed, route.facing[route.stop])
-        self._place = place
+        self._position = position
         self._phase = _step_phase(speed, leg_m)
-        self._offset = rng.uniform(0, len(place))
+        self._offset = rng.uniform(0, len(position))
 
     @property
     def period_s(self) -> float:
-        """After this long the walk begins again."""
-        return len(self._place) / ROWS_PER_S
+        """The duration of the walk, after which it starts again."""
+        return len(self._position) / ROWS_PER_S
 
     def at(self, time_s: float) -> Moment:
-        """The moment at ``time_s``; any time, in any order."""
-        rows = len(self._place)
-        position = (time_s * ROWS_PER_S + self._offset) % rows
-        row, part = int(position), position % 1.0
+        """The walk at any ``time_s``."""
+        rows = len(self._position)
+        exact_row = (time_s * ROWS_PER_S + self._offset) % rows
+        row, part = int(exact_row), exact_row % 1.0
         after = (row + 1) % rows
-        x, z = (1 - part) * self._place[row] + part * self._place[after]
+        x, z = (1 - part) * self._position[row] + part * self._position[after]
         sine, cosine = (1 - part) * self._facing[row] + part * self._facing[after]
         stop = int(self._stop[row])
         return Moment(
@@ -84,19 +84,19 @@ class Walk:
             float(np.arctan2(sine, cosine)),
             float((1 - part) * self._phase[row] + part * self._phase[row + 1]),
             float((1 - part) * self._walking[row] + part * self._walking[after]),
-            int(self._doing[stop]),
+            int(self._activity[stop]),
             self._draws[stop],
         )
 
 
 @dataclass(frozen=True)
 class _Route:
-    """``place`` (R, 2) and ``stop`` (R,), a row every 20 ms; ``facing`` and ``doing`` (stops,)."""
+    """``position`` (R, 2) and ``stop`` (R,), a row every 20 ms; ``facing`` and ``activity`` (stops,)."""
 
-    place: Floats
+    position: Floats
     stop: NDArray[np.int64]
     facing: Floats
-    doing: NDArray[np.int64]
+    activity: NDArray[np.int64]
 
 
 def _route(rng: np.random.Generator, lane: Lane, stops: int) -> _Route:
@@ -105,13 +105,13 @@ def _route(rng: np.random.Generator, lane: Lane, stops: int) -> _Route:
     pauses = np.where(rng.random(stops) < 0.55, rng.uniform(2.0, 4.5, stops), 0.0)
     pieces = [_piece(points[i - 1], points[i], speeds[i], pauses[i]) for i in range(stops)]
     stop = _nearest_stop([len(piece) for piece in pieces], pauses)
-    # Most people who stop face the camera, more or less; a few turn their back.
+    # At a stop most people roughly face the camera; a few turn their back.
     facing = rng.normal(0, 0.7, stops) + np.pi * (rng.random(stops) < 0.15)
     return _Route(np.concatenate(pieces), stop, facing, rng.integers(0, GESTURE + 4, stops).clip(0, GESTURE))
 
 
 def _nearest_stop(rows: list[int], pauses: Floats) -> NDArray[np.int64]:
-    """(R,) the stop nearest in time: it changes halfway between two, where one walks and does nothing else."""
+    """(R,) the stop nearest in time; it changes halfway between two stops, where people only walk."""
     halves = [(length - round(pause_s * ROWS_PER_S)) // 2 for length, pause_s in zip(rows, pauses, strict=True)]
     owners = [np.repeat([i - 1, i], [half, rows[i] - half]) for i, half in enumerate(halves)]
     return np.concatenate(owners) % len(rows)
@@ -121,7 +121,7 @@ def _waypoints(rng: np.random.Generator, lane: Lane, stops: int) -> Floats:
     """From side to side, so that people in different lanes cross."""
     z = rng.uniform(lane.near, lane.far, stops)
     sides = np.where(np.arange(stops) % 2, 1.0, -1.0)
-    # Never so near the middle that a walk would end before it has begun to be one.
+    # Not too near the middle, so that every walk is long enough to reach full speed.
     aside = sides * rng.uniform(0.35, 1.0, stops)
     return np.stack([aside * lane.reach * z, z], 1)
 
@@ -132,8 +132,8 @@ def _piece(start: Floats, end: Floats, speed: float, pause_s: float) -> Floats:
     return np.concatenate([walked, np.repeat(end[None], round(pause_s * ROWS_PER_S), 0)])
 
 
-def _rounded(column: Floats, seconds: float) -> Floats:
-    """The cyclic moving mean, twice: no corner is left in the speed."""
+def _smooth(column: Floats, seconds: float) -> Floats:
+    """The cyclic moving mean, applied twice so that the speed is continuous."""
     width = round(seconds * ROWS_PER_S)
     for _ in range(2):
         padded = np.concatenate([column[-width:], column, column[:width]])
@@ -153,15 +153,15 @@ def _smoothstep(value: Floats) -> Floats:
 
 
 def _facings(velocity: Floats, speed: Floats, standing: Floats) -> Floats:
-    """(R, 2) sine and cosine of the heading: where one walks to, or where one faces at a stop, turning gradually."""
+    """(R, 2) sine and cosine of the heading: the direction of walking, or that faced at a stop, with smooth turns."""
     moving = (speed > _TURNING_M_S)[:, None]
     towards = np.stack([velocity[:, 0], -velocity[:, 1]], 1) / np.maximum(speed, 1e-9)[:, None]
     still = np.stack([np.sin(standing), np.cos(standing)], 1)
-    return _rounded(np.where(moving, towards, still), _TURNING_S)
+    return _smooth(np.where(moving, towards, still), _TURNING_S)
 
 
 def _step_phase(speed: Floats, leg_m: float) -> Floats:
-    """(R + 1,) radians; a step cycle covers the ground its two steps span. Whole cycles fit the walk, so it closes."""
+    """(R + 1,) radians; a cycle covers the length of two steps, and the closed walk is a whole number of cycles."""
     stride_m = 4 * leg_m * np.sin(STRIDE_SWING)
     phase = np.concatenate([[0.0], np.cumsum(speed) / ROWS_PER_S / stride_m * 2 * np.pi])
     cycles = max(1, round(phase[-1] / (2 * np.pi)))

@@ -1,4 +1,4 @@
-"""A scene: some people, each in a lane of their own, before a backdrop, seen by one camera. Any frame, in any order."""
+"""A scene: people in separate lanes in front of a backdrop, seen by one camera; frames can be rendered in any order."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.datasets.synthetic.appearance import Looks, draw_looks
-from engines.datasets.synthetic.backdrop import backdrop
-from engines.datasets.synthetic.body import COCO, POINTS, SEGMENTS, Floats, Posture, bend, limb_lengths
-from engines.datasets.synthetic.camera_effects import blurred, compressed, grained
-from engines.datasets.synthetic.camera_motion import draw_handheld
+from engines.datasets.synthetic.appearance import Appearance, random_appearance
+from engines.datasets.synthetic.backdrop import render_backdrop
+from engines.datasets.synthetic.body import COCO, POINTS, SEGMENTS, Floats, Posture, limb_lengths, pose_bodies
+from engines.datasets.synthetic.camera_effects import add_noise, blur, compress
+from engines.datasets.synthetic.camera_motion import random_handheld
 from engines.datasets.synthetic.conditions import Conditions
-from engines.datasets.synthetic.figure import Camera, Part, parts_of
-from engines.datasets.synthetic.foreground import draw_things
+from engines.datasets.synthetic.figure import Camera, Part, build_parts
+from engines.datasets.synthetic.foreground import random_obstacles
 from engines.datasets.synthetic.motion import blend
 from engines.datasets.synthetic.paths import Lane, Walk
-from engines.datasets.synthetic.render import NOTHING, box_of, label, paint, visibility
+from engines.datasets.synthetic.render import NOTHING, enclosing_box, find_visibility, label, paint
 
 _NEAR_M: Final = 3.4
 _LANE_M: Final = 1.0
 _FOCUS_S: Final = 1.9
-"""How long focus takes to come and go."""
+"""The period of changing focus."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,23 @@ class Picture:
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same of somebody: ``height`` m, proportions, looks, and where they walk."""
+    """A person's constant properties: ``height`` m, proportions, appearance, and walk."""
 
     height: float
     stretch: NDArray[np.float64]
-    looks: Looks
+    appearance: Appearance
     walk: Walk
     energy: float
 
 
 @dataclass(frozen=True)
 class _Moment:
-    """One exposure: what is drawn, which part lies on top where, and how everybody stands."""
+    """One exposure: the pixels, the visible part at each pixel, and the posture of all people."""
 
     pixels: NDArray[np.uint8]
     plane: NDArray[np.int32]
     posture: Posture
-    drawn: list[list[Part]]
+    parts: list[list[Part]]
     firsts: list[int]
     camera: Camera
 
@@ -64,7 +64,7 @@ class _Moment:
 class Scene:
     """``people`` articulated figures, the same for the same ``seed``, ``width``, ``height`` and ``conditions``.
 
-    ``blur`` makes it harder by so many px of Gaussian blur; ``noise`` overrules that of the conditions.
+    ``blur`` is an additional Gaussian blur in px; ``noise`` overrides that of the conditions.
     """
 
     def __init__(
@@ -85,34 +85,38 @@ class Scene:
         rng = np.random.default_rng([seed, 0x905E])
         self._camera = _camera(rng, width, height)
         hand = np.random.default_rng([seed, 0x5A4E])
-        self._hand = draw_handheld(hand, self.conditions.pan * width, self.conditions.shake * width)
+        self._hand = random_handheld(hand, self.conditions.pan * width, self.conditions.shake * width)
         edge = self._hand.reach
-        self._backdrop = backdrop(rng, width + 2 * edge, height + 2 * edge, self._camera.centre[1] + edge)
+        self._backdrop = render_backdrop(rng, width + 2 * edge, height + 2 * edge, self._camera.centre[1] + edge)
         self._people = [
-            _person(np.random.default_rng([seed, place, 0xB0D1]), place, self.conditions) for place in range(people)
+            _person(np.random.default_rng([seed, index, 0xB0D1]), index, self.conditions) for index in range(people)
         ]
         self._light = float(rng.uniform(0.85, 1.1))
-        self._things = draw_things(
-            np.random.default_rng([seed, 0xF02E]), self.conditions.things, self.conditions.passers, self._camera, width
+        self._obstacles = random_obstacles(
+            np.random.default_rng([seed, 0xF02E]),
+            self.conditions.obstacles,
+            self.conditions.moving_obstacles,
+            self._camera,
+            width,
         )
 
     def at(self, time_s: float, number: int = 0) -> Picture:
-        """The picture whose exposure has its middle at ``time_s``, with the truth of that moment.
+        """The picture whose exposure is centred at ``time_s``, with the ground truth of that moment.
 
         ``number`` seeds its noise.
         """
         middle = self._moment(time_s)
-        pixels = self._develop(self._exposed(time_s, middle), time_s, number)
-        return self._told(pixels, middle) if self._people else _empty(pixels)
+        pixels = self._apply_camera(self._expose(time_s, middle), time_s, number)
+        return self._annotate(pixels, middle) if self._people else _empty(pixels)
 
     def truth_at(self, time_s: float) -> Picture:
-        """The truth that :meth:`at` tells, at a tenth of the price where pictures are hard: the pixels are those of the
-        one moment, sharp and clean."""
+        """The ground truth of :meth:`at`, with sharp pixels without noise. Camera effects take up to nine tenths of the
+        time of :meth:`at`."""
         moment = self._moment(time_s)
-        return self._told(moment.pixels, moment) if self._people else _empty(moment.pixels)
+        return self._annotate(moment.pixels, moment) if self._people else _empty(moment.pixels)
 
-    def _exposed(self, time_s: float, middle: _Moment) -> NDArray[np.uint8]:
-        """The mean of all moments while the shutter was open."""
+    def _expose(self, time_s: float, middle: _Moment) -> NDArray[np.uint8]:
+        """The mean over the moments of the exposure."""
         count = self.conditions.exposures
         if count == 1 or not self.conditions.shutter_s:
             return middle.pixels
@@ -126,15 +130,17 @@ class Scene:
         right, down = self._hand.at(time_s)
         camera = replace(self._camera, centre=(self._camera.centre[0] + right, self._camera.centre[1] + down))
         posture = self._posture(time_s * self.conditions.pace)
-        drawn = [parts_of(posture, i, person.height, person.looks, camera) for i, person in enumerate(self._people)]
-        pixels, plane, firsts = self._paint(drawn, posture, (right, down))
-        things = [thing.at(time_s, camera) for thing in self._things]
-        paint(pixels, things, self._light)
-        label(plane, things, NOTHING - len(things))  # below every person's numbers, so nobody's
-        return _Moment(pixels, plane, posture, drawn, firsts, camera)
+        parts = [
+            build_parts(posture, i, person.height, person.appearance, camera) for i, person in enumerate(self._people)
+        ]
+        pixels, plane, firsts = self._paint(parts, posture, (right, down))
+        obstacles = [obstacle.at(time_s, camera) for obstacle in self._obstacles]
+        paint(pixels, obstacles, self._light)
+        label(plane, obstacles, NOTHING - len(obstacles))  # negative: no person's numbers
+        return _Moment(pixels, plane, posture, parts, firsts, camera)
 
-    def _behind(self, moved: tuple[float, float]) -> NDArray[np.uint8]:
-        """The backdrop as the camera sees it now."""
+    def _shift_backdrop(self, moved: tuple[float, float]) -> NDArray[np.uint8]:
+        """The backdrop, displaced by the motion of the camera."""
         edge = self._hand.reach
         if not edge:
             return self._backdrop.copy()
@@ -143,7 +149,7 @@ class Scene:
 
     def _posture(self, time_s: float) -> Posture:
         if not self._people:
-            return _NOBODY
+            return _NO_POSTURE
         moments = [person.walk.at(time_s) for person in self._people]
 
         def column(name: str) -> Floats:
@@ -155,39 +161,39 @@ class Scene:
             column("phase"),
             np.array([p.energy for p in self._people]),
             column("walking"),
-            column("doing").astype(np.int64),
+            column("activity").astype(np.int64),
             clock,
             np.array([m.draws for m in moments], np.float64),
         )
         feet = np.stack([column("x"), np.zeros(len(moments)), column("z")], 1)
         lengths = limb_lengths(heights, np.stack([p.stretch for p in self._people]))
-        return bend(angles, column("heading"), feet, heights, lengths)
+        return pose_bodies(angles, column("heading"), feet, heights, lengths)
 
     def _paint(
-        self, drawn: list[list[Part]], posture: Posture, moved: tuple[float, float]
+        self, parts: list[list[Part]], posture: Posture, moved: tuple[float, float]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32], list[int]]:
-        pixels = self._behind(moved)
+        pixels = self._shift_backdrop(moved)
         plane = np.full((self.height, self.width), NOTHING, np.int32)
-        firsts = [1 + 64 * i for i in range(len(drawn))]
-        for i in np.argsort([-posture.points[i, :, 2].mean() for i in range(len(drawn))]):
-            paint(pixels, drawn[i], self._light)
-            label(plane, drawn[i], firsts[i])
+        firsts = [1 + 64 * i for i in range(len(parts))]
+        for i in np.argsort([-posture.points[i, :, 2].mean() for i in range(len(parts))]):
+            paint(pixels, parts[i], self._light)
+            label(plane, parts[i], firsts[i])
         return pixels, plane, firsts
 
-    def _develop(self, pixels: NDArray[np.uint8], time_s: float, number: int) -> NDArray[np.uint8]:
+    def _apply_camera(self, pixels: NDArray[np.uint8], time_s: float, number: int) -> NDArray[np.uint8]:
         focus = 0.5 - 0.5 * np.cos(2 * np.pi * time_s / _FOCUS_S + self._seed)
-        seen = blurred(blurred(pixels, self._blur), self.conditions.defocus * float(focus))
-        return compressed(grained(seen, self._noise, self._seed * 1_000_003 + number), self.conditions.quality)
+        blurred = blur(blur(pixels, self._blur), self.conditions.defocus * float(focus))
+        return compress(add_noise(blurred, self._noise, self._seed * 1_000_003 + number), self.conditions.quality)
 
-    def _told(self, pixels: NDArray[np.uint8], moment: _Moment) -> Picture:
+    def _annotate(self, pixels: NDArray[np.uint8], moment: _Moment) -> Picture:
         flat = moment.camera.project(moment.posture.points[:, : len(COCO)])
         rows = []
-        for i, parts in enumerate(moment.drawn):
+        for i, parts in enumerate(moment.parts):
             depths = moment.posture.points[i, : len(COCO), 2]
-            seen = visibility(moment.plane, flat[i], depths, parts, moment.firsts[i])
-            box = box_of(parts, self.width, self.height)
+            visibility = find_visibility(moment.plane, flat[i], depths, parts, moment.firsts[i])
+            box = enclosing_box(parts, self.width, self.height)
             if (box[2:] - box[:2]).min() > 1:
-                rows.append((box, i + 1, np.column_stack([flat[i], seen])))
+                rows.append((box, i + 1, np.column_stack([flat[i], visibility])))
         return Picture(
             pixels,
             np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
@@ -196,7 +202,7 @@ class Scene:
         )
 
 
-_NOBODY: Final = Posture(np.zeros((0, len(POINTS), 3)), np.zeros((0, 3, 3)), np.zeros((0, 3, 3)))
+_NO_POSTURE: Final = Posture(np.zeros((0, len(POINTS), 3)), np.zeros((0, 3, 3)), np.zeros((0, 3, 3)))
 
 
 def _empty(pixels: NDArray[np.uint8]) -> Picture:
@@ -212,14 +218,14 @@ def _camera(rng: np.random.Generator, width: int, height: int) -> Camera:
     )
 
 
-def _person(rng: np.random.Generator, place: int, conditions: Conditions) -> Person:
+def _person(rng: np.random.Generator, index: int, conditions: Conditions) -> Person:
     height = float(rng.normal(1.72, 0.09))
-    near = _NEAR_M + place * (_LANE_M + conditions.gap_m)
+    near = _NEAR_M + index * (_LANE_M + conditions.gap_m)
     lane = Lane(near, near + _LANE_M, conditions.reach)
     return Person(
         height,
         rng.normal(1.0, 0.04, SEGMENTS),
-        draw_looks(rng),
+        random_appearance(rng),
         Walk(rng, lane, 0.49 * height),
         float(rng.normal(1.0, 0.1)),
     )

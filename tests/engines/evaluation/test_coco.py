@@ -68,7 +68,7 @@ def _keypoints(joints: int, moved_px: int = 0) -> list[int]:
 
 
 def _document(joints: int) -> dict[str, list[dict[str, object]]]:
-    """Two pictures with somebody 100 px tall in the first, of whom so many joints are annotated."""
+    """Two pictures; in the first a person 100 px tall with this many annotated joints."""
     person = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [0, 0, 160, 100], "area": 8000, "iscrowd": 0}
     return {
         "images": [{"id": 0}, {"id": 1}],

@@ -89,7 +89,7 @@ def test_capture_times_without_answers_are_an_error() -> None:
 # -- any run ----------------------------------------------------------------------------------------------------------
 
 runs = st.dictionaries(st.sampled_from(FRAMES), st.integers(0, 900)).map(
-    lambda told: [make_answer(frame, late_ns) for frame, late_ns in sorted(told.items())]
+    lambda late: [make_answer(frame, late_ns) for frame, late_ns in sorted(late.items())]
 )
 
 

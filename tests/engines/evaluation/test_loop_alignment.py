@@ -41,10 +41,10 @@ def test_an_adjusted_clock_shows_in_the_deviations() -> None:
 
 @given(st.integers(0, 4), st.lists(st.integers(0, 30), min_size=2, max_size=8, unique=True))
 def test_the_start_is_found_with_dropped_frames(first: int, kept: list[int]) -> None:
-    places = [0.0, 1.0, 4.0, 9.0, 16.0]  # where somebody is in each frame of the clip
+    positions = [0.0, 1.0, 4.0, 9.0, 16.0]  # the position of a person in each frame of the clip
     elapsed_ns = [40 * MS * frame for frame in kept]
-    seen = [places[(first + frame) % 5] for frame in kept]
-    begin = find_start(CLIP, elapsed_ns, lambda item, number: abs(seen[item] - places[number]))
+    seen = [positions[(first + frame) % 5] for frame in kept]
+    begin = find_start(CLIP, elapsed_ns, lambda item, number: abs(seen[item] - positions[number]))
     assert begin.first == first
     assert begin.difference == 0.0
     assert begin.is_unambiguous

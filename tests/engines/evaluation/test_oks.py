@@ -24,7 +24,7 @@ def test_it_equals_pycocotools() -> None:
     truth = people(1)[0]
     truth[3:6, 2] = 0
     found = truth + np.random.default_rng(1).normal(0, 6, (4, 17, 3))
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "images": [{"id": 1}],
         "categories": [{"id": 1, "keypoints": []}],
         "annotations": [
@@ -35,7 +35,7 @@ def test_it_equals_pycocotools() -> None:
         ],
     }  # fmt: skip
     table = COCO()
-    table.dataset = told
+    table.dataset = document
     table.createIndex()
     results = [
         {"image_id": 1, "category_id": 1, "score": 1.0 - n / 9, "keypoints": one.ravel().tolist()}
@@ -60,5 +60,5 @@ def test_a_persons_score_is_the_mean_of_confident_joints_times_the_boxs() -> Non
 
 
 def test_oks_without_annotated_joints_is_nan() -> None:
-    nobody = people(1)[0] * (1, 1, 0)
-    assert np.isnan(oks(people(2), nobody, 100.0, COCO_SIGMAS)).all()
+    unannotated = people(1)[0] * (1, 1, 0)
+    assert np.isnan(oks(people(2), unannotated, 100.0, COCO_SIGMAS)).all()

@@ -119,8 +119,8 @@ def test_people_in_an_ignored_region_do_not_count() -> None:
 
 def test_no_predictions_score_0() -> None:
     truth = Annotated(_person(50)[None], np.array([[0.0, 0, 30, 40]]))
-    nobody = Predicted(np.zeros((0, 15, 2)), np.zeros((0, 15)))
-    assert mean(score([(truth, nobody)])).ap == 0
+    no_people = Predicted(np.zeros((0, 15, 2)), np.zeros((0, 15)))
+    assert mean(score([(truth, no_people)])).ap == 0
 
 
 def test_a_joint_that_is_never_annotated_is_left_out_of_the_mean() -> None:

@@ -1,12 +1,20 @@
-"""Bodies bend; bones do not stretch."""
+"""The body model: posing changes angles, not lengths."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from engines.datasets.synthetic.body import ANGLE, ANGLES, AT, SEGMENTS, Posture, bend, limb_lengths
-from engines.datasets.synthetic.motion import DOINGS, walk
+from engines.datasets.synthetic.body import (
+    ANGLE,
+    ANGLES,
+    POINT,
+    SEGMENTS,
+    Posture,
+    limb_lengths,
+    pose_bodies,
+)
+from engines.datasets.synthetic.motion import ACTIVITIES, walk
 
 HEIGHT = np.array([1.7])
 LENGTHS = limb_lengths(HEIGHT, np.ones((1, SEGMENTS)))
@@ -19,14 +27,14 @@ BONES = (
 
 
 def stand(angles: np.ndarray, heading: float = 0.0, feet: tuple[float, float, float] = (0.0, 0.0, 4.0)) -> Posture:
-    return bend(angles, np.array([heading]), np.array([feet]), HEIGHT, LENGTHS)
+    return pose_bodies(angles, np.array([heading]), np.array([feet]), HEIGHT, LENGTHS)
 
 
 def point(posture: Posture, name: str) -> np.ndarray:
-    return np.asarray(posture.points[0, AT[name]])
+    return np.asarray(posture.points[0, POINT[name]])
 
 
-def test_limbs_keep_their_lengths_whatever_the_angles() -> None:
+def test_limbs_keep_their_lengths_at_any_angles() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         posture = stand(rng.uniform(-3, 3, (1, len(ANGLES))), float(rng.uniform(-3, 3)))
@@ -37,21 +45,21 @@ def test_limbs_keep_their_lengths_whatever_the_angles() -> None:
                 assert np.linalg.norm(span) == pytest.approx(LENGTHS[bone][0], rel=1e-9)
 
 
-def test_who_faces_us_has_their_left_on_our_right() -> None:
+def test_the_left_side_of_a_person_facing_the_camera_is_on_the_right() -> None:
     facing = stand(np.zeros((1, len(ANGLES))))
     assert point(facing, "left_shoulder")[0] > point(facing, "right_shoulder")[0]
     assert point(facing, "nose")[2] < point(facing, "head")[2]
 
 
-def test_who_walks_to_the_right_shows_their_right_side() -> None:
+def test_a_person_walking_to_the_right_shows_the_right_side() -> None:
     passing = stand(np.zeros((1, len(ANGLES))), heading=np.pi / 2)
     assert point(passing, "right_hip")[2] < point(passing, "left_hip")[2]
     assert point(passing, "nose")[0] > point(passing, "head")[0]
 
 
-def test_the_lowest_sole_is_on_the_ground_in_every_doing() -> None:
+def test_the_lowest_sole_is_on_the_ground_in_every_activity() -> None:
     clock = np.array([0.7])
-    for angles in (walk(clock, np.ones(1)), *(doing(clock) for doing in DOINGS)):
+    for angles in (walk(clock, np.ones(1)), *(doing(clock) for doing in ACTIVITIES)):
         posture = stand(angles)
         soles = [point(posture, f"{side}_{end}")[1] for side in ("left", "right") for end in ("toe", "heel")]
         # y points down, the ground is at 0; float64 rounding.
@@ -66,7 +74,7 @@ def test_a_raised_arm_is_above_the_head_and_a_hanging_one_below_the_shoulder() -
     assert point(posture, "right_wrist")[1] > point(posture, "right_shoulder")[1]
 
 
-def test_a_step_cycle_comes_back_to_its_beginning_with_the_sides_exchanged_halfway() -> None:
+def test_a_step_cycle_is_periodic_with_the_sides_exchanged_halfway() -> None:
     energy = np.ones(1)
     begin, half, full = (walk(np.array([phase]), energy) for phase in (0.4, 0.4 + np.pi, 0.4 + 2 * np.pi))
     # float64 rounding of sines.

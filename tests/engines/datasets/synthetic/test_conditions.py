@@ -1,4 +1,4 @@
-"""Hard scenes: what is hidden is told to be hidden, what moves leaves a streak, any moment can still be looked up."""
+"""Conditions: occlusion, motion blur and camera effects, with exact ground truth at any moment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.datasets.synthetic.conditions import CONDITIONS, Conditions, Kind, draw_conditions
+from engines.datasets.synthetic.conditions import CONDITIONS, Conditions, Kind, random_conditions
 from engines.datasets.synthetic.scene import Picture, Scene
 
 CLEAR = {"noise": 0.0}
@@ -21,7 +21,7 @@ def sharpness(picture: Picture) -> float:
 
 
 @pytest.mark.parametrize("kind", CONDITIONS)
-def test_any_frame_is_the_same_in_any_order_whatever_the_conditions(kind: Kind) -> None:
+def test_frames_do_not_depend_on_the_order_of_rendering(kind: Kind) -> None:
     forwards, backwards = (Scene(3, 2, 160, 120, conditions=CONDITIONS[kind]) for _ in range(2))
     there = [forwards.at(time_s) for time_s in (0.0, 1.0, 2.0)]
     back = [backwards.at(time_s) for time_s in (2.0, 1.0, 0.0)][::-1]
@@ -30,38 +30,38 @@ def test_any_frame_is_the_same_in_any_order_whatever_the_conditions(kind: Kind) 
         assert np.array_equal(a.keypoints, b.keypoints)
 
 
-def test_an_open_shutter_blurs_what_moves_and_leaves_the_rest() -> None:
+def test_a_long_exposure_blurs_moving_parts_only() -> None:
     moving = Conditions(shutter_s=0.08, exposures=9, **CLEAR)
     long, short = (Scene(5, 2, 320, 240, conditions=one) for one in (moving, Conditions(**CLEAR)))
-    nobody = Scene(5, 0, 320, 240, conditions=Conditions(**CLEAR)).at(2.0).pixels
+    background = Scene(5, 0, 320, 240, conditions=Conditions(**CLEAR)).at(2.0).pixels
     pictures = [scene.at(2.0) for scene in (long, short)]
     changed = (pictures[0].pixels != pictures[1].pixels).any(2)
-    # Nobody walks faster than 30 px in the time that the shutter is open.
-    near = cv2.dilate((pictures[1].pixels != nobody).any(2).astype(np.uint8), np.ones((61, 61), np.uint8)) > 0
+    # No person moves by more than 30 px during the exposure.
+    near = cv2.dilate((pictures[1].pixels != background).any(2).astype(np.uint8), np.ones((61, 61), np.uint8)) > 0
     assert changed.any()
     assert not (changed & ~near).any()
-    assert np.array_equal(pictures[0].keypoints, pictures[1].keypoints)  # the truth is that of the middle
+    assert np.array_equal(pictures[0].keypoints, pictures[1].keypoints)  # the truth is at the middle of the exposure
 
 
-def test_the_truth_is_that_of_the_middle_of_the_exposure() -> None:
+def test_the_truth_is_at_the_middle_of_the_exposure() -> None:
     conditions = Conditions(shutter_s=0.08, exposures=9, **CLEAR)
     scene = Scene(5, 1, 320, 240, conditions=conditions)
     early, middle, late = (scene.at(2.0 + offset).keypoints for offset in (-0.04, 0.0, 0.04))
     assert np.abs(middle[..., :2] - (early + late)[..., :2] / 2).max() < np.abs(late - early)[..., :2].max()
 
 
-def test_a_camera_that_moves_takes_the_truth_along() -> None:
+def test_camera_motion_moves_the_truth_too() -> None:
     still, moved = (shown(Conditions(pan=pan, **CLEAR), people=1) for pan in (0.0, 0.1))
     shift = moved.keypoints[0, :, :2] - still.keypoints[0, :, :2]
-    # All of the picture moves alike: a turn of the camera, small enough to be a displacement.
+    # The whole picture is displaced equally.
     assert np.abs(shift - shift[0]).max() < 1e-3
     assert np.abs(shift[0]).max() > 2
 
 
-def test_things_before_people_hide_joints_and_do_not_move_them() -> None:
+def test_obstacles_hide_joints_and_do_not_move_them() -> None:
     hidden_before = hidden_after = 0
     for seed in range(8):
-        open_view, blocked = (shown(Conditions(things=things, **CLEAR), seed) for things in (0, 6))
+        open_view, blocked = (shown(Conditions(obstacles=count, **CLEAR), seed) for count in (0, 6))
         assert np.array_equal(open_view.keypoints[..., :2], blocked.keypoints[..., :2])
         assert np.array_equal(open_view.boxes, blocked.boxes)
         assert (blocked.keypoints[..., 2] <= open_view.keypoints[..., 2]).all()
@@ -70,8 +70,8 @@ def test_things_before_people_hide_joints_and_do_not_move_them() -> None:
     assert hidden_after > 1.5 * hidden_before
 
 
-def test_a_passer_hides_somebody_for_a_while_only() -> None:
-    conditions = Conditions(passers=3, **CLEAR)
+def test_a_moving_obstacle_hides_a_person_temporarily() -> None:
+    conditions = Conditions(moving_obstacles=3, **CLEAR)
     scene = Scene(1, 3, 320, 240, conditions=conditions)
     hidden = [int((scene.at(time_s).keypoints[..., 2] == 1).sum()) for time_s in np.arange(0, 6, 0.5)]
     assert max(hidden) > min(hidden) + 5
@@ -90,18 +90,18 @@ def test_lanes_without_a_gap_bring_people_closer() -> None:
     assert nearest("crossing") < nearest("easy")
 
 
-def test_defocus_and_compression_cost_sharpness() -> None:
+def test_defocus_and_compression_reduce_sharpness() -> None:
     clear = sharpness(shown(Conditions(**CLEAR)))
     assert sharpness(shown(Conditions(defocus=4.0, **CLEAR))) < 0.7 * clear
     assert not np.array_equal(shown(Conditions(quality=20, **CLEAR)).pixels, shown(Conditions(**CLEAR)).pixels)
 
 
-def test_drawn_conditions_are_mixed_and_within_their_bounds() -> None:
-    drawn = [draw_conditions(np.random.default_rng(seed)) for seed in range(200)]
-    for name in ("shutter_s", "pan", "things", "quality"):
-        share = np.mean([getattr(one, name) > 0 for one in drawn])
+def test_random_conditions_are_mixed_and_within_their_bounds() -> None:
+    conditions = [random_conditions(np.random.default_rng(seed)) for seed in range(200)]
+    for name in ("shutter_s", "pan", "obstacles", "quality"):
+        share = np.mean([getattr(one, name) > 0 for one in conditions])
         assert 0.25 < share < 0.85, name
-    # The bounds of the knobs hold, also for those that msgspec only checks when it converts.
-    for one in drawn:
+    # The bounds hold for all fields; msgspec checks them only when it converts.
+    for one in conditions:
         assert 1 <= one.exposures <= 33
         assert one.exposures % 2 == 1

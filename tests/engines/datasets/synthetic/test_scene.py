@@ -1,4 +1,4 @@
-"""Synthetic people: the truth told about a picture is the truth of its pixels."""
+"""Scenes: the ground truth agrees with the rendered pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engines.datasets.synthetic.conditions import CONDITIONS
 from engines.datasets.synthetic.scene import Picture, Scene
 
 PUPIL = (30, 26, 24)
-"""The colour of a pupil, the only dots whose colour no light changes."""
+"""The colour of pupils, which does not depend on the light."""
 
 
 def scene(seed: int, people: int, width: int = 640, height: int = 480) -> Scene:
@@ -19,12 +19,12 @@ def scene(seed: int, people: int, width: int = 640, height: int = 480) -> Scene:
 
 
 def silhouette(seed: int, time_s: float) -> tuple[NDArray[np.bool_], Picture]:
-    """Where somebody alone in a picture differs from the same picture with nobody."""
+    """Where a picture with one person differs from the same picture without."""
     picture = scene(seed, 1).at(time_s)
     return (picture.pixels != scene(seed, 0).at(time_s).pixels).any(2), picture
 
 
-def test_any_frame_is_the_same_in_any_order() -> None:
+def test_frames_do_not_depend_on_the_order_of_rendering() -> None:
     forwards, backwards = scene(3, 3), scene(3, 3)
     there = [forwards.at(time_s) for time_s in (0.0, 1.0, 2.0)]
     back = [backwards.at(time_s) for time_s in (2.0, 1.0, 0.0)][::-1]
@@ -34,30 +34,30 @@ def test_any_frame_is_the_same_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_box_is_that_of_the_drawn_silhouette(seed: int) -> None:
-    drawn, picture = silhouette(seed, 4.0)
+def test_a_box_encloses_the_silhouette(seed: int) -> None:
+    mask, picture = silhouette(seed, 4.0)
     if not len(picture.boxes):
-        assert not drawn.any()
+        assert not mask.any()
         return
-    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     outer = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-    # OpenCV's smooth edges reach up to a pixel beyond an outline, and a skin tone may all but equal the wall.
+    # OpenCV's smooth edges extend up to a pixel beyond an outline, and a skin tone may almost equal the wall.
     assert picture.boxes[0] == pytest.approx(outer, abs=2.0)
 
 
-def test_joints_lie_on_the_body_that_is_drawn() -> None:
+def test_joints_are_on_the_rendered_body() -> None:
     on_body = []
     for seed in range(12):
-        drawn, picture = silhouette(seed, 7.0)
+        mask, picture = silhouette(seed, 7.0)
         for x, y, seen in picture.keypoints.reshape(-1, 3):
             if seen:
-                on_body.append(bool(drawn[int(y), int(x)]))
+                on_body.append(bool(mask[int(y), int(x)]))
     assert len(on_body) > 100
-    # An ear or a nose is a dot at the rim of the head, and a far hip may stick out behind the trunk by a pixel.
+    # Ears and noses are dots at the rim of the head, and a far hip may extend behind the trunk by a pixel.
     assert np.mean(on_body) > 0.98
 
 
-def test_visible_joints_lie_in_their_persons_box() -> None:
+def test_visible_joints_are_in_their_persons_box() -> None:
     for seed in range(8):
         picture = scene(seed, 4).at(5.0)
         for box, joints in zip(picture.boxes, picture.keypoints, strict=True):
@@ -66,20 +66,20 @@ def test_visible_joints_lie_in_their_persons_box() -> None:
             assert (visible <= box[2:] + 1e-3).all()
 
 
-def test_an_eye_lies_at_the_middle_of_its_pupil() -> None:
+def test_an_eye_is_at_the_centre_of_its_pupil() -> None:
     errors = []
     for seed in range(40):
         picture = scene(seed, 1, 1600, 1200).at(2.0)
         for joint in picture.keypoints.reshape(-1, 17, 3)[:, [COCO.index("left_eye"), COCO.index("right_eye")]]:
             errors += [offset for eye in joint if eye[2] == 2 for offset in _offset(picture.pixels, eye)]
-    # The edges of each dot are known to a pixel, so the middle of one to about half; of all together, to a tenth. A
-    # confusion of the two pixel conventions would displace every one of them by half a pixel to the same side.
+    # The edges of each dot are exact to a pixel, the centre of one to about half, the mean of all to a tenth. A
+    # confusion of the two pixel conventions would displace all of them by half a pixel to the same side.
     assert len(errors) >= 20
     assert np.abs(np.mean(errors, 0)).max() < 0.15
 
 
 def _offset(pixels: NDArray[np.uint8], eye: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-    """How far the middle of a pupil lies from where it is said to be; nothing for one that the nose half covers."""
+    """The distance of a pupil's centre from the annotated eye; pupils half covered by the nose are left out."""
     x, y = (int(value) for value in eye[:2])
     rows, columns = np.nonzero((pixels[y - 9 : y + 10, x - 9 : x + 10] == PUPIL).all(2))
     if not len(rows) or abs(np.ptp(rows) - np.ptp(columns)) > 1 or np.ptp(rows) < 3:
@@ -98,13 +98,13 @@ def test_an_id_stays_with_its_person() -> None:
                 continue
             old = before.keypoints[before.ids == person][0, :, :2].mean(0)
             size = now.boxes[row, 3] - now.boxes[row, 1]
-            # Nobody's middle moves by a fifteenth of their height in a thirtieth of a second: that is over 3 m/s.
+            # A fifteenth of the height in a thirtieth of a second would be over 3 m/s.
             assert np.hypot(*(now.keypoints[row, :, :2].mean(0) - old)) < max(size, 60) / 15
         before = now
 
 
 @pytest.mark.parametrize("people", [0, 3])
-def test_the_truth_alone_is_that_of_the_picture(people: int) -> None:
+def test_truth_at_equals_the_truth_of_the_picture(people: int) -> None:
     hard = Scene(4, people, 640, 480, conditions=CONDITIONS["blurred"])
     picture, alone = hard.at(2.3, 5), hard.truth_at(2.3)
     assert np.array_equal(alone.keypoints, picture.keypoints)
@@ -113,7 +113,7 @@ def test_the_truth_alone_is_that_of_the_picture(people: int) -> None:
     assert len(picture.ids) == people
 
 
-def test_people_do_cross() -> None:
+def test_people_cross() -> None:
     hidden = 0
     crossing = scene(1, 4)
     for number in range(60):
@@ -125,10 +125,10 @@ def test_people_do_cross() -> None:
     assert hidden >= 10
 
 
-def test_blur_and_noise_make_a_picture_worse_and_leave_its_truth() -> None:
+def test_blur_and_noise_change_the_pixels_but_not_the_truth() -> None:
     plain = Scene(2, 2, 320, 240, noise=0.0).at(1.0)
     worse = Scene(2, 2, 320, 240, noise=12.0, blur=2.0).at(1.0)
     assert np.array_equal(plain.keypoints, worse.keypoints)
     difference = worse.pixels.astype(float) - plain.pixels
-    # Noise of 12 grey levels, less what the clipping at 0 and 255 takes, plus what the blur adds at edges.
+    # Noise of 12 grey levels, less the effect of clipping at 0 and 255, plus that of the blur at edges.
     assert 9 < difference.std() < 30
