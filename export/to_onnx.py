@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import torch
 
-from engines.errors import EngineError
+from engines.errors import EngineError, first_line
 from export.graph.folding import fold_normalisations
 from export.graph.operators import TRANSLATIONS
 from export.graph.wrappers import Graph
@@ -44,7 +44,7 @@ def to_onnx(graph: Graph, opset: int = OPSET) -> onnx.ModelProto:
     except Exception as error:
         if isinstance(error, (MemoryError, EngineError)):
             raise
-        raise EngineError(f"part {graph.part}: PyTorch cannot export it: {_reason(error)}") from error
+        raise EngineError(f"part {graph.part}: PyTorch cannot export it: {first_line(error)}") from error
     _strip(model)
     fold_normalisations(model)
     _give_biases(model)
@@ -86,11 +86,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:240]
 
 
 def _strip(model: onnx.ModelProto) -> None:

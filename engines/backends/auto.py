@@ -1,8 +1,8 @@
-"""``auto``: which backend runs a file on this machine, and the sentence that says why.
+"""The backend ``auto``: the best one available for a graph on this machine, and why.
 
-Best first: an engine that TensorRT has built for this machine (none is ever built here: that takes minutes), PyTorch on
-CUDA where the weights lie beside the graph, ONNX Runtime on CUDA, ONNX Runtime on the processor. It looks at files and
-never imports PyTorch or TensorRT to find out that they are missing.
+In order of preference: a TensorRT engine that was built for this machine (none is built here, which takes minutes),
+PyTorch on CUDA if the graph has weights for it, ONNX Runtime on CUDA, ONNX Runtime on the CPU. The choice is made from
+files, without importing PyTorch or TensorRT.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from engines.spec.manifest import is_export, read_any_manifest
 AUTO = "auto"
 
 _DEVICES = ("nvidia[0-9]*", "dxg", "nvhost-gpu")
-"""In /dev: NVIDIA's driver, Windows' Linux, Jetson."""
+"""Patterns in /dev: NVIDIA's driver, WSL and Jetson."""
 
 _DEV = Path("/dev")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend, as ``make_backend`` takes it, and why: ``name``, since ``reason``."""
+    """A backend ``name``, as ``make_backend`` takes it, and the ``reason`` for it."""
 
     name: str
     reason: str
@@ -40,16 +40,16 @@ class Choice:
 
 
 def choose(*graphs: Path, name: str = AUTO) -> Choice:
-    """The backend for ``graphs``, one or the two of a network that is cut: ``name`` itself unless that is ``auto``."""
+    """The backend for ``graphs``, a fused graph or backbone and head: ``name`` itself unless that is ``auto``."""
     if name != AUTO:
         return Choice(name, "asked for by name")
     if absent := why_no_gpu():
         return Choice("onnxrt:cpu", absent)
-    return _on_gpu(graphs)
+    return _choose_for_gpu(graphs)
 
 
-def _on_gpu(graphs: Sequence[Path]) -> Choice:
-    """The best that is ready; each step down says what the one above lacked."""
+def _choose_for_gpu(graphs: Sequence[Path]) -> Choice:
+    """The best backend that is ready; the reason lists what the better ones lack."""
     lacking = [next(filter(None, map(why_no_engine, graphs)), "")]
     if not lacking[-1]:
         return Choice("tensorrt:nobuild", "its engines are already built for this machine")
@@ -63,9 +63,9 @@ def _on_gpu(graphs: Sequence[Path]) -> Choice:
 
 
 def why_no_gpu() -> str:
-    """Why this process will not use an NVIDIA GPU, from its environment and the files of the driver; empty if it may.
+    """Why this process cannot use an NVIDIA GPU, from its environment and the driver's files; empty if it can.
 
-    The driver is not asked: that takes a tenth of a second, and what is forked from a process that did cannot use it.
+    The driver itself is not called: that takes 0.1 s, and after it a forked process cannot use the GPU.
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides every GPU"
@@ -89,16 +89,15 @@ def why_no_engine(path: Path) -> str:
     from engines.backends.trt import plans
 
     try:
-        # Its own look-up, since only that knows all that an engine depends on.
-        plans.get_plan(path, announce=_refuse)
+        # The look-up of TensorRT's backend, which checks everything that an engine depends on.
+        plans.get_plan(path, announce=_refuse_to_build)
     except EngineError as error:
         return str(error)
     return ""
 
 
-def _refuse(told: str) -> NoReturn:
-    """Called where building would begin."""
-    raise EngineError(told)
+def _refuse_to_build(message: str) -> NoReturn:
+    raise EngineError(message)
 
 
 def why_no_torch(path: Path) -> str:
@@ -106,23 +105,23 @@ def why_no_torch(path: Path) -> str:
     if not is_export(path.parent):
         return "it is a graph without its weights for PyTorch"
     if read_any_manifest(path.parent).precision == "int8":
-        return "PyTorch knows nothing of its int8, which stands in the graph"
+        return "it is int8, which only its graph has, not PyTorch"
     return why_no_torch_cuda()
 
 
 def why_no_tensorrt() -> str:
     """Why TensorRT cannot run anything; empty if it can."""
-    absent = [package for package in ("tensorrt", "pycuda") if _installed(package) is None]
-    told = f"TensorRT needs {' and '.join(absent)}, not installed here (pip install 'posestream[tensorrt]')"
-    return told if absent else ""
+    absent = [package for package in ("tensorrt", "pycuda") if _find_package(package) is None]
+    message = f"TensorRT needs {' and '.join(absent)}, not installed here (pip install 'posestream[tensorrt]')"
+    return message if absent else ""
 
 
 def why_no_torch_cuda() -> str:
-    """Why PyTorch cannot run anything on CUDA; empty if it can. Read from files: importing it takes seconds."""
-    folder = _installed("torch")
+    """Why PyTorch cannot run anything on CUDA, from its files, as importing it takes seconds; empty if it can."""
+    folder = _find_package("torch")
     if folder is None:
         return "PyTorch is not installed (pip install 'posestream[torch]')"
-    return "" if _built_for_cuda(folder / "version.py") else "this PyTorch was built without CUDA"
+    return "" if _has_cuda(folder / "version.py") else "this PyTorch was built without CUDA"
 
 
 def why_no_provider() -> str:
@@ -131,16 +130,17 @@ def why_no_provider() -> str:
         from engines.backends.onnxrt import list_providers
     except ModuleNotFoundError as error:
         return f"ONNX Runtime is not installed (no Python package {error.name!r})"
-    has_it = "CUDAExecutionProvider" in list_providers()
-    return "" if has_it else "this ONNX Runtime has no CUDA (pip install onnxruntime-gpu in place of onnxruntime)"
+    has_cuda = "CUDAExecutionProvider" in list_providers()
+    return "" if has_cuda else "this ONNX Runtime has no CUDA (pip install onnxruntime-gpu in place of onnxruntime)"
 
 
-def _installed(package: str) -> Path | None:
-    """The folder of a package, without importing it; None where it is not installed."""
+def _find_package(package: str) -> Path | None:
+    """The folder of a package, without importing it; None if it is not installed."""
     found = importlib.util.find_spec(package)
     return Path(found.origin).parent if found and found.origin else None
 
 
-def _built_for_cuda(told: Path) -> bool:
-    """PyTorch writes ``cuda: Optional[str] = '13.0'``, or None, into that file."""
-    return told.is_file() and bool(re.search(r"^cuda\b[^=\n]*= *['\"]", told.read_text("utf-8"), re.MULTILINE))
+def _has_cuda(version_file: Path) -> bool:
+    """True if the file has a line such as ``cuda: Optional[str] = '13.0'``, and not None."""
+    pattern = re.compile(r"^cuda\b[^=\n]*= *['\"]", re.MULTILINE)
+    return version_file.is_file() and bool(pattern.search(version_file.read_text("utf-8")))

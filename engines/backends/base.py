@@ -1,8 +1,9 @@
-"""What every backend promises: a model file made ready to run. One file a backend; the file name is the registry.
+"""The interfaces of backends: a backend runs a model file, named arrays in and named arrays out.
 
-A backend knows nothing of people, crops or keypoints: it takes named arrays and gives named arrays. A new one is one
-module ``engines/backends/<name>.py`` with a ``create`` of the signature below, and is judged by
-``engines.testing.backends.check_backend``.
+To add a backend, add a module ``engines/backends/<name>.py`` with ``create(path, *, threads, mode)``, which returns a
+:class:`Backend` that is not open. ``<name>`` is the name of the backend. Test it with
+:func:`engines.testing.backends.check_backend`. A backend that caches features itself also has
+``create_feature_cache(backbone, head, *, slots, threads, mode)``, which returns a :class:`FeatureCache`.
 """
 
 from __future__ import annotations
@@ -18,49 +19,49 @@ from engines.spec.tensors import Array, Description, Tensor
 
 
 class Backend(Protocol):
-    """A model file on one device. Calls come from one thread at a time."""
+    """A model file on one device, used by one thread at a time."""
 
     def open(self) -> None:
-        """Load the file. Raises :class:`EngineError` in one line naming the file. Idempotent."""
+        """Load the file; does nothing if already open. Raises :class:`EngineError` naming the file."""
 
     def describe(self) -> Description:
-        """Inputs and outputs. Raises :class:`EngineError` unless open."""
+        """Inputs, outputs and device. Raises :class:`EngineError` if not open."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Every output by name; arrays belong to the caller and are never written again.
+        """All outputs by name; the arrays belong to the caller.
 
-        Raises :class:`EngineError` when an input is missing or unknown, or does not fit, naming both shapes.
+        Raises :class:`EngineError` if an input is missing, unknown or of the wrong shape or dtype, naming both.
         """
 
     def close(self) -> None:
-        """Give back memory and device; idempotent. The backend may be opened again."""
+        """Release memory and device; does nothing if already closed. The backend can be opened again."""
 
 
 class FeatureCache(Protocol):
-    """A network that is cut in two, and the maps of frames it keeps between them, where it runs.
+    """Backbone and head of one network, and numbered slots for feature maps between them, on the same device.
 
-    Slots are numbered from 0; who calls decides which frame lies in which, and never reads a slot it has not filled.
-    Calls come from one thread at a time.
+    A slot holds the maps of one crop. The caller decides which crop is in which slot, and must not read a slot that it
+    has not filled. Used by one thread at a time.
     """
 
     def open(self) -> None:
-        """Load both graphs and take the memory of all slots. Raises :class:`EngineError`. Idempotent."""
+        """Load both graphs and allocate all slots; does nothing if already open. Raises :class:`EngineError`."""
 
     def describe(self) -> Description:
-        """Input of the backbone and outputs of the head, as a :class:`Backend` of the whole would say."""
+        """The input of the backbone and the outputs of the head. Raises :class:`EngineError` if not open."""
 
     def store(self, slots: NDArray[np.intp], crops: Array) -> None:
-        """Run the backbone over ``crops`` (n, ...), one person in one frame each; keep its maps in ``slots`` (n,)."""
+        """Run the backbone on ``crops`` (n, ...) and store their maps in ``slots`` (n,)."""
 
     def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
-        """Run the head over ``windows`` (B, T) of slots, in order of time: every output by name."""
+        """Run the head on ``windows`` (B, T) of slots, oldest frame first; returns all outputs by name."""
 
     def close(self) -> None:
-        """Give back memory and device; idempotent."""
+        """Release memory and device; does nothing if already closed."""
 
 
 def check_feeds(model: str, inputs: tuple[Tensor, ...], feeds: Mapping[str, Array]) -> None:
-    """Raises :class:`EngineError`, naming both sides, unless ``feeds`` are exactly what ``inputs`` ask for."""
+    """Raise :class:`EngineError`, naming both sides, unless names, shapes and dtypes of ``feeds`` fit ``inputs``."""
     names = {tensor.name for tensor in inputs}
     if names != feeds.keys():
         raise EngineError(f"{model}: its inputs are {sorted(names)}, but it was fed {sorted(feeds)}")
@@ -73,20 +74,21 @@ def check_feeds(model: str, inputs: tuple[Tensor, ...], feeds: Mapping[str, Arra
 
 
 def check_slots(slots: NDArray[np.intp], crops: Array, total: int) -> None:
-    """Raises :class:`EngineError` unless ``slots`` (n,) are of a ring of ``total``, one for each of ``crops``."""
+    """Raise :class:`EngineError` unless ``slots`` (n,) are indices below ``total``, one for each of ``crops``."""
     if slots.shape != (len(crops),):
         raise EngineError(
-            f"a ring of {total} slots: {len(crops)} crops need slots of shape ({len(crops)},), "
+            f"feature cache of {total} slots: {len(crops)} crops need slots of shape ({len(crops)},), "
             f"but it was given {slots.shape}"
         )
     _check_range(slots, total)
 
 
 def check_windows(windows: NDArray[np.intp], frames: int | None, total: int) -> None:
-    """Raises :class:`EngineError` unless ``windows`` are (B, ``frames``) slots of a ring of ``total``."""
+    """Raise :class:`EngineError` unless ``windows`` are valid indices below ``total`` of shape (B, ``frames``)."""
     if windows.ndim != 2 or frames not in (None, windows.shape[1]):
         raise EngineError(
-            f"a ring of {total} slots: its head takes windows (B, {frames or 'any'}), but it was given {windows.shape}"
+            f"feature cache of {total} slots: its head takes windows (B, {frames or 'any'}), but it was given "
+            f"{windows.shape}"
         )
     _check_range(windows, total)
 
@@ -94,17 +96,17 @@ def check_windows(windows: NDArray[np.intp], frames: int | None, total: int) -> 
 def _check_range(slots: NDArray[np.intp], total: int) -> None:
     wrong = slots[(slots < 0) | (slots >= total)]
     if wrong.size:
-        raise EngineError(f"a ring of {total} slots: there is no slot {wrong[0]}; give 0 to {total - 1}")
+        raise EngineError(f"feature cache of {total} slots: there is no slot {wrong[0]}; give 0 to {total - 1}")
 
 
-def check_split(gives: tuple[Tensor, ...], takes: tuple[Tensor, ...]) -> None:
-    """Raises :class:`EngineError` unless a head that ``takes`` windows (N, T, ...) takes what a backbone ``gives``."""
-    fits = len(gives) == len(takes) and all(
-        one.dtype == other.dtype and None not in one.shape[1:] and one.shape[1:] == other.shape[2:]
-        for one, other in zip(gives, takes, strict=True)
+def check_split(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> None:
+    """Raise :class:`EngineError` unless the backbone's ``outputs`` (N, ...) fit the head's ``inputs`` (N, T, ...)."""
+    fits = len(outputs) == len(inputs) and all(
+        output.dtype == taken.dtype and None not in output.shape[1:] and output.shape[1:] == taken.shape[2:]
+        for output, taken in zip(outputs, inputs, strict=True)
     )
     if not fits:
         raise EngineError(
-            f"the backbone gives {', '.join(map(str, gives))}, its head takes {', '.join(map(str, takes))}; "
-            "they are not of one export"
+            f"the backbone returns {', '.join(map(str, outputs))}, but the head takes {', '.join(map(str, inputs))}; "
+            "they must be of the same export"
         )

@@ -1,4 +1,4 @@
-"""A feature ring in the host's memory, for any backend: what the backbone gives is kept in numpy arrays."""
+"""A feature cache in host memory, for any backend: feature maps are stored in numpy arrays."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from engines.spec.tensors import Array, Description, Tensor
 
 
 class HostFeatureCache:
-    """Backbone and head of one network on any backend, and ``slots`` frames' maps between them.
+    """A :class:`engines.backends.base.FeatureCache` of two backends.
 
-    The head's inputs are the backbone's outputs in the same order, each with a window axis after the batch.
+    The head's inputs are the backbone's outputs in the same order, each with a time axis after the batch.
     """
 
     def __init__(self, backbone: Backend, head: Backend, slots: int) -> None:
@@ -21,12 +21,12 @@ class HostFeatureCache:
         self._maps: tuple[Array, ...] = ()
 
     def open(self) -> None:
-        """Load both and check that what one gives is what the other takes."""
+        """Load both and check that they fit each other."""
         self._backbone.open()
         self._head.open()
         check_split(self._outputs, self._head.describe().inputs)
         if not self._maps:
-            self._maps = tuple(map(self._empty, self._outputs))
+            self._maps = tuple(map(self._allocate, self._outputs))
 
     def describe(self) -> Description:
         head = self._head.describe()
@@ -37,13 +37,13 @@ class HostFeatureCache:
         (name,) = (tensor.name for tensor in self._backbone.describe().inputs)
         check_slots(slots, crops, self.slots)
         maps = self._backbone.run({name: crops})
-        for kept, tensor in zip(self._maps, self._outputs, strict=True):
-            kept[slots] = maps[tensor.name]
+        for stored, tensor in zip(self._maps, self._outputs, strict=True):
+            stored[slots] = maps[tensor.name]
 
     def read(self, windows: NDArray[np.intp]) -> dict[str, Array]:
         inputs = self._head.describe().inputs
         check_windows(windows, inputs[0].shape[1], self.slots)
-        return self._head.run({tensor.name: kept[windows] for tensor, kept in zip(inputs, self._maps, strict=True)})
+        return self._head.run({tensor.name: maps[windows] for tensor, maps in zip(inputs, self._maps, strict=True)})
 
     def close(self) -> None:
         self._backbone.close()
@@ -54,6 +54,6 @@ class HostFeatureCache:
     def _outputs(self) -> tuple[Tensor, ...]:
         return self._backbone.describe().outputs
 
-    def _empty(self, tensor: Tensor) -> Array:
+    def _allocate(self, tensor: Tensor) -> Array:
         sizes = [size for size in tensor.shape[1:] if size is not None]
         return np.zeros((self.slots, *sizes), tensor.dtype)

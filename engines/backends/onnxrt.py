@@ -1,7 +1,8 @@
-"""ONNX Runtime: any ``.onnx``, on the CPU unless this machine's runtime has CUDA; by name on any of ``PROVIDERS``.
+"""The backend ``onnxrt``: any ``.onnx`` in ONNX Runtime, on CUDA if this build has it, else on the CPU.
 
-One thread by default, and never a spinning one: measured on two shared cores, two spinning threads took twice the time
-of one (76 against 35 ms for YOLOX-nano), since a line has other processes that want the core.
+``onnxrt:<mode>`` selects one of :data:`PROVIDERS`. It uses one thread by default, and threads do not spin: on two
+shared cores, two spinning threads took twice the time of one (76 against 35 ms for YOLOX-nano), since a pipeline has
+other processes that need the core.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, cast
 import onnxruntime
 
 from engines.backends.base import check_feeds
-from engines.errors import EngineError
+from engines.errors import EngineError, first_line
 from engines.spec.cache import cache_folder
 from engines.spec.fingerprint import fingerprint_file
 from engines.spec.manifest import MANIFEST
@@ -32,24 +33,24 @@ DTYPES = {
 }
 
 PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
-"""``auto``, best first. TensorRT's provider is left out: it spends minutes building on the first frame."""
+"""Providers without a mode, best first. TensorRT's is left out, as it takes minutes to build on the first frame."""
 
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
-"""By the mode in ``onnxrt:<mode>``: the first is what is asked for, the others take the nodes it does not know."""
+"""Providers by mode: the first is required, the others run the nodes that it does not support."""
 
 PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu[cuda,cudnn]", "tensorrt": "onnxruntime-gpu[cuda,cudnn]"}
-"""Where a provider comes from. Two packages of ONNX Runtime in one environment write over each other's files."""
+"""The package of each mode. Two packages of ONNX Runtime in one environment overwrite each other's files."""
 
 ONLY_ERRORS = 3
-"""Below this, files that list initialisers as inputs (NanoDet's) print a hundred warnings each."""
+"""The log level. Below it, files with initialisers among their inputs (NanoDet's) print a hundred warnings each."""
 
 
 class OnnxRuntime:
-    """A ``.onnx`` file run by ONNX Runtime."""
+    """An ``.onnx`` file in ONNX Runtime; a :class:`engines.backends.base.Backend`."""
 
     def __init__(self, path: Path, *, threads: int = 1, providers: tuple[str, ...] = ()) -> None:
         self.path = path
@@ -75,7 +76,7 @@ class OnnxRuntime:
         try:
             outputs = self._session.run(names, dict(feeds))
         except Exception as error:
-            raise EngineError(f"{self.path.name}: ONNX Runtime could not run it: {_first_line(error)}") from error
+            raise EngineError(f"{self.path.name}: ONNX Runtime could not run it: {_get_reason(error)}") from error
         return dict(zip(names, outputs, strict=True))
 
     def close(self) -> None:
@@ -85,37 +86,36 @@ class OnnxRuntime:
     def _load(self) -> Any:
         if not self.path.is_file():
             raise EngineError(f"model {self.path}: there is no such file")
-        there = list_providers()
-        wanted = [name for name in self.providers or PREFERRED if name in there]
-        session = self._session_on(wanted)
+        available = list_providers()
+        session = self._create_session([name for name in self.providers or PREFERRED if name in available])
         self._check_provider(session)
         return session
 
-    def _session_on(self, providers: list[str]) -> Any:
+    def _create_session(self, providers: list[str]) -> Any:
         if "CUDAExecutionProvider" in providers:
-            _find_cuda_libraries()
-        told = [provider_options(name, self.path) for name in providers]
+            _load_cuda_libraries()
+        options = [make_provider_options(name, self.path) for name in providers]
         try:
             return onnxruntime.InferenceSession(
-                str(self.path), self._options(), providers=providers, provider_options=told
+                str(self.path), self._make_options(), providers=providers, provider_options=options
             )
         except Exception as error:
             raise EngineError(
                 f"model {self.path}: ONNX Runtime {onnxruntime.__version__} cannot read it as ONNX "
-                f"({_first_line(error)}); export it, or download it, again"
+                f"({_get_reason(error)}); export it, or download it, again"
             ) from error
 
     def _check_provider(self, session: Any) -> None:
-        """A provider that cannot begin is left out by ONNX Runtime, with a word on stderr; here that is an error."""
+        """Raise if the required provider could not start; ONNX Runtime leaves it out with a line on stderr."""
         if self.providers and session.get_providers()[0] != self.providers[0]:
             mode = provider_name(self.providers[0])
             raise EngineError(
-                f"backend 'onnxrt:{mode}': {mode} could not begin on this machine and ONNX Runtime "
+                f"backend 'onnxrt:{mode}': {mode} could not start on this machine and ONNX Runtime "
                 f"{onnxruntime.__version__} would run {self.path.name} on {provider_name(session.get_providers()[0])}; "
                 f"see 'posestream doctor' for the driver and its libraries, or choose backend=onnxrt:cpu"
             )
 
-    def _options(self) -> Any:
+    def _make_options(self) -> Any:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ONLY_ERRORS
         options.intra_op_num_threads = self.threads
@@ -125,18 +125,18 @@ class OnnxRuntime:
 
 
 def create(path: Path, *, threads: int = 1, mode: str = "") -> OnnxRuntime:
-    """What ``make_backend`` calls. ``mode``: ``cpu``, ``cuda`` or ``tensorrt``, the provider that must be there."""
-    return OnnxRuntime(path, threads=threads, providers=_providers_of(mode) if mode else ())
+    """A backend for ``path``. ``mode`` is ``cpu``, ``cuda`` or ``tensorrt``, the provider that is required."""
+    return OnnxRuntime(path, threads=threads, providers=_get_providers(mode) if mode else ())
 
 
-def _providers_of(mode: str) -> tuple[str, ...]:
-    """What ``onnxrt:<mode>`` asks for. Raises :class:`EngineError` naming what there is instead."""
+def _get_providers(mode: str) -> tuple[str, ...]:
+    """The providers of a mode. Raises :class:`EngineError` listing what is available."""
     if mode not in PROVIDERS:
         raise EngineError(f"backend 'onnxrt:{mode}': there is no such mode; choose one of {', '.join(PROVIDERS)}")
     if PROVIDERS[mode][0] not in list_providers():
-        here = ", ".join(map(provider_name, list_providers()))
+        available = ", ".join(map(provider_name, list_providers()))
         raise EngineError(
-            f"backend 'onnxrt:{mode}': this ONNX Runtime {onnxruntime.__version__} has {here}; {mode} comes with "
+            f"backend 'onnxrt:{mode}': this ONNX Runtime {onnxruntime.__version__} has {available}; {mode} comes with "
             f"another package: pip uninstall onnxruntime, then pip install '{PACKAGES[mode]}'"
         )
     return PROVIDERS[mode]
@@ -152,10 +152,10 @@ def provider_name(provider: str) -> str:
     return provider.removesuffix("ExecutionProvider").lower()
 
 
-def provider_options(provider: str, path: Path) -> dict[str, str]:
-    """What a provider is told. TensorRT's keeps its engines, which take minutes to build, in this user's cache.
+def make_provider_options(provider: str, path: Path) -> dict[str, str]:
+    """Options of a provider. TensorRT's caches its engines, which take minutes to build.
 
-    Its fp16 stays off: which type a layer computes in stands in the graph.
+    Its fp16 option stays off, as the graph has the type of every layer.
     """
     if provider != "TensorrtExecutionProvider":
         return {}
@@ -171,35 +171,33 @@ def provider_options(provider: str, path: Path) -> dict[str, str]:
 
 
 def _engine_folder(path: Path) -> Path:
-    """One for every file and release: ONNX Runtime's own names for engines know neither the weights nor its version.
+    """A folder for each file and release, since ONNX Runtime's names for engines depend on neither.
 
-    The weights of an export lie in another file than its graph, and its manifest has the digests of both.
+    For an export it depends on the manifest, which has the digests of both the graph and the weights.
     """
-    beside = path.parent / MANIFEST
-    mark = fingerprint_file(beside if beside.is_file() else path)
-    return cache_folder() / f"onnxrt-{onnxruntime.__version__}-tensorrt" / f"{path.stem}-{mark}"
+    manifest = path.parent / MANIFEST
+    fingerprint = fingerprint_file(manifest if manifest.is_file() else path)
+    return cache_folder() / f"onnxrt-{onnxruntime.__version__}-tensorrt" / f"{path.stem}-{fingerprint}"
 
 
-def _find_cuda_libraries() -> None:
-    """Load CUDA's libraries from their Python packages, where they are; what is missing shows in the session."""
+def _load_cuda_libraries() -> None:
+    """Load CUDA's libraries from their Python packages, if installed; the session reports what is missing."""
     if hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it did not find, also where nothing is wrong
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find even if nothing is wrong
             onnxruntime.preload_dlls()
 
 
 def _describe(session: Any) -> Description:
-    inputs, outputs = (tuple(map(_tensor, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))
+    inputs, outputs = (tuple(map(_to_tensor, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))
     return Description(inputs, outputs, device=provider_name(session.get_providers()[0]))
 
 
-def _tensor(argument: Any) -> Tensor:
-    """Symbolic sizes (a name, or None) become None."""
+def _to_tensor(argument: Any) -> Tensor:
+    """A tensor description in which symbolic sizes (a name, or None) are None."""
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in argument.shape)
     return Tensor(argument.name, shape, DTYPES.get(argument.type, argument.type))
 
 
-def _first_line(error: Exception) -> str:
-    """ONNX Runtime's own words without their prefix of codes, in one line."""
-    return (
-        str(error).strip().splitlines()[0].rsplit(" : ", 1)[-1].strip() if str(error).strip() else type(error).__name__
-    )
+def _get_reason(error: Exception) -> str:
+    """The first line of ONNX Runtime's message without its prefix of codes."""
+    return first_line(error, 1000).rsplit(" : ", 1)[-1].strip()[:240]

@@ -1,4 +1,4 @@
-"""Backends by name: the file name is the registry, and a backend's library is imported when it is asked for."""
+"""Backends by name: the name of a module in this package, which is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from engines.backends.host_cache import HostFeatureCache
 from engines.errors import EngineError
 
 MODULES = {"torch": "pytorch.backend", "tensorrt": "trt"}
-"""Where a backend's file cannot be called as the backend is, since a library is called so."""
+"""Modules whose name differs from the backend's, since a library has that name."""
 
 EXTRAS = {"pytorch.backend": "posestream[torch]", "trt": "posestream[tensorrt]"}
-"""What to install for a backend's file."""
+"""The extra that each module needs."""
 
 NOT_BACKENDS = ("auto", "base", "host_cache", "registry")
-"""Files of this folder that serve backends and are none."""
+"""Modules of this package that are not backends."""
 
 
 def make_backend(path: Path, name: str = "auto", threads: int = 1) -> Backend:
-    """The backend ``name`` for ``path``, not yet open. Raises :class:`EngineError` for a name that nobody has.
+    """A backend for the graph at ``path``, not yet open.
 
-    ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``; ``auto`` is what
-    ``engines.backends.auto`` picks.
+    ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``; ``auto`` chooses
+    one, see :mod:`engines.backends.auto`. ``threads`` is the number of CPU threads. Raises :class:`EngineError` for an
+    unknown name or mode, and if a package is not installed.
     """
-    module, options = _module(_resolved(name, path))
+    module, options = _import_backend(_resolve(name, path))
     return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
 
 
 def make_feature_cache(backbone: Path, head: Path, slots: int, name: str = "auto", threads: int = 1) -> FeatureCache:
-    """The ring of ``slots`` frames for a network cut in two, by the same backend names; not yet open.
+    """A feature cache of ``slots`` crops for a network's backbone and head, not yet open.
 
-    A backend whose module has no ``create_feature_cache`` keeps its maps in the host's memory.
+    ``name`` and ``threads`` are as in :func:`make_backend`. It is in host memory if the backend's module has no
+    ``create_feature_cache``.
     """
-    module, options = _module(_resolved(name, backbone, head))
+    module, options = _import_backend(_resolve(name, backbone, head))
     if hasattr(module, "create_feature_cache"):
         return cast(Callable[..., FeatureCache], module.create_feature_cache)(
             backbone, head, slots=slots, threads=threads, **options
@@ -48,33 +50,33 @@ def make_feature_cache(backbone: Path, head: Path, slots: int, name: str = "auto
     return HostFeatureCache(first, second, slots)
 
 
-def _resolved(name: str, *graphs: Path) -> str:
+def _resolve(name: str, *graphs: Path) -> str:
     if name != "auto":
         return name
     return choose(*graphs).name
 
 
-def _module(name: str) -> tuple[ModuleType, dict[str, str]]:
-    """The module of a backend and the options that its name carries."""
+def _import_backend(name: str) -> tuple[ModuleType, dict[str, str]]:
+    """The module of a backend, and the options in its name."""
     backend, _, mode = name.partition(":")
-    chosen = MODULES.get(backend, backend)
+    module_name = MODULES.get(backend, backend)
     try:
-        module = importlib.import_module(f"engines.backends.{chosen}")
+        module = importlib.import_module(f"engines.backends.{module_name}")
     except ModuleNotFoundError as error:
-        raise EngineError(f"backend {name!r}: {_missing(chosen, error)}") from error
+        raise EngineError(f"backend {name!r}: {_explain_missing(module_name, error)}") from error
     return module, {"mode": mode} if mode else {}
 
 
-def _missing(chosen: str, error: ModuleNotFoundError) -> str:
-    if error.name == f"engines.backends.{chosen}":
-        known = sorted(names())
+def _explain_missing(module_name: str, error: ModuleNotFoundError) -> str:
+    if error.name == f"engines.backends.{module_name}":
+        known = sorted(list_backends())
         return f"there is no such backend; choose auto or one of {', '.join(known)}"
-    remedy = f": pip install {EXTRAS[chosen]!r}" if chosen in EXTRAS else ""
+    remedy = f": pip install {EXTRAS[module_name]!r}" if module_name in EXTRAS else ""
     return f"it needs the Python package {error.name!r}, which is not installed{remedy}"
 
 
-def names() -> tuple[str, ...]:
-    """Every backend there is a file for, whether or not its library is installed."""
-    called = {module.partition(".")[0]: name for name, module in MODULES.items()}
-    here = (entry.stem for entry in Path(__file__).parent.iterdir() if not entry.name.startswith(("_", ".")))
-    return tuple(sorted(called.get(stem, stem) for stem in here if stem not in NOT_BACKENDS))
+def list_backends() -> tuple[str, ...]:
+    """The names of all backends, whether or not their packages are installed."""
+    renamed = {module.partition(".")[0]: name for name, module in MODULES.items()}
+    stems = (entry.stem for entry in Path(__file__).parent.iterdir() if not entry.name.startswith(("_", ".")))
+    return tuple(sorted(renamed.get(stem, stem) for stem in stems if stem not in NOT_BACKENDS))

@@ -52,9 +52,10 @@ def agree(work: Work, *, folder: str, backends: str) -> Found:
 
 
 def _wanted(export: Path, manifest: Manifest, people: calibration.Samples) -> Wanted:
-    from engines.backends.pytorch.backend import load, parse_mode
+    from engines.backends.pytorch.loading import load_export
+    from engines.backends.pytorch.modes import parse_mode
 
-    network = load(export, parse_mode("cpu")).network
+    network = load_export(export, parse_mode("cpu")).network
     heatmaps = parity.by_pytorch(network, manifest.signature, people).heatmaps
     points = {}
     for way, opened in WAYS.items():

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engines.backends.pytorch.single_stage_module import Pictures, at, best
+from engines.backends.pytorch.single_stage_module import Pictures, find_best, select
 from engines.datasets.synthetic.scene import Scene
 from engines.errors import EngineError
 from engines.models.inspose import InsPose, InsPoseReleased
@@ -46,10 +46,10 @@ class Measured(nn.Module):
         self.pictures = pictures
 
     def forward(self, shown: Tensor) -> tuple[Tensor, ...]:
-        predictions = self.pictures.model(self.pictures.normalised(shown))
-        chosen = at(predictions.scores, best(predictions.scores, self.pictures.most))
-        cells = self.pictures.cells(predictions, chosen)
-        return *self.pictures.candidates_of(predictions, chosen, cells), cells, chosen.index
+        predictions = self.pictures.model(self.pictures.normalise(shown))
+        chosen = select(predictions.scores, find_best(predictions.scores, self.pictures.candidates))
+        cells = self.pictures.find_cells(predictions, chosen)
+        return *self.pictures.make_candidates(predictions, chosen, cells), cells, chosen.index
 
 
 def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path) -> None:

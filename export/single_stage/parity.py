@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engines.backends.pytorch.single_stage_module import Chosen, Pictures, at, best
+from engines.backends.pytorch.single_stage_module import Locations, Pictures, find_best, select
 from engines.backends.registry import make_backend
 from engines.models.inspose import Predictions
 from engines.spec.manifest import Parity, Precision
@@ -95,10 +95,10 @@ def judged(pictures: Pictures, picture: NDArray[np.uint8], outputs: Mapping[str,
     """The candidates (1, M, …) of one picture (H, W, 3) in PyTorch's own predictions."""
     points, scores, boxes, cells, locations = (torch.from_numpy(outputs[name]) for name in (*OUTPUTS, *MEASURED))
     predictions = pictures.model(planes(picture))
-    chosen = at(predictions.scores, locations)
-    theirs = pictures.candidates_of(predictions, chosen, cells)
+    chosen = select(predictions.scores, locations)
+    theirs = pictures.make_candidates(predictions, chosen, cells)
     lower, same = _lower(pictures, predictions, chosen, cells)
-    last = at(predictions.scores, best(predictions.scores, pictures.most)).scores.min()
+    last = select(predictions.scores, find_best(predictions.scores, pictures.candidates)).scores.min()
     errors = torch.stack(
         ((scores - theirs[1]).abs().max(), (points - theirs[0])[..., 2].abs().max(), (last - theirs[1]).max(), lower)
     )
@@ -106,10 +106,10 @@ def judged(pictures: Pictures, picture: NDArray[np.uint8], outputs: Mapping[str,
     return Judgement(float(errors.max()), shifts.numpy(), same, cells.numel())
 
 
-def _lower(pictures: Pictures, predictions: Predictions, chosen: Chosen, cells: Tensor) -> tuple[Tensor, int]:
+def _lower(pictures: Pictures, predictions: Predictions, chosen: Locations, cells: Tensor) -> tuple[Tensor, int]:
     """How much lower the maps are in ``cells`` than at their tops, of the largest value; and how many are the top."""
     largest, lower, same, start = torch.tensor(0.0), torch.tensor(0.0), 0, 0
-    for maps in pictures.maps(predictions, chosen):
+    for maps in pictures.compute_maps(predictions, chosen):
         flat, taken = maps.flatten(3), cells[:, start : start + maps.shape[1]]
         missing = flat.amax(3) - torch.gather(flat, 3, taken[..., None])[..., 0]
         largest, lower = torch.maximum(largest, flat.abs().max()), torch.maximum(lower, missing.max())

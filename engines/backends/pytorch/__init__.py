@@ -1,1 +1,1 @@
-"""PyTorch as the backend ``torch``: an exported network run from its weights, eagerly, compiled or as a CUDA graph."""
+"""The backend ``torch``: an exported network in PyTorch, run eagerly, compiled or as a CUDA graph."""

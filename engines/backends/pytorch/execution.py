@@ -1,4 +1,4 @@
-"""How a module runs: as it is, compiled, or recorded as a CUDA graph; without gradients, by so many threads."""
+"""Ways to run a module: compiled, or as CUDA graphs; without gradients and on a given number of threads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Tensors = tuple[Tensor, ...]
 Call = Callable[..., Tensors]
 
 WARM_UP = 3
-"""Runs before one is recorded: libraries choose their kernels and take their workspace in the first ones."""
+"""Runs before recording, in which libraries choose kernels and allocate workspace."""
 
 
-def compiled(module: nn.Module, examples: Tensors) -> Call:
-    """``module`` by ``torch.compile``, for any batch; ``examples`` are of two people.
+def compile_module(module: nn.Module, examples: Tensors) -> Call:
+    """``module`` compiled by ``torch.compile`` for any batch; ``examples`` have a batch of 2.
 
-    Compiled now, for one person and for several: else the first people in the picture would wait for it. Raises
-    whatever ``torch.compile`` raises.
+    It is compiled here, for one person and for several, and not when the first people appear. Raises what
+    ``torch.compile`` raises.
     """
     call: Any = torch.compile(module)
     for people in (1, 2, 3):
@@ -28,52 +28,52 @@ def compiled(module: nn.Module, examples: Tensors) -> Call:
     return lambda *inputs: tuple(call(*inputs))
 
 
-class Recorded:
-    """A module recorded as one CUDA graph for each batch, and replayed: one launch instead of a thousand.
+class CudaGraphRunner:
+    """A module recorded as a CUDA graph for each batch: one launch instead of a thousand.
 
-    Its outputs are written again by the next call.
+    The next call overwrites the outputs of the last.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._records: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, Tensors, Tensors]] = {}
-        # One pool for all: they never run at the same time, and outputs are read before the next one starts.
+        self._graphs: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, Tensors, Tensors]] = {}
+        # One memory pool for all: they never run at the same time, and outputs are read before the next starts.
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, *inputs: Tensor) -> Tensors:
         shapes = tuple(tensor.shape for tensor in inputs)
-        if shapes not in self._records:
-            self._records[shapes] = self._record(inputs)
-        graph, places, outputs = self._records[shapes]
-        for place, tensor in zip(places, inputs, strict=True):
-            place.copy_(tensor)
+        if shapes not in self._graphs:
+            self._graphs[shapes] = self._record(inputs)
+        graph, buffers, outputs = self._graphs[shapes]
+        for buffer, tensor in zip(buffers, inputs, strict=True):
+            buffer.copy_(tensor)
         graph.replay()
         return outputs
 
     def _record(self, inputs: Tensors) -> tuple[torch.cuda.CUDAGraph, Tensors, Tensors]:
-        places = tuple(tensor.clone() for tensor in inputs)
-        self._warm_up(places)
+        buffers = tuple(tensor.clone() for tensor in inputs)
+        self._warm_up(buffers)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            outputs = self._module(*places)
-        return graph, places, outputs
+            outputs = self._module(*buffers)
+        return graph, buffers, outputs
 
-    def _warm_up(self, places: Tensors) -> None:
-        """On a CUDA stream of its own, as recording will be."""
+    def _warm_up(self, buffers: Tensors) -> None:
+        """Run on a separate CUDA stream, as recording does."""
         cuda_stream = torch.cuda.Stream()
         cuda_stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(cuda_stream):
             for _ in range(WARM_UP):
-                self._module(*places)
+                self._module(*buffers)
         torch.cuda.current_stream().wait_stream(cuda_stream)
 
 
 @contextlib.contextmanager
-def computing(threads: int) -> Iterator[None]:
-    """Without gradients, by ``threads`` threads of the processor.
+def inference_mode(threads: int) -> Iterator[None]:
+    """Run without gradients and on ``threads`` CPU threads.
 
-    PyTorch has one number of threads for the whole process, in which others may compute too; so it is lent and given
-    back. That only sets a number: threads are kept.
+    PyTorch has one thread count for the whole process, so it is restored afterwards. Setting it is cheap: no thread is
+    started or stopped.
     """
     before = torch.get_num_threads()
     if before != threads:

@@ -1,11 +1,11 @@
-"""A network with what stands around it in an export: pixels in, points out, whole or cut for a stream.
+"""The parts of an export as modules: a network with normalisation and decoding, pixels in, points out.
 
     fused     crops (N, T, H, W, 3) uint8  ->  points (N, K, 3)
-    backbone  crops (N, H, W, 3) uint8     ->  maps (N, C, h, w), several                   once a frame
-    head      maps (N, T, C, h, w), in order of time  ->  points                            once a key frame
+    backbone  crops (N, H, W, 3) uint8     ->  maps (N, C, h, w), several                   once per frame
+    head      maps (N, T, C, h, w), oldest first  ->  points                            once per key frame
 
-The graphs are made of these (``export.graph.wrappers``), and the backend of PyTorch runs them. ``heatmaps`` (N, K, h,
-w) stand beside the points while an export is measured; :func:`shipped` is without them.
+Graphs are exported from these modules (``export.graph.wrappers``), and the backend ``torch`` runs them. They also
+return ``heatmaps`` (N, K, h, w), with which an export is measured; :func:`make_part` leaves them out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engines.spec.signature import Signature
 
 
 class Pixels(nn.Module):
-    """The crop's own pixels, (…, H, W, 3) uint8, blue first, as the network wants them: (…, 3, H, W) float32."""
+    """Normalises pixels (…, H, W, 3) uint8 BGR to (…, 3, H, W) float32 in the network's colour order."""
 
     def __init__(self, signature: Signature) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Pixels(nn.Module):
 
 
 class Fused(nn.Module):
-    """A whole window at once."""
+    """Backbone and head in one module, on whole windows."""
 
     def __init__(self, model: nn.Module, pixels: nn.Module, points: nn.Module) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Fused(nn.Module):
 
 
 class Backbone(nn.Module):
-    """One frame: what is kept of it."""
+    """Feature maps of single frames."""
 
     def __init__(self, model: TemporalModel, pixels: nn.Module) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Backbone(nn.Module):
 
 
 class Head(nn.Module):
-    """A window of what was kept."""
+    """Points from the feature maps of a window."""
 
     def __init__(self, model: TemporalModel, points: nn.Module) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Head(nn.Module):
 
 
 class RoundedMaps(TemporalModel):
-    """A network whose whole windows are rounded as kept maps are, so that keeping them changes no number."""
+    """A network that rounds feature maps to ``kept_type``, so that caching them does not change the result."""
 
     def __init__(self, model: TemporalModel, kept_type: torch.dtype) -> None:
         super().__init__(model.frames)
@@ -88,8 +88,8 @@ class RoundedMaps(TemporalModel):
         return self.model.head(window)
 
 
-class Shipped(nn.Module):
-    """A part with the inputs and outputs of its graph: maps of ``kept_type``, one by one, and no heatmaps."""
+class ExportedPart(nn.Module):
+    """A part with the inputs and outputs of its graph: separate maps of ``kept_type``, and no heatmaps."""
 
     def __init__(self, part: Fused | Backbone | Head, kept_type: torch.dtype) -> None:
         super().__init__()
@@ -107,18 +107,19 @@ class Shipped(nn.Module):
 
 
 def make_decoder(signature: Signature) -> Points:
-    """How the graphs of this Signature decode."""
-    how = cast(Decoding, signature.notes.get("decoding", "heatmap"))
-    return Points(how, signature.input_size, signature.blur_px)
+    """The module that decodes heatmaps (N, K, h, w) to points (N, K, 3) as in the graphs of this Signature."""
+    decoding = cast(Decoding, signature.notes.get("decoding", "heatmap"))
+    return Points(decoding, signature.input_size, signature.blur_px)
 
 
-def shipped(part: str, model: nn.Module, signature: Signature) -> Shipped:
-    """``part``, one of ``fused``, ``backbone`` and ``head``, of a network that is filled and ready to run."""
+def make_part(part: str, model: nn.Module, signature: Signature) -> ExportedPart:
+    """``part``, one of ``fused``, ``backbone`` and ``head``, of a network with weights, in evaluation mode."""
     pixels = Pixels(signature) if signature.pixel == "uint8" else nn.Identity()
     kept_type = torch.float16 if signature.kept_type == "float16" else torch.float32
     if part == "fused":
         whole = RoundedMaps(model, kept_type) if isinstance(model, TemporalModel) else model
-        return Shipped(Fused(whole, pixels, make_decoder(signature)), kept_type).eval()
-    cut = cast(TemporalModel, model)
-    half: Backbone | Head = Backbone(cut, pixels) if part == "backbone" else Head(cut, make_decoder(signature))
-    return Shipped(half, kept_type).eval()
+        return ExportedPart(Fused(whole, pixels, make_decoder(signature)), kept_type).eval()
+    temporal = cast(TemporalModel, model)
+    is_backbone = part == "backbone"
+    module = Backbone(temporal, pixels) if is_backbone else Head(temporal, make_decoder(signature))
+    return ExportedPart(module, kept_type).eval()

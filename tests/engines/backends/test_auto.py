@@ -46,14 +46,14 @@ def gpu(monkeypatch: Patch, tmp_path: Path) -> None:
     (tmp_path / "dev" / "nvidia0").touch()
     monkeypatch.setattr(auto, "_DEV", tmp_path / "dev")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(auto, "_installed", lambda package: None)
+    monkeypatch.setattr(auto, "_find_package", lambda package: None)
     monkeypatch.setattr("engines.backends.onnxrt.list_providers", lambda: ("CPUExecutionProvider",))
 
 
 def install_torch(monkeypatch: Patch, folder: Path, cuda: str) -> None:
     (folder / "torch").mkdir()
     (folder / "torch" / "version.py").write_text(f"__version__ = '2.13.0'\ncuda: Optional[str] = {cuda}\n")
-    monkeypatch.setattr(auto, "_installed", {"torch": folder / "torch"}.get)
+    monkeypatch.setattr(auto, "_find_package", {"torch": folder / "torch"}.get)
 
 
 def test_a_name_that_was_asked_for_is_taken(graph: Path) -> None:
@@ -79,7 +79,7 @@ def install_tensorrt(monkeypatch: Patch, graph: Path, fitting: bool) -> None:
         if not fitting:
             announce("TensorRT 11.4 builds fused.onnx, once: built on another GPU")
 
-    monkeypatch.setattr(auto, "_installed", {"tensorrt": Path(), "pycuda": Path()}.get)
+    monkeypatch.setattr(auto, "_find_package", {"tensorrt": Path(), "pycuda": Path()}.get)
     monkeypatch.setattr("engines.backends.trt.plans.get_plan", get_plan)
     (graph.parent / "tensorrt").mkdir()
     (graph.parent / "tensorrt" / "fused-0123.engine").touch()
@@ -116,7 +116,7 @@ def test_pytorch_runs_nothing_whose_numbers_stand_in_the_graph(graph: Path, monk
     install_torch(monkeypatch, tmp_path, "'13.0'")
     manifest = msgspec.json.decode((graph.parent / "manifest.json").read_bytes(), type=Manifest)
     write_manifest(msgspec.structs.replace(manifest, precision="int8"), graph.parent)
-    assert "PyTorch knows nothing of its int8" in choose(graph).reason
+    assert "it is int8, which only its graph has, not PyTorch" in choose(graph).reason
 
 
 @pytest.mark.usefixtures("gpu")

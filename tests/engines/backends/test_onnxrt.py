@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engines.backends.onnxrt import OnnxRuntime, provider_options
+from engines.backends.onnxrt import OnnxRuntime, make_provider_options
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.spec import cache
@@ -55,7 +55,7 @@ def test_a_wrong_shape_names_both_shapes(tmp_path: Path) -> None:
 
 
 def test_it_neither_spins_nor_takes_more_threads_than_given(tmp_path: Path) -> None:
-    options = OnnxRuntime(tmp_path / "any.onnx", threads=1)._options()
+    options = OnnxRuntime(tmp_path / "any.onnx", threads=1)._make_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
@@ -115,7 +115,7 @@ def test_a_provider_that_silently_gave_way_to_the_processor_is_an_error(tmp_path
     # As with a GPU's runtime on a machine without its driver: the session opens, on the processor.
     path = networks.brightness(tmp_path / "bright.onnx")
     message = message_of(OnnxRuntime(path, providers=("CUDAExecutionProvider", "CPUExecutionProvider")))
-    assert message.startswith("backend 'onnxrt:cuda': cuda could not begin on this machine and ONNX Runtime ")
+    assert message.startswith("backend 'onnxrt:cuda': cuda could not start on this machine and ONNX Runtime ")
     assert message.endswith("or choose backend=onnxrt:cpu")
 
 
@@ -124,7 +124,7 @@ def test_tensorrts_engines_are_kept_apart_for_every_file(tmp_path: Path, monkeyp
     one = networks.brightness(tmp_path / "one.onnx")
     other = networks.brightness(tmp_path / "other.onnx", batch=1)
     folders = [
-        Path(provider_options("TensorrtExecutionProvider", path)["trt_engine_cache_path"]) for path in (one, other)
+        Path(make_provider_options("TensorrtExecutionProvider", path)["trt_engine_cache_path"]) for path in (one, other)
     ]
     assert folders[0] != folders[1]
     assert all(folder.is_dir() and tmp_path / "cache" in folder.parents for folder in folders)
@@ -137,5 +137,5 @@ def test_tensorrts_engines_of_an_export_go_with_its_manifest(tmp_path: Path, mon
     folders = []
     for digests in ("one", "the other"):
         (tmp_path / "manifest.json").write_text(digests)
-        folders.append(provider_options("TensorrtExecutionProvider", path)["trt_engine_cache_path"])
+        folders.append(make_provider_options("TensorrtExecutionProvider", path)["trt_engine_cache_path"])
     assert folders[0] != folders[1]

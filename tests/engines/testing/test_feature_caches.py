@@ -218,4 +218,4 @@ def test_a_backbone_and_a_head_of_two_exports_raise() -> None:
     cache = HostFeatureCache(Backbone(), Whole(), slots=4)
     with pytest.raises(EngineError) as caught:
         cache.open()
-    assert str(caught.value).endswith("they are not of one export")
+    assert str(caught.value).endswith("they must be of the same export")

@@ -60,7 +60,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
     (folder / "small.yaml").write_text(ENTRY)
     made = Work(folder, str(folder / "small.yaml"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network, "_class", lambda *_: Small)
+        patch.setattr(network, "_import_class", lambda *_: Small)
         found = fixtures.export(made, precision="fp32")
         assert re.match(r"fused, backbone, head of small: heatmaps within \d\.\de-\d\d of PyTorch's", found.told)
         yield made

@@ -13,10 +13,10 @@ torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
 from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
-from engines.backends.pytorch import backend  # noqa: E402
-from engines.backends.pytorch.execution import computing  # noqa: E402
-from engines.backends.pytorch.export_module import make_decoder, shipped  # noqa: E402
-from engines.backends.pytorch.half_precision import DEFORMED, PRODUCTS, SAMPLERS, kind, to_mixed_precision  # noqa: E402
+from engines.backends.pytorch import backend, loading  # noqa: E402
+from engines.backends.pytorch.execution import inference_mode  # noqa: E402
+from engines.backends.pytorch.export_module import make_decoder, make_part  # noqa: E402
+from engines.backends.pytorch.half_precision import DEFORMED, PRODUCTS, SAMPLERS, operator_name, to_mixed_precision  # noqa: E402
 from engines.backends.registry import make_backend, make_feature_cache  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.spec.manifest import Manifest, Source, read_manifest, write_manifest  # noqa: E402
@@ -142,7 +142,7 @@ def test_its_device_says_where_it_runs_and_in_what(write: Callable[..., Path]) -
 
 def test_the_number_of_threads_is_lent_and_given_back() -> None:
     before = torch.get_num_threads()
-    with computing(before + 1):
+    with inference_mode(before + 1):
         assert torch.get_num_threads() == before + 1
         assert torch.is_inference_mode_enabled()
     assert torch.get_num_threads() == before
@@ -227,19 +227,19 @@ def test_an_exception_of_pytorch_becomes_one_line(write: Callable[..., Path], mo
 @pytest.fixture(scope="module")
 def halved(network: Any) -> Any:
     crops = torch.randint(0, 256, (2, 3, 64, 64, 3), dtype=torch.uint8)
-    return to_mixed_precision(shipped("fused", network, SIGNATURE), (crops,))
+    return to_mixed_precision(make_part("fused", network, SIGNATURE), (crops,))
 
 
 def test_most_products_of_a_halved_network_are_float16(halved: Any) -> None:
-    products = [node for node in halved.graph.nodes if kind(node) in PRODUCTS]
+    products = [node for node in halved.graph.nodes if operator_name(node) in PRODUCTS]
     half = [node for node in products if node.all_input_nodes[0].meta["val"].dtype == torch.float16]
     # All but φ's three linear layers and einsum, a convolution each before φ's mean, the offsets and the heatmaps.
     assert 0.75 < len(half) / len(products) < 1
 
 
 def test_whatever_says_where_is_float32(halved: Any) -> None:
-    samplers = [node for node in halved.graph.nodes if kind(node) in SAMPLERS]
-    assert {kind(node) for node in samplers} == {"deform_conv2d", "grid_sampler"}
+    samplers = [node for node in halved.graph.nodes if operator_name(node) in SAMPLERS]
+    assert {operator_name(node) for node in samplers} == {"deform_conv2d", "grid_sampler"}
     for sampler in samplers:
         given = [node.meta["val"].dtype for node in sampler.all_input_nodes]
         assert set(given) == {torch.float32}
@@ -247,16 +247,16 @@ def test_whatever_says_where_is_float32(halved: Any) -> None:
 
 def test_our_kernel_gets_half_maps_and_weights_and_whole_offsets(network: Any) -> None:
     maps = torch.zeros(2, 3, 24, 16, 16)
-    traced = to_mixed_precision(shipped("head", network, SIGNATURE), (maps,), deformed=torch.float16)
-    deformed = [node for node in traced.graph.nodes if kind(node) in DEFORMED]
-    assert deformed
-    for node in deformed:
+    traced = to_mixed_precision(make_part("head", network, SIGNATURE), (maps,), deform_dtype=torch.float16)
+    deform_dtype = [node for node in traced.graph.nodes if operator_name(node) in DEFORMED]
+    assert deform_dtype
+    for node in deform_dtype:
         types = [given.meta["val"].dtype for given in node.args[:5]]
         assert types == [torch.float16, torch.float32, torch.float32, torch.float16, torch.float16]
 
 
 def test_a_halved_network_gives_nearly_the_same_points_for_any_number_of_people(halved: Any, network: Any) -> None:
-    whole = shipped("fused", network, SIGNATURE)
+    whole = make_part("fused", network, SIGNATURE)
     for people in (1, 3):
         crops = torch.randint(0, 256, (people, 3, 64, 64, 3), dtype=torch.uint8)
         (wanted,), (points,) = whole(crops), halved(crops)
@@ -289,7 +289,7 @@ def test_a_network_that_cannot_be_compiled_is_refused_with_the_remedy(
     def fail(module: object, examples: object) -> None:
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nin a long story")
 
-    monkeypatch.setattr(backend, "compiled", fail)
+    monkeypatch.setattr(loading, "compile_module", fail)
     message = refusal(write(), "torch:compiled+cpu")
     assert "torch.compile cannot compile it here (InvalidCxxCompiler: No working C++ compiler found)" in message
     assert message.endswith("choose backend=torch")

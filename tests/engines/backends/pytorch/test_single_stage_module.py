@@ -39,10 +39,10 @@ def found(request: pytest.FixtureRequest) -> Any:
     }
     # In float64 no two scores and no two cells of a map tie.
     model = scattered(makers[request.param]()).double()
-    fixed = Pictures(model, most=1000).double()
+    fixed = Pictures(model, candidates=1000).double()
     shown = torch.randint(0, 256, (2, *SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        return model, model(fixed.normalised(shown)), fixed(shown), shown
+        return model, model(fixed.normalise(shown)), fixed(shown), shown
 
 
 def test_all_locations_are_candidates_where_there_are_fewer_than_wanted(found: Any) -> None:
@@ -79,9 +79,9 @@ def _inside(boxes: Any) -> Any:
 
 def test_fewer_candidates_are_the_best_of_all(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _, everybody, shown = found
-    monkeypatch.setattr(single_stage_module, "CELLS_AT_ONCE", 7 * 240)  # in runs, the last of which is shorter
+    monkeypatch.setattr(single_stage_module, "MAX_CELLS", 7 * 240)  # in runs, the last of which is shorter
     with torch.no_grad():
-        some = Pictures(model, most=40).double()(shown)
+        some = Pictures(model, candidates=40).double()(shown)
     for few, many in zip(some, everybody, strict=True):
         torch.testing.assert_close(few, many[:, :40])
 
@@ -89,14 +89,14 @@ def test_fewer_candidates_are_the_best_of_all(found: Any, monkeypatch: pytest.Mo
 def test_a_picture_does_not_depend_on_its_company(found: Any) -> None:
     model, _, everybody, shown = found
     with torch.no_grad():
-        alone = Pictures(model, most=1000).double()(shown[1:])
+        alone = Pictures(model, candidates=1000).double()(shown[1:])
     torch.testing.assert_close(alone[1], everybody[1][1:])
 
 
 def test_pixels_are_ordered_and_normalised_inside() -> None:
     fixed = Pictures(InsPose("hrnet-compact", width=64), mean=(1, 2, 3), std=(2, 4, 8))
     blue = torch.tensor([3 + 8, 2 + 4 * 2, 1 + 2 * 3], dtype=torch.uint8).expand(1, 2, 2, 3)
-    assert fixed.normalised(blue)[0, :, 0, 0].tolist() == [3, 2, 1]
+    assert fixed.normalise(blue)[0, :, 0, 0].tolist() == [3, 2, 1]
 
 
 def test_its_weights_are_the_networks_own() -> None:

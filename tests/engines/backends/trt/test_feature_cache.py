@@ -165,7 +165,7 @@ def test_a_context_that_still_runs_is_not_given_back(
 
 def test_halves_of_two_exports_are_refused_and_nothing_is_left_behind(simulated: Simulation, tmp_path: Path) -> None:
     one, other = write_export(tmp_path / "one"), drawn.write_cut(tmp_path / "other")
-    with pytest.raises(EngineError, match="they are not of one export"):
+    with pytest.raises(EngineError, match="they must be of the same export"):
         make_feature_cache(one / "backbone.onnx", other / "head.onnx", SLOTS, "tensorrt").open()
     assert simulated.gpu.leftovers == {}
 
