@@ -1,4 +1,4 @@
-"""``posedetect``: everybody's keypoints straight from frames, and ids from a tracker after it."""
+"""``posedetect``: keypoints directly from frames, and ids from a tracker after it."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def test_an_invalid_ring_is_removed_by_its_owner_and_refused_by_a_reader(run_id:
     ("change", "words"),
     [
         ({"ring": "../etc/passwd"}, "'../etc/passwd' is not the name of a segment"),
-        ({"ring": "posestream-nobody-camera-1"}, "cannot be read: No such file or directory; its owner is gone"),
+        ({"ring": "posestream-missing-camera-1"}, "cannot be read: No such file or directory; its owner is gone"),
         ({"slot": 3}, "has 3 slots of (4, 6, 3), not slot 3 of (4, 6, 3)"),
         ({"shape": (4, 7, 3)}, "has 3 slots of (4, 6, 3), not slot 0 of (4, 7, 3)"),
     ],
