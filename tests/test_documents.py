@@ -24,7 +24,7 @@ PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "d
 ALL = list(blocks(ROOT, PAGES))
 RUN = [block for block in ALL if block.language in ("sh", "python") and block.order != "not run"]
 SECTIONS = {
-    "README.md": ("Two commands to begin with", "What people come for", "Elements", "What it is not for"),
+    "README.md": ("Install", "A live camera", "Subscribe", "Export and train", "When to use something else"),
     "docs/how-to/troubleshooting.md": ("No picture", "Slow", "After a crash"),
 }
 
