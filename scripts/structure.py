@@ -1,4 +1,4 @@
-"""Print what the layout of this checkout measures: ``python -m scripts.structure``; docs/explanation/structure.md shows it.
+"""Print the figures of ``docs/explanation/structure.md`` for a checkout: ``python -m scripts.structure [FOLDER]``.
 
 Everything is counted on the source itself; nothing is imported and nothing is run.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,7 @@ def measure(root: Path) -> dict[str, str]:
         "modules with one importer": str(sum(importers[name] == 1 for name in known)),
         "lines of source": str(_count_lines(paths)),
         "lines of tests": str(_count_lines(sorted((root / "tests").rglob("*.py")))),
-        "body of a function, lines: median / p90": f"{statistics.median(lengths):g} / {lengths[len(lengths) * 9 // 10]}",
+        "body of a function, lines: median / p90": f"{statistics.median(lengths):g} / {lengths[-len(lengths) // 10]}",
         "repeated blocks of six lines": str(count_repeated_blocks(paths)),
         "words of the old dialect in source and documents": str(count_words([*paths, *pages])),
     }
@@ -111,7 +112,5 @@ def _count_lines(paths: list[Path]) -> int:
 
 
 if __name__ == "__main__":
-    import sys
-
     for title, figure in measure(Path(sys.argv[1] if len(sys.argv) > 1 else ".")).items():
         print(f"{title}: {figure}")
