@@ -1,4 +1,4 @@
-"""How right and how fresh the demo's keypoints are, measured as they arrive."""
+"""The score of the demo's keypoints: how many are correct, and how old they are when they arrive."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from stream.protocol.sequence import Statistics
 from stream.runtime.meter import percentile
 
 ALPHA = 0.2
-"""A keypoint is right within this share of the longer side of the person's box, as in PCK of Penn Action."""
+"""A keypoint is correct within this fraction of the longer side of the person's box, as in PCK of Penn Action."""
 
 _RECENT = 300
 _REFRESH_S = 0.1
 _REPORT_S = 1.0
-# Working out the truth again takes some ms of a core that the line needs too: five times a second is enough to see.
-_JUDGE_S = 0.2
+_SCORE_S = 0.2
+"""Computing the truth takes some milliseconds of a core that the line needs too: five times a second is enough."""
 
 
 class Score:
-    """Scores messages against the truth, which the seed and the frame's number give again, apart from the line."""
+    """Scores messages against the truth, which follows from the seed and the frame's number."""
 
     def __init__(self, seed: int, people: int, width: int, height: int, fps: float) -> None:
         self.messages = 0
@@ -42,10 +42,10 @@ class Score:
         self._first_ns = self._last_ns = 0
         self._ages_ms: deque[float] = deque(maxlen=_RECENT)
         self._ids: set[int] = set()
-        self._judge_at_s = 0.0
+        self._score_at_s = 0.0
 
     def observe(self, message: PoseMessage) -> None:
-        """Take one message into account; those a newcomer is given from the past are not."""
+        """Count a message, unless it is an old one that the publisher sends to new subscribers."""
         if message.retained:
             return
         self.messages += 1
@@ -54,12 +54,12 @@ class Score:
         self._ages_ms.append(message.age_ms)
         self._ids |= {person.id for person in message.people}
         self.table.observe(message)
-        if time.monotonic() >= self._judge_at_s:
-            self._judge_at_s = time.monotonic() + _JUDGE_S
-            self._count(self.judge(message))
+        if time.monotonic() >= self._score_at_s:
+            self._score_at_s = time.monotonic() + _SCORE_S
+            self._add(self.score(message))
 
-    def judge(self, message: PoseMessage) -> Pck:
-        """The share of right keypoints of one message; people it did not find count as wrong."""
+    def score(self, message: PoseMessage) -> Pck:
+        """The correct keypoints of one message; people who were not found count as wrong."""
         truth = self._scene.truth_at(message.frame_seq / self._fps)
         boxes = np.array([person.box for person in message.people], np.float32).reshape(-1, 4)
         keypoints = np.array([person.keypoints for person in message.people], np.float32)
@@ -67,9 +67,9 @@ class Score:
             boxes, keypoints.reshape(-1, *truth.keypoints.shape[1:]), truth.boxes, truth.keypoints, ALPHA
         )
 
-    def _count(self, judged: Pck) -> None:
-        self.recent.append(judged)
-        self.all += judged
+    def _add(self, pck: Pck) -> None:
+        self.recent.append(pck)
+        self.all += pck
 
     @property
     def fps(self) -> float:
@@ -79,39 +79,39 @@ class Score:
 
     @property
     def age_p95_ms(self) -> float:
-        """How old the frame was when its keypoints arrived: 19 of 20 were fresher."""
+        """The 95th percentile of the age of a frame when its keypoints arrive, in milliseconds."""
         return percentile(sorted(self._ages_ms), 95)
 
-    def line(self) -> str:
-        """How it is going, in one line."""
+    def format_line(self) -> str:
+        """The score so far, on one line."""
         recent = sum(self.recent, Pck())
         return (
             f"{self.messages} frames, {self.fps:.1f} fps, age p95 {self.age_p95_ms:.0f} ms, "
-            f"PCK@{ALPHA:g} now {_percent(recent)}, in all {_percent(self.all)}"
+            f"PCK@{ALPHA:g} now {_percent(recent)}, overall {_percent(self.all)}"
         )
 
     def summary(self) -> str:
-        """What came of it."""
+        """The score of the whole run, in sentences."""
         return (
-            f"\n{self.messages} frames with keypoints, {self.fps:.1f} a second, ids seen: {len(self._ids)}, "
+            f"\n{self.messages} frames with keypoints, {self.fps:.1f} per second, {len(self._ids)} ids, "
             f"age p95 {self.age_p95_ms:.0f} ms.\n"
-            f"PCK@{ALPHA:g} {_percent(self.all)}: of {self.all.total} visible keypoints, {self.all.correct} lay "
+            f"PCK@{ALPHA:g} {_percent(self.all)}: of {self.all.total} visible keypoints, {self.all.correct} lie "
             f"within {ALPHA:g} of the longer side of the person's box from the truth."
         )
 
 
 @contextmanager
-def showing(score: Score) -> Iterator[Callable[[], None]]:
-    """Shows the score: a live table on a terminal, else a line a second. Gives what to call as often as one likes."""
+def show(score: Score) -> Iterator[Callable[[], None]]:
+    """Show the score: a live table on a terminal, else a line a second. Yields a function that refreshes it."""
     if not sys.stdout.isatty():
-        yield _Every(_REPORT_S, lambda: print(score.line(), flush=True), skip=lambda: not score.messages)
+        yield _RateLimited(_REPORT_S, lambda: print(score.format_line(), flush=True), skip=lambda: not score.messages)
         return
     with Live(auto_refresh=False) as live:
-        yield _Every(_REFRESH_S, lambda: live.update(_picture(score), refresh=True))
+        yield _RateLimited(_REFRESH_S, lambda: live.update(_render(score), refresh=True))
 
 
-class _Every:
-    """Calls ``act`` no more often than every ``seconds``."""
+class _RateLimited:
+    """Calls ``act`` at most once in ``seconds``, unless ``skip()`` is true."""
 
     def __init__(self, seconds: float, act: Callable[[], None], skip: Callable[[], bool] = lambda: False) -> None:
         self._seconds, self._act, self._skip = seconds, act, skip
@@ -123,12 +123,15 @@ class _Every:
             self._act()
 
 
-def _picture(score: Score) -> RenderableType:
+def _render(score: Score) -> RenderableType:
     if not score.messages:
         return Text("the parts are starting …", "dim")
-    head = Text(score.line() + "   (Ctrl-C ends it)", "bold")
-    return Group(head, score.table.render("", Statistics(), time.time_ns()))
+    return Group(
+        Text(score.format_line(), "bold"),
+        Text("Ctrl-C ends it.", "dim"),
+        score.table.render("", Statistics(), time.time_ns()),
+    )
 
 
-def _percent(counted: Pck) -> str:
-    return f"{100 * float(counted):.1f} %" if counted.total else "–"
+def _percent(pck: Pck) -> str:
+    return f"{100 * float(pck):.1f} %" if pck.total else "–"

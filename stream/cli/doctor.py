@@ -1,4 +1,4 @@
-"""``posestream doctor``: what this machine can do, and what to do about what it cannot."""
+"""``posestream doctor``: checks what this machine can do, with a remedy for what it cannot."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from stream.cli.doctor_checks import Finding
+    from stream.cli.doctor_checks import Result
 
 _MARKS = {"good": "[green]✓[/]", "note": "[yellow]–[/]", "bad": "[red]✗[/]"}
 
 
 def doctor(
     gpu: Annotated[
-        bool, typer.Option("--gpu", help="Try all that a GPU is for: kernel, export, TensorRT, speed. Takes minutes.")
+        bool, typer.Option("--gpu", help="Test all that needs a GPU: kernel, export, TensorRT, speed. Takes minutes.")
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="With --gpu: write what was found (.md, or .json) to send it."),
+        typer.Option("--report", metavar="FILE", help="With --gpu: write a report (.md or .json)."),
     ] = None,
-    limit: Annotated[float, typer.Option("--limit", metavar="SECONDS", min=1, help="With --gpu: for each step.")] = 600,
+    limit: Annotated[
+        float, typer.Option("--limit", metavar="SECONDS", min=1, help="With --gpu: time limit of a step.")
+    ] = 600,
     network: Annotated[
         str,
-        typer.Option("--network", help="With --gpu: what is exported, with random weights; a small one without it."),
+        typer.Option("--network", help="With --gpu: the network to export, with random weights."),
     ] = "",
 ) -> int:
-    """Say what this machine can do: cores, shared memory, cameras, codecs, GPU, backends; and remedies.
+    """Check this machine: cores, shared memory, cameras, codecs, GPU, backends; with remedies.
 
-    Ends with 1 when something is missing that posestream cannot do without.
+    The exit code is 1 when something is missing that posestream needs.
 
-    With --gpu the whole chain runs, each step in a process of its own: our kernel compiled, compared and timed; a small
-    network exported, built by TensorRT, compared with ONNX Runtime, timed. A step that fails stops only those that need
-    it; Ctrl-C ends with what is known. Ends with 0 when all that could run on the GPU passed; with 1 when something
-    failed or there is no GPU, where it still does what needs none. The report names no user, host or folder.
+    With --gpu all steps from kernel to engine run, each in a process of its own: the kernel is compiled, compared and
+    timed; a small network is exported, built by TensorRT, compared with ONNX Runtime and timed. A step that fails stops
+    only those that need it; Ctrl-C ends with the results so far. The exit code is 0 when all that could run on the GPU
+    passed, and 1 when something failed or there is no GPU; the steps that need none still run. The report names no
+    user, host or folder.
 
     Examples:
 
@@ -48,8 +51,8 @@ def doctor(
     if gpu:
         return _check_gpu(report, limit, network)
     if report is not None:
-        raise typer.BadParameter("goes with --gpu", param_hint="--report")
-    return _look()
+        raise typer.BadParameter("needs --gpu as well", param_hint="--report")
+    return _check_machine()
 
 
 def _check_gpu(report: Path | None, limit_s: float, network: str) -> int:
@@ -59,25 +62,25 @@ def _check_gpu(report: Path | None, limit_s: float, network: str) -> int:
     return code
 
 
-def _look() -> int:
+def _check_machine() -> int:
     from rich.console import Console
 
-    from stream.cli.doctor_checks import findings
+    from stream.cli.doctor_checks import run_checks
 
-    found = list(findings())
-    Console(highlight=False).print(_page(found))
-    return 1 if any(finding.state == "bad" for finding in found) else 0
+    results = list(run_checks())
+    Console(highlight=False).print(_table(results))
+    return 1 if any(result.state == "bad" for result in results) else 0
 
 
-def _page(found: Sequence[Finding]) -> Table:
+def _table(results: Sequence[Result]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
     table = Table.grid(padding=(0, 1))
-    shown = ""
-    for finding in found:
-        remedy = f"\n[dim]{escape(finding.remedy)}[/]" if finding.remedy else ""
-        topic = "" if finding.topic == shown else finding.topic
-        table.add_row(_MARKS[finding.state], f"[bold]{topic}[/]", escape(finding.text) + remedy)
-        shown = finding.topic
+    last = ""
+    for result in results:
+        remedy = f"\n[dim]{escape(result.remedy)}[/]" if result.remedy else ""
+        topic = "" if result.topic == last else result.topic
+        table.add_row(_MARKS[result.state], f"[bold]{topic}[/]", escape(result.text) + remedy)
+        last = result.topic
     return table

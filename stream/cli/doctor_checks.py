@@ -1,4 +1,4 @@
-"""What ``posestream doctor`` looks at: one short function a question, each of which answers with findings."""
+"""The checks of ``posestream doctor``: one short function for each topic."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import psutil
 State = Literal["good", "note", "bad"]
 
 FRAME_1080P_MIB = 1920 * 1080 * 3 / 2**20
-# A line of one 1080p camera with a window of 5 frames and 5 parts keeps 17 frames in flight and 2 more in its ring.
-WANTED_SHM_MIB = 19 * FRAME_1080P_MIB
+NEEDED_SHM_MIB = 19 * FRAME_1080P_MIB
+"""A line of one 1080p camera with a window of 5 frames and 5 parts has 17 frames in flight and 2 more in its ring."""
 _SHM = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One answer: ``good``, ``note`` (something is not there that some need) or ``bad`` (posestream cannot work)."""
+class Result:
+    """``good``, ``note`` (something is missing that some uses need) or ``bad`` (posestream cannot work)."""
 
     topic: str
     state: State
@@ -34,26 +34,26 @@ class Finding:
     remedy: str = ""
 
 
-def findings() -> Iterator[Finding]:
-    """Every question asked of this machine, in the order of the page."""
-    for topic, question in QUESTIONS:
+def run_checks() -> Iterator[Result]:
+    """The results of all checks, in the order of the page."""
+    for topic, check in CHECKS:
         try:
-            yield from question(topic)
-        except Exception as error:  # noqa: BLE001 - a question that fails is an answer, and the others must still be asked
-            yield Finding(topic, "note", f"could not be found out: {type(error).__name__}: {error}")
+            yield from check(topic)
+        except Exception as error:  # noqa: BLE001 - a check that fails is a result, and the others must still run
+            yield Result(topic, "note", f"could not be checked: {type(error).__name__}: {error}")
 
 
-def _python(topic: str) -> Iterator[Finding]:
+def _python(topic: str) -> Iterator[Result]:
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     fits = sys.version_info >= (3, 11)
-    yield Finding(topic, "good" if fits else "bad", text, "" if fits else "install Python 3.11 or newer")
+    yield Result(topic, "good" if fits else "bad", text, "" if fits else "install Python 3.11 or newer")
 
 
-def _processor(topic: str) -> Iterator[Finding]:
+def _processor(topic: str) -> Iterator[Result]:
     cores = usable_cores()
     memory_gib = psutil.virtual_memory().available / 2**30
     remedy = "" if cores > 1 else "with one core the parts of a line take turns; try --in-process"
-    yield Finding(topic, "good" if cores > 1 else "note", f"{cores} usable, {memory_gib:.1f} GiB of memory", remedy)
+    yield Result(topic, "good" if cores > 1 else "note", f"{cores} usable, {memory_gib:.1f} GiB of memory", remedy)
 
 
 def usable_cores() -> int:
@@ -61,26 +61,26 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _shared_memory(topic: str) -> Iterator[Finding]:
+def _shared_memory(topic: str) -> Iterator[Result]:
     if not _SHM.is_dir():
-        yield Finding(topic, "good", "provided by the system; this one does not say how much")
+        yield Result(topic, "good", "provided by the system, which does not report its size")
         return
     free_mib = shutil.disk_usage(_SHM).free / 2**20
     text = f"{free_mib:.0f} MiB free in {_SHM}"
-    if free_mib >= WANTED_SHM_MIB:
-        yield Finding(topic, "good", text)
+    if free_mib >= NEEDED_SHM_MIB:
+        yield Result(topic, "good", text)
     else:
         remedy = (
-            f"a 1080p camera needs {WANTED_SHM_MIB:.0f} MiB: mount -o remount,size=1G {_SHM} (docker: --shm-size=1g)"
+            f"a 1080p camera needs {NEEDED_SHM_MIB:.0f} MiB: mount -o remount,size=1G {_SHM} (docker: --shm-size=1g)"
         )
-        yield Finding(topic, "note", text, remedy)
+        yield Result(topic, "note", text, remedy)
     if left := sorted(path.name for path in _SHM.glob("posestream-*")):
-        yield Finding(topic, "note", f"{len(left)} segments of lines that run now, or ran: {left[0]} …")
+        yield Result(topic, "note", f"{len(left)} segments of lines that are running or were killed: {left[0]} …")
 
 
-def _cameras(topic: str) -> Iterator[Finding]:
+def _cameras(topic: str) -> Iterator[Result]:
     if platform.system() != "Linux":
-        yield Finding(
+        yield Result(
             topic,
             "note",
             "not listed on this system",
@@ -89,11 +89,11 @@ def _cameras(topic: str) -> Iterator[Finding]:
         return
     devices = sorted(Path("/dev").glob("video*"))
     if not devices:
-        yield Finding(topic, "note", "no /dev/video*", "plug one in, or use filesrc, rtspsrc or testsrc")
+        yield Result(topic, "note", "no /dev/video*", "plug one in, or use filesrc, rtspsrc or testsrc")
     for device in devices:
         readable = os.access(device, os.R_OK | os.W_OK)
         remedy = "" if readable else "join the group video: 'sudo usermod -aG video $USER', then log in again"
-        yield Finding(topic, "good" if readable else "bad", f"{device} {_camera_name(device)}".rstrip(), remedy)
+        yield Result(topic, "good" if readable else "bad", f"{device} {_camera_name(device)}".rstrip(), remedy)
 
 
 def _camera_name(device: Path) -> str:
@@ -101,22 +101,22 @@ def _camera_name(device: Path) -> str:
     return label.read_text().strip() if label.exists() else ""
 
 
-def _opencv(topic: str) -> Iterator[Finding]:
+def _opencv(topic: str) -> Iterator[Result]:
     try:
         import cv2
     except ImportError as error:
         remedy = "'apt-get install libgl1 libglib2.0-0', or put opencv-python-headless in place of opencv-python"
-        yield Finding(topic, "bad", f"cannot be loaded: {error}", remedy)
+        yield Result(topic, "bad", f"cannot be loaded: {error}", remedy)
         return
-    yield Finding(topic, "good", f"OpenCV {cv2.__version__}")
+    yield Result(topic, "good", f"OpenCV {cv2.__version__}")
 
 
-def _video(topic: str) -> Iterator[Finding]:
+def _video(topic: str) -> Iterator[Result]:
     import av
 
     decoders = [name for name in ("h264", "hevc", "av1", "vp9", "mjpeg", "gif") if _codec(name, "r")]
     encoders = [name for name in ("libx264", "mpeg4", "libvpx-vp9") if _codec(name, "w")]
-    yield Finding(topic, "good", f"PyAV {av.__version__} reads {', '.join(decoders)}; writes {', '.join(encoders)}")
+    yield Result(topic, "good", f"PyAV {av.__version__} reads {', '.join(decoders)}; writes {', '.join(encoders)}")
 
 
 def _codec(name: str, mode: Literal["r", "w"]) -> bool:
@@ -128,47 +128,49 @@ def _codec(name: str, mode: Literal["r", "w"]) -> bool:
         return False
 
 
-def _rtsp(topic: str) -> Iterator[Finding]:
+def _rtsp(topic: str) -> Iterator[Result]:
     import av
 
-    there = "rtsp" in av.formats_available
-    remedy = "" if there else "this PyAV was built without RTSP; install PyAV from its published wheels"
-    yield Finding(topic, "good" if there else "bad", "over TCP and UDP, in PyAV" if there else "not in PyAV", remedy)
+    has_rtsp = "rtsp" in av.formats_available
+    remedy = "" if has_rtsp else "this PyAV was built without RTSP; install PyAV from its published wheels"
+    yield Result(
+        topic, "good" if has_rtsp else "bad", "over TCP and UDP, in PyAV" if has_rtsp else "not in PyAV", remedy
+    )
 
 
-def _display(topic: str) -> Iterator[Finding]:
+def _display(topic: str) -> Iterator[Result]:
     has_one = (
         platform.system() in ("Darwin", "Windows") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
     remedy = "overlaysink writes videos and pictures; it needs no display"
-    yield Finding(topic, "good", "there is one") if has_one else Finding(topic, "note", "none", remedy)
+    yield Result(topic, "good", "available") if has_one else Result(topic, "note", "none", remedy)
 
 
-def _gpu(topic: str) -> Iterator[Finding]:
+def _gpu(topic: str) -> Iterator[Result]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        yield Finding(topic, "note", "no NVIDIA GPU found (no nvidia-smi)", "networks run on the CPU")
+        yield Result(topic, "note", "no NVIDIA GPU found (no nvidia-smi)", "networks run on the CPU")
         return
     query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
-    for line in answer.stdout.strip().splitlines() or [answer.stderr.strip() or "nvidia-smi says nothing"]:
-        yield Finding(topic, "good" if answer.returncode == 0 else "note", line)
+    for line in answer.stdout.strip().splitlines() or [answer.stderr.strip() or "nvidia-smi prints nothing"]:
+        yield Result(topic, "good" if answer.returncode == 0 else "note", line)
 
 
-def _backends(topic: str) -> Iterator[Finding]:
+def _backends(topic: str) -> Iterator[Result]:
     from engines.backends.auto import why_no_gpu
     from engines.backends.onnxrt import list_providers, provider_name
 
     providers = ", ".join(map(provider_name, list_providers()))
-    yield Finding(topic, "good", f"onnxrt: ONNX Runtime {_version('onnxruntime')} on {providers}")
+    yield Result(topic, "good", f"onnxrt: ONNX Runtime {_version('onnxruntime')} on {providers}")
     if absent := why_no_gpu():
-        yield Finding(topic, "good", f"auto is onnxrt:cpu for every network: {absent}")
+        yield Result(topic, "good", f"auto is onnxrt:cpu for every network: {absent}")
     else:
         yield from _on_gpu(topic)
 
 
-def _on_gpu(topic: str) -> Iterator[Finding]:
-    """In the order in which ``auto`` asks; which one it takes is up to the network, see 'posestream compare'."""
+def _on_gpu(topic: str) -> Iterator[Result]:
+    """In the order in which ``auto`` tries them; which one it takes depends on the network: 'posestream compare'."""
     from engines.backends.auto import why_no_provider, why_no_tensorrt, why_no_torch_cuda
 
     for backend, lacking, needs in (
@@ -176,21 +178,21 @@ def _on_gpu(topic: str) -> Iterator[Finding]:
         ("torch", why_no_torch_cuda(), "for exported networks"),
         ("onnxrt:cuda", why_no_provider(), "for every network"),
     ):
-        text = f"auto passes {backend} by" if lacking else f"auto takes {backend} {needs}"
-        yield Finding(topic, "note" if lacking else "good", text, lacking)
+        text = f"auto skips {backend}" if lacking else f"auto takes {backend} {needs}"
+        yield Result(topic, "note" if lacking else "good", text, lacking)
 
 
-def _extras(topic: str) -> Iterator[Finding]:
+def _extras(topic: str) -> Iterator[Result]:
     for package, use in (("torch", "training and export"), ("tensorrt", "TensorRT engines")):
         if importlib.util.find_spec(package) is None:
-            yield Finding(
+            yield Result(
                 topic,
                 "note",
                 f"{package} is not installed",
-                f"wanted only for {use}: 'pip install posestream[{package}]'",
+                f"needed only for {use}; in a checkout: pip install '.[{package}]'",
             )
         else:
-            yield Finding(topic, "good", f"{package} {_version(package)}")
+            yield Result(topic, "good", f"{package} {_version(package)}")
 
 
 def _version(package: str) -> str:
@@ -200,11 +202,11 @@ def _version(package: str) -> str:
         return "of unknown version"
 
 
-def _sockets(topic: str) -> Iterator[Finding]:
-    yield Finding(topic, "good", f"pyzmq {version('pyzmq')}")
+def _sockets(topic: str) -> Iterator[Result]:
+    yield Result(topic, "good", f"pyzmq {version('pyzmq')}")
 
 
-QUESTIONS: tuple[tuple[str, Callable[[str], Iterator[Finding]]], ...] = (
+CHECKS: tuple[tuple[str, Callable[[str], Iterator[Result]]], ...] = (
     ("Python", _python),
     ("Cores", _processor),
     ("Shared memory", _shared_memory),

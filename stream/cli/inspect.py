@@ -1,8 +1,10 @@
-"""``posestream inspect``: the elements there are, and the page of each."""
+"""``posestream inspect``: the list of elements, and the page of each."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +26,7 @@ def inspect(
         bool, typer.Option("--json-schema", help="Print the JSON Schema of its properties, for editors.")
     ] = False,
 ) -> None:
-    """List the elements; or say everything about one: what it takes and gives, its properties, an example.
+    """List the elements, or describe one: its pads, its properties, an example.
 
     Examples:
 
@@ -36,7 +38,8 @@ def inspect(
     """
     if json_schema:
         return print(json.dumps(_schema(element), indent=2))
-    return print(_page(element) if element else catalogue())
+    columns = shutil.get_terminal_size((10_000, 0)).columns
+    return print(fit(_page(element), columns) if element else list_elements(columns))
 
 
 def _schema(element: str) -> dict[str, object]:
@@ -53,23 +56,64 @@ def _page(element: str) -> str:
     return inspect_element(element).text()
 
 
-def catalogue() -> str:
-    """Every element that ships, by kind, with what it does in a line."""
+def list_elements(columns: int = 10_000) -> str:
+    """Every element that ships, by kind, with its summary, in lines of at most ``columns``."""
     pages = all_pages()
-    width = max(len(page.name) for page in pages)
-    blocks = (
-        "\n".join(
-            [f"{title}:", *(f"  {page.name:<{width}}  {plain(page.summary)}" for page in pages if page.kind == kind)]
-        )
-        for kind, title in KINDS.items()
+    indent = max(len(page.name) for page in pages) + 4
+    blocks = []
+    for kind, title in KINDS.items():
+        rows = [
+            textwrap.fill(
+                strip_code_marks(page.summary),
+                columns,
+                initial_indent=f"  {page.name}".ljust(indent),
+                subsequent_indent=" " * indent,
+            )
+            for page in pages
+            if page.kind == kind
+        ]
+        blocks.append("\n".join([f"{title}:", *rows]))
+    return "\n\n".join(blocks) + "\n\n'posestream inspect ELEMENT' describes one."
+
+
+def fit(text: str, width: int) -> str:
+    """``text`` with no line wider than ``width``: paragraphs are wrapped again, keeping how far they are indented.
+
+    >>> print(fit("a long line that goes on\\n  and an indented one", 12))
+    a long line
+    that goes on
+      and an
+      indented
+      one
+    """
+    if all(len(line) <= width for line in text.splitlines()):
+        return text
+    paragraphs: list[str] = []
+    previous = ""
+    for line in text.splitlines():
+        if len(previous) > _PROSE and _indent(line) == _indent(previous) and line.strip():
+            paragraphs[-1] += " " + line.strip()
+        else:
+            paragraphs.append(line)
+        previous = line
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=_indent(line), break_long_words=False, break_on_hyphens=False)
+        for line in paragraphs
     )
-    return "\n\n".join(blocks) + "\n\n'posestream inspect ELEMENT' says everything about one."
 
 
-def plain(text: str) -> str:
-    """Without the marks of code, which a terminal does not show.
+_PROSE = 80
+"""A line that is longer, and followed by one that is indented as far, is part of a wrapped paragraph."""
 
-    >>> plain("counts in ``count``")
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def strip_code_marks(text: str) -> str:
+    """``text`` without the marks of code, which a terminal does not render.
+
+    >>> strip_code_marks("counts in ``count``")
     'counts in count'
     """
     return text.replace("``", "")

@@ -1,4 +1,4 @@
-"""What ``posestream subscribe`` shows: a live table on a terminal, one line a message elsewhere."""
+"""What ``posestream subscribe`` shows: a live table on a terminal, elsewhere one line for each message."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _STALE_NS = 2_000_000_000
 
 
 class LiveTable:
-    """The newest message of each camera: how fast and how old, and everybody in it.
+    """The newest message of each camera: its rate and its age, and the people in it.
 
-    One thread may observe while another renders: what is rendered are copies.
+    One thread may observe while another renders: it renders copies.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class LiveTable:
         self._arrivals: dict[str, deque[int]] = {}
 
     def observe(self, message: PoseMessage) -> None:
-        """Show this message from now on."""
+        """Show this message instead of the last one of its camera."""
         self._newest[message.camera] = message
         arrivals = self._arrivals.setdefault(message.camera, deque())
         arrivals.append(message.received_ns)
@@ -41,7 +41,16 @@ class LiveTable:
 
     def render(self, title: str, statistics: Statistics, now_ns: int) -> Table:
         """The table as of ``now_ns``."""
-        table = Table(title=title, title_justify="left", caption=_totals(statistics), caption_justify="left")
+        caption = _totals(statistics) if statistics.total.messages else None
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            caption=caption,
+            caption_justify="left",
+            box=None,
+            collapse_padding=True,
+            pad_edge=False,
+        )
         for heading in ("camera", "frame", "fps", "age ms", "lost", "id", "score", "keypoints", "box px"):
             table.add_column(heading, justify="left" if heading in ("camera", "box px") else "right")
         for camera, message in sorted(self._newest.copy().items()):
@@ -51,7 +60,7 @@ class LiveTable:
         return table
 
     def _head(self, message: PoseMessage, counts: Counts, now_ns: int) -> list[Text]:
-        """The cells that are said once a camera."""
+        """The cells that stand once for each camera."""
         is_stale = now_ns - message.received_ns > _STALE_NS
         fps = "–" if is_stale else f"{self.fps(message.camera):.1f}"
         age_ms = (now_ns - message.wall_ns) / 1e6 if is_stale else message.age_ms
@@ -64,8 +73,8 @@ class LiveTable:
         ]
 
 
-def line(message: PoseMessage) -> str:
-    """One line of text that says what a message holds: ``hall 12: 1 person, 3.2 ms old; #4 0.93 keypoints 0.81``."""
+def format_line(message: PoseMessage) -> str:
+    """What a message holds, on one line: ``hall 12: 1 person, 3.2 ms old; #4 0.93 keypoints 0.81``."""
     count = len(message.people)
     head = f"{message.camera} {message.frame_seq}: {count} {'person' if count == 1 else 'people'}"
     people = (f"#{person.id} {person.score:.2f} keypoints {mean_score(person):.2f}" for person in message.people)
@@ -97,5 +106,5 @@ def _totals(statistics: Statistics) -> str:
     total = statistics.total
     parts = [f"{total.messages} messages", f"{total.lost} lost in {total.gaps} gaps"]
     parts += [f"{statistics.malformed} malformed"] if statistics.malformed else []
-    parts += [f"publisher started again {statistics.sessions - 1} times"] if statistics.sessions > 1 else []
+    parts += [f"publisher restarts: {statistics.sessions - 1}"] if statistics.sessions > 1 else []
     return ", ".join(parts)

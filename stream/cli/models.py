@@ -1,4 +1,4 @@
-"""``posestream models``: the networks this machine has, or knows where to get, and those of the papers."""
+"""``posestream models``: the networks on this machine, those that can be downloaded, and those of the papers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     from engines.hub.catalogue import Kind
     from engines.spec.network import NetworkSpec, ReportedScore
 
-RUNNING = "Networks that run: 'pose model=NAME' and 'detect model=NAME' (or the path of any .onnx)"
-PAPERS = """Networks of the papers: engines.create(NAME) builds one in PyTorch, to train and to export
+RUNNING = """Networks that run: 'pose model=NAME', 'detect model=NAME', or an .onnx's path
+  here    no: 'posestream pull NAME' downloads it"""
+PAPERS = """Networks of the papers: engines.create(NAME) builds one in PyTorch
   M       million parameters
-  GMAC    10^9 multiply-accumulates for a person and frame, the features of other frames being kept;
-          in brackets: all computed anew. InsPose: for a whole picture, whoever is in it
-  frames  those it reads, 0 being the one it answers for; ahead: how many it waits for
-  weights published ones, for all of it or for its backbone: by 'posestream pull', or by hand"""
+  GMAC    10^9 multiply-accumulates for a person and frame, with the features of
+          other frames reused; in brackets: without. InsPose: for a picture
+  frames  those it reads; 0 is the one that it answers for
+  weights published for all of it or for its backbone, and how to get them:
+          'posestream pull', or by hand"""
+_WIDE = 100
+"""From this many columns on, the look-ahead and the paper's own result have a column each."""
 
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known of each, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")] = False,
 ) -> None:
-    """List the networks known by name: those that run, and those of the papers, with what each costs and promises.
+    """List the networks with a name: those that run, and those of the papers with their costs and results.
 
     Examples:
 
@@ -35,14 +39,14 @@ def models(
     """
     if as_json:
         return print(json.dumps([*_running(), *_papers()], indent=2))
-    return _show()
+    return _print_tables()
 
 
-def _show() -> None:
+def _print_tables() -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    for title, table in ((RUNNING, _running_table()), (PAPERS, _papers_table())):
+    for title, table in ((RUNNING, _running_table()), (PAPERS, _papers_table(is_wide=console.width >= _WIDE))):
         console.print(title, style="dim", markup=False, soft_wrap=True)
         console.print(table)
         console.print()
@@ -59,10 +63,10 @@ def _running() -> list[dict[str, Any]]:
         {"name": name, "for": "pose", "here": True, "licence": "Apache-2.0", "title": title}
         for name, title in catalogue.SHIPPED.items()
     ]
-    return [*shipped, *(_runs(name, kind) for kind in kinds for name in catalogue.list_names(kind))]
+    return [*shipped, *(_describe(name, kind) for kind in kinds for name in catalogue.list_names(kind))]
 
 
-def _runs(name: str, kind: Kind) -> dict[str, Any]:
+def _describe(name: str, kind: Kind) -> dict[str, Any]:
     from engines.hub.lookup import find_model
 
     model = find_model(name, kind)
@@ -74,10 +78,13 @@ def _runs(name: str, kind: Kind) -> dict[str, Any]:
 def _running_table() -> Table:
     from rich.table import Table
 
-    table = Table("name", "for", "here", "licence", "what it is", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "for", "here"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("what it is; licence")
     for row in _running():
-        here = "yes" if row["here"] else f"no: posestream pull {row['name']}"
-        table.add_row(row["name"], row["for"], here, row["licence"], row["title"])
+        what = f"{row['title']}; {row['licence']}" if row["licence"] else row["title"]
+        table.add_row(row["name"], row["for"], "yes" if row["here"] else "no", what)
     return table
 
 
@@ -104,37 +111,39 @@ def _paper(name: str, spec: NetworkSpec) -> dict[str, Any]:
         "gmac": spec.gmac,
         "gmac_without_reuse": spec.window_gmac,
         "reported": msgspec.to_builtins(spec.reported),
-        "weights": [{**msgspec.to_builtins(told), "here": _here(told)} for told in spec.checkpoints],
+        "weights": [{**msgspec.to_builtins(file), "here": _is_here(file)} for file in spec.checkpoints],
     }
 
 
-def _here(checkpoint: Any) -> bool:
+def _is_here(checkpoint: Any) -> bool:
     from engines.hub import catalogue
 
     return catalogue.checkpoint_path(checkpoint).is_file()
 
 
-def _papers_table() -> Table:
+def _papers_table(*, is_wide: bool) -> Table:
     from rich.table import Table
 
     from engines.hub import catalogue
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
-    for title in ("M", "GMAC", "frames", "ahead"):
+    for title in ("M", "GMAC", "frames", *(["ahead"] if is_wide else [])):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("the paper's")
+    if is_wide:
+        table.add_column("the paper's")
     table.add_column("weights", no_wrap=True)
     for name in catalogue.list_names("network"):
-        table.add_row(*_cells(name, catalogue.find_network(name)[1]))
+        table.add_row(*_cells(name, catalogue.find_network(name)[1], is_wide=is_wide))
     return table
 
 
-def _cells(name: str, spec: NetworkSpec) -> tuple[str, ...]:
+def _cells(name: str, spec: NetworkSpec, *, is_wide: bool) -> tuple[str, ...]:
     first, last = spec.window[0], spec.window[-1]
     frames = f"{first}..{last}" if first != last else "0"
     reported = _reported(spec.reported[0]) if spec.reported else ""
-    return name, _millions(spec), _gmac(spec), frames, str(spec.future), reported, _weights(spec)
+    more = (str(spec.future), reported) if is_wide else ()
+    return name, _millions(spec), _gmac(spec), frames, *more, _weights(spec)
 
 
 def _millions(spec: NetworkSpec) -> str:
@@ -144,16 +153,16 @@ def _millions(spec: NetworkSpec) -> str:
 def _gmac(spec: NetworkSpec) -> str:
     if spec.gmac is None or spec.window_gmac is None:
         return "?"
-    anew = f" ({spec.window_gmac:.1f})" if len(spec.window) > 1 else ""
-    return f"{spec.gmac:.1f}{anew}"
+    without = f" ({spec.window_gmac:.1f})" if len(spec.window) > 1 else ""
+    return f"{spec.gmac:.1f}{without}"
 
 
-def _reported(told: ReportedScore) -> str:
-    return f"{told.value} {told.metric} {told.benchmark.replace('PoseTrack20', 'PT')} ({told.table})"
+def _reported(result: ReportedScore) -> str:
+    return f"{result.value} {result.metric} {result.benchmark.replace('PoseTrack20', 'PT')} ({result.table})"
 
 
 def _weights(spec: NetworkSpec) -> str:
     if not spec.checkpoints:
         return "to be trained"
     part = "backbone" if spec.checkpoints[0].into else "all"
-    return f"{part}: {'pull' if any(told.url for told in spec.checkpoints) else 'by hand'}"
+    return f"{part}: {'pull' if any(checkpoint.url for checkpoint in spec.checkpoints) else 'by hand'}"

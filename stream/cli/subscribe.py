@@ -95,10 +95,10 @@ def _print_json(subscriber: Subscriber, count: int | None) -> None:
 
 
 def _print_lines(subscriber: Subscriber, count: int | None) -> None:
-    from stream.cli.live_table import line
+    from stream.cli.live_table import format_line
 
     for message in _first(subscriber, count):
-        print(line(message), flush=True)
+        print(format_line(message), flush=True)
 
 
 def _show_table(subscriber: Subscriber, count: int | None) -> None:

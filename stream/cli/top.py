@@ -1,10 +1,9 @@
-"""``posestream top``: how each part of a running line is doing, live."""
+"""``posestream top``: the statistics of each part of a running line, live."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,40 +12,28 @@ import typer
 from stream.errors import TransportError
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from stream.runtime.bus import AnyNotice, Stats
     from stream.runtime.run_dir import Run
 
-_COLUMNS = (
-    "part",
-    "state",
-    "fps",
-    "ms p50",
-    "ms p95",
-    "age p50",
-    "age p95",
-    "waiting",
-    "dropped",
-    "errors",
-    "restarts",
-    "says",
-)
-_TEXTS = ("part", "state", "says")
-_LOOK_S = 0.5
-# A part is silent when its heartbeat, sent twice a second, has not come for so long.
+_TEXTS = ("part", "state")
+_NUMBERS = ("fps", "ms p50/95", "age p50/95", "wait", "drops", "errors", "restarts")
+_REFRESH_S = 0.5
 _SILENT_S = 3.0
+"""A part is silent when its heartbeat, which comes twice a second, is so late."""
 
 
 def top(
-    run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Which line; the newest if not given.")] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=0, help="End after so many; 0 runs until Ctrl-C.")] = 0.0,
+    run_dir: Annotated[Path | None, typer.Option("--run-dir", help="The line's folder; the newest without it.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0, help="How long; 0 shows it until Ctrl-C.")] = 0.0,
     once: Annotated[bool, typer.Option("--once", help="Print one table and end.")] = False,
 ) -> None:
-    """Show every part of a running line, live: frames a second, milliseconds, age, drops, errors, restarts.
+    """Show the parts of a running line, live: frames a second, milliseconds, age, drops, errors, restarts.
 
-    'ms' is the time a part's elements take for an item; 'age' is how old the frame was when it left the part; 'says' is
-    what its elements have to say, as pose does of features it could use again.
+    'ms' is the time that the elements of a part take for an item, 'age' how old its frame was when it left the part, in
+    milliseconds: the median, and what 95 of 100 stay below. 'wait' is the number of items before the part. Some
+    elements add a line, as pose does about the features that it reused.
 
     Examples:
 
@@ -58,26 +45,19 @@ def top(
     from rich.live import Live
 
     console = Console(highlight=False)
-    board = Board(_folder(run_dir))
-    is_once = once or not sys.stdout.isatty()
-    with board:
-        if is_once:
+    with Board(_find_run_dir(run_dir)) as board:
+        if once or not sys.stdout.isatty():
             board.wait_for_all()
-            return console.print(board.table())
-        with Live(board.table(), console=console, auto_refresh=False) as live:
-            for _ in _looks(seconds):
-                board.listen(_LOOK_S)
-                live.update(board.table(), refresh=True)
+            return console.print(board.render())
+        end_s = time.monotonic() + seconds if seconds else float("inf")
+        with Live(board.render(), console=console, auto_refresh=False) as live:
+            while time.monotonic() < end_s:
+                board.listen(_REFRESH_S)
+                live.update(board.render(), refresh=True)
     return None
 
 
-def _looks(seconds: float) -> Iterator[None]:
-    end = time.monotonic() + seconds if seconds else float("inf")
-    while time.monotonic() < end:
-        yield
-
-
-def _folder(run_dir: Path | None) -> Path:
+def _find_run_dir(run_dir: Path | None) -> Path:
     """The run directory meant. Raises :class:`TransportError` when no line runs there, or anywhere."""
     from stream.runtime.run_dir import list_runs
 
@@ -92,7 +72,7 @@ def _folder(run_dir: Path | None) -> Path:
 
 
 class Board:
-    """What the bus of one line says, as a table; a context manager."""
+    """The newest statistics of each part, as the bus of one line publishes them; a context manager."""
 
     def __init__(self, run_dir: Path) -> None:
         from stream.pipeline.launch import load_yaml
@@ -101,7 +81,7 @@ class Board:
         self.parts = [part.name for part in load_yaml(run_dir / "line.yaml").parts]
         self._bus = BusSubscriber(f"ipc://{run_dir}/bus.sock")
         self._stats: dict[str, Stats] = {}
-        self._heard_s: dict[str, float] = {}
+        self._received_s: dict[str, float] = {}
 
     def __enter__(self) -> Board:
         return self
@@ -110,54 +90,52 @@ class Board:
         self._bus.close()
 
     def listen(self, seconds: float) -> None:
-        """Take in what the bus says for so long."""
+        """Receive notices for so long."""
         from stream.runtime.bus import decode
 
-        end = time.monotonic() + seconds
-        while (left_s := end - time.monotonic()) > 0:
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
             for data in self._bus.receive(timeout_ms=max(1, int(1000 * left_s))):
-                self.hear(decode(data))
+                self.receive(decode(data))
 
-    def hear(self, notice: AnyNotice | None) -> None:
-        """Note what one notice says; statistics alone are shown, since all that matters is said again in them."""
+    def receive(self, notice: AnyNotice | None) -> None:
+        """Take in one notice; only statistics are shown, since they repeat all that matters."""
         from stream.runtime.bus import Stats
 
         if isinstance(notice, Stats):
             self._stats[notice.part] = notice
-            self._heard_s[notice.part] = time.monotonic()
+            self._received_s[notice.part] = time.monotonic()
 
-    def wait_for_all(self, patience_s: float = 5.0) -> None:
-        """Listen until every part was heard, but not for ever."""
-        end = time.monotonic() + patience_s
-        while not self._stats.keys() >= set(self.parts) and time.monotonic() < end:
+    def wait_for_all(self, timeout_s: float = 5.0) -> None:
+        """Listen until every part has sent its statistics, or the time is over."""
+        end_s = time.monotonic() + timeout_s
+        while not self._stats.keys() >= set(self.parts) and time.monotonic() < end_s:
             self.listen(0.1)
 
-    def table(self) -> Table:
-        """A row for each part, upstream first."""
+    def render(self) -> Group:
+        """A row for each part, upstream first; then what elements say about themselves."""
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(box=None, pad_edge=False)
-        for title in _COLUMNS:
+        table = Table(box=None, pad_edge=False, collapse_padding=True)
+        for title in (*_TEXTS, *_NUMBERS):
             table.add_column(title, justify="left" if title in _TEXTS else "right")
         for name in self.parts:
-            table.add_row(name, *self._row(name))
-        return table
+            table.add_row(name, *self._cells(name))
+        notes = [Text(f"{name}: {stats.status}") for name, stats in self._stats.items() if stats.status]
+        return Group(table, *notes)
 
-    def _row(self, name: str) -> tuple[str, ...]:
+    def _cells(self, name: str) -> tuple[str, ...]:
         stats = self._stats.get(name)
         if stats is None:
-            return ("not heard yet",)
-        from rich.markup import escape
-
-        is_silent = time.monotonic() - self._heard_s[name] > _SILENT_S
+            return ("unknown",)
+        is_silent = time.monotonic() - self._received_s[name] > _SILENT_S
+        state = "silent" if is_silent else "ended" if stats.finished else stats.state.lower()
         return (
-            "silent" if is_silent else "ended" if stats.finished else stats.state.lower(),
-            *_figures(stats),
-            escape(stats.status),
+            state,
+            f"{stats.fps:.1f}",
+            f"{stats.process_p50_ms:.1f}/{stats.process_p95_ms:.1f}",
+            f"{stats.age_p50_ms:.0f}/{stats.age_p95_ms:.0f}",
+            *map(str, (stats.waiting, stats.dropped, stats.errors, stats.incarnation)),
         )
-
-
-def _figures(stats: Stats) -> tuple[str, ...]:
-    times = (stats.process_p50_ms, stats.process_p95_ms, stats.age_p50_ms, stats.age_p95_ms)
-    counts = (stats.waiting, stats.dropped, stats.errors, stats.incarnation)
-    return (f"{stats.fps:.1f}", *(f"{value:.1f}" for value in times), *map(str, counts))

@@ -52,7 +52,7 @@ def test_the_names_are_those_that_the_commands_take(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     assert tuple(completion.complete_elements("")) == element_names()
     assert tuple(completion.complete_lines("")) == shipped_lines()
-    assert set(completion.complete_models("")) == {*catalogue.SHIPPED, *catalogue.names()}
+    assert set(completion.complete_models("")) == {*catalogue.SHIPPED, *catalogue.list_names()}
     assert set(completion.complete_skeletons("")) == set(SKELETONS)
 
 

@@ -1,4 +1,4 @@
-"""The demo's score against what it ought to be: all right for the truth, all wrong for anything far from it."""
+"""The demo's score: all correct for the truth, all wrong for anything far from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from engines.datasets.synthetic.scene import Scene
 from stream.cli import demo_score as module
-from stream.cli.demo_score import Score, showing
+from stream.cli.demo_score import Score, show
 from stream.protocol.schema import Person, PoseMessage
 
 SIZE = (320, 240)
@@ -31,18 +31,18 @@ def score() -> Score:
     return Score(1, 3, *SIZE, FPS)
 
 
-def test_the_truth_is_all_right(score: Score) -> None:
-    judged = score.judge(message(seq=7))
-    assert judged.total > 10
-    assert float(judged) == 1.0
+def test_the_truth_is_all_correct(score: Score) -> None:
+    pck = score.score(message(seq=7))
+    assert pck.total > 10
+    assert float(pck) == 1.0
 
 
 def test_keypoints_a_box_away_are_all_wrong(score: Score) -> None:
-    assert float(score.judge(message(seq=7, moved_px=200.0))) == 0.0
+    assert float(score.score(message(seq=7, moved_px=200.0))) == 0.0
 
 
 def test_a_person_not_found_counts_as_wrong(score: Score) -> None:
-    whole, missing = score.judge(message(seq=7)), score.judge(message(seq=7, people=1))
+    whole, missing = score.score(message(seq=7)), score.score(message(seq=7, people=1))
     assert missing.total == whole.total
     assert 0 < missing.correct < whole.correct
 
@@ -53,18 +53,18 @@ def test_rate_age_and_ids_are_those_of_what_arrived(score: Score) -> None:
     assert score.messages == 5
     assert score.fps == pytest.approx(10.0)
     assert score.age_p95_ms == pytest.approx(440.0)
-    assert "5 frames with keypoints, 10.0 a second, ids seen: 3" in score.summary()
-    assert "PCK@0.2 now 100.0 %" in score.line()
+    assert "5 frames with keypoints, 10.0 per second, 3 ids" in score.summary()
+    assert "PCK@0.2 now 100.0 %" in score.format_line()
 
 
-def test_what_a_newcomer_is_given_from_the_past_is_not_counted(score: Score) -> None:
+def test_an_old_message_for_new_subscribers_is_not_counted(score: Score) -> None:
     score.observe(message(seq=1, retained=True))
     assert score.messages == 0
-    assert "–" in score.line()
+    assert "–" in score.format_line()
 
 
-def test_without_a_terminal_there_is_a_line_now_and_then(score: Score, capsys: pytest.CaptureFixture[str]) -> None:
-    with showing(score) as refresh:
+def test_without_a_terminal_there_is_a_line_a_second(score: Score, capsys: pytest.CaptureFixture[str]) -> None:
+    with show(score) as refresh:
         refresh()
         score.observe(message(seq=1))
         refresh()
@@ -75,6 +75,6 @@ def test_without_a_terminal_there_is_a_line_now_and_then(score: Score, capsys: p
 def test_on_a_terminal_there_is_a_table(score: Score) -> None:
     screen = io.StringIO()
     score.observe(message(seq=3))
-    Console(file=screen, width=120).print(module._picture(score))
+    Console(file=screen, width=80).print(module._render(score))
     assert "PCK@0.2 now 100.0 %" in screen.getvalue()
     assert "demo" in screen.getvalue()

@@ -1,4 +1,4 @@
-"""What the doctor says of a machine that is well, and of one that is not."""
+"""The checks of a machine, with and without faults."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import pytest
 
 from stream.__main__ import execute
 from stream.cli import doctor_checks as module
-from stream.cli.doctor_checks import Finding, findings
+from stream.cli.doctor_checks import Result, run_checks
 
 Capture = pytest.CaptureFixture[str]
 
 
-def of(topic: str) -> list[Finding]:
-    return [finding for finding in findings() if finding.topic == topic]
+def of(topic: str) -> list[Result]:
+    return [result for result in run_checks() if result.topic == topic]
 
 
-def test_a_machine_that_runs_the_tests_lacks_nothing_it_cannot_do_without(capsys: Capture) -> None:
-    bad = [finding for finding in findings() if finding.state == "bad"]
+def test_a_machine_that_runs_the_tests_has_all_that_posestream_needs(capsys: Capture) -> None:
+    bad = [result for result in run_checks() if result.state == "bad"]
     assert execute(["doctor"]) == (1 if bad else 0)
-    told = capsys.readouterr().out
-    for topic, _ in module.QUESTIONS:
-        assert topic in told
-    assert {finding.topic for finding in bad} <= {"Cameras"}
+    printed = capsys.readouterr().out
+    for topic, _ in module.CHECKS:
+        assert topic in printed
+    assert {result.topic for result in bad} <= {"Cameras"}
 
 
 def test_the_page_fits_a_screen(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,12 +37,12 @@ def test_the_page_fits_a_screen(capsys: Capture, monkeypatch: pytest.MonkeyPatch
 
 
 def test_everything_that_is_missing_comes_with_a_remedy() -> None:
-    for finding in findings():
-        if finding.state != "good" and "segments" not in finding.text:
-            assert finding.remedy, finding
+    for result in run_checks():
+        if result.state != "good" and "segments" not in result.text:
+            assert result.remedy, result
 
 
-def test_a_missing_library_of_opencv_is_told_with_both_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_of_opencv_comes_with_both_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
@@ -51,37 +51,37 @@ def test_a_missing_library_of_opencv_is_told_with_both_remedies(monkeypatch: pyt
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    (finding,) = of("Pictures")
-    assert finding.state == "bad"
-    assert "libGL.so.1" in finding.text
-    assert "libgl1" in finding.remedy
-    assert "opencv-python-headless" in finding.remedy
+    (result,) = of("Pictures")
+    assert result.state == "bad"
+    assert "libGL.so.1" in result.text
+    assert "libgl1" in result.remedy
+    assert "opencv-python-headless" in result.remedy
 
 
-def test_too_little_shared_memory_is_told_with_how_much_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_shared_memory_comes_with_how_much_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     if not module._SHM.is_dir():
         pytest.skip("this system has no /dev/shm")
-    monkeypatch.setattr(module, "WANTED_SHM_MIB", 10.0**9)
-    finding = of("Shared memory")[0]
-    assert finding.state == "note"
-    assert "1000000000 MiB" in finding.remedy
+    monkeypatch.setattr(module, "NEEDED_SHM_MIB", 10.0**9)
+    result = of("Shared memory")[0]
+    assert result.state == "note"
+    assert "1000000000 MiB" in result.remedy
 
 
-def test_a_camera_one_may_not_open_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_without_permission_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.platform, "system", lambda: "Linux")
     monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/video7")]))
     monkeypatch.setattr(module.os, "access", lambda *_: False)
-    (finding,) = of("Cameras")
-    assert (finding.state, finding.text) == ("bad", "/dev/video7")
-    assert "usermod" in finding.remedy
+    (result,) = of("Cameras")
+    assert (result.state, result.text) == ("bad", "/dev/video7")
+    assert "usermod" in result.remedy
 
 
-def test_a_question_that_fails_does_not_keep_the_others_from_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(topic: str) -> Iterator[Finding]:
+def test_a_check_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(topic: str) -> Iterator[Result]:
         raise RuntimeError("no idea")
-        yield Finding(topic, "good", "")
+        yield Result(topic, "good", "")
 
-    monkeypatch.setattr(module, "QUESTIONS", (("Odd", broken), *module.QUESTIONS[:1]))
-    first, second = findings()
-    assert (first.state, first.text) == ("note", "could not be found out: RuntimeError: no idea")
+    monkeypatch.setattr(module, "CHECKS", (("Odd", broken), *module.CHECKS[:1]))
+    first, second = run_checks()
+    assert (first.state, first.text) == ("note", "could not be checked: RuntimeError: no idea")
     assert second.topic == "Python"

@@ -47,6 +47,19 @@ def test_the_page_fits_a_hundred_columns(listed: str) -> None:
     assert max(len(line) for line in listed.splitlines()) <= 100
 
 
+def test_the_page_fits_eighty_columns_with_whole_names_and_costs(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert execute(["models"]) == 0
+    page = capsys.readouterr().out
+    assert max(len(line) for line in page.splitlines()) <= 80
+    assert "…" not in page
+    assert line_of(page, "fami-w48-384x288").split() == [
+        *("fami-w48-384x288", "64.0", "44.3", "(185.5)", "-2..2", "backbone:", "pull"),
+    ]
+
+
 def test_a_network_of_a_paper_is_listed_with_what_it_costs_and_promises(listed: str) -> None:
     cells = line_of(listed, "fami-w48-384x288").split()
     assert cells[1:] == ["64.0", "44.3", "(185.5)", "-2..2", "2", "84.8", "mAP", "PT17", "backbone:", "pull"]

@@ -24,17 +24,17 @@ def board(tmp_path: Path) -> Board:
         return made
 
 
-def told_by(board: Board) -> list[str]:
-    console = Console(width=160)
+def rendered(board: Board) -> list[str]:
+    console = Console(width=80)
     with console.capture() as screen:
-        console.print(board.table())
+        console.print(board.render())
     return screen.get().splitlines()
 
 
 def test_top_shows_every_part_of_a_line_that_runs(
     no_leaks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
     with Supervisor(parse_launch(LINE), tmp_path / "run") as supervisor:
         supervisor.play()
         assert execute(["top", "--once", "--run-dir", str(supervisor.run_dir)]) == 0
@@ -44,34 +44,39 @@ def test_top_shows_every_part_of_a_line_that_runs(
     assert all(row.split()[1] in ("null", "ready", "paused", "playing") for row in rows)
 
 
-def test_a_part_that_was_not_heard_says_so(board: Board) -> None:
-    assert "not heard yet" in told_by(board)[1]
+def test_a_part_without_statistics_yet_is_unknown(board: Board) -> None:
+    assert "unknown" in rendered(board)[1]
 
 
 def test_figures_are_those_of_the_last_heartbeat(board: Board) -> None:
-    board.hear(Stats(part="detect", state="PLAYING", fps=19.5, process_p95_ms=7.25, dropped=3, incarnation=2))
-    row = next(line for line in told_by(board) if line.startswith("detect"))
-    assert row.split() == ["detect", "playing", "19.5", "0.0", "7.2", "0.0", "0.0", "0", "3", "0", "2"]
+    board.receive(Stats(part="detect", state="PLAYING", fps=19.5, process_p95_ms=7.25, dropped=3, incarnation=2))
+    row = next(line for line in rendered(board) if line.startswith("detect"))
+    assert row.split() == ["detect", "playing", "19.5", "0.0/7.2", "0/0", "0", "3", "0", "2"]
 
 
-def test_what_elements_say_of_themselves_is_shown_as_they_say_it(board: Board) -> None:
-    board.hear(Stats(part="detect", state="PLAYING", status="[bold] 79% of frames reused"))
-    assert (
-        next(line for line in told_by(board) if line.startswith("detect"))
-        .rstrip()
-        .endswith("[bold] 79% of frames reused")
-    )
+def test_what_elements_say_stands_below_the_table_as_they_say_it(board: Board) -> None:
+    board.receive(Stats(part="detect", state="PLAYING", status="[bold] 79% of frames reused"))
+    assert rendered(board)[-1].rstrip() == "detect: [bold] 79% of frames reused"
+
+
+def test_large_numbers_fit_eighty_columns(board: Board) -> None:
+    board.parts = ["overlaysink12"]
+    figures = {"process_p50_ms": 123.4, "process_p95_ms": 234.5, "age_p50_ms": 1234.0, "age_p95_ms": 2345.0}
+    board.receive(Stats(part="overlaysink12", state="PLAYING", fps=1234.5, waiting=12, dropped=99999, **figures))
+    head, row = rendered(board)
+    assert "restarts" in head
+    assert row.split() == ["overlaysink12", "playing", "1234.5", "123.4/234.5", "1234/2345", "12", "99999", "0", "0"]
 
 
 def test_a_part_that_fell_silent_is_called_so(board: Board) -> None:
-    board.hear(Stats(part="detect", state="PLAYING"))
-    board._heard_s["detect"] -= 60
-    assert "silent" in next(line for line in told_by(board) if line.startswith("detect"))
+    board.receive(Stats(part="detect", state="PLAYING"))
+    board._received_s["detect"] -= 60
+    assert "silent" in next(line for line in rendered(board) if line.startswith("detect"))
 
 
 def test_without_any_line_top_says_how_to_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stream.cli.top import _folder
+    from stream.cli.top import _find_run_dir
 
     monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path))
     with pytest.raises(TransportError, match="no line of yours runs on this host; start one"):
-        _folder(None)
+        _find_run_dir(None)
