@@ -1,4 +1,4 @@
-"""Lines (``pipelines/*.yaml``) and networks (``models/*.yaml``) that ship with posestream, wherever it is installed.
+"""Pipelines, networks and training recipes that ship with posestream, as YAML files.
 
 >>> (folder() / "models").is_dir()
 True
@@ -10,5 +10,5 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """Where the files lie: beside this module, in a checkout and in an installation alike."""
+    """The folder with ``pipelines``, ``models`` and ``training``, in a checkout and in an installation."""
     return Path(__file__).resolve().parent

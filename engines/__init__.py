@@ -1,7 +1,7 @@
-"""Networks and what they need: Signatures, geometry, decoding and backends to run them; models and losses to make them.
+"""Networks for pose estimation: build them in PyTorch, and run exported ones and other models.
 
-``engines.create("fami-w48-384x288")`` builds a network of the papers; it needs PyTorch, and nothing else here does.
-``engines.load("fami-w48-384x288-fp32")`` opens what ``posestream export`` made of one, or any other model.
+``engines.load()`` opens an engine: the network that ships, an export, an ``.onnx`` or a name of the catalogue.
+``engines.create("fami-w48-384x288")`` builds a network of the papers; only this needs PyTorch.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from engines.inference.engine import load as load
     from engines.inference.engine import load_signature as load_signature
 
-_OF_ENGINE = ("Engine", "PersonWindows", "load", "load_signature")
+_LAZY = ("Engine", "PersonWindows", "load", "load_signature")
 
 
 def create(name: str) -> nn.Module:
-    """The network that ``configs/models/<name>.yaml``, or the ``.yaml`` at a path, describes, with fresh weights.
+    """The network of an entry in the catalogue, as a PyTorch module with random weights.
 
-    Raises :class:`engines.errors.EngineError` in one line for an unknown name (answered with the near ones), without
-    PyTorch, and for options that do not fit.
+    ``name`` is that of a file in ``configs/models`` without ``.yaml``, or the path of a ``.yaml``. Raises
+    :class:`engines.errors.EngineError` for an unknown name, without PyTorch, and for options that the network does not
+    have.
     """
     from engines.hub import catalogue
     from engines.spec import network
@@ -33,7 +34,7 @@ def create(name: str) -> nn.Module:
 
 
 def __getattr__(name: str) -> object:
-    """Import what runs networks when it is first used."""
-    if name not in _OF_ENGINE:
+    """Import engines on first use; they need OpenCV and a backend."""
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("engines.inference.engine"), name)

@@ -1,4 +1,4 @@
-"""Exports of a small temporal network, drawn node by node: fused, and cut into backbone and head.
+"""Exports of a small temporal network, built node by node: fused, and as backbone and head.
 
 Each joint's answer is a weighted sum over all frames and channels, taken through a softmax to the mean of where it is:
 a smooth function of every kept value, so that one wrong, missing or misplaced frame moves every keypoint.
@@ -52,11 +52,11 @@ def write_export(
 ) -> Path:
     """The folder of an export whose weights come from ``seed``; ``batch`` rows where that is a number."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = signature(past, future, name)
+    spec = signature(past, future, name)
     for part in parts:
-        onnx.save(graph(part, told.frames, seed, batch), str(folder / f"{part}.onnx"))
+        onnx.save(graph(part, spec.frames, seed, batch), str(folder / f"{part}.onnx"))
     (folder / "weights.safetensors").write_bytes(b"nothing that these tests run")
-    write_manifest(manifest(folder, told, parts), folder)
+    write_manifest(manifest(folder, spec, parts), folder)
     return folder
 
 
@@ -73,13 +73,13 @@ def signature(past: int, future: int, name: str = "drawn") -> Signature:
     )
 
 
-def manifest(folder: Path, told: Signature, parts: Collection[Part]) -> Manifest:
+def manifest(folder: Path, spec: Signature, parts: Collection[Part]) -> Manifest:
     """What the manifest says of the files that lie in ``folder``."""
     graphs = {part: f"{part}.onnx" for part in parts}
     files: dict[str, File] = {name: describe_file(folder / name) for name in (*graphs.values(), "weights.safetensors")}
     return Manifest(
-        signature=told,
-        network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, window=told.offsets),
+        signature=spec,
+        network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, window=spec.offsets),
         precision="fp32",
         graphs=graphs,
         weights="weights.safetensors",
@@ -185,10 +185,10 @@ def reference(folder: Path, windows: Sequence[PersonWindows], margin: float = 0.
     lock = CropLock(margin, patience=signature.frames)
     network = OnnxRuntime(folder / "fused.onnx")
     network.open()
-    return [_estimated(network, signature, window, lock) for window in windows]
+    return [_estimate(network, signature, window, lock) for window in windows]
 
 
-def _estimated(network: OnnxRuntime, signature: Signature, window: PersonWindows, lock: CropLock) -> Keypoints:
+def _estimate(network: OnnxRuntime, signature: Signature, window: PersonWindows, lock: CropLock) -> Keypoints:
     (camera, seq), pixels = window.keys[signature.past], window.frames[signature.past]
     lock.start_frame(camera, seq, (pixels.shape[1], pixels.shape[0]))
     found = []

@@ -1,4 +1,4 @@
-"""Small networks in ONNX, drawn node by node, whose answers can be worked out by hand."""
+"""Small ONNX networks, built node by node, whose outputs can be computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports of a network of whole pictures whose answers can be worked out by hand: the brightest pixels are people."""
+"""Exports of a single-stage network whose outputs can be computed by hand: the brightest pixels are people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE = (64, 32)
 
 CANDIDATES = 6
 REACH = 4
-"""Boxes go so many pixels to each side."""
+"""Half the side of a box, px."""
 
 
 def signature(suppression: Suppression | None = None, max_people: int = 100) -> PictureSignature:
@@ -30,15 +30,15 @@ def signature(suppression: Suppression | None = None, max_people: int = 100) -> 
     )
 
 
-def write_export(folder: Path, told: PictureSignature | None = None, batch: int | str = "batch") -> Path:
+def write_export(folder: Path, spec: PictureSignature | None = None, batch: int | str = "batch") -> Path:
     """The folder of an export; ``batch`` rows where that is a number."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = told or signature()
+    spec = spec or signature()
     onnx.save(brightest(batch), str(folder / "fused.onnx"))
     (folder / "weights.safetensors").write_bytes(b"nothing that these tests run")
     files = {name: describe_file(folder / name) for name in ("fused.onnx", "weights.safetensors")}
     manifest = PictureManifest(
-        signature=told,
+        signature=spec,
         network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, takes="picture"),
         precision="fp32",
         graphs={"fused": "fused.onnx"},

@@ -17,7 +17,7 @@ def test_a_skeleton_is_consistent(name: str) -> None:
     assert skeleton.name == name
     assert len(skeleton) == int("".join(filter(str.isdigit, name)))
     assert len(set(skeleton.joints)) == len(skeleton)
-    # Ears of PoseTrack-17 are channels that nobody annotates: no limb ends there.
+    # Ears of PoseTrack-17 are channels without annotations: no limb ends there.
     loose = set(range(len(skeleton))) - {joint for limb in skeleton.limbs for joint in limb}
     assert {skeleton.joints[joint] for joint in loose} <= {"left_ear", "right_ear"}
     assert len(skeleton.colours) == len(skeleton)

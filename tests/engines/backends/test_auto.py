@@ -1,4 +1,4 @@
-"""What ``auto`` picks on machines of every kind, and that the reason it gives is the true one."""
+"""The choice of ``auto`` on different machines, and its reasons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    """The fused graph of an export; nobody opens it."""
+    """The fused graph of an export, which is never opened."""
     manifest = Manifest(
         signature=Signature(name="net", input_size=(192, 256)),
         network=NetworkSpec(model="hrnet.HRNet", input_size=(192, 256)),
@@ -56,18 +56,18 @@ def install_torch(monkeypatch: Patch, folder: Path, cuda: str) -> None:
     monkeypatch.setattr(auto, "_find_package", {"torch": folder / "torch"}.get)
 
 
-def test_a_name_that_was_asked_for_is_taken(graph: Path) -> None:
+def test_an_explicit_name_is_taken(graph: Path) -> None:
     assert choose(graph, name="onnxrt") == Choice("onnxrt", "asked for by name")
 
 
-def test_without_a_gpu_the_processor_runs_it(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
+def test_without_a_gpu_the_cpu_is_chosen(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
     monkeypatch.setattr(auto, "_DEV", tmp_path / "nothing")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert choose(graph) == Choice("onnxrt:cpu", "no NVIDIA GPU is on this machine")
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_gpu_that_is_hidden_is_none(graph: Path, monkeypatch: Patch) -> None:
+def test_a_hidden_gpu_is_not_used(graph: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert choose(graph) == Choice("onnxrt:cpu", "CUDA_VISIBLE_DEVICES hides every GPU")
 
@@ -86,25 +86,25 @@ def install_tensorrt(monkeypatch: Patch, graph: Path, fitting: bool) -> None:
 
 
 @pytest.mark.usefixtures("gpu")
-def test_an_engine_that_is_built_runs_and_nothing_is_built(graph: Path, monkeypatch: Patch) -> None:
+def test_a_built_engine_is_chosen_and_none_is_built(graph: Path, monkeypatch: Patch) -> None:
     install_tensorrt(monkeypatch, graph, fitting=True)
     assert choose(graph) == Choice("tensorrt:nobuild", "its engines are already built for this machine")
 
 
 @pytest.mark.usefixtures("gpu")
-def test_an_engine_of_another_machine_is_passed_by_and_named(graph: Path, monkeypatch: Patch) -> None:
+def test_an_engine_of_another_machine_is_not_chosen_and_named(graph: Path, monkeypatch: Patch) -> None:
     install_tensorrt(monkeypatch, graph, fitting=False)
     assert "built on another GPU" in choose(graph).reason
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_network_that_is_cut_needs_the_engines_of_both_graphs(graph: Path, monkeypatch: Patch) -> None:
+def test_backbone_and_head_both_need_an_engine(graph: Path, monkeypatch: Patch) -> None:
     install_tensorrt(monkeypatch, graph, fitting=True)
     assert "TensorRT has built no engine of it here" in choose(graph, graph.with_name("head.onnx")).reason
 
 
 @pytest.mark.usefixtures("gpu")
-def test_pytorch_with_cuda_runs_an_export_that_has_no_engine(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
+def test_pytorch_with_cuda_is_chosen_without_an_engine(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
     install_torch(monkeypatch, tmp_path, "'13.0'")
     choice = choose(graph)
     assert choice.name == "torch"
@@ -112,7 +112,7 @@ def test_pytorch_with_cuda_runs_an_export_that_has_no_engine(graph: Path, monkey
 
 
 @pytest.mark.usefixtures("gpu")
-def test_pytorch_runs_nothing_whose_numbers_stand_in_the_graph(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
+def test_pytorch_is_not_chosen_for_int8(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
     install_torch(monkeypatch, tmp_path, "'13.0'")
     manifest = msgspec.json.decode((graph.parent / "manifest.json").read_bytes(), type=Manifest)
     write_manifest(msgspec.structs.replace(manifest, precision="int8"), graph.parent)
@@ -120,7 +120,7 @@ def test_pytorch_runs_nothing_whose_numbers_stand_in_the_graph(graph: Path, monk
 
 
 @pytest.mark.usefixtures("gpu")
-def test_onnx_runtime_with_cuda_runs_what_pytorch_cannot(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
+def test_onnx_runtime_with_cuda_is_chosen_if_pytorch_cannot(graph: Path, monkeypatch: Patch, tmp_path: Path) -> None:
     install_torch(monkeypatch, tmp_path, "None")
     both = ("CUDAExecutionProvider", "CPUExecutionProvider")
     monkeypatch.setattr("engines.backends.onnxrt.list_providers", lambda: both)
@@ -130,7 +130,7 @@ def test_onnx_runtime_with_cuda_runs_what_pytorch_cannot(graph: Path, monkeypatc
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_gpu_that_nothing_here_can_use_is_said_with_every_remedy(tmp_path: Path) -> None:
+def test_an_unused_gpu_is_named_with_every_remedy(tmp_path: Path) -> None:
     choice = choose(tmp_path / "plain.onnx")
     assert choice.name == "onnxrt:cpu"
     assert choice.leaves_gpu_idle
@@ -138,11 +138,11 @@ def test_a_gpu_that_nothing_here_can_use_is_said_with_every_remedy(tmp_path: Pat
         assert remedy in choice.reason
 
 
-def test_nothing_heavy_is_imported_to_choose() -> None:
+def test_choosing_imports_no_heavy_package() -> None:
     program = (
         "import sys; from pathlib import Path; from engines.backends import auto; "
         "auto.why_no_gpu = lambda: ''; auto.choose(Path('plain.onnx')); "
         "print(*{'torch', 'tensorrt', 'pycuda', 'onnx'} & sys.modules.keys())"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == ""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == ""

@@ -1,4 +1,4 @@
-"""ONNX Runtime as a backend: what it says when it cannot."""
+"""The backend ``onnxrt``: options and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engines.spec import cache
 from tests.engines import networks
 
 
-def message_of(backend: OnnxRuntime) -> str:
+def open_error(backend: OnnxRuntime) -> str:
     with pytest.raises(EngineError) as caught:
         backend.open()
     assert "\n" not in str(caught.value)
@@ -25,26 +25,26 @@ def message_of(backend: OnnxRuntime) -> str:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network" * 50])
-def test_a_file_that_is_not_onnx_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_onnx_raises(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
-    message = message_of(OnnxRuntime(path))
+    message = open_error(OnnxRuntime(path))
     assert str(path) in message
     assert message.endswith("export it, or download it, again")
 
 
-def test_a_truncated_network_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_truncated_network_raises(tmp_path: Path) -> None:
     path = networks.brightness(tmp_path / "cut.onnx")
     path.write_bytes(path.read_bytes()[:500])
-    assert "cannot read it as ONNX" in message_of(OnnxRuntime(path))
+    assert "cannot read it as ONNX" in open_error(OnnxRuntime(path))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "nobody.onnx"
-    assert message_of(OnnxRuntime(path)) == f"model {path}: there is no such file"
+def test_a_missing_file_raises(tmp_path: Path) -> None:
+    path = tmp_path / "missing.onnx"
+    assert open_error(OnnxRuntime(path)) == f"model {path}: there is no such file"
 
 
-def test_a_wrong_shape_names_both_shapes(tmp_path: Path) -> None:
+def test_a_wrong_shape_raises_naming_both(tmp_path: Path) -> None:
     backend = OnnxRuntime(networks.brightness(tmp_path / "bright.onnx"))
     backend.open()
     with pytest.raises(EngineError) as caught:
@@ -54,20 +54,20 @@ def test_a_wrong_shape_names_both_shapes(tmp_path: Path) -> None:
     )
 
 
-def test_it_neither_spins_nor_takes_more_threads_than_given(tmp_path: Path) -> None:
+def test_threads_are_limited_and_do_not_spin(tmp_path: Path) -> None:
     options = OnnxRuntime(tmp_path / "any.onnx", threads=1)._make_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
-def test_an_unknown_backend_is_refused_with_those_that_exist(tmp_path: Path) -> None:
+def test_an_unknown_backend_raises_listing_the_backends(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         make_backend(tmp_path / "any.onnx", "abacus")
     assert str(caught.value).startswith("backend 'abacus': there is no such backend; choose auto or one of onnxrt")
 
 
-def test_a_backend_whose_package_is_missing_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_raises_naming_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # None in sys.modules is how Python itself marks a package that cannot be imported.
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.delitem(sys.modules, "engines.backends.onnxrt")
@@ -79,7 +79,7 @@ def test_a_backend_whose_package_is_missing_says_which(tmp_path: Path, monkeypat
     )
 
 
-def test_the_gpu_is_taken_only_where_this_runtime_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpu_is_used_if_this_runtime_supports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
 
     def session(*_: object, providers: list[str], provider_options: object) -> SimpleNamespace:
@@ -96,7 +96,7 @@ def test_the_gpu_is_taken_only_where_this_runtime_has_one(tmp_path: Path, monkey
     assert backend.describe().device == "cuda"
 
 
-def test_a_provider_of_another_package_is_refused_with_what_is_here(tmp_path: Path) -> None:
+def test_a_provider_of_another_package_raises_listing_the_available_ones(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         make_backend(tmp_path / "any.onnx", "onnxrt:tensorrt")
     message = str(caught.value)
@@ -105,21 +105,21 @@ def test_a_provider_of_another_package_is_refused_with_what_is_here(tmp_path: Pa
     assert message.endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'")
 
 
-def test_a_mode_that_nobody_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_mode_raises_listing_the_modes(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         make_backend(tmp_path / "any.onnx", "onnxrt:abacus")
     assert str(caught.value) == ("backend 'onnxrt:abacus': there is no such mode; choose one of cpu, cuda, tensorrt")
 
 
-def test_a_provider_that_silently_gave_way_to_the_processor_is_an_error(tmp_path: Path) -> None:
+def test_a_provider_that_fell_back_to_the_cpu_raises(tmp_path: Path) -> None:
     # As with a GPU's runtime on a machine without its driver: the session opens, on the processor.
     path = networks.brightness(tmp_path / "bright.onnx")
-    message = message_of(OnnxRuntime(path, providers=("CUDAExecutionProvider", "CPUExecutionProvider")))
+    message = open_error(OnnxRuntime(path, providers=("CUDAExecutionProvider", "CPUExecutionProvider")))
     assert message.startswith("backend 'onnxrt:cuda': cuda could not start on this machine and ONNX Runtime ")
     assert message.endswith("or choose backend=onnxrt:cpu")
 
 
-def test_tensorrts_engines_are_kept_apart_for_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_engines_have_a_folder_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
     one = networks.brightness(tmp_path / "one.onnx")
     other = networks.brightness(tmp_path / "other.onnx", batch=1)
@@ -130,7 +130,7 @@ def test_tensorrts_engines_are_kept_apart_for_every_file(tmp_path: Path, monkeyp
     assert all(folder.is_dir() and tmp_path / "cache" in folder.parents for folder in folders)
 
 
-def test_tensorrts_engines_of_an_export_go_with_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_engines_of_an_export_depend_on_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its weights lie beside the graph: new ones leave the graph as it was.
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
     path = networks.brightness(tmp_path / "fused.onnx")

@@ -33,8 +33,8 @@ def build_shapes(name: str) -> dict[str, list[int]]:
 @pytest.mark.parametrize("listed", KEYS)
 def test_every_published_name_is_translated(shared: Path, listed: str) -> None:
     layout, name = KEYS[listed]
-    told: dict[str, Any] = json.loads((shared / "models" / f"keys_{listed}.json").read_text())
-    published = {key: entry["shape"] for key, entry in told["state_dict"].items()} if "state_dict" in told else told
+    data: dict[str, Any] = json.loads((shared / "models" / f"keys_{listed}.json").read_text())
+    published = {key: entry["shape"] for key, entry in data["state_dict"].items()} if "state_dict" in data else data
     assert rename_keys(layout, published) == build_shapes(name)
     assert len(rename_keys(layout, published)) == len(published)
 

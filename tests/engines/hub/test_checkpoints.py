@@ -171,10 +171,10 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path, trained: Any, zipped: boo
         torch.save(holds, path)
     else:
         path.write_bytes(pickle.dumps({"extra": Malicious(target)}, protocol=2))
-    told = load_error(HRNet(SMALL), path)
+    message = load_error(HRNet(SMALL), path)
     assert not target.exists()
-    assert told.startswith(f"checkpoint {str(path)!r} holds more than weights and was not opened")
-    assert told.endswith("save its state_dict alone")
+    assert message.startswith(f"checkpoint {str(path)!r} holds more than weights and was not opened")
+    assert message.endswith("save its state_dict alone")
 
 
 def test_a_file_without_weights_raises_listing_its_content(tmp_path: Path) -> None:
@@ -204,9 +204,9 @@ def test_mismatches_are_listed(tmp_path: Path, trained: Any) -> None:
 def test_only_the_first_few_mismatches_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"surplus": torch.zeros(1)}, path)
-    told = load_error(HRNet(SMALL), path)
-    assert "…" in told
-    assert len(told) < 500
+    message = load_error(HRNet(SMALL), path)
+    assert "…" in message
+    assert len(message) < 500
 
 
 def test_an_unknown_layout_raises_listing_the_known_ones(tmp_path: Path, trained: Any) -> None:

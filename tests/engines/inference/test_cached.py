@@ -1,7 +1,7 @@
-"""Features that are kept give what computing everything anew gives, whatever a stream does.
+"""Cached features give the same keypoints as computing everything anew, whatever happens in a stream.
 
-The network here is a few lines of NumPy that treat every row alone, so that "the same" means to the last bit; what a
-slot holds before it is filled is not a number, so that reading one shows.
+The network is a few lines of NumPy that treat every row separately, so that results are bit-identical. Slots are NaN
+before they are filled, so that a slot read too early shows.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def features(crop: Array) -> NDArray[np.float32]:
 
 
 def points(window: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(17, 3) of (T, 51): every frame counts, each otherwise."""
+    """(17, 3) from (T, 51), with a different weight for each frame."""
     return np.tanh((window * MIXTURE).sum(axis=0)).reshape(17, 3).astype(np.float32)
 
 
-class NumpyRing:
-    """A network cut in two, row by row; counts what it is asked. ``batch`` rows each time, where given."""
+class NumpyCache:
+    """A feature cache in NumPy that records its batches; ``batch`` is a fixed batch, if given."""
 
     def __init__(self, slots: int, batch: int | None = None) -> None:
         self.kept, self.batch = np.full((slots, 51), np.nan, np.float32), batch
@@ -82,7 +82,7 @@ class NumpyRing:
         return {"points": np.stack([points(self.kept[window]) for window in windows])}
 
 
-def computed_anew(windows: Sequence[PersonWindows], crops: CropPolicy) -> list[Keypoints]:
+def compute_anew(windows: Sequence[PersonWindows], crops: CropPolicy) -> list[Keypoints]:
     """What a network in one graph gives for the same windows, each cropped as ``crops`` says."""
     return [_one_window(window, crops) for window in windows]
 
@@ -108,7 +108,7 @@ def _one_person(window: PersonWindows, region: Region) -> Keypoints:
 
 @dataclass
 class Camera:
-    """The windows of one camera, as ``window`` would make them of the frames that came."""
+    """The windows of one camera, as the element ``window`` makes them."""
 
     name: str
     size: tuple[int, int] = (60, 40)
@@ -116,22 +116,22 @@ class Camera:
     content: int = 0
 
     def take(self, seq: int) -> None:
-        """Frame ``seq`` comes; its pixels are its own."""
+        """Add frame ``seq`` with random pixels."""
         width, height = self.size
         self.content += 1
-        told = [sum(map(ord, self.name)), self.content]
-        self.frames[seq] = np.random.default_rng(told).integers(0, 256, (height, width, 3), np.uint8)
+        seed = [sum(map(ord, self.name)), self.content]
+        self.frames[seq] = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
     def window(self, seq: int, people: dict[int, Any], strangers: Sequence[Any] = ()) -> PersonWindows:
-        """Around ``seq``; the nearest frame stands in for one that never came."""
+        """The window around ``seq``; the nearest frame replaces a missing one. ``strangers`` have no id."""
         near = [min(self.frames, key=lambda at: (abs(at - seq - offset), at)) for offset in range(-PAST, FUTURE + 1)]
         corners = np.array([*people.values(), *strangers], np.float32).reshape(-1, 4)
         ids = np.array([*people, *[-1] * len(strangers)], np.int64)
         return PersonWindows(tuple(self.frames[at] for at in near), tuple((self.name, at) for at in near), corners, ids)
 
 
-def still(count: int, *, step_px: float = 0.0, camera: str = "hall", people: int = 1) -> list[PersonWindows]:
-    """``count`` windows of people who move by so much from one to the next; no frame is missing."""
+def make_windows(count: int, *, step_px: float = 0.0, camera: str = "hall", people: int = 1) -> list[PersonWindows]:
+    """``count`` windows of people who move by ``step_px`` from one to the next; no frame is missing."""
     seen = Camera(camera)
     for seq in range(count + FUTURE):
         seen.take(seq)
@@ -144,7 +144,7 @@ def box(x: float, y: float = 8.0, width: float = 12.0, height: float = 20.0) -> 
     return x, y, x + width, y + height
 
 
-def streamed(ring: NumpyRing, crops: CropPolicy | None = None, max_batch: int = 16) -> Engine:
+def make_engine(ring: NumpyCache, crops: CropPolicy | None = None, max_batch: int = 16) -> Engine:
     return Engine(SIGNATURE, CachedRunner(SIGNATURE, ring, len(ring.kept), crops or lock(), max_batch), "0" * 16)
 
 
@@ -159,75 +159,77 @@ def assert_same(found: list[Keypoints], wanted: list[Keypoints]) -> None:
         assert not np.isnan(one).any()
 
 
-def test_a_person_who_stands_still_costs_one_run_of_the_backbone_a_frame() -> None:
-    ring = NumpyRing(32)
-    engine = streamed(ring)
-    windows = still(10)
+def test_a_person_who_stands_still_takes_one_backbone_run_per_frame() -> None:
+    ring = NumpyCache(32)
+    engine = make_engine(ring)
+    windows = make_windows(10)
     found = [engine.estimate([window])[0] for window in windows]
-    assert_same(found, computed_anew(windows, lock()))
+    assert_same(found, compute_anew(windows, lock()))
     # The first window's frames are 0, 0, 0, 1: two; then one new frame for each of nine windows.
     assert (engine.work.people, engine.work.frames, engine.work.computed) == (10, 40, 11)
     assert engine.work.reused == pytest.approx(29 / 40)
 
 
-def test_the_papers_way_computes_every_frame_of_every_window_but_never_one_twice_in_a_window() -> None:
-    ring = NumpyRing(32)
-    engine = streamed(ring, ExactCrop())
-    windows = still(10)
-    assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, ExactCrop()))
+def test_exact_crops_compute_every_frame_of_a_window_once() -> None:
+    ring = NumpyCache(32)
+    engine = make_engine(ring, ExactCrop())
+    windows = make_windows(10)
+    assert_same([engine.estimate([window])[0] for window in windows], compute_anew(windows, ExactCrop()))
     assert engine.work.computed == 2 + 3 + 8 * 4
 
 
-def test_who_moves_on_is_anchored_anew_and_pays_the_window_once() -> None:
-    engine = streamed(NumpyRing(32))
+def test_a_person_who_leaves_the_crop_is_anchored_anew_once() -> None:
+    engine = make_engine(NumpyCache(32))
     # The crop is 18.75 px wide and its margin 1.4 px on either side: it holds for two windows, and two of a pixel.
-    windows = still(12, step_px=1.0)
-    assert_same(engine.estimate(windows), computed_anew(windows, lock()))
+    windows = make_windows(12, step_px=1.0)
+    assert_same(engine.estimate(windows), compute_anew(windows, lock()))
     assert engine.work.computed < 12 * 4
     assert engine.work.computed > 13
 
 
-def test_waiting_windows_fill_what_they_miss_in_one_run_and_read_in_one() -> None:
-    ring = NumpyRing(200)
+def test_several_windows_share_a_backbone_run_and_a_head_run() -> None:
+    ring = NumpyCache(200)
     windows = [
-        window for pair in zip(still(4, people=2), still(4, people=1, camera="yard"), strict=True) for window in pair
+        window
+        for pair in zip(make_windows(4, people=2), make_windows(4, people=1, camera="yard"), strict=True)
+        for window in pair
     ]
-    found = streamed(ring, max_batch=64).estimate(windows)
+    found = make_engine(ring, max_batch=64).estimate(windows)
     assert ring.keeps == [3 * 5]  # three people, each in frames 0 to 4
     assert ring.reads == [3 * 4]
-    assert_same(found, computed_anew(windows, lock()))
+    assert_same(found, compute_anew(windows, lock()))
 
 
-def test_a_run_is_never_larger_than_the_network_takes_and_a_fixed_one_is_filled_up() -> None:
-    windows = still(3, people=3)
-    ring, fixed = NumpyRing(64), NumpyRing(64, batch=4)
-    found = streamed(ring, max_batch=5).estimate(windows)
+def test_batches_are_limited_and_a_fixed_batch_is_padded() -> None:
+    windows = make_windows(3, people=3)
+    ring, fixed = NumpyCache(64), NumpyCache(64, batch=4)
+    found = make_engine(ring, max_batch=5).estimate(windows)
     assert (max(ring.keeps), max(ring.reads)) == (5, 5)
-    assert_same(streamed(fixed).estimate(windows), found)
+    assert_same(make_engine(fixed).estimate(windows), found)
     assert {*fixed.keeps, *fixed.reads} == {4}
 
 
-def test_too_few_slots_split_the_work_and_change_nothing() -> None:
-    windows = still(6, people=3)
-    ring = NumpyRing(FRAMES + 1)
-    engine = streamed(ring)
-    assert_same(engine.estimate(windows), computed_anew(windows, lock()))
+def test_few_slots_split_the_work_and_change_nothing() -> None:
+    windows = make_windows(6, people=3)
+    ring = NumpyCache(FRAMES + 1)
+    engine = make_engine(ring)
+    assert_same(engine.estimate(windows), compute_anew(windows, lock()))
     assert len(ring.reads) > 1
 
 
-def test_nobody_who_is_followed_by_no_tracker_is_taken_for_another() -> None:
+def test_people_without_an_id_share_no_features() -> None:
     seen = Camera("hall")
     for seq in range(6):
         seen.take(seq)
     windows = [seen.window(seq, {}, [box(3), box(30)]) for seq in range(5)]
-    engine = streamed(NumpyRing(32))
-    assert_same([engine.estimate([window])[0] for window in windows], computed_anew(windows, ExactCrop()))
+    engine = make_engine(NumpyCache(32))
+    assert_same([engine.estimate([window])[0] for window in windows], compute_anew(windows, ExactCrop()))
     assert len(engine._runner._slots) == 0  # nothing of them is kept
 
 
-def test_whoever_has_gone_and_whatever_crop_is_given_up_frees_its_slots() -> None:
-    engine = streamed(NumpyRing(64))
-    both = still(3, people=2)
+def test_slots_of_absent_people_and_old_crops_are_freed() -> None:
+    engine = make_engine(NumpyCache(64))
+    both = make_windows(3, people=2)
     engine.estimate(both)
     seen = Camera("hall")
     for seq in range(30):
@@ -239,44 +241,44 @@ def test_whoever_has_gone_and_whatever_crop_is_given_up_frees_its_slots() -> Non
     assert len({key.anchor for key in engine._runner._slots._slots}) == 1
 
 
-def test_a_restarted_engine_fills_itself_again() -> None:
-    windows = still(8, people=2)
-    engine = streamed(NumpyRing(32))
+def test_a_reopened_engine_computes_everything_again() -> None:
+    windows = make_windows(8, people=2)
+    engine = make_engine(NumpyCache(32))
     engine.estimate(windows[:4])
     engine.close()
     found = engine.estimate(windows[4:])
-    assert_same(found, computed_anew(windows[4:], lock()))
+    assert_same(found, compute_anew(windows[4:], lock()))
 
 
-def test_after_a_failure_nothing_half_filled_is_read() -> None:
-    windows = still(6, people=2)
-    ring = NumpyRing(32)
-    engine = streamed(ring)
+def test_after_a_failure_no_unfilled_slot_is_read() -> None:
+    windows = make_windows(6, people=2)
+    ring = NumpyCache(32)
+    engine = make_engine(ring)
     engine.estimate(windows[:2])
     ring.fails = True
     with pytest.raises(EngineError, match="the device is gone"):
         engine.estimate(windows[2:4])
     ring.fails = False
     ring.kept[:] = np.nan
-    assert_same(engine.estimate(windows[4:]), computed_anew(windows[4:], lock()))
+    assert_same(engine.estimate(windows[4:]), compute_anew(windows[4:], lock()))
 
 
 @pytest.mark.parametrize("change", ["seq goes back", "another size"])
-def test_frames_of_another_stream_under_the_same_name_are_never_taken_for_the_first_ones(change: str) -> None:
-    engine = streamed(NumpyRing(64))
+def test_a_new_stream_under_the_same_name_shares_no_features(change: str) -> None:
+    engine = make_engine(NumpyCache(64))
     crops = lock()
-    first = still(5)
-    assert_same(engine.estimate(first), computed_anew(first, crops))
+    first = make_windows(5)
+    assert_same(engine.estimate(first), compute_anew(first, crops))
     again = Camera("hall", size=(80, 60) if change == "another size" else (60, 40), content=100)
     begin = 5 if change == "another size" else 0
     for seq in range(begin, begin + 6):
         again.take(seq)
     second = [again.window(seq, {1: box(7)}) for seq in range(begin, begin + 5)]
-    assert_same(engine.estimate(second), computed_anew(second, crops))
+    assert_same(engine.estimate(second), compute_anew(second, crops))
 
 
-class Story:
-    """What happens in front of some cameras, drawn by Hypothesis: people come, walk, go; frames and cameras too."""
+class Scenario:
+    """Events at two cameras, chosen by Hypothesis: people appear, move and leave, frames are lost, cameras restart."""
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw
@@ -289,19 +291,19 @@ class Story:
 
     def _step(self) -> PersonWindows:
         name = self.draw(st.sampled_from(sorted(self.cameras)))
-        happens = self.draw(st.sampled_from(["next"] * 8 + ["drop", "resize", "restart"]))
-        self._advance(name, happens)
+        event = self.draw(st.sampled_from(["next"] * 8 + ["drop", "resize", "restart"]))
+        self._advance(name, event)
         self._move(name)
         strangers = [box(20.0)] if self.draw(st.integers(0, 4)) == 0 else []
         return self.cameras[name].window(self.seqs[name], dict(self.people[name]), strangers)
 
-    def _advance(self, name: str, happens: str) -> None:
+    def _advance(self, name: str, event: str) -> None:
         camera = self.cameras[name]
-        if happens in ("resize", "restart"):
-            size = (camera.size[0] + 8, camera.size[1]) if happens == "resize" else camera.size
+        if event in ("resize", "restart"):
+            size = (camera.size[0] + 8, camera.size[1]) if event == "resize" else camera.size
             self.cameras[name] = camera = Camera(name, size, content=camera.content)
-            self.seqs[name] = 0 if happens == "restart" else self.seqs[name]
-        self.seqs[name] += self.draw(st.integers(2, 3)) if happens == "drop" else 1
+            self.seqs[name] = 0 if event == "restart" else self.seqs[name]
+        self.seqs[name] += self.draw(st.integers(2, 3)) if event == "drop" else 1
         for seq in range(self.seqs[name], self.seqs[name] + FUTURE + 1):
             if seq not in camera.frames:
                 camera.take(seq)
@@ -318,14 +320,12 @@ class Story:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), slots=st.integers(FRAMES, 6 * FRAMES), margin=st.sampled_from([None, 0.0, 0.15, 0.4]))
-def test_whatever_happens_kept_features_give_what_computing_anew_gives(
-    data: Any, slots: int, margin: float | None
-) -> None:
-    windows = Story(data.draw).windows()
+def test_cached_features_equal_computing_anew_in_any_scenario(data: Any, slots: int, margin: float | None) -> None:
+    windows = Scenario(data.draw).windows()
     crops, same = (ExactCrop() if margin is None else lock(margin) for _ in range(2))
-    engine = streamed(NumpyRing(slots), crops, max_batch=data.draw(st.integers(1, 9)))
+    engine = make_engine(NumpyCache(slots), crops, max_batch=data.draw(st.integers(1, 9)))
     found: list[Keypoints] = []
     while len(found) < len(windows):
         waiting = data.draw(st.integers(1, 4))
         found += engine.estimate(windows[len(found) : len(found) + waiting])
-    assert_same(found, computed_anew(windows, same))
+    assert_same(found, compute_anew(windows, same))

@@ -1,4 +1,4 @@
-"""Crop lock: who keeps a crop, who gets a new one, and that a person is never cut off or lost in a crop too wide."""
+"""Crop lock: when a crop is kept or renewed, and that a person always fits it."""
 
 from __future__ import annotations
 
@@ -23,45 +23,47 @@ def region(x: float = 200.0, y: float = 100.0, width: float = 80.0, height: floa
     return box_to_region(SIGNATURE, np.array([x, y, x + width, y + height], np.float32))
 
 
-def locked(lock: CropLock, seq: int, wanted: Region, identity: int = 1, camera: str = "hall", size: Any = SIZE) -> int:
-    """The number of the crop that somebody alone in a key frame gets."""
+def get_number(
+    lock: CropLock, seq: int, wanted: Region, identity: int = 1, camera: str = "hall", size: Any = SIZE
+) -> int:
+    """The number of a person's crop in key frame ``seq``."""
     lock.start_frame(camera, seq, size)
     return lock.get_anchor(camera, identity, wanted).number
 
 
-def test_a_crop_that_is_anchored_is_the_papers() -> None:
+def test_a_new_crop_is_the_papers() -> None:
     wanted = region()
     lock = CropLock(MARGIN)
     lock.start_frame("hall", 0, SIZE)
     assert lock.get_anchor("hall", 1, wanted).region is wanted
 
 
-def test_a_crop_is_kept_while_the_person_stays_in_it_and_not_one_step_longer() -> None:
+def test_a_crop_is_kept_while_the_region_stays_within_the_margin() -> None:
     lock = CropLock(MARGIN)
-    first = locked(lock, 0, region(x=200.0))
+    first = get_number(lock, 0, region(x=200.0))
     # The box makes a region of 187.5 x 250 px, so 14.06 px of the margin lie on each side of it.
-    assert locked(lock, 1, region(x=214.0)) == first
-    assert locked(lock, 2, region(x=186.0)) == first
-    assert locked(lock, 3, region(x=214.2)) != first
+    assert get_number(lock, 1, region(x=214.0)) == first
+    assert get_number(lock, 2, region(x=186.0)) == first
+    assert get_number(lock, 3, region(x=214.2)) != first
 
 
 @pytest.mark.parametrize(("factor", "is_kept"), [(1.14, True), (1.16, False), (0.88, True), (0.86, False)])
-def test_a_crop_is_kept_while_the_persons_size_is_within_the_margin_either_way(factor: float, is_kept: bool) -> None:
+def test_a_crop_is_kept_while_the_size_stays_within_the_margin(factor: float, is_kept: bool) -> None:
     lock = CropLock(MARGIN)
-    first = locked(lock, 0, region())
+    first = get_number(lock, 0, region())
     height = 200.0 * factor
     other = region(y=200.0 - height / 2, height=height)  # the same middle
-    assert (locked(lock, 1, other) == first) is is_kept
+    assert (get_number(lock, 1, other) == first) is is_kept
 
 
-def test_without_a_margin_a_crop_is_kept_only_while_it_is_exactly_the_papers() -> None:
+def test_without_a_margin_a_crop_is_kept_while_the_box_is_the_same() -> None:
     lock = CropLock(0.0)
-    first = locked(lock, 0, region())
-    assert locked(lock, 1, region()) == first
-    assert locked(lock, 2, region(x=200.1)) != first
+    first = get_number(lock, 0, region())
+    assert get_number(lock, 1, region()) == first
+    assert get_number(lock, 2, region(x=200.1)) != first
 
 
-def test_everybody_in_every_camera_has_a_crop_of_their_own() -> None:
+def test_each_person_of_each_camera_has_a_crop() -> None:
     lock = CropLock(MARGIN)
     numbers = []
     for camera in ("hall", "yard"):
@@ -71,7 +73,7 @@ def test_everybody_in_every_camera_has_a_crop_of_their_own() -> None:
     assert lock.list_active() == set(numbers)
 
 
-def test_whom_nobody_follows_gets_the_papers_crop_and_is_never_met_again() -> None:
+def test_a_person_without_an_id_gets_a_new_crop_every_time() -> None:
     lock = CropLock(MARGIN)
     wanted = region()
     lock.start_frame("hall", 0, SIZE)
@@ -84,24 +86,24 @@ def test_whom_nobody_follows_gets_the_papers_crop_and_is_never_met_again() -> No
 @pytest.mark.parametrize(
     "changed", [{"size": (1280, 720)}, {"seq": 5}, {"seq": 2}], ids=["another size", "the same frame", "back in time"]
 )
-def test_another_stream_under_the_same_name_begins_with_nobody(changed: dict[str, Any]) -> None:
+def test_a_new_stream_under_the_same_name_forgets_all_crops(changed: dict[str, Any]) -> None:
     lock = CropLock(MARGIN)
-    first = locked(lock, 5, region())
-    elsewhere = locked(lock, 5, region(), camera="yard")
-    assert locked(lock, **{"seq": 6, **changed}, wanted=region()) != first
-    assert locked(lock, 6, region(), camera="yard") == elsewhere
+    first = get_number(lock, 5, region())
+    elsewhere = get_number(lock, 5, region(), camera="yard")
+    assert get_number(lock, **{"seq": 6, **changed}, wanted=region()) != first
+    assert get_number(lock, 6, region(), camera="yard") == elsewhere
 
 
-def test_somebody_away_for_longer_than_the_patience_gets_a_new_crop() -> None:
+def test_a_person_absent_for_longer_than_the_patience_gets_a_new_crop() -> None:
     lock = CropLock(MARGIN, patience=3)
-    first = locked(lock, 0, region())
-    assert locked(lock, 4, region()) == first  # away in frames 1, 2 and 3
+    first = get_number(lock, 0, region())
+    assert get_number(lock, 4, region()) == first  # away in frames 1, 2 and 3
     lock.start_frame("hall", 8, SIZE)
     assert lock.list_active() == {first}
-    assert locked(lock, 9, region()) != first
+    assert get_number(lock, 9, region()) != first
 
 
-def test_the_papers_way_makes_a_new_crop_every_time_and_holds_none() -> None:
+def test_exact_crop_returns_a_new_crop_every_time() -> None:
     crops = ExactCrop()
     wanted = region()
     anchors = []
@@ -119,7 +121,7 @@ boxes = st.tuples(coordinates, coordinates, extents, extents)
 
 
 @given(steps=st.lists(boxes, min_size=1, max_size=12), margin=st.floats(0, 0.5))
-def test_whatever_people_do_their_crop_is_the_papers_within_the_margin(
+def test_any_crop_is_the_papers_within_the_margin(
     steps: list[tuple[float, float, float, float]], margin: float
 ) -> None:
     lock = CropLock(margin)
@@ -135,7 +137,7 @@ def test_whatever_people_do_their_crop_is_the_papers_within_the_margin(
 
 
 @given(steps=st.lists(boxes, min_size=1, max_size=12), margin=st.floats(0, 0.17))
-def test_up_to_a_margin_of_017_nobodys_box_is_ever_cut_off(
+def test_up_to_a_margin_of_017_the_box_stays_in_the_crop(
     steps: list[tuple[float, float, float, float]], margin: float
 ) -> None:
     lock = CropLock(margin)
@@ -148,14 +150,14 @@ def test_up_to_a_margin_of_017_nobodys_box_is_ever_cut_off(
 
 
 @given(box=boxes, margin=st.floats(0.02, 0.5), trembles=st.lists(st.floats(-1, 1), max_size=10))
-def test_a_box_that_trembles_by_less_than_the_margin_never_moves_its_crop(
+def test_a_box_that_trembles_within_the_margin_keeps_its_crop(
     box: tuple[float, float, float, float], margin: float, trembles: list[float]
 ) -> None:
     lock = CropLock(margin)
     x, y, width, height = box
-    first = locked(lock, 0, region(*box))
-    # The margin is a share of the region, which is at least the box: half of it lies on each side.
+    first = get_number(lock, 0, region(*box))
+    # The margin is a share of the region, which is at least the box: half of it is on each side.
     sway = 0.49 * margin * np.array([width, height])
     for seq, tremble in enumerate(trembles, start=1):
         moved = region(x + tremble * sway[0], y - tremble * sway[1], width, height)
-        assert locked(lock, seq, moved) == first
+        assert get_number(lock, seq, moved) == first

@@ -53,7 +53,7 @@ def find_cell(x: float, y: float, stride: int) -> tuple[int, NDArray[np.float32]
     return at[0], grid[at[0]]
 
 
-def yolox_output(classes: int, decoded: bool) -> Array:
+def make_yolox_output(classes: int, decoded: bool) -> Array:
     """Outputs with one person, all other scores 0."""
     grid = make_grid(SIZE)
     rows = np.zeros((len(grid), 5 + classes), np.float32)
@@ -65,7 +65,7 @@ def yolox_output(classes: int, decoded: bool) -> Array:
     return rows[None]
 
 
-def nanodet_outputs() -> dict[str, Array]:
+def make_nanodet_outputs() -> dict[str, Array]:
     grid = make_grid(SIZE)
     scores, distances = np.zeros((len(grid), 80), np.float32), np.zeros((len(grid), 32), np.float32)
     place, (x, y, stride) = find_cell(40, 28, 16)
@@ -82,56 +82,56 @@ def nanodet_outputs() -> dict[str, Array]:
     return {f"out{number}": table[None] for number, table in enumerate(tables)}
 
 
-def detected(backend: FixedBackend, frame_size: tuple[int, int] = SIZE, **told: Any) -> tuple[Array, Array, str]:
+def run_detector(backend: FixedBackend, frame_size: tuple[int, int] = SIZE, **fields: Any) -> tuple[Array, Array, str]:
     frame = np.zeros((frame_size[1], frame_size[0], 3), np.uint8)
-    with Detector("said", backend, DetectorSignature(**told)) as detector:
+    with Detector("said", backend, DetectorSignature(**fields)) as detector:
         boxes, scores = detector.detect(frame, 0.3, 0.5)
         return boxes, scores, detector.family.name
 
 
 @pytest.mark.parametrize("classes", [1, 80])
 @pytest.mark.parametrize("decoded", [False, True])
-def test_yolox_is_recognised_and_read_decoded_or_not(classes: int, decoded: bool) -> None:
-    boxes, scores, family = detected(FixedBackend({"output": yolox_output(classes, decoded)}))
+def test_yolox_is_recognised_and_decoded(classes: int, decoded: bool) -> None:
+    boxes, scores, family = run_detector(FixedBackend({"output": make_yolox_output(classes, decoded)}))
     assert family == ("yolox-decoded" if decoded else "yolox")
     np.testing.assert_allclose(boxes, [PERSON], atol=1e-4)  # single precision
     np.testing.assert_allclose(scores, [0.72], atol=1e-6)
 
 
-def test_nanodet_is_recognised_and_read() -> None:
-    boxes, scores, family = detected(FixedBackend(nanodet_outputs()))
+def test_nanodet_is_recognised_and_decoded() -> None:
+    boxes, scores, family = run_detector(FixedBackend(make_nanodet_outputs()))
     assert family == "nanodet"
     np.testing.assert_allclose(boxes, [PERSON], atol=1e-3)  # softmax in single precision
     np.testing.assert_allclose(scores, [0.72], atol=1e-6)
 
 
 @pytest.mark.parametrize("parts", [False, True])
-def test_boxes_and_scores_are_taken_as_they_come(parts: bool) -> None:
+def test_boxes_and_scores_are_used_as_they_are(parts: bool) -> None:
     other = np.array([0.0, 0.0, 20.0, 20.0], np.float32)
     boxes = np.stack([PERSON, other])[None] / (np.array([96, 64, 96, 64], np.float32) if parts else np.float32(1))
     said = {"boxes": boxes.astype(np.float32), "scores": np.array([[0.72, 0.1]], np.float32)}
-    found, scores, family = detected(FixedBackend(said))
+    found, scores, family = run_detector(FixedBackend(said))
     assert family == "boxes-scores"
     np.testing.assert_allclose(found, [PERSON], atol=1e-4)  # single precision
     np.testing.assert_allclose(scores, [0.72], atol=1e-6)
 
 
-def test_labels_tell_people_from_other_things_and_sizes_are_given_where_asked() -> None:
+def test_labels_select_people_and_a_size_input_is_fed() -> None:
     said = {
         "labels": np.array([[2, 0]]),
         "boxes": np.stack([PERSON + 3, PERSON])[None],
         "scores": np.array([[0.9, 0.72]], np.float32),
     }
     backend = FixedBackend(said, more=(Tensor("orig_target_sizes", (1, 2), "int64"),))
-    found, scores, _ = detected(backend)
+    found, scores, _ = run_detector(backend)
     np.testing.assert_allclose(found, [PERSON], atol=1e-4)
     np.testing.assert_allclose(scores, [0.72])
     assert backend.fed[-1]["orig_target_sizes"].tolist() == [[96, 64]]
 
 
-def test_a_frame_of_another_shape_gets_its_boxes_back_in_its_own_pixels() -> None:
-    output = yolox_output(1, decoded=False)
-    boxes, _, _ = detected(FixedBackend({"output": output}), frame_size=(192, 64))  # fitted by half, at the top
+def test_boxes_are_transformed_back_to_the_frame() -> None:
+    output = make_yolox_output(1, decoded=False)
+    boxes, _, _ = run_detector(FixedBackend({"output": output}), frame_size=(192, 64))  # fitted by half, at the top
     np.testing.assert_allclose(boxes, [[48, 16, 112, 64]], atol=1e-3)  # cut at the frame's lower edge
 
 

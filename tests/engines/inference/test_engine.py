@@ -1,4 +1,4 @@
-"""Engines: from boxes and frames to keypoints in the frame, whatever the network's batch, decoding or window."""
+"""Engines: from boxes and frames to keypoints, for any batch, decoding and window."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZE = (48, 64)
 ATOL_PX = 2.0
 
 
-def spotted(x: float, y: float) -> NDArray[np.uint8]:
+def make_frame(x: float, y: float) -> NDArray[np.uint8]:
     """A dark frame with a soft bright spot whose middle is at (x, y) in continuous pixels."""
     rows, columns = np.mgrid[:200, :300].astype(np.float64) + 0.5
     bright = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 4.0**2))
@@ -37,43 +37,43 @@ def signature(**changes: Any) -> Signature:
     return Signature(**{**plain, "cell": "centre", **changes})
 
 
-def window_of(*spots: tuple[float, float], boxes: Any = ((100, 50, 148, 114),)) -> PersonWindows:
-    frames = tuple(spotted(*spot) for spot in spots)
+def make_window(*spots: tuple[float, float], boxes: Any = ((100, 50, 148, 114),)) -> PersonWindows:
+    frames = tuple(make_frame(*spot) for spot in spots)
     corners = np.array(boxes, np.float32).reshape(-1, 4)
     keys = tuple(("hall", seq) for seq in range(len(frames)))
     return PersonWindows(frames, keys, corners, np.arange(len(corners)))
 
 
-def engine_of(path: Path, told: Signature, **more: Any) -> Engine:
-    return Engine(told, OnnxRuntime(path), **more)
+def make_engine(path: Path, spec: Signature, **more: Any) -> Engine:
+    return Engine(spec, OnnxRuntime(path), **more)
 
 
 @pytest.mark.parametrize("decode", ["heatmap", "heatmap-dark"])
-def test_a_spot_in_the_frame_is_where_the_keypoints_are(tmp_path: Path, decode: str) -> None:
+def test_a_spot_in_the_frame_is_found(tmp_path: Path, decode: str) -> None:
     path = networks.brightness(tmp_path / "spot.onnx")
-    with engine_of(path, signature(decode=decode, blur_px=3)) as engine:
-        (keypoints,) = engine.estimate([window_of((121.0, 80.0))])
+    with make_engine(path, signature(decode=decode, blur_px=3)) as engine:
+        (keypoints,) = engine.estimate([make_window((121.0, 80.0))])
     assert keypoints.shape == (1, 17, 3)
     assert keypoints.dtype == np.float32
     np.testing.assert_allclose(keypoints[0, :, :2], np.tile([121.0, 80.0], (17, 1)), atol=ATOL_PX)
     assert 0.5 < keypoints[0, 0, 2] <= 1
 
 
-def test_simcc_finds_the_spot_too(tmp_path: Path) -> None:
+def test_simcc_finds_the_spot(tmp_path: Path) -> None:
     path = networks.brightness_simcc(tmp_path / "spot.onnx")
-    with engine_of(path, signature(decode="simcc")) as engine:
-        (keypoints,) = engine.estimate([window_of((121.0, 80.0))])
+    with make_engine(path, signature(decode="simcc")) as engine:
+        (keypoints,) = engine.estimate([make_window((121.0, 80.0))])
     # A bin is half a crop pixel, 0.6 px of the frame; the spot's own maximum is within a pixel of its middle.
     np.testing.assert_allclose(keypoints[0, :, :2], np.tile([121.0, 80.0], (17, 1)), atol=1.3)
 
 
-def test_every_person_of_every_window_gets_a_row_of_their_own(tmp_path: Path) -> None:
+def test_each_person_of_each_window_gets_a_row(tmp_path: Path) -> None:
     path = networks.brightness(tmp_path / "spot.onnx")
-    two = window_of((121.0, 80.0), boxes=[(100, 50, 148, 114), (200, 80, 248, 144)])
-    nobody = window_of((50.0, 50.0), boxes=[])
-    other = window_of((222.0, 100.0), boxes=[(200, 80, 248, 144)])
-    with engine_of(path, signature(), max_batch=2) as engine:
-        found = engine.estimate([two, nobody, other])
+    two = make_window((121.0, 80.0), boxes=[(100, 50, 148, 114), (200, 80, 248, 144)])
+    empty = make_window((50.0, 50.0), boxes=[])
+    other = make_window((222.0, 100.0), boxes=[(200, 80, 248, 144)])
+    with make_engine(path, signature(), max_batch=2) as engine:
+        found = engine.estimate([two, empty, other])
         alone = engine.estimate([other])
     assert [len(keypoints) for keypoints in found] == [2, 0, 1]
     assert found[1].shape == (0, 17, 3)
@@ -85,33 +85,31 @@ def test_every_person_of_every_window_gets_a_row_of_their_own(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_a_network_of_fixed_batch_gives_the_same(tmp_path: Path, batch: int) -> None:
+def test_a_fixed_batch_gives_the_same(tmp_path: Path, batch: int) -> None:
     boxes = [(100 + 10 * shift, 50, 148 + 10 * shift, 114) for shift in range(5)]
-    window = window_of((121.0, 80.0), boxes=boxes)
-    free = engine_of(networks.brightness(tmp_path / "free.onnx"), signature()).estimate([window])[0]
-    fixed = engine_of(networks.brightness(tmp_path / "fixed.onnx", batch), signature()).estimate([window])[0]
+    window = make_window((121.0, 80.0), boxes=boxes)
+    free = make_engine(networks.brightness(tmp_path / "free.onnx"), signature()).estimate([window])[0]
+    fixed = make_engine(networks.brightness(tmp_path / "fixed.onnx", batch), signature()).estimate([window])[0]
     np.testing.assert_allclose(fixed, free, atol=1e-4)  # single precision, in another batch
 
 
 @pytest.mark.parametrize("order", [(), (0, -1, 1)])
-def test_frames_of_a_window_are_cropped_alike_and_fed_in_the_order_of_the_signature(
-    tmp_path: Path, order: tuple[int, ...]
-) -> None:
+def test_frames_share_a_region_and_follow_the_order_of_the_signature(tmp_path: Path, order: tuple[int, ...]) -> None:
     path = networks.stack_of_frames(tmp_path / "three.onnx", frames=3)
-    told = signature(past=1, future=1, layout="ntchw", order=order)
+    spec = signature(past=1, future=1, layout="ntchw", order=order)
     spots = ((110.0, 70.0), (121.0, 80.0), (135.0, 95.0))
-    with engine_of(path, told) as engine:
-        (keypoints,) = engine.estimate([window_of(*spots)])
+    with make_engine(path, spec) as engine:
+        (keypoints,) = engine.estimate([make_window(*spots)])
     fed = [spots[place] for place in ((1, 0, 2) if order else (0, 1, 2))]
     np.testing.assert_allclose(keypoints[0, :3, :2], fed, atol=ATOL_PX)
 
 
-def test_a_window_of_the_wrong_length_is_refused_with_both_lengths(tmp_path: Path) -> None:
-    engine = engine_of(
+def test_a_window_of_the_wrong_length_raises_naming_both(tmp_path: Path) -> None:
+    engine = make_engine(
         networks.stack_of_frames(tmp_path / "three.onnx", 3), signature(past=1, future=1, layout="ntchw")
     )
     with pytest.raises(EngineError) as caught:
-        engine.estimate([window_of((1.0, 1.0))])
+        engine.estimate([make_window((1.0, 1.0))])
     assert str(caught.value) == (
         "model spot: its window is 3 frames (past 1, future 1), but it was given 1 frames and 1 keys"
     )
@@ -140,10 +138,10 @@ def test_a_window_of_the_wrong_length_is_refused_with_both_lengths(tmp_path: Pat
         ({"outputs": ("poses",)}, "its Signature names the output 'poses', but the file has heatmaps"),
     ],
 )
-def test_a_network_that_does_not_fit_its_signature_is_refused_naming_both(
+def test_a_network_that_does_not_fit_its_signature_raises_naming_both(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
-    engine = engine_of(networks.brightness(tmp_path / "spot.onnx"), signature(**changes))
+    engine = make_engine(networks.brightness(tmp_path / "spot.onnx"), signature(**changes))
     with pytest.raises(EngineError) as caught:
         engine.open()
     assert str(caught.value).startswith("model spot: ")
@@ -159,7 +157,7 @@ def test_a_model_is_loaded_from_a_path_with_its_signature_and_fingerprint(tmp_pa
         assert len(engine.fingerprint) == 16
 
 
-def test_a_signature_made_for_another_file_is_refused(tmp_path: Path) -> None:
+def test_a_signature_made_for_another_file_raises(tmp_path: Path) -> None:
     path = networks.brightness(tmp_path / "spot.onnx")
     write_signature(msgspec.structs.replace(signature(), fingerprint="0123456789abcdef"), path.with_suffix(".json"))
     with pytest.raises(EngineError) as caught:
@@ -168,9 +166,7 @@ def test_a_signature_made_for_another_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["heatmap", "simcc"])
-def test_a_network_without_signature_is_taken_for_coco_and_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
-) -> None:
+def test_a_signature_is_inferred_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
     draw = networks.brightness if kind == "heatmap" else networks.brightness_simcc
     path = draw(tmp_path / "bare.onnx")
     with caplog.at_level(logging.WARNING):
@@ -180,7 +176,7 @@ def test_a_network_without_signature_is_taken_for_coco_and_says_so(
     assert "Write bare.json to be sure" in caplog.text
 
 
-def test_shapes_that_leave_doubt_are_not_guessed(tmp_path: Path) -> None:
+def test_ambiguous_shapes_raise(tmp_path: Path) -> None:
     path = networks.brightness(tmp_path / "odd.onnx", joints=15)
     with pytest.raises(EngineError) as caught:
         load(str(path))
@@ -191,8 +187,8 @@ def test_shapes_that_leave_doubt_are_not_guessed(tmp_path: Path) -> None:
 
 def test_windows_share_frames_without_copying_them(tmp_path: Path) -> None:
     path = networks.brightness(tmp_path / "spot.onnx")
-    window = window_of((121.0, 80.0))
+    window = make_window((121.0, 80.0))
     window.frames[0].setflags(write=False)  # as a view on shared memory is
     again = replace(window, ids=np.array([7]))
-    first, second = engine_of(path, signature()).estimate([window, again])
+    first, second = make_engine(path, signature()).estimate([window, again])
     assert np.array_equal(first, second)

@@ -1,4 +1,4 @@
-"""An engine of whole pictures: frames of any size in, people in frame coordinates out, doubles suppressed."""
+"""The engine of a single-stage network: frames of any size in, people in frame coordinates out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_people_come_back_in_frame_coordinates(folder: Path) -> None:
     assert {array.dtype.name for array in found} == {"float32"}
 
 
-def test_a_larger_frame_is_fitted_and_its_people_are_taken_back(folder: Path) -> None:
+def test_a_larger_frame_is_resized_and_its_people_transformed_back(folder: Path) -> None:
     frame = dark((128, 64))
     frame[20:22, 60:62] = 255  # one pixel of the input, (30, 10)
     with load_picture_engine(str(folder)) as engine:
@@ -42,7 +42,7 @@ def test_a_larger_frame_is_fitted_and_its_people_are_taken_back(folder: Path) ->
     assert found.boxes[0].tolist() == [52, 12, 68, 28]
 
 
-def test_what_is_left_over_is_filled_with_the_mean_and_boxes_end_with_the_frame(folder: Path) -> None:
+def test_padding_is_the_mean_and_boxes_end_with_the_frame(folder: Path) -> None:
     frame = dark((32, 32), (31, 5, 255))  # half of the input
     shown: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
     with load_picture_engine(str(folder)) as engine:
@@ -54,14 +54,14 @@ def test_what_is_left_over_is_filled_with_the_mean_and_boxes_end_with_the_frame(
     assert found.boxes[0].tolist() == [31 - REACH, 1, 32, 9]
 
 
-def test_doubles_are_suppressed_and_the_unsure_left_out(folder: Path) -> None:
+def test_duplicates_and_low_scores_are_removed(folder: Path) -> None:
     spots = (20, 10, 255), (21, 10, 250), (50, 25, 128), (5, 5, 60)
     with load_picture_engine(str(folder)) as engine:
         (found,) = engine.estimate([dark(SIZE, *spots)])
     assert found.scores.tolist() == pytest.approx([1, 128 / 255])
 
 
-def test_softly_suppressed_doubles_keep_what_they_do_not_share(tmp_path: Path) -> None:
+def test_soft_suppression_lowers_scores(tmp_path: Path) -> None:
     soft = signature(Suppression(kind="soft", iou=0.3, min_score=0.25))
     with load_picture_engine(str(write_export(tmp_path / "soft", soft))) as engine:
         (found,) = engine.estimate([dark(SIZE, (20, 10, 255), (21, 10, 255), (50, 25, 128))])
@@ -71,13 +71,13 @@ def test_softly_suppressed_doubles_keep_what_they_do_not_share(tmp_path: Path) -
     assert found.keypoints[:, 0, 2].tolist() == pytest.approx([1, 128 / 255, 1])
 
 
-def test_no_more_people_are_given_than_the_signature_allows(tmp_path: Path) -> None:
+def test_the_signature_limits_the_number_of_people(tmp_path: Path) -> None:
     with load_picture_engine(str(write_export(tmp_path / "few", signature(max_people=1)))) as engine:
         (found,) = engine.estimate([dark(SIZE, (20, 10, 255), (50, 25, 128))])
     assert found.scores.tolist() == [1]
 
 
-def test_nobody_is_nobody(folder: Path) -> None:
+def test_an_empty_frame_has_no_people(folder: Path) -> None:
     with load_picture_engine(str(folder)) as engine:
         (found,) = engine.estimate([dark(SIZE)])
         assert engine.estimate([]) == []
@@ -85,7 +85,7 @@ def test_nobody_is_nobody(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", ["batch", 1, 4])
-def test_frames_of_several_sizes_share_a_run_and_are_not_confused(tmp_path: Path, batch: int | str) -> None:
+def test_frames_of_several_sizes_share_a_run(tmp_path: Path, batch: int | str) -> None:
     frames = [
         dark(SIZE, (20, 10, 255)),
         dark((32, 32), (7, 9, 200)),
@@ -108,45 +108,45 @@ def test_its_fingerprint_is_that_of_the_export(folder: Path) -> None:
     assert load_picture_engine(str(folder)).fingerprint == read_picture_manifest(folder).fingerprint
 
 
-def refusal(model: Path | str) -> str:
+def load_error(model: Path | str) -> str:
     with pytest.raises(EngineError) as caught:
         load_picture_engine(str(model)).open()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_a_network_of_crops_is_refused_with_what_to_use(tmp_path: Path) -> None:
+def test_a_network_of_crops_raises_with_the_remedy(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "crops")
-    assert refusal(folder) == (
+    assert load_error(folder) == (
         f"export {folder}: network 'drawn' takes crops of people, not whole pictures; "
         f"use 'detect ! window ! pose model={folder}'"
     )
 
 
-def test_what_is_no_export_is_refused_with_how_to_make_one() -> None:
-    told = refusal("rtmpose-s")
-    assert told.startswith(
+def test_a_name_that_is_no_export_raises_with_the_remedy() -> None:
+    manifest_path = load_error("rtmpose-s")
+    assert manifest_path.startswith(
         "model 'rtmpose-s': this is not the folder of an exported network of whole pictures; make one"
     )
-    assert "'posestream export NETWORK', where NETWORK is inspose-compact or" in told
+    assert "'posestream export NETWORK', where NETWORK is inspose-compact or" in manifest_path
 
 
-def test_a_damaged_export_is_refused(folder: Path) -> None:
+def test_a_damaged_export_raises(folder: Path) -> None:
     with (folder / "fused.onnx").open("ab") as file:
         file.write(b"x")
-    assert "fused.onnx has" in refusal(folder)
+    assert "fused.onnx has" in load_error(folder)
 
 
-def test_a_damaged_manifest_is_refused_by_its_field(folder: Path) -> None:
-    told = folder / "manifest.json"
-    told.write_text(told.read_text().replace('"soft"', '"gentle"').replace('"hard"', '"gentle"'))
-    assert refusal(folder) == (
+def test_a_damaged_manifest_raises_naming_the_field(folder: Path) -> None:
+    manifest_path = folder / "manifest.json"
+    manifest_path.write_text(manifest_path.read_text().replace('"soft"', '"gentle"').replace('"hard"', '"gentle"'))
+    assert load_error(folder) == (
         f"export {folder}: manifest.json is damaged (Invalid enum value 'gentle' - at `$.signature.suppression.kind`); "
         "export the network again"
     )
 
 
-def test_a_graph_that_does_not_fit_its_signature_is_refused(folder: Path) -> None:
+def test_a_graph_that_does_not_fit_its_signature_raises(folder: Path) -> None:
     other = PictureSignature(name="other", input_size=(96, 64), candidates=CANDIDATES)
     with pytest.raises(EngineError) as caught:
         PictureEngine(other, OnnxRuntime(folder / "fused.onnx")).open()

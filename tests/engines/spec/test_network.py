@@ -1,4 +1,4 @@
-"""Every network of the catalogue: it can be built, costs what its entry says, and answers mistakes in one line."""
+"""Architectures: every network of the catalogue builds at the stated cost; errors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ COMPACT = [name for name in NETWORKS if "compact" in name]
 PAPERS = ("dcpose", "fami", "fasrnet", "hrnet", "imapose", "inspose", "posewarper", "tdmi", "tdmi-st")
 
 
-def spec_of(name: str) -> NetworkSpec:
+def find_spec(name: str) -> NetworkSpec:
     return catalogue.find_network(name)[1]
 
 
-def message_of(spec: NetworkSpec) -> str:
+def build_error(spec: NetworkSpec) -> str:
     with pytest.raises(EngineError) as caught:
         network.build("mine", spec)
     assert "\n" not in str(caught.value)
@@ -32,30 +32,30 @@ def message_of(spec: NetworkSpec) -> str:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_is_built_and_costs_what_its_entry_says(name: str) -> None:
+def test_every_network_builds_at_the_stated_cost(name: str) -> None:
     torch = pytest.importorskip("torch")
     from engines.testing.costs import measure_cost
 
-    spec = spec_of(name)
+    spec = find_spec(name)
     with torch.device("meta"):  # shapes only: weights of 64 million parameters are not needed to count them
         assert measure_cost(engines.create(name), spec.input_size) == spec.cost
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_every_paper_has_its_own_configuration(paper: str) -> None:
+def test_every_paper_has_a_configuration(paper: str) -> None:
     assert any(name.startswith(f"{paper}-") and "compact" not in name for name in NETWORKS)
 
 
 @pytest.mark.parametrize("name", COMPACT)
-def test_a_compact_network_takes_three_gmac_at_most_for_a_window_whose_features_are_kept(name: str) -> None:
-    gmac = spec_of(name).gmac
+def test_a_compact_network_takes_at_most_three_gmac_with_cached_features(name: str) -> None:
+    gmac = find_spec(name).gmac
     assert gmac is not None
     assert gmac <= 3.0
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if spec_of(name).takes == "crop"])
-def test_a_signature_tells_the_window_and_what_is_kept_of_it(name: str) -> None:
-    spec = spec_of(name)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if find_spec(name).takes == "crop"])
+def test_a_signature_has_the_window_and_the_shapes_of_features(name: str) -> None:
+    spec = find_spec(name)
     signature = spec.signature(name)
     assert signature.offsets == spec.window
     assert (signature.past, signature.future) == (spec.past, spec.future)
@@ -68,55 +68,55 @@ def test_a_signature_tells_the_window_and_what_is_kept_of_it(name: str) -> None:
     )
 
 
-def test_kept_features_are_counted_in_bytes_a_person() -> None:
+def test_cached_features_are_counted_in_bytes_per_person() -> None:
     # FAMI-Pose keeps one map of 48 channels of 96x72 float32 a frame, of five frames.
-    assert spec_of("fami-w48-384x288").signature("fami").kept_bytes == 5 * 48 * 96 * 72 * 4
+    assert find_spec("fami-w48-384x288").signature("fami").kept_bytes == 5 * 48 * 96 * 72 * 4
 
 
-def test_reuse_leaves_one_backbone_of_each_window() -> None:
-    spec = spec_of("fami-w48-384x288")
+def test_cached_features_leave_one_backbone_run_per_window() -> None:
+    spec = find_spec("fami-w48-384x288")
     assert spec.gmac == pytest.approx(35.301 + 8.985)
     assert spec.window_gmac == pytest.approx(5 * 35.301 + 8.985)
 
 
-def test_a_network_that_takes_whole_pictures_has_no_signature_of_crops() -> None:
+def test_a_single_stage_network_has_no_signature_of_crops() -> None:
     with pytest.raises(EngineError) as caught:
-        spec_of("inspose-r50").signature("inspose-r50")
+        find_spec("inspose-r50").signature("inspose-r50")
     assert str(caught.value) == ("network 'inspose-r50' takes whole pictures; only a network of crops has a Signature")
 
 
-def test_an_unknown_name_is_answered_with_the_near_ones() -> None:
+def test_an_unknown_name_raises_with_the_nearest_ones() -> None:
     with pytest.raises(EngineError) as caught:
         engines.create("fami-w48-384x228")
-    told = str(caught.value)
-    assert told.startswith("network 'fami-w48-384x228' is not known; did you mean 'fami-w48-384x288' or ")
-    assert told.count(" or ") == 2
+    message = str(caught.value)
+    assert message.startswith("network 'fami-w48-384x228' is not known; did you mean 'fami-w48-384x288' or ")
+    assert message.count(" or ") == 2
 
 
-def test_a_name_like_none_of_them_is_answered_with_all() -> None:
+def test_a_name_unlike_any_raises_listing_all() -> None:
     with pytest.raises(EngineError) as caught:
         engines.create("zzz")
     assert str(caught.value) == f"network 'zzz' is not known; there are {', '.join(NETWORKS)}"
 
 
-def test_ready_made_weights_are_not_created() -> None:
+def test_ready_made_weights_raise() -> None:
     with pytest.raises(EngineError) as caught:
         engines.create("rtmpose-s")
     assert str(caught.value) == "network 'rtmpose-s' is ready-made weights for pose; 'engines.load' opens those"
 
 
-def test_options_that_do_not_fit_are_named() -> None:
+def test_unknown_options_raise() -> None:
     pytest.importorskip("torch")
-    spec = spec_of("fami-compact-256x192")
+    spec = find_spec("fami-compact-256x192")
     wrong = msgspec.structs.replace(spec, options={"colour": "blue"})
-    assert message_of(wrong).startswith("network 'mine' (fami.FAMIPose): ")
-    assert "colour" in message_of(wrong)
+    assert build_error(wrong).startswith("network 'mine' (fami.FAMIPose): ")
+    assert "colour" in build_error(wrong)
 
 
-def test_a_window_that_the_class_does_not_read_is_named() -> None:
+def test_a_window_that_the_class_does_not_read_raises() -> None:
     pytest.importorskip("torch")
-    spec = msgspec.structs.replace(spec_of("dcpose-w48-384x288"), hrnet="compact16", window=(-2, 0))
-    assert message_of(spec) == "network 'mine': its entry has window [-2, 0], but dcpose.DCPose reads [-1, 0, 1]"
+    spec = msgspec.structs.replace(find_spec("dcpose-w48-384x288"), hrnet="compact16", window=(-2, 0))
+    assert build_error(spec) == "network 'mine': its entry has window [-2, 0], but dcpose.DCPose reads [-1, 0, 1]"
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_a_window_that_the_class_does_not_read_is_named() -> None:
         ("dcpose.Octopus", "engines/models/dcpose.py has no class 'Octopus'"),
     ],
 )
-def test_a_class_that_is_not_there_is_named(model: str, words: str) -> None:
+def test_a_missing_class_raises(model: str, words: str) -> None:
     pytest.importorskip("torch")
-    assert message_of(NetworkSpec(model=model, input_size=(192, 256))) == f"network 'mine': {words}"
+    assert build_error(NetworkSpec(model=model, input_size=(192, 256))) == f"network 'mine': {words}"
 
 
-def test_without_pytorch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pytorch_it_raises_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
     for module in [name for name in sys.modules if name.startswith("engines.models")]:
         monkeypatch.delitem(sys.modules, module)
@@ -140,7 +140,7 @@ def test_without_pytorch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     assert str(caught.value) == ("network 'hrnet-compact-256x192' needs PyTorch: pip install 'posestream[torch]'")
 
 
-def test_an_entry_of_ones_own_is_built_from_its_path(tmp_path: Path) -> None:
+def test_a_custom_entry_is_built_from_its_path(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     path = tmp_path / "small.yaml"
     path.write_text(
@@ -165,5 +165,5 @@ def test_a_network_has_a_heatmap_for_each_joint_of_its_skeleton() -> None:
     small = HRNetSpec(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)
     spec = NetworkSpec(model="hrnet.HRNet", hrnet=small, input_size=(64, 64), skeleton="jhmdb15")
     assert network.build("mine", spec).get_submodule("final_layer").bias.numel() == 15
-    told = message_of(msgspec.structs.replace(spec, skeleton="jhmdb"))
-    assert told.startswith("network 'mine' (hrnet.HRNet): skeleton 'jhmdb' is not known; there are coco17, ")
+    message = build_error(msgspec.structs.replace(spec, skeleton="jhmdb"))
+    assert message.startswith("network 'mine' (hrnet.HRNet): skeleton 'jhmdb' is not known; there are coco17, ")

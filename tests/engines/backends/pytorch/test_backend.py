@@ -1,4 +1,4 @@
-"""PyTorch as a backend: an export's network from its weights, with the inputs and outputs of its graphs."""
+"""The backend ``torch``: an export in PyTorch, compared with its graphs."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def write(tmp_path: Path, network: Any) -> Callable[..., Path]:
     return write
 
 
-def refusal(path: Path, name: str = "torch:cpu") -> str:
+def open_error(path: Path, name: str = "torch:cpu") -> str:
     with pytest.raises(EngineError) as caught:
         make_backend(path, name).open()
     assert "\n" not in str(caught.value)
@@ -91,23 +91,23 @@ def refusal(path: Path, name: str = "torch:cpu") -> str:
 
 
 @pytest.mark.parametrize("part", ["fused", "backbone", "head"])
-def test_each_part_of_an_export_keeps_every_promise_of_a_backend(write: Callable[..., Path], part: str) -> None:
+def test_each_part_of_an_export_passes_the_backend_checks(write: Callable[..., Path], part: str) -> None:
     path = write().with_name(f"{part}.onnx")
     check_backend(lambda: make_backend(path, "torch:cpu"))
 
 
 @pytest.mark.parametrize("kept_type", ["float32", "float16"])
-def test_its_ring_keeps_every_promise_and_changes_no_number(write: Callable[..., Path], kept_type: str) -> None:
+def test_its_feature_cache_passes_the_checks(write: Callable[..., Path], kept_type: str) -> None:
     path = write("fp32" if kept_type == "float32" else "fp16", kept_type=kept_type)
     parts = path.with_name("backbone.onnx"), path.with_name("head.onnx")
-    ring = make_feature_cache(*parts, 4, "torch:cpu")
-    assert isinstance(ring, backend.DeviceFeatureCache)
+    cache = make_feature_cache(*parts, 4, "torch:cpu")
+    assert isinstance(cache, backend.DeviceFeatureCache)
     check_feature_cache(
         lambda slots: make_feature_cache(*parts, slots, "torch:cpu"), lambda: make_backend(path, "torch:cpu")
     )
 
 
-def test_normalised_crops_are_taken_where_the_export_was_made_for_them(write: Callable[..., Path]) -> None:
+def test_an_export_for_normalised_crops_takes_them(write: Callable[..., Path]) -> None:
     path = write(layout="ntchw", pixel="float32")
     backend = make_backend(path, "torch:cpu")
     check_backend(lambda: backend)
@@ -115,7 +115,7 @@ def test_normalised_crops_are_taken_where_the_export_was_made_for_them(write: Ca
     assert backend.describe().inputs[0].shape == (None, 3, 3, 64, 64)
 
 
-def test_it_gives_the_points_of_the_exported_graph(write: Callable[..., Path], network: Any) -> None:
+def test_points_equal_those_of_the_exported_graph(write: Callable[..., Path], network: Any) -> None:
     graphs, to_onnx = pytest.importorskip("export.graph.wrappers"), pytest.importorskip("export.to_onnx")
     pruning = pytest.importorskip("export.graph.pruning")
     path = write().with_name("head.onnx")
@@ -133,14 +133,14 @@ def test_it_gives_the_points_of_the_exported_graph(write: Callable[..., Path], n
     assert is_close(ours.run(feeds)["points"], theirs.run(feeds)["points"], 1e-5)
 
 
-def test_its_device_says_where_it_runs_and_in_what(write: Callable[..., Path]) -> None:
+def test_the_device_names_mode_and_dtype(write: Callable[..., Path]) -> None:
     # A processor runs fp16 exports in float32: it computes float16 slowly, or not at all.
     backend = make_backend(write("fp16", kept_type="float16"), "torch:cpu")
     backend.open()
     assert backend.describe().device == "cpu, float32"
 
 
-def test_the_number_of_threads_is_lent_and_given_back() -> None:
+def test_the_number_of_threads_is_restored() -> None:
     before = torch.get_num_threads()
     with inference_mode(before + 1):
         assert torch.get_num_threads() == before + 1
@@ -148,7 +148,7 @@ def test_the_number_of_threads_is_lent_and_given_back() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_the_callers_pixels_may_be_such_as_nobody_may_write_to(write: Callable[..., Path]) -> None:
+def test_read_only_pixels_are_accepted(write: Callable[..., Path]) -> None:
     backend = make_backend(write(), "torch:cpu")
     backend.open()
     feeds = make_random_feeds(backend.describe())
@@ -160,30 +160,30 @@ def test_the_callers_pixels_may_be_such_as_nobody_may_write_to(write: Callable[.
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_a_graph_without_a_manifest_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    message = refusal(tmp_path / "plain.onnx")
+def test_a_graph_without_a_manifest_raises_with_the_remedy(tmp_path: Path) -> None:
+    message = open_error(tmp_path / "plain.onnx")
     assert message.startswith(f"backend 'torch': {tmp_path} is no export (no manifest.json)")
     assert message.endswith("make one with 'posestream export', or run the .onnx with backend=onnxrt")
 
 
-def test_weights_of_another_network_are_refused(write: Callable[..., Path]) -> None:
+def test_weights_of_another_network_raise(write: Callable[..., Path]) -> None:
     path = write()
     safetensors.save_file({"surplus": torch.zeros(1)}, path.parent / "weights.safetensors")
-    message = refusal(path)
+    message = open_error(path)
     assert "is not the weights of FAMIPose (Error(s) in loading state_dict" in message
     assert message.endswith("export it again")
 
 
-def test_weights_that_were_cut_short_are_refused(write: Callable[..., Path]) -> None:
+def test_truncated_weights_raise(write: Callable[..., Path]) -> None:
     path = write()
     weights = path.parent / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert "is not the weights of FAMIPose" in refusal(path)
+    assert "is not the weights of FAMIPose" in open_error(path)
 
 
-def test_a_file_that_is_none_of_the_graphs_is_refused(write: Callable[..., Path]) -> None:
+def test_a_file_that_is_no_graph_of_the_export_raises(write: Callable[..., Path]) -> None:
     path = write().with_name("tail.onnx")
-    message = refusal(path)
+    message = open_error(path)
     assert message.endswith("is not a graph of its export, which has fused.onnx, backbone.onnx, head.onnx")
 
 
@@ -195,20 +195,20 @@ def test_a_file_that_is_none_of_the_graphs_is_refused(write: Callable[..., Path]
         ("cuda+cpu", "cpu and cuda exclude each other"),
     ],
 )
-def test_a_mode_that_cannot_be_is_refused(tmp_path: Path, mode: str, words: str) -> None:
-    assert words in refusal(tmp_path / "any.onnx", f"torch:{mode}")
+def test_an_invalid_mode_raises(tmp_path: Path, mode: str, words: str) -> None:
+    assert words in open_error(tmp_path / "any.onnx", f"torch:{mode}")
 
 
 @pytest.mark.parametrize("mode", ["cuda", "cudagraphs"])
-def test_a_gpu_that_is_not_there_is_not_replaced_by_the_processor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
+def test_a_missing_gpu_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    message = refusal(tmp_path / "any.onnx", f"torch:{mode}")
+    message = open_error(tmp_path / "any.onnx", f"torch:{mode}")
     assert message.startswith(f"backend 'torch:{mode}': PyTorch {torch.__version__} finds no CUDA GPU on this machine")
 
 
-def test_an_exception_of_pytorch_becomes_one_line(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_of_pytorch_becomes_an_engine_error(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = make_backend(write(), "torch:cpu")
     backend.open()
 
@@ -225,27 +225,27 @@ def test_an_exception_of_pytorch_becomes_one_line(write: Callable[..., Path], mo
 
 
 @pytest.fixture(scope="module")
-def halved(network: Any) -> Any:
+def mixed(network: Any) -> Any:
     crops = torch.randint(0, 256, (2, 3, 64, 64, 3), dtype=torch.uint8)
     return to_mixed_precision(make_part("fused", network, SIGNATURE), (crops,))
 
 
-def test_most_products_of_a_halved_network_are_float16(halved: Any) -> None:
-    products = [node for node in halved.graph.nodes if operator_name(node) in PRODUCTS]
+def test_most_products_are_float16(mixed: Any) -> None:
+    products = [node for node in mixed.graph.nodes if operator_name(node) in PRODUCTS]
     half = [node for node in products if node.all_input_nodes[0].meta["val"].dtype == torch.float16]
     # All but φ's three linear layers and einsum, a convolution each before φ's mean, the offsets and the heatmaps.
     assert 0.75 < len(half) / len(products) < 1
 
 
-def test_whatever_says_where_is_float32(halved: Any) -> None:
-    samplers = [node for node in halved.graph.nodes if operator_name(node) in SAMPLERS]
+def test_coordinates_are_computed_in_float32(mixed: Any) -> None:
+    samplers = [node for node in mixed.graph.nodes if operator_name(node) in SAMPLERS]
     assert {operator_name(node) for node in samplers} == {"deform_conv2d", "grid_sampler"}
     for sampler in samplers:
         given = [node.meta["val"].dtype for node in sampler.all_input_nodes]
         assert set(given) == {torch.float32}
 
 
-def test_our_kernel_gets_half_maps_and_weights_and_whole_offsets(network: Any) -> None:
+def test_the_kernel_gets_float16_maps_and_float32_offsets(network: Any) -> None:
     maps = torch.zeros(2, 3, 24, 16, 16)
     traced = to_mixed_precision(make_part("head", network, SIGNATURE), (maps,), deform_dtype=torch.float16)
     deform_dtype = [node for node in traced.graph.nodes if operator_name(node) in DEFORMED]
@@ -255,11 +255,11 @@ def test_our_kernel_gets_half_maps_and_weights_and_whole_offsets(network: Any) -
         assert types == [torch.float16, torch.float32, torch.float32, torch.float16, torch.float16]
 
 
-def test_a_halved_network_gives_nearly_the_same_points_for_any_number_of_people(halved: Any, network: Any) -> None:
+def test_mixed_precision_gives_nearly_the_same_points_for_any_batch(mixed: Any, network: Any) -> None:
     whole = make_part("fused", network, SIGNATURE)
     for people in (1, 3):
         crops = torch.randint(0, 256, (people, 3, 64, 64, 3), dtype=torch.uint8)
-        (wanted,), (points,) = whole(crops), halved(crops)
+        (wanted,), (points,) = whole(crops), mixed(crops)
         assert points.dtype == torch.float32
         # Scores are tops of heatmaps: float16 is good to 5e-4 and a network of some 30 layers adds that up.
         assert is_close(points[..., 2].numpy(), wanted[..., 2].numpy(), 2e-2)
@@ -268,7 +268,7 @@ def test_a_halved_network_gives_nearly_the_same_points_for_any_number_of_people(
         assert float((moved < 2.1).float().mean()) > 0.9
 
 
-def test_the_network_itself_is_left_in_float32(halved: Any, network: Any) -> None:
+def test_the_original_network_stays_float32(mixed: Any, network: Any) -> None:
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
@@ -278,23 +278,23 @@ def test_the_network_itself_is_left_in_float32(halved: Any, network: Any) -> Non
 @pytest.mark.large
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")
-def test_a_compiled_network_keeps_every_promise(write: Callable[..., Path]) -> None:
+def test_a_compiled_network_passes_the_backend_checks(write: Callable[..., Path]) -> None:
     path = write()
     check_backend(lambda: make_backend(path, "torch:compiled+cpu"))
 
 
-def test_a_network_that_cannot_be_compiled_is_refused_with_the_remedy(
+def test_a_network_that_cannot_be_compiled_raises_with_the_remedy(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(module: object, examples: object) -> None:
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nin a long story")
 
     monkeypatch.setattr(loading, "compile_module", fail)
-    message = refusal(write(), "torch:compiled+cpu")
+    message = open_error(write(), "torch:compiled+cpu")
     assert "torch.compile cannot compile it here (InvalidCxxCompiler: No working C++ compiler found)" in message
     assert message.endswith("choose backend=torch")
 
 
-def test_the_manifest_of_an_export_says_how_its_points_are_decoded(write: Callable[..., Path]) -> None:
+def test_the_manifest_selects_the_decoding(write: Callable[..., Path]) -> None:
     path = write(notes={"decoding": "dark"})
     assert make_decoder(read_manifest(path.parent).signature).how == "dark"
