@@ -1,7 +1,7 @@
-"""posestream's line: ingest live video, estimate everybody's pose, publish keypoints.
+"""Pipelines of posestream: live video in, people's keypoints out.
 
-The public names are here and are imported when they are first used, so that ``import stream`` is quick and brings in
-neither sockets nor codecs.
+The public names are imported when they are first used, so that ``import stream`` is quick and loads no sockets and no
+codecs.
 
 >>> import stream
 >>> stream.Caps("people/window", past=2, future=2)
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from stream.registry import make as make
     from stream.runtime.supervisor import Supervisor as Supervisor
 
-_HOMES = {
+_NAMES = {
     "caps": ("Caps",),
     "element": ("Context", "Element", "Sink", "Source", "Transform"),
     "pipeline.executor": ("Executor", "through"),
@@ -79,19 +79,19 @@ _HOMES = {
     "protocol.subscriber": ("Subscriber", "generate_keys"),
     "pipeline.wiring": ("Line",),
 }
-_HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+_MODULES = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names}
 
-__all__ = tuple(sorted(_HOME_OF))  # a tuple, made from the one table above
+__all__ = tuple(sorted(_MODULES))  # made from the table above, which type checkers need not read
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from where it lives."""
-    if name not in _HOME_OF:
+    """Import a public name when it is first used."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return sorted({*globals(), *_MODULES})

@@ -1,7 +1,7 @@
-"""Caps: what flows over a link, written ``people/window, past=2, future=2``.
+"""Caps: the type of what flows over a link, written ``people/window, past=2, future=2``.
 
-A field that is absent is *open*: it takes whatever the neighbour fixes. Two caps meet with ``&``. An element that takes
-either of several media types writes ``people/boxes|people/poses``.
+A missing field is *open*: the neighbour may fix it. ``&`` intersects two caps. Alternative media types are separated by
+``|``: ``people/boxes|people/poses``.
 
 >>> Caps.parse("people/window") & Caps.parse("people/window, past=2, future=2")
 Caps('people/window, past=2, future=2')
@@ -21,14 +21,13 @@ from stream.errors import LaunchError
 
 CapsValue = int | str
 ANY = "any"
-"""The media type that meets every other (``queue``, ``tee`` and ``fakesink`` take it)."""
+"""The media type that matches every other (of ``queue``, ``tee`` and ``fakesink``)."""
 
 MEDIA = ("video/raw", "people/boxes", "people/window", "people/poses")
-"""The media types of the four messages, in the order in which they follow one another along a line: a ``Frame``,
-``People``, a ``Window``, ``Poses``."""
+"""The media types of ``Frame``, ``People``, ``Window`` and ``Poses``, in the order in which they follow each other."""
 
 OR = "|"
-"""Between the media types of which one is agreed on; the first, where nobody says which."""
+"""Separates alternative media types; the first one is the default."""
 
 _MEDIA = re.compile(r"[a-z]+/[a-z]+(\|[a-z]+/[a-z]+)*|any")
 _FIELD = re.compile(r"([a-z_]+)\s*=\s*([A-Za-z0-9_.+-]+)")
@@ -45,7 +44,7 @@ class Caps:
 
     @classmethod
     def parse(cls, text: str) -> Caps:
-        """Read ``media/type, field=value, …``. Raises :class:`LaunchError` naming the part that is wrong."""
+        """Parse ``media/type, field=value, …``. Raises :class:`LaunchError` that quotes the wrong part."""
         media, *rest = (part.strip() for part in text.split(","))
         if not _MEDIA.fullmatch(media):
             raise LaunchError(f"caps {text!r}: {media!r} is not a media type; write something like 'people/window'")
@@ -60,16 +59,16 @@ class Caps:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The media types it may be; ``any`` counts as one."""
+        """The alternative media types; ``any`` counts as one."""
         return tuple(self.media.split(OR))
 
     @property
     def is_settled(self) -> bool:
-        """True when its media type is one."""
+        """True where there is exactly one media type."""
         return self.media != ANY and OR not in self.media
 
     def clash(self, other: Caps) -> str | None:
-        """Why these two cannot meet, or None when they can."""
+        """Why the two do not intersect, or None where they do."""
         if ANY not in (self.media, other.media) and not set(self.choices) & set(other.choices):
             return f"media type {self.media!r} is not {other.media!r}"
         for name in self.fields.keys() & other.fields.keys():
@@ -78,7 +77,7 @@ class Caps:
         return None
 
     def __and__(self, other: Caps) -> Caps:
-        """What both allow. Raises ``ValueError`` with the clash."""
+        """The intersection. Raises ``ValueError`` with the clash."""
         if why := self.clash(other):
             raise ValueError(why)
         both = [media for media in self.choices if ANY in (self.media, other.media) or media in other.choices]
@@ -86,7 +85,7 @@ class Caps:
         return Caps(media, {**self.fields, **other.fields})
 
     def get(self, name: str, default: int = 0) -> int:
-        """An integer field, or ``default`` while it is open."""
+        """An integer field, or ``default`` where it is open."""
         value = self.fields.get(name, default)
         return value if isinstance(value, int) else default
 

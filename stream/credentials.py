@@ -1,4 +1,4 @@
-"""Keeps passwords out of everything that people read: messages, logs, the bus, ``repr``.
+"""Credentials in addresses: hidden in messages and logs, and read from the environment.
 
 >>> redact("cannot open rtsp://admin:p@ss@10.0.0.7:554/ch1?token=abc&x=1: timed out")
 'cannot open rtsp://***@10.0.0.7:554/ch1?token=***&x=1: timed out'
@@ -29,30 +29,30 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def redact(text: str) -> str:
-    """``text`` with the user, password and tokens of every URL in it replaced by ``***``.
+    """Replace the user, password and tokens of every URL in ``text`` by ``***``.
 
-    Rather too much than too little: a password may hold ``@``, ``:`` or ``/`` unescaped, some cameras take
-    ``/user=…_password=…`` in the path, and FFmpeg repeats the whole address in its errors.
+    It hides too much rather than too little: a password may contain ``@``, ``:`` or ``/`` unescaped, some cameras
+    expect ``/user=…_password=…`` in the path, and FFmpeg repeats the whole address in its errors.
     """
     return _HEADER.sub(rf"\g<name>: \g<kind> {HIDDEN}", _URL.sub(_redacted_url, text))
 
 
 class RedactingFormatter(logging.Formatter):
-    """A log formatter whose every line, traceback included, is free of credentials."""
+    """A log formatter that hides credentials, in tracebacks too."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
 
 
 def expand_variables(url: str) -> str:
-    """``url`` with every ``${NAME}`` taken from the environment. Raises :class:`SourceError` where there is none."""
+    """Replace every ``${NAME}`` in ``url`` by the environment variable. Raises :class:`SourceError` for one not set."""
     return _VARIABLE.sub(_value, url)
 
 
 def _value(match: re.Match[str]) -> str:
     name = match[1]
     if name not in os.environ:
-        raise SourceError(f"the address wants ${{{name}}}, but the environment has no {name}; export it first")
+        raise SourceError(f"the address contains ${{{name}}}, but the variable {name} is not set; export it first")
     return os.environ[name]
 
 
@@ -62,7 +62,7 @@ def _redacted_url(match: re.Match[str]) -> str:
 
 
 def _userinfo_end(rest: str) -> int:
-    """Where the host begins: behind the last ``@`` that can belong to the user and password."""
+    """The index of the host: after the last ``@`` that can belong to the user and password."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:
         return authority.rindex("@") + 1

@@ -1,12 +1,12 @@
-"""An element turns one item into any number of items; this is all an author of a stage needs to know.
+"""Elements: sources, transforms and sinks, which are all that you implement to extend posestream.
 
 Write a dataclass in ``stream/elements/<name>.py`` (or in your own package, used as ``mypackage.blur``) that derives
-from :class:`Source`, :class:`Transform` or :class:`Sink`. Its fields are at once its properties, the keys of a launch
-string and of YAML, its ``posestream inspect`` page and its JSON schema; constraints are written once, as
+from :class:`Source`, :class:`Transform` or :class:`Sink`. Its fields are its properties: the keys of a launch string
+and of YAML, its ``posestream inspect`` page and its JSON schema. A constraint is part of the type:
 ``Annotated[float, Meta(ge=0, le=1, description="…")]``.
 
-An element never sees a socket, a process, or a clock it was not given: those are in ``self.context``. It logs as any
-Python module does, to ``logging.getLogger(__name__)``; whoever runs it forwards warnings to the bus.
+An element uses no sockets, processes or clocks of its own; ``self.context`` has what it needs of them. It logs to
+``logging.getLogger(__name__)``; warnings are forwarded to the bus.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def _heap(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 @dataclass
 class Context:
-    """What the one who runs an element lends it.
+    """The environment of an element.
 
     ``now_ns`` is the wall clock. ``allocate(shape)`` returns a writable (H, W, 3) uint8 array for the next frame: a
-    slot of the shared-memory ring when the line spans processes, plain memory otherwise; a source that decodes straight
-    into it spares a copy. ``memory`` is a small map of integers that outlives a restart of the stage (ids given so far,
-    last number published). ``incarnation`` counts the restarts of this stage.
+    slot of the shared-memory ring where the pipeline spans processes, plain memory otherwise. A source that decodes
+    into it saves a copy. ``memory`` is a small map of integers that outlives a restart of the process (the last id
+    assigned, the last number published). ``incarnation`` counts the restarts.
     """
 
     example: ClassVar[str] = ""
@@ -49,11 +49,11 @@ class Context:
 
 
 class Element:
-    """The common ground of sources, transforms and sinks.
+    """The base of sources, transforms and sinks.
 
-    ``sink`` and ``src`` are the pad templates: what the element may take and give; None where there is no pad.
-    The scheduler calls, in this order: ``set_caps`` (once), ``__enter__`` (opens what the element holds; may raise),
-    ``process`` for every item, ``flush`` at the end of the stream, ``__exit__`` always.
+    ``sink`` and ``src`` are the pad templates: the caps of its input and of its output; None where there is no pad.
+    The executor calls, in this order: ``set_caps`` (once), ``__enter__`` (opens resources; may raise), ``process`` for
+    every item, ``flush`` at the end of the stream, and always ``__exit__``.
     """
 
     sink: ClassVar[Caps | None] = None
@@ -63,18 +63,18 @@ class Element:
     """A launch string for its ``posestream inspect`` page; empty for the shortest line around it."""
 
     name: str = ""
-    """What this element is called in its line (``detect name=hall``); the part it begins is called the same."""
+    """The name of this element in its pipeline (``detect name=hall``), and of the part that begins with it."""
 
     _context: Context | None = None
 
     def rename(self, name: str) -> Self:
-        """The same element, called ``name`` in its line."""
+        """Set the name in the pipeline and return the element itself."""
         self.name = name
         return self
 
     @property
     def context(self) -> Context:
-        """The lent context; a fresh in-process one when nobody lent any."""
+        """The context that was set; by default, one without shared memory."""
         if self._context is None:
             self._context = Context(name=type(self).__name__.lower())
         return self._context
@@ -86,39 +86,39 @@ class Element:
     # -- negotiation ----------------------------------------------------------------------------------------------
 
     def sink_caps(self) -> Caps | None:
-        """The caps this element takes, given its properties; the ``sink`` template unless it knows better."""
+        """The caps of the input, given the properties; by default the ``sink`` template."""
         return type(self).sink
 
     def src_caps(self, sink: Caps | None) -> Caps | None:
-        """The caps it gives when it is fed ``sink``; an element whose template is ``any`` passes on what it gets."""
+        """The caps of the output for the input caps ``sink``; where the template is ``any``, those of the input."""
         template = type(self).src
         return sink if template is not None and template.media == ANY and sink is not None else template
 
     def fixate_caps(self, src: Caps) -> Caps:
-        """Fill in what neither neighbour fixed of what it gives (``window`` without a model: no past, no future); of
-        several media types, the first."""
+        """Fix what no neighbour has fixed of the output caps (``window`` without a model: no past and no future); by
+        default, the first of several media types."""
         template = type(self).src
         is_open = src.media == ANY and template is not None and len(template.choices) > 1
         return Caps(template.choices[0], src.fields) if is_open and template else src
 
     def set_caps(self, sink: Caps | None, src: Caps | None) -> None:
-        """Told once, before ``__enter__``, what its two links carry."""
+        """Receive the negotiated caps of the input and of the output, once, before ``__enter__``."""
 
-    # -- what may not be forgotten when a process dies --------------------------------------------------------------
+    # -- restarts ---------------------------------------------------------------------------------------------------
 
     @property
     def reach(self) -> int:
-        """How many earlier items of a camera an output may depend on; those are sent again after a restart."""
+        """The number of earlier items of a camera that an output depends on; a restart sends them again."""
         return 0
 
     def pending(self) -> Iterable[Key]:
-        """Keys of the items taken in whose output is still to come (a window waiting for its future)."""
+        """Keys of the items whose output is still to come (a window that waits for its future)."""
         return ()
 
-    # -- what whoever watches the line is told ------------------------------------------------------------------------
+    # -- monitoring -------------------------------------------------------------------------------------------------
 
     def status(self) -> str:
-        """A few words of how it is doing, or none; shown by ``posestream top``. Another thread may ask for them."""
+        """A few words for ``posestream top``, or an empty string. May be called from another thread."""
         return ""
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -133,17 +133,17 @@ class Element:
 
 
 class Source(Element):
-    """Where items come from: one method, :meth:`frames`."""
+    """The origin of items; implement :meth:`frames`."""
 
     @property
     def is_live(self) -> bool:
-        """True when frames come whether or not anybody is ready: new ones are then dropped, and counted, while the
-        line is full. False when the source can wait, as a file can: nothing is then ever dropped."""
+        """True where frames arrive at their own pace, as a camera's do: while the pipeline is full, new ones are
+        dropped and counted. False where the source can wait, as a file can: no frame is dropped."""
         return False
 
     @property
     def nominal_fps(self) -> float | None:
-        """Frames a second, where known before opening; used to print look-ahead in milliseconds."""
+        """Frames per second, where known before opening; used to print the look-ahead in milliseconds."""
         return None
 
     @property
@@ -155,42 +155,42 @@ class Source(Element):
         return None
 
     def frames(self) -> Iterator[Frame | None]:
-        """Frames until the stream ends; ``None``, at least twice a second, while there is nothing to give, so that
-        whoever runs the source stays able to pause and stop it. Raises :class:`SourceError`."""
+        """Yield frames until the stream ends; while there is none, yield ``None`` at least twice a second, so that the
+        pipeline can be paused and stopped. Raises :class:`SourceError`."""
         raise NotImplementedError
 
 
 class Transform(Element):
-    """One item in, any number out: one method, :meth:`process`."""
+    """One item in, any number of items out; implement :meth:`process`."""
 
     def process(self, item: Any) -> Iterator[Any]:
-        """Yield what ``item`` leads to; nothing at all drops it. An exception costs this item only."""
+        """Yield the outputs for ``item``; to drop it, yield none. An exception costs this item only."""
         raise NotImplementedError
 
     def process_many(self, items: Sequence[Any]) -> Iterator[Any]:
-        """The same for several items that are waiting at once, in order; override it to batch over them."""
+        """Yield the outputs for several waiting items, in order; override it to process them as a batch."""
         for item in items:
             yield from self.process(item)
 
     @property
     def max_batch(self) -> int:
-        """The most items worth handing to :meth:`process_many` at once."""
+        """The most items that :meth:`process_many` receives at once."""
         return 1
 
-    def flush(self, camera: str | None = None) -> Iterator[Any]:  # noqa: ARG002 - for those who hold something
-        """Yield what is still held of ``camera``, whose stream has ended; of all of them when None."""
+    def flush(self, camera: str | None = None) -> Iterator[Any]:  # noqa: ARG002 - for elements that hold items
+        """Yield what is still held of ``camera``, whose stream has ended; of all cameras where it is None."""
         yield from ()
 
 
 class Sink(Element):
-    """Where items leave the line: one method, :meth:`consume`."""
+    """The destination of items; implement :meth:`consume`."""
 
     def consume(self, item: Any) -> None:
-        """Take one item to the world outside. When it returns, the item is delivered."""
+        """Deliver one item; it counts as delivered when this returns."""
         raise NotImplementedError
 
     def end(self, camera: str) -> None:
-        """The stream of ``camera`` has ended; those of others may go on."""
+        """Handle the end of the stream of ``camera``; those of other cameras may continue."""
 
     def flush(self) -> None:
-        """All streams have ended."""
+        """Handle the end of all streams."""

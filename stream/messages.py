@@ -1,15 +1,15 @@
-"""The four things that travel along a line: ``Frame`` → ``People`` → ``Window`` → ``Poses``.
+"""The messages of a pipeline: ``Frame`` → ``People`` → ``Window`` → ``Poses``.
 
-What is learned about a frame travels *with* the frame, so nothing is ever joined again. All are frozen; an element
-that learns something makes a new message with :func:`dataclasses.replace`.
+Each message contains its frame, so no two streams ever have to be joined. All are frozen; an element that adds
+something makes a new message with :func:`dataclasses.replace`.
 
-Conventions, stated once:
+Conventions:
 
 * **Coordinates** are continuous pixels, origin at the top-left corner of the top-left pixel (the centre of that pixel
   is (0.5, 0.5)); a box is ``x1, y1, x2, y2`` with ``x2``, ``y2`` exclusive edges, so its width is ``x2 - x1``.
 * **Times** end in ``_ns``. ``pts_ns`` is the source's own clock (when the frame should be shown; the first frame of a
   file is usually 0); ``wall_ns`` is ``time.time_ns()`` at capture and so comparable between processes of one host.
-* **Arrays** are C-contiguous and must not be written to: pixels may be a view on memory that others are reading.
+* **Arrays** are C-contiguous and must not be written to: pixels may be a view on shared memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from engines.vision import windows
 
 Key = windows.Key
-"""``(camera, seq)``: names one frame in the whole run, and every message made from it."""
+"""``(camera, seq)``: identifies one frame of a run, and every message made from it."""
 
 NO_ID = windows.NO_ID
 """The id of a person that no tracker has identified."""
@@ -33,13 +33,13 @@ EOS_SEQ = 2**62
 """``seq`` of the item that ends a camera's stream: greater than that of any frame."""
 
 FrameState = Literal["real", "repeated", "padded"]
-"""How a window came by one of its frames: the frame itself; a neighbour standing in for one that was dropped; the
-first or last frame standing in for one before the beginning or after the end."""
+"""The origin of a frame in a window: ``real`` is the frame itself; ``repeated`` is a neighbour in place of a dropped
+frame; ``padded`` is the first or last frame in place of one before the beginning or after the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a synthetic source knows exactly about its frame.
+    """The exact ground truth of a frame, from a synthetic source.
 
     ``boxes`` (N, 4) float32 px, ``ids`` (N,) int64, ``keypoints`` (N, K, 3) float32: x px, y px and visibility
     (0 outside the picture, 1 hidden, 2 visible, as in COCO).
@@ -55,8 +55,8 @@ class Truth:
 class Frame:
     """One picture of one camera.
 
-    ``pixels`` (H, W, 3) uint8 BGR. ``seq`` counts the frames a source captured, from 0, including those it then had to
-    drop, so a gap means frames that never entered the line. ``ledger`` maps the name of a step (``captured``,
+    ``pixels`` (H, W, 3) uint8 BGR. ``seq`` counts the captured frames from 0, including those that the source dropped;
+    a gap means frames that never entered the pipeline. ``ledger`` maps the name of a step (``captured``,
     ``decoded``, ``detected``, ``window_ready``, ``inferred``, ``published``) to its ``time.time_ns()``.
     """
 
@@ -79,7 +79,7 @@ class Frame:
         return int(self.pixels.shape[1]), int(self.pixels.shape[0])
 
     def stamp(self, step: str, time_ns: int) -> Frame:
-        """The same frame with one more line in its ledger."""
+        """A copy with one more entry in the ledger."""
         return replace(self, ledger={**self.ledger, step: time_ns})
 
 
@@ -88,8 +88,8 @@ class People:
     """A frame and the people found in it.
 
     ``boxes`` (N, 4) float32 px; ``scores`` (N,) float32 in 0..1; ``ids`` (N,) int64, :data:`NO_ID` without one.
-    ``detected`` is False when the detector skipped this frame (``detect interval=N``): boxes are then what the
-    detector last saw, and a tracker should carry its own instead.
+    ``detected`` is False where the detector skipped this frame (``detect interval=N``): the boxes are then those of
+    its last detection, and a tracker should predict its own instead.
     """
 
     frame: Frame
@@ -122,9 +122,9 @@ class People:
 class Window:
     """The frames around a key frame, oldest first, and the people of the key frame.
 
-    ``frames`` are whole frames, T = past + 1 + future of them; every one is later cropped by ONE affine made from the
-    key frame's box, since cropping each by its own box would remove the motion a temporal model reads.
-    ``states[i]`` says how ``frames[i]`` came to be there.
+    ``frames`` are T = past + 1 + future whole frames. All are later cropped by one affine of the key frame's box, since
+    cropping each by its own box would remove the motion that a temporal model reads. ``states[i]`` is the origin of
+    ``frames[i]``.
     """
 
     frames: tuple[Frame, ...]
@@ -145,8 +145,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowFrame:
-    """What a subscriber is told of one frame of the window: its offset from the key frame, in frames, its ``seq``
-    and ``pts_ns``, and whether it was real."""
+    """One frame of a window, as published: its offset from the key frame in frames, its ``seq`` and ``pts_ns``, and its
+    origin."""
 
     offset: int
     seq: int
@@ -156,10 +156,10 @@ class WindowFrame:
 
 @dataclass(frozen=True, slots=True)
 class Poses:
-    """Everybody's keypoints in one frame.
+    """The keypoints of all people in one frame.
 
-    ``keypoints`` (N, K, 3) float32: x px, y px in the frame, score in 0..1; the order of K is the ``skeleton``'s.
-    ``fingerprint`` identifies the very model file that computed them.
+    ``keypoints`` (N, K, 3) float32: x px, y px in the frame, score in 0..1; the ``skeleton`` defines the order of K.
+    ``fingerprint`` identifies the model file that computed them.
     """
 
     frame: Frame
@@ -180,7 +180,7 @@ class Poses:
 
 @dataclass(frozen=True, slots=True)
 class Eos:
-    """The end of one camera's stream; travels between processes as the last item of that camera."""
+    """The end of one camera's stream; the last item of that camera on every link."""
 
     camera: str
 

@@ -1,4 +1,4 @@
-"""The file name is the registry: ``detect`` is ``stream/elements/detect.py``, imported when it is named and not before.
+"""The registry of elements: ``detect`` is in ``stream/elements/detect.py``, which is imported when it is first named.
 
 Write ``mypackage.blur`` for the element in your own module ``mypackage/blur.py``, in the working directory or on
 ``PYTHONPATH``.
@@ -34,8 +34,8 @@ _HOME = "stream.elements"
 def make(name: str, /, **properties: object) -> Element:
     """The element called ``name``, with these properties; text is converted to each property's type.
 
-    ``name=`` calls the element so in its line, also where it is no property of its own. Raises :class:`LaunchError` for
-    an unknown element and :class:`PropertyError` for a property it lacks or a value it cannot take.
+    ``name=`` sets the element's name in the pipeline, also where it is no property of the class. Raises
+    :class:`LaunchError` for an unknown element and :class:`PropertyError` for an unknown property or a wrong value.
     """
     cls = element_class(name)
     own = property_names(cls)
@@ -46,24 +46,24 @@ def make(name: str, /, **properties: object) -> Element:
 
 
 def element_names() -> tuple[str, ...]:
-    """Every element that ships, without importing any."""
+    """The names of all elements that ship; imports none of them."""
     found = (module.name for module in pkgutil.iter_modules(importlib.import_module(_HOME).__path__))
     return tuple(sorted(name for name in found if not name.startswith("_")))
 
 
 def element_class(name: str) -> type[Element]:
-    """The class behind ``name``. Raises :class:`LaunchError` when there is none."""
-    return _only_element(name, _module(name))
+    """The class called ``name``. Raises :class:`LaunchError` where there is none."""
+    return _find_class(name, _module(name))
 
 
 def element_name(element: Element | type[Element]) -> str:
-    """What the class of ``element`` is called in a launch string: the inverse of :func:`element_class`."""
+    """The name of an element's class in a launch string: the inverse of :func:`element_class`."""
     cls = element if isinstance(element, type) else type(element)
     return cls.__module__.removeprefix(_HOME + ".")
 
 
 def label(element: Element) -> str:
-    """What people call this very element: the name it was given, else its kind."""
+    """The name of this element in messages: the one it was given, else that of its class."""
     if element.name:
         return element.name
     kind = element_name(element)
@@ -99,9 +99,9 @@ def property_names(cls: type[Element]) -> tuple[str, ...]:
 
 
 def get_properties(element: Element, *, defaults: bool = False) -> dict[str, Any]:
-    """The properties of an element, in order; those still at their default only when asked for.
+    """The properties of an element, in order; those at their default only with ``defaults``.
 
-    A ``name`` given to an element that has no such property comes first.
+    The ``name`` of an element that has no such property comes first.
     """
     own = property_names(type(element))
     first = {"name": element.name} if element.name and "name" not in own else {}
@@ -111,21 +111,21 @@ def get_properties(element: Element, *, defaults: bool = False) -> dict[str, Any
 
 
 def validate(element: Element) -> None:
-    """Check an element that was made by calling its class. Raises :class:`PropertyError`."""
+    """Check the properties of an element that was made by calling its class. Raises :class:`PropertyError`."""
     cls = type(element)
     values = {name: getattr(element, name) for name in property_names(cls)}
     _convert(element_name(element), cls, values, strict=True)
 
 
 def schema_struct(cls: type[Element]) -> type[msgspec.Struct]:
-    """The properties of an element class alone, as msgspec understands them: types, ranges, descriptions, defaults."""
+    """A msgspec struct of an element's properties: types, ranges, descriptions, defaults."""
     hints = get_type_hints(cls, include_extras=True)
     fields = [_struct_field(item, hints[item.name]) for item in _fields(cls)]
     return msgspec.defstruct(cls.__name__, fields, kw_only=True)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'detect'?`` when a known word is near, else nothing."""
+    """``; did you mean 'detect'?`` where a known word is similar, else an empty string."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -157,7 +157,7 @@ def _add_working_directory() -> None:
         sys.path.append(here)
 
 
-_ADVICE = "'posestream inspect' lists those there are"
+_ADVICE = "'posestream inspect' lists all"
 
 
 def _not_found(name: str, path: str, error: ModuleNotFoundError) -> LaunchError:
@@ -167,13 +167,13 @@ def _not_found(name: str, path: str, error: ModuleNotFoundError) -> LaunchError:
     return LaunchError(f"element {name!r} cannot be loaded: it needs the module {missing!r}, which is not installed")
 
 
-def _only_element(name: str, module: ModuleType) -> type[Element]:
+def _find_class(name: str, module: ModuleType) -> type[Element]:
     defined = (item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Element))
     public = [item for item in defined if item.__module__ == module.__name__ and not item.__name__.startswith("_")]
     if len(public) != 1:
         listed = ", ".join(item.__name__ for item in public) or "none"
         raise LaunchError(
-            f"element {name!r}: {module.__name__} must hold one public element, but holds {len(public)} ({listed})"
+            f"element {name!r}: {module.__name__} must define one public element, but defines {len(public)} ({listed})"
         )
     return public[0]
 
@@ -198,7 +198,7 @@ def _struct_field(item: dataclasses.Field[Any], hint: Any) -> tuple[str, Any] | 
 
 
 def _convert(name: str, cls: type[Element], values: Mapping[str, object], *, strict: bool) -> dict[str, Any]:
-    """``values`` with the types the class declares; defaults are left to the class."""
+    """Convert ``values`` to the types that the class declares; the class adds the defaults."""
     struct = schema_struct(cls)
     given = {key: _split(value, struct, key) for key, value in values.items()}
     try:
@@ -209,7 +209,7 @@ def _convert(name: str, cls: type[Element], values: Mapping[str, object], *, str
 
 
 def _split(value: object, struct: type[msgspec.Struct], key: str) -> object:
-    """``classes=0,2`` for a property that is a list."""
+    """Split ``classes=0,2`` where the property is a list."""
     if not isinstance(value, str) or not _is_list(get_type_hints(struct).get(key)):
         return value
     return [part.strip() for part in value.split(",") if part.strip()]
@@ -220,13 +220,13 @@ def _is_list(hint: object) -> bool:
 
 
 def _one_line(name: str, values: Mapping[str, object], message: str) -> str:
-    """``detect: min_score=3 will not do: Expected float <= 1.0; …`` from msgspec's message and path."""
+    """``detect: min_score=3 is not valid: Expected float <= 1.0; …`` from msgspec's message and path."""
     remedy = f"see 'posestream inspect {name}'"
     why, _, path = message.replace("`", "").partition(" - at ")
     if missing := why.removeprefix("Object missing required field ").strip() if "missing required" in why else "":
         return f"{name}: {missing}= is missing and has no default; {remedy}"
     prop = path.removeprefix("$.").partition("[")[0]
-    return f"{name}: {prop}={_shown(values.get(prop))} will not do: {why}; {remedy}"
+    return f"{name}: {prop}={_shown(values.get(prop))} is not valid: {why}; {remedy}"
 
 
 def _shown(value: object) -> str:
@@ -241,7 +241,7 @@ def _refuse_unknown(name: str, properties: Mapping[str, object], own: tuple[str,
 
 
 def _fields(cls: Any) -> tuple[dataclasses.Field[Any], ...]:
-    """The dataclass fields of an element class; an element without properties need not be a dataclass."""
+    """The dataclass fields of an element class; a class without properties need not be a dataclass."""
     return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
 
 

@@ -1,4 +1,4 @@
-"""What an element says of itself: the page of ``posestream inspect``, and its JSON schema, from the same dataclass."""
+"""The reference page of an element, as ``posestream inspect`` prints it, and its JSON schema."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from stream.element import Element, Sink, Source
 from stream.registry import element_class, element_name, schema_struct
 
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
-"""A cross-reference as Sphinx writes them: pages are read as they stand, so its name alone is shown."""
+"""A cross-reference of Sphinx; pages are plain text, which shows its name only."""
 
 _SAMPLES = {"location": "video.mp4", "url": "rtsp://camera/stream"}
-"""What to write in an example for a property that has no default, or an empty one."""
+"""Example values of properties that have no default, or an empty one."""
 _UPSTREAM = ("testsrc", "detect ! track", "window", "pose")
 _NUMBERS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
 
 
 @dataclass(frozen=True)
 class PropertyPage:
-    """One property: its name, type, default (None when it is required), range in words, and description."""
+    """One property: its name, type, default (None where it is required), range in words, and description."""
 
     name: str
     type: str
@@ -36,7 +36,7 @@ class PropertyPage:
 
 @dataclass(frozen=True)
 class ElementPage:
-    """Everything ``posestream inspect ELEMENT`` prints; ``sink`` and ``src`` are caps, empty where there is no pad."""
+    """The page of an element; ``sink`` and ``src`` are caps, empty where there is no pad."""
 
     name: str
     kind: str
@@ -53,7 +53,7 @@ class ElementPage:
 
 
 def inspect_element(name: str) -> ElementPage:
-    """The page of the element called ``name``. Raises :class:`LaunchError` when there is none."""
+    """The page of the element called ``name``. Raises :class:`LaunchError` where there is none."""
     return inspect_class(element_class(name))
 
 
@@ -78,13 +78,13 @@ def json_schema(name: str) -> dict[str, Any]:
     schema = msgspec.json.schema(schema_struct(cls))
     definitions = schema.pop("$defs")
     own = definitions.pop(cls.__name__)
-    told = {"title": name, "description": inspect_class(cls).summary, "additionalProperties": False}
+    head = {"title": name, "description": inspect_class(cls).summary, "additionalProperties": False}
     shared = {"$defs": definitions} if definitions else {}
-    return {**own, **told, **shared}
+    return {**own, **head, **shared}
 
 
 def _docstring(cls: type[Element]) -> str:
-    """The class's own docstring; not its base's, and not the signature a dataclass makes up."""
+    """The class's own docstring, not that of its base and not the signature that a dataclass adds."""
     own = cls.__dict__.get("__doc__") or ""
     return "" if own.startswith(f"{cls.__name__}(") else _ROLE.sub(r"\1", inspect.cleandoc(own)).replace("::\n", ":\n")
 
@@ -92,20 +92,20 @@ def _docstring(cls: type[Element]) -> str:
 def _properties(cls: type[Element]) -> Iterator[PropertyPage]:
     schema = msgspec.json.schema(schema_struct(cls))["$defs"][cls.__name__]
     for field in msgspec.structs.fields(schema_struct(cls)):
-        told = schema["properties"][field.name]
-        default = None if field.required else _default(told.get("default"))
-        types = _branches(told)
+        spec = schema["properties"][field.name]
+        default = None if field.required else _default(spec.get("default"))
+        types = _branches(spec)
         limits = "; ".join(filter(None, map(_range, types)))
-        yield PropertyPage(field.name, " or ".join(map(_type, types)), default, limits, _described(told))
+        yield PropertyPage(field.name, " or ".join(map(_type, types)), default, limits, _find_description(spec))
 
 
-def _described(told: dict[str, Any]) -> str:
-    """The description, wherever in an optional type it was written."""
-    return next((branch["description"] for branch in (told, *_branches(told)) if "description" in branch), "")
+def _find_description(spec: dict[str, Any]) -> str:
+    """The description, which for an optional type may be at one of its alternatives."""
+    return next((branch["description"] for branch in (spec, *_branches(spec)) if "description" in branch), "")
 
 
-def _branches(told: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(told.get("anyOf", [told]))
+def _branches(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(spec.get("anyOf", [spec]))
 
 
 def _type(branch: dict[str, Any]) -> str:
@@ -134,8 +134,8 @@ def _example(cls: type[Element]) -> str:
     if cls.example:
         return cls.example
     name = element_name(cls)
-    told = [field.name for field in msgspec.structs.fields(schema_struct(cls)) if _must_be_told(field)]
-    chain = [" ".join([name, *(f"{key}={_SAMPLES.get(key, '…')}" for key in told)])]
+    needed = [field.name for field in msgspec.structs.fields(schema_struct(cls)) if _needs_value(field)]
+    chain = [" ".join([name, *(f"{key}={_SAMPLES.get(key, '…')}" for key in needed)])]
     if cls.sink is not None:
         media = cls.sink.choices[0] if cls.sink.choices[0] in MEDIA else MEDIA[0]
         before = " ! ".join(_UPSTREAM[: MEDIA.index(media) + 1])
@@ -145,8 +145,8 @@ def _example(cls: type[Element]) -> str:
     return " ! ".join(chain)
 
 
-def _must_be_told(field: msgspec.structs.FieldInfo) -> bool:
-    """What has no default, or an empty one where the element looks outside."""
+def _needs_value(field: msgspec.structs.FieldInfo) -> bool:
+    """Whether it has no default, or an empty one that is not useful."""
     return field.required or (field.name in _SAMPLES and field.default == "")
 
 

@@ -1,8 +1,8 @@
-"""Launch strings and YAML: the two written spellings of a :class:`~stream.pipeline.pipeline.Pipeline`.
+"""Launch strings and YAML: parsers of the two text formats of a :class:`~stream.pipeline.pipeline.Pipeline`.
 
-A launch string is GStreamer's: elements joined by ``!``, properties as ``name=value``, quotes as in a shell. Several
-lines stand on lines of their own or are parted by ``;``; one may begin ``from NAME`` with the name of another's queue.
-A line that ends or begins with ``!`` goes on.
+A launch string is as in GStreamer: elements joined by ``!``, properties as ``name=value``, quotes as in a shell. Lines
+are separated by ``;`` or by line breaks; a line may begin with ``from NAME``, the name of another line's queue or tee.
+A line break after or before ``!`` does not end the line.
 
 >>> parse_launch('queue name=people max_items=2 ! fakesink').to_yaml()
 'line:\\n  - queue: {name: people, max_items: 2}\\n  - fakesink\\n'
@@ -18,16 +18,16 @@ import yaml
 
 from stream.element import Element
 from stream.errors import LaunchError, PosestreamError
-from stream.pipeline.lexer import Word, words
+from stream.pipeline.lexer import Word, split_words
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.wiring import Line
 from stream.registry import make, suggest
 
 
 def parse_launch(text: str, *, in_flight: int | None = None) -> Pipeline:
-    """The pipeline a launch string describes.
+    """Parse a launch string into a pipeline.
 
-    Raises :class:`LaunchError` or :class:`PropertyError`, beginning with the place ("column 9"; "line 2, column 9").
+    Raises :class:`LaunchError` or :class:`PropertyError` that begins with the place ("column 9"; "line 2, column 9").
     """
     lines = parse_lines(text)
     if not lines:
@@ -36,28 +36,28 @@ def parse_launch(text: str, *, in_flight: int | None = None) -> Pipeline:
 
 
 def parse_lines(text: str) -> list[Line]:
-    """The lines of a launch string, not yet a pipeline; they need not begin with a source."""
+    """Parse a launch string into lines, which need not begin with a source."""
     return [_line(chain) for chain in _chains(text)]
 
 
 def _chains(text: str) -> Iterator[list[list[Word]]]:
-    """For each line, the words between its ``!``. Raises where two of them have nothing in between."""
+    """For each line, the words between its ``!``. Raises :class:`LaunchError` where there are none."""
     chain: list[list[Word]] = [[]]
     last: Word | None = None
-    for word in words(text):
+    for word in split_words(text):
         if word.kind == "word":
             chain[-1].append(word)
         elif word.kind == "link":
-            _need_words(chain[-1], word, "before")
+            _check_not_empty(chain[-1], word, "before")
             chain.append([])
         elif chain != [[]]:
-            _need_words(chain[-1], last, "after")
+            _check_not_empty(chain[-1], last, "after")
             yield chain
             chain = [[]]
         last = word
 
 
-def _need_words(clause: list[Word], link: Word | None, side: str) -> None:
+def _check_not_empty(clause: list[Word], link: Word | None, side: str) -> None:
     if not clause and link is not None:
         raise LaunchError(f"{link.place}: no element {side} this '!'")
 
@@ -78,14 +78,14 @@ def _start(clause: list[Word]) -> str:
 def _element(clause: list[Word]) -> Element:
     name, *rest = clause
     if name.text == "from":
-        raise LaunchError(f"{name.place}: 'from' can only begin a line; part the lines with ';'")
+        raise LaunchError(f"{name.place}: 'from' can only begin a line; separate lines with ';'")
     if "=" in name.text:
-        raise LaunchError(f"{name.place}: {name.text!r} is a property, but no element stands before it")
+        raise LaunchError(f"{name.place}: {name.text!r} is a property, but there is no element before it")
     properties = dict[str, Any]()
     for word in rest:
         key, value = _property(name.text, word)
         if key in properties:
-            raise LaunchError(f"{word.place}: {name.text} is given {key}= twice")
+            raise LaunchError(f"{word.place}: {name.text} has {key}= twice")
         properties[key] = value
     return _make_at(name.place, name.text, properties)
 
@@ -94,15 +94,15 @@ def _property(element: str, word: Word) -> tuple[str, str]:
     key, equals, value = word.text.partition("=")
     if not equals:
         raise LaunchError(
-            f"{word.place}: {word.text!r} is no property of {element}; write name=value, or '!' before an element"
+            f"{word.place}: {word.text!r} is not a property of {element}; write name=value, or '!' before an element"
         )
     if not key or (not value and not word.quoted):
-        raise LaunchError(f"{word.place}: {word.text!r} is half a property; write name=value without blanks around '='")
+        raise LaunchError(f"{word.place}: {word.text!r} is incomplete; write name=value without spaces around '='")
     return key, value
 
 
 def _make_at(place: str, name: str, properties: dict[str, Any]) -> Element:
-    """``make``, whose errors begin with the place."""
+    """Make an element; errors begin with the place."""
     try:
         return make(name, **properties)
     except PosestreamError as error:
@@ -115,7 +115,7 @@ _KEYS = ("line", "lines", "in_flight")
 
 
 def load_yaml(path: str | Path) -> Pipeline:
-    """The pipeline in a YAML file. Raises :class:`LaunchError`, beginning with the file and the line."""
+    """Load a pipeline from a YAML file. Raises :class:`LaunchError`, which begins with the file and the line."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -125,9 +125,9 @@ def load_yaml(path: str | Path) -> Pipeline:
 
 
 def parse_yaml(text: str, *, place: str = "YAML") -> Pipeline:
-    """The pipeline that YAML text describes: a list under ``line:``, or lists under ``lines:``; ``in_flight:`` beside.
+    """Parse YAML into a pipeline: a list under ``line:``, or lists under ``lines:``, and optionally ``in_flight:``.
 
-    Each entry is an element's name, or a name and its properties; a plain value means what it means in a launch string.
+    Each entry is an element's name, or a name with properties; plain values are read as in a launch string.
     """
     document = _mapping(_composed(text, place), place, "a pipeline is a mapping with 'line:' or 'lines:'")
     for key, (node, _) in document.items():
@@ -140,7 +140,7 @@ def parse_yaml(text: str, *, place: str = "YAML") -> Pipeline:
     return Pipeline(*lines, in_flight=_in_flight(document["in_flight"][1], place) if "in_flight" in document else None)
 
 
-_ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and 'in_flight:' if you like"
+_ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and optionally 'in_flight:'"
 
 
 def _composed(text: str, place: str) -> yaml.Node | None:

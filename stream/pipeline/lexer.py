@@ -1,4 +1,4 @@
-"""The words of a launch string, each with its place."""
+"""Splits a launch string into words, each with its place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PIECE = re.compile(r"""'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|\\(?P<
 
 @dataclass(frozen=True)
 class Word:
-    """A word, a ``!`` (link) or the end of a line; ``quoted`` where any of it stood in quotes."""
+    """A word, a ``!`` (link) or the end of a line; ``quoted`` where any of it was in quotes."""
 
     kind: Kind
     text: str
@@ -28,9 +28,9 @@ class Word:
     quoted: bool = False
 
 
-def words(text: str) -> Iterator[Word]:
+def split_words(text: str) -> Iterator[Word]:
     """Split a launch string; the last word is always an ``end``. Raises :class:`LaunchError` for an open quote."""
-    yield from _joined(list(_tokens(text)))
+    yield from _join_lines(list(_tokens(text)))
     yield Word("end", "", _place(text, len(text)))
 
 
@@ -40,10 +40,10 @@ def _tokens(text: str) -> Iterator[Word]:
         match = _TOKEN.match(text, at)
         place = _place(text, at)
         if match is None:
-            raise LaunchError(f"{place}: {_unfinished(text[at])}")
+            raise LaunchError(f"{place}: {_describe_unfinished(text[at])}")
         kind = match.lastgroup
         if kind == "word":
-            yield Word("word", _unquoted(match.group()), place, quoted=match.group()[-1] in "'\"")
+            yield Word("word", _unquote(match.group()), place, quoted=match.group()[-1] in "'\"")
         elif kind == "link":
             yield Word("link", "!", place)
         elif kind in ("end", "newline"):
@@ -51,17 +51,17 @@ def _tokens(text: str) -> Iterator[Word]:
         at = match.end()
 
 
-def _joined(tokens: list[Word]) -> Iterator[Word]:
-    """Without the line breaks beside a ``!``: there the line goes on."""
+def _join_lines(tokens: list[Word]) -> Iterator[Word]:
+    """Drop line breaks beside a ``!``, which do not end a line."""
     for index, token in enumerate(tokens):
         before = next((other for other in reversed(tokens[:index]) if other.text != "\n"), None)
         after = next((other for other in tokens[index:] if other.text != "\n"), None)
-        goes_on = any(neighbour is not None and neighbour.kind == "link" for neighbour in (before, after))
-        if token.text != "\n" or token.kind != "end" or not goes_on:
+        is_continued = any(neighbour is not None and neighbour.kind == "link" for neighbour in (before, after))
+        if token.text != "\n" or token.kind != "end" or not is_continued:
             yield token
 
 
-def _unquoted(word: str) -> str:
+def _unquote(word: str) -> str:
     def plain(match: re.Match[str]) -> str:
         if match["double"] is not None:
             return re.sub(r"\\(.)", r"\1", match["double"], flags=re.S)
@@ -76,7 +76,7 @@ def _place(text: str, at: int) -> str:
     return f"line {line}, column {column}" if "\n" in text.strip() else f"column {column}"
 
 
-def _unfinished(char: str) -> str:
+def _describe_unfinished(char: str) -> str:
     if char in "'\"":
-        return f"a quote {char} is opened here and never closed"
-    return "a backslash at the very end escapes nothing"
+        return f"a quote {char} is opened here and not closed"
+    return "a backslash at the end escapes nothing"

@@ -1,4 +1,4 @@
-"""A pipeline: lines of elements, linked, negotiated, and split at their queues into parts.
+"""Pipelines: lines of elements, linked, negotiated, and split at their queues into parts.
 
 >>> from stream.pipeline.launch import parse_launch
 >>> pipeline = parse_launch("testsrc num_frames=2 ! queue ! fakesink")
@@ -18,8 +18,8 @@ from stream.element import Element, Source
 from stream.elements.queue import Queue
 from stream.errors import LinkError
 from stream.pipeline.executor import run_in_process
-from stream.pipeline.negotiation import Agreement, negotiate, tell
-from stream.pipeline.serialize import same_lines, spell_launch, spell_yaml
+from stream.pipeline.negotiation import Agreement, negotiate, set_caps
+from stream.pipeline.serialize import are_equal, to_launch_string, to_yaml
 from stream.pipeline.wiring import Junction, Line, Part, Wiring, camera_name, wire
 from stream.registry import label, validate
 from stream.transports.base import Leaky
@@ -29,7 +29,7 @@ QueueName = str
 
 @dataclass(frozen=True)
 class Link:
-    """What flows from one element to the next; ``queue`` is the one between them, if any. ``str()`` is the caps."""
+    """A link between two elements; ``queue`` is the one between them, if any. ``str()`` is the caps."""
 
     upstream: str
     downstream: str
@@ -42,7 +42,7 @@ class Link:
 
 @dataclass(frozen=True)
 class QueueSpec:
-    """A queue as a transport needs it: ``leaky`` resolved, and the names of the parts on either side."""
+    """A queue for a transport: ``leaky`` is resolved, and the parts on both sides are named."""
 
     name: QueueName
     leaky: Leaky
@@ -55,36 +55,36 @@ class QueueSpec:
 class Pipeline:
     """Elements from left to right, or several :class:`Line` that share named queues.
 
-    ``in_flight`` is how many frames of one camera may be on their way at once; None computes it: every frame that a
-    window holds, two for each part, and two more. Raises :class:`PropertyError` for a value that an element cannot
-    take; :class:`LinkError` comes when the caps are negotiated, which the first question about them does.
+    ``in_flight`` is the most frames of one camera that are in the pipeline at once; by default, those that windows
+    hold, two for each part, and two more. Raises :class:`PropertyError` for a wrong value of an element; wrong links
+    raise :class:`LinkError` when caps are first negotiated, as :meth:`negotiate`, :attr:`links` and :meth:`run` do.
     """
 
     def __init__(self, *elements: Element | Line, in_flight: int | None = None) -> None:
         lines = tuple(element for element in elements if isinstance(element, Line))
         chain = tuple(element for element in elements if isinstance(element, Element))
         if (lines and chain) or not elements:
-            raise LinkError("a Pipeline is made of elements, or of Line objects, not of both and not of nothing")
+            raise LinkError("a Pipeline takes elements or Line objects: at least one, and not both kinds")
         if in_flight is not None and in_flight < 1:
-            raise LinkError(f"in_flight={in_flight} lets no frame through; give at least 1, or leave it away")
+            raise LinkError(f"in_flight={in_flight} lets no frame through; give at least 1, or omit it")
         self.lines = lines or (Line(*chain),)
         self._in_flight = in_flight
         for line in self.lines:
             for element in line.elements:
                 validate(element)
 
-    # -- what was agreed ----------------------------------------------------------------------------------------------
+    # -- negotiation --------------------------------------------------------------------------------------------------
 
     def negotiate(self) -> tuple[Link, ...]:
-        """Link everything and agree on caps; done once. Raises :class:`LinkError`."""
+        """Link all elements and negotiate their caps, once. Raises :class:`LinkError`."""
         return self.links
 
     @cached_property
     def links(self) -> tuple[Link, ...]:
-        """Every link and its caps, upstream first; an open end leads to nothing and is not one."""
+        """Every link and its caps, upstream first; an open end is not a link."""
         order = {id(element): place for place, element in enumerate(self._elements)}
         pairs = zip(self._junctions, self._agreement.caps, strict=True)
-        found = [link for junction, caps in pairs for link in _links(junction, caps)]
+        found = [link for junction, caps in pairs for link in _list_links(junction, caps)]
         return tuple(link for *_, link in sorted(found, key=lambda at: (order[at[0]], order[at[1]])))
 
     @cached_property
@@ -103,23 +103,23 @@ class Pipeline:
     @cached_property
     def _agreement(self) -> Agreement:
         agreement = negotiate(self._junctions, self._elements)
-        tell(self._elements, agreement)
+        set_caps(self._elements, agreement)
         return agreement
 
     def get_caps(self, element: Element) -> tuple[Caps | None, Caps | None]:
-        """The negotiated caps of an element's two pads: what it takes and what it gives."""
+        """The negotiated caps of an element's input and output; None where there is none."""
         return self._agreement.sinks.get(id(element)), self._agreement.srcs.get(id(element))
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """What runs in a process each, upstream first; the caps of their elements are agreed on."""
+        """The parts, each of which runs in its own process, upstream first; their caps are negotiated."""
         _ = self._agreement
         return self._wiring.parts
 
     def part(self, name: str) -> Part:
-        """The part called ``name``. Raises :class:`LinkError` with those there are."""
+        """The part called ``name``. Raises :class:`LinkError` that lists all parts."""
         for part in self.parts:
             if part.name == name:
                 return part
@@ -136,7 +136,7 @@ class Pipeline:
         cameras = {camera for part in producers for camera in part.cameras}
         return QueueSpec(
             name,
-            _leaky(queue, self.find_sources(cameras)),
+            _resolve_leaky(queue, self.find_sources(cameras)),
             queue.max_items,
             queue.address,
             tuple(part.name for part in producers),
@@ -145,31 +145,31 @@ class Pipeline:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Where its frames come from, in order of writing."""
+        """All sources, in the order of the lines."""
         return tuple(line.elements[0] for line in self.lines if line.elements and isinstance(line.elements[0], Source))
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """The names of all its cameras."""
+        """The names of all cameras."""
         return tuple(camera_name(source) for source in self.sources)
 
     def find_sources(self, cameras: Collection[str]) -> tuple[Source, ...]:
-        """The sources whose cameras are called so."""
+        """The sources of these cameras."""
         return tuple(source for source in self.sources if camera_name(source) in cameras)
 
     @property
     def open_ends(self) -> tuple[str, ...]:
-        """The elements whose output nobody takes: ``run()`` yields it, processes throw it away."""
+        """The elements at the end of a line that are no sinks: ``run()`` yields their output, processes discard it."""
         return tuple(label(place.producers[0]) for place in self._junctions if not place.consumers)
 
     @property
     def in_flight(self) -> int:
-        """How many frames of one camera may be in the line at once: as given, else computed."""
+        """The most frames of one camera that are in the pipeline at once: as requested, else computed."""
         return self._in_flight or self._needed_in_flight
 
     @property
     def requested_in_flight(self) -> int | None:
-        """``in_flight`` as it was given; None where it is left to be computed."""
+        """``in_flight`` as requested; None where it is computed."""
         return self._in_flight
 
     @property
@@ -177,7 +177,7 @@ class Pipeline:
         return sum(self._held_by(element) for element in self._elements) + 2 * len(self.parts) + 2
 
     def _held_by(self, element: Element) -> int:
-        """The frames an element keeps from being finished: a window's, or those it could not be restarted without."""
+        """The frames that an element holds: those of a window, or those that a restart has to send again."""
         sink, src = self.get_caps(element)
         if src is None or "future" not in src.fields or (sink is not None and "future" in sink.fields):
             return element.reach
@@ -186,46 +186,46 @@ class Pipeline:
     # -- running in one process ---------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[Any]:
-        """Run all lines in this process; yields whatever reaches an end that is not a sink.
+        """Run all lines in this process; yields the items that leave an open end.
 
-        Sources take turns, a frame each. Nothing is dropped, no queue leaks, and an exception in an element is the
-        caller's: this is the line for tests, debugging and files. The results are those of the processes.
+        Sources take turns, a frame each. Nothing is dropped, queues do not leak, and what an element raises is raised
+        here: use it for tests, debugging and files. The results equal those of a run in processes.
         """
         return run_in_process(self.parts)
 
     # -- spellings ----------------------------------------------------------------------------------------------------
 
     def with_lines(self, *lines: Line) -> Pipeline:
-        """A pipeline of other lines, with the same limit of what is in flight."""
+        """A pipeline of other lines with the same ``in_flight``."""
         return Pipeline(*lines, in_flight=self._in_flight)
 
     def to_yaml(self) -> str:
         """YAML that ``parse_yaml`` reads as an equal pipeline."""
-        return spell_yaml(self.lines, self._in_flight)
+        return to_yaml(self.lines, self._in_flight)
 
     def __str__(self) -> str:
-        return spell_launch(self.lines)
+        return to_launch_string(self.lines)
 
     def __repr__(self) -> str:
         return f"<Pipeline {str(self)!r}>"
 
     def __eq__(self, other: object) -> bool:
-        """Equal when they say the same: elements, properties, names, lines and ``in_flight``."""
+        """Equal elements, properties, names, lines and ``in_flight``."""
         if not isinstance(other, Pipeline):
             return NotImplemented
-        return self._in_flight == other._in_flight and same_lines(self.lines, other.lines)
+        return self._in_flight == other._in_flight and are_equal(self.lines, other.lines)
 
     __hash__ = None  # type: ignore[assignment]  # elements may still be changed
 
 
-def _links(junction: Junction, caps: Caps) -> Iterator[tuple[int, int, Link]]:
-    """The links of a junction, each with the ``id`` of its two elements."""
+def _list_links(junction: Junction, caps: Caps) -> Iterator[tuple[int, int, Link]]:
+    """The links of a junction, each with the ``id`` of both elements."""
     for giver in junction.producers:
         for taker in junction.consumers:
             yield id(giver), id(taker), Link(label(giver), label(taker), caps, junction.name)
 
 
-def _leaky(queue: Queue, sources: tuple[Source, ...]) -> Leaky:
+def _resolve_leaky(queue: Queue, sources: tuple[Source, ...]) -> Leaky:
     if queue.leaky != "auto":
         return queue.leaky
     return "downstream" if any(source.is_live for source in sources) else "no"

@@ -1,4 +1,4 @@
-"""A pipeline written down: as a launch string, and as YAML. What is at its default is left out."""
+"""Pipelines written as launch strings and as YAML, without properties that have their default."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from stream.registry import element_class, element_name, get_properties
 _BARE = re.compile(r"[^\s!;'\"\\]+")
 
 
-def spell_launch(lines: Sequence[Line]) -> str:
+def to_launch_string(lines: Sequence[Line]) -> str:
     """``testsrc camera=hall ! queue ! fakesink``; several lines are joined by ``;``."""
     return " ; ".join(_launch_line(line) for line in lines)
 
 
-def spell_yaml(lines: Sequence[Line], in_flight: int | None = None) -> str:
+def to_yaml(lines: Sequence[Line], in_flight: int | None = None) -> str:
     """The YAML of a pipeline, under ``line:`` or, for more than one, ``lines:``."""
     document: dict[str, Any] = {} if in_flight is None else {"in_flight": in_flight}
     entries = [_yaml_line(line) for line in lines]
@@ -30,8 +30,8 @@ def spell_yaml(lines: Sequence[Line], in_flight: int | None = None) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
 
 
-def same_lines(ones: Sequence[Line], others: Sequence[Line]) -> bool:
-    """Whether both say the same: the same elements with equal properties, in the same places."""
+def are_equal(ones: Sequence[Line], others: Sequence[Line]) -> bool:
+    """Whether both have the same elements with equal properties in the same order."""
     return _facts(ones) == _facts(others)
 
 
@@ -84,12 +84,12 @@ def _quoted(text: str) -> str:
 
 
 class _Properties(dict[str, Any]):
-    """Written on one line, in braces."""
+    """Properties, written on one line in braces."""
 
 
 class _Dumper(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002  # PyYAML's name
-        """Indent lists below their key, as people write them."""
+        """Indent lists below their key, which PyYAML does not."""
         super().increase_indent(flow, False)
 
 

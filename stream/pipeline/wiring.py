@@ -51,8 +51,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Junction:
-    """A place where everything ``producers`` give goes to every one of ``consumers``: a link, or all that meet in the
-    queue called ``name``."""
+    """All items of ``producers`` go to each of ``consumers``: a link, or all links of the queue called ``name``."""
 
     producers: tuple[Element, ...]
     consumers: tuple[Element, ...]
@@ -67,7 +66,7 @@ class Wiring:
     queues: dict[str, Queue]
 
     def junctions(self) -> Iterator[Junction]:
-        """Every place where caps have to agree; an open end is one too."""
+        """Every junction, open ends included: the caps on its sides must agree."""
         for part in self.parts:
             for giver, taker in pairwise(part.elements):
                 yield Junction((giver,), (taker,))
@@ -89,10 +88,10 @@ class Wiring:
 
 
 def wire(lines: Sequence[Line]) -> Wiring:
-    """Cut ``lines`` at their queues and join them by name. Raises :class:`LinkError` for what is not a line."""
+    """Cut ``lines`` at their queues and join the parts by name. Raises :class:`LinkError` for invalid lines."""
     for line in lines:
         _check_order(line)
-    _check_each_stands_once(lines)
+    _check_each_occurs_once(lines)
     names = _queue_names(lines)
     queues = _merge_queues(lines, names)
     branches = _find_branches(lines, names, queues)
@@ -104,7 +103,7 @@ def wire(lines: Sequence[Line]) -> Wiring:
 
 
 def camera_name(source: Source) -> str:
-    """The name of a source's camera: its ``camera`` property, or what the source itself is called."""
+    """The name of a source's camera: its ``camera`` property, or else the name of the source."""
     return str(getattr(source, "camera", "")) or label(source)
 
 
@@ -132,7 +131,7 @@ def _find_branches(
         elif line.from_queue and line.from_queue not in queues:
             raise _unknown_start(line.from_queue, sorted([*queues, *tees]))
         elif line.from_queue and isinstance(line.elements[0], Queue):
-            raise LinkError(f"two queues follow each other: 'from {line.from_queue}' is one already; drop the second")
+            raise LinkError(f"two queues follow each other: 'from {line.from_queue}' is one already; remove the second")
     return branches
 
 
@@ -176,11 +175,11 @@ def _unknown_start(start: str, known: list[str]) -> LinkError:
     return LinkError(f"'from {start}': no queue or tee is called {start!r}{suggest(start, known) or ';'} {has}")
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- checks ----------------------------------------------------------------------------------------------------------
 
 
 def _check_order(line: Line) -> None:
-    """Sources first, sinks last, and something between two queues."""
+    """Sources first, sinks last, and an element between two queues."""
     if not line.elements:
         raise LinkError(f"the line 'from {line.from_queue}' is empty" if line.from_queue else "a line is empty")
     first, *others = line.elements
@@ -199,30 +198,28 @@ def _check_neighbours(before: Element, after: Element) -> None:
             remedy = "branch before it with 'tee'"
             raise LinkError(f"{label(before)} is a sink: {label(after)} cannot follow it; {remedy}")
         case Queue(), Queue():
-            raise LinkError("two queues follow each other; drop one, or put an element between them")
+            raise LinkError("two queues follow each other; remove one, or put an element between them")
         case Tee(), Element() if not isinstance(after, Queue):
             remedy = f"write 'tee ! queue ! {label(after)}'"
             raise LinkError(f"what follows a tee must begin with a queue, not with {label(after)}; {remedy}")
 
 
-def _check_each_stands_once(lines: Sequence[Line]) -> None:
+def _check_each_occurs_once(lines: Sequence[Line]) -> None:
     counts = Counter(id(element) for element in _elements(lines))
     for element in _elements(lines):
         if counts[id(element)] > 1:
-            raise LinkError(f"the same {label(element)} object stands twice in the pipeline; make two")
+            raise LinkError(f"the same {label(element)} object occurs twice in the pipeline; make two")
 
 
 def _merge_queues(lines: Sequence[Line], names: Mapping[int, str]) -> dict[str, Queue]:
-    """One queue a name: where several lines share it, the one that was given properties."""
+    """One queue per name: where several lines share it, the one that has properties."""
     queues: dict[str, Queue] = {}
     for queue in _all_queues(lines):
         known = queues.setdefault(names[id(queue)], queue)
-        told, told_before = (get_properties(item).keys() - {"name"} for item in (queue, known))
-        if told and told_before and known != queue:
-            raise LinkError(
-                f"queue {queue.name!r} is given different properties in two lines; give them in one of them"
-            )
-        queues[names[id(queue)]] = queue if told else known
+        given, given_before = (get_properties(item).keys() - {"name"} for item in (queue, known))
+        if given and given_before and known != queue:
+            raise LinkError(f"queue {queue.name!r} has different properties in two lines; set them in one of the two")
+        queues[names[id(queue)]] = queue if given else known
     return queues
 
 
@@ -234,7 +231,7 @@ def _check_queues(parts: Sequence[Part], queues: dict[str, Queue]) -> None:
         if not readers:
             raise LinkError(f"nothing reads queue {name!r}; {_begin(queue.name, '')}")
         if name not in fed:
-            raise LinkError(f"nothing feeds queue {name!r}; put a source or a stage before it")
+            raise LinkError(f"nothing feeds queue {name!r}; put an element before it")
         if queue.address and readers > 1:
             remedy = "branch with a tee, a queue for each"
             raise LinkError(f"queue {name!r} has an address, which one part can bind, but {readers} read it; {remedy}")
@@ -250,11 +247,11 @@ def _check_tees(parts: Sequence[Part]) -> None:
 def _begin(name: str, then: str) -> str:
     if name:
         return f"begin a line with 'from {name} ! {then}…'"
-    return f"let something follow it, or call it name=NAME and write 'from NAME ! {then}…'"
+    return f"put an element after it, or set name=NAME and write 'from NAME ! {then}…'"
 
 
 def _check_cameras(parts: Sequence[Part]) -> None:
-    """Every camera has a name of its own: it is the first half of every key."""
+    """Camera names are unique: they are the first half of every key."""
     seen: dict[str, str] = {}
     for source in (part.source for part in parts if part.source is not None):
         camera = camera_name(source)
@@ -268,21 +265,21 @@ def _check_cameras(parts: Sequence[Part]) -> None:
 
 
 def _sort_upstream_first(parts: Sequence[Part]) -> list[Part]:
-    """Topological order, keeping the order of writing where it is free. Raises on a circle."""
+    """Topological order, stable where it is not determined. Raises :class:`LinkError` for a cycle."""
     waiting, ready = list(parts), list[Part]()
     while waiting:
         blocked = {name for part in waiting for name in part.outboxes}
         free = [part for part in waiting if part.inbox not in blocked]
         if not free:
             circle = " ! ".join(label(part.elements[0]) for part in waiting)
-            raise LinkError(f"the lines run in a circle ({circle}); a line must lead away from its source")
+            raise LinkError(f"the lines form a cycle ({circle}); a line must lead away from its source")
         ready.append(free[0])
         waiting.remove(free[0])
     return ready
 
 
 def _add_names(parts: Sequence[Part]) -> list[Part]:
-    """Each part is called after its first element: ``detect``, ``detect2``, ``detect3`` where several would be."""
+    """Each part has the name of its first element: ``detect``, ``detect2``, ``detect3`` where several would be."""
     labels = [label(part.elements[0]) for part in parts]
     taken: list[str] = []
     for name in labels:

@@ -21,7 +21,7 @@ from stream.errors import LaunchError
 from stream.messages import Message
 from stream.pipeline.executor import Executor
 from stream.pipeline.launch import parse_lines
-from stream.pipeline.negotiation import negotiate, tell
+from stream.pipeline.negotiation import negotiate, set_caps
 from stream.pipeline.wiring import Junction
 from stream.registry import label
 
@@ -150,7 +150,7 @@ class Harness:
         pushed = {id(chain[0]): sink} if sink else {}
         pulled = {id(chain[-1]): src} if src else {}
         agreement = negotiate([*begin, *inside, *end], chain, pushed=pushed, pulled=pulled)
-        tell(chain, agreement)
+        set_caps(chain, agreement)
         self._agreed = agreement.caps
 
 

@@ -25,5 +25,5 @@ def test_the_picture_of_the_tree_shows_every_error(kind: type[Exception]) -> Non
 
 
 def test_what_an_error_quotes_cannot_break_its_line_or_steer_a_terminal() -> None:
-    said = str(PosestreamError("queue: name=a\nb\x1b[2J\r will not do: ä ✓"))
-    assert said == r"queue: name=a\nb\x1b[2J\r will not do: ä ✓"
+    said = str(PosestreamError("queue: name=a\nb\x1b[2J\r is not valid: ä ✓"))
+    assert said == r"queue: name=a\nb\x1b[2J\r is not valid: ä ✓"

@@ -74,22 +74,22 @@ def test_only_what_is_not_at_its_default_is_a_told_property() -> None:
 def test_an_element_made_in_python_is_checked_too() -> None:
     with pytest.raises(PropertyError) as refused:
         validate(Queue(max_items=0))
-    assert str(refused.value) == "queue: max_items=0 will not do: Expected int >= 1; see 'posestream inspect queue'"
+    assert str(refused.value) == "queue: max_items=0 is not valid: Expected int >= 1; see 'posestream inspect queue'"
 
 
 @pytest.mark.parametrize(
     ("name", "properties", "message"),
     [
-        ("qeue", {}, "no element 'qeue'; did you mean 'queue'? 'posestream inspect' lists those there are"),
-        ("zzz", {}, "no element 'zzz'; 'posestream inspect' lists those there are"),
-        ("nowhere.blur", {}, "no element 'nowhere.blur'; 'posestream inspect' lists those there are"),
-        ("video/raw", {}, "'video/raw' is not the name of an element; 'posestream inspect' lists those there are"),
-        ("_private", {}, "'_private' is not the name of an element; 'posestream inspect' lists those there are"),
-        ("", {}, "'' is not the name of an element; 'posestream inspect' lists those there are"),
+        ("qeue", {}, "no element 'qeue'; did you mean 'queue'? 'posestream inspect' lists all"),
+        ("zzz", {}, "no element 'zzz'; 'posestream inspect' lists all"),
+        ("nowhere.blur", {}, "no element 'nowhere.blur'; 'posestream inspect' lists all"),
+        ("video/raw", {}, "'video/raw' is not the name of an element; 'posestream inspect' lists all"),
+        ("_private", {}, "'_private' is not the name of an element; 'posestream inspect' lists all"),
+        ("", {}, "'' is not the name of an element; 'posestream inspect' lists all"),
         (
             "tests.toys.two",
             {},
-            "element 'tests.toys.two': tests.toys.two must hold one public element, but holds 2 (One, Other)",
+            "element 'tests.toys.two': tests.toys.two must define one public element, but defines 2 (One, Other)",
         ),
     ],
 )
@@ -111,12 +111,12 @@ def test_an_unknown_element_is_refused_in_one_line(name: str, properties: dict[s
         (
             "queue",
             {"max_items": "many"},
-            "queue: max_items=many will not do: Expected int, got str; see 'posestream inspect queue'",
+            "queue: max_items=many is not valid: Expected int, got str; see 'posestream inspect queue'",
         ),
         (
             "queue",
             {"leaky": "maybe"},
-            "queue: leaky=maybe will not do: Invalid enum value 'maybe'; see 'posestream inspect queue'",
+            "queue: leaky=maybe is not valid: Invalid enum value 'maybe'; see 'posestream inspect queue'",
         ),
         (
             "filesrc",

@@ -73,7 +73,7 @@ def test_an_override_changes_the_source_or_the_element_it_names(words: list[str]
         ("queue.max_items=2", "queue.max_items=2: 2 elements of this line are called 'queue'; print the line with "),
         ("model=x", "model=x: several elements have model; write detect.model= or pose.model="),
         ("c.mp4", "'c.mp4' overrides nothing; write PROPERTY=VALUE or ELEMENT.PROPERTY=VALUE"),
-        ("start=-1", "filesrc: start=-1 will not do: Expected `int` >= 0"),
+        ("start=-1", "filesrc: start=-1 is not valid: Expected `int` >= 0"),
     ],
 )
 def test_an_override_that_cannot_be_is_one_error_that_says_what_can(word: str, message: str) -> None:

@@ -205,7 +205,7 @@ def test_the_cameras_of_this_machine_are_listed_and_a_missing_one_raises(capfd: 
 
 
 def test_a_format_that_is_not_four_letters_raises() -> None:
-    with pytest.raises(PropertyError, match="camerasrc: fourcc=MJPEG will not do"):
+    with pytest.raises(PropertyError, match="camerasrc: fourcc=MJPEG is not valid"):
         make("camerasrc", fourcc="MJPEG")
 
 

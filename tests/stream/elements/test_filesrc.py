@@ -238,9 +238,9 @@ def test_a_missing_file_has_no_nominal_rate(clip: Path) -> None:
     ("properties", "message"),
     [
         ({}, "filesrc: location= is missing and has no default"),
-        ({"location": "a", "fps": "0"}, "filesrc: fps=0 will not do"),
-        ({"location": "a", "start": "-1"}, "filesrc: start=-1 will not do"),
-        ({"location": "a", "damaged": "ignore"}, "filesrc: damaged=ignore will not do"),
+        ({"location": "a", "fps": "0"}, "filesrc: fps=0 is not valid"),
+        ({"location": "a", "start": "-1"}, "filesrc: start=-1 is not valid"),
+        ({"location": "a", "damaged": "ignore"}, "filesrc: damaged=ignore is not valid"),
         ({"path": "a"}, "filesrc has no property 'path'"),
     ],
 )

@@ -352,7 +352,7 @@ print("left", flush=True)
         ("rtsp://u:p@hall:99999/door", "'rtsp://***@hall:99999/door' is not a live address"),
         (
             "rtsp://u:${NO_SUCH_NAME}@hall/door",
-            "wants ${NO_SUCH_NAME}, but the environment has no NO_SUCH_NAME",
+            "contains ${NO_SUCH_NAME}, but the variable NO_SUCH_NAME is not set",
         ),
     ],
 )

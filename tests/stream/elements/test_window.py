@@ -64,7 +64,7 @@ def test_a_property_that_contradicts_the_model_does_not_link() -> None:
     with pytest.raises(LinkError) as caught:
         Harness("window past=1 ! tests.toys.estimate past=2")
     assert str(caught.value) == (
-        "could not link window to estimate: past=1 is not past=2; leave past= away from window and linking fixes it"
+        "could not link window to estimate: past=1 is not past=2; remove past= from window, and estimate fixes it"
     )
 
 
@@ -162,7 +162,7 @@ def test_pending_lists_the_frames_that_wait_for_their_future() -> None:
 def test_a_negative_number_of_frames_raises() -> None:
     with pytest.raises(PropertyError) as caught:
         make("window", past=-1)
-    assert str(caught.value) == "window: past=-1 will not do: Expected int >= 0; see 'posestream inspect window'"
+    assert str(caught.value) == "window: past=-1 is not valid: Expected int >= 0; see 'posestream inspect window'"
 
 
 def redeliver(items: list[People], crash: int, unfinished: set[tuple[str, int]], reach: int) -> list[People]:

@@ -96,4 +96,4 @@ def test_the_schema_is_that_of_the_properties() -> None:
 def test_there_is_no_page_of_what_is_not_there() -> None:
     with pytest.raises(LaunchError) as refused:
         inspect_element("windw")
-    assert str(refused.value) == "no element 'windw'; did you mean 'window'? 'posestream inspect' lists those there are"
+    assert str(refused.value) == "no element 'windw'; did you mean 'window'? 'posestream inspect' lists all"

@@ -157,7 +157,7 @@ def test_a_file_is_read_and_named_in_errors(tmp_path: Path) -> None:
     assert load_yaml(good) == PYTHON
     with pytest.raises(LaunchError) as refused:
         load_yaml(str(bad))
-    said = f"{bad} line 2: no element 'queu'; did you mean 'queue'? 'posestream inspect' lists those there are"
+    said = f"{bad} line 2: no element 'queu'; did you mean 'queue'? 'posestream inspect' lists all"
     assert str(refused.value) == said
 
 
@@ -206,7 +206,7 @@ def test_any_text_is_a_pipeline_or_refused_in_one_line(text: str) -> None:
 
 # -- what is refused --------------------------------------------------------------------------------------------------
 
-LISTS = "'posestream inspect' lists those there are"
+LISTS = "'posestream inspect' lists all"
 QUEUE_HAS = "It has: name, leaky, max_items, address"
 
 
@@ -222,21 +222,27 @@ QUEUE_HAS = "It has: name, leaky, max_items, address"
         ("queue ! ; fakesink", "column 7: no element after this '!'"),
         (
             "queue leaky ! fakesink",
-            "column 7: 'leaky' is no property of queue; write name=value, or '!' before an element",
+            "column 7: 'leaky' is not a property of queue; write name=value, or '!' before an element",
         ),
-        ("queue fakesink", "column 7: 'fakesink' is no property of queue; write name=value, or '!' before an element"),
-        ("queue leaky = no", "column 7: 'leaky' is no property of queue; write name=value, or '!' before an element"),
-        ("queue =no", "column 7: '=no' is half a property; write name=value without blanks around '='"),
-        ("queue leaky= no", "column 7: 'leaky=' is half a property; write name=value without blanks around '='"),
-        ("name=x queue", "column 1: 'name=x' is a property, but no element stands before it"),
-        ("queue max_items=1 max_items=2", "column 19: queue is given max_items= twice"),
-        ("queue name='a", "column 12: a quote ' is opened here and never closed"),
-        ('queue name="a', 'column 12: a quote " is opened here and never closed'),
-        ("queue \\", "column 7: a backslash at the very end escapes nothing"),
+        (
+            "queue fakesink",
+            "column 7: 'fakesink' is not a property of queue; write name=value, or '!' before an element",
+        ),
+        (
+            "queue leaky = no",
+            "column 7: 'leaky' is not a property of queue; write name=value, or '!' before an element",
+        ),
+        ("queue =no", "column 7: '=no' is incomplete; write name=value without spaces around '='"),
+        ("queue leaky= no", "column 7: 'leaky=' is incomplete; write name=value without spaces around '='"),
+        ("name=x queue", "column 1: 'name=x' is a property, but there is no element before it"),
+        ("queue max_items=1 max_items=2", "column 19: queue has max_items= twice"),
+        ("queue name='a", "column 12: a quote ' is opened here and not closed"),
+        ('queue name="a', 'column 12: a quote " is opened here and not closed'),
+        ("queue \\", "column 7: a backslash at the end escapes nothing"),
         ("from", "column 1: write 'from NAME !', with the name of one queue"),
         ("from a b ! fakesink", "column 1: write 'from NAME !', with the name of one queue"),
         ("from name=a ! fakesink", "column 1: write 'from NAME !', with the name of one queue"),
-        ("queue ! from a", "column 9: 'from' can only begin a line; part the lines with ';'"),
+        ("queue ! from a", "column 9: 'from' can only begin a line; separate lines with ';'"),
         ("fakesink\nqueue ! qeue", f"line 2, column 9: no element 'qeue'; did you mean 'queue'? {LISTS}"),
         ("video/raw ! fakesink", f"column 1: 'video/raw' is not the name of an element; {LISTS}"),
     ],
@@ -257,15 +263,15 @@ def test_a_wrong_launch_string_is_told_its_place(text: str, message: str) -> Non
         ("queue size=2", f"column 1: queue has no property 'size'; {QUEUE_HAS}"),
         (
             "queue max_items=0",
-            "column 1: queue: max_items=0 will not do: Expected int >= 1; see 'posestream inspect queue'",
+            "column 1: queue: max_items=0 is not valid: Expected int >= 1; see 'posestream inspect queue'",
         ),
         (
             "fakesink dump=perhaps",
-            "column 1: fakesink: dump=perhaps will not do: Expected bool, got str; see 'posestream inspect fakesink'",
+            "column 1: fakesink: dump=perhaps is not valid: Expected bool, got str; see 'posestream inspect fakesink'",
         ),
         (
             "queue name=''\n! window max_gap=x",
-            "line 2, column 3: window: max_gap=x will not do: Expected int, got str; see 'posestream inspect window'",
+            "line 2, column 3: window: max_gap=x is not valid: Expected int, got str; see 'posestream inspect window'",
         ),
     ],
 )
@@ -277,7 +283,7 @@ def test_a_wrong_property_is_told_its_place(text: str, message: str) -> None:
 
 TAB = "while scanning for the next token found character '\\t' that cannot start any token"
 NEEDS_NAME = "'from:' needs the name of one queue, as in 'from: people'"
-ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and 'in_flight:' if you like"
+ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and optionally 'in_flight:'"
 
 
 @pytest.mark.parametrize(
@@ -337,7 +343,7 @@ def test_wrong_yaml_is_told_its_line(text: str, message: str) -> None:
 def test_a_wrong_property_in_yaml_is_told_its_line() -> None:
     with pytest.raises(PropertyError) as refused:
         parse_yaml("line:\n  - queue: {max_items: 0}", place="hall.yaml")
-    said = "hall.yaml line 2: queue: max_items=0 will not do: Expected int >= 1; see 'posestream inspect queue'"
+    said = "hall.yaml line 2: queue: max_items=0 is not valid: Expected int >= 1; see 'posestream inspect queue'"
     assert str(refused.value) == said
 
 
@@ -360,4 +366,4 @@ def test_an_element_without_a_name_of_its_own_cannot_be_written() -> None:
     element: Element = Anonymous()
     with pytest.raises(LaunchError) as refused:
         str(Pipeline(element))
-    assert "must hold one public element" in str(refused.value)
+    assert "must define one public element" in str(refused.value)

@@ -138,7 +138,7 @@ def test_an_element_is_told_once() -> None:
         ),
         (
             f"{WINDOWS} past=1 ! queue ! tests.toys.thin ! tests.toys.estimate name=pose past=2",
-            "could not link window to pose: past=1 is not past=2; leave past= away from window and linking fixes it",
+            "could not link window to pose: past=1 is not past=2; remove past= from window, and pose fixes it",
         ),
         (
             f"{WINDOWS} ! queue name=q ; from q ! {POSE} name=a past=2 ; from q ! {POSE} name=b past=1",
@@ -166,7 +166,7 @@ def test_a_media_type_of_ones_own_is_nothing_the_remedy_knows() -> None:
         Pipeline(Src(), Listen()).negotiate()
     assert str(refused.value) == (
         "could not link src to listen: media type 'video/raw' is not 'audio/raw'; "
-        "put an element between them that makes 'audio/raw' of 'video/raw'"
+        "put an element between them that converts 'video/raw' to 'audio/raw'"
     )
 
 

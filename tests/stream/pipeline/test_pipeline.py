@@ -153,7 +153,7 @@ def test_what_is_given_as_in_flight_holds() -> None:
 def test_no_frame_in_flight_is_no_line() -> None:
     with pytest.raises(LinkError) as refused:
         Pipeline(Src(), in_flight=0)
-    assert str(refused.value) == "in_flight=0 lets no frame through; give at least 1, or leave it away"
+    assert str(refused.value) == "in_flight=0 lets no frame through; give at least 1, or omit it"
 
 
 # -- in one process ---------------------------------------------------------------------------------------------------
@@ -258,14 +258,14 @@ def test_a_pipeline_of_nothing_or_of_both_kinds_is_refused() -> None:
     for given in ([], [Src(), Line(Src())]):
         with pytest.raises(LinkError) as refused:
             Pipeline(*given)  # type: ignore[arg-type]
-        said = "a Pipeline is made of elements, or of Line objects, not of both and not of nothing"
+        said = "a Pipeline takes elements or Line objects: at least one, and not both kinds"
         assert str(refused.value) == said
 
 
 def test_a_value_that_an_element_cannot_take_is_refused_in_python_too() -> None:
     with pytest.raises(PropertyError) as refused:
         Pipeline(Src(), Find(), Windower(past=999))
-    said = "window: past=999 will not do: Expected int <= 256; see 'posestream inspect window'"
+    said = "window: past=999 is not valid: Expected int <= 256; see 'posestream inspect window'"
     assert str(refused.value) == said
 
 
@@ -286,11 +286,11 @@ def test_the_description_says_parts_links_look_ahead_and_what_is_in_flight() -> 
         "parts, each a process:",
         "  src   src ! queue queue0",
         "  find  queue queue0 (leaky=downstream max_items=1) ! find ! window ! estimate",
-        "links and what they carry:",
+        "links and their caps:",
         "  src -> find: video/raw",
         "  find -> window: people/boxes",
         "  window -> estimate: people/window, past=2, future=2",
-        "  estimate -> nothing: what it gives is thrown away; end the line in a sink",
+        "  estimate -> nothing: its output is discarded; end the line with a sink",
         "look-ahead:",
         "  window: future=2: 67 ms at 30 fps",
         "in flight:",
@@ -301,7 +301,7 @@ def test_the_description_says_parts_links_look_ahead_and_what_is_in_flight() -> 
 @pytest.mark.parametrize(
     ("sources", "said"),
     [
-        ("tests.toys.src", "window: future=1: 33 ms at 30 fps, if the camera gives so many"),
+        ("tests.toys.src", "window: future=1: 33 ms at 30 fps, if that is the camera's rate"),
         ("tests.toys.src fps=25", "window: future=1: 40 ms at 25 fps"),
         (
             "tests.toys.src fps=25 camera=b ! queue name=q ; tests.toys.src fps=29.97",

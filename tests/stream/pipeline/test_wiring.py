@@ -24,14 +24,17 @@ FIND = "tests.toys.find"
         (f"{SRC} ! {SRC}", "src is a source: it can only begin a line"),
         (f"{SRC} ! queue name=q ; from q ! {SRC}", "src is a source: it can only begin a line"),
         (f"{SRC} ! fakesink ! {FIND}", "fakesink is a sink: find cannot follow it; branch before it with 'tee'"),
-        (f"{SRC} ! queue ! queue ! fakesink", "two queues follow each other; drop one, or put an element between them"),
+        (
+            f"{SRC} ! queue ! queue ! fakesink",
+            "two queues follow each other; remove one, or put an element between them",
+        ),
         (
             f"{SRC} ! queue name=q ; from q ! queue ! fakesink",
-            "two queues follow each other: 'from q' is one already; drop the second",
+            "two queues follow each other: 'from q' is one already; remove the second",
         ),
         (
             f"{SRC} ! queue",
-            "nothing reads queue 'queue0'; let something follow it, or call it name=NAME and write 'from NAME ! …'",
+            "nothing reads queue 'queue0'; put an element after it, or set name=NAME and write 'from NAME ! …'",
         ),
         (f"{SRC} ! queue name=q", "nothing reads queue 'q'; begin a line with 'from q ! …'"),
         (
@@ -61,7 +64,7 @@ FIND = "tests.toys.find"
         ),
         (
             f"{SRC} ! queue name=q leaky=no ; {SRC} camera=b ! queue name=q leaky=upstream ; from q ! fakesink",
-            "queue 'q' is given different properties in two lines; give them in one of them",
+            "queue 'q' has different properties in two lines; set them in one of the two",
         ),
         (
             f"{SRC} ! queue name=q address=tcp://*:5000 ; from q ! fakesink ; from q ! {FIND}",
@@ -69,7 +72,7 @@ FIND = "tests.toys.find"
         ),
         (
             f"from a ! {FIND} ! queue name=b ; from b ! {FIND} ! queue name=a",
-            "the lines run in a circle (find ! find); a line must lead away from its source",
+            "the lines form a cycle (find ! find); a line must lead away from its source",
         ),
         (
             f"{SRC} ! queue name=q ; {SRC} ! queue name=q ; from q ! fakesink",
@@ -87,7 +90,7 @@ def test_one_object_cannot_stand_in_two_places() -> None:
     find = Find()
     with pytest.raises(LinkError) as refused:
         Pipeline(Src(), find, find).negotiate()
-    assert str(refused.value) == "the same find object stands twice in the pipeline; make two"
+    assert str(refused.value) == "the same find object occurs twice in the pipeline; make two"
 
 
 @pytest.mark.parametrize(
