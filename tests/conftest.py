@@ -1,4 +1,4 @@
-"""What tests share: real clips where they are to be had, and the promise that a test leaves nothing behind."""
+"""What tests share: the real clips, and a check that a test leaves no process and no shared memory behind."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 _SEGMENTS = Path("/dev/shm")
 _MARK = "POSESTREAM_TEST"
 # Long enough for a janitor on a busy machine to notice that its parent has gone; a clean machine never waits.
-_PATIENCE_S = 30.0
+_TIMEOUT_S = 30.0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests marked ``large`` out unless ``-m`` names them; say which may not run beside each other."""
+    """Leave out tests marked ``large`` unless ``-m`` names them, and group those that must not run in parallel."""
     if "large" not in config.option.markexpr:
         large = [item for item in items if item.get_closest_marker("large")]
         config.hook.pytest_deselected(items=large)
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 _LINES = ("tests/stream/", "tests/docs/", "tests/test_examples.py", "tests/test_documents.py", "tests/test_wheel.py")
-"""Tests that start processes, share memory and kill; they look for what is left behind, so they go one by one."""
+"""Tests that start and kill processes and share memory; they look for leftovers, so they run one after another."""
 
 
 def _group_of(item: pytest.Item) -> str:
@@ -79,13 +79,13 @@ def no_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(_MARK, mark)
     before = _segments()
     yield
-    left = _settled(lambda: [*_marked_processes(mark), *_orphans(_segments() - before)])
+    left = _wait_until_gone(lambda: [*_marked_processes(mark), *_orphans(_segments() - before)])
     assert not left, f"left behind: {left}"
 
 
-def _settled(look: Callable[[], list[str]]) -> list[str]:
-    """What is still there when nothing more goes away by itself."""
-    deadline = time.monotonic() + _PATIENCE_S
+def _wait_until_gone(look: Callable[[], list[str]]) -> list[str]:
+    """What is still there when the time for ending by itself is over."""
+    deadline = time.monotonic() + _TIMEOUT_S
     while (left := look()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left

@@ -1,1 +1,1 @@
-"""Processes: the supervisor, the runner of one part, and what they say to each other."""
+"""The processes of a line: the supervisor, the runner of one part, and the bus between them."""

@@ -29,7 +29,7 @@ class OwnPackages:
 
 
 def pin_own_packages() -> None:
-    """From now on import posestream's packages from one folder, whatever ``sys.path`` says; idempotent."""
+    """From now on import posestream's packages from one folder, in spite of ``sys.path``; idempotent."""
     if OwnPackages not in sys.meta_path:
         sys.meta_path.insert(0, OwnPackages)
 

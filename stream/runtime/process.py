@@ -78,7 +78,7 @@ class PartProcess:
         self._fatal: bus.Error | None = None
         self._started_s = self._heard_s = 0.0
 
-    # -- life -------------------------------------------------------------------------------------------------------
+    # -- start and end ----------------------------------------------------------------------------------------------
 
     @property
     def is_alive(self) -> bool:
@@ -179,7 +179,7 @@ class PartProcess:
         return _exit_text(code) + (f": {lines[-1]}" if lines else "")
 
     def gives_up(self, code: int) -> bool:
-        """True when a restart cannot help, since the user must mend something first."""
+        """True when a restart cannot help, since the user must correct something first."""
         return code == CANNOT_START or (self._fatal is not None and self._fatal.needs_user)
 
 

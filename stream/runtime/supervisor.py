@@ -159,7 +159,7 @@ class Supervisor:
             return {}
         return {process.part: pid for process in self._monitor.processes if (pid := process.pid)}
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- the thread ---------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
-"""Lines of real processes that are killed, stopped, broken and abandoned: what survives, and that nothing is left.
+"""Lines of real processes that are killed, stopped or broken: what survives, and that nothing is left behind.
 
 The elements are toys (``tests/stream/toys``) whose outputs are known from camera and number alone, so that what comes
-out of a tormented line can be compared, to the last digit, with what one process makes.
+out of a disturbed line can be compared, to the last digit, with what one process makes.
 """
 
 from __future__ import annotations
@@ -83,21 +83,21 @@ def kill(supervisor: Supervisor, part: str) -> None:
     os.kill(supervisor.pids[part], signal.SIGKILL)
 
 
-def torment(supervisor: Supervisor, seed: int, blows: int, signals: tuple[signal.Signals, ...]) -> list[str]:
+def disturb(supervisor: Supervisor, seed: int, hits: int, signals: tuple[signal.Signals, ...]) -> list[str]:
     """Hit processes of a line at random moments, until they have been hit so often or it has ended."""
-    fate = random.Random(seed)
+    rng = random.Random(seed)
     log: list[str] = []
-    while len(log) < blows and not supervisor.wait(timeout_s=fate.uniform(0.0, 0.4)):
+    while len(log) < hits and not supervisor.wait(timeout_s=rng.uniform(0.0, 0.4)):
         living = supervisor.pids
         if living:
-            part, blow = fate.choice(sorted(living)), fate.choice(signals)
+            part, number = rng.choice(sorted(living)), rng.choice(signals)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(living[part], blow)
-            log.append(f"{part} {blow.name}")
+                os.kill(living[part], number)
+            log.append(f"{part} {number.name}")
     return log
 
 
-# -- whatever befalls a part -----------------------------------------------------------------------------------------
+# -- processes that end or hang ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_a_file_line_whose_parts_are_hit_at_random_delivers_every_frame_once_in_
     want = expected(text, tmp_path / "notes")
     with Supervisor(parse_launch(text), policy=STUBBORN) as supervisor:
         supervisor.play()
-        log = torment(supervisor, seed, blows=6, signals=signals)
+        log = disturb(supervisor, seed, hits=6, signals=signals)
         assert supervisor.wait(_LONG_S), f"the line did not end after {log}"
     assert seen(tmp_path / "notes") == want, f"after {log}"
-    assert len(log) == 6, "the line had ended before it was tormented enough"
+    assert len(log) == 6, "the line had ended before it was hit often enough"
 
 
 def test_a_live_line_that_does_not_leak_loses_only_frames_for_which_there_was_no_credit(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_live_camera_goes_on_counting_where_it_was_killed(tmp_path: Path) -> N
         assert supervisor.wait(_LONG_S)
     delivered = [key_of(line)[1] for line in lines_in(tmp_path / "notes")]
     assert delivered == sorted(set(delivered))
-    assert 60 < delivered[-1] < 120  # the second life gave 60 more
+    assert 60 < delivered[-1] < 120  # the restarted camera gave 60 more
 
 
 def test_two_cameras_share_a_detector_that_is_killed(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_two_cameras_share_a_detector_that_is_killed(tmp_path: Path) -> None:
             assert until(lambda count=count: len(lines_in(notes)) > count)
             kill(supervisor, "locate")
         assert supervisor.wait(_LONG_S)
-    for camera in ("hall", "yard"):  # their order among each other is nobody's promise
+    for camera in ("hall", "yard"):  # the order of items of different cameras is not defined
         assert of(camera, seen(notes)) == of(camera, want)
 
 
@@ -171,14 +171,14 @@ def test_a_part_that_hangs_is_started_again(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=40", "hangs_at=20")
     with Supervisor(parse_launch(text), policy=RestartPolicy(hang_s=1.0)) as supervisor:
         supervisor.play()
-        said = list(supervisor.messages())
+        notices = list(supervisor.messages())
         assert supervisor.wait(_LONG_S)
     assert [line.split()[1] for line in seen(tmp_path / "notes")] == [str(seq) for seq in range(40)]
-    assert any(isinstance(notice, bus.Restarted) and notice.part == "locate" for notice in said)
-    assert any(isinstance(notice, bus.Warning_) and "hung in one step" in notice.text for notice in said)
+    assert any(isinstance(notice, bus.Restarted) and notice.part == "locate" for notice in notices)
+    assert any(isinstance(notice, bus.Warning_) and "hung in one step" in notice.text for notice in notices)
 
 
-# -- whatever an element does -----------------------------------------------------------------------------------------
+# -- elements that fail -----------------------------------------------------------------------------------------------
 
 
 def test_an_exception_costs_its_item_and_is_reported_with_element_camera_and_seq(tmp_path: Path) -> None:
@@ -194,33 +194,33 @@ def test_an_exception_costs_its_item_and_is_reported_with_element_camera_and_seq
     ]
 
 
-def test_a_part_that_crashes_again_and_again_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+def test_a_part_that_crashes_again_and_again_fails_the_line_with_its_last_error(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=40", "dies_from=20")
-    heard: list[str] = []
+    lines: list[str] = []
     policy = RestartPolicy(first_delay_s=0.01)
-    with Supervisor(parse_launch(text), policy=policy, on_stderr=lambda _part, line: heard.append(line)) as supervisor:
+    with Supervisor(parse_launch(text), policy=policy, on_stderr=lambda _part, line: lines.append(line)) as supervisor:
         supervisor.play()
         restarts = [notice for notice in supervisor.messages() if isinstance(notice, bus.Restarted)]
-        with pytest.raises(PartError, match="locate was restarted 5 times within 60 s and failed again") as given_up:
+        with pytest.raises(PartError, match="locate was restarted 5 times within 60 s and failed again") as raised:
             supervisor.wait(_LONG_S)
     assert [notice.count for notice in restarts] == [1, 2, 3, 4, 5]
-    assert "; last error: it was killed by SIGSEGV: " in str(given_up.value)
-    assert any("locate.py" in line for line in heard), "faulthandler tells where it crashed"
+    assert "; last error: it was killed by SIGSEGV: " in str(raised.value)
+    assert any("locate.py" in line for line in lines), "faulthandler prints where it crashed"
 
 
 def test_a_broken_element_ends_its_part_and_then_the_line(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=100", "fails_from=20")
     with Supervisor(parse_launch(text), policy=RestartPolicy(restarts=1), on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
-        with pytest.raises(PartError) as given_up:
+        with pytest.raises(PartError) as raised:
             supervisor.wait(_LONG_S)
-    assert str(given_up.value) == (
+    assert str(raised.value) == (
         "locate was restarted 1 times within 60 s and failed again; last error: "
-        "locate failed on 5 items in a row, last with RuntimeError: broken since 20; mend the element, or what feeds it"
+        "locate failed on 5 items in a row, last with RuntimeError: broken since 20; fix the element or what feeds it"
     )
 
 
-def test_what_must_be_mended_ends_the_line_at_once(tmp_path: Path) -> None:
+def test_an_error_that_only_the_user_can_correct_ends_the_line_at_once(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "is_missing=true")
     with Supervisor(parse_launch(text), on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
@@ -239,7 +239,7 @@ def test_of_a_damaged_file_every_frame_before_the_damage_is_delivered_and_the_ru
     assert [key_of(line)[1] for line in lines_in(tmp_path / "notes")] == list(range(30))
 
 
-# -- whatever the user does -------------------------------------------------------------------------------------------
+# -- what the user does -----------------------------------------------------------------------------------------------
 
 
 def test_a_paused_line_holds_its_frames_and_goes_on(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_the_first_signal_ends_the_streams_and_everything_in_flight_is_delivered
     number: signal.Signals, endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     process = endless()
-    os.killpg(process.pid, number)  # as Ctrl-C does: everybody in the foreground gets it
+    os.killpg(process.pid, number)  # as Ctrl-C does, which reaches the whole foreground group
     assert process.wait(_LONG_S) == 128 + number
     text = (tmp_path / "notes").read_text()
     assert text.endswith("end\n")
@@ -347,7 +347,7 @@ def _fail_beside(supervisor: Supervisor) -> None:
         raise ZeroDivisionError
 
 
-def test_a_part_started_by_hand_takes_its_place_in_the_line(tmp_path: Path) -> None:
+def test_a_part_started_on_the_command_line_joins_a_supervised_line(tmp_path: Path) -> None:
     text = five(tmp_path / "notes", "num_frames=40")
     want = expected(text, tmp_path / "notes")
     with Supervisor(parse_launch(text), external={"locate"}) as supervisor:
@@ -355,9 +355,9 @@ def test_a_part_started_by_hand_takes_its_place_in_the_line(tmp_path: Path) -> N
         assert until(lambda: len(supervisor.pids) == 4)
         line = str(supervisor.run_dir / "line.yaml")
         command = ["run", line, "--part", "locate", "--run-dir", str(supervisor.run_dir)]
-        by_hand = subprocess.Popen([sys.executable, "-m", "stream", *command])
+        external = subprocess.Popen([sys.executable, "-m", "stream", *command])
         assert supervisor.wait(_LONG_S)
-        assert by_hand.wait(_LONG_S) == 0
+        assert external.wait(_LONG_S) == 0
     assert seen(tmp_path / "notes") == want
 
 
