@@ -1,7 +1,7 @@
 """A part's end of the bus: it posts notices at once and a heartbeat twice a second, and receives its target state.
 
-The heartbeat has a thread of its own, so that a long step of an element does not look like the end of the part. It holds how long ago
-the part's loop last turned, so that a loop that hangs does not look alive.
+The heartbeat has a thread of its own, so that a long step of an element does not look like the end of the part. It
+holds how long ago the part's loop last turned, so that a loop that hangs is noticed.
 """
 
 from __future__ import annotations

@@ -72,10 +72,10 @@ def test_a_text_cannot_steer_the_terminal_it_is_shown_on() -> None:
 
 
 def test_what_elements_say_of_themselves_can_neither() -> None:
-    told = bus.decode(bus.encode(bus.Stats(part="pose", status="rtsp://me:secret@door \x1b[2J")))
-    assert isinstance(told, bus.Stats)
-    assert "secret" not in told.status
-    assert "\x1b" not in told.status
+    decoded = bus.decode(bus.encode(bus.Stats(part="pose", status="rtsp://me:secret@door \x1b[2J")))
+    assert isinstance(decoded, bus.Stats)
+    assert "secret" not in decoded.status
+    assert "\x1b" not in decoded.status
 
 
 def test_of_a_long_text_the_end_is_kept_where_the_reason_stands() -> None:

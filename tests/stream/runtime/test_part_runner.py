@@ -46,17 +46,17 @@ def test_a_sink_of_two_cameras_is_flushed_when_both_have_ended(bench: Bench) -> 
     assert sink.flushed == 1
 
 
-def test_an_item_is_not_consumed_again_in_a_later_life(bench: Bench) -> None:
+def test_an_item_is_not_consumed_again_after_a_restart(bench: Bench) -> None:
     memory: dict[str, int] = {}
     outbox = bench.outbox()
-    for life, expected in enumerate(([0, 1], [2])):
+    for start, expected in enumerate(([0, 1], [2])):
         sink = Takes()
         runner = bench.part_runner(sink, inbox="in", memory=memory)
         taking = InboxInput(runner, None)
-        send(outbox, *([make_frame(0), make_frame(1)] if life == 0 else [make_frame(2), Eos(CAMERA)]))
+        send(outbox, *([make_frame(0), make_frame(1)] if start == 0 else [make_frame(2), Eos(CAMERA)]))
         advance(taking, outbox, lambda sink=sink, expected=expected: sink.taken == expected)
-        if life == 0:
-            memory["delivered cam"], memory["finished cam"] = 1, -1  # killed before it could say so
+        if start == 0:
+            memory["delivered cam"], memory["finished cam"] = 1, -1  # killed before it could acknowledge
             assert runner.links.inbox is not None
             runner.links.inbox.close()
     assert memory["delivered cam"] == 2
