@@ -67,8 +67,8 @@ class Flow:
         """False for what this part had finished before it was restarted, and must not send again."""
         return key[1] > self._before.get(key[0], -1)
 
-    def send(self, key: Key, at: Key) -> bool:
-        """Take note of an output of input ``key``, made while input ``at`` is processed; True when it is to be sent.
+    def send(self, key: Key) -> bool:
+        """Take note of an output of input ``key``, made of the inputs of its camera taken so far; True when to be sent.
 
         False for what was sent before this part was restarted, and for a second output of one input or one out of
         order, which no receiver would take.
@@ -78,7 +78,7 @@ class Flow:
             return False
         camera.last_sent = seq
         if self._branches:
-            camera.outputs[seq] = _Output(at[1], set(self._branches))
+            camera.outputs[seq] = _Output(camera.last_taken, set(self._branches))
         return True
 
     def mark_processed(self, keys: Iterable[Key], pending: Iterable[Key] = ()) -> None:

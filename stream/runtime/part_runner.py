@@ -111,7 +111,7 @@ class PartRunner:
         for key in keys:
             self.flow.take(key)
         outputs = self._without_stale(items, self.executor.process(items))
-        self.send(outputs, at=keys[-1])
+        self.send(outputs)
         self._measure(items, (time.perf_counter() - began) * 1000)
         self._mark_drafts(keys[-1])
         self._settle(keys)
@@ -126,7 +126,7 @@ class PartRunner:
         """The stream of a camera has ended: flush what elements hold of it, and send the end."""
         key = camera, EOS_SEQ
         self.flow.take(key)
-        self.send([*self.executor.end(camera), Eos(camera)], at=key)
+        self.send([*self.executor.end(camera), Eos(camera)])
         self._mark_drafts(key)
         self._settle([key])
 
@@ -135,11 +135,11 @@ class PartRunner:
         self.tally.errors += 1
         self._post(bus.Error(part=self.name, element=label(element), text=str(error), needs_user=True))
 
-    def send(self, outputs: Iterable[Message | Eos], at: Key) -> None:
-        """Send what was made while input ``at`` was processed to every receiver."""
+    def send(self, outputs: Iterable[Message | Eos]) -> None:
+        """Send what was made of the inputs taken so far to every receiver."""
         for output in outputs:
             if self.links.outboxes and self.flow.is_new(output.key):
-                self._send(output, at)
+                self._send(output)
 
     def receive_acknowledgements(self) -> None:
         """Take in the acknowledgements of receivers, and acknowledge upstream what follows from them."""
@@ -150,13 +150,13 @@ class PartRunner:
 
     # -- details ------------------------------------------------------------------------------------------------------
 
-    def _send(self, output: Message | Eos, at: Key) -> None:
+    def _send(self, output: Message | Eos) -> None:
         try:
             packed = self.links.pack(output)
         except WireError as error:
             return self._on_bad_message(output.key, error)
         self._bad_messages_in_a_row = 0
-        if not self.flow.send(output.key, at):
+        if not self.flow.send(output.key):
             camera, seq = output.key
             self._warn_once(
                 f"{self.name} gives item {seq} of {camera!r} twice or late; yield one item for a frame, in order"

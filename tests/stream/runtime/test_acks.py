@@ -19,7 +19,7 @@ def pass_through(flow: Flow, seq: int) -> None:
     """One input that leads to one output of the same key."""
     key = ("hall", seq)
     flow.take(key)
-    flow.send(key, at=key)
+    flow.send(key)
     flow.mark_processed([key])
 
 
@@ -49,13 +49,26 @@ def test_a_sink_releases_what_it_has_consumed() -> None:
     assert flow.finished_seqs() == {"hall": 0}
 
 
+def test_an_output_keeps_the_inputs_of_its_own_camera_whatever_else_is_in_the_batch() -> None:
+    flow = Flow(branches=1)
+    batch = [*hall(36, 37, 38, 39, 40), ("yard", 36)]
+    for key in batch:
+        flow.take(key)
+    assert [flow.send(key) for key in batch] == [True] * len(batch)
+    flow.mark_processed(batch)
+    assert flow.release() == []
+    for key in batch:
+        flow.acknowledge(0, key)
+    assert sorted(flow.release()) == batch
+
+
 def test_a_pending_input_and_all_after_it_stay() -> None:
     flow = Flow(branches=1)
     for seq in (0, 1):
         flow.take(("hall", seq))
         flow.mark_processed(hall(seq), pending=hall(*range(seq + 1)))
     flow.take(("hall", 2))
-    flow.send(("hall", 0), at=("hall", 2))
+    flow.send(("hall", 0))
     flow.mark_processed(hall(2), pending=hall(1, 2))
     flow.acknowledge(0, ("hall", 0))
     assert flow.release() == hall(0)
@@ -84,7 +97,7 @@ def test_an_end_of_stream_that_is_not_delivered_keeps_what_its_flush_was_made_of
         flow.mark_processed(hall(seq), pending=hall(*range(seq + 1)))
     flow.take(("hall", EOS_SEQ))
     for seq in (0, 1, EOS_SEQ):
-        flow.send(("hall", seq), at=("hall", EOS_SEQ))
+        flow.send(("hall", seq))
     flow.mark_processed(hall(EOS_SEQ))
     flow.acknowledge(0, ("hall", 0))
     assert flow.release() == []  # 1 is made again from 0 to the end
@@ -109,12 +122,12 @@ def test_an_output_is_not_given_again_after_a_restart() -> None:
     flow = Flow(branches=1, finished={"hall": 1})
     for seq in (0, 1, 2):
         flow.take(("hall", seq))
-    assert [flow.send(key, at=key) for key in hall(0, 1, 2)] == [False, False, True]
+    assert [flow.send(key) for key in hall(0, 1, 2)] == [False, False, True]
 
 
 def test_a_second_output_of_one_input_and_one_out_of_order_are_not_sent() -> None:
     flow = Flow(branches=1)
-    assert [flow.send(("hall", seq), at=("hall", 3)) for seq in (2, 2, 1, 3)] == [True, False, False, True]
+    assert [flow.send(("hall", seq)) for seq in (2, 2, 1, 3)] == [True, False, False, True]
 
 
 def test_an_acknowledgement_meant_for_an_earlier_life_is_ignored() -> None:
@@ -128,7 +141,7 @@ def test_cameras_do_not_wait_for_each_other() -> None:
     flow = Flow(branches=1)
     for camera in ("hall", "yard"):
         flow.take((camera, 0))
-        flow.send((camera, 0), at=(camera, 0))
+        flow.send((camera, 0))
         flow.mark_processed([(camera, 0)])
     flow.acknowledge(0, ("yard", 0))
     assert flow.release() == [("yard", 0)]
@@ -204,7 +217,7 @@ class Restarted:
         key = ("hall", self.waiting.pop(0))
         self.flow.take(key)
         for seq, content in self.part.take(key[1]):
-            if self.flow.send(("hall", seq), at=key):
+            if self.flow.send(("hall", seq)):
                 self._receive(seq, content)
         self.flow.mark_processed([key], pending=() if key[1] == EOS_SEQ else self.part.pending)
         self._release()
