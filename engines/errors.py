@@ -21,6 +21,15 @@ class EngineError(PosestreamError):
     """A network, its Signature, a data set or a backend cannot be used."""
 
 
+def install_hint(extra: str, *options: str) -> str:
+    """How to install what one extra of posestream brings; no package index has posestream, so a clone is needed.
+
+    >>> install_hint("torch")
+    "in a clone of posestream: pip install '.[torch]'"
+    """
+    return f"in a clone of posestream: {' '.join(('pip install', *options))} '.[{extra}]'"
+
+
 def first_line(error: BaseException, limit: int = 240) -> str:
     """The first non-empty line of a library's error message, at most ``limit`` characters; without one, its class name.
 

@@ -149,7 +149,9 @@ def export(
 def _check_installed() -> None:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        _refuse(f"posestream export needs {', '.join(missing)}: pip install 'posestream[torch]'")
+        from engines.errors import install_hint
+
+        _refuse(f"posestream export needs {', '.join(missing)}; {install_hint('torch')}")
 
 
 def _check_words(weights: Path | None, layout: str | None, *, random: bool) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from engines.errors import EngineError
+from engines.errors import EngineError, install_hint
 from engines.spec.manifest import is_export, read_any_manifest
 
 AUTO = "auto"
@@ -112,7 +112,7 @@ def why_no_torch(path: Path) -> str:
 def why_no_tensorrt() -> str:
     """Why TensorRT cannot run anything; empty if it can."""
     absent = [package for package in ("tensorrt", "pycuda") if _find_package(package) is None]
-    message = f"TensorRT needs {' and '.join(absent)}, not installed here (pip install 'posestream[tensorrt]')"
+    message = f"TensorRT needs {' and '.join(absent)}, not installed here ({install_hint('tensorrt')})"
     return message if absent else ""
 
 
@@ -120,7 +120,7 @@ def why_no_torch_cuda() -> str:
     """Why PyTorch cannot run anything on CUDA, from its files, as importing it takes seconds; empty if it can."""
     folder = _find_package("torch")
     if folder is None:
-        return "PyTorch is not installed (pip install 'posestream[torch]')"
+        return f"PyTorch is not installed ({install_hint('torch')})"
     return "" if _has_cuda(folder / "version.py") else "this PyTorch was built without CUDA"
 
 

@@ -11,12 +11,12 @@ from typing import cast
 from engines.backends.auto import choose
 from engines.backends.base import Backend, FeatureCache
 from engines.backends.host_cache import HostFeatureCache
-from engines.errors import EngineError
+from engines.errors import EngineError, install_hint
 
 MODULES = {"torch": "pytorch.backend", "tensorrt": "trt"}
 """Modules whose name differs from the backend's, since a library has that name."""
 
-EXTRAS = {"pytorch.backend": "posestream[torch]", "trt": "posestream[tensorrt]"}
+EXTRAS = {"pytorch.backend": "torch", "trt": "tensorrt"}
 """The extra that each module needs."""
 
 NOT_BACKENDS = ("auto", "base", "host_cache", "registry")
@@ -71,7 +71,7 @@ def _explain_missing(module_name: str, error: ModuleNotFoundError) -> str:
     if error.name == f"engines.backends.{module_name}":
         known = sorted(list_backends())
         return f"there is no such backend; choose auto or one of {', '.join(known)}"
-    remedy = f": pip install {EXTRAS[module_name]!r}" if module_name in EXTRAS else ""
+    remedy = f"; {install_hint(EXTRAS[module_name])}" if module_name in EXTRAS else ""
     return f"it needs the Python package {error.name!r}, which is not installed{remedy}"
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engines.datasets.files import read_json
-from engines.errors import EngineError
+from engines.errors import EngineError, install_hint
 
 COCO_NAMES = ("AP", "AP50", "AP75", "AP_medium", "AP_large", "AR", "AR50", "AR75", "AR_medium", "AR_large")
 CROWD_NAMES = ("AP", "AP50", "AP75", "AR", "AR50", "AR75")
@@ -50,7 +50,7 @@ class _Results(NamedTuple):
 def check_installed() -> None:
     """Raise :class:`EngineError` if pycocotools is not installed, before an evaluation runs."""
     if find_spec("pycocotools") is None:
-        raise EngineError("COCO's metric needs pycocotools: pip install 'posestream[eval]'")
+        raise EngineError(f"COCO's metric needs pycocotools; {install_hint('eval')}")
 
 
 def score_coco(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from engines.errors import EngineError
+from engines.errors import EngineError, install_hint
 from engines.skeletons import SKELETONS
 from engines.spec.signature import Signature
 
@@ -153,7 +153,7 @@ def _import_class(name: str, file: str, class_name: str) -> Callable[..., nn.Mod
         module = importlib.import_module(f"engines.models.{file}")
     except ModuleNotFoundError as error:
         if error.name == "torch":
-            raise EngineError(f"network {name!r} needs PyTorch: pip install 'posestream[torch]'") from None
+            raise EngineError(f"network {name!r} needs PyTorch; {install_hint('torch')}") from None
         raise EngineError(f"network {name!r}: there is no file {file}.py in engines/models") from None
     model_class: Callable[..., nn.Module] | None = getattr(module, class_name, None)
     if model_class is None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from engines.errors import EngineError
+from engines.errors import EngineError, install_hint
 
 _REQUIRED = ("torch", "safetensors")
 
@@ -16,7 +16,7 @@ _REQUIRED = ("torch", "safetensors")
 def _check_installed() -> None:
     missing = [name for name in _REQUIRED if find_spec(name) is None]
     if missing:
-        raise EngineError(f"posestream train needs {', '.join(missing)}: pip install 'posestream[torch]'")
+        raise EngineError(f"posestream train needs {', '.join(missing)}; {install_hint('torch')}")
 
 
 def train(

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import EngineError
+from engines.errors import EngineError, install_hint
 from engines.metrics import VISIBLE
 from engines.skeletons import SKELETONS, Skeleton
 from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 
 FOLDER: Final = "tensorboard"
-INSTALL: Final = "pip install 'posestream[train]'"
+INSTALL: Final = install_hint("train")
 _TAGS: Final = {"gradient_norm": "gradient norm", "rate": "learning rate", "samples_per_second": "samples per second"}
 
 COLUMNS: Final = 4

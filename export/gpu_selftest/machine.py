@@ -9,6 +9,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
 from engines.backends.auto import why_no_gpu, why_no_tensorrt, why_no_torch_cuda
+from engines.errors import install_hint
 from export.gpu_selftest.results import AbsentError, FailedError, Found, Work
 
 PACKAGES = (
@@ -93,7 +94,7 @@ def require_exporter() -> None:
     """Raise :class:`AbsentError` where what exports networks is not installed."""
     absent = [name for name in ("torch", "onnx", "onnxscript", "safetensors") if importlib.util.find_spec(name) is None]
     if absent:
-        raise AbsentError(f"{', '.join(absent)} is not installed", "pip install 'posestream[torch]'")
+        raise AbsentError(f"{', '.join(absent)} is not installed", install_hint("torch"))
 
 
 def architecture() -> str:

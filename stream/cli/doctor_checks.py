@@ -16,6 +16,8 @@ from typing import Literal
 
 import psutil
 
+from engines.errors import install_hint
+
 State = Literal["good", "note", "bad"]
 
 FRAME_1080P_MIB = 1920 * 1080 * 3 / 2**20
@@ -189,7 +191,7 @@ def _extras(topic: str) -> Iterator[Result]:
                 topic,
                 "note",
                 f"{package} is not installed",
-                f"needed only for {use}; in a checkout: pip install '.[{package}]'",
+                f"needed only for {use}; {install_hint(package)}",
             )
         else:
             yield Result(topic, "good", f"{package} {_version(package)}")

@@ -65,7 +65,7 @@ def test_without_its_extra_the_command_says_how_to_get_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(cli, "find_spec", absent)
     assert execute(["export", "hrnet-compact-256x192"]) == 1
     assert capsys.readouterr().err == (
-        "posestream: posestream export needs torch, onnx: pip install 'posestream[torch]'\n"
+        "posestream: posestream export needs torch, onnx; in a clone of posestream: pip install '.[torch]'\n"
     )
 
 

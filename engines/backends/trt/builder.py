@@ -19,7 +19,7 @@ from engines.backends.trt import inspector
 from engines.backends.trt.artifacts import Source
 from engines.backends.trt.logger import Logger, raise_failure
 from engines.backends.trt.options import BuildOptions
-from engines.errors import EngineError
+from engines.errors import EngineError, install_hint
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def load_plugins(log: trt.ILogger, architecture: str) -> None:
     if not trt.init_libnvinfer_plugins(log, ""):
         raise EngineError(
             f"TensorRT {trt.__version__} has no plugins: its library libnvinfer_plugin is missing or of another "
-            "version; reinstall it: pip install --force-reinstall 'posestream[tensorrt]'"
+            f"version; reinstall it {install_hint('tensorrt', '--force-reinstall')}"
         )
     from engines.plugins.deform_conv.plugin import register
 

@@ -182,7 +182,7 @@ def _import_driver() -> ModuleType:
     try:
         from cuda.bindings import driver
     except ImportError as error:
-        raise EngineError(f"CUDA graphs need the Python package cuda-bindings ({error}): {INSTALL}") from error
+        raise EngineError(f"CUDA graphs need the Python package cuda-bindings ({error}); {INSTALL}") from error
     module: ModuleType = driver
     return module
 

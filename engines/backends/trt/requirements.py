@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from engines.errors import EngineError
+from engines.errors import EngineError, install_hint
 
-INSTALL = "pip install 'posestream[tensorrt]'"
+INSTALL = install_hint("tensorrt")
 
 OLDEST = (10, 13)
 """The first release with strongly typed networks, ahead-of-time plugins and all names that are used here."""
@@ -58,11 +58,11 @@ def import_tensorrt() -> ModuleType:
     try:
         import tensorrt
     except ModuleNotFoundError as error:
-        raise EngineError(f"TensorRT is not installed (no Python package {error.name!r}): {INSTALL}") from error
+        raise EngineError(f"TensorRT is not installed (no Python package {error.name!r}); {INSTALL}") from error
     except (ImportError, OSError) as error:
         raise EngineError(
             f"TensorRT's Python package is installed, but a library it needs is not ({error}): "
-            f"{INSTALL} --force-reinstall, or add its folder to LD_LIBRARY_PATH"
+            f"{install_hint('tensorrt', '--force-reinstall')}, or add its folder to LD_LIBRARY_PATH"
         ) from error
     module: ModuleType = tensorrt
     check_version(module.__version__)
@@ -75,7 +75,7 @@ def import_pycuda() -> ModuleType:
         import pycuda.driver
     except ModuleNotFoundError as error:
         raise EngineError(
-            f"TensorRT needs the Python package {error.name!r}, which is not installed: {INSTALL}"
+            f"TensorRT needs the Python package {error.name!r}, which is not installed; {INSTALL}"
         ) from error
     except ImportError as error:
         # PyCUDA links to libcuda, which comes with the driver and not from any package.
@@ -109,7 +109,8 @@ def check_version(version: str) -> None:
     numbers = _parse_version(version)
     if numbers < OLDEST:
         raise EngineError(
-            f"TensorRT {version} is too old: posestream needs {_format_version(OLDEST)} or newer; {INSTALL} --upgrade"
+            f"TensorRT {version} is too old: posestream needs {_format_version(OLDEST)} or newer; "
+            + install_hint("tensorrt", "--upgrade")
         )
     if numbers[0] > NEWEST_MAJOR:
         raise EngineError(

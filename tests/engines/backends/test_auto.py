@@ -134,7 +134,7 @@ def test_an_unused_gpu_is_named_with_every_remedy(tmp_path: Path) -> None:
     choice = choose(tmp_path / "plain.onnx")
     assert choice.name == "onnxrt:cpu"
     assert choice.leaves_gpu_idle
-    for remedy in ("posestream[tensorrt]", "graph without its weights", "onnxruntime-gpu"):
+    for remedy in ("pip install '.[tensorrt]'", "graph without its weights", "onnxruntime-gpu"):
         assert remedy in choice.reason
 
 

@@ -228,7 +228,7 @@ def test_validation_during_training_uses_the_same_windows(tmp_path: Path, border
 
 
 def _validator(root: Path, name: Any, model: Path, border: Any = "key-frame") -> tuple[Any, Any]:
-    torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+    torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
     from rich.console import Console
 
     from engines.spec.network import NetworkSpec

@@ -137,7 +137,9 @@ def test_without_pytorch_it_raises_with_the_remedy(monkeypatch: pytest.MonkeyPat
         monkeypatch.delitem(sys.modules, module)
     with pytest.raises(EngineError) as caught:
         engines.create("hrnet-compact-256x192")
-    assert str(caught.value) == ("network 'hrnet-compact-256x192' needs PyTorch: pip install 'posestream[torch]'")
+    assert str(caught.value) == (
+        "network 'hrnet-compact-256x192' needs PyTorch; in a clone of posestream: pip install '.[torch]'"
+    )
 
 
 def test_a_custom_entry_is_built_from_its_path(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402

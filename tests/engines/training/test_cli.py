@@ -12,4 +12,7 @@ def test_without_pytorch_the_error_says_what_to_install(
 
     monkeypatch.setattr("engines.training.cli.find_spec", lambda name: None if name == "torch" else object())
     assert execute(["train", "any.yaml"]) == 1
-    assert capsys.readouterr().err == "posestream: posestream train needs torch: pip install 'posestream[torch]'\n"
+    assert (
+        capsys.readouterr().err
+        == "posestream: posestream train needs torch; in a clone of posestream: pip install '.[torch]'\n"
+    )

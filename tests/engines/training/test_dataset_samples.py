@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.datasets import posetrack18  # noqa: E402
 from engines.datasets.instances import list_instances  # noqa: E402

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.training.session import WEIGHTS, prepare  # noqa: E402
 from tests.engines.datasets import sample_datasets  # noqa: E402

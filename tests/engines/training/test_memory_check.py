@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
 from engines.spec.network import HRNetSpec, NetworkSpec  # noqa: E402

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402

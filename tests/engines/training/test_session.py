@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
 from engines.training import memory_check  # noqa: E402

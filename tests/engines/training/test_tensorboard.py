@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install 'posestream[torch]')")
+torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
 from engines.losses.heatmap import gaussian_heatmaps  # noqa: E402
@@ -26,7 +26,7 @@ def read() -> Any:
     """A function that reads event files."""
     events = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
-        reason="TensorBoard is not installed (pip install 'posestream[train]')",
+        reason="TensorBoard is not installed (pip install '.[train]')",
     )
 
     def reader(folder: Path) -> Any:
@@ -70,11 +70,14 @@ def test_without_tensorboard_one_line_says_how_to_install_it(
     monkeypatch.setattr(tensorboard, "is_installed", lambda: False)
     prepare(small(tmp_path), tmp_path / "run").run()
     messages = capsys.readouterr().err
-    assert "no TensorBoard curves: it is not installed; pip install 'posestream[train]'" in messages
+    assert "no TensorBoard curves: it is not installed; in a clone of posestream: pip install '.[train]'" in messages
     assert not (tmp_path / "run" / tensorboard.FOLDER).exists()
     with pytest.raises(EngineError) as caught:
         open_board(tmp_path, 0, wanted=True)
-    assert str(caught.value) == "--tensorboard: TensorBoard is not installed; pip install 'posestream[train]'"
+    assert (
+        str(caught.value)
+        == "--tensorboard: TensorBoard is not installed; in a clone of posestream: pip install '.[train]'"
+    )
 
 
 def test_no_tensorboard_writes_no_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,7 +172,7 @@ def test_without_pytorch_an_export_is_not_run_and_says_what_to_install(
     monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(AbsentError, match="torch, onnx, onnxscript, safetensors is not installed") as raised:
         fixtures.export(work, precision="fp16")
-    assert "posestream[torch]" in raised.value.remedy
+    assert "pip install '.[torch]'" in raised.value.remedy
 
 
 def test_the_kernel_compiles_without_a_gpu_where_a_compiler_is(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,10 @@ def test_what_cannot_be_scored_live_is_told_in_a_line(
 def test_a_missing_tool_is_told_before_anything_runs(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.evaluation.coco.find_spec", lambda _: None)
     assert execute(["eval", "live", f"{PEOPLE} {TAIL}"]) == 1
-    assert capsys.readouterr().err == "posestream: COCO's metric needs pycocotools: pip install 'posestream[eval]'\n"
+    assert (
+        capsys.readouterr().err
+        == "posestream: COCO's metric needs pycocotools; in a clone of posestream: pip install '.[eval]'\n"
+    )
 
 
 @pytest.mark.slow

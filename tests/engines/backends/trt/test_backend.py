@@ -304,5 +304,5 @@ def test_without_its_packages_it_says_which_extra_to_install(fused: Path, monkey
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     message = said(lambda: make_backend(fused, "tensorrt"))
     assert message.startswith(
-        "TensorRT is not installed (no Python package 'tensorrt'): pip install 'posestream[tensorrt]'"
+        "TensorRT is not installed (no Python package 'tensorrt'); in a clone of posestream: pip install '.[tensorrt]'"
     )

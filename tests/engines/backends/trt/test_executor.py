@@ -47,7 +47,7 @@ def test_without_cuda_bindings_the_remedy_is_named(simulated: Simulation, monkey
     with new_stream(simulated) as stream, pytest.raises(EngineError) as caught:
         simulated.module("executor").capture_graph(stream, lambda: None)
     assert str(caught.value).startswith("CUDA graphs need the Python package cuda-bindings (")
-    assert str(caught.value).endswith("): pip install 'posestream[tensorrt]'")
+    assert str(caught.value).endswith("); in a clone of posestream: pip install '.[tensorrt]'")
 
 
 @contextmanager
