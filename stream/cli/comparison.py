@@ -1,4 +1,4 @@
-"""What ``posestream compare`` looks at, and the picture it draws of where two networks differ most."""
+"""The windows that ``posestream compare`` gives to both networks, and a picture of where they differ most."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ SECOND: Colour = (230, 80, 230)
 APART: Colour = (0, 0, 255)
 
 
-def windows_of(signature: Signature, count: int, frames: str, detector: str) -> Iterator[PersonWindows]:
-    """``count`` windows of a line's own elements: of the file ``frames``, or of drawn people where that is empty."""
+def make_windows(signature: Signature, count: int, frames: str, detector: str) -> Iterator[PersonWindows]:
+    """``count`` windows, made by a line's elements from the file ``frames``, or from synthetic people without one."""
     if frames:
-        find_files(frames)  # before a detector is looked for
+        find_files(frames)  # reports a missing file before a missing detector
     source = Filesrc(location=frames) if frames else Testsrc(num_frames=count, realtime=False)
     pictures: Iterable[Frame] = through(source, ())
     people: Iterable[People]
@@ -65,25 +65,25 @@ def _request(window: Window) -> PersonWindows:
 # -- the picture ------------------------------------------------------------------------------------------------------
 
 
-def drawn(difference: Difference, signature: Signature, told: Sequence[str]) -> Picture:
-    """The person of the two keypoints that lie farthest apart, enlarged: both skeletons, and red lines between them."""
+def draw(difference: Difference, signature: Signature, names: Sequence[str]) -> Picture:
+    """Both skeletons of the person whose keypoints lie farthest apart, enlarged, with red lines between them."""
     row = int(difference.crop_px.max(axis=1).argmax())
     width, height = signature.input_size
     size = (round(HEIGHT_PX * width / height), HEIGHT_PX)
     affine = crop.box_to_affine(difference.window.boxes[row], size, enlarge=signature.enlarge)
     picture = crop.crop(difference.window.frames[signature.past], affine, size)
-    both = [_placed(keypoints[row], affine) for keypoints in (difference.first, difference.second)]
+    both = [_to_picture(keypoints[row], affine) for keypoints in (difference.first, difference.second)]
     for start, end in zip(*both, strict=True):
         cv2.line(picture, start, end, APART, 2, cv2.LINE_AA)
-    for points, colour, name, line in zip(both, (FIRST, SECOND), told, (1, 2), strict=True):
+    for points, colour, name, line in zip(both, (FIRST, SECOND), names, (1, 2), strict=True):
         _skeleton(picture, points, signature.joints, colour)
         cv2.putText(picture, name, (8, 18 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
     return picture
 
 
-def _placed(keypoints: NDArray[np.float32], affine: crop.Affine) -> list[Point]:
+def _to_picture(keypoints: NDArray[np.float32], affine: crop.Affine) -> list[Point]:
     """Keypoints (K, 3) of the frame as pixels of the picture."""
-    points = keypoints[:, :2].astype(np.float64) - 0.5  # the middle of the first pixel is 0.5 here and 0 in an affine
+    points = keypoints[:, :2].astype(np.float64) - 0.5  # the centre of the first pixel is 0.5 here and 0 in an affine
     matrix = np.asarray(affine, np.float64)
     return [(round(float(x)), round(float(y))) for x, y in points @ matrix[:, :2].T + matrix[:, 2]]
 
@@ -96,10 +96,10 @@ def _skeleton(picture: Picture, points: Sequence[Point], skeleton: Skeleton, col
 
 
 def write(picture: Picture, path: Path) -> None:
-    """Into a file of the kind that its name says. Raises :class:`PropertyError`."""
+    """Write ``picture`` in the format of the suffix of ``path``. Raises :class:`PropertyError`."""
     try:
-        there, encoded = cv2.imencode(path.suffix or ".", picture)
-        if there:
+        is_encoded, encoded = cv2.imencode(path.suffix or ".", picture)
+        if is_encoded:
             path.write_bytes(encoded.tobytes())
     except (cv2.error, OSError) as error:
         raise PropertyError(
@@ -108,4 +108,4 @@ def write(picture: Picture, path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or "" if isinstance(error, OSError) else "no picture's ending"
+    return error.strerror or "" if isinstance(error, OSError) else "no suffix of a picture"

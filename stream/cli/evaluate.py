@@ -1,4 +1,4 @@
-"""``posestream eval``: how good keypoints are, by the yardsticks of the field."""
+"""``posestream eval``: scores keypoints with the metrics of the field."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help=help_text("""How good keypoints are: score a network on a data set, a line while it runs, or files of results.
+    help=help_text("""Score a network on a data set, a line while it runs, or files of results.
 
     Examples:
 
@@ -34,9 +34,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Truth = Annotated[Path, typer.Argument(help="The truth: a file, or for posetrack a folder of them.")]
-_Found = Annotated[Path, typer.Argument(help="What was predicted: a file, or a folder of the same names.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print every number, for programs.")]
+_Truth = Annotated[Path, typer.Argument(help="Ground truth: a file; for posetrack a folder of them.")]
+_Found = Annotated[Path, typer.Argument(help="Predictions: a file, or a folder of the same names.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print all numbers as JSON, for programs.")]
 
 
 def posetrack(annotations: _Truth, results: _Found, as_json: _Json = False) -> None:

@@ -1,4 +1,4 @@
-"""``posestream eval drawn``: a network on drawn people, which need no data set."""
+"""``posestream eval drawn``: scores a network on synthetic people, which need no data set."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def drawn(
             autocompletion=complete_models,
         ),
     ],
-    scenes: Annotated[int, typer.Option("--scenes", min=1, max=99_999, help="Of each condition.")] = 100,
-    backend: Annotated[str, typer.Option("--backend", help="Who runs the network, as in pose.")] = "auto",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the network.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every number, for programs.")] = False,
+    scenes: Annotated[int, typer.Option("--scenes", min=1, max=99_999, help="Scenes of each condition.")] = 100,
+    backend: Annotated[str, typer.Option("--backend", help="What runs the network, as in pose.")] = "auto",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the network.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON, for programs.")] = False,
 ) -> None:
-    """Score a network on drawn people that nothing was trained on: easy, blurred, occluded, crossing.
+    """Score a network on synthetic people it was not trained on: easy, blurred, occluded, crossing.
 
     It runs as in a line, in true boxes. It needs no data set; 'posestream train' validates on the same people.
 
@@ -47,8 +47,8 @@ def drawn(
         progress_bar("scenes", len(CONDITIONS) * scenes) as done,
     ):
         score = evaluate_synthetic(engine, scenes, done)
-        told = f"pose {engine.signature.name} by {engine.choice}"
-    print(json.dumps(_numbers(score), indent=2) if as_json else _table(told, score))
+        title = f"pose {engine.signature.name} by {engine.choice}"
+    print(json.dumps(_numbers(score), indent=2) if as_json else _table(title, score))
 
 
 def _numbers(score: SyntheticScores) -> dict[str, Any]:
@@ -62,13 +62,13 @@ def _numbers(score: SyntheticScores) -> dict[str, Any]:
     return {"people": score.people, "pck": kinds}
 
 
-def _table(told: str, score: SyntheticScores) -> str:
+def _table(title: str, score: SyntheticScores) -> str:
     from engines.metrics import ALPHAS, HIDDEN
 
     head = [*(f"PCK@{alpha}" for alpha in sorted(ALPHAS, reverse=True)), "hidden@0.1"]
     rows = {kind: [*(score.pck(kind, alpha) for alpha in sorted(ALPHAS, reverse=True))] for kind in score.counts}
     hidden = {kind: score.pck(kind, 0.1, HIDDEN) for kind in score.counts}
-    lines = [f"{told}: {score.people} drawn people in true boxes, visible joints; percent", ""]
+    lines = [f"{title}: {score.people} synthetic people in true boxes, visible joints; percent", ""]
     lines.append(" " * 10 + "".join(f"{name:>12}" for name in head))
     for kind, row in rows.items():
         lines.append(f"{kind:10}" + "".join(f"{100 * value:12.1f}" for value in [*row, hidden[kind]]))

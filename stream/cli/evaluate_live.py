@@ -1,4 +1,4 @@
-"""``posestream eval live``: what dropped frames and lateness cost a line."""
+"""``posestream eval live``: how much dropped frames and lateness lower the score of a line."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def live(
     ],
     truth: Annotated[
         Path | None,
-        typer.Option("--truth", "-t", help="COCO or PoseTrack18 annotations of the frames; testsrc knows its own."),
+        typer.Option("--truth", "-t", help="COCO or PoseTrack18 annotations of the frames; testsrc has its own."),
     ] = None,
     clip: Annotated[
         Path | None, typer.Option("--clip", help="The file that rtspsrc's server loops, for the offline run.")
     ] = None,
     loop_s: Annotated[
         float | None,
-        typer.Option("--loop-s", min=0.001, help="How long one turn lasts, where the server does not loop seamlessly."),
+        typer.Option("--loop-s", min=0.001, help="Duration of one loop, where the server does not loop seamlessly."),
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="How much of the source's time is judged.")] = 10,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Duration of the part that is scored.")] = 10,
     warmup_s: Annotated[
-        float, typer.Option("--warmup-s", min=0, help="How much is left out first, from the first answer on.")
+        float, typer.Option("--warmup-s", min=0, help="Duration left out first, from the first keypoints on.")
     ] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every number, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON, for programs.")] = False,
 ) -> None:
-    """Score a line while it runs: what dropped frames and lateness cost, beside the score of the same frames offline.
+    """Score a line while it runs, with its dropped frames and its lateness, and the same frames offline.
 
-    The line runs twice. Live, its source is in time and a subscriber listens; offline, the source waits and nothing is
-    dropped. Frames are joined by their source time. What had come at a frame's own moment counts as the answer to it,
-    as in streaming perception.
+    The line runs twice. Live, its source runs in real time and a subscriber receives the keypoints; offline, the source
+    waits and nothing is dropped. Frames are matched by their source time. As in streaming perception, the newest
+    keypoints received at the time of a frame are scored for it.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""``posestream eval model``: a network run on a data set, and scored by the field's yardstick."""
+"""``posestream eval model``: runs a network on a data set and scores it with the metric of the data set."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DataSet = Literal[
 ]
 
 _SPLIT = (
-    "What is judged on: the name of a split, 1 to 3 for jhmdb, clips with commas between for hieve, the JSON file for "
-    "folder. val (OCHuman: test; jhmdb: 1; hieve: all) without it."
+    "The part of the data: the name of a split, 1 to 3 for jhmdb, clips separated by commas for hieve, the JSON "
+    "file for folder. val (OCHuman: test; jhmdb: 1; hieve: all) without it."
 )
 
 
@@ -47,11 +47,11 @@ def model(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option("--root", help="The folder it lies in; docs/how-to/datasets.md says how.", show_default=False),
+        typer.Option("--root", help="Folder of the data set; see docs/how-to/datasets.md.", show_default=False),
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option("--recipe", help="Instead of --data: a training's, for its data set, border and detections."),
+        typer.Option("--recipe", help="A training recipe instead of --data: its data set, border and detections."),
     ] = None,
     split: Annotated[str, typer.Option("--split", help=_SPLIT, show_default=False)] = "",
     skeleton: Annotated[
@@ -72,24 +72,24 @@ def model(
     ] = None,
     border: Annotated[
         Literal["key-frame", "fami-released"] | None,
-        typer.Option("--border", help="What stands for frames before the first; key-frame, or the recipe's."),
+        typer.Option("--border", help="What replaces frames before the first; key-frame, or the recipe's."),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N clips or pictures only.")] = None,
-    backend: Annotated[str, typer.Option("--backend", help="Who runs the network, as in pose.")] = "auto",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the network.")] = 1,
+    backend: Annotated[str, typer.Option("--backend", help="What runs the network, as in pose.")] = "auto",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the network.")] = 1,
     crop: Annotated[
         Literal["exact", "lock", "auto"],
-        typer.Option("--crop", help="How people are cropped, as in pose; exact is the papers' way."),
+        typer.Option("--crop", help="How people are cropped, as in pose; exact is as in the papers."),
     ] = "exact",
     results: Annotated[
         Path | None, typer.Option("--results", help="A folder for PoseTrack's or COCO's result files.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every number, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON, for programs.")] = False,
 ) -> None:
     """Run a network on a data set and score it: PoseTrack's AP, COCO's, CrowdPose's, or PCK.
 
-    It runs as in a line: the same crops, windows, decoding and backends. Papers are judged with boxes of a detector;
-    true boxes, the default, give higher numbers.
+    It runs as in a line: the same crops, windows, decoding and backends. Papers report scores with the boxes of a
+    detector; true boxes, the default, score higher.
 
     Examples:
 
@@ -104,18 +104,18 @@ def model(
     from engines.inference.engine import load
 
     engine = load(model, backend, threads, crop=crop)
-    source = source_of(data, root, recipe, split=split, skeleton=skeleton, border=border)
+    source = find_source(data, root, recipe, split=split, skeleton=skeleton, border=border)
     people = dataset.select_people(source, engine.signature.skeleton, detections, min_score, limit)
     if results:
         check_writable(results)
     with engine:
         evaluation = _evaluate(engine, source, people)
-    files = [str(write(results, name, told)) for name, told in evaluation.files.items()] if results else []
+    files = [str(write(results, name, content)) for name, content in evaluation.files.items()] if results else []
     account = {**_account(engine, source, people, evaluation.scores), "files": files}
     print(json.dumps(_without_nan(account), indent=2) if as_json else _in_words(account))
 
 
-def source_of(
+def find_source(
     data: DataSet | None, root: Path | None, recipe: Path | None, *, split: str, skeleton: str, border: str | None
 ) -> Dataset:
     """The data set that the options describe. Raises :class:`PropertyError` where they do not go together."""
@@ -124,12 +124,12 @@ def source_of(
     from stream.errors import PropertyError
 
     if (data is None) == (recipe is None):
-        raise PropertyError("eval model: on which data set? give either --data NAME --root FOLDER, or --recipe FILE")
+        raise PropertyError("eval model: no data set; give either --data NAME --root FOLDER, or --recipe FILE")
     if recipe is not None:
         found = _of_recipe(recipe, root, split)
     elif root is None:
         raise PropertyError(
-            f"eval model: where does {data} lie? give --root FOLDER; docs/how-to/datasets.md says how it must lie"
+            f"eval model: no folder for {data}; give --root FOLDER; docs/how-to/datasets.md shows its layout"
         )
     else:
         found = _of_name(data, root, split, skeleton)
@@ -154,10 +154,10 @@ def _of_recipe(recipe: Path, root: Path | None, split: str) -> Dataset:
     found = read_recipe(recipe).data
     if isinstance(found, Synthetic):
         raise PropertyError(
-            f"eval model: recipe {recipe} learns from drawn people, which are no data set; give --data and --root"
+            f"eval model: recipe {recipe} trains on synthetic people, which are not a data set; give --data and --root"
         )
     if split:
-        raise PropertyError(f"eval model: --split {split} goes with --data; recipe {recipe} says itself what is judged")
+        raise PropertyError(f"eval model: --split {split} goes with --data; recipe {recipe} has its own split")
     return msgspec.structs.replace(found, root=str(root)) if root else found
 
 
@@ -171,7 +171,7 @@ def _evaluate(engine: Engine, source: Dataset, people: EvaluationSet) -> Evaluat
     return dataset.evaluate(source, people, predictions, engine.signature)
 
 
-# -- what is told -----------------------------------------------------------------------------------------------------
+# -- output -----------------------------------------------------------------------------------------------------------
 
 
 def _account(engine: Engine, source: Dataset, people: EvaluationSet, scores: Scores) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _in_words(account: Mapping[str, Any]) -> str:
     margin = max(map(len, scores))
     blocks = [
         _headline(account),
-        *("\n".join(_rows(table, margin)) for table in tables_of(scores)),
+        *("\n".join(_rows(table, margin)) for table in group_by_columns(scores)),
         "\n".join(f"{name}: {columns['Mean']:.2f}" for name, columns in scores.items() if len(columns) == 1),
         "\n".join(f"note: {note}" for note in account["notes"]),
         _written(account["files"]),
@@ -224,7 +224,7 @@ def _written(files: Sequence[str]) -> str:
     return f"results: {files[0]}{others}" if files else ""
 
 
-def tables_of(scores: Mapping[str, Columns]) -> list[dict[str, Columns]]:
+def group_by_columns(scores: Mapping[str, Columns]) -> list[dict[str, Columns]]:
     """Lines of the same columns together; not those of a single number."""
     tables: dict[tuple[str, ...], dict[str, Columns]] = {}
     for name, columns in scores.items():
@@ -244,10 +244,10 @@ def _cell(number: float) -> str:
     return f"{'–':>9}" if isnan(number) else f"{number:9.2f}"
 
 
-def _without_nan(told: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(told, dict):
-        return {name: _without_nan(value) for name, value in told.items()}
-    if isinstance(told, list):
-        return [_without_nan(value) for value in told]
-    return None if isinstance(told, float) and isnan(told) else told
+def _without_nan(value: Any) -> Any:
+    """``value`` with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and isnan(value) else value

@@ -1,4 +1,4 @@
-"""``posestream keygen``: keys, without which nothing leaves this host."""
+"""``posestream keygen``: makes the keys that publishing beyond this host requires."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typer
 
 
 def keygen(
-    folder: Annotated[Path, typer.Argument(help="Where to write them; made if it is not there.")] = Path("keys"),
+    folder: Annotated[Path, typer.Argument(help="Folder to write them to; created if missing.")] = Path("keys"),
     line: Annotated[
-        Path | None, typer.Option("--line", help="Write this file instead: the key that all parts of one line share.")
+        Path | None, typer.Option("--line", help="Write this file instead: a key that all parts of one line share.")
     ] = None,
 ) -> None:
-    """Make CURVE keys: for a publisher and its subscribers, or for a line whose parts sit on several hosts.
+    """Make CURVE keys: for a publisher and its subscribers, or for a line whose parts run on several hosts.
 
-    The publisher keeps server.key_secret. A subscriber gets server.key, and client.key_secret. A line's key goes to
-    each of its hosts, where POSESTREAM_CURVE names it.
+    The publisher keeps server.key_secret. A subscriber needs server.key and client.key_secret. A line's key is needed
+    on each of its hosts, where POSESTREAM_CURVE holds its path.
 
     Examples:
 

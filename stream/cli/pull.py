@@ -1,4 +1,4 @@
-"""``posestream pull``: fetch a network of the catalogue."""
+"""``posestream pull``: downloads a network of the catalogue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pull(
         ),
     ],
 ) -> None:
-    """Fetch the weights of a network into this user's cache; the only command that downloads anything.
+    """Download the weights of a network into your cache; no other command downloads anything.
 
     Example:
 

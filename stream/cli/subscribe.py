@@ -1,4 +1,4 @@
-"""``posestream subscribe``: see the keypoints that a line publishes."""
+"""``posestream subscribe``: shows the keypoints that a line publishes."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def subscribe(
     ] = None,
     person: Annotated[int | None, typer.Option("--person", "-p", help="Only the person with this id.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, keys as in docs/reference/protocol.md.")
+        bool, typer.Option("--json", help="Print one JSON object per line, keys as in docs/reference/protocol.md.")
     ] = False,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="Stop after so many messages.")] = None,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0.1, help="Fail when nothing comes for so many seconds.")
+        float | None, typer.Option("--timeout", min=0.1, help="Fail after so many seconds without a message.")
     ] = None,
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop when all these cameras have ended.")] = False,
-    latest: Annotated[bool, typer.Option("--latest", help="Pass over what is older than the newest waiting.")] = False,
-    prefix: Annotated[str, typer.Option("--prefix", help="What the publisher puts before its topics.")] = "",
+    latest: Annotated[bool, typer.Option("--latest", help="Skip all waiting messages but the newest.")] = False,
+    prefix: Annotated[str, typer.Option("--prefix", help="The publisher's prefix of topics.")] = "",
     server_key: Annotated[
         Path | None, typer.Option("--server-key", help="The publisher's public .key file; needed for another host.")
     ] = None,
     client_key: Annotated[
         Path | None,
-        typer.Option("--client-key", help="Your own .key_secret file, where the publisher asks who you are."),
+        typer.Option("--client-key", help="Your .key_secret file, where the publisher admits known clients only."),
     ] = None,
 ) -> None:
-    """Show the keypoints that a line publishes: a live table, or one line a message where the output is no terminal.
+    """Show the keypoints that a line publishes: a live table on a terminal, else one line for each message.
 
-    It may be started before the line, and stays when the line is restarted. Ctrl-C ends it.
+    You may start it before the line; it goes on when the line is restarted. Ctrl-C ends it.
 
     Examples:
 
@@ -117,6 +117,6 @@ def _show_table(subscriber: Subscriber, count: int | None) -> None:
 
 
 def _title(subscriber: Subscriber) -> str:
-    """Which publisher this is, and how it does."""
-    state = "publishing" if subscriber.alive else "no sign of life"
+    """The publisher's address and state."""
+    state = "publishing" if subscriber.alive else "silent"
     return f"{subscriber.address}: {state}"

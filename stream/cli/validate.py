@@ -1,4 +1,4 @@
-"""``posestream validate``: would this line run, what flows over each link, and how far does it look ahead?"""
+"""``posestream validate``: checks a line and shows its links, their caps and its look-ahead."""
 
 from __future__ import annotations
 

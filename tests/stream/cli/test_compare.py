@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stream.__main__ import execute
-from stream.cli.compare import Side, side_of
+from stream.cli.compare import Side, parse_side
 from tests.engines import networks
 
 Capture = pytest.CaptureFixture[str]
@@ -24,7 +24,7 @@ def other(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("told", "side"),
+    ("text", "side"),
     [
         ("hrnet-small", Side("hrnet-small", "auto")),
         ("hrnet-small@onnxrt:cpu", Side("hrnet-small", "onnxrt:cpu")),
@@ -34,25 +34,25 @@ def other(tmp_path: Path) -> str:
         ("hrnet-small@", Side("hrnet-small", "auto")),
     ],
 )
-def test_what_stands_behind_the_last_at_is_a_backend_unless_it_is_of_a_path(told: str, side: Side) -> None:
-    assert side_of(told) == side
+def test_what_stands_behind_the_last_at_is_a_backend_unless_it_is_of_a_path(text: str, side: Side) -> None:
+    assert parse_side(text) == side
 
 
 def test_two_backends_that_agree_end_with_0(capsys: Capture) -> None:
     assert execute(["compare", "hrnet-small", "hrnet-small@onnxrt:cpu", *FEW]) == 0
-    told = capsys.readouterr().out
-    assert "A hrnet-small: onnxrt" in told  # and why
-    assert "B hrnet-small@onnxrt:cpu: onnxrt:cpu: asked for by name" in told
-    assert "6 people in 2 windows" in told
-    assert "they agree: 99 of 100 keypoints lie within 0.0000 px of the crop (--bound 2)" in told
+    text = capsys.readouterr().out
+    assert "A hrnet-small: onnxrt" in text  # and why
+    assert "B hrnet-small@onnxrt:cpu: onnxrt:cpu: asked for by name" in text
+    assert "6 people in 2 windows" in text
+    assert "they agree: 99 of 100 keypoints lie within 0.0000 px of the crop (--bound 2)" in text
 
 
 def test_two_networks_that_do_not_agree_end_with_1_and_are_drawn(tmp_path: Path, other: str, capsys: Capture) -> None:
     path = tmp_path / "apart.png"
     assert execute(["compare", "hrnet-small", other, *FEW, "--picture", str(path)]) == 1
-    told = capsys.readouterr()
-    assert "they do not agree: " in told.out
-    assert "where they differ most" in told.err
+    text = capsys.readouterr()
+    assert "they do not agree: " in text.out
+    assert "where they differ most" in text.err
     picture = cv2.imread(str(path))
     assert picture is not None
     assert (picture == (0, 0, 255)).all(axis=2).any()  # the red between keypoints that are apart
@@ -76,7 +76,7 @@ def test_pictures_of_ones_own_are_looked_at(tmp_path: Path, capsys: Capture) -> 
         (["hrnet-small", "nobody"], "model 'nobody' is not a path to an .onnx"),
         (
             ["hrnet-small", "hrnet-small", "--crop", "lozenge"],
-            "compare: --crop 'lozenge' is none of auto, exact and lock",
+            "compare: --crop 'lozenge' is not one of auto, exact and lock",
         ),
         (["hrnet-small", "hrnet-small", "--crop", "lock"], "crop=lock"),
         (["hrnet-small", "hrnet-small", "--frames", "nowhere.mp4"], "nowhere.mp4"),
@@ -86,7 +86,7 @@ def test_pictures_of_ones_own_are_looked_at(tmp_path: Path, capsys: Capture) -> 
         ),
     ],
 )
-def test_a_mistake_is_told_in_one_line(arguments: list[str], words: str, capsys: Capture) -> None:
+def test_a_mistake_is_text_in_one_line(arguments: list[str], words: str, capsys: Capture) -> None:
     assert execute(["compare", *arguments]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line

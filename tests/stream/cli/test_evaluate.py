@@ -29,9 +29,9 @@ def test_programs_get_every_number(shared: Path, capsys: Capture) -> None:
     annotations = shared / "data/annot/mmpose/posetrack18/annotations/val"
     results = shared / "data/annot/posetrack18_poseval/C_shift20px"
     assert execute(["eval", "posetrack", str(annotations), str(results), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["mean"]["ap"] == pytest.approx(18.306319070355034)
-    assert len(told["joints"]) == 15
+    report = json.loads(capsys.readouterr().out)
+    assert report["mean"]["ap"] == pytest.approx(18.306319070355034)
+    assert len(report["joints"]) == 15
 
 
 def test_cocos_ten_numbers_are_in_percent(shared: Path, capsys: Capture) -> None:
@@ -60,7 +60,7 @@ def test_a_sequence_without_results_is_named(
     assert words in capsys.readouterr().err
 
 
-def test_results_of_another_sequence_are_told_apart(shared: Path, capsys: Capture) -> None:
+def test_results_of_another_sequence_are_refused(shared: Path, capsys: Capture) -> None:
     truth = shared / "data/annot/mmpose/posetrack18/annotations/val/003418_mpii_test.json"
     other = shared / "data/annot/posetrack18_poseval/A_identity/009473_mpii_test.json"
     assert execute(["eval", "posetrack", str(truth), str(other)]) == 1
@@ -78,27 +78,25 @@ def test_a_line_is_scored_while_it_runs(capsys: Capture, no_leaks: None) -> None
     pytest.importorskip("pycocotools")
     assert execute(["eval", "live", "--json", "--seconds", "1", "--warmup-s", "0", f"{PEOPLE} ! queue {TAIL}"]) == 0
     printed = capsys.readouterr()
-    told = json.loads(printed.out)
-    assert (told["frames"], told["model"]) == (10, "oracle")
-    assert [*told["readings"]] == ["offline", "answered", "held", "streaming"]
-    assert told["readings"]["offline"]["AP"] == pytest.approx(100.0)
-    assert "live run, 1 s from its first answer on" in printed.err
+    report = json.loads(printed.out)
+    assert (report["frames"], report["model"]) == (10, "oracle")
+    assert [*report["readings"]] == ["offline", "answered", "held", "streaming"]
+    assert report["readings"]["offline"]["AP"] == pytest.approx(100.0)
+    assert "live run, 1 s from its first answer" in printed.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
-        ([PEOPLE], "this line has none; end it in '! keypointsink'", 1),
+        ([PEOPLE], "this line has none; end it with '! keypointsink'", 1),
         (["testscr ! keypointsink"], "did you mean 'testsrc'", 1),
-        ([f"filesrc location=a.mp4 {TAIL}"], "give --truth, a COCO or PoseTrack18 file about them", 1),
+        ([f"filesrc location=a.mp4 {TAIL}"], "give --truth, a COCO or PoseTrack18 file for them", 1),
         (["--truth", "gone.json", f"filesrc location=a.mp4 {TAIL}"], "there is no file 'gone.json'", 1),
         (["--seconds", "0", f"{PEOPLE} {TAIL}"], "--seconds", 2),
         ([], "Missing argument 'line'", 2),
     ],
 )
-def test_what_cannot_be_scored_live_is_told_in_a_line(
-    capsys: Capture, arguments: list[str], words: str, code: int
-) -> None:
+def test_what_cannot_be_scored_live_is_one_error(capsys: Capture, arguments: list[str], words: str, code: int) -> None:
     assert execute(["eval", "live", *arguments]) == code
     printed = capsys.readouterr()
     assert words in printed.err

@@ -88,11 +88,11 @@ def test_hieve_says_that_its_own_measure_is_not_to_be_had(tmp_path: Path, capsys
 
 
 WRONG: dict[str, tuple[list[str], str, int]] = {
-    "no data set": (["hrnet-small"], "on which data set? give either --data NAME --root FOLDER, or --recipe FILE", 1),
+    "no data set": (["hrnet-small"], "no data set; give either --data NAME --root FOLDER, or --recipe FILE", 1),
     "two data sets": (["hrnet-small", "--data", "coco", "--recipe", "r.yaml"], "give either --data NAME", 1),
     "no place": (
         ["hrnet-small", "--data", "coco"],
-        "where does coco lie? give --root FOLDER; docs/how-to/datasets.md",
+        "no folder for coco; give --root FOLDER; docs/how-to/datasets.md",
         1,
     ),
     "no such data set": (["hrnet-small", "--data", "mpii", "--root", "x"], "'mpii' is not one of 'posetrack17'", 2),
@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
     ),
     "drawn people": (
         ["hrnet-small", "--recipe", "{root}/configs/training/hrnet-small-synthetic.yaml"],
-        "learns from drawn people, which are no data set; give --data and --root",
+        "trains on synthetic people, which are not a data set; give --data and --root",
         1,
     ),
     "a recipe and a split": (
