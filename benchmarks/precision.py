@@ -37,13 +37,14 @@ from engines.metrics import find_correct
 from engines.spec.manifest import read_manifest
 from engines.spec.signature import Signature
 from engines.vision import crop, heatmaps
-from export.calibration import drawn, normalised, of_frames
+from export.calibration import cut_windows, draw_windows, normalise
+from export.graph.editing import copy_proto
 from export.graph.folding import fold_normalisations
-from export.precision.fp16 import kept_in_float32, sizes_on, to_fp16
-from export.precision.inspecting import shares
-from export.precision.int8 import STEPS, Scales, quantised, scales_of
-from export.precision.rounding import rounded
-from export.precision.wiring import Wiring, copy_of
+from export.precision.fp16 import find_float32_nodes, measure_sizes, to_fp16
+from export.precision.inspection import compute_shares
+from export.precision.int8 import STEPS, Scales, compute_scales, quantise
+from export.precision.rounding import round_float16
+from export.precision.wiring import Wiring
 
 RESULTS = Path(__file__).parent / "results" / "precision.md"
 SHIPPED = "hrnet-small"
@@ -87,7 +88,7 @@ class Subject:
     def planes(self) -> NDArray[np.float32]:
         """The people as the network takes them."""
         crops = np.stack([person.crop for person in self.people])[:, None]
-        return crops if self.signature.pixel == "uint8" else normalised(crops, self.signature)[:, 0]
+        return crops if self.signature.pixel == "uint8" else normalise(crops, self.signature)[:, 0]
 
     @cached_property
     def reference(self) -> NDArray[np.float32]:
@@ -97,8 +98,8 @@ class Subject:
     @cached_property
     def scales(self) -> Scales:
         """Of int8, to the largest values."""
-        wiring = Wiring(copy_of(self.graph))
-        return scales_of(wiring, sizes_on(wiring, self.feeds))
+        wiring = Wiring(copy_proto(self.graph))
+        return compute_scales(wiring, measure_sizes(wiring, self.feeds))
 
 
 def main() -> None:
@@ -136,7 +137,7 @@ def load_shipped() -> Subject:
     folder = catalogue.SHIPPED_FOLDER / SHIPPED
     signature = read_manifest(folder).signature
     people = [person for seed in range(60) for person in drawn_people(seed, signature)]
-    calibration = drawn(signature, CALIBRATED_ON, seed=1_000)
+    calibration = draw_windows(signature, CALIBRATED_ON, seed=1_000)
     return Subject(f"{SHIPPED}, on drawn people", with_heatmaps(folder), signature, calibration, people)
 
 
@@ -171,12 +172,12 @@ def load_published(shared: Path) -> Subject:
     """A published network on real people, calibrated on clips of other people."""
     signature = Signature(name="simplepose", input_size=(192, 256))
     clips = [shared / "data/clips" / clip for clip in OTHER_CLIPS]
-    windows = np.concatenate([of_frames(clip, signature, CALIBRATED_ON // len(clips)) for clip in clips])
+    windows = np.concatenate([cut_windows(clip, signature, CALIBRATED_ON // len(clips)) for clip in clips])
     samples = [sample for _, some in load_sets(shared / "data") for sample in some]
     people = [crop_person(sample.clip[sample.number], sample.box, sample.joints, signature) for sample in samples]
     graph = upgrade(onnx.load(shared / PUBLISHED))
     return Subject(
-        "Ultralight-SimplePose, on real people", graph, signature, normalised(windows, signature)[:, 0], people
+        "Ultralight-SimplePose, on real people", graph, signature, normalise(windows, signature)[:, 0], people
     )
 
 
@@ -217,7 +218,7 @@ def table(subject: Subject) -> Iterator[str]:
     yield "| precision | multiplications | heatmaps: rms, largest | px moved: median, mean, 99 % | PCK@0.2 | PCK@0.1 |"
     yield "|---|---|---|---|---|---|"
     for name, graph in variants(subject):
-        found = run_network(rounded(graph), subject.planes)
+        found = run_network(round_float16(graph), subject.planes)
         yield f"| {name} | {format_shares(graph)} | {' | '.join(figures(subject, found))} |"
     yield ""
 
@@ -226,12 +227,12 @@ def variants(subject: Subject) -> Iterator[tuple[str, onnx.ModelProto]]:
     """Yield the graph in each precision."""
     yield "fp32", subject.graph
     yield "fp16", to_fp16(subject.graph, subject.feeds)
-    yield "int8, rest float16", quantised(subject.graph, subject.scales)
-    yield "int8, rest float32", quantised(subject.graph, subject.scales, rest="float32")
+    yield "int8, rest float16", quantise(subject.graph, subject.scales)
+    yield "int8, rest float32", quantise(subject.graph, subject.scales, rest="float32")
 
 
 def format_shares(graph: onnx.ModelProto) -> str:
-    return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in sorted(shares(graph).items()) if share)
+    return ", ".join(f"{100 * share:.0f} % {kind}" for kind, share in sorted(compute_shares(graph).items()) if share)
 
 
 def figures(subject: Subject, found: NDArray[np.float32]) -> tuple[str, ...]:
@@ -282,7 +283,7 @@ def cuts(subjects: Iterable[Subject]) -> Iterator[str]:
 
 
 def cut_off(subject: Subject, scales: Scales) -> str:
-    found = run_network(quantised(subject.graph, scales, rest="float32"), subject.planes)
+    found = run_network(quantise(subject.graph, scales, rest="float32"), subject.planes)
     moved = np.hypot(*np.moveaxis(decode(subject, found) - decode(subject, subject.reference), -1, 0))
     return f"{100 * errors(subject, found)[0]:.1f} %, {moved.mean():.2f}"
 
@@ -297,8 +298,8 @@ def entropy(subject: Subject) -> Scales:
 
 def collect_scales(subject: Subject, collector: Any) -> Scales:
     """The scales that ONNX Runtime's own calibration finds for the same convolutions."""
-    wiring = Wiring(copy_of(subject.graph))
-    reading = {wiring.weights_of(place): node.input[0] for place, node in convolutions(wiring)}
+    wiring = Wiring(copy_proto(subject.graph))
+    reading = {wiring.weights_name(place): node.input[0] for place, node in convolutions(wiring)}
     tensors = sorted({reading[weights] for weights in subject.scales})
     with contextlib.redirect_stdout(io.StringIO()):
         for feed in subject.feeds:
@@ -316,7 +317,7 @@ def values(
     model: onnx.ModelProto, names: Sequence[str], feed: dict[str, NDArray[np.float32]]
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """The tensors ``names`` of one run."""
-    probed = copy_of(model)
+    probed = copy_proto(model)
     del probed.graph.output[:]
     kind = onnx.TensorProto.FLOAT
     probed.graph.output.extend(onnx.helper.make_tensor_value_info(name, kind, None) for name in names)
@@ -330,7 +331,7 @@ def windows(subject: Subject) -> Iterator[str]:
     yield "| crops | rms, shift |"
     yield "|---|---|"
     for number in (1, 4, 16, 64):
-        calibration = normalised(drawn(subject.signature, number, seed=1_000), subject.signature)[:, 0]
+        calibration = normalise(draw_windows(subject.signature, number, seed=1_000), subject.signature)[:, 0]
         fewer = Subject(subject.name, subject.graph, subject.signature, calibration, subject.people)
         yield f"| {number} | {cut_off(subject, fewer.scales)} |"
     yield ""
@@ -344,7 +345,7 @@ def runs_in(networks: Sequence[str]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name in networks:
         for part, graph in parts(name):
-            kept = Counter(kept_in_float32(Wiring(copy_of(graph))).values())
+            kept = Counter(find_float32_nodes(Wiring(copy_proto(graph))).values())
             del kept["operator"]  # changes of type, and what computes with whole numbers
             reasons = ", ".join(f"{count} {reason}" for reason, count in kept.most_common())
             yield f"| {name} | {part} | {format_shares(to_fp16(graph))} | {reasons} |"
@@ -365,7 +366,7 @@ def parts(name: str) -> Iterator[tuple[str, onnx.ModelProto]]:
     model = build(name, spec).eval()
     signature = replace(spec.signature(name), layout="nthwc", pixel="uint8", decode="points")
     signature = replace(signature, keeps=wrappers.kept_shapes(model, spec.input_size))
-    for graph in wrappers.parts(model, signature, Points("heatmap", spec.input_size)):
+    for graph in wrappers.make_graphs(model, signature, Points("heatmap", spec.input_size)):
         yield graph.part, to_onnx(graph)
 
 

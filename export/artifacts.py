@@ -1,4 +1,4 @@
-"""The folder of an export: made beside its place under another name, and put there whole or not at all."""
+"""The folder of an export: written under another name and renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ PACKAGES = ("posestream", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @contextmanager
-def made_whole(folder: Path, *, force: bool) -> Iterator[Path]:
-    """Gives an empty folder to write into; it takes its place when the block ends, and is removed if that fails.
+def create_folder(folder: Path, *, force: bool) -> Iterator[Path]:
+    """An empty folder to write into, which becomes ``folder`` when the block ends and is removed if the block fails.
 
-    Raises :class:`EngineError` where something is there already that may not be replaced, and for whatever the disk
-    refuses.
+    Raises :class:`EngineError` if ``folder`` exists and may not be replaced, and for every OSError.
     """
     check_free(folder, force=force)
     partial = folder.with_name(folder.name + PARTIAL)
     try:
-        # One that was left by a killed export.
+        # A killed export may have left one.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        _put_in_place(partial, folder)
+        _replace_folder(partial, folder)
     except OSError as error:
         raise EngineError(
-            f"export into {str(folder)!r}: {error.strerror or error}; give another folder with --out, or make room"
+            f"export into {str(folder)!r}: {error.strerror or error}; free some space or choose another with --out"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_free(folder: Path, *, force: bool) -> None:
-    """Raise :class:`EngineError` unless ``folder`` is not there, or is an export that ``force`` gives up."""
+    """Raise :class:`EngineError` if ``folder`` exists, unless it is an export and ``force`` replaces it."""
     if not folder.exists():
         return
     if not is_export(folder):
-        raise EngineError(f"export into {str(folder)!r}: something else is there ({MANIFEST} is not in it); give --out")
+        raise EngineError(
+            f"export into {str(folder)!r}: it exists and is not an export (no {MANIFEST}); choose another with --out"
+        )
     if not force:
         raise EngineError(
-            f"export into {str(folder)!r}: an export is there already; "
-            "--force replaces it, --out FOLDER puts it elsewhere"
+            f"export into {str(folder)!r}: it is an export already; "
+            "replace it with --force, or choose another folder with --out"
         )
 
 
-def _put_in_place(partial: Path, folder: Path) -> None:
+def _replace_folder(partial: Path, folder: Path) -> None:
     old = folder.with_name(f"{folder.name}.old")
     if folder.exists():
         folder.replace(old)
@@ -60,19 +61,19 @@ def _put_in_place(partial: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def files_of(folder: Path) -> dict[str, File]:
-    """The size and digest of every file in it."""
+def describe_files(folder: Path) -> dict[str, File]:
+    """The size and digest of every file in ``folder``."""
     return {path.name: describe_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
 
 
-def versions() -> dict[str, str]:
-    """What made it."""
-    told = {name: _version(name) for name in PACKAGES}
-    return {**told, "python": platform.python_version()}
+def find_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that make an export, for its manifest."""
+    return {**{name: find_version(name) or "unknown" for name in PACKAGES}, "python": platform.python_version()}
 
 
-def _version(package: str) -> str:
+def find_version(package: str) -> str:
+    """The installed version of ``package``, '' if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
-        return "unknown"
+        return ""

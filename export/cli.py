@@ -1,6 +1,6 @@
-"""``posestream export``: from a checkpoint to a folder that runs on any backend, with the proof in it.
+"""``posestream export``: from a checkpoint to a folder that runs on any backend, measured against PyTorch.
 
-Only Typer and the standard library are imported here, since every ``posestream --help`` does.
+Only Typer and the standard library are imported here, since every ``posestream --help`` imports this module.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Annotated
 
 import typer
 
-_NEEDED = ("torch", "onnx", "onnxscript", "safetensors")
+_PACKAGES = ("torch", "onnx", "onnxscript", "safetensors")
 
 
 class Target(StrEnum):
-    """What runs it in the end."""
+    """What runs the export."""
 
     onnx = "onnx"
     tensorrt = "tensorrt"
 
 
 class Route(StrEnum):
-    """Whose kernel computes deformable layers in TensorRT."""
+    """Which kernel computes deformable layers in TensorRT."""
 
     fused = "fused"
     nvidia = "nvidia"
 
 
 class Kind(StrEnum):
-    """Of the numbers inside."""
+    """The precision of the numbers inside."""
 
     fp32 = "fp32"
     fp16 = "fp16"
@@ -46,7 +46,7 @@ class Decode(StrEnum):
 
 
 class Input(StrEnum):
-    """What the graph is fed."""
+    """The type of the graph's input."""
 
     uint8 = "uint8"
     float32 = "float32"
@@ -59,47 +59,47 @@ def export(
     ],
     weights: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint (.pth or .safetensors); without it, what 'posestream pull' has fetched."),
+        typer.Option(help="Checkpoint (.pth or .safetensors); by default what 'posestream pull' fetched."),
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="How the checkpoint names its weights; found out where it is not told.")
+        str | None, typer.Option(help="How the checkpoint names its weights; detected by default.")
     ] = None,
-    to: Annotated[Target, typer.Option(help="tensorrt builds engines too; it needs a GPU.")] = Target.onnx,
+    to: Annotated[Target, typer.Option(help="tensorrt builds engines too and needs a GPU.")] = Target.onnx,
     precision: Annotated[Kind, typer.Option(help="Types of the numbers inside.")] = Kind.fp32,
     decode: Annotated[
         Decode, typer.Option(help="Highest cell and a quarter towards the higher neighbour, or DARK.")
     ] = Decode.heatmap,
     input: Annotated[  # noqa: A002 - it is the option's name
-        Input, typer.Option(help="Crops as they are, or ordered and normalised by whoever feeds them.")
+        Input, typer.Option(help="uint8: crops as they are; float32: ordered and normalised before.")
     ] = Input.uint8,
     frames: Annotated[
         Path | None,
-        typer.Option(help="Video, or folder of pictures, to measure and to calibrate on; drawn people without it."),
+        typer.Option(help="Video or folder of pictures to measure and calibrate on; by default drawn people."),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(help="Of the pictures that a network of whole pictures takes, such as 960x544; else its own."),
+        typer.Option(help="Picture size for a network of whole pictures, such as 960x544; by default its own."),
     ] = None,
     candidates: Annotated[
-        int | None, typer.Option(min=1, max=3840, help="For such a network: places looked at; 500 without it.")
+        int | None, typer.Option(min=1, max=3840, help="For such a network: candidates per picture; 500 by default.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder; NETWORK-PRECISION here without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder; NETWORK-PRECISION by default.")] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 20 or newer.")] = 20,
-    force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing export.")] = False,
     checkpoint: Annotated[
         bool,
         typer.Option(
-            "--checkpoint/--no-checkpoint", help="The weights for PyTorch too; graphs alone take half the space."
+            "--checkpoint/--no-checkpoint", help="Include the weights for PyTorch; graphs alone take half the space."
         ),
     ] = True,
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="No checkpoint at all: for trying the chain.")
+        bool, typer.Option("--random-weights", help="Random weights instead of a checkpoint, for testing.")
     ] = False,
     plugin: Annotated[
-        Route, typer.Option(help="With --to tensorrt, for deformable layers: our kernel, or TensorRT's own.")
+        Route, typer.Option(help="With --to tensorrt: deformable layers by our kernel or by TensorRT's.")
     ] = Route.fused,
     max_batch: Annotated[
-        int, typer.Option(min=1, max=1024, help="With --to tensorrt: how many people an engine takes at once.")
+        int, typer.Option(min=1, max=1024, help="With --to tensorrt: the most people in one run of an engine.")
     ] = 16,
     refit: Annotated[
         bool,
@@ -108,7 +108,7 @@ def export(
         ),
     ] = False,
 ) -> None:
-    """Make a folder of a checkpoint that runs on any backend, measured against PyTorch.
+    """Export a checkpoint as a folder that runs on any backend, measured against PyTorch.
 
     Examples:
 
@@ -116,10 +116,10 @@ def export(
 
         posestream export hrnet-compact-256x192 --random-weights --out trial
 
-    Run it in a line: pose model=FOLDER
+    Run it in a pipeline: pose model=FOLDER
     """
     _check_installed()
-    _check_words(weights, layout, random=random_weights)
+    _check_options(weights, layout, random=random_weights)
     from export.exporter import export_network
     from export.stages import Request
     from export.weights import Choice
@@ -131,7 +131,7 @@ def export(
         decoding=decode.value,
         pixel=input.value,
         frames=frames,
-        size=None if size is None else _size(size),
+        size=None if size is None else _parse_size(size),
         candidates=candidates,
         out=out,
         opset=opset,
@@ -139,44 +139,42 @@ def export(
         checkpoint=checkpoint,
     )
     if random_weights:
-        print(f"{network}: random weights, for trying the chain only", file=sys.stderr)
+        print(f"{network}: random weights, for testing only", file=sys.stderr)
     folder = export_network(request)
-    print(_told(folder))
+    print(_describe_folder(folder))
     if to is Target.tensorrt:
         _build_engines(folder, plugin, max_batch, refit=refit)
 
 
 def _check_installed() -> None:
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    from engines.errors import EngineError, install_hint
+
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        from engines.errors import install_hint
-
-        _refuse(f"posestream export needs {', '.join(missing)}; {install_hint('torch')}")
+        raise EngineError(f"posestream export needs {', '.join(missing)}; {install_hint('torch')}")
 
 
-def _check_words(weights: Path | None, layout: str | None, *, random: bool) -> None:
+def _check_options(weights: Path | None, layout: str | None, *, random: bool) -> None:
+    from engines.errors import EngineError
+
     if random and weights is not None:
-        _refuse(f"--random-weights and --weights {weights} exclude each other; give one of them")
+        raise EngineError(f"--random-weights and --weights {weights} exclude each other; give one of them")
     if layout is not None and weights is None:
-        _refuse(f"--layout {layout} says how a checkpoint is written down; give the checkpoint with --weights FILE")
+        raise EngineError(f"--layout {layout} needs a checkpoint; give it with --weights FILE")
 
 
-def _size(told: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     """Width and height of ``960x544``."""
-    width, by, height = told.partition("x")
-    if not (by and width.isdecimal() and height.isdecimal()):
-        _refuse(f"--size {told}: give width and height of the pictures in px, such as 960x544")
+    from engines.errors import EngineError
+
+    width, separator, height = text.partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal()):
+        raise EngineError(f"--size {text}: give width and height of the pictures in px, such as 960x544")
     return int(width), int(height)
 
 
-def _refuse(told: str) -> None:
-    from engines.errors import EngineError
-
-    raise EngineError(told)
-
-
-def _told(folder: Path) -> str:
-    """What came of it, in a few lines."""
+def _describe_folder(folder: Path) -> str:
+    """Size, parity and how to run it, in a few lines."""
     from engines.spec.manifest import Manifest, read_any_manifest
 
     manifest = read_any_manifest(folder)
@@ -187,7 +185,7 @@ def _told(folder: Path) -> str:
             f"{account.shift_px_max:.2f} px at most ({account.inputs})"
         )
     element = "pose" if isinstance(manifest, Manifest) else "posedetect"
-    return "\n".join([*lines, f"  run it in a line: {element} model={folder}"])
+    return "\n".join([*lines, f"  run it in a pipeline: {element} model={folder}"])
 
 
 def _build_engines(folder: Path, plugin: Route, max_batch: int, *, refit: bool) -> None:

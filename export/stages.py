@@ -1,4 +1,4 @@
-"""The stages that exports of crop networks and of whole-picture networks share: request, trace, write, sign."""
+"""The stages that exports of crop networks and of whole-picture networks share: request, trace, write, record."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from engines.spec.picture_signature import PictureSignature
 from engines.spec.signature import Pixel, Signature
 from export import artifacts
 from export.graph import wrappers
-from export.graph.pruning import without_output
-from export.graph.weights_file import save, write_graphs
-from export.precision.rounding import rounded
+from export.graph.editing import remove_output
+from export.graph.weights_file import write_graph, write_graphs
+from export.precision.rounding import round_float16
 from export.progress import step
 from export.to_onnx import OPSET, to_onnx
 from export.weights import Choice
@@ -39,10 +39,10 @@ STATE = "weights.safetensors"
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted. ``out``: the folder, or None for ``<network>-<precision>`` here.
+    """The options of an export. ``out`` is the folder, or None for ``<network>-<precision>`` in the current one.
 
-    ``size`` (width, height) px and ``candidates`` are for networks of whole pictures. ``checkpoint`` puts the weights
-    for PyTorch beside the graphs.
+    ``size`` (width, height) px and ``candidates`` are for networks of whole pictures. ``checkpoint`` adds the weights
+    for PyTorch to the graphs.
     """
 
     network: str
@@ -60,50 +60,51 @@ class Request:
     checkpoint: bool = True
 
     def folder(self, name: str) -> Path:
-        """Where it goes. A name says when weights are random, so that nobody takes it for the network."""
-        chance = "-random" if self.choice.random else ""
-        return self.out or Path(f"{name}-{self.precision}{chance}")
+        """The folder to export into. Its default name says if weights are random."""
+        suffix = "-random" if self.choice.random else ""
+        return self.out or Path(f"{name}-{self.precision}{suffix}")
 
 
-def traced(graph: wrappers.Graph, request: Request) -> onnx.ModelProto:
+def trace(graph: wrappers.Graph, request: Request) -> onnx.ModelProto:
+    """One graph as ONNX, with its weights inside."""
     with step(f"{graph.part} to ONNX"):
         return to_onnx(graph, request.opset)
 
 
 def write_trial(models: dict[Part, onnx.ModelProto], precision: Precision, folder: Path) -> Path:
-    """Where the graphs lie that are measured: the exported ones, but every float16 in them rounded as a GPU does.
+    """The folder of the graphs to measure, in which every float16 is rounded as a GPU does.
 
-    ONNX Runtime on a CPU computes float16 in float32 and would flatter them.
+    ONNX Runtime on a CPU computes float16 in float32, which is more accurate than a GPU.
     """
     if precision == "fp32":
         return folder
     trial = folder / "trial"
     trial.mkdir()
-    write_graphs({part: rounded(model) for part, model in models.items()}, trial)
+    write_graphs({part: round_float16(model) for part, model in models.items()}, trial)
     return trial
 
 
 def write_state(model: nn.Module, folder: Path, request: Request) -> None:
-    """The checkpoint under this project's names, where it is wanted."""
+    """Write the checkpoint under this project's names, if requested."""
     if not request.checkpoint:
         return
-    from safetensors.torch import save as serialised
+    from safetensors.torch import save as serialise
 
-    # Not its own save_file, which leaves a file that only its owner may read.
-    (folder / STATE).write_bytes(serialised({key: value.contiguous() for key, value in model.state_dict().items()}))
+    # Not save_file, which writes a file that only its owner may read.
+    (folder / STATE).write_bytes(serialise({key: value.contiguous() for key, value in model.state_dict().items()}))
 
 
-def ship(models: dict[Part, onnx.ModelProto], folder: Path, *measured: str) -> None:
-    """The graphs without the outputs they were ``measured`` by, and each opened once more."""
+def write_final_graphs(models: dict[Part, onnx.ModelProto], folder: Path, *measured: str) -> None:
+    """Write the graphs without their ``measured`` outputs, and open each once."""
     for part, model in models.items():
         for output in measured:
-            without_output(model, output)
-        backend = make_backend(folder / save(model, part, folder), "onnxrt:cpu")
+            remove_output(model, output)
+        backend = make_backend(folder / write_graph(model, part, folder), "onnxrt:cpu")
         backend.open()
         backend.close()
 
 
-def sign(
+def record(
     kind: Callable[..., BaseManifest],
     signature: Signature | PictureSignature,
     spec: NetworkSpec,
@@ -113,8 +114,8 @@ def sign(
     accounts: dict[Part, Parity],
     folder: Path,
 ) -> None:
-    """Write the manifest of this ``kind`` over all that lies in ``folder``."""
-    files = artifacts.files_of(folder)
+    """Write the manifest of this ``kind`` for all files in ``folder``."""
+    files = artifacts.describe_files(folder)
     manifest = kind(
         signature=signature,
         network=spec,
@@ -123,7 +124,7 @@ def sign(
         weights=STATE if request.checkpoint else None,
         files=files,
         source=source,
-        versions=artifacts.versions(),
+        versions=artifacts.find_versions(),
         parity=accounts,
         fingerprint=fingerprint_files(files),
         opset=request.opset,

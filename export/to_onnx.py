@@ -1,4 +1,4 @@
-"""A graph of PyTorch as standard ONNX: for any number of people, optimised, checked, silent on where it was made."""
+"""Exports a PyTorch module as standard ONNX: any batch, optimised, checked, without traces of where it was made."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from export.graph.operators import TRANSLATIONS
 from export.graph.wrappers import Graph
 
 OPSET = 20
-MOST_PEOPLE = 4096
-"""Of one run. A bound only since the exporter asks for one."""
+MAX_BATCH = 4096
+"""Upper bound of the batch, which the exporter requires."""
 BATCH = "batch"
 
 
 def check_opset(opset: int) -> None:
-    """Raise :class:`EngineError` unless networks can be written down in ``opset``."""
+    """Raise :class:`EngineError` unless networks can be exported in ``opset``."""
     newest = onnx.defs.onnx_opset_version()
     if opset < OPSET:
         raise EngineError(
-            f"--opset {opset}: deformable convolution exports without a word into opsets below 19 and cannot be loaded "
-            f"then, and sampling by a grid changed with 20; give {OPSET} or more"
+            f"--opset {opset}: deformable convolution exports into opsets below 19 without an error but cannot be "
+            f"loaded, and sampling by a grid changed with 20; give {OPSET} or more"
         )
     if opset > newest:
-        raise EngineError(f"--opset {opset}: onnx {onnx.__version__} knows opsets up to {newest}; give one up to that")
+        raise EngineError(f"--opset {opset}: onnx {onnx.__version__} supports opsets up to {newest}; give at most that")
 
 
 def to_onnx(graph: Graph, opset: int = OPSET) -> onnx.ModelProto:
-    """The graph with its weights inside. Raises :class:`EngineError` where it cannot be exported for any batch."""
+    """The graph with its weights inside. Raises :class:`EngineError` if it cannot be exported for any batch."""
     check_opset(opset)
     try:
-        with _quiet(), torch.no_grad():
-            model = _exported(graph, opset)
+        with _silence_exporter(), torch.no_grad():
+            model = _trace(graph, opset)
     except Exception as error:
         if isinstance(error, (MemoryError, EngineError)):
             raise
         raise EngineError(f"part {graph.part}: PyTorch cannot export it: {first_line(error)}") from error
     _strip(model)
     fold_normalisations(model)
-    _give_biases(model)
+    _add_missing_biases(model)
     onnx.checker.check_model(model, full_check=True)
     _check_batch(graph, model)
     return model
 
 
-def _exported(graph: Graph, opset: int) -> onnx.ModelProto:
-    batch = torch.export.Dim(BATCH, min=1, max=MOST_PEOPLE)
-    several = tuple({0: batch} for _ in graph.example)
-    arguments: tuple[Any, ...] = (tuple(graph.example),) if graph.takes_several else tuple(graph.example)
-    # Exported apart, since the converter falls back to a fixed batch without a word where this would raise.
+def _trace(graph: Graph, opset: int) -> onnx.ModelProto:
+    batch = torch.export.Dim(BATCH, min=1, max=MAX_BATCH)
+    shapes = tuple({0: batch} for _ in graph.example)
+    arguments: tuple[Any, ...] = (tuple(graph.example),) if graph.takes_tuple else tuple(graph.example)
+    # A separate step, since the converter silently falls back to a fixed batch where this raises.
     program = torch.export.export(
-        graph.module, arguments, dynamic_shapes=(several,) if graph.takes_several else several, strict=False
+        graph.module, arguments, dynamic_shapes=(shapes,) if graph.takes_tuple else shapes, strict=False
     )
     converted = torch.onnx.export(
         program,
@@ -71,13 +71,13 @@ def _exported(graph: Graph, opset: int) -> onnx.ModelProto:
         verbose=False,
         optimize=True,
     )
-    assert converted is not None  # it is, for dynamo=True
+    assert converted is not None  # with dynamo=True
     return converted.model_proto
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's words about itself are not the user's concern: what it says goes nowhere, what it raises does."""
+def _silence_exporter() -> Iterator[None]:
+    """Suppress the exporter's logs, warnings and output, but not its exceptions."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -89,7 +89,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Take off what PyTorch notes beside each node (names of its own, stack traces with folders) and stale shapes."""
+    """Remove what PyTorch adds to each node (its own names, stack traces with folders) and stale shapes."""
     model.producer_name, model.producer_version = "posestream", ""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
@@ -99,8 +99,8 @@ def _strip(model: onnx.ModelProto) -> None:
         entry.doc_string = ""
 
 
-def _give_biases(model: onnx.ModelProto) -> None:
-    """A bias of zeros for every DeformConv without one: TensorRT's parser throws at a missing one beside a mask."""
+def _add_missing_biases(model: onnx.ModelProto) -> None:
+    """Add zeros to every DeformConv without a bias: TensorRT's parser fails if it is missing beside a mask."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "DeformConv" and (len(node.input) < 4 or not node.input[3]):
@@ -115,12 +115,12 @@ def _add_zeros(graph: onnx.GraphProto, name: str, size: int) -> None:
         graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [size], [0.0] * size))
 
 
-def _set_input(node: onnx.NodeProto, place: int, name: str) -> None:
-    given = list(node.input)
-    given += [""] * (place + 1 - len(given))
-    given[place] = name
+def _set_input(node: onnx.NodeProto, index: int, name: str) -> None:
+    inputs = list(node.input)
+    inputs += [""] * (index + 1 - len(inputs))
+    inputs[index] = name
     del node.input[:]
-    node.input.extend(given)
+    node.input.extend(inputs)
 
 
 def _check_batch(graph: Graph, model: onnx.ModelProto) -> None:
@@ -128,6 +128,6 @@ def _check_batch(graph: Graph, model: onnx.ModelProto) -> None:
         first = tensor.type.tensor_type.shape.dim[0]
         if not first.dim_param:
             raise EngineError(
-                f"part {graph.part}: its {tensor.name} holds for {first.dim_value} people only; something in the "
-                "network takes the batch for a number"
+                f"part {graph.part}: its {tensor.name} has a fixed batch of {first.dim_value}; the network "
+                "uses the batch as a constant, so export it without that"
             )

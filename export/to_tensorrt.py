@@ -1,17 +1,14 @@
-"""Engines for an exported folder: its graphs as TensorRT wants them, their kernels, and what is built of them here.
+"""TensorRT engines for an exported folder: its graphs as TensorRT needs them, their kernels, and engines built here.
 
-The first half needs no GPU, and stays in the folder: where no engine can be built, whoever starts the folder on the
-machine it is for builds it there. Only then is anything asked of TensorRT.
+The graphs and kernels need no GPU and stay in the folder. If no engine can be built here, the first pipeline that runs
+the folder on its target builds it there.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import onnx
-from rich.console import Console
-from rich.progress import Progress
 
 from engines.backends.trt import plans
 from engines.backends.trt.artifacts import Preparation, PreparedGraph, write_atomically, write_preparation
@@ -22,29 +19,29 @@ from engines.plugins.deform_conv.compiler import compile_ptx
 from engines.plugins.deform_conv.settings import parse_settings
 from engines.spec.fingerprint import hash_file
 from engines.spec.manifest import BaseManifest, Manifest, read_any_manifest
-from export.graph.tensorrt_graph import structure_digest, tensorrt_graph
+from export.graph.tensorrt_graph import make_tensorrt_graph, structure_digest
 from export.graph.weights_file import WEIGHTS
-from export.progress import step
+from export.progress import announce, build_progress, step
 
 SUFFIX = ".trt.onnx"
 
 
 def build_engines(folder: Path, *, plugin: Plugin = "fused", options: BuildOptions | None = None) -> None:
-    """Prepare ``folder`` for TensorRT and build its engines for the GPU that is here.
+    """Prepare ``folder`` for TensorRT and build its engines for this GPU.
 
-    Raises :class:`EngineError` in one line where no engine can be built here; the folder is then whole and prepared,
-    and is built where it runs.
+    Raises :class:`EngineError` if an engine cannot be built here; the folder is then complete and prepared, and its
+    engines are built where it runs.
     """
     prepare(folder, plugin=plugin, options=options or BuildOptions())
     manifest = read_any_manifest(folder)
     try:
         for file in manifest.graphs.values():
-            _build(folder / file)
+            _build_engine(folder / file)
     except EngineError as error:
         element = "pose" if isinstance(manifest, Manifest) else "posedetect"
         raise EngineError(
-            f"{error} ({folder} is exported and prepared; what is left is built by the first line that runs it on its "
-            f"GPU: {element} model={folder.name} backend=tensorrt)"
+            f"{error} ({folder} is exported and prepared; missing engines are built by the first pipeline that runs it "
+            f"on its GPU: {element} model={folder.name} backend=tensorrt)"
         ) from error
 
 
@@ -55,8 +52,8 @@ def prepare(folder: Path, *, plugin: Plugin, options: BuildOptions) -> Preparati
     """
     manifest = read_any_manifest(folder)
     with step(f"graphs for TensorRT, deformable layers by {plugin}"):
-        graphs = {file: _prepared(folder, file, plugin) for file in manifest.graphs.values()}
-    _compile({settings for graph in graphs.values() for settings in graph.kernels})
+        graphs = {file: _prepare_graph(folder, file, plugin) for file in manifest.graphs.values()}
+    _compile_kernels({settings for graph in graphs.values() for settings in graph.kernels})
     preparation = Preparation(
         plugin=plugin,
         precision=manifest.precision,
@@ -68,23 +65,23 @@ def prepare(folder: Path, *, plugin: Plugin, options: BuildOptions) -> Preparati
     return preparation
 
 
-def _prepared(folder: Path, file: str, plugin: Plugin) -> PreparedGraph:
+def _prepare_graph(folder: Path, file: str, plugin: Plugin) -> PreparedGraph:
     source = folder / file
-    made = tensorrt_graph(onnx.load(source, load_external_data=False), plugin, folder)
-    written = source.with_suffix("").with_suffix(SUFFIX)
-    write_atomically(written, made.model.SerializeToString(deterministic=True))
+    graph = make_tensorrt_graph(onnx.load(source, load_external_data=False), plugin, folder)
+    path = source.with_suffix("").with_suffix(SUFFIX)
+    write_atomically(path, graph.model.SerializeToString(deterministic=True))
     return PreparedGraph(
-        file=written.name,
-        sha256=hash_file(written),
+        file=path.name,
+        sha256=hash_file(path),
         source_sha256=hash_file(source),
-        structure_sha256=structure_digest(made.model),
-        kernels=made.kernels,
-        types=made.types,
+        structure_sha256=structure_digest(graph.model),
+        kernels=graph.kernels,
+        types=graph.types,
     )
 
 
-def _compile(kernels: set[str]) -> None:
-    """Each kernel once, so that what does not compile is found where it is exported."""
+def _compile_kernels(kernels: set[str]) -> None:
+    """Compile each kernel once, so that errors are found at export."""
     if kernels:
         with step(f"{len(kernels)} kernel{'s' if len(kernels) > 1 else ''} compiled"):
             for settings in sorted(kernels):
@@ -95,13 +92,9 @@ def _weights_digest(manifest: BaseManifest) -> str:
     return manifest.files[WEIGHTS].sha256 if WEIGHTS in manifest.files else ""
 
 
-def _build(graph: Path) -> None:
-    """One engine, told on stderr while it is built and in a line when it is there."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        plan = plans.get_plan(graph, announce=_say, progress=bar)
+def _build_engine(graph: Path) -> None:
+    """Build one engine with progress on stderr, and print where it is."""
+    with build_progress() as bar:
+        plan = plans.get_plan(graph, announce=announce, progress=bar)
     layers = ", ".join(f"{count} in {kind}" for kind, count in read_entry(plan.path).layers.items())
     print(f"  {graph.stem}: {plan.path}: {layers}")
-
-
-def _say(told: str) -> None:
-    print(told, file=sys.stderr, flush=True)

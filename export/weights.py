@@ -1,4 +1,4 @@
-"""The weights of an export: a checkpoint, its layout told or found out; published ones; or random ones on request."""
+"""The weights of an export: a checkpoint, whose layout is given or detected, published ones, or random ones."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from engines.spec.network import NetworkSpec, build
 
 OURS = "ours"
 _POINTS = 9
-"""Of a deformable kernel: its offsets and modulation are multiples of it."""
-RANDOM = "random weights, drawn for trying the chain: its keypoints mean nothing"
+"""Points of a deformable kernel: channels of offsets and modulation are multiples of it."""
+RANDOM = "random weights, for testing only: the keypoints are meaningless"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which weights: a file and, where told, its layout; or random ones; or none of both: what was published."""
+    """Which weights: a file and optionally its layout, or random ones, or by default the published ones."""
 
     weights: Path | None = None
     layout: str | None = None
     random: bool = False
 
 
-def network_with_weights(name: str, spec: NetworkSpec, choice: Choice, batch: Tensor) -> tuple[nn.Module, Source]:
-    """The network, filled and ready to run, and where its weights came from.
+def load_network(name: str, spec: NetworkSpec, choice: Choice, batch: Tensor) -> tuple[nn.Module, Source]:
+    """The network with its weights, and their source.
 
-    ``batch`` is what random weights are fitted to. Raises :class:`EngineError` where a checkpoint does not fit, fills
-    only a part, or is not on this machine.
+    Random weights are scaled to ``batch``. Raises :class:`EngineError` if a checkpoint does not fit, fills only a part,
+    or is missing.
     """
     model = build(name, spec)
     if choice.random:
-        return scattered(model, batch), Source(note=RANDOM)
-    path, layouts = _found(name, spec, choice)
+        return randomise(model, batch), Source(note=RANDOM)
+    path, layouts = _find_checkpoint(name, spec, choice)
     layout = _fill(model, path, layouts)
     return model.eval(), Source(file=path.name, sha256=hash_file(path), layout=layout)
 
 
-def _found(name: str, spec: NetworkSpec, choice: Choice) -> tuple[Path, Sequence[str]]:
-    """The checkpoint and the layouts it may have."""
+def _find_checkpoint(name: str, spec: NetworkSpec, choice: Choice) -> tuple[Path, Sequence[str]]:
+    """The checkpoint and its possible layouts."""
     if choice.weights is not None:
-        return choice.weights, [choice.layout] if choice.layout else layouts_of(spec)
+        return choice.weights, [choice.layout] if choice.layout else list_layouts(spec)
     for checkpoint in spec.checkpoints:
         path = catalogue.checkpoint_path(checkpoint)
         if path.is_file() and not checkpoint.into:
@@ -58,12 +58,12 @@ def _found(name: str, spec: NetworkSpec, choice: Choice) -> tuple[Path, Sequence
         f"{first} what to put where; or --weights FILE" if published else f"{first} of your own with --weights FILE"
     )
     raise EngineError(
-        f"network {name!r}: no weights for it are on this machine; {remedy}, or --random-weights to try the chain"
+        f"network {name!r}: its weights are not on this machine; {remedy}, or --random-weights for a test"
     )
 
 
-def layouts_of(spec: NetworkSpec) -> list[str]:
-    """The layouts a file for this network may have, ours first."""
+def list_layouts(spec: NetworkSpec) -> list[str]:
+    """The possible layouts of a file for this network, ours first."""
     family = spec.model.partition(".")[0]
     own = [name for name in checkpoints.LAYOUTS if name.partition("-")[0] == family and not name.endswith("imagenet")]
     listed = [checkpoint.layout for checkpoint in spec.checkpoints if not checkpoint.into]
@@ -71,13 +71,13 @@ def layouts_of(spec: NetworkSpec) -> list[str]:
 
 
 def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
-    """Fill ``model`` from the file by the one layout that fits; its name."""
+    """Fill ``model`` from the file in the one layout that fits, and return its name."""
     published = checkpoints.read_checkpoint(path)
     unknown = [layout for layout in layouts if layout not in checkpoints.LAYOUTS]
     if unknown:
         raise EngineError(f"no checkpoint layout {unknown[0]!r}; there are {', '.join(checkpoints.LAYOUTS)}")
     fitting = [layout for layout in layouts if checkpoints.fits(model, published, layout)]
-    if len({_placed(published, layout) for layout in fitting}) > 1:
+    if len({_find_placement(published, layout) for layout in fitting}) > 1:
         raise EngineError(
             f"checkpoint {str(path)!r} fits {type(model).__name__} in {len(fitting)} layouts "
             f"({', '.join(fitting)}), which put its weights in different places; say which with --layout"
@@ -92,17 +92,17 @@ def _fill(model: nn.Module, path: Path, layouts: Sequence[str]) -> str:
     return layout
 
 
-def _placed(published: checkpoints.StateDict, layout: str) -> frozenset[tuple[str, int]]:
-    """Which tensor goes where: two layouts that agree on it are one."""
+def _find_placement(published: checkpoints.StateDict, layout: str) -> frozenset[tuple[str, int]]:
+    """Which tensor fills which weight: two layouts with the same placement are one."""
     return frozenset((name, id(tensor)) for name, tensor in checkpoints.translate(published, layout).items())
 
 
-def scattered(model: nn.Module, batch: Tensor, seed: int = 0) -> nn.Module:
-    """Random weights that keep what passes through them of order one, as a trained network's do.
+def randomise(model: nn.Module, batch: Tensor, seed: int = 0) -> nn.Module:
+    """Fill ``model`` with random weights that keep activations of order one, as a trained network's do.
 
-    Drawn from normal distributions, then fitted by one forward pass of ``batch``: normalisations take on its mean and
-    variance, convolutions are scaled to deviations of 1, and what says where a map is read to about half a pixel.
-    Otherwise values would fade or burst in a hundred layers, and maps be read far from where anything is.
+    Weights come from normal distributions and are scaled in one forward pass of ``batch``: normalisations take its mean
+    and variance, convolutions are scaled to a standard deviation of 1, and those of offsets to about half a pixel.
+    Otherwise values would vanish or overflow after a hundred layers, and maps be sampled outside.
     """
     generator = torch.Generator().manual_seed(seed)
     hooks = []
@@ -115,22 +115,22 @@ def scattered(model: nn.Module, batch: Tensor, seed: int = 0) -> nn.Module:
                 module.momentum = 1.0
                 module.weight.add_(1.0)
             elif isinstance(module, nn.Conv2d | nn.Linear):
-                hooks.append(module.register_forward_hook(_Scaling(_deviation(name, module))))
+                hooks.append(module.register_forward_hook(_Scaling(_target_deviation(name, module))))
         model.train()(batch)
     for hook in hooks:
         hook.remove()
     return model.eval()
 
 
-def _deviation(name: str, module: nn.Conv2d | nn.Linear) -> float:
-    """What a layer's output should have; less where it is an offset, or a part of Θ, which only linear layers make."""
+def _target_deviation(name: str, module: nn.Conv2d | nn.Linear) -> float:
+    """The standard deviation for a layer's output; less for offsets and for Θ, which only linear layers compute."""
     if isinstance(module, nn.Linear):
         return 0.1
     return 0.5 if "offset" in name and len(module.weight) % _POINTS == 0 else 1.0
 
 
 class _Scaling:
-    """A forward hook that scales a layer, the first time it runs, to give numbers of this deviation."""
+    """A forward hook that scales a layer at its first run so that its output has this standard deviation."""
 
     def __init__(self, deviation: float) -> None:
         self._deviation, self._is_done = deviation, False

@@ -1,4 +1,4 @@
-"""Steps in order: one that fails keeps only those from running that need it, and Ctrl-C keeps what is known."""
+"""Runs steps in order: a failed step skips only those that need it, and Ctrl-C keeps the results so far."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Attempt = Callable[[Step], Result]
 
 @dataclass(frozen=True)
 class Outcome:
-    """All results in order of the steps, and whether the user had enough."""
+    """All results in order of the steps, and whether the user interrupted."""
 
     results: tuple[Result, ...]
     interrupted: bool = False
@@ -35,38 +35,38 @@ class Outcome:
         return sum(result.state == state for result in self.results)
 
     def passed(self, *names: str) -> bool:
-        """True where nothing failed, nobody interrupted, and the steps ``names`` passed."""
+        """True if nothing failed or was interrupted, and the steps ``names`` passed."""
         ok = {result.step for result in self.results if result.state == "ok"}
         return not self.interrupted and not self.count("failed") and ok.issuperset(names)
 
 
-def run(steps: Sequence[Step], attempt: Attempt, told: Callable[[Result], None] = lambda _: None) -> Outcome:
-    """Attempt every step whose needs passed; ``told`` hears each result at once."""
+def run_steps(steps: Sequence[Step], attempt: Attempt, on_result: Callable[[Result], None] = lambda _: None) -> Outcome:
+    """Run every step whose needs passed; ``on_result`` is called with each result."""
     results: dict[str, Result] = {}
     try:
-        for result in _attempted(steps, attempt, results):
+        for result in _attempt_all(steps, attempt, results):
             results[result.step] = result
-            told(result)
+            on_result(result)
     except KeyboardInterrupt:
-        left = (skipped(step, "interrupted") for step in steps if step.name not in results)
-        return Outcome((*results.values(), *left), interrupted=True)
+        remaining = (skip(step, "interrupted") for step in steps if step.name not in results)
+        return Outcome((*results.values(), *remaining), interrupted=True)
     return Outcome(tuple(results.values()))
 
 
-def _attempted(steps: Sequence[Step], attempt: Attempt, results: dict[str, Result]) -> Iterator[Result]:
-    whys: dict[str, str] = {}
+def _attempt_all(steps: Sequence[Step], attempt: Attempt, results: dict[str, Result]) -> Iterator[Result]:
+    reasons: dict[str, str] = {}
     for step in steps:
-        lacking = [results[need] for need in step.needs if results[need].state != "ok"]
-        if lacking:
-            # Of what was skipped itself, the reason why: that is what has to be mended.
-            whys[step.name] = whys.get(lacking[0].step) or _needs(lacking[0])
-        yield skipped(step, whys[step.name]) if lacking else attempt(step)
+        missing = [results[need] for need in step.needs if results[need].state != "ok"]
+        if missing:
+            # If that was itself skipped, its own reason: that is what has to be repaired.
+            reasons[step.name] = reasons.get(missing[0].step) or _explain(missing[0])
+        yield skip(step, reasons[step.name]) if missing else attempt(step)
 
 
-def _needs(lacking: Result) -> str:
-    return f"needs '{lacking.title}', which {'was not run' if lacking.state == 'not run' else 'failed'}"
+def _explain(missing: Result) -> str:
+    return f"needs '{missing.title}', which {'was not run' if missing.state == 'not run' else 'failed'}"
 
 
-def skipped(step: Step, why: str) -> Result:
-    """A result for a step that nobody began."""
-    return Result(step=step.name, title=step.title, state="not run", told=why)
+def skip(step: Step, reason: str) -> Result:
+    """The result of a step that did not run."""
+    return Result(step=step.name, title=step.title, state="not run", message=reason)

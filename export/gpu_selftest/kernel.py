@@ -1,4 +1,4 @@
-"""Our deformable convolution: compiled for this GPU, held to float64, timed against the plain operator."""
+"""Our deformable convolution: compiled for this GPU, compared with float64, timed against the plain operator."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from engines.plugins.deform_conv.compiler import compile_cubin, compile_ptx, find_nvrtc_version
 from engines.plugins.deform_conv.spec import DeformConvSpec, DType
-from export.gpu_selftest.machine import architecture
+from export.gpu_selftest.machine import find_architecture
 from export.gpu_selftest.results import AbsentError, FailedError, Found, Work
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ELSEWHERE = ("sm_75", "sm_90", "sm_120")
-"""What it is compiled for where there is no GPU: the oldest it is for, one between, the newest."""
+DEFAULT_TARGETS = ("sm_75", "sm_90", "sm_120")
+"""Architectures to compile for without a GPU: the oldest supported, one between, the newest."""
 
-AS_WRONG = 2.0
-"""Its error may be so many times the plain operator's in the same precision, both against float64."""
+MAX_ERROR_RATIO = 2.0
+"""How many times the plain operator's error the kernel's may be, both against float64 in the same precision."""
 
 BATCHES = (1, 8)
 _PEOPLE, _HEIGHT, _WIDTH = 2, 96, 72
@@ -37,7 +37,7 @@ class Layer:
     dilations: tuple[int, ...]
 
     def spec(self, dtype: DType) -> DeformConvSpec:
-        """The kernel that PyTorch's operator takes for it: NHWC where eight channels or more share their points."""
+        """The kernel that PyTorch's operator uses for it: NHWC if eight channels or more share their points."""
         return DeformConvSpec(
             self.channels,
             self.channels,
@@ -54,14 +54,14 @@ LAYERS = (FAMI, Layer("DCPose", 17, 17, (3, 6, 9, 12, 15)), Layer("IMAPose", 48,
 DTYPES: tuple[DType, ...] = ("fp16", "fp32")
 
 
-def compiled(work: Work) -> Found:  # noqa: ARG001 - every step is given it
-    """All layers for the GPU that is here, machine code and PTX; one of them for several where there is none."""
+def compile_kernels(work: Work) -> Found:  # noqa: ARG001 - every step is given it
+    """Compile all layers for this GPU, or one of them for several architectures if there is none."""
     if find_nvrtc_version() is None and shutil.which("nvcc") is None:
-        raise AbsentError("no compiler for CUDA is here, neither NVRTC nor nvcc", "pip install 'cuda-bindings[all]'")
-    here = architecture()
-    layers, targets = (LAYERS, (here,)) if here else ((FAMI,), ELSEWHERE)
+        raise AbsentError("no CUDA compiler found, neither NVRTC nor nvcc", "pip install 'cuda-bindings[all]'")
+    own = find_architecture()
+    layers, targets = (LAYERS, (own,)) if own else ((FAMI,), DEFAULT_TARGETS)
     sizes = {
-        f"{layer.name} {dtype} {target}": _compiled(layer.spec(dtype), target)
+        f"{layer.name} {dtype} {target}": _compile(layer.spec(dtype), target)
         for target in targets
         for layer in layers
         for dtype in DTYPES
@@ -69,7 +69,7 @@ def compiled(work: Work) -> Found:  # noqa: ARG001 - every step is given it
     return Found(f"{len(sizes)} kernels for {', '.join(targets)}", {"bytes": sizes})
 
 
-def _compiled(spec: DeformConvSpec, target: str) -> dict[str, int]:
+def _compile(spec: DeformConvSpec, target: str) -> dict[str, int]:
     return {"cubin": len(compile_cubin(spec, target)), "ptx": len(compile_ptx(spec, target))}
 
 
@@ -78,7 +78,7 @@ def _compiled(spec: DeformConvSpec, target: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the operator for several dilations takes, one of each list a dilation."""
+    """Arguments of the operator for several dilations; each list has one tensor for each."""
 
     layer: Layer
     x: Tensor
@@ -87,14 +87,18 @@ class Arguments:
     weights: list[Tensor]
     biases: list[Tensor]
 
-    def to(self, *told: Any) -> Arguments:
-        """All tensors by ``Tensor.to``."""
-        lists = ([tensor.to(*told) for tensor in one] for one in (self.offsets, self.masks, self.weights, self.biases))
-        return Arguments(self.layer, self.x.to(*told), *lists)
+    def to(self, *target: Any) -> Arguments:
+        """``Tensor.to`` for all tensors."""
+        lists = (
+            [tensor.to(*target) for tensor in one] for one in (self.offsets, self.masks, self.weights, self.biases)
+        )
+        return Arguments(self.layer, self.x.to(*target), *lists)
 
 
-def drawn(layer: Layer, dtype: DType, people: int = _PEOPLE, size: tuple[int, int] = (_HEIGHT, _WIDTH)) -> Arguments:
-    """Random tensors whose results are of order one, rounded to ``dtype``, offsets too: so all compute the same."""
+def make_arguments(
+    layer: Layer, dtype: DType, people: int = _PEOPLE, size: tuple[int, int] = (_HEIGHT, _WIDTH)
+) -> Arguments:
+    """Random tensors with results of order one, all rounded to ``dtype``, so that every type computes the same."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -115,8 +119,8 @@ def drawn(layer: Layer, dtype: DType, people: int = _PEOPLE, size: tuple[int, in
     )
 
 
-def plain(given: Arguments) -> Tensor:
-    """By PyTorch's operators, in the type of the tensors and where they lie."""
+def run_plain(given: Arguments) -> Tensor:
+    """Run PyTorch's operators, in the type and on the device of the tensors."""
     from engines.layers.deform_dilated import dilated_reference
 
     layer = given.layer
@@ -124,8 +128,8 @@ def plain(given: Arguments) -> Tensor:
     return dilated_reference(given.x, *lists, layer.dilations, layer.groups)
 
 
-def ours(given: Arguments) -> Tensor:
-    """By our kernel. Raises :class:`FailedError` where it would leave this to the plain operator."""
+def run_kernel(given: Arguments) -> Tensor:
+    """Run our kernel. Raises :class:`FailedError` if the plain operator would be used instead."""
     from engines.plugins.deform_conv.torch_cuda import Settings, launch_on_device, prepare_call
 
     layer = given.layer
@@ -133,61 +137,70 @@ def ours(given: Arguments) -> Tensor:
     offsets, masks, weights, biases = map(tuple, (given.offsets, given.masks, given.weights, given.biases))
     call = prepare_call(given.x, offsets, masks, weights, biases, settings)
     if call is None:
-        raise FailedError(f"the kernel does not take {layer.name} in {given.x.dtype}; the plain operator would be used")
+        raise FailedError(
+            f"the kernel does not support {layer.name} in {given.x.dtype}; the plain operator would be used"
+        )
     launch_on_device(call)
     return call.out
 
 
-def exact(work: Work) -> Found:  # noqa: ARG001
-    """Every layer in every type against float64, beside the plain operator in the same type."""
+def check_accuracy(work: Work) -> Found:  # noqa: ARG001
+    """Compare every layer in every type with float64, and with the plain operator in the same type."""
     _require_launcher()
-    errors = {f"{layer.name} {dtype}": _errors(drawn(layer, dtype)) for layer in LAYERS for dtype in DTYPES}
-    return judged(errors)
+    errors = {
+        f"{layer.name} {dtype}": _measure_errors(make_arguments(layer, dtype)) for layer in LAYERS for dtype in DTYPES
+    }
+    return judge(errors)
 
 
-def _errors(given: Arguments) -> dict[str, float]:
+def _measure_errors(given: Arguments) -> dict[str, float]:
     import torch
 
     with torch.inference_mode():
-        wanted = plain(given.to(torch.float64))
+        wanted = run_plain(given.to(torch.float64))
         on_gpu = given.to("cuda")
-        return {"ours": error(ours(on_gpu).cpu(), wanted), "plain": error(plain(on_gpu).cpu(), wanted)}
+        return {
+            "ours": rms_error(run_kernel(on_gpu).cpu(), wanted),
+            "plain": rms_error(run_plain(on_gpu).cpu(), wanted),
+        }
 
 
-def error(got: Tensor, wanted: Tensor) -> float:
-    """Root of the mean square; infinite where something is no number."""
+def rms_error(got: Tensor, wanted: Tensor) -> float:
+    """The root mean square error; infinite if there is a NaN."""
     found = float((got.double() - wanted).square().mean().sqrt())
     return found if found == found else float("inf")
 
 
-def judged(errors: dict[str, dict[str, float]]) -> Found:
+def judge(errors: dict[str, dict[str, float]]) -> Found:
     """Raise :class:`FailedError` naming the layer whose kernel is worse than :data:`AS_WRONG` times plain."""
     ratios = {name: each["ours"] / each["plain"] for name, each in errors.items()}
     worst = max(ratios, key=lambda name: ratios[name])
-    told = f"{worst}: error {errors[worst]['ours']:.1e}, the plain operator's {errors[worst]['plain']:.1e}"
-    if not ratios[worst] <= AS_WRONG:
-        raise FailedError(f"{told}; at most {AS_WRONG:g} times that is allowed", figures={"rms": errors})
-    return Found(f"at most {ratios[worst]:.2f} times as wrong as the plain operator ({told})", {"rms": errors})
+    figures = f"{worst}: error {errors[worst]['ours']:.1e}, the plain operator's {errors[worst]['plain']:.1e}"
+    if not ratios[worst] <= MAX_ERROR_RATIO:
+        raise FailedError(f"{figures}; at most {MAX_ERROR_RATIO:g} times that is allowed", figures={"rms": errors})
+    return Found(f"at most {ratios[worst]:.2f} times the error of the plain operator ({figures})", {"rms": errors})
 
 
-def speed(work: Work) -> Found:  # noqa: ARG001
-    """Every layer in fp16 by our kernel, laying out its input included, and by the plain operator."""
+def measure_speed(work: Work) -> Found:  # noqa: ARG001
+    """Time every layer in fp16 with our kernel, including the layout of its input, and with the plain operator."""
     _require_launcher()
     import torch
 
     with torch.inference_mode():
-        rows = [_timed(drawn(layer, "fp16", people).to("cuda")) for layer in LAYERS for people in BATCHES]
+        rows = [
+            _measure_layer(make_arguments(layer, "fp16", people).to("cuda")) for layer in LAYERS for people in BATCHES
+        ]
     gains = [row["plain_ms"] / row["ours_ms"] for row in rows]
     return Found(f"{min(gains):.1f} to {max(gains):.1f} times as fast as the plain operator, fp16", {"rows": rows})
 
 
-def _timed(given: Arguments) -> dict[str, Any]:
-    fast, slow = milliseconds(lambda: ours(given)), milliseconds(lambda: plain(given))
+def _measure_layer(given: Arguments) -> dict[str, Any]:
+    fast, slow = time_call(lambda: run_kernel(given)), time_call(lambda: run_plain(given))
     return {"layer": given.layer.name, "batch": len(given.x), "ours_ms": round(fast, 4), "plain_ms": round(slow, 4)}
 
 
-def milliseconds(call: Callable[[], object]) -> float:
-    """On the GPU's own clock, of one of many calls queued together: the best of some rounds, after one to warm up."""
+def time_call(call: Callable[[], object]) -> float:
+    """Milliseconds of one of many calls queued together, by the GPU's clock: the best round after one to warm up."""
     import torch
 
     times = []
@@ -206,4 +219,7 @@ def _require_launcher() -> None:
     from engines.plugins.deform_conv import torch_cuda
 
     if not torch_cuda.register():
-        raise AbsentError("what launches the kernel from PyTorch is not here", "pip install 'cuda-bindings[all]'")
+        raise AbsentError(
+            "cuda-bindings, which launches the kernel from PyTorch, is not installed",
+            "pip install 'cuda-bindings[all]'",
+        )

@@ -1,4 +1,4 @@
-"""What a step of the chain is given, and what it may answer: found, not run, failed."""
+"""What a step of the chain is given, and its result: passed, not run or failed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ SEND_US = "attach the report to an issue"
 
 @dataclass(frozen=True)
 class Work:
-    """Where steps leave what later ones need, and the network that is exported: a name of the catalogue or a .yaml."""
+    """The folder that steps share, and the network to export: a name of the catalogue or a .yaml."""
 
     folder: Path
     network: str
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Of a step that passed: one line for people, and all figures as JSON."""
+    """The result of a step that passed: one line to print, and all figures for the report."""
 
-    told: str
+    message: str
     figures: dict[str, Any] = {}
 
 
 class AbsentError(EngineError):
-    """The step was not run: something it needs is not here, which is no fault. Why, and the ``remedy``."""
+    """The step was not run because something it needs is missing. That is not a failure; see ``remedy``."""
 
     def __init__(self, why: str, remedy: str = "") -> None:
         super().__init__(why)
@@ -38,7 +38,7 @@ class AbsentError(EngineError):
 
 
 class FailedError(EngineError):
-    """What was found is wrong: why, the ``remedy``, and the ``figures`` that show it."""
+    """The step found something wrong: why, the ``remedy``, and the ``figures`` that show it."""
 
     def __init__(self, why: str, remedy: str = SEND_US, figures: dict[str, Any] | None = None) -> None:
         super().__init__(why)
@@ -52,7 +52,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     step: str
     title: str
     state: State
-    told: str
+    message: str
     remedy: str = ""
     seconds: float = 0.0
     figures: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Operators of this project as standard ONNX: deformable convolution becomes one ``DeformConv`` node (opset 19 and on).
+"""Our operators as standard ONNX: deformable convolution becomes one ``DeformConv`` node (opset 19 and later).
 
 torch.onnx.export(model, inputs, dynamo=True, opset_version=20, custom_translation_table=TRANSLATIONS)
 """
@@ -25,7 +25,7 @@ def deform_conv(
     dilation: Sequence[int],
     offset_groups: int,
 ) -> Any:
-    """The node. The maps have ONNX's layout already; channels of ``x`` and ``weight`` must be known."""
+    """One ``DeformConv``. The maps have ONNX's layout already; channels of ``x`` and ``weight`` must be constant."""
     return op.DeformConv(
         x,
         weight,
@@ -50,7 +50,7 @@ def deform_conv_dilated(
     dilations: Sequence[int],
     offset_groups: int,
 ) -> Any:
-    """A node a dilation, and their sum."""
+    """One ``DeformConv`` for each dilation, and their sum."""
     total = None
     for i, d in enumerate(dilations):
         padding = [d * (int(side) // 2) for side in weights[i].shape[2:]]

@@ -1,9 +1,9 @@
-"""A standard graph as TensorRT's parser wants it, for TensorRT alone; it computes the same.
+"""Changes a standard graph into one that TensorRT's parser accepts and that computes the same.
 
-* uint8 pixels are cast to float32 first of all: TensorRT takes uint8 as an input of the network and in no other layer;
-* ``--plugin fused``: our kernel in place of ``DeformConv``; ``--plugin nvidia``: the standard nodes stay, and all that
-  the parser's own importer demands of them is checked here, where a node can be named;
-* every node has a name of its own, by which the finished engine is asked what it runs in.
+* uint8 pixels are cast to float32 first: TensorRT supports uint8 as a network input and in no other layer;
+* ``--plugin fused``: our kernel in place of ``DeformConv``; ``--plugin nvidia``: the standard nodes stay, and what
+  the parser's importer requires of them is checked here, where the error can name the node;
+* every node has a unique name, by which the types in the built engine are checked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engines.backends.trt.options import Plugin
 from engines.errors import EngineError
 from engines.plugins.deform_conv.settings import DOMAIN, format_settings, parse_settings
 from export.graph.deform_fusion import fuse
-from export.graph.pruning import prune
+from export.graph.editing import copy_proto, prune
 
 FLOAT, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "DeformConv"})
@@ -35,15 +35,15 @@ _BIAS = 3
 
 @dataclass(frozen=True)
 class TensorRTGraph:
-    """The graph, the settings of its plugin nodes (each once), and what every product in it must run in."""
+    """The graph, the settings of its plugin nodes (each once), and the type that each product must run in."""
 
     model: onnx.ModelProto
     kernels: tuple[str, ...]
     types: dict[str, Type]
 
 
-def tensorrt_graph(model: onnx.ModelProto, plugin: Plugin, base: Path) -> TensorRTGraph:
-    """``model``, whose external weights lie in ``base``, for TensorRT; ``model`` itself is left as it is.
+def make_tensorrt_graph(model: onnx.ModelProto, plugin: Plugin, base: Path) -> TensorRTGraph:
+    """``model``, whose external weights lie in ``base``, for TensorRT; ``model`` itself is not changed.
 
     Raises :class:`EngineError` naming a node that TensorRT cannot import.
     """
@@ -52,25 +52,25 @@ def tensorrt_graph(model: onnx.ModelProto, plugin: Plugin, base: Path) -> Tensor
     cast_pixels_first(changed.graph)
     specs = fuse(changed, base) if plugin == "fused" else ()
     check_importable(changed.graph)
-    types = types_of(changed.graph)
+    types = find_types(changed.graph)
     del changed.graph.value_info[:]
     prune(changed)
     return TensorRTGraph(changed, tuple(dict.fromkeys(map(format_settings, specs))), types)
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
-    """Give every node a name that no other has."""
-    taken: set[str] = set()
+    """Give every node a unique name."""
+    names: set[str] = set()
     for place, node in enumerate(graph.node):
-        if not node.name or node.name in taken:
+        if not node.name or node.name in names:
             node.name = f"{node.op_type}_{place}_{node.output[0]}"
-        taken.add(node.name)
+        names.add(node.name)
 
 
 def cast_pixels_first(graph: onnx.GraphProto) -> None:
     """Cast every uint8 input to float32 before anything else reads it.
 
-    What moved or picked bytes then does so with floats, and the cast that stood further down has nothing left to do.
+    Nodes that moved or picked bytes then do so with floats, and the cast further down does nothing any more.
     """
     pixels = [entry.name for entry in graph.input if entry.type.tensor_type.elem_type == UINT8]
     for name in pixels:
@@ -89,22 +89,22 @@ def _rename_inputs(node: onnx.NodeProto, old: str, new: str) -> None:
 def check_importable(graph: onnx.GraphProto) -> None:
     """Raise :class:`EngineError` for a standard ``DeformConv`` that TensorRT's importer (10.1 and on) refuses.
 
-    It wants one type for all inputs, float32 or float16; the same padding at opposite sides; a bias wherever there is
-    a mask, or it throws.
+    It requires one type for all inputs, float32 or float16, the same padding at opposite sides, and a bias if there
+    is a mask.
     """
-    types = _element_types(graph)
+    types = _find_element_types(graph)
     for node in graph.node:
-        if node.op_type == "DeformConv" and (reason := _unfit(node, types)):
+        if node.op_type == "DeformConv" and (reason := _find_import_problem(node, types)):
             raise EngineError(
                 f"TensorRT cannot import node {node.name!r} (DeformConv): {reason}; export with --plugin fused, "
                 "or use backend=onnxrt"
             )
 
 
-def _unfit(node: onnx.NodeProto, types: dict[str, int]) -> str:
+def _find_import_problem(node: onnx.NodeProto, types: dict[str, int]) -> str:
     kinds = {types[name] for name in node.input if name in types}
     if len(kinds) > 1:
-        return f"its inputs are of {len(kinds)} types, it takes one"
+        return f"its inputs have {len(kinds)} types, it supports one"
     pads = next((list(entry.ints) for entry in node.attribute if entry.name == "pads"), [])
     half = len(pads) // 2
     if pads[:half] != pads[half:]:
@@ -114,17 +114,17 @@ def _unfit(node: onnx.NodeProto, types: dict[str, int]) -> str:
     return ""
 
 
-def types_of(graph: onnx.GraphProto) -> dict[str, Type]:
-    """What every convolution and matrix product must run in, by the name of its node.
+def find_types(graph: onnx.GraphProto) -> dict[str, Type]:
+    """The type that each convolution and matrix product must run in, by the name of its node.
 
-    A product of dequantised numbers runs in int8, and TensorRT moves the scales to its end.
+    A product of dequantised numbers runs in int8; TensorRT moves the scales to its end.
     """
-    types = _element_types(graph)
+    types = _find_element_types(graph)
     dequantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     found: dict[str, Type] = {}
     for node in graph.node:
         if node.domain == DOMAIN:
-            found[node.name] = parse_settings(_settings(node)).dtype
+            found[node.name] = parse_settings(_read_settings(node)).dtype
         elif node.op_type in _PRODUCTS and dequantised.issuperset(node.input[:2]):
             found[node.name] = "int8"
         elif node.op_type in _PRODUCTS and types.get(node.input[0]) in _TYPES:
@@ -132,25 +132,24 @@ def types_of(graph: onnx.GraphProto) -> dict[str, Type]:
     return found
 
 
-def _settings(node: onnx.NodeProto) -> str:
+def _read_settings(node: onnx.NodeProto) -> str:
     return next(entry.s.decode() for entry in node.attribute if entry.name == "settings")
 
 
-def _element_types(graph: onnx.GraphProto) -> dict[str, int]:
+def _find_element_types(graph: onnx.GraphProto) -> dict[str, int]:
     entries = (*graph.input, *graph.output, *graph.value_info)
-    given = {entry.name: entry.type.tensor_type.elem_type for entry in entries}
-    return given | {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types = {entry.name: entry.type.tensor_type.elem_type for entry in entries}
+    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
 def structure_digest(model: onnx.ModelProto) -> str:
-    """The sha256 of a graph without the numbers of its weights: the same for every checkpoint of one network."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    _forget_numbers(bare.graph.initializer)
+    """The sha256 of a graph without the values of its weights: the same for every checkpoint of one network."""
+    bare = copy_proto(model)
+    _clear_values(bare.graph.initializer)
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _forget_numbers(tensors: Iterable[onnx.TensorProto]) -> None:
+def _clear_values(tensors: Iterable[onnx.TensorProto]) -> None:
     for tensor in tensors:
         if tensor.data_type not in (FLOAT, onnx.TensorProto.FLOAT16):
             continue  # shapes and indices are structure

@@ -1,6 +1,6 @@
 """One file of weights for all graphs of a network: ONNX external data, each distinct tensor stored once.
 
-Fused, backbone and head hold the same weights; told apart by their bytes they are written one time, not two.
+Fused, backbone and head hold the same weights, which are compared by their bytes and written once.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from engines.spec.manifest import Part
 WEIGHTS = "weights.data"
 ALIGNMENT = 64
 """Bytes: a cache line, and enough for any vector instruction when the file is mapped."""
-LEAST_BYTES = 1024
-"""Smaller ones stay in the graph: shapes and indices, which ONNX Runtime reads while it optimises."""
+MIN_BYTES = 1024
+"""Smaller tensors stay in the graph: shapes and indices, which ONNX Runtime reads when it optimises."""
 
 
 class Store:
-    """An open file of tensors; ``place`` says where one lies in it."""
+    """An open file of tensors."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._places: dict[bytes, int] = {}
+        self._offsets: dict[bytes, int] = {}
 
-    def place(self, content: bytes) -> int:
-        """The offset of these bytes, appended unless they are there already."""
+    def add(self, content: bytes) -> int:
+        """The offset of these bytes, which are appended unless they are in the file already."""
         key = hashlib.sha256(content).digest()
-        if key not in self._places:
+        if key not in self._offsets:
             self._file.write(bytes(-self._file.tell() % ALIGNMENT))
-            self._places[key] = self._file.tell()
+            self._offsets[key] = self._file.tell()
             self._file.write(content)
-        return self._places[key]
+        return self._offsets[key]
 
 
 def write_graphs(models: Mapping[Part, onnx.ModelProto], folder: Path) -> dict[Part, str]:
@@ -46,31 +46,31 @@ def write_graphs(models: Mapping[Part, onnx.ModelProto], folder: Path) -> dict[P
         store = Store(file)
         for model in models.values():
             for tensor in model.graph.initializer:
-                _move_out(tensor, store)
-    return {part: save(model, part, folder) for part, model in models.items()}
+                _move_to_store(tensor, store)
+    return {part: write_graph(model, part, folder) for part, model in models.items()}
 
 
-def save(model: onnx.ModelProto, part: Part, folder: Path) -> str:
-    """Write one graph, whose weights are in the file already; its name."""
+def write_graph(model: onnx.ModelProto, part: Part, folder: Path) -> str:
+    """Write one graph, whose weights are in the file already, and return its file name."""
     name = f"{part}.onnx"
     (folder / name).write_bytes(model.SerializeToString(deterministic=True))
     return name
 
 
-def _move_out(tensor: onnx.TensorProto, store: Store) -> None:
+def _move_to_store(tensor: onnx.TensorProto, store: Store) -> None:
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise EngineError(f"weight {tensor.name!r} lies outside its graph already; it cannot be stored again")
+        raise EngineError(f"weight {tensor.name!r} is outside its graph already; it cannot be stored again")
     array = numpy_helper.to_array(tensor)
-    if array.nbytes < LEAST_BYTES:
+    if array.nbytes < MIN_BYTES:
         return
     content = array.tobytes()
-    if tensor.data_type in _PACKED:  # two numbers a byte, or without a type in numpy: only their own bytes are safe
+    if tensor.data_type in _PACKED:  # two values per byte, or no numpy type: their bytes are not portable
         return
     for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
         tensor.ClearField(field)
     tensor.data_location = onnx.TensorProto.EXTERNAL
     del tensor.external_data[:]
-    for key, value in (("location", WEIGHTS), ("offset", store.place(content)), ("length", len(content))):
+    for key, value in (("location", WEIGHTS), ("offset", store.add(content)), ("length", len(content))):
         tensor.external_data.add(key=key, value=str(value))
 
 

@@ -1,11 +1,11 @@
-"""What is exported of a network: one graph for a whole window, and two for a stream, pixels in and points out.
+"""The graphs exported of a network: one for a whole window, and two for a stream, with pixels in and points out.
 
     fused     crops (N, T, H, W, 3) uint8  ->  points (N, K, 3)
-    backbone  crops (N, H, W, 3) uint8     ->  maps_0, maps_1, … (N, C, h, w)          once a frame
-    head      maps_0, maps_1, … (N, T, C, h, w), in order of time  ->  points          once a key frame
+    backbone  crops (N, H, W, 3) uint8     ->  maps_0, maps_1, … (N, C, h, w)          once per frame
+    head      maps_0, maps_1, … (N, T, C, h, w), in order of time  ->  points          once per key frame
 
-With ``float32`` input crops are (N, T, 3, H, W) and (N, 3, H, W), normalised by whoever gives them. ``heatmaps``
-(N, K, h, w) stand beside the points while an export is measured.
+With ``float32`` input crops are (N, T, 3, H, W) and (N, 3, H, W), normalised by the caller. ``heatmaps``
+(N, K, h, w) are a second output while an export is measured.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from engines.spec.manifest import Part
 from engines.spec.signature import Pixel, Signature
 
 EXAMPLES = 2
-"""People while tracing. Not 1: a batch of one is taken for a constant."""
+"""Batch size while tracing. Not 1, which the exporter would take for a constant."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A module to export: what it is fed while it is traced, and the names of its inputs and outputs."""
+    """A module to export, its inputs while it is traced, and the names of its inputs and outputs."""
 
     part: Part
     module: nn.Module
@@ -37,13 +37,13 @@ class Graph:
     outputs: tuple[str, ...]
 
     @property
-    def takes_several(self) -> bool:
-        """True where the module takes one tuple of maps."""
+    def takes_tuple(self) -> bool:
+        """True if the module takes one tuple of maps."""
         return isinstance(self.module, Head)
 
 
 def kept_shapes(model: nn.Module, input_size: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
-    """(C, h, w) of every map kept of a frame; nothing for a network of a single frame."""
+    """(C, h, w) of every map that is cached for a frame; none for a network of a single frame."""
     if not isinstance(model, TemporalModel):
         return ()
     with torch.no_grad():
@@ -52,10 +52,10 @@ def kept_shapes(model: nn.Module, input_size: tuple[int, int]) -> tuple[tuple[in
     return tuple((channels, height, width) for channels, height, width in shapes)
 
 
-def parts(model: nn.Module, signature: Signature, points: Points) -> Iterator[Graph]:
-    """The graphs of a network, one after the other: fused; backbone and head where it is cut."""
+def make_graphs(model: nn.Module, signature: Signature, points: Points) -> Iterator[Graph]:
+    """The graphs of a network, one after the other: fused, and for a temporal one backbone and head."""
     pixels = Pixels(signature) if signature.pixel == "uint8" else nn.Identity()
-    whole = _example(signature.pixel, (EXAMPLES, *signature.input_shape))
+    whole = _make_example(signature.pixel, (EXAMPLES, *signature.input_shape))
     yield Graph("fused", Fused(model, pixels, points).eval(), (whole,), ("crops",), ("points", "heatmaps"))
     if not isinstance(model, TemporalModel):
         return
@@ -65,5 +65,5 @@ def parts(model: nn.Module, signature: Signature, points: Points) -> Iterator[Gr
     yield Graph("head", Head(model, points).eval(), window, names, ("points", "heatmaps"))
 
 
-def _example(pixel: Pixel, shape: tuple[int, ...]) -> Tensor:
+def _make_example(pixel: Pixel, shape: tuple[int, ...]) -> Tensor:
     return torch.zeros(shape, dtype=torch.uint8 if pixel == "uint8" else torch.float32)

@@ -1,25 +1,25 @@
-"""Mixed precision by types in the graph: float16 where it suffices, float32 where a bit lost is a pixel lost.
+"""Mixed precision as types in the graph: float16 where it suffices, float32 where a lost bit is a lost pixel.
 
-A float16 has 11 bits. Coordinates feel it first: between 64 and 128 two neighbours are 1/16 apart. So these stay
-float32, each for its reason (:func:`kept_in_float32` names it for every node):
+A float16 has 11 bits. Coordinates suffer first: between 64 and 128 the spacing is 1/16. So these stay float32, each for
+its reason (:func:`find_float32_nodes` gives it for every node):
 
-* *coordinates*: what offsets of a ``DeformConv`` and grids of a ``GridSample`` are computed by, back to and including
-  the last convolution, whose sums would else be rounded before they are added to a place. The layers that sample are
-  float32 too: ONNX and TensorRT's importer want one type for all inputs of ``DeformConv``, and inside, offset and place
+* *coordinates*: nodes that compute offsets of a ``DeformConv`` or grids of a ``GridSample``, back to and including the
+  last convolution, whose sums would otherwise be rounded before they are added to a position. The sampling layers are
+  float32 too: ONNX and TensorRT's importer require one type for all inputs of ``DeformConv``, and offset and position
   are added in it. Sums of deformable convolutions (several dilations) stay with them;
-* *outputs*: what the outputs are decoded by, back to and including the last convolution: an arg-max over a map whose
-  top is rounded finds two tops, an index above 2048 is no float16 at all, DARK takes differences of logarithms;
-* *pixels*: normalisation, until the first weights: 123.675 itself is no float16;
+* *outputs*: nodes that decode the outputs, back to and including the last convolution: an arg-max over a rounded map
+  may find two maxima, an index above 2048 is not a float16, DARK takes differences of logarithms;
+* *pixels*: normalisation, up to the first weights: 123.675 is not a float16;
 * *sums*: softmax, normalisation layers, reductions and exponentials: many small terms, or few that overflow;
-* *range*: whatever exceeds float16 (65504) or vanishes below it, in the weights or on the frames given;
-* *operator*: what ONNX has no float16 for.
+* *range*: whatever exceeds float16 (65504) or vanishes below it, in the weights or on the given frames;
+* *operator*: operators for which ONNX has no float16.
 
-An island is always made the same way: each float16 input passes one ``Cast`` to float32, shared by all who read it, and
-each output that a float16 node reads passes one ``Cast`` back. Maps kept between the two halves of a cut network (graph
-inputs and outputs named ``maps_…``) are float16; all other inputs and outputs keep their type.
+Each float16 input of a float32 node passes one ``Cast``, shared by all readers, and each of its outputs that a float16
+node reads passes one ``Cast`` back. Maps cached between the two halves of a split network (graph inputs and outputs
+named ``maps_…``) are float16; all other inputs and outputs keep their type.
 
-Own and not a library's: onnxruntime.transformers.float16 and onnxconverter-common round the values that pass between
-two nodes which both stay float32, where coordinates need them whole; NVIDIA's modelopt brings a PyTorch of its own.
+Why not a library: onnxruntime.transformers.float16 and onnxconverter-common round values between two nodes that both
+stay float32, which coordinates do not survive; NVIDIA's modelopt installs a PyTorch of its own.
 """
 
 from __future__ import annotations
@@ -31,25 +31,26 @@ import numpy as np
 import onnx
 
 from engines.errors import EngineError
+from export.graph.editing import copy_proto
 from export.precision.ranges import Feed, largest_values
-from export.precision.retyping import retyped
-from export.precision.wiring import PRODUCTS, Wiring, copy_of, value_of
+from export.precision.retyping import retype
+from export.precision.wiring import PRODUCTS, Wiring, to_array
 
 KEPT_MAPS = "maps_"
-"""How inputs and outputs begin that are kept between the halves of a cut network."""
+"""The prefix of inputs and outputs that are cached between the halves of a split network."""
 
 LARGEST = 65504.0
-"""Of float16."""
+"""The largest float16."""
 SMALLEST = 2.0**-14
-"""Below this a float16 loses its bits one by one."""
+"""The smallest normal float16: below it bits are lost one by one."""
 
 Sizes = Mapping[str, float]
 """The largest absolute value of tensors, by name."""
 
-NOTHING_KNOWN: Sizes = MappingProxyType({})
+NO_SIZES: Sizes = MappingProxyType({})
 
 SAMPLERS = {"DeformConv": 2, "GridSample": 1}
-"""Operators that read a map at computed places, and which of their inputs says where."""
+"""Operators that read a map at computed positions, and the index of the input with the positions."""
 
 _SUMS = frozenset(
     {
@@ -63,50 +64,50 @@ _QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def to_fp16(model: onnx.ModelProto, feeds: Iterable[Feed] = ()) -> onnx.ModelProto:
-    """``model`` (float32, weights inside) in mixed precision; ``model`` itself is left as it is.
+    """``model`` (float32, weights inside) in mixed precision; ``model`` itself is not changed.
 
-    With ``feeds``, inputs of the graph by name, the float32 graph is run on them and what leaves the range of float16
-    stays float32. Raises :class:`EngineError` for a graph that is not float32 and where a kept map leaves the range.
+    With ``feeds``, inputs of the graph by name, the float32 graph is run on them, and what leaves the range of float16
+    stays float32. Raises :class:`EngineError` for a graph that is not float32 and if a cached map leaves the range.
     """
-    wiring = Wiring(copy_of(model))
-    given = list(feeds)
-    return mixed(wiring, sizes_on(wiring, given) if given else {})
+    wiring = Wiring(copy_proto(model))
+    inputs = list(feeds)
+    return to_mixed(wiring, measure_sizes(wiring, inputs) if inputs else {})
 
 
-def mixed(wiring: Wiring, sizes: Sizes) -> onnx.ModelProto:
-    """The graph in mixed precision, where its tensors are as large as ``sizes`` says of those it names."""
-    kept = kept_in_float32(wiring, sizes)
+def to_mixed(wiring: Wiring, sizes: Sizes) -> onnx.ModelProto:
+    """The graph in mixed precision; ``sizes`` are the largest values of its tensors, where known."""
+    kept = find_float32_nodes(wiring, sizes)
     half = {place for place in range(len(wiring.nodes)) if place not in kept}
-    return retyped(wiring, half, {name for name in _interface(wiring) if name.startswith(KEPT_MAPS)})
+    return retype(wiring, half, {name for name in _find_interface(wiring) if name.startswith(KEPT_MAPS)})
 
 
-def kept_in_float32(wiring: Wiring, sizes: Sizes = NOTHING_KNOWN) -> dict[int, str]:
-    """The nodes that stay float32 and the reason of each, one word as at the top of this file."""
+def find_float32_nodes(wiring: Wiring, sizes: Sizes = NO_SIZES) -> dict[int, str]:
+    """The nodes that stay float32, and the reason of each, a word from the top of this file."""
     kept: dict[int, str] = {}
     for reason, places in (
-        ("operator", _without_float16(wiring)),
-        ("pixels", _before_the_first_weights(wiring)),
-        ("coordinates", _of_coordinates(wiring)),
-        ("outputs", _of_outputs(wiring)),
+        ("operator", _find_without_float16(wiring)),
+        ("pixels", _find_pixel_nodes(wiring)),
+        ("coordinates", _find_coordinate_nodes(wiring)),
+        ("outputs", _find_output_nodes(wiring)),
         ("sums", {place for place, node in enumerate(wiring.nodes) if node.op_type in _SUMS}),
-        ("range", _out_of_range(wiring, sizes)),
+        ("range", _find_out_of_range(wiring, sizes)),
     ):
         kept |= dict.fromkeys(sorted(places - kept.keys()), reason)
     return kept
 
 
-def sizes_on(wiring: Wiring, feeds: Iterable[Feed]) -> dict[str, float]:
-    """The largest absolute value of every tensor that a node makes, on ``feeds``, which may not be empty."""
+def measure_sizes(wiring: Wiring, feeds: Iterable[Feed]) -> dict[str, float]:
+    """The largest absolute value of every node's results on ``feeds``, which must not be empty."""
     names = [name for node in wiring.nodes for name in node.output if name and wiring.is_float(name)]
     return largest_values(wiring.model, names, feeds)
 
 
-def _interface(wiring: Wiring) -> list[str]:
+def _find_interface(wiring: Wiring) -> list[str]:
     return [entry.name for entry in (*wiring.graph.input, *wiring.graph.output) if wiring.is_float(entry.name)]
 
 
-def _without_float16(wiring: Wiring) -> set[int]:
-    """Nodes that read no float, that are themselves a change of type, or whose floats must be float32."""
+def _find_without_float16(wiring: Wiring) -> set[int]:
+    """Nodes without float inputs, casts, and nodes whose floats must be float32."""
     return {
         place
         for place, node in enumerate(wiring.nodes)
@@ -119,8 +120,8 @@ def _all_outputs_convertible(wiring: Wiring, place: int) -> bool:
     return floats == wiring.convertible_outputs(place)
 
 
-def _before_the_first_weights(wiring: Wiring) -> set[int]:
-    """Nodes that have seen nothing but pixels and constants."""
+def _find_pixel_nodes(wiring: Wiring) -> set[int]:
+    """Nodes that depend only on pixels and constants."""
     pixels = {entry.name for entry in wiring.graph.input if not entry.name.startswith(KEPT_MAPS)}
     found = set()
     for place, node in enumerate(wiring.nodes):
@@ -132,19 +133,19 @@ def _before_the_first_weights(wiring: Wiring) -> set[int]:
 
 
 def _is_source(wiring: Wiring, place: int) -> bool:
-    """Where the way back from coordinates ends: at a convolution, where a map was sampled, or asked for its shape."""
+    """Where the search back from coordinates ends: at a convolution, a sampled map, or a shape."""
     return wiring.nodes[place].op_type in ("Conv", "ConvTranspose", "Shape", "Size", *SAMPLERS)
 
 
-def _of_coordinates(wiring: Wiring) -> set[int]:
+def _find_coordinate_nodes(wiring: Wiring) -> set[int]:
     samplers = {place for place, node in enumerate(wiring.nodes) if node.op_type in SAMPLERS}
-    where = [wiring.nodes[place].input[SAMPLERS[wiring.nodes[place].op_type]] for place in sorted(samplers)]
-    made = wiring.upstream(where, lambda place: _is_source(wiring, place))
-    return _with_sums(wiring, samplers) | made
+    positions = [wiring.nodes[place].input[SAMPLERS[wiring.nodes[place].op_type]] for place in sorted(samplers)]
+    sources = wiring.upstream(positions, lambda place: _is_source(wiring, place))
+    return _add_sums(wiring, samplers) | sources
 
 
-def _with_sums(wiring: Wiring, samplers: set[int]) -> set[int]:
-    """``samplers`` and every ``Add`` of nothing but deformable convolutions and such sums."""
+def _add_sums(wiring: Wiring, samplers: set[int]) -> set[int]:
+    """``samplers`` and every ``Add`` of only deformable convolutions and such sums."""
     found = set(samplers)
     deformed = {place for place in samplers if wiring.nodes[place].op_type == "DeformConv"}
     for place, node in enumerate(wiring.nodes):
@@ -153,19 +154,19 @@ def _with_sums(wiring: Wiring, samplers: set[int]) -> set[int]:
     return found | deformed
 
 
-def _of_outputs(wiring: Wiring) -> set[int]:
+def _find_output_nodes(wiring: Wiring) -> set[int]:
     names = [entry.name for entry in wiring.graph.output if not entry.name.startswith(KEPT_MAPS)]
     return wiring.upstream(names, lambda place: _is_source(wiring, place))
 
 
-def _out_of_range(wiring: Wiring, sizes: Sizes) -> set[int]:
-    """The nodes that read or make a tensor which float16 cannot hold."""
-    outside = _outside(_sizes_of_constants(wiring) | dict(sizes))
+def _find_out_of_range(wiring: Wiring, sizes: Sizes) -> set[int]:
+    """The nodes that read or compute a tensor that float16 cannot hold."""
+    outside = _filter_outside(_measure_constants(wiring) | dict(sizes))
     for name in outside:
-        if name.startswith(KEPT_MAPS) and name in _interface(wiring):
+        if name.startswith(KEPT_MAPS) and name in _find_interface(wiring):
             raise EngineError(
-                f"graph {wiring.graph.name}: kept map {name!r} reaches beyond float16 ({LARGEST:.0f}) on the frames "
-                "given; export this network as fp32"
+                f"graph {wiring.graph.name}: cached map {name!r} exceeds float16 ({LARGEST:.0f}) on the given "
+                "frames; export this network as fp32"
             )
     return {
         place
@@ -174,10 +175,10 @@ def _out_of_range(wiring: Wiring, sizes: Sizes) -> set[int]:
     }
 
 
-def _outside(sizes: dict[str, float]) -> set[str]:
+def _filter_outside(sizes: dict[str, float]) -> set[str]:
     return {name for name, size in sizes.items() if size > LARGEST or 0 < size < SMALLEST}
 
 
-def _sizes_of_constants(wiring: Wiring) -> dict[str, float]:
-    floats = [(name, value_of(tensor)) for name, tensor in wiring.initializers.items() if wiring.is_float(name)]
+def _measure_constants(wiring: Wiring) -> dict[str, float]:
+    floats = [(name, to_array(tensor)) for name, tensor in wiring.initializers.items() if wiring.is_float(name)]
     return {name: float(np.abs(value).max(initial=0)) for name, value in floats}

@@ -1,4 +1,4 @@
-"""Rewrites a float32 graph so that the nodes asked for compute in float16, with a ``Cast`` wherever types meet."""
+"""Rewrites a float32 graph so that given nodes compute in float16, with a ``Cast`` wherever types meet."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from export.precision.wiring import FLOAT, HALF, Wiring, value_of
+from export.graph.editing import copy_proto
+from export.precision.wiring import FLOAT, HALF, Wiring, to_array
 
 _SUFFIX = {FLOAT: "_fp32", HALF: "_fp16"}
 
 
-def retyped(wiring: Wiring, half: set[int], half_interface: Iterable[str] = ()) -> onnx.ModelProto:
+def retype(wiring: Wiring, half: set[int], half_interface: Iterable[str] = ()) -> onnx.ModelProto:
     """The graph with the nodes ``half`` in float16; ``half_interface`` names graph inputs and outputs to be float16.
 
-    It is checked before it is returned: every type is inferred anew from ONNX's schemas.
+    It is checked before it is returned: every type is inferred again from ONNX's schemas.
     """
     graph = _Retyping(wiring, set(half_interface)).run(half)
-    model = onnx.ModelProto()
-    model.CopyFrom(wiring.model)
+    model = copy_proto(wiring.model)
     model.graph.CopyFrom(graph)
     model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     onnx.checker.check_model(model)
@@ -28,7 +28,7 @@ def retyped(wiring: Wiring, half: set[int], half_interface: Iterable[str] = ()) 
 
 
 class _Retyping:
-    """One rewriting: ``names`` says under which name a tensor is to be had in a type."""
+    """One rewrite: ``names`` maps a tensor and a type to the name of the tensor in that type."""
 
     def __init__(self, wiring: Wiring, half_interface: set[str]) -> None:
         self.wiring = wiring
@@ -44,58 +44,56 @@ class _Retyping:
         for place in range(len(self.wiring.nodes)):
             self._add(place, HALF if place in half else FLOAT)
         for entry in self.wiring.graph.output:
-            self._give_back(entry.name)
+            self._add_output(entry.name)
         return self._graph()
 
     def _interface_type(self, name: str) -> int:
         return HALF if name in self.half_interface else FLOAT
 
     def _add(self, place: int, kind: int) -> None:
-        """The node, its floats of type ``kind``."""
-        node = onnx.NodeProto()
-        node.CopyFrom(self.wiring.nodes[place])
+        """Add the node with its floats in ``kind``."""
+        node = copy_proto(self.wiring.nodes[place])
         convertible = set(self.wiring.convertible_inputs(place))
         for i, name in enumerate(node.input):
             if name and self.wiring.is_float(name):
-                node.input[i] = self._in(name, kind if i in convertible else FLOAT)
+                node.input[i] = self._get(name, kind if i in convertible else FLOAT)
         self.nodes.append(node)
         for i in self.wiring.convertible_outputs(place):
-            node.output[i] = self._made(node.output[i], kind)
+            node.output[i] = self._define(node.output[i], kind)
 
-    def _made(self, name: str, kind: int) -> str:
-        """The name under which a tensor made in ``kind`` is known: a graph output's own belongs to its own type."""
-        taken = name in self.outputs and kind != self._interface_type(name)
-        self.names[name, kind] = name + _SUFFIX[kind] if taken else name
+    def _define(self, name: str, kind: int) -> str:
+        """The name of a tensor computed in ``kind``; a graph output keeps its name for its own type."""
+        is_taken = name in self.outputs and kind != self._interface_type(name)
+        self.names[name, kind] = name + _SUFFIX[kind] if is_taken else name
         return self.names[name, kind]
 
-    def _in(self, name: str, kind: int) -> str:
-        """The tensor ``name`` in ``kind``: its own name, another constant, or a ``Cast`` which all readers share."""
+    def _get(self, name: str, kind: int) -> str:
+        """The tensor ``name`` in ``kind``: itself, another constant, or a ``Cast`` that all readers share."""
         if (name, kind) not in self.names:
             tensor = self.wiring.initializers.get(name)
             self.names[name, kind] = self._cast(name, kind) if tensor is None else self._constant(tensor, kind)
         return self.names[name, kind]
 
     def _constant(self, tensor: onnx.TensorProto, kind: int) -> str:
-        """Under its own name where only one type of it is needed."""
+        """A constant in ``kind``, under its own name if only one type of it is needed."""
         name = tensor.name + _SUFFIX[kind] if tensor.name in self.initializers else tensor.name
-        value = value_of(tensor)
+        value = to_array(tensor)
         self.initializers[name] = numpy_helper.from_array(value.astype(np.float16) if kind == HALF else value, name)
         return name
 
     def _cast(self, name: str, kind: int) -> str:
         other = FLOAT if kind == HALF else HALF
         is_output = name in self.outputs and kind == self._interface_type(name)
-        told = name if is_output else name + _SUFFIX[kind]
-        self.nodes.append(helper.make_node("Cast", [self.names[name, other]], [told], name=told, to=kind))
-        return told
+        result = name if is_output else name + _SUFFIX[kind]
+        self.nodes.append(helper.make_node("Cast", [self.names[name, other]], [result], name=result, to=kind))
+        return result
 
-    def _give_back(self, name: str) -> None:
+    def _add_output(self, name: str) -> None:
         if self.wiring.is_float(name):
-            self._in(name, self._interface_type(name))
+            self._get(name, self._interface_type(name))
 
     def _graph(self) -> onnx.GraphProto:
-        graph = onnx.GraphProto()
-        graph.CopyFrom(self.wiring.graph)
+        graph = copy_proto(self.wiring.graph)
         for field in ("node", "initializer", "value_info"):
             graph.ClearField(field)
         graph.node.extend(self.nodes)

@@ -1,6 +1,6 @@
-"""An ONNX graph as precision sees it: who makes each tensor, and which of a node's tensors may be float16.
+"""An ONNX graph with what precision needs of it: which node makes each tensor, and which tensors may be float16.
 
-What a node may run in is read from ONNX's own schemas, so that no list of operators has to be kept up.
+The types that a node supports are read from ONNX's own schemas, so no list of operators has to be maintained.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "Defo
 
 
 class Wiring:
-    """Nodes are meant by their place in ``nodes``; names are those of tensors.
+    """Nodes are given as indices of ``nodes``, tensors by name.
 
-    Takes a float32 graph whose weights lie inside it; raises :class:`EngineError` for any other. Constants become
+    Takes a float32 graph with its weights inside; raises :class:`EngineError` for any other. Constants become
     initializers; nothing else of ``model`` is changed.
     """
 
@@ -48,18 +48,18 @@ class Wiring:
             if kind in _OTHER_FLOATS:
                 raise EngineError(
                     f"graph {self.graph.name}: tensor {name!r} is {onnx.TensorProto.DataType.Name(kind).lower()}; "
-                    "precision is chosen from a float32 graph, export that one"
+                    "precision is lowered from a float32 graph; export that one"
                 )
         for node in self.nodes:
             if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute):
                 raise EngineError(
-                    f"graph {self.graph.name}: node {node.name!r} ({node.op_type}) holds a graph of its own, whose "
+                    f"graph {self.graph.name}: node {node.name!r} ({node.op_type}) contains a graph of its own, whose "
                     "types cannot be chosen here; export the network without control flow"
                 )
 
     @cached_property
     def producer(self) -> dict[str, int]:
-        """The node that makes a tensor; graph inputs and initializers have none."""
+        """The node that computes each tensor, except graph inputs and initializers."""
         return {name: place for place, node in enumerate(self.nodes) for name in node.output if name}
 
     def is_float(self, name: str) -> bool:
@@ -67,7 +67,7 @@ class Wiring:
         return self.types.get(name) == FLOAT
 
     def convertible_inputs(self, place: int) -> list[int]:
-        """Which inputs of a node may be float16: those that are float32 and whose schema says so."""
+        """Which inputs of a node may be float16: those that are float32 and whose schema allows it."""
         node = self.nodes[place]
         return [i for i, name in enumerate(node.input) if self.is_float(name) and self._may_be_half(node, i, "inputs")]
 
@@ -81,17 +81,17 @@ class Wiring:
     def _may_be_half(self, node: onnx.NodeProto, position: int, side: str) -> bool:
         schema = onnx.defs.get_schema(node.op_type, self.opset, node.domain)
         formal = getattr(schema, side)
-        parameter = formal[min(position, len(formal) - 1)]  # the last one may stand for any number
+        parameter = formal[min(position, len(formal) - 1)]  # the last one may be variadic
         allowed = {entry.type_param_str: entry.allowed_type_strs for entry in schema.type_constraints}
         return "tensor(float16)" in allowed.get(parameter.type_str, ())
 
-    def weights_of(self, place: int) -> str:
-        """The name of the weights that a convolution multiplies by, '' where they are computed."""
+    def weights_name(self, place: int) -> str:
+        """The name of a convolution's weights, '' if they are computed."""
         name = str(self.nodes[place].input[1])
         return name if name in self.initializers else ""
 
     def upstream(self, names: Sequence[str], stop: Callable[[int], bool]) -> set[int]:
-        """The nodes that ``names`` are made by, back to those where ``stop`` is true, these included."""
+        """The nodes that compute ``names``, back to and including those where ``stop`` is true."""
         found: set[int] = set()
         waiting = [self.producer[name] for name in names if name in self.producer]
         while waiting:
@@ -105,7 +105,7 @@ class Wiring:
 
 
 def lift_constants(graph: onnx.GraphProto) -> None:
-    """``Constant`` nodes that hold a tensor become initializers."""
+    """Turn ``Constant`` nodes that hold a tensor into initializers."""
     lifted = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
     for node in lifted:
         tensor = graph.initializer.add()
@@ -114,13 +114,6 @@ def lift_constants(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
 
 
-def value_of(tensor: onnx.TensorProto) -> NDArray[Any]:
-    """The numbers of an initializer."""
+def to_array(tensor: onnx.TensorProto) -> NDArray[Any]:
+    """An initializer as an array."""
     return np.asarray(numpy_helper.to_array(tensor))
-
-
-def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Another one that may be changed."""
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return copied

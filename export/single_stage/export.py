@@ -1,8 +1,8 @@
-"""Export of a network of whole pictures: one graph of one picture size, for any number of pictures.
+"""Export of a network of whole pictures: one graph for one picture size and any number of pictures.
 
     fused     pictures (N, H, W, 3) uint8  ->  points (N, M, 17, 3), scores (N, M), boxes (N, M, 4)
 
-While it is measured, ``cells`` and ``locations`` stand beside these (``engines.backends.pytorch.single_stage_module``).
+While measured, ``cells`` and ``locations`` are further outputs (``engines.backends.pytorch.single_stage_module``).
 """
 
 from __future__ import annotations
@@ -28,58 +28,60 @@ from engines.vision.letterbox import fit_frame
 from export.calibration import Samples, read_frames
 from export.graph.weights_file import write_graphs
 from export.graph.wrappers import EXAMPLES, Graph
-from export.precision import lowered
+from export.precision import lower_precision
 from export.progress import step
 from export.single_stage import parity
-from export.stages import Request, ship, sign, traced, write_state, write_trial
-from export.weights import network_with_weights
+from export.stages import Request, record, trace, write_final_graphs, write_state, write_trial
+from export.weights import load_network
 
-REAL, RANDOM = 3, 1
-"""Pictures to measure on: few, since one costs as much as a hundred crops."""
+PICTURES, NOISE_PICTURES = 3, 1
+"""Pictures to measure on: few, since one takes as long as a hundred crops."""
 
 
-class Measured(nn.Module):
-    """Candidates, and where each comes from."""
+class MeasuredPictures(nn.Module):
+    """Candidates, and the cells and locations they come from."""
 
     def __init__(self, pictures: Pictures) -> None:
         super().__init__()
         self.pictures = pictures
 
-    def forward(self, shown: Tensor) -> tuple[Tensor, ...]:
-        predictions = self.pictures.model(self.pictures.normalise(shown))
+    def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+        predictions = self.pictures.model(self.pictures.normalise(batch))
         chosen = select(predictions.scores, find_best(predictions.scores, self.pictures.candidates))
         cells = self.pictures.find_cells(predictions, chosen)
         return *self.pictures.make_candidates(predictions, chosen, cells), cells, chosen.index
 
 
 def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path) -> None:
-    """Everything into ``folder``, for a network of whole pictures. Raises :class:`EngineError`."""
+    """Export a network of whole pictures into ``folder``. Raises :class:`EngineError`."""
     size = request.size or spec.input_size
     check_size(name, size)
     with step("weights"):
-        shown = samples(size, request.frames)
-        model, source = network_with_weights(name, spec, request.choice, parity.planes(shown.crops[0]))
+        samples = make_samples(size, request.frames)
+        model, source = load_network(name, spec, request.choice, parity.to_planes(samples.crops[0]))
     pictures = Pictures(cast(InsPose | InsPoseReleased, model), request.candidates or CANDIDATES).eval()
-    models: dict[Part, onnx.ModelProto] = {"fused": traced(_graph(pictures, size), request)}
+    models: dict[Part, onnx.ModelProto] = {"fused": trace(_make_graph(pictures, size), request)}
     if request.precision != "fp32":
         with step(f"fused to {request.precision}"):
-            models = lowered(models, request.precision, {"fused": [{INPUT: picture[None]} for picture in shown.crops]})
+            models = lower_precision(
+                models, request.precision, {"fused": [{INPUT: picture[None]} for picture in samples.crops]}
+            )
     with step("writing"):
         trial = write_trial(models, request.precision, folder)
         names = write_graphs(models, folder)
         write_state(model, folder, request)
-    account = parity.measured(name, trial / names["fused"], pictures, shown, request)
+    account = parity.measure_parity(name, trial / names["fused"], pictures, samples, request)
     if trial != folder:
         shutil.rmtree(trial)
-    ship(models, folder, *parity.MEASURED)
-    signature = build_signature(name, spec, pictures, size, _candidates(models["fused"]))
-    sign(PictureManifest, signature, spec, request, source, names, {"fused": account}, folder)
+    write_final_graphs(models, folder, *parity.MEASURED)
+    signature = build_signature(name, spec, pictures, size, _count_candidates(models["fused"]))
+    record(PictureManifest, signature, spec, request, source, names, {"fused": account}, folder)
 
 
 def build_signature(
     name: str, spec: NetworkSpec, pictures: Pictures, size: tuple[int, int], candidates: int
 ) -> PictureSignature:
-    """What the export eats and returns."""
+    """The inputs and outputs of the export."""
     return PictureSignature(
         name=name,
         input_size=size,
@@ -89,35 +91,35 @@ def build_signature(
     )
 
 
-def _graph(pictures: Pictures, size: tuple[int, int]) -> Graph:
+def _make_graph(pictures: Pictures, size: tuple[int, int]) -> Graph:
     example = torch.zeros(EXAMPLES, size[1], size[0], 3, dtype=torch.uint8)
-    return Graph("fused", Measured(pictures).eval(), (example,), (INPUT,), (*OUTPUTS, *parity.MEASURED))
+    return Graph("fused", MeasuredPictures(pictures).eval(), (example,), (INPUT,), (*OUTPUTS, *parity.MEASURED))
 
 
-def _candidates(model: onnx.ModelProto) -> int:
-    """As many as there are: a small picture has fewer locations than were asked for."""
+def _count_candidates(model: onnx.ModelProto) -> int:
+    """The actual number: a small picture has fewer locations than requested."""
     points = next(output for output in model.graph.output if output.name == "points")
     return int(points.type.tensor_type.shape.dim[1].dim_value)
 
 
-def samples(size: tuple[int, int], frames: Path | None = None) -> Samples:
+def make_samples(size: tuple[int, int], frames: Path | None = None) -> Samples:
     """Pictures (M, H, W, 3) of ``size`` (width, height): drawn people or the user's frames, and random pixels."""
-    people = _drawn(size) if frames is None else _of_frames(frames, size)
-    noise = np.random.default_rng(0).integers(0, 256, (RANDOM, size[1], size[0], 3), np.uint8)
-    told = "drawn people" if frames is None else frames.name
-    return Samples(np.concatenate([people, noise]), f"{len(people)} pictures of {told}, {RANDOM} of noise")
+    people = _draw(size) if frames is None else _read_pictures(frames, size)
+    noise = np.random.default_rng(0).integers(0, 256, (NOISE_PICTURES, size[1], size[0], 3), np.uint8)
+    content = "drawn people" if frames is None else frames.name
+    return Samples(np.concatenate([people, noise]), f"{len(people)} pictures of {content}, {NOISE_PICTURES} of noise")
 
 
-def _drawn(size: tuple[int, int]) -> NDArray[np.uint8]:
+def _draw(size: tuple[int, int]) -> NDArray[np.uint8]:
     scene = Scene(11, 4, *size)
-    return np.stack([scene.at(float(second), second).pixels for second in range(REAL)])
+    return np.stack([scene.at(float(second), second).pixels for second in range(PICTURES)])
 
 
-def _of_frames(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _read_pictures(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Evenly spaced frames of a video or a folder of pictures, fitted as an engine fits them."""
     frames = list(read_frames(path))
     if not frames:
-        raise EngineError(f"--frames {path}: it holds no pictures; give a video or a folder of pictures")
-    habits = PictureSignature(name="", input_size=size)
-    places = np.linspace(0, len(frames) - 1, min(REAL, len(frames))).astype(int)
-    return np.stack([fit_frame(frames[place], size, habits.fit, habits.pad).pixels for place in places])
+        raise EngineError(f"--frames {path}: it has no pictures; give a video or a folder of pictures")
+    defaults = PictureSignature(name="", input_size=size)
+    indices = np.linspace(0, len(frames) - 1, min(PICTURES, len(frames))).astype(int)
+    return np.stack([fit_frame(frames[index], size, defaults.fit, defaults.pad).pixels for index in indices])

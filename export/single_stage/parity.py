@@ -1,13 +1,13 @@
-"""How far the graph of a network of whole pictures is from PyTorch in float32 on the same pictures.
+"""How far the graph of a network of whole pictures differs from PyTorch in float32 on the same pictures.
 
-Every candidate that the graph chose is judged in what PyTorch itself predicts, so that a tie is no error: where two
-locations, or two cells of a joint's map, are equally high, either may be chosen. The error is the largest of
+Every candidate that the graph chose is compared with PyTorch's predictions for it, so that a tie is not an error: of
+two equally high locations, or cells of a joint's map, either may be chosen. The error is the largest of
 
 * the difference of a candidate's score,
-* how much less PyTorch thinks of a location than of the last of its own choice,
-* how much lower PyTorch's map is in the cell where the graph found a joint than at its top, of the largest value.
+* how much lower PyTorch scores a location than the last of its own candidates,
+* how much lower PyTorch's map is in the cell of the graph's joint than at its maximum, as a share of the largest value.
 
-Distances in pixels are then those of joints and of corners of boxes, given their cells.
+Distances in pixels are those of joints and of corners of boxes, given their cells.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
     from export.stages import Request
 
 MEASURED = ("cells", "locations")
-"""Outputs that stand beside the others while a graph is measured."""
+"""Further outputs while a graph is measured."""
 
 BOUNDS: dict[Precision, Bound] = {
     # Rounding of float32 through some 150 layers: 3e-6 was measured. Disk offsets and regressed joints are small
     # numbers of cells, of up to 128 px each.
     "fp32": Bound(1e-3, 0.1),
-    # 11 bits a number, and again in the numbers of a KP-Net: 0.016 was measured of random weights, whose maps are
+    # 11 bits per number, and again in the weights of a KP-Net: 0.016 was measured with random weights, whose maps are
     # noise.
     "fp16": Bound(0.2, 8.0),
-    # 8 bits a number: 0.6 was measured of random weights. A joint anywhere in its map would be 1 or more off.
+    # 8 bits per number: 0.6 was measured with random weights. A joint at a random cell gives 1 or more.
     "int8": Bound(1.0, 32.0),
 }
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of the candidates of one picture; ``same`` of ``joints`` lie in the cell that PyTorch would have chosen."""
+    """The candidates of one picture compared; ``same`` of ``joints`` are in the cell that PyTorch chooses."""
 
     error: float
     shifts_px: Array
@@ -62,42 +62,42 @@ class Judgement:
     joints: int
 
 
-def measured(name: str, graph: Path, pictures: Pictures, shown: Samples, request: Request) -> Parity:
-    """The account of ``graph``. Raises :class:`engines.errors.EngineError` where it breaks its bound."""
+def measure_parity(name: str, graph: Path, pictures: Pictures, samples: Samples, request: Request) -> Parity:
+    """The parity of ``graph``. Raises :class:`engines.errors.EngineError` if it exceeds its bound."""
     with step("fused.onnx on the same pictures"):
-        outputs = by_graph(graph, shown, request.threads)
+        outputs = run_graph(graph, samples, request.threads)
     with step("PyTorch on the same pictures"):
-        judgements = [judged(pictures, picture, row) for picture, row in zip(shown.crops, outputs, strict=True)]
-    parity = account(judgements, shown, BOUNDS[request.precision])
+        judgements = [judge(pictures, picture, row) for picture, row in zip(samples.crops, outputs, strict=True)]
+    parity = summarise(judgements, samples, BOUNDS[request.precision])
     check(name, "fused", parity)
     return parity
 
 
-def by_graph(graph: Path, shown: Samples, threads: int) -> list[dict[str, Array]]:
-    """What the graph gives for each picture: the first two in one run, the others alone, since any batch must do."""
+def run_graph(graph: Path, samples: Samples, threads: int) -> list[dict[str, Array]]:
+    """The graph's results for each picture: the first two in one run, the others alone, to test different batches."""
     backend = make_backend(graph, "onnxrt:cpu", threads)
     backend.open()
     try:
-        runs = [shown.crops[:2], *(shown.crops[place : place + 1] for place in range(2, len(shown.crops)))]
+        runs = [samples.crops[:2], *(samples.crops[i : i + 1] for i in range(2, len(samples.crops)))]
         outputs = [(len(run), backend.run({INPUT: run})) for run in runs]
     finally:
         backend.close()
     return [{name: found[name][[row]] for name in found} for count, found in outputs for row in range(count)]
 
 
-def planes(picture: NDArray[np.uint8]) -> Tensor:
-    """(1, 3, H, W) as ``engines`` prepares a picture outside a graph."""
+def to_planes(picture: NDArray[np.uint8]) -> Tensor:
+    """(1, 3, H, W), as ``engines`` prepares a picture outside a graph."""
     return torch.from_numpy(to_tensor(picture, "rgb", IMAGENET_MEAN, IMAGENET_STD))[None]
 
 
 @torch.no_grad()
-def judged(pictures: Pictures, picture: NDArray[np.uint8], outputs: Mapping[str, Array]) -> Judgement:
-    """The candidates (1, M, …) of one picture (H, W, 3) in PyTorch's own predictions."""
+def judge(pictures: Pictures, picture: NDArray[np.uint8], outputs: Mapping[str, Array]) -> Judgement:
+    """Compare the candidates (1, M, …) of one picture (H, W, 3) with PyTorch's predictions."""
     points, scores, boxes, cells, locations = (torch.from_numpy(outputs[name]) for name in (*OUTPUTS, *MEASURED))
-    predictions = pictures.model(planes(picture))
+    predictions = pictures.model(to_planes(picture))
     chosen = select(predictions.scores, locations)
     theirs = pictures.make_candidates(predictions, chosen, cells)
-    lower, same = _lower(pictures, predictions, chosen, cells)
+    lower, same = _compare_maps(pictures, predictions, chosen, cells)
     last = select(predictions.scores, find_best(predictions.scores, pictures.candidates)).scores.min()
     errors = torch.stack(
         ((scores - theirs[1]).abs().max(), (points - theirs[0])[..., 2].abs().max(), (last - theirs[1]).max(), lower)
@@ -106,8 +106,8 @@ def judged(pictures: Pictures, picture: NDArray[np.uint8], outputs: Mapping[str,
     return Judgement(float(errors.max()), shifts.numpy(), same, cells.numel())
 
 
-def _lower(pictures: Pictures, predictions: Predictions, chosen: Locations, cells: Tensor) -> tuple[Tensor, int]:
-    """How much lower the maps are in ``cells`` than at their tops, of the largest value; and how many are the top."""
+def _compare_maps(pictures: Pictures, predictions: Predictions, chosen: Locations, cells: Tensor) -> tuple[Tensor, int]:
+    """How much lower the maps are in ``cells`` than at their maxima, relative to the largest; how many are equal."""
     largest, lower, same, start = torch.tensor(0.0), torch.tensor(0.0), 0, 0
     for maps in pictures.compute_maps(predictions, chosen):
         flat, taken = maps.flatten(3), cells[:, start : start + maps.shape[1]]
@@ -118,14 +118,14 @@ def _lower(pictures: Pictures, predictions: Predictions, chosen: Locations, cell
     return lower / largest, same
 
 
-def account(judgements: list[Judgement], shown: Samples, bound: Bound) -> Parity:
-    """What the manifest says."""
+def summarise(judgements: list[Judgement], samples: Samples, bound: Bound) -> Parity:
+    """The comparison for the manifest."""
     shifts = np.concatenate([judgement.shifts_px for judgement in judgements])
     same, joints = (sum(getattr(one, name) for one in judgements) for name in ("same", "joints"))
     return Parity(
         reference="PyTorch in float32",
         runner=f"fused.onnx in {RUNNER}",
-        inputs=f"{shown.told}; {same} of {joints} joints in PyTorch's own cell",
+        inputs=f"{samples.description}; {same} of {joints} joints in PyTorch's own cell",
         windows=len(judgements),
         heatmap_error=max(judgement.error for judgement in judgements),
         shift_px_max=float(shifts.max(initial=0)),

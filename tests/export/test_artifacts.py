@@ -9,11 +9,11 @@ import pytest
 
 from engines.errors import EngineError
 from engines.spec.manifest import MANIFEST
-from export.artifacts import files_of, made_whole, versions
+from export.artifacts import create_folder, describe_files, find_versions
 
 
 def make(folder: Path, told: str, *, force: bool = False) -> None:
-    with made_whole(folder, force=force) as partial:
+    with create_folder(folder, force=force) as partial:
         assert not list(partial.iterdir())
         (partial / MANIFEST).write_text(told)
 
@@ -31,7 +31,7 @@ def test_a_folder_takes_its_place_when_it_is_done(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, ZeroDivisionError])
 def test_nothing_is_left_when_it_is_interrupted(fault: type[BaseException], tmp_path: Path) -> None:
     def half() -> None:
-        with made_whole(tmp_path / "out", force=False) as partial:
+        with create_folder(tmp_path / "out", force=False) as partial:
             (partial / "half.onnx").write_text("half")
             raise fault
 
@@ -42,7 +42,7 @@ def test_nothing_is_left_when_it_is_interrupted(fault: type[BaseException], tmp_
 
 def test_an_older_export_stays_until_the_new_one_is_done(tmp_path: Path) -> None:
     make(tmp_path / "out", "one")
-    with pytest.raises(ZeroDivisionError), made_whole(tmp_path / "out", force=True):
+    with pytest.raises(ZeroDivisionError), create_folder(tmp_path / "out", force=True):
         raise ZeroDivisionError
     assert (tmp_path / "out" / MANIFEST).read_text() == "one"
     make(tmp_path / "out", "two", force=True)
@@ -64,7 +64,8 @@ def test_a_folder_that_is_no_export_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         make(tmp_path / "out", "one", force=True)
     assert str(caught.value) == (
-        f"export into {str(tmp_path / 'out')!r}: something else is there (manifest.json is not in it); give --out"
+        f"export into {str(tmp_path / 'out')!r}: it exists and is not an export (no manifest.json); "
+        "choose another with --out"
     )
     assert here(tmp_path / "out") == ["thesis.tex"]
 
@@ -74,15 +75,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         make(tmp_path / "file" / "out", "one")
     assert str(caught.value) == (
-        f"export into {str(tmp_path / 'file' / 'out')!r}: Not a directory; give another folder with --out, or make room"
+        f"export into {str(tmp_path / 'file' / 'out')!r}: Not a directory; free some space or choose another with --out"
     )
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(EngineError) as caught, made_whole(tmp_path / "out", force=False):
+    with pytest.raises(EngineError) as caught, create_folder(tmp_path / "out", force=False):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(caught.value) == (
-        f"export into {str(tmp_path / 'out')!r}: No space left on device; give another folder with --out, or make room"
+        f"export into {str(tmp_path / 'out')!r}: No space left on device; free some space or choose another with --out"
     )
     assert here(tmp_path) == []
 
@@ -90,11 +91,11 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
 def test_every_file_but_the_manifest_is_listed_with_its_digest(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text("{}")
     (tmp_path / "a").write_bytes(b"abc")
-    files = files_of(tmp_path)
+    files = describe_files(tmp_path)
     assert list(files) == ["a"]
     assert files["a"].bytes == 3
     assert files["a"].sha256.startswith("ba7816bf")  # of "abc", as in FIPS 180-2
 
 
 def test_versions_say_what_made_it() -> None:
-    assert set(versions()) == {"posestream", "torch", "onnx", "onnxscript", "onnxruntime", "python"}
+    assert set(find_versions()) == {"posestream", "torch", "onnx", "onnxscript", "onnxruntime", "python"}

@@ -32,12 +32,12 @@ def test_drawn_people_are_cut_by_the_true_box_of_the_key_frame(pixel: str) -> No
     seen = [scene.at(offset / 25, offset) for offset in (-1, 0, 1)]
     region = box_to_region(signature, seen[1].boxes[0])
     wanted = np.stack([crop_region(signature, picture.pixels, region) for picture in seen])
-    shown = calibration.Samples(calibration.drawn(signature, count=1), "")
+    shown = calibration.Samples(calibration.draw_windows(signature, count=1), "")
     np.testing.assert_array_equal(shown.inputs(signature)[0], wanted)
 
 
 def test_windows_of_a_folder_hold_consecutive_frames_in_order(tmp_path: Path) -> None:
-    crops = calibration.of_frames(pictures(tmp_path, 9), SIGNATURE, count=6)
+    crops = calibration.cut_windows(pictures(tmp_path, 9), SIGNATURE, count=6)
     assert crops.shape == (6, 3, 64, 48, 3)
     middle = crops[:, :, 32, 24, 0].astype(int)
     assert np.diff(middle, axis=1).tolist() == [[10, 10]] * 6
@@ -46,21 +46,21 @@ def test_windows_of_a_folder_hold_consecutive_frames_in_order(tmp_path: Path) ->
 
 def test_too_few_pictures_are_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
-        calibration.of_frames(pictures(tmp_path, 2), SIGNATURE)
+        calibration.cut_windows(pictures(tmp_path, 2), SIGNATURE)
     assert str(caught.value) == (
-        f"--frames {tmp_path}: it holds 2 pictures of one size, a window of toy needs 3; "
+        f"--frames {tmp_path}: it has 2 pictures of one size, a window of toy needs 3; "
         "give a longer video or a folder of more pictures"
     )
 
 
 def test_a_video_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
-        calibration.of_frames(tmp_path / "gone.mp4", SIGNATURE)
+        calibration.cut_windows(tmp_path / "gone.mp4", SIGNATURE)
     assert str(caught.value) == f"--frames {tmp_path / 'gone.mp4'}: there is no such video or folder"
 
 
 def test_samples_are_people_and_noise_and_say_so() -> None:
-    shown = calibration.samples(SIGNATURE, count=2)
+    shown = calibration.make_samples(SIGNATURE, count=2)
     assert shown.crops.shape == (4, 3, 64, 48, 3)
-    assert shown.told == "2 windows of drawn people, 2 of noise"
-    assert calibration.normalised(shown.crops, SIGNATURE).shape == (4, 3, 3, 64, 48)
+    assert shown.description == "2 windows of drawn people, 2 of noise"
+    assert calibration.normalise(shown.crops, SIGNATURE).shape == (4, 3, 3, 64, 48)

@@ -32,7 +32,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     ),
     "a layout of nothing": (
         ["hrnet-compact-256x192", "--layout", "hrnet"],
-        "--layout hrnet says how a checkpoint is written down; give the checkpoint with --weights FILE",
+        "--layout hrnet needs a checkpoint; give it with --weights FILE",
     ),
     "no frames there": (
         ["hrnet-compact-256x192", "--random-weights", "--frames", "gone.mp4"],
@@ -40,7 +40,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     ),
     "something else there": (
         ["hrnet-compact-256x192", "--random-weights", "--out", "."],
-        "export into '.': something else is there (manifest.json is not in it); give --out",
+        "export into '.': it exists and is not an export (no manifest.json); choose another with --out",
     ),
 }
 
@@ -52,7 +52,7 @@ def test_a_wrong_export_gets_one_line_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     words, expected = WRONG[case]
     assert execute(["export", *words]) == 1
-    told = capsys.readouterr().err.removeprefix("hrnet-compact-256x192: random weights, for trying the chain only\n")
+    told = capsys.readouterr().err.removeprefix("hrnet-compact-256x192: random weights, for testing only\n")
     assert told.startswith(f"posestream: {expected}")
     assert told.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ import engines  # noqa: E402
 from engines.backends.registry import make_backend, make_feature_cache  # noqa: E402
 from engines.spec.manifest import read_manifest, verify_files  # noqa: E402
 from export import calibration  # noqa: E402
-from export.weights import scattered  # noqa: E402
+from export.weights import randomise  # noqa: E402
 from stream.__main__ import execute  # noqa: E402
 
 HRNET = "{width: 24, modules: [1, 1, 1], blocks: 1, stem_width: 16, bottlenecks: 1}"
@@ -57,7 +57,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Pat
     folder = tmp_path_factory.mktemp("checkpoint")
     path = entry(folder, "fami")
     torch.manual_seed(0)
-    model = scattered(engines.create(str(path)), torch.randn(2, 2, 3, 96, 64))
+    model = randomise(engines.create(str(path)), torch.randn(2, 2, 3, 96, 64))
     torch.save({"state_dict": model.state_dict(), "epoch": 3}, folder / "mine.pth")
     return path, model, folder / "mine.pth"
 
@@ -71,7 +71,7 @@ def folder(checkpoint: tuple[Path, Any, Path], tmp_path_factory: pytest.TempPath
 
 
 def windows(folder: Path, count: int) -> Any:
-    return calibration.drawn(read_manifest(folder).signature, count)
+    return calibration.draw_windows(read_manifest(folder).signature, count)
 
 
 def make_decoder(folder: Path, crops: Any) -> Any:
@@ -85,7 +85,7 @@ def by_hand(model: Any, crops: Any, signature: Any) -> Any:
     from engines.vision import heatmaps
 
     with torch.no_grad():
-        maps = model(torch.from_numpy(calibration.normalised(crops, signature))).numpy()
+        maps = model(torch.from_numpy(calibration.normalise(crops, signature))).numpy()
     cells, scores = heatmaps.decode(maps)
     return np.concatenate([cells * 4, scores[..., None]], axis=2)
 
@@ -180,8 +180,8 @@ def test_an_export_that_is_there_is_kept(
     before = (folder / "manifest.json").read_bytes()
     assert execute(["export", str(checkpoint[0]), "--weights", str(checkpoint[2]), "--out", str(folder)]) == 1
     assert capsys.readouterr().err == (
-        f"posestream: export into {str(folder)!r}: an export is there already; "
-        "--force replaces it, --out FOLDER puts it elsewhere\n"
+        f"posestream: export into {str(folder)!r}: it is an export already; "
+        "replace it with --force, or choose another folder with --out\n"
     )
     assert (folder / "manifest.json").read_bytes() == before
 

@@ -15,8 +15,8 @@ from torch import nn  # noqa: E402
 
 from engines.errors import EngineError  # noqa: E402
 from engines.layers.deform_conv import DeformConv2d  # noqa: E402
+from export.graph.editing import prune  # noqa: E402
 from export.graph.folding import fold_normalisations  # noqa: E402
-from export.graph.pruning import prune  # noqa: E402
 from export.graph.wrappers import Graph  # noqa: E402
 from export.to_onnx import check_opset, to_onnx  # noqa: E402
 
@@ -110,17 +110,17 @@ def test_an_older_opset_is_refused_with_the_reason(opset: int) -> None:
     with pytest.raises(EngineError) as caught:
         check_opset(opset)
     assert str(caught.value) == (
-        f"--opset {opset}: deformable convolution exports without a word into opsets below 19 and cannot be loaded "
-        "then, and sampling by a grid changed with 20; give 20 or more"
+        f"--opset {opset}: deformable convolution exports into opsets below 19 without an error but cannot be "
+        "loaded, and sampling by a grid changed with 20; give 20 or more"
     )
 
 
-def test_an_opset_that_nobody_knows_is_refused() -> None:
+def test_an_opset_that_onnx_does_not_support_is_refused() -> None:
     newest = onnx.defs.onnx_opset_version()
     with pytest.raises(EngineError) as caught:
         check_opset(newest + 1)
     assert str(caught.value) == (
-        f"--opset {newest + 1}: onnx {onnx.__version__} knows opsets up to {newest}; give one up to that"
+        f"--opset {newest + 1}: onnx {onnx.__version__} supports opsets up to {newest}; give at most that"
     )
 
 

@@ -101,8 +101,8 @@ def test_without_a_gpu_the_folder_is_prepared_and_the_remedy_told(
     with pytest.raises(EngineError) as refused:
         to_tensorrt.build_engines(folder, options=BuildOptions(max_batch=5))
     assert str(refused.value) == (
-        f"no GPU: CUDA says nothing ({folder} is exported and prepared; what is left is built by the first line that "
-        f"runs it on its GPU: pose model={folder.name} backend=tensorrt)"
+        f"no GPU: CUDA says nothing ({folder} is exported and prepared; missing engines are built by the first "
+        f"pipeline that runs it on its GPU: pose model={folder.name} backend=tensorrt)"
     )
     told = read_manifest(folder)
     verify_files(told, folder)

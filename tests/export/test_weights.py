@@ -13,7 +13,7 @@ from engines.errors import EngineError  # noqa: E402
 from engines.hub import catalogue  # noqa: E402
 from engines.spec import cache  # noqa: E402
 from engines.spec.network import Checkpoint, HRNetSpec, NetworkSpec, build  # noqa: E402
-from export.weights import Choice, layouts_of, network_with_weights, scattered  # noqa: E402
+from export.weights import Choice, list_layouts, load_network, randomise  # noqa: E402
 
 SMALL = HRNetSpec(width=24, modules=(1, 1, 1), blocks=1, stem_width=16, bottlenecks=1)
 SPEC = NetworkSpec(model="dcpose.DCPose", input_size=(64, 96), window=(-1, 0, 1), hrnet=SMALL, options={"channels": 8})
@@ -33,14 +33,14 @@ def saved(model: Any, path: Path) -> Path:
 
 def message_of(spec: NetworkSpec, choice: Choice) -> str:
     with pytest.raises(EngineError) as caught:
-        network_with_weights("small", spec, choice, BATCH)
+        load_network("small", spec, choice, BATCH)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_our_own_names_are_recognised(tmp_path: Path) -> None:
     path = saved(build("small", SPEC), tmp_path / "own.pth")
-    model, source = network_with_weights("small", SPEC, Choice(weights=path), BATCH)
+    model, source = load_network("small", SPEC, Choice(weights=path), BATCH)
     assert (source.file, source.layout, len(source.sha256)) == ("own.pth", "ours", 64)
     assert not model.training
 
@@ -49,7 +49,7 @@ def test_published_names_are_recognised(tmp_path: Path) -> None:
     state = build("small", ALONE).state_dict()
     head = {"final_layer.weight": "head.final_layer.weight", "final_layer.bias": "head.final_layer.bias"}
     torch.save({head.get(name, f"backbone.{name}"): value for name, value in state.items()}, tmp_path / "mm.pth")
-    _, source = network_with_weights("small", ALONE, Choice(weights=tmp_path / "mm.pth"), BATCH)
+    _, source = load_network("small", ALONE, Choice(weights=tmp_path / "mm.pth"), BATCH)
     assert source.layout == "hrnet-mmpose"
 
 
@@ -59,7 +59,7 @@ def test_layouts_of_a_network_are_ours_its_family_and_what_its_entry_lists() -> 
         Checkpoint(layout="hrnet-imagenet", file="a", where="b", licence="c", into="hrnet"),
     )
     spec = NetworkSpec(model="dcpose.DCPose", input_size=(64, 96), window=(-1, 0, 1), checkpoints=listed)
-    assert layouts_of(spec) == ["ours", "fami", "dcpose"]
+    assert list_layouts(spec) == ["ours", "fami", "dcpose"]
 
 
 def test_a_checkpoint_of_another_network_says_what_does_not_fit(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_a_layout_that_does_not_exist_is_answered_with_those_that_do(tmp_path: P
 
 def test_a_network_without_published_weights_asks_for_a_checkpoint() -> None:
     assert message_of(ALONE, Choice()) == (
-        "network 'small': no weights for it are on this machine; give a checkpoint of your own with --weights FILE, "
-        "or --random-weights to try the chain"
+        "network 'small': its weights are not on this machine; give a checkpoint of your own with --weights FILE, "
+        "or --random-weights for a test"
     )
 
 
@@ -115,18 +115,18 @@ def test_a_network_with_published_weights_says_how_to_get_them_and_takes_them_on
     listed = Checkpoint(layout="hrnet", file="published.pth", where="a shared folder", licence="theirs")
     spec = NetworkSpec(model="hrnet.HRNet", input_size=(64, 96), hrnet=SMALL, checkpoints=(listed,))
     assert message_of(spec, Choice()) == (
-        "network 'small': no weights for it are on this machine; 'posestream pull small' fetches its published "
-        "weights, or says what to put where; or --weights FILE, or --random-weights to try the chain"
+        "network 'small': its weights are not on this machine; 'posestream pull small' fetches its published "
+        "weights, or says what to put where; or --weights FILE, or --random-weights for a test"
     )
     path = catalogue.checkpoint_path(listed)
     path.parent.mkdir(parents=True)
     saved(build("small", spec), path)
-    _, source = network_with_weights("small", spec, Choice(), BATCH)
+    _, source = load_network("small", spec, Choice(), BATCH)
     assert (source.file, source.layout) == ("published.pth", "hrnet")
 
 
 def test_random_weights_keep_activations_of_order_one_and_are_told() -> None:
-    model, source = network_with_weights("small", SPEC, Choice(random=True), BATCH)
+    model, source = load_network("small", SPEC, Choice(random=True), BATCH)
     assert source.note.startswith("random weights")
     with torch.no_grad():
         deviation = float(model(BATCH).std())
@@ -134,5 +134,5 @@ def test_random_weights_keep_activations_of_order_one_and_are_told() -> None:
 
 
 def test_random_weights_are_the_same_each_time() -> None:
-    first, second = (scattered(build("small", ALONE), BATCH[:, 0]).state_dict() for _ in range(2))
+    first, second = (randomise(build("small", ALONE), BATCH[:, 0]).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from export.gpu_selftest import chain
-from export.gpu_selftest.chain import Outcome, Step, skipped
+from export.gpu_selftest.chain import Outcome, Step, skip
 from export.gpu_selftest.results import Result, State
 from export.gpu_selftest.steps import CHAIN
 
@@ -24,7 +24,7 @@ STEPS = (
 def attempting(states: dict[str, State], tried: list[str]) -> Callable[[Step], Result]:
     def attempt(step: Step) -> Result:
         tried.append(step.name)
-        return msgspec.structs.replace(skipped(step, "tried"), state=states.get(step.name, "ok"))
+        return msgspec.structs.replace(skip(step, "tried"), state=states.get(step.name, "ok"))
 
     return attempt
 
@@ -32,7 +32,7 @@ def attempting(states: dict[str, State], tried: list[str]) -> Callable[[Step], R
 def test_steps_are_tried_in_order_and_each_is_told_as_it_ends() -> None:
     tried: list[str] = []
     told: list[str] = []
-    outcome = chain.run(STEPS, attempting({}, tried), lambda result: told.append(result.step))
+    outcome = chain.run_steps(STEPS, attempting({}, tried), lambda result: told.append(result.step))
     assert tried == told == ["a", "b", "c", "d", "e"]
     assert outcome.passed("a", "e")
 
@@ -40,19 +40,19 @@ def test_steps_are_tried_in_order_and_each_is_told_as_it_ends() -> None:
 @pytest.mark.parametrize("state", ["failed", "not run"])
 def test_a_step_that_did_not_pass_stops_those_that_need_it_and_no_others(state: State) -> None:
     tried: list[str] = []
-    outcome = chain.run(STEPS, attempting({"a": state}, tried))
+    outcome = chain.run_steps(STEPS, attempting({"a": state}, tried))
     assert tried == ["a", "b", "e"]
     assert [result.state for result in outcome.results] == [state, "ok", "not run", "not run", "ok"]
 
 
 def test_what_is_skipped_says_the_step_that_has_to_be_mended_however_far_back() -> None:
-    results = {result.step: result for result in chain.run(STEPS, attempting({"a": "failed"}, [])).results}
-    assert results["c"].told == results["d"].told == "needs 'A', which failed"
+    results = {result.step: result for result in chain.run_steps(STEPS, attempting({"a": "failed"}, [])).results}
+    assert results["c"].message == results["d"].message == "needs 'A', which failed"
 
 
 def test_a_failure_is_no_pass_and_what_was_not_run_is_one_unless_it_was_wanted() -> None:
-    assert not chain.run(STEPS, attempting({"e": "failed"}, [])).passed()
-    outcome = chain.run(STEPS, attempting({"e": "not run"}, []))
+    assert not chain.run_steps(STEPS, attempting({"e": "failed"}, [])).passed()
+    outcome = chain.run_steps(STEPS, attempting({"e": "not run"}, []))
     assert outcome.passed("a")
     assert not outcome.passed("e")
 
@@ -61,12 +61,12 @@ def test_ctrl_c_keeps_what_is_known_and_names_what_was_not_begun() -> None:
     def attempt(step: Step) -> Result:
         if step.name == "c":
             raise KeyboardInterrupt
-        return msgspec.structs.replace(skipped(step, "tried"), state="ok")
+        return msgspec.structs.replace(skip(step, "tried"), state="ok")
 
-    outcome = chain.run(STEPS, attempt)
+    outcome = chain.run_steps(STEPS, attempt)
     assert outcome.interrupted
     assert not outcome.passed()
-    assert [(result.state, result.told) for result in outcome.results] == [
+    assert [(result.state, result.message) for result in outcome.results] == [
         ("ok", "tried"),
         ("ok", "tried"),
         *[("not run", "interrupted")] * 3,
@@ -75,25 +75,25 @@ def test_ctrl_c_keeps_what_is_known_and_names_what_was_not_begun() -> None:
 
 def test_every_step_of_the_real_chain_needs_only_steps_before_it_and_names_a_function_that_is_there() -> None:
     pytest.importorskip("torch")
-    from export.gpu_selftest.child import _function
+    from export.gpu_selftest.child import _load_function
 
     before: set[str] = set()
     for step in CHAIN:
         assert before.issuperset(step.needs), step
         assert step.name not in before
-        assert callable(_function(step.call))
+        assert callable(_load_function(step.call))
         before.add(step.name)
 
 
 def test_without_a_gpu_nothing_is_tried_that_needs_one() -> None:
     tried: list[str] = []
-    chain.run(CHAIN, attempting({"gpu": "not run"}, tried))
+    chain.run_steps(CHAIN, attempting({"gpu": "not run"}, tried))
     assert tried == ["machine", "gpu", "kernel", "export-fp32", "export-fp16"]
 
 
 def test_without_tensorrt_all_of_pytorch_is_still_tried() -> None:
     tried: list[str] = []
-    outcome = chain.run(CHAIN, attempting({"tensorrt": "not run"}, tried))
+    outcome = chain.run_steps(CHAIN, attempting({"tensorrt": "not run"}, tried))
     assert {"kernel-exact", "kernel-speed", "torch-agrees", "speed-torch"} <= set(tried)
     assert outcome.passed("gpu")
     assert outcome.count("not run") == 9
@@ -101,7 +101,7 @@ def test_without_tensorrt_all_of_pytorch_is_still_tried() -> None:
 
 def test_a_kernel_that_does_not_compile_leaves_nvidias_route() -> None:
     tried: list[str] = []
-    chain.run(CHAIN, attempting({"kernel": "failed"}, tried))
+    chain.run_steps(CHAIN, attempting({"kernel": "failed"}, tried))
     assert "engine-fp16-nvidia" in tried
     assert "engine-fp16-fused" not in tried
 

@@ -20,7 +20,7 @@ from engines.backends import auto
 from engines.backends.auto import why_no_gpu
 from engines.spec import network
 from export.gpu_selftest import agreement, command, fixtures, kernel, machine, speed
-from export.gpu_selftest.agreement import Wanted
+from export.gpu_selftest.agreement import Reference
 from export.gpu_selftest.results import AbsentError, FailedError, Work
 from export.gpu_selftest.steps import CHAIN, NETWORK
 from stream.__main__ import execute
@@ -50,7 +50,7 @@ network:
 def few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed is measured, not judged."""
     monkeypatch.setattr(speed, "WARM_UP", 1)
-    monkeypatch.setattr(speed, "LEAST", 2)
+    monkeypatch.setattr(speed, "MIN_CALLS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
     made = Work(folder, str(folder / "small.yaml"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "_import_class", lambda *_: Small)
-        found = fixtures.export(made, precision="fp32")
-        assert re.match(r"fused, backbone, head of small: heatmaps within \d\.\de-\d\d of PyTorch's", found.told)
+        found = fixtures.make_export(made, precision="fp32")
+        assert re.match(r"fused, backbone, head of small: heatmaps within \d\.\de-\d\d of PyTorch's", found.message)
         yield made
 
 
@@ -110,7 +110,7 @@ def test_ctrl_c_tells_and_writes_what_is_known_and_ends_with_130(
         tried.append(step.name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "attempt", interrupted)
+    monkeypatch.setattr(command, "run_isolated", interrupted)
     assert execute(["doctor", "--gpu", "--report", str(tmp_path / "gpu.json")]) == 130
     assert tried == ["machine"]
     assert "interrupted" in capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_ctrl_c_tells_and_writes_what_is_known_and_ends_with_130(
 
 WRONG = {
     "report without gpu": (["doctor", "--report", "x.md"], ["--report", "--gpu"], 2),
-    "report into nowhere": (["doctor", "--gpu", "--report", "no/where.md"], ["no/where.md", "folder that is there"], 1),
+    "report into nowhere": (["doctor", "--gpu", "--report", "no/where.md"], ["no/where.md", "existing folder"], 1),
     "no time at all": (["doctor", "--gpu", "--limit", "0"], ["--limit"], 2),
 }
 
@@ -148,7 +148,7 @@ def test_the_network_of_the_chain_is_a_temporal_one_of_the_catalogue() -> None:
 def test_a_gpu_that_is_not_here_is_not_run_with_the_reason(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "why_no_gpu", lambda: "no NVIDIA GPU is on this machine")
     with pytest.raises(AbsentError, match="no NVIDIA GPU is on this machine"):
-        machine.gpu(work)
+        machine.find_gpus(work)
 
 
 def test_what_nvidia_smi_says_is_told_and_what_it_complains_of_is_a_failure(
@@ -159,11 +159,11 @@ def test_what_nvidia_smi_says_is_told_and_what_it_complains_of_is_a_failure(
     monkeypatch.setattr(machine.shutil, "which", lambda _: str(tool))
     tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 9.0, 81559 MiB, 580.65.06'\n")
     tool.chmod(0o755)
-    assert machine.gpu(work).told == "NVIDIA H100 (9.0), 81559 MiB, driver 580.65.06"
-    assert machine.architecture() == "sm_90"
+    assert machine.find_gpus(work).message == "NVIDIA H100 (9.0), 81559 MiB, driver 580.65.06"
+    assert machine.find_architecture() == "sm_90"
     tool.write_text("#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n")
     with pytest.raises(FailedError, match="Driver/library version mismatch"):
-        machine.gpu(work)
+        machine.find_gpus(work)
 
 
 def test_without_pytorch_an_export_is_not_run_and_says_what_to_install(
@@ -171,19 +171,19 @@ def test_without_pytorch_an_export_is_not_run_and_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(AbsentError, match="torch, onnx, onnxscript, safetensors is not installed") as raised:
-        fixtures.export(work, precision="fp16")
+        fixtures.make_export(work, precision="fp16")
     assert "pip install '.[torch]'" in raised.value.remedy
 
 
 def test_the_kernel_compiles_without_a_gpu_where_a_compiler_is(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "architecture", lambda: "")
-    monkeypatch.setattr(kernel, "ELSEWHERE", ("sm_80",))
+    monkeypatch.setattr(kernel, "find_architecture", lambda: "")
+    monkeypatch.setattr(kernel, "DEFAULT_TARGETS", ("sm_80",))
     monkeypatch.setattr(kernel, "DTYPES", ("fp32",))
     try:
-        found = kernel.compiled(work)
+        found = kernel.compile_kernels(work)
     except AbsentError as error:
         pytest.skip(str(error))
-    assert found.told == "1 kernels for sm_80"
+    assert found.message == "1 kernels for sm_80"
     assert all(size > 1000 for size in found.figures["bytes"]["FAMI-Pose fp32 sm_80"].values())
 
 
@@ -191,7 +191,7 @@ def test_without_a_compiler_the_kernel_is_not_run(work: Work, monkeypatch: pytes
     monkeypatch.setattr(kernel, "find_nvrtc_version", lambda: None)
     monkeypatch.setattr(kernel.shutil, "which", lambda _: None)
     with pytest.raises(AbsentError, match="neither NVRTC nor nvcc"):
-        kernel.compiled(work)
+        kernel.compile_kernels(work)
 
 
 @pytest.mark.parametrize("layer", kernel.LAYERS, ids=lambda layer: layer.name)
@@ -199,7 +199,7 @@ def test_what_is_drawn_for_the_kernel_is_what_its_call_takes_and_of_order_one(la
     from engines.plugins.deform_conv.torch_cuda import Settings, prepare_call
 
     for dtype in kernel.DTYPES:
-        given = kernel.drawn(layer, dtype, 1, (12, 9))
+        given = kernel.make_arguments(layer, dtype, 1, (12, 9))
         settings = Settings(1, layer.dilations, layer.dilations, layer.groups)
         offsets, masks, weights, biases = map(tuple, (given.offsets, given.masks, given.weights, given.biases))
         call = prepare_call(given.x, offsets, masks, weights, biases, settings)
@@ -210,29 +210,31 @@ def test_what_is_drawn_for_the_kernel_is_what_its_call_takes_and_of_order_one(la
             *(launched.pads, launched.layout),
             *(launched.dtype, launched.mask),
         )
-        assert 0.3 < float(kernel.plain(given.to("cpu")).float().std()) < 3
+        assert 0.3 < float(kernel.run_plain(given.to("cpu")).float().std()) < 3
 
 
 def test_a_kernel_that_is_three_times_as_wrong_as_plain_fails_and_one_that_is_as_wrong_passes() -> None:
     errors = {"good fp16": {"ours": 1e-3, "plain": 1e-3}, "bad fp16": {"ours": 3e-3, "plain": 1e-3}}
     with pytest.raises(FailedError, match=r"bad fp16: error 3\.0e-03") as raised:
-        kernel.judged(errors)
+        kernel.judge(errors)
     assert raised.value.figures == {"rms": errors}
-    assert "1.00 times" in kernel.judged({"good fp16": errors["good fp16"]}).told
+    assert "1.00 times" in kernel.judge({"good fp16": errors["good fp16"]}).message
 
 
 def test_a_kernel_that_gives_no_number_fails() -> None:
     import torch
 
-    bad = kernel.error(torch.tensor([1.0, float("nan")]), torch.ones(2))
+    bad = kernel.rms_error(torch.tensor([1.0, float("nan")]), torch.ones(2))
     with pytest.raises(FailedError):
-        kernel.judged({"bad": {"ours": bad, "plain": 1e-3}})
+        kernel.judge({"bad": {"ours": bad, "plain": 1e-3}})
 
 
 def test_an_export_agrees_with_itself_on_other_backends_whole_and_cut(work: Work) -> None:
-    found = agreement.agree(work, folder="fp32", backends="onnxrt:cpu,torch:cpu")
-    assert set(found.figures["apart"]) == {f"{b}:cpu {way}" for b in ("onnxrt", "torch") for way in ("whole", "cut")}
-    for apart in found.figures["apart"].values():
+    found = agreement.check_agreement(work, folder="fp32", backends="onnxrt:cpu,torch:cpu")
+    assert set(found.figures["differences"]) == {
+        f"{b}:cpu {way}" for b in ("onnxrt", "torch") for way in ("whole", "split")
+    }
+    for apart in found.figures["differences"].values():
         # Rounding of float32 in another order of addition; ties of two cells may go either way.
         assert apart["score"] < 1e-3
         assert apart["place"] < 1e-3
@@ -254,27 +256,27 @@ def test_a_place_is_wrong_only_where_the_reference_is_lower_there_than_rounding_
     height: float, score: float, passes: bool
 ) -> None:
     reference = np.array([[[8.0, 12.0, 1.0]]])
-    wanted = Wanted({"whole": reference}, heatmap(height, 6), np.array([4.0, 4.0]), 0.1)
-    apart = {"b whole": agreement.differences(np.array([[[[25.0, 11.0, score]]]]), reference, wanted)}
+    wanted = Reference({"whole": reference}, heatmap(height, 6), np.array([4.0, 4.0]), 0.1)
+    apart = {"b whole": agreement.compare(np.array([[[[25.0, 11.0, score]]]]), reference, wanted)}
     if passes:
-        assert agreement.judged(apart, wanted).figures["apart"] == apart
+        assert agreement.judge(apart, wanted).figures["differences"] == apart
     else:
-        with pytest.raises(FailedError, match="b whole is not ONNX Runtime"):
-            agreement.judged(apart, wanted)
+        with pytest.raises(FailedError, match="b whole differs from ONNX Runtime"):
+            agreement.judge(apart, wanted)
 
 
 def test_where_nothing_is_above_zero_no_place_is_asked_for() -> None:
     reference = np.array([[[0.0, 0.0, -0.1]]])
     maps = np.full((1, 1, 8, 8), -0.1, np.float32)
     maps[0, 0, 0, 0] = -1.0
-    apart = agreement.differences(reference[None], reference, Wanted({}, maps, np.array([4.0, 4.0]), 0.1))
+    apart = agreement.compare(reference[None], reference, Reference({}, maps, np.array([4.0, 4.0]), 0.1))
     assert (apart["score"], apart["place"]) == (0, 0)
 
 
 def test_speed_is_told_for_every_batch_with_and_without_kept_maps(work: Work) -> None:
-    found = speed.speed(work, folder="fp32", backends="onnxrt:cpu", seconds="0")
+    found = speed.measure_speed(work, folder="fp32", backends="onnxrt:cpu", seconds="0")
     rows = {(row["way"], row["batch"]): row for row in found.figures["rows"]}
-    assert rows.keys() == {(way, batch) for way in ("whole windows", "maps kept") for batch in (1, 8)}
+    assert rows.keys() == {(way, batch) for way in ("whole windows", "feature cache") for batch in (1, 8)}
     for (_, batch), row in rows.items():
         # Both are rounded for people.
         assert row["people_s"] == pytest.approx(1e3 * batch / row["latency_ms"], rel=0.05)
@@ -298,13 +300,13 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
 
 def test_on_the_simulation_engines_are_built_agree_and_are_timed(simulated: Simulation, work: Work) -> None:
     """TensorRT's own route only: the simulation runs graphs in ONNX Runtime, which knows nothing of our plugin."""
-    assert machine.tensorrt(work).told.startswith("TensorRT 11.4")
-    built = fixtures.engines(work, precision="fp32", plugin="nvidia")
+    assert machine.check_tensorrt(work).message.startswith("TensorRT 11.4")
+    built = fixtures.make_engines(work, precision="fp32", plugin="nvidia")
     assert built.figures["layers"].keys() == {"fused", "backbone", "head"}
     assert simulated.built == ["fused.trt.onnx", "backbone.trt.onnx", "head.trt.onnx"]
     backends = "tensorrt:nobuild,tensorrt:nobuild+nograph"
-    found = agreement.agree(work, folder="fp32-nvidia", backends=backends)
-    assert len(found.figures["apart"]) == 4
+    found = agreement.check_agreement(work, folder="fp32-nvidia", backends=backends)
+    assert len(found.figures["differences"]) == 4
     # The simulation computes by the same ONNX Runtime.
-    assert all(apart["score"] < 1e-3 for apart in found.figures["apart"].values())
-    assert len(speed.speed(work, folder="fp32-nvidia", backends=backends, seconds="0").figures["rows"]) == 8
+    assert all(apart["score"] < 1e-3 for apart in found.figures["differences"].values())
+    assert len(speed.measure_speed(work, folder="fp32-nvidia", backends=backends, seconds="0").figures["rows"]) == 8

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from export.gpu_selftest.chain import Step
-from export.gpu_selftest.isolation import attempt
+from export.gpu_selftest.isolation import run_isolated
 from export.gpu_selftest.results import Result, Work
 
 TOYS = "tests.export.gpu_selftest.toys"
@@ -25,7 +25,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Work:
 
 
 def tried(work: Work, name: str, limit_s: float = 60, **options: str) -> Result:
-    return attempt(Step(name, name.title(), f"{TOYS}:{name}", options=options), work, limit_s)
+    return run_isolated(Step(name, name.title(), f"{TOYS}:{name}", options=options), work, limit_s)
 
 
 def is_alive(pid: int) -> bool:
@@ -37,7 +37,7 @@ def is_alive(pid: int) -> bool:
 
 def test_a_step_that_passes_tells_its_line_and_its_figures(work: Work) -> None:
     result = tried(work, "good", told="very\nwell")
-    assert (result.state, result.told, result.figures, result.log) == ("ok", "very well", {"network": "network"}, "")
+    assert (result.state, result.message, result.figures, result.log) == ("ok", "very well", {"network": "network"}, "")
     assert result.seconds > 0
 
 
@@ -47,15 +47,15 @@ ENDINGS = {
     "wrong": ("failed", "2 + 2 is 5", "count again"),
     "refused": ("failed", "the file is damaged; export it again", ""),
     "bug": ("failed", "ZeroDivisionError: division by zero", SEND_US),
-    "crash": ("failed", "its process was ended by SIGSEGV; its last words: about to crash", SEND_US),
-    "leave": ("failed", "its process ended with 7 and without an answer", SEND_US),
+    "crash": ("failed", "its process was ended by SIGSEGV; last output: about to crash", SEND_US),
+    "leave": ("failed", "its process exited with 7 and without a result", SEND_US),
 }
 
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_every_end_of_a_step_is_one_line_with_a_remedy(work: Work, name: str) -> None:
     result = tried(work, name)
-    assert (result.state, result.told, result.remedy) == ENDINGS[name]
+    assert (result.state, result.message, result.remedy) == ENDINGS[name]
 
 
 def test_what_a_failed_step_printed_is_kept_for_the_report(work: Work) -> None:
@@ -68,7 +68,7 @@ def test_what_a_failed_step_printed_is_kept_for_the_report(work: Work) -> None:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_step_that_hangs_is_ended_at_the_limit_with_all_that_it_started(work: Work) -> None:
     result = tried(work, "hang", limit_s=3)
-    assert (result.state, result.told) == ("failed", "not done after 3 s")
+    assert (result.state, result.message) == ("failed", "not finished after 3 s")
     assert "--limit" in result.remedy
     # Killed; when the system has buried what a killed process leaves behind is its own affair.
     assert all(map(wait_until_gone, pids(work.folder)))
@@ -82,9 +82,9 @@ def test_a_step_ends_with_who_waits_for_it(work: Work, root: Path, how: signal.S
     script = (
         f"import signal, sys; sys.path.insert(0, {str(root)!r})\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pathlib import Path; from export.gpu_selftest.isolation import attempt\n"
+        "from pathlib import Path; from export.gpu_selftest.isolation import run_isolated\n"
         "from export.gpu_selftest.chain import Step; from export.gpu_selftest.results import Work\n"
-        f"attempt(Step('hang', 'Hang', '{TOYS}:hang'), Work(Path(sys.argv[1]), ''), 60)\n"
+        f"run_isolated(Step('hang', 'Hang', '{TOYS}:hang'), Work(Path(sys.argv[1]), ''), 60)\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", script, str(work.folder)], cwd=root, stderr=subprocess.DEVNULL, start_new_session=True

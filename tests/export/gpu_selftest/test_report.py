@@ -15,11 +15,11 @@ from export.gpu_selftest import report
 from export.gpu_selftest.chain import Outcome
 from export.gpu_selftest.results import Result
 
-ROW = {"export": "fp16", "backend": "torch", "way": "maps kept", "batch": 8, "latency_ms": 1.5, "people_s": 5333.3}
+ROW = {"export": "fp16", "backend": "torch", "way": "feature cache", "batch": 8, "latency_ms": 1.5, "people_s": 5333.3}
 
 
 def outcome(**changes: Any) -> Outcome:
-    told: dict[str, Any] = {"step": "a", "title": "A", "state": "ok", "told": "well", "figures": {"rows": [ROW]}}
+    told: dict[str, Any] = {"step": "a", "title": "A", "state": "ok", "message": "well", "figures": {"rows": [ROW]}}
     return Outcome((Result(**(told | changes)),))
 
 
@@ -31,23 +31,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["report.md", "report.json"])
 def test_a_report_holds_every_result_as_json(tmp_path: Path, name: str) -> None:
-    report.write(outcome(), tmp_path / name)
+    report.write_report(outcome(), tmp_path / name)
     told = read_json(tmp_path / name)
     assert (told["format"], told["interrupted"]) == (1, False)
     (step,) = told["steps"]
-    assert (step["step"], step["state"], step["told"], step["figures"]) == ("a", "ok", "well", {"rows": [ROW]})
+    assert (step["step"], step["state"], step["message"], step["figures"]) == ("a", "ok", "well", {"rows": [ROW]})
 
 
 def test_people_read_tables(tmp_path: Path) -> None:
-    report.write(outcome(told="a | b", remedy="mend it", state="failed"), tmp_path / "report.md")
+    report.write_report(outcome(message="a | b", remedy="mend it", state="failed"), tmp_path / "report.md")
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert "1 steps: 0 passed, 1 failed, 0 not run" in lines
     assert "| A | failed | a \\| b; mend it | 0.0 |" in lines
-    assert "| fp16 | torch | maps kept | 8 | 1.5 | 5333.3 |" in lines
+    assert "| fp16 | torch | feature cache | 8 | 1.5 | 5333.3 |" in lines
 
 
 def test_numbers_that_json_does_not_know_are_words(tmp_path: Path) -> None:
-    report.write(outcome(figures={"rms": [float("inf"), float("nan")]}), tmp_path / "report.json")
+    report.write_report(outcome(figures={"rms": [float("inf"), float("nan")]}), tmp_path / "report.json")
     assert read_json(tmp_path / "report.json")["steps"][0]["figures"] == {"rms": ["inf", "nan"]}
 
 
@@ -56,8 +56,8 @@ def test_neither_user_nor_host_nor_folder_is_told_anywhere(tmp_path: Path, monke
     monkeypatch.setattr(getpass, "getuser", lambda: "rosalind")
     monkeypatch.setattr(platform, "node", lambda: "franklin.kings.example")
     log = 'File "/home/rosalind/pose/run.py", line 3: franklin has no /opt/cuda-13/lib64/libnvrtc.so; rosalind@franklin'
-    told = outcome(told=log, log=log, figures={"/home/rosalind/a.onnx": [r"C:\Users\rosalind\b.onnx", {"c": log}]})
-    report.write(told, tmp_path / "report.md")
+    told = outcome(message=log, log=log, figures={"/home/rosalind/a.onnx": [r"C:\Users\rosalind\b.onnx", {"c": log}]})
+    report.write_report(told, tmp_path / "report.md")
     text = (tmp_path / "report.md").read_text()
     for private in ("rosalind", "franklin", "/home", "/opt", "Users", str(tmp_path)):
         assert private not in text
@@ -69,9 +69,9 @@ def test_neither_user_nor_host_nor_folder_is_told_anywhere(tmp_path: Path, monke
     "text", ["FP16/BF16 and 1/2 px", "see https://example.org/a/b", "/dev", "kernel: 3 / 4", "and/or/not"]
 )
 def test_what_is_no_folder_is_left_as_it_is(text: str) -> None:
-    assert report.anonymous(text) == text
+    assert report.anonymise(text) == text
 
 
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"--report .*: No such file or directory; give a file in a folder"):
-        report.write(outcome(), tmp_path / "nowhere" / "report.md")
+    with pytest.raises(EngineError, match=r"--report .*: No such file or directory; give a file in an existing folder"):
+        report.write_report(outcome(), tmp_path / "nowhere" / "report.md")

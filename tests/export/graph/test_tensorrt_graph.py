@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.errors import EngineError  # noqa: E402
-from export.graph.tensorrt_graph import check_importable, structure_digest, tensorrt_graph, types_of  # noqa: E402
+from export.graph.tensorrt_graph import check_importable, find_types, make_tensorrt_graph, structure_digest  # noqa: E402
 
 HERE = Path()
 FLOAT, HALF, UINT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
@@ -53,7 +53,7 @@ def pixels() -> Any:
 def test_pixels_are_cast_before_anything_else_reads_them_and_the_result_is_the_same() -> None:
     runtime = pytest.importorskip("onnxruntime")
     before = pixels()
-    after = tensorrt_graph(before, "fused", HERE).model
+    after = make_tensorrt_graph(before, "fused", HERE).model
     readers = [node for node in after.graph.node if "crops" in node.input]
     assert [node.op_type for node in readers] == ["Cast"]
     crops = np.random.default_rng(1).integers(0, 256, (2, 4, 5, 3), np.uint8)
@@ -70,12 +70,12 @@ def test_pixels_are_cast_before_anything_else_reads_them_and_the_result_is_the_s
 def test_the_graph_that_was_given_is_left_as_it_was() -> None:
     given = pixels()
     before = given.SerializeToString()
-    tensorrt_graph(given, "fused", HERE)
+    make_tensorrt_graph(given, "fused", HERE)
     assert given.SerializeToString() == before
 
 
 def test_every_node_gets_a_name_of_its_own_and_what_nobody_reads_goes() -> None:
-    after = tensorrt_graph(pixels(), "nvidia", HERE).model.graph
+    after = make_tensorrt_graph(pixels(), "nvidia", HERE).model.graph
     names = [node.name for node in after.node]
     assert all(names)
     assert len(set(names)) == len(names)
@@ -101,7 +101,7 @@ def test_products_are_listed_with_the_type_they_must_run_in() -> None:
         "zero": np.array(0, np.int8),
     }
     inferred = onnx.shape_inference.infer_shapes(model(nodes, {"x": (FLOAT, [1, 2, 4, 4])}, "y", weights))
-    assert types_of(inferred.graph) == {"conv_half": "fp16", "conv_int8": "int8", "conv_float": "fp32"}
+    assert find_types(inferred.graph) == {"conv_half": "fp16", "conv_int8": "int8", "conv_float": "fp32"}
 
 
 def deformable(**changes: Any) -> Any:
@@ -115,14 +115,14 @@ def deformable(**changes: Any) -> Any:
 
 
 def test_a_standard_node_as_exported_is_importable_and_stays_for_the_route_of_nvidia() -> None:
-    kept = tensorrt_graph(deformable(), "nvidia", HERE)
+    kept = make_tensorrt_graph(deformable(), "nvidia", HERE)
     assert [node.op_type for node in kept.model.graph.node] == ["DeformConv"]
     assert kept.kernels == ()
     assert kept.types == {"deform": "fp32"}
 
 
 UNFIT = [
-    ({"offsets": HALF}, "its inputs are of 2 types, it takes one"),
+    ({"offsets": HALF}, "its inputs have 2 types, it supports one"),
     ({"pads": [1, 0, 1, 2]}, r"its padding \[1, 0, 1, 2\] is not the same at opposite sides"),
     ({"inputs": ["x", "w", "offset", "", "mask"]}, "it has a mask and no bias"),
 ]

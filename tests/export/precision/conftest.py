@@ -65,7 +65,7 @@ def _small(name: str, model: Any) -> Small:
     from engines.layers.decoding import Points
     from engines.spec.signature import Signature
     from export.graph import wrappers
-    from export.weights import scattered
+    from export.weights import randomise
 
     signature = Signature(
         name=name,
@@ -77,9 +77,11 @@ def _small(name: str, model: Any) -> Small:
         decode="points",
         keeps=wrappers.kept_shapes(model, CROP),
     )
-    model = scattered(model, torch.randn(2, *((signature.frames,) if signature.keeps else ()), 3, *CROP))
+    model = randomise(model, torch.randn(2, *((signature.frames,) if signature.keeps else ()), 3, *CROP))
     return Small(
-        model, signature, {graph.part: graph for graph in wrappers.parts(model, signature, Points("heatmap", CROP))}
+        model,
+        signature,
+        {graph.part: graph for graph in wrappers.make_graphs(model, signature, Points("heatmap", CROP))},
     )
 
 

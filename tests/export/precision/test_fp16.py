@@ -15,9 +15,10 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.errors import EngineError  # noqa: E402
-from export.precision.fp16 import kept_in_float32, sizes_on, to_fp16  # noqa: E402
-from export.precision.rounding import rounded  # noqa: E402
-from export.precision.wiring import Wiring, copy_of  # noqa: E402
+from export.graph.editing import copy_proto  # noqa: E402
+from export.precision.fp16 import find_float32_nodes, measure_sizes, to_fp16  # noqa: E402
+from export.precision.rounding import round_float16  # noqa: E402
+from export.precision.wiring import Wiring  # noqa: E402
 
 # The exporter itself uses what PyTorch and Python have deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -90,7 +91,7 @@ def test_maps_kept_between_the_halves_are_float16(small: Any) -> None:
 def test_all_of_a_backbone_but_its_pixels_is_float16(small: Any) -> None:
     typed = halves(small, "fami", "backbone")
     assert {typed.types[node.input[1]] for node in typed.of("Conv")} == {HALF}
-    kept = kept_in_float32(Wiring(copy_of(small("fami")["backbone"])))
+    kept = find_float32_nodes(Wiring(copy_proto(small("fami")["backbone"])))
     assert set(kept.values()) == {"pixels", "operator"}
 
 
@@ -169,13 +170,13 @@ def test_the_graph_given_is_left_as_it_is(small: Any) -> None:
 def test_heatmaps_are_nearer_than_those_of_a_network_all_in_half(
     small: Any, crops: Any, run: Callable[..., Any], name: str, part: str
 ) -> None:
-    from export.calibration import normalised
+    from export.calibration import normalise
 
     network = small(name)
     feed = {"crops": crops(network.signature, 4)}
     wanted = run(network[part], feed)["heatmaps"]
-    ours = run(rounded(to_fp16(network[part], [feed])), feed)["heatmaps"]
-    planes = torch.from_numpy(normalised(feed["crops"], network.signature))
+    ours = run(round_float16(to_fp16(network[part], [feed])), feed)["heatmaps"]
+    planes = torch.from_numpy(normalise(feed["crops"], network.signature))
     planes = planes if network.signature.keeps else planes[:, 0]
     with torch.no_grad():
         theirs = deepcopy(network.model).half()(planes.half()).float().numpy()
@@ -197,34 +198,32 @@ def test_onnx_runtime_runs_it_on_a_cpu(small: Any, crops: Any, run: Callable[...
 def test_what_exceeds_float16_on_the_frames_given_stays_float32(run: Callable[..., Any]) -> None:
     chain = convolution(1e5 / 3, then=2.0 / 1e5)  # 3 in: 100,000 between, which float16 does not hold; 2 out
     feed = {"x": 3 * ONES["x"]}
-    assert not np.isfinite(run(rounded(to_fp16(chain)), feed)["y"]).any()
-    wiring = Wiring(copy_of(chain))
-    kept = kept_in_float32(wiring, sizes_on(wiring, [feed]))
+    assert not np.isfinite(run(round_float16(to_fp16(chain)), feed)["y"]).any()
+    wiring = Wiring(copy_proto(chain))
+    kept = find_float32_nodes(wiring, measure_sizes(wiring, [feed]))
     assert {place: reason for place, reason in kept.items() if reason == "range"} == {0: "range", 1: "range"}
     # One weight is a float16: half of 2^-11 of the result.
-    np.testing.assert_allclose(run(rounded(to_fp16(chain, [feed])), feed)["y"], 2.0, rtol=2**-11)
+    np.testing.assert_allclose(run(round_float16(to_fp16(chain, [feed])), feed)["y"], 2.0, rtol=2**-11)
 
 
 @pytest.mark.parametrize("weight", [1e6, 1e-6])
 def test_weights_beyond_float16_stay_float32_without_any_frames(run: Callable[..., Any], weight: float) -> None:
     chain = convolution(weight, then=1 / weight)
-    kept = kept_in_float32(Wiring(copy_of(chain)))
+    kept = find_float32_nodes(Wiring(copy_proto(chain)))
     assert (kept[0], kept[1]) == ("range", "range")
-    np.testing.assert_allclose(run(rounded(to_fp16(chain)), ONES)["y"], 1.0, rtol=1e-5)  # all float32
+    np.testing.assert_allclose(run(round_float16(to_fp16(chain)), ONES)["y"], 1.0, rtol=1e-5)  # all float32
 
 
 def test_a_kept_map_beyond_float16_is_refused() -> None:
     chain = convolution(1e6)
     chain.graph.node[-1].output[0] = chain.graph.output[0].name = "maps_0"
-    with pytest.raises(
-        EngineError, match=r"^graph chain: kept map 'maps_0' reaches beyond float16 \(65504\) on the .*32$"
-    ):
+    with pytest.raises(EngineError, match=r"^graph chain: cached map 'maps_0' exceeds float16 \(65504\) on the .*32$"):
         to_fp16(chain, [ONES])
 
 
 def test_a_graph_that_is_not_float32_is_refused() -> None:
     twice = to_fp16(convolution(1.0, then=1.0))
-    with pytest.raises(EngineError, match=r"^graph chain: tensor '.+' is float16; .*float32 graph, export that one$"):
+    with pytest.raises(EngineError, match=r"^graph chain: tensor '.+' is float16; .*float32 graph; export that one$"):
         to_fp16(twice)
 
 
@@ -234,7 +233,7 @@ def test_a_graph_with_control_flow_is_refused() -> None:
     body = helper.make_graph([helper.make_node("Identity", ["y"], ["told"])], "body", [], [told])
     chain.graph.node.append(helper.make_node("If", ["c"], ["z"], name="choice", then_branch=body, else_branch=body))
     chain.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
-    with pytest.raises(EngineError, match=r"^graph chain: node 'choice' \(If\) holds a graph of its own"):
+    with pytest.raises(EngineError, match=r"^graph chain: node 'choice' \(If\) contains a graph of its own"):
         to_fp16(chain)
 
 

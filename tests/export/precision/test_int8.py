@@ -18,11 +18,12 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from engines.errors import EngineError  # noqa: E402
-from export.precision import lowered  # noqa: E402
-from export.precision.fp16 import sizes_on  # noqa: E402
-from export.precision.int8 import in_steps, quantised, scales_of, to_int8  # noqa: E402
-from export.precision.rounding import rounded  # noqa: E402
-from export.precision.wiring import Wiring, copy_of  # noqa: E402
+from export.graph.editing import copy_proto  # noqa: E402
+from export.precision import lower_precision  # noqa: E402
+from export.precision.fp16 import measure_sizes  # noqa: E402
+from export.precision.int8 import compute_scales, quantise, quantise_weights, to_int8  # noqa: E402
+from export.precision.rounding import round_float16  # noqa: E402
+from export.precision.wiring import Wiring  # noqa: E402
 
 # The exporter itself uses what PyTorch and Python have deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -79,8 +80,8 @@ def made_by(graph: Any) -> dict[str, Any]:
 
 
 def calibrated(graph: Any, feed: dict[str, Any]) -> dict[str, float]:
-    wiring = Wiring(copy_of(graph))
-    return scales_of(wiring, sizes_on(wiring, [feed]))
+    wiring = Wiring(copy_proto(graph))
+    return compute_scales(wiring, measure_sizes(wiring, [feed]))
 
 
 def test_only_what_deserves_it_is_quantised() -> None:
@@ -146,7 +147,7 @@ def test_two_layers_of_eight_bits_lose_what_eight_bits_lose(run: Callable[..., A
 
 @given(arrays(np.float32, (3, 2, 1, 1), elements=st.floats(-100, 100, width=32)))
 def test_weights_are_at_most_half_a_step_off(weights: Any) -> None:
-    steps, scales = in_steps(weights)
+    steps, scales = quantise_weights(weights)
     assert np.array_equal(scales.astype(np.float16).astype(np.float32), scales)
     back = steps * scales.reshape(-1, 1, 1, 1)
     # Division rounds too, once, by 2^-24 of 127 steps.
@@ -166,12 +167,12 @@ def test_the_largest_value_seen_is_within_the_scale() -> None:
 
 def test_scales_of_one_graph_quantise_another() -> None:
     scales = calibrated(block(), frames())
-    graph = quantised(block(), {"a.weight": scales["a.weight"]})
+    graph = quantise(block(), {"a.weight": scales["a.weight"]})
     assert [node.name for node in graph.graph.node if node.op_type == "QuantizeLinear"] == ["x_int8"]
 
 
 def test_no_frames_are_refused() -> None:
-    with pytest.raises(EngineError, match=r"^calibration: no frames; give some that look like those to come$"):
+    with pytest.raises(EngineError, match=r"^calibration: no frames; give some that are typical of the input$"):
         to_int8(block(), [])
 
 
@@ -189,7 +190,7 @@ def test_feeds_without_an_input_are_refused() -> None:
 
 
 def test_a_graph_with_nothing_to_quantise_is_refused() -> None:
-    with pytest.raises(EngineError, match=r"^graph block: no convolution deserves int8; export it as fp16$"):
+    with pytest.raises(EngineError, match=r"^graph block: no convolution can be quantised to int8; export it as fp16$"):
         to_int8(block(), [frames()], only=["depthwise.weight"])
 
 
@@ -210,7 +211,7 @@ def test_both_halves_of_a_cut_network_compute_in_eight_bits_what_the_whole_does(
     models = {part: network[part] for part in ("fused", "backbone", "head")}
     frames = windows.reshape(-1, *windows.shape[2:])
     feeds = {"fused": [{"crops": windows}], "backbone": [{"crops": frames}], "head": [_kept(run, models, windows)]}
-    low = {part: rounded(graph) for part, graph in lowered(models, "int8", feeds).items()}
+    low = {part: round_float16(graph) for part, graph in lower_precision(models, "int8", feeds).items()}
     whole = run(low["fused"], {"crops": windows})["heatmaps"]
     halves = run(low["head"], _kept(run, low, windows))["heatmaps"]
     # The same numbers meet the same scales; where one lies on the edge of a step, another order of summation may take
@@ -227,14 +228,14 @@ def _kept(run: Callable[..., Any], models: Any, windows: Any) -> dict[str, Any]:
 def test_the_network_that_ships_keeps_its_people_where_they_are(root: Path, run: Callable[..., Any]) -> None:
     from engines.spec.manifest import read_manifest
     from engines.vision import heatmaps
-    from export.calibration import drawn
+    from export.calibration import draw_windows
     from tests.engines.networks import shipped_heatmaps
 
     signature = read_manifest(root / "engines/hub/weights/hrnet-small").signature
     network = shipped_heatmaps()
 
     def crops(seed: int) -> Any:
-        return {"crops": drawn(signature, 24, seed=seed)}
+        return {"crops": draw_windows(signature, 24, seed=seed)}
 
     feed = crops(11)
     wanted = run(network, feed)["heatmaps"]

@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from export.precision.rounding import rounded  # noqa: E402
+from export.precision.rounding import round_float16  # noqa: E402
 
 HALF = TensorProto.FLOAT16
 SMALL = 2.0**-11  # beside 1, half a step of float16: rounding to even drops it
@@ -29,13 +29,13 @@ def sums(number: int) -> Any:
 
 def test_every_node_rounds_what_it_makes(run: Callable[..., Any]) -> None:
     ones = {"maps_0": np.ones(3, np.float16)}
-    found = run(rounded(sums(8)), ones)["maps_1"]
+    found = run(round_float16(sums(8)), ones)["maps_1"]
     # Eight halves of a step are four steps; rounded one at a time they are none.
     np.testing.assert_array_equal(found, np.ones(3, np.float16))
 
 
 def test_inputs_and_outputs_keep_their_types(run: Callable[..., Any]) -> None:
-    model = rounded(sums(2))
+    model = round_float16(sums(2))
     assert [entry.type.tensor_type.elem_type for entry in (*model.graph.input, *model.graph.output)] == [HALF, HALF]
     assert run(model, {"maps_0": np.zeros(1, np.float16)})["maps_1"].dtype == np.float16
 
@@ -46,4 +46,4 @@ def test_what_is_float32_is_left_alone(run: Callable[..., Any]) -> None:
     model = helper.make_model(
         helper.make_graph([node], "g", ends[:1], ends[1:]), opset_imports=[helper.make_opsetid("", 20)], ir_version=10
     )
-    assert list(rounded(model).graph.node) == [node]
+    assert list(round_float16(model).graph.node) == [node]

@@ -1,4 +1,4 @@
-"""Lower precision for all graphs of a network, each with crops to be calibrated on."""
+"""Lowers the precision of all graphs of a network, with crops to calibrate each on."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from torch import nn
 from engines.models.temporal import TemporalModel
 from engines.spec.manifest import Part, Precision
 from engines.spec.signature import KeptType, Signature
-from export.calibration import Samples, normalised
+from export.calibration import Samples, normalise
 from export.progress import step
 
 Feeds = dict[str, NDArray[np.generic]]
 
 WINDOWS: dict[Precision, int] = {"fp16": 4, "int8": 16}
-"""Of people, to see how large values become; more bring little (benchmarks/results/precision.md)."""
+"""Windows of people to measure value ranges on; more change little (benchmarks/results/precision.md)."""
 
 
-def lowered(
+def lower_precision(
     models: dict[Part, onnx.ModelProto], model: nn.Module, signature: Signature, people: Samples, precision: Precision
 ) -> tuple[dict[Part, onnx.ModelProto], Signature]:
-    """Every graph in ``precision``, ranges and scales taken from ``people``, and the Signature of that."""
-    from export import precision as lower
+    """Every graph in ``precision``, with ranges and scales from ``people``, and the Signature for it."""
+    from export import precision as lowering
 
-    feeds = {part: list(feeds_of(part, model, signature, people)) for part in models}
+    feeds = {part: list(make_feeds(part, model, signature, people)) for part in models}
     with step(f"{', '.join(models)} to {precision}"):
-        result = lower.lowered(models, precision, feeds)
-    return result, msgspec.structs.replace(signature, kept_type=_kept_type(result))
+        result = lowering.lower_precision(models, precision, feeds)
+    return result, msgspec.structs.replace(signature, kept_type=_find_kept_type(result))
 
 
-def _kept_type(models: dict[Part, onnx.ModelProto]) -> KeptType:
-    """What the backbone gives, as its graph says."""
+def _find_kept_type(models: dict[Part, onnx.ModelProto]) -> KeptType:
+    """The type of the backbone's maps, from its graph."""
     if "backbone" not in models:
         return "float32"
     half = models["backbone"].graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
     return "float16" if half else "float32"
 
 
-def feeds_of(part: Part, model: nn.Module, signature: Signature, people: Samples) -> Iterator[Feeds]:
-    """What a part is fed with these crops, a window at a time; maps come from PyTorch."""
-    for crops, planes in zip(people.inputs(signature), normalised(people.crops, signature), strict=True):
+def make_feeds(part: Part, model: nn.Module, signature: Signature, people: Samples) -> Iterator[Feeds]:
+    """The inputs of a part for these crops, a window at a time; maps are computed by PyTorch."""
+    for crops, planes in zip(people.inputs(signature), normalise(people.crops, signature), strict=True):
         if part == "fused":
             yield {"crops": crops[None]}
         elif part == "backbone":
             yield {"crops": crops}
         else:
-            yield _maps(model, torch.from_numpy(planes)[None])
+            yield _compute_maps(model, torch.from_numpy(planes)[None])
 
 
-def _maps(model: nn.Module, planes: torch.Tensor) -> Feeds:
+def _compute_maps(model: nn.Module, planes: torch.Tensor) -> Feeds:
     assert isinstance(model, TemporalModel)  # nothing else has a head
     with torch.no_grad():
         return {f"maps_{i}": maps.numpy() for i, maps in enumerate(model.window_features(planes))}
