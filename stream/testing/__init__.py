@@ -1,7 +1,7 @@
-"""The judges: every interface of ``stream`` ships the tests that an implementation of it has to pass.
+"""Conformance tests: for every interface of ``stream``, the tests that an implementation has to pass.
 
-:class:`Harness` treats an element as a black box (push, pull, injectable clock); :func:`check_element` says whether an
-element keeps its contract; ``check_transport`` says it of a link. Nothing here is imported when a line runs.
+:class:`Harness` runs an element as a black box (push, pull, injectable clock). :func:`check_element` checks an element
+against its contract, ``check_transport`` a link. Running a pipeline imports nothing of this package.
 """
 
 from stream.testing.elements import check_element
@@ -13,7 +13,7 @@ from stream.testing.items import (
     make_poses,
     make_window,
     people_items,
-    with_nobody,
+    without_people,
 )
 
 __all__ = [
@@ -26,5 +26,5 @@ __all__ = [
     "make_poses",
     "make_window",
     "people_items",
-    "with_nobody",
+    "without_people",
 ]

@@ -1,4 +1,4 @@
-"""A clip of drawn people with its truth, so that what reads files and streams can be scored exactly."""
+"""A clip of drawn people with ground truth, to score readers of files and streams exactly."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from stream.testing.videos import write_number, write_video
 def write_drawn(clip: Path, truth: Path, scene: Scene, frames: int, fps: int) -> None:
     """Draw ``frames`` of ``scene`` into an H.264 ``clip`` and write COCO annotations of them to ``truth``.
 
-    Each frame bears its number (:func:`~stream.testing.videos.read_number`), as does its ``file_name``. A key frame
-    stands at every second, so that whoever joins a stream of it waits no longer.
+    Each frame contains its number (:func:`~stream.testing.videos.read_number`), as does its ``file_name``. There is one
+    key frame per second, which bounds the wait of a reader that joins a stream of it.
     """
     pictures: list[NDArray[np.uint8]] = []
     people = []
@@ -26,12 +26,12 @@ def write_drawn(clip: Path, truth: Path, scene: Scene, frames: int, fps: int) ->
         picture = scene.at(number / fps, number)
         write_number(picture.pixels, number)
         pictures.append(picture.pixels)
-        people += [{**told, "image_id": number} for told in annotate(picture)]
+        people += [{**row, "image_id": number} for row in annotate(picture)]
     write_video(clip, pictures, fps=fps, options={"g": str(fps), "bf": "0"})
     images = [
         {"id": number, "file_name": f"{number:06d}.jpg", "width": scene.width, "height": scene.height}
         for number in range(frames)
     ]
     category = {"id": 1, "name": "person", "keypoints": SKELETONS["coco17"].joints}
-    numbered = [{**told, "id": place} for place, told in enumerate(people, 1)]
+    numbered = [{**row, "id": place} for place, row in enumerate(people, 1)]
     truth.write_text(json.dumps({"images": images, "annotations": numbered, "categories": [category]}))

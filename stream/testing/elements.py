@@ -1,4 +1,4 @@
-"""``check_element``: the judge of elements. Whoever writes one calls it from a test, in one line.
+"""The conformance test of elements; call it from the test of your element, in one line.
 
 >>> from stream.testing import check_element
 >>> check_element("window past=1 future=1")
@@ -20,7 +20,7 @@ from stream.messages import Key, Message, Window
 from stream.pipeline.inspection import inspect_class
 from stream.registry import label, validate
 from stream.testing.harness import Harness
-from stream.testing.items import MESSAGE_OF, items_for, with_nobody
+from stream.testing.items import MESSAGE_OF, items_for, without_people
 from stream.testing.sources import check_source
 
 Given = str | Element | Callable[[], Element]
@@ -34,12 +34,12 @@ def check_element(
     src: str | Caps | None = None,
     quiet: bool = False,
 ) -> None:
-    """Judge an element against its contract; ``AssertionError`` says in one sentence which clause it breaks.
+    """Check an element against its contract. Raises ``AssertionError`` with what it breaks, in one sentence.
 
-    ``given`` is a launch string of one element, an element, or a function that makes a fresh one (needed where one
-    object must not be used twice). ``items`` are fed to it, made-up ones of the media type it takes by default, from
-    two cameras. ``sink`` and ``src`` are the caps of its neighbours. A source is read for at most fifty frames;
-    ``quiet`` says that this one has nothing to give for now and must say so (``None``) twice a second.
+    ``given`` is a launch string of one element, an element, or a function that makes a new one (where one object must
+    not be used twice). ``items`` are the inputs; by default :func:`items_for` its media type. ``sink`` and ``src`` are
+    the caps of its neighbours. A source is read for at most fifty frames; with ``quiet`` it must have no frame, and
+    yield ``None`` twice a second.
     """
     make = _factory(given)
     check_declarations(make())
@@ -51,17 +51,17 @@ def check_element(
         check(lambda: _harness(make, sink, src), [copy.deepcopy(item) for item in fed])
 
 
-# -- what every element declares --------------------------------------------------------------------------------------
+# -- declarations ----------------------------------------------------------------------------------------------------
 
 
 def check_declarations(element: Element) -> None:
-    """Pads that suit its kind, a docstring, and properties that are described and whose values it can take."""
+    """Pads that match its kind, a docstring, and valid properties with descriptions."""
     who, cls = label(element), type(element)
     wants_sink, wants_src = not isinstance(element, Source), not isinstance(element, Sink)
     assert (cls.sink is not None) == wants_sink, f"{who}: a {_kind(element)} {_must(wants_sink)} declare sink caps"
     assert (cls.src is not None) == wants_src, f"{who}: a {_kind(element)} {_must(wants_src)} declare src caps"
     page = inspect_class(cls)
-    assert page.summary, f"{who}: the class has no docstring; its first line is its page's first line"
+    assert page.summary, f"{who}: the class has no docstring, which is the text of its inspect page"
     for item in page.properties:
         assert item.description, f"{who}: property {item.name} has no Meta(description=…)"
     try:
@@ -76,7 +76,7 @@ Build = Callable[[], Harness]
 
 
 def check_outputs_are_what_caps_say(build: Build, items: list[Message]) -> None:
-    """Only messages of the src caps come out; windows are as long as negotiated; keys are of items pushed in."""
+    """Outputs are messages of the src caps; windows have the negotiated length; keys are those of inputs."""
     with build() as harness:
         caps, who = harness.caps[-1], label(harness.element)
         pushed = {item.key for item in items}
@@ -89,7 +89,7 @@ def check_outputs_are_what_caps_say(build: Build, items: list[Message]) -> None:
 
 
 def check_order(build: Build, items: list[Message]) -> None:
-    """For each camera, ``seq`` rises from item to item: links drop what does not."""
+    """For each camera, ``seq`` rises from output to output: links drop those for which it does not."""
     with build() as harness:
         last: dict[str, int] = {}
         for camera, seq in (out.key for out in _results(harness, items)):
@@ -98,8 +98,8 @@ def check_order(build: Build, items: list[Message]) -> None:
             last[camera] = seq
 
 
-def check_leaves_its_input_alone(build: Build, items: list[Message]) -> None:
-    """Neither pixels nor boxes nor ledgers of what is pushed in are written to; they may be others' memory."""
+def check_does_not_change_inputs(build: Build, items: list[Message]) -> None:
+    """Inputs are not changed, neither pixels nor boxes nor ledgers: other elements may share the memory."""
     before = [copy.deepcopy(item) for item in items]
     for item in items:
         _set_read_only(item)
@@ -115,18 +115,18 @@ def check_leaves_its_input_alone(build: Build, items: list[Message]) -> None:
             assert _same(item, old), f"{who}: changed {item.key} that was pushed in; make a new message with replace()"
 
 
-def check_survives_an_empty_picture(build: Build, items: list[Message]) -> None:
-    """A black picture with nobody in it is an item like any other."""
+def check_accepts_an_empty_picture(build: Build, items: list[Message]) -> None:
+    """A black picture without people is a valid item."""
     with build() as harness:
         who = label(harness.element)
         try:
-            list(_results(harness, [with_nobody(item) for item in items]))
+            list(_results(harness, [without_people(item) for item in items]))
         except Exception as error:
-            raise AssertionError(f"{who}: fails when nobody is in the picture: {error!r}") from error
+            raise AssertionError(f"{who}: fails for a picture without people: {error!r}") from error
 
 
 def check_flush(build: Build, items: list[Message]) -> None:
-    """Nothing is held after ``flush``; a second one, or one before any item, gives nothing."""
+    """After ``flush`` nothing is held; a second one, or one before any item, yields nothing."""
     with build() as harness:
         who = label(harness.element)
         assert harness.flush() == [], f"{who}: flush() gives something before anything was pushed in"
@@ -136,7 +136,7 @@ def check_flush(build: Build, items: list[Message]) -> None:
 
 
 def check_flush_of_one_camera(build: Build, items: list[Message]) -> None:
-    """``flush(camera)`` gives what is held of that camera, and leaves the others as they were."""
+    """``flush(camera)`` yields what is held of that camera and keeps what is held of the others."""
     with build() as harness:
         who, (camera, _) = label(harness.element), items[0].key
         for item in items:
@@ -149,7 +149,7 @@ def check_flush_of_one_camera(build: Build, items: list[Message]) -> None:
 
 
 def check_pending(build: Build, items: list[Message]) -> None:
-    """``pending()`` names items pushed in, and none whose output has come."""
+    """``pending()`` lists inputs only, and none whose output has come."""
     with build() as harness:
         who, pushed, given = label(harness.element), set[Key](), set[Key]()
         for item in items:
@@ -161,14 +161,14 @@ def check_pending(build: Build, items: list[Message]) -> None:
 
 
 def check_opens_again(build: Build, items: list[Message]) -> None:
-    """After ``__exit__`` it can be entered again and starts afresh."""
+    """After ``__exit__`` it can be entered again, without state of the first time."""
     harness = build()
     runs = [[out.key for out in harness.push_all(items)] for _ in range(2)]
     assert runs[0] == runs[1], f"{label(harness.element)}: entered a second time it gave {runs[1]}, not {runs[0]}"
 
 
-def check_many_is_as_one(build: Build, items: list[Message]) -> None:
-    """``process_many`` gives what ``process`` gives, item by item, in order."""
+def check_batches_equal_single_items(build: Build, items: list[Message]) -> None:
+    """``process_many`` yields what ``process`` yields for each item, in order."""
     with build() as harness:
         one_by_one = [out.key for item in items for out in harness.element.process(item)]
     with build() as harness:
@@ -180,7 +180,7 @@ def check_many_is_as_one(build: Build, items: list[Message]) -> None:
 
 
 def check_restart(build: Build, items: list[Message]) -> None:
-    """Killed after any item and given again what is unfinished, and ``reach`` items before it, it misses nothing."""
+    """Killed after any item, and sent again what is unfinished and ``reach`` items before it, it loses nothing."""
     with build() as harness:
         who, complete = label(harness.element), _by_key(harness.push_all(items))
     for crash in range(1, len(items)):
@@ -194,13 +194,13 @@ def check_restart(build: Build, items: list[Message]) -> None:
 TRANSFORM_CHECKS = (
     check_outputs_are_what_caps_say,
     check_order,
-    check_leaves_its_input_alone,
-    check_survives_an_empty_picture,
+    check_does_not_change_inputs,
+    check_accepts_an_empty_picture,
     check_flush,
     check_flush_of_one_camera,
     check_pending,
     check_opens_again,
-    check_many_is_as_one,
+    check_batches_equal_single_items,
     check_restart,
 )
 
@@ -209,7 +209,7 @@ TRANSFORM_CHECKS = (
 
 
 def check_sink(build: Build, items: list[Message]) -> None:
-    """A sink takes every item, an empty picture too, changes none, bears a second flush and can be opened again."""
+    """A sink takes every item, also an empty picture, changes none, accepts a second flush and can be opened again."""
     before = [copy.deepcopy(item) for item in items]
     for item in items:
         _set_read_only(item)
@@ -217,7 +217,7 @@ def check_sink(build: Build, items: list[Message]) -> None:
     who = label(harness.element)
     for _ in range(2):
         with harness:
-            given = [out for item in [*items, *map(with_nobody, items)] for out in harness.push(item)]
+            given = [out for item in [*items, *map(without_people, items)] for out in harness.push(item)]
             assert given == [], f"{who}: a sink gives nothing, but gave {given}"
             harness.flush()
             harness.flush()
@@ -261,7 +261,7 @@ def _check_window(who: str, window: Window, caps: Caps) -> None:
 
 
 def _crashed(build: Build, items: list[Message], crash: int) -> tuple[dict[Key, Any], dict[Key, Any]]:
-    """What came out before the crash, and what comes out of the items that are then delivered again."""
+    """The outputs before the crash, and those for the items that are then delivered again."""
     with build() as harness:
         before = _by_key([out for item in items[:crash] for out in harness.push(item)])
         unfinished, reach = set(harness.element.pending()), harness.element.reach
@@ -270,7 +270,7 @@ def _crashed(build: Build, items: list[Message], crash: int) -> tuple[dict[Key, 
 
 
 def _first_again(items: list[Message], index: int, crash: int, unfinished: set[Key], reach: int) -> int:
-    """The place of the first item of this camera that is delivered again."""
+    """The index of the first item of this camera that is delivered again."""
     camera = items[index].key[0]
     own = [at for at, item in enumerate(items) if item.key[0] == camera]
     oldest = next((place for place, at in enumerate(own) if at >= crash or items[at].key in unfinished), len(own))
@@ -278,7 +278,7 @@ def _first_again(items: list[Message], index: int, crash: int, unfinished: set[K
 
 
 def _by_key(results: Sequence[Any]) -> dict[Key, Any]:
-    """The first of each key: a link hands on no more."""
+    """The first output of each key: a link delivers no more."""
     found: dict[Key, Any] = {}
     for out in results:
         found.setdefault(out.key, out)
@@ -286,7 +286,7 @@ def _by_key(results: Sequence[Any]) -> dict[Key, Any]:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Windows hold the same frames in the same states; of other messages the key is enough (filters have memory)."""
+    """Whether windows hold the same frames in the same states; other messages may differ (filters have memory)."""
     if not isinstance(one, Window):
         return True
     frames = [[frame.key for frame in window.frames] for window in (one, other)]

@@ -1,4 +1,4 @@
-"""A black box around an element, or a few: push, pull, a clock in your hand; no socket, no process.
+"""A harness that runs elements as a black box: push, pull, and a clock that you set; no sockets, no processes.
 
 >>> from stream.testing import Harness, make_people
 >>> box = Harness("window", src="people/window, past=1, future=1")
@@ -28,7 +28,7 @@ from stream.registry import label
 
 @dataclass
 class Clock:
-    """A wall clock that stands still until it is told: ``clock()`` is ``time.time_ns()`` in a test."""
+    """A wall clock that moves by :meth:`advance` only; ``clock()`` stands in for ``time.time_ns()``."""
 
     time_ns: int = 1_700_000_000 * 10**9
 
@@ -36,16 +36,16 @@ class Clock:
         return self.time_ns
 
     def advance(self, milliseconds: float) -> None:
-        """Let so much time go by."""
+        """Advance the clock."""
         self.time_ns += round(milliseconds * 1e6)
 
 
 class Harness:
     """Elements one after another, from a launch string (which need not begin with a source), an element, or several.
 
-    ``sink`` and ``src`` are caps of what will be pushed and what is wanted, where the elements leave them open; a
-    clash raises :class:`LinkError` as it does in a line. Elements are opened by the first push or pull and closed by
-    :meth:`close`, at the end of :meth:`push_all`, or by ``with``.
+    ``sink`` and ``src`` are the caps of the pushed items and of the results, where the elements leave them open;
+    a clash raises :class:`LinkError` as in a pipeline. The first push or pull opens the elements; :meth:`close`,
+    :meth:`push_all` and the end of a ``with`` block close them.
     """
 
     def __init__(
@@ -73,32 +73,32 @@ class Harness:
 
     @property
     def caps(self) -> tuple[Caps, ...]:
-        """The caps of every link, those of the two open ends included."""
+        """The caps of every link, those of both open ends included."""
         return self._agreed
 
     def push(self, item: Message) -> list[Any]:
-        """What comes out because of ``item``, in order."""
+        """The outputs for ``item``, in order."""
         if isinstance(self.elements[0], Source):
-            raise TypeError(f"nothing can be pushed into {label(self.elements[0])}: it is a source; pull from it")
+            raise TypeError(f"{label(self.elements[0])} is a source; pull from it instead of pushing")
         self.open()
         return self._executor.process([item])
 
     def push_all(self, items: Iterable[Message]) -> list[Any]:
-        """What comes out for all ``items`` and the end of the stream; then everything is closed."""
+        """The outputs for all ``items`` and the end of the stream; closes the elements."""
         results = [result for item in items for result in self.push(item)]
         results += self.flush()
         self.close()
         return results
 
     def pull(self) -> Any:
-        """The next frame of the source and what became of it; None at the end. Skips a source's "nothing yet"."""
+        """The next output of the source and the elements after it; None at the end. Skips a ``None`` of the source."""
         self.open()
         while not self._waiting and (frame := next(self._source_frames(), _END)) is not _END:
             self._waiting.extend(() if frame is None else self._executor.process([frame]))
         return self._waiting.popleft() if self._waiting else None
 
     def pull_all(self, max_items: int | None = None) -> list[Any]:
-        """All that the source gives, or the first ``max_items``; at the end of the stream it is flushed and closed."""
+        """All outputs, or the first ``max_items``; at the end of the stream, flushes and closes the elements."""
         results: list[Any] = []
         while (max_items is None or len(results) < max_items) and (item := self.pull()) is not None:
             results.append(item)
@@ -108,7 +108,7 @@ class Harness:
         return results
 
     def flush(self, camera: str | None = None) -> list[Any]:
-        """What comes out because the stream of ``camera``, or of all, has ended."""
+        """The outputs at the end of the stream of ``camera``, or of all cameras."""
         self.open()
         results = self._executor.flush(camera)
         if camera is None:
@@ -116,13 +116,13 @@ class Harness:
         return results
 
     def open(self) -> None:
-        """Enter all elements, once."""
+        """Open all elements; idempotent."""
         if not self._is_open:
             self._executor.open()
             self._is_open = True
 
     def close(self) -> None:
-        """Leave all elements; the next push enters them again."""
+        """Close all elements; the next push opens them again."""
         self._is_open, self._frames = False, None
         self._executor.close()
 
@@ -137,7 +137,7 @@ class Harness:
 
     def _source_frames(self) -> Iterator[Any]:
         if not isinstance(self.elements[0], Source):
-            raise TypeError(f"{label(self.elements[0])} is no source: push items into it instead of pulling")
+            raise TypeError(f"{label(self.elements[0])} is not a source; push items instead")
         if self._frames is None:
             self._frames = self._executor.frames()
         return self._frames
@@ -164,7 +164,7 @@ def _elements(given: str | Element | Iterable[Element]) -> tuple[Element, ...]:
         return tuple(given)
     lines = parse_lines(given)
     if len(lines) != 1 or lines[0].from_queue:
-        raise LaunchError(f"a harness holds one line without 'from', not {given!r}")
+        raise LaunchError(f"a harness takes one line without 'from', not {given!r}")
     return lines[0].elements
 
 

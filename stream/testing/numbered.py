@@ -1,4 +1,4 @@
-"""``stream.testing.numbered``: a detector that makes no mistake, for clips whose frames bear their number."""
+"""``stream.testing.numbered``: a detector without errors, for clips whose frames contain their number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass
 class Numbered(Transform):
-    """Reads the number in the picture and finds whom ``truth`` has there, as ``detect model=truth`` does for testsrc.
+    """Reads the number in the picture and returns the people of ``truth``, as ``detect model=truth`` does for testsrc.
 
     Raises :class:`SourceError` for a picture without a number.
     """
@@ -37,9 +37,9 @@ class Numbered(Transform):
 
     def __enter__(self) -> Self:
         boxes = defaultdict(list)
-        for told in json.loads(Path(self.truth).read_text())["annotations"]:
-            x, y, width, height = told["bbox"]
-            boxes[told["image_id"]].append((x, y, x + width, y + height))
+        for annotation in json.loads(Path(self.truth).read_text())["annotations"]:
+            x, y, width, height = annotation["bbox"]
+            boxes[annotation["image_id"]].append((x, y, x + width, y + height))
         self._boxes = dict(boxes)
         return self
 
@@ -47,7 +47,7 @@ class Numbered(Transform):
         number = read_number(item.pixels)
         if number is None:
             raise SourceError(
-                f"numbered: frame {item.seq} of {item.camera!r} bears no number; give a clip that has them"
+                f"numbered: frame {item.seq} of {item.camera!r} has no number; use a clip of stream.testing.drawn_clip"
             )
         boxes = self._boxes.get(number, [])
         yield People.from_boxes(item.stamp("detected", self.context.now_ns()), boxes, [1.0] * len(boxes))

@@ -1,4 +1,4 @@
-"""The judge of sources; :func:`stream.testing.check_element` calls it."""
+"""The conformance test of sources; part of :func:`stream.testing.check_element`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from stream.testing.harness import Harness
 
 MAX_FRAMES = 50
 PATIENCE_S = 20.0
-"""A source must speak twice a second; forty times that long spares a busy machine a false verdict."""
+"""A source must yield twice a second; this is forty times longer, so that a busy machine does not fail the test."""
 
 
 def check_source(build: Callable[[], Harness], *, quiet: bool = False) -> None:
-    """Frames are well formed, numbered upwards, of the camera it names; it starts again when entered again; it speaks
-    (a frame or ``None``) at least twice a second."""
+    """Check that frames are valid, of the source's camera and with rising numbers, that it can be opened again, and
+    that it yields a frame or ``None`` at least twice a second."""
     harness = build()
     if quiet:
-        _check_it_says_nothing(harness)
+        _check_yields_none(harness)
         return
     first, again = (_read(harness) for _ in range(2))
     who = label(harness.element)
-    assert first, f"{who}: gave no frame; say quiet=True if it has none for now"
+    assert first, f"{who}: gave no frame; pass quiet=True if it has none"
     assert again, f"{who}: gave frames when first entered, but none the second time"
     camera, last = camera_name(harness.element), -1
     for frame in first:
@@ -48,36 +48,36 @@ def _check_frame(who: str, frame: Any) -> None:
     assert frame.wall_ns > 0, f"{who}: wall_ns is {frame.wall_ns}, not the time of capture"
 
 
-def _check_it_says_nothing(harness: Harness) -> None:
+def _check_yields_none(harness: Harness) -> None:
     who = label(harness.element)
-    words = [word for _, word in zip(range(2), _spoken(harness), strict=False)]
-    assert words == [None, None], f"{who}: has nothing to give but gave {words}; yield None twice a second"
+    values = [value for _, value in zip(range(2), _yielded(harness), strict=False)]
+    assert values == [None, None], f"{who}: has nothing to give but gave {values}; yield None twice a second"
 
 
 def _read(harness: Harness) -> list[Any]:
     """The first frames, at most ``MAX_FRAMES``."""
     found: list[Any] = []
-    for word in _spoken(harness):
-        found += [] if word is None else [word]
+    for value in _yielded(harness):
+        found += [] if value is None else [value]
         if len(found) == MAX_FRAMES:
             break
     return found
 
 
-def _spoken(harness: Harness) -> Iterator[Any]:
-    """What the source yields; it runs in a thread, so that one that hangs is found out."""
-    words: queue.Queue[Any] = queue.Queue(maxsize=1)
+def _yielded(harness: Harness) -> Iterator[Any]:
+    """What the source yields; it runs in a thread, so that a source that hangs fails the test."""
+    values: queue.Queue[Any] = queue.Queue(maxsize=1)
     enough = threading.Event()
-    listener = threading.Thread(target=_listen, args=(harness, words, enough), daemon=True)
-    listener.start()
+    reader = threading.Thread(target=_run, args=(harness, values, enough), daemon=True)
+    reader.start()
     try:
-        while (word := _next_word(harness, words)) is not _END:
-            if isinstance(word, _Raised):
-                raise word.error
-            yield word
+        while (value := _next_value(harness, values)) is not _END:
+            if isinstance(value, _Raised):
+                raise value.error
+            yield value
     finally:
         enough.set()
-        listener.join(PATIENCE_S)
+        reader.join(PATIENCE_S)
 
 
 _END = object()
@@ -88,31 +88,31 @@ class _Raised:
         self.error = error
 
 
-def _next_word(harness: Harness, words: queue.Queue[Any]) -> Any:
+def _next_value(harness: Harness, values: queue.Queue[Any]) -> Any:
     try:
-        return words.get(timeout=PATIENCE_S)
+        return values.get(timeout=PATIENCE_S)
     except queue.Empty:
         who = label(harness.element)
-        raise AssertionError(f"{who}: said nothing for {PATIENCE_S:g} s; yield None twice a second") from None
+        raise AssertionError(f"{who}: yielded nothing for {PATIENCE_S:g} s; yield None twice a second") from None
 
 
-def _listen(harness: Harness, words: queue.Queue[Any], enough: threading.Event) -> None:
+def _run(harness: Harness, values: queue.Queue[Any], enough: threading.Event) -> None:
     source: Source = harness.element
     try:
         with harness:
-            for word in source.frames():
-                _put(words, word, enough)
+            for value in source.frames():
+                _put(values, value, enough)
                 if enough.is_set():
                     return
-        _put(words, _END, enough)
-    except BaseException as error:  # noqa: BLE001  # handed to the thread that judges
-        _put(words, _Raised(error), enough)
+        _put(values, _END, enough)
+    except BaseException as error:  # noqa: BLE001  # raised again in the test's thread
+        _put(values, _Raised(error), enough)
 
 
-def _put(words: queue.Queue[Any], word: Any, enough: threading.Event) -> None:
+def _put(values: queue.Queue[Any], value: Any, enough: threading.Event) -> None:
     while not enough.is_set():
         try:
-            words.put(word, timeout=0.1)
+            values.put(value, timeout=0.1)
         except queue.Full:
             continue
         return

@@ -55,7 +55,7 @@ class _Bench:
     senders: dict[str, Outbox] = field(default_factory=dict)
     inbox: Inbox | None = None
     received: list[Delivery] = field(default_factory=list)
-    heard: dict[str, list[Key]] = field(default_factory=dict)
+    acknowledged: dict[str, list[Key]] = field(default_factory=dict)
 
     def __enter__(self) -> _Bench:
         return self
@@ -69,7 +69,7 @@ class _Bench:
         if sender in self.senders:
             self.senders[sender].close()
         self.senders[sender] = self.link.open_outbox(sender)
-        self.heard.setdefault(sender, [])
+        self.acknowledged.setdefault(sender, [])
         return self.senders[sender]
 
     def start_receiver(self, leaky: Leaky = "no", max_items: int = 1) -> Inbox:
@@ -86,14 +86,14 @@ class _Bench:
         return self.start_sender(), self.start_receiver()
 
     def turn(self, max_items: int = 100) -> None:
-        """Call everybody once."""
+        """Let every sender and the receiver work once."""
         for sender, outbox in self.senders.items():
-            self.heard[sender] += outbox.take_acknowledged(1)
+            self.acknowledged[sender] += outbox.take_acknowledged(1)
         if self.inbox is not None:
             self.received += self.inbox.receive(max_items, 1)
 
     def until(self, happened: Callable[[], bool], promise: str, max_items: int = 100) -> None:
-        """Call everybody until it happened. Raises ``AssertionError`` when it does not."""
+        """Let all work until the condition holds. Raises ``AssertionError`` where it does not."""
         deadline = time.monotonic() + self.patience_s
         while not happened():
             assert time.monotonic() < deadline, f"{promise}; {self._situation()}"
@@ -106,12 +106,12 @@ class _Bench:
         got, self.received = [one.key for one in self.received], []
         assert got == keys, f"{promise}: expected {keys}, got {got}"
 
-    def hear(self, keys: list[Key], promise: str, sender: str = "track") -> None:
+    def expect_acknowledged(self, keys: list[Key], promise: str, sender: str = "track") -> None:
         """Expect exactly these acknowledgements, in any order, and no other for a while."""
-        self.until(lambda: len(self.heard[sender]) >= len(keys), promise)
+        self.until(lambda: len(self.acknowledged[sender]) >= len(keys), promise)
         self.settle()
-        heard, self.heard[sender] = sorted(self.heard[sender]), []
-        assert heard == sorted(keys), f"{promise}: expected {sorted(keys)}, heard {heard}"
+        got, self.acknowledged[sender] = sorted(self.acknowledged[sender]), []
+        assert got == sorted(keys), f"{promise}: expected {sorted(keys)}, got {got}"
 
     def take_in(self, items: int, promise: str) -> None:
         """Let so many items arrive without handing any out."""
@@ -126,7 +126,7 @@ class _Bench:
 
     def _situation(self) -> str:
         said = {sender: outbox.statistics() for sender, outbox in self.senders.items()}
-        return f"received {[one.key for one in self.received]}, acknowledged {self.heard}, {said}"
+        return f"received {[one.key for one in self.received]}, acknowledged {self.acknowledged}, {said}"
 
 
 def _keys(camera: str, *seqs: int) -> list[Key]:
@@ -147,7 +147,7 @@ def _refused(promise: str) -> Iterator[None]:
     raise AssertionError(promise)
 
 
-# -- the promises -----------------------------------------------------------------------------------------------------
+# -- the checks -------------------------------------------------------------------------------------------------------
 
 
 def _items_arrive_whole_and_in_order(bench: _Bench) -> None:
@@ -161,11 +161,11 @@ def _items_arrive_whole_and_in_order(bench: _Bench) -> None:
     bench.receive([*keys, ("hall", EOS_SEQ)], "items arrive in order, each once, the end of stream last")
 
 
-def _what_was_sent_before_anybody_listened_arrives(bench: _Bench) -> None:
+def _items_sent_before_the_receiver_exists_arrive(bench: _Bench) -> None:
     _send(bench.start_sender(), *_keys("hall", *range(50)))
     bench.settle()
     bench.start_receiver()
-    bench.receive(_keys("hall", *range(50)), "items wait for a receiver that is not there yet")
+    bench.receive(_keys("hall", *range(50)), "items wait for a receiver that does not exist yet")
 
 
 def _at_most_max_items_are_handed_out(bench: _Bench) -> None:
@@ -177,40 +177,40 @@ def _at_most_max_items_are_handed_out(bench: _Bench) -> None:
     assert got == expected, f"receive(max_items) gives at most so many: expected {expected}, got {got}"
 
 
-def _only_what_is_done_is_acknowledged(bench: _Bench) -> None:
+def _only_finished_items_are_acknowledged(bench: _Bench) -> None:
     outbox, inbox = bench.start()
     _send(outbox, *_keys("hall", 0, 1, 2, 3))
     bench.receive(_keys("hall", 0, 1, 2, 3), "items arrive")
-    bench.hear([], "nothing is acknowledged before it is done")
+    bench.expect_acknowledged([], "no item is acknowledged before it is finished")
     for seq in (2, 0, 0):
         inbox.acknowledge(("hall", seq))
-    bench.hear(_keys("hall", 0, 2), "what is done is acknowledged, in any order, once")
+    bench.expect_acknowledged(_keys("hall", 0, 2), "finished items are acknowledged, in any order, once")
 
 
-def _senders_hear_of_their_own_items_only(bench: _Bench) -> None:
+def _senders_receive_acknowledgements_of_their_own_items(bench: _Bench) -> None:
     inbox = bench.start_receiver()
     _send(bench.start_sender("one"), *_keys("hall", 0, 1))
     _send(bench.start_sender("two"), *_keys("door", 0, 1))
     bench.until(lambda: len(bench.received) == 4, "several senders reach one receiver")
     for delivery in bench.received:
         inbox.acknowledge(delivery.key)
-    bench.hear(_keys("hall", 0, 1), "a sender hears of its own items", "one")
-    bench.hear(_keys("door", 0, 1), "a sender hears of its own items", "two")
+    bench.expect_acknowledged(_keys("hall", 0, 1), "a sender receives the acknowledgements of its own items", "one")
+    bench.expect_acknowledged(_keys("door", 0, 1), "a sender receives the acknowledgements of its own items", "two")
 
 
-def _a_restarted_receiver_gets_what_was_not_done(bench: _Bench) -> None:
+def _a_restarted_receiver_gets_unfinished_items(bench: _Bench) -> None:
     outbox, inbox = bench.start()
     _send(outbox, *_keys("hall", *range(6)))
     bench.receive(_keys("hall", *range(6)), "items arrive")
     for seq in (0, 1, 3):
         inbox.acknowledge(("hall", seq))
-    bench.hear(_keys("hall", 0, 1, 3), "what is done is acknowledged")
+    bench.expect_acknowledged(_keys("hall", 0, 1, 3), "finished items are acknowledged")
     bench.start_receiver()
     _send(outbox, *_keys("hall", 6))
     bench.receive(_keys("hall", 2, 4, 5, 6), "a restarted receiver gets, in order, what was not done, and what is new")
 
 
-def _what_is_sent_while_the_receiver_is_away_arrives(bench: _Bench) -> None:
+def _items_sent_while_the_receiver_is_away_arrive(bench: _Bench) -> None:
     outbox, inbox = bench.start()
     _send(outbox, ("hall", 0))
     bench.receive(_keys("hall", 0), "items arrive")
@@ -224,19 +224,21 @@ def _what_is_sent_while_the_receiver_is_away_arrives(bench: _Bench) -> None:
     )
 
 
-def _a_restarted_sender_repeats_itself_unheard(bench: _Bench) -> None:
+def _items_of_a_restarted_sender_are_delivered_once(bench: _Bench) -> None:
     outbox, inbox = bench.start()
     _send(outbox, *_keys("hall", *range(6)))
     bench.receive(_keys("hall", *range(6)), "items arrive")
     for seq in (0, 1):
         inbox.acknowledge(("hall", seq))
-    bench.hear(_keys("hall", 0, 1), "what is done is acknowledged")
+    bench.expect_acknowledged(_keys("hall", 0, 1), "finished items are acknowledged")
     _send(bench.start_sender(), *_keys("hall", *range(1, 9)))
     bench.receive(_keys("hall", 6, 7, 8), "a receiver is given each item once, however often its sender is restarted")
-    bench.hear(_keys("hall", 1), "a restarted sender hears of what is done already")
+    bench.expect_acknowledged(_keys("hall", 1), "a restarted sender receives the acknowledgements of finished items")
     for seq in range(2, 9):
         inbox.acknowledge(("hall", seq))
-    bench.hear(_keys("hall", *range(2, 9)), "a restarted sender hears of what its former life has sent")
+    bench.expect_acknowledged(
+        _keys("hall", *range(2, 9)), "a restarted sender receives the acknowledgements of earlier items"
+    )
 
 
 def _a_restart_of_both_loses_nothing(bench: _Bench) -> None:
@@ -244,7 +246,7 @@ def _a_restart_of_both_loses_nothing(bench: _Bench) -> None:
     _send(outbox, *_keys("hall", 0, 1, 2))
     bench.receive(_keys("hall", 0, 1, 2), "items arrive")
     inbox.acknowledge(("hall", 0))
-    bench.hear(_keys("hall", 0), "what is done is acknowledged")
+    bench.expect_acknowledged(_keys("hall", 0), "finished items are acknowledged")
     _send(bench.start_sender(), *_keys("hall", 1, 2, 3))
     bench.start_receiver()
     bench.receive(_keys("hall", 1, 2, 3), "when both ends are restarted, what is sent again arrives")
@@ -259,7 +261,7 @@ def _leaky_downstream_keeps_the_newest(bench: _Bench) -> None:
     assert not inbox.take_dropped(), "a dropped item is reported once"
     kept = [*_keys("hall", 4, 5), ("door", 0), ("hall", EOS_SEQ)]
     bench.receive(kept, "leaky=downstream keeps max_items of each camera, the newest, and every end of stream")
-    bench.hear(_keys("hall", 0, 1, 2, 3), "a dropped item is acknowledged")
+    bench.expect_acknowledged(_keys("hall", 0, 1, 2, 3), "a dropped item is acknowledged")
     assert inbox.statistics().dropped == 4, f"drops are counted: 4, not {inbox.statistics().dropped}"
 
 
@@ -270,21 +272,21 @@ def _leaky_upstream_refuses_the_newest(bench: _Bench) -> None:
     dropped = inbox.take_dropped()
     assert dropped == _keys("hall", 2, 3, 4, 5), f"leaky=upstream refuses the newest of a camera, dropped {dropped}"
     bench.receive([*_keys("hall", 0, 1), ("hall", EOS_SEQ)], "leaky=upstream keeps what waits, and the end of stream")
-    bench.hear(_keys("hall", 2, 3, 4, 5), "a refused item is acknowledged")
+    bench.expect_acknowledged(_keys("hall", 2, 3, 4, 5), "a refused item is acknowledged")
 
 
-def _what_leaked_does_not_come_back(bench: _Bench) -> None:
+def _dropped_items_are_not_sent_again(bench: _Bench) -> None:
     outbox, inbox = bench.start_sender(), bench.start_receiver("downstream", 1)
     _send(outbox, *_keys("hall", *range(4)))
     bench.take_in(4, "items arrive")
-    bench.hear(_keys("hall", 0, 1, 2), "a dropped item is acknowledged")
+    bench.expect_acknowledged(_keys("hall", 0, 1, 2), "a dropped item is acknowledged")
     assert len(inbox.take_dropped()) == 3, "a dropped item is reported"
     bench.received.clear()
     bench.start_receiver("downstream", 1)
     bench.receive(_keys("hall", 3), "what was dropped is not sent again to a restarted receiver")
 
 
-def _a_patient_link_drops_nothing(bench: _Bench) -> None:
+def _a_link_that_is_not_leaky_drops_nothing(bench: _Bench) -> None:
     outbox, inbox = bench.start()
     _send(outbox, *_keys("hall", *range(300)))
     bench.take_in(300, "items arrive")
@@ -292,7 +294,7 @@ def _a_patient_link_drops_nothing(bench: _Bench) -> None:
     assert not inbox.take_dropped(), "leaky=no drops nothing"
 
 
-def _statistics_tell_the_truth(bench: _Bench) -> None:
+def _statistics_are_exact(bench: _Bench) -> None:
     outbox, inbox = bench.start()
     _send(outbox, *_keys("hall", 0, 1, 2))
     bench.take_in(3, "items arrive")
@@ -300,7 +302,7 @@ def _statistics_tell_the_truth(bench: _Bench) -> None:
     _expect(inbox, LinkStatistics(items=3, waiting=2, unacknowledged=3))
     _expect(outbox, LinkStatistics(items=3, unacknowledged=3))
     inbox.acknowledge(("hall", 0))
-    bench.until(lambda: bench.heard["track"] == [("hall", 0)], "what is done is acknowledged", max_items=0)
+    bench.until(lambda: bench.acknowledged["track"] == [("hall", 0)], "finished items are acknowledged", max_items=0)
     _expect(inbox, LinkStatistics(items=3, waiting=2, unacknowledged=2))
     _expect(outbox, LinkStatistics(items=3, unacknowledged=2))
     inbox = bench.start_receiver()
@@ -312,7 +314,7 @@ def _statistics_tell_the_truth(bench: _Bench) -> None:
 
 
 def _expect(end: Inbox | Outbox, expected: LinkStatistics) -> None:
-    assert end.statistics() == expected, f"statistics tell the truth: expected {expected}, got {end.statistics()}"
+    assert end.statistics() == expected, f"statistics are exact: expected {expected}, got {end.statistics()}"
 
 
 def _items_out_of_order_are_refused(bench: _Bench) -> None:
@@ -324,7 +326,7 @@ def _items_out_of_order_are_refused(bench: _Bench) -> None:
     bench.receive(_keys("hall", 5), "a refused item is not sent")
 
 
-def _closing_twice_is_closing_once(bench: _Bench) -> None:
+def _close_is_idempotent(bench: _Bench) -> None:
     outbox, inbox = bench.start()
     _send(outbox, ("hall", 0))
     for end in (outbox, inbox, outbox, inbox):
@@ -337,20 +339,20 @@ def _closing_twice_is_closing_once(bench: _Bench) -> None:
 
 CHECKS: tuple[Callable[[_Bench], None], ...] = (
     _items_arrive_whole_and_in_order,
-    _what_was_sent_before_anybody_listened_arrives,
+    _items_sent_before_the_receiver_exists_arrive,
     _at_most_max_items_are_handed_out,
-    _only_what_is_done_is_acknowledged,
-    _senders_hear_of_their_own_items_only,
-    _a_restarted_receiver_gets_what_was_not_done,
-    _what_is_sent_while_the_receiver_is_away_arrives,
-    _a_restarted_sender_repeats_itself_unheard,
+    _only_finished_items_are_acknowledged,
+    _senders_receive_acknowledgements_of_their_own_items,
+    _a_restarted_receiver_gets_unfinished_items,
+    _items_sent_while_the_receiver_is_away_arrive,
+    _items_of_a_restarted_sender_are_delivered_once,
     _a_restart_of_both_loses_nothing,
     _leaky_downstream_keeps_the_newest,
     _leaky_upstream_refuses_the_newest,
-    _what_leaked_does_not_come_back,
-    _a_patient_link_drops_nothing,
-    _statistics_tell_the_truth,
+    _dropped_items_are_not_sent_again,
+    _a_link_that_is_not_leaky_drops_nothing,
+    _statistics_are_exact,
     _items_out_of_order_are_refused,
-    _closing_twice_is_closing_once,
+    _close_is_idempotent,
 )
-"""Every promise, as a function of the bench it is tried on."""
+"""All checks, each a function of the bench."""

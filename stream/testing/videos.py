@@ -1,4 +1,4 @@
-"""Small videos for tests, each frame bearing its number, so that a loss, a repetition or a broken picture is seen.
+"""Small videos for tests; each frame contains its number, so that lost, repeated and damaged frames are detected.
 
 >>> read_number(numbered_picture(1234))
 1234
@@ -23,7 +23,7 @@ _GUARD = (1, 0)  # a white and a black block behind the number: a grey or shifte
 
 
 def numbered_picture(number: int, size: tuple[int, int] = (320, 240)) -> NDArray[np.uint8]:
-    """A BGR picture of ``size`` (width, height) px, a gradient that moves with ``number``, which stands top left.
+    """A BGR picture of ``size`` (width, height) px, a gradient that moves with ``number``, which is at the top left.
 
     The number is written as twelve blocks of 16 x 16 px, lowest bit first, then one white and one black block.
     """

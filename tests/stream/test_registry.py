@@ -135,13 +135,13 @@ def test_a_library_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
     package = tmp_path / "needy"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "element.py").write_text("import a_library_that_nobody_has\n")
+    (package / "element.py").write_text("import a_library_that_is_missing\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(LaunchError) as refused:
         make("needy.element")
     assert str(refused.value) == (
         "element 'needy.element' cannot be loaded: "
-        "it needs the module 'a_library_that_nobody_has', which is not installed"
+        "it needs the module 'a_library_that_is_missing', which is not installed"
     )
 
 

@@ -82,10 +82,10 @@ class Camera(Opens, Source):
 
 class Failures:
     def __init__(self) -> None:
-        self.told: list[tuple[Element, Key | None, str]] = []
+        self.calls: list[tuple[Element, Key | None, str]] = []
 
     def __call__(self, element: Element, key: Key | None, error: Exception) -> None:
-        self.told.append((element, key, str(error)))
+        self.calls.append((element, key, str(error)))
 
 
 def frames(*seqs: int) -> list[Frame]:
@@ -97,12 +97,12 @@ def seqs(items: Sequence[Frame]) -> list[int]:
 
 
 def test_an_exception_costs_its_item_and_names_it() -> None:
-    picky, told = Picky(refused=(1,)), Failures()
-    assert seqs(Executor([picky], on_failure=told).process(frames(0, 1, 2))) == [0, 2]
-    assert told.told == [(picky, ("cam", 1), "not 1")]
+    picky, failures = Picky(refused=(1,)), Failures()
+    assert seqs(Executor([picky], on_failure=failures).process(frames(0, 1, 2))) == [0, 2]
+    assert failures.calls == [(picky, ("cam", 1), "not 1")]
 
 
-def test_a_batch_is_as_large_as_its_element_likes() -> None:
+def test_a_batch_is_at_most_as_large_as_max_batch() -> None:
     picky = Picky(batch=2)
     executor = Executor([picky], on_failure=Failures())
     assert executor.max_batch == 2
@@ -110,14 +110,14 @@ def test_a_batch_is_as_large_as_its_element_likes() -> None:
     assert picky.seen == [[0, 1], [2]]
 
 
-def test_of_a_batch_that_fails_each_item_has_its_own_chance() -> None:
-    picky, told = Picky(batch=3, refused=(1,)), Failures()
-    assert seqs(Executor([picky], on_failure=told).process(frames(0, 1, 2))) == [0, 2]
+def test_a_failed_batch_is_repeated_item_by_item() -> None:
+    picky, failures = Picky(batch=3, refused=(1,)), Failures()
+    assert seqs(Executor([picky], on_failure=failures).process(frames(0, 1, 2))) == [0, 2]
     assert picky.seen == [[0, 1, 2], [0], [1], [2]]
-    assert [key for _, key, _ in told.told] == [("cam", 1)]
+    assert [key for _, key, _ in failures.calls] == [("cam", 1)]
 
 
-def test_what_came_before_the_exception_is_kept() -> None:
+def test_outputs_before_the_exception_are_kept() -> None:
     @dataclass
     class Halfway(Transform):
         def process(self, item: Frame) -> Iterator[Frame]:
@@ -127,7 +127,7 @@ def test_what_came_before_the_exception_is_kept() -> None:
     assert seqs(Executor([Halfway()], on_failure=Failures()).process(frames(5))) == [4]
 
 
-def test_five_failures_in_a_row_are_the_elements_fault() -> None:
+def test_five_failures_in_a_row_raise() -> None:
     executor = Executor([Picky(refused=tuple(range(10)))], on_failure=Failures())
     with pytest.raises(PartError) as broken:
         executor.process(frames(*range(5)))
@@ -136,11 +136,11 @@ def test_five_failures_in_a_row_are_the_elements_fault() -> None:
     )
 
 
-def test_a_success_forgives_the_failures_before_it() -> None:
-    told = Failures()
-    executor = Executor([Picky(refused=(0, 1, 2, 3, 5, 6, 7, 8))], on_failure=told)
+def test_a_success_resets_the_count_of_failures() -> None:
+    failures = Failures()
+    executor = Executor([Picky(refused=(0, 1, 2, 3, 5, 6, 7, 8))], on_failure=failures)
     assert seqs(executor.process(frames(*range(10)))) == [4, 9]
-    assert len(told.told) == 8
+    assert len(failures.calls) == 8
 
 
 def test_without_on_failure_an_exception_is_the_callers() -> None:
@@ -148,7 +148,7 @@ def test_without_on_failure_an_exception_is_the_callers() -> None:
         Executor([Picky(batch=3, refused=(1,))]).process(frames(0, 1, 2))
 
 
-def test_what_an_element_held_goes_through_those_after_it() -> None:
+def test_flushed_items_pass_through_the_elements_after_it() -> None:
     taking = Takes()
     executor = Executor([Picky(is_late=True), Picky(), taking], on_failure=Failures())
     executor.process(frames(0, 1))
@@ -169,7 +169,7 @@ def test_sinks_are_flushed_once_when_the_last_camera_has_ended() -> None:
     assert (taking.taken, taking.flushed) == ([("hall", 99), ("yard", 99)], 1)
 
 
-def test_a_sink_takes_what_is_new_and_tells_of_each() -> None:
+def test_a_sink_consumes_new_items_and_reports_each() -> None:
     taking, delivered = Takes(), list[Key]()
     executor = Executor([taking], on_failure=Failures(), is_new=lambda key: key[1] > 1, on_delivered=delivered.append)
     executor.process(frames(0, 1, 2, 3))
@@ -231,7 +231,7 @@ def test_a_source_of_several_cameras_may_end_each_before_the_next() -> None:
     assert [frame.key for frame in found] == [("first", 99), ("second", 99), ("album", 99)]
 
 
-# -- whose error it is ------------------------------------------------------------------------------------------------
+# -- names in errors --------------------------------------------------------------------------------------------------
 
 
 def test_an_exception_of_a_users_element_has_a_note_with_its_name() -> None:

@@ -27,12 +27,12 @@ WINDOWS = "tests.toys.src ! tests.toys.find ! window"
 
 
 class Recorder(Transform):
-    """Passes anything on and remembers what it was told."""
+    """Passes anything on and stores the caps that it receives."""
 
     sink = src = Caps(ANY)
 
     def set_caps(self, sink: Caps | None, src: Caps | None) -> None:
-        self.told = sink, src
+        self.caps = sink, src
 
     def process(self, item: Any) -> Iterator[Any]:
         yield item
@@ -74,7 +74,7 @@ def test_it_does_so_across_whatever_stands_between(between: str) -> None:
     assert {str(link) for link in line.links[2:]} == {"people/window, past=3, future=1"}
 
 
-def test_what_nobody_fixes_is_fixed_by_the_element_that_gives_it() -> None:
+def test_what_no_neighbour_fixes_is_fixed_by_the_producer() -> None:
     assert get_caps(Src(), Find(), Windower(), Thin())[-1] == "people/window, past=0, future=0"
 
 
@@ -95,13 +95,13 @@ def test_an_element_that_changes_a_field_lets_only_the_others_through() -> None:
 def test_every_element_is_told_what_its_links_carry() -> None:
     first, second = Recorder(), Recorder()
     Pipeline(Src(), first, Find(), Queue(), second).negotiate()
-    assert first.told == (Caps("video/raw"), Caps("video/raw"))
-    assert second.told == (Caps("people/boxes"), Caps("people/boxes"))
+    assert first.caps == (Caps("video/raw"), Caps("video/raw"))
+    assert second.caps == (Caps("people/boxes"), Caps("people/boxes"))
 
 
 def test_an_element_is_told_once() -> None:
     class Counting(Recorder):
-        """Counts how often it was told."""
+        """Counts the calls of set_caps."""
 
         times = 0
 
@@ -199,7 +199,7 @@ def test_which_of_several_media_types_it_is_the_neighbours_say() -> None:
     assert get_caps(Src(), Skeletons(), Either(), Keeper())[1:3] == ["people/poses, skeleton=coco17"] * 2
 
 
-def test_where_nobody_says_it_is_the_first() -> None:
+def test_the_first_media_type_is_the_default() -> None:
     assert [str(caps) for caps in Harness(Either()).caps] == ["people/boxes"] * 2
     assert [str(caps) for caps in Harness(Either(), src="people/poses").caps] == ["people/poses"] * 2
 

@@ -65,7 +65,7 @@ class MadeUpDoc(Same):  # the dataclass decorator gives it a docstring that is n
 
 @dataclass
 class NoDescription(Same):
-    """Has a property that nobody explains."""
+    """Has a property without a description."""
 
     speed: int = 1
 
@@ -103,7 +103,7 @@ class GivesFrames(Same):
 
 
 class Inventor(Same):
-    """Gives keys nobody gave it."""
+    """Yields keys that are not of its inputs."""
 
     def process(self, item: People) -> Iterator[People]:
         yield replace(item, frame=replace(item.frame, seq=item.frame.seq + 100))
@@ -142,7 +142,7 @@ class Scribbler(Same):
         yield item
 
 
-class NeedsSomebody(Same):
+class NeedsPeople(Same):
     """Cannot do with an empty picture."""
 
     def process(self, item: People) -> Iterator[People]:
@@ -344,7 +344,7 @@ def test_a_good_sink_and_a_good_source_pass() -> None:
         (Painter, "painter: writes to an array it was given"),
         (Sneak, "sneak: "),
         (Scribbler, "scribbler: changed ('hall', 0) that was pushed in"),
-        (NeedsSomebody, "needssomebody: fails when nobody is in the picture: ValueError"),
+        (NeedsPeople, "needspeople: fails for a picture without people: ValueError"),
         (NeverDone, "neverdone: flush() gives something a second time"),
         (Hoarder, "hoarder: pending() is not empty after flush()"),
         (Overeager, "overeager: flush('hall') gave ('yard', 5), of another camera"),
@@ -470,7 +470,7 @@ class Patient(Src):
         (NoTime, "notime: wall_ns is 0, not the time of capture"),
         (Wild, "wild: gave a People; a source gives Frame or None"),
         (Exhausted, "exhausted: gave frames when first entered, but none the second time"),
-        (lambda: Src(num_frames=0), "src: gave no frame; say quiet=True if it has none for now"),
+        (lambda: Src(num_frames=0), "src: gave no frame; pass quiet=True if it has none"),
     ],
 )
 def test_a_source_that_breaks_its_contract_is_caught(bad: Callable[[], Source], verdict: str) -> None:
@@ -487,7 +487,7 @@ def test_a_source_that_hangs_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
             check_element(Mute, quiet=True)
     finally:
         Mute.is_over.set()
-    assert first_line(caught) == "mute: said nothing for 0.1 s; yield None twice a second"
+    assert first_line(caught) == "mute: yielded nothing for 0.1 s; yield None twice a second"
 
 
 def test_a_quiet_source_has_to_say_that_it_has_nothing() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from stream.caps import Caps
 from stream.errors import LaunchError, LinkError
-from stream.testing import Clock, Harness, make_frame, make_people, make_poses, make_window, with_nobody
+from stream.testing import Clock, Harness, make_frame, make_people, make_poses, make_window, without_people
 from tests.toys.find import Find
 from tests.toys.src import Src
 
@@ -42,13 +42,13 @@ def test_pulling_flushes_at_the_end() -> None:
     assert [window.key[1] for window in harness.pull_all()] == [0, 1]
 
 
-def test_pushing_into_a_source_or_pulling_from_none_is_told() -> None:
+def test_pushing_into_a_source_and_pulling_from_a_transform_raise() -> None:
     with pytest.raises(TypeError) as refused:
         Harness("tests.toys.src").push(make_frame(0))
-    assert str(refused.value) == "nothing can be pushed into src: it is a source; pull from it"
+    assert str(refused.value) == "src is a source; pull from it instead of pushing"
     with pytest.raises(TypeError) as refused:
         Harness("window").pull()
-    assert str(refused.value) == "window is no source: push items into it instead of pulling"
+    assert str(refused.value) == "window is not a source; push items instead"
 
 
 def test_caps_are_negotiated_with_those_of_the_harness() -> None:
@@ -67,7 +67,7 @@ def test_more_than_one_line_does_not_fit_in() -> None:
     for text in ("queue ; queue", "from a ! queue", ""):
         with pytest.raises(LaunchError) as refused:
             Harness(text)
-        assert str(refused.value) == f"a harness holds one line without 'from', not {text!r}"
+        assert str(refused.value) == f"a harness takes one line without 'from', not {text!r}"
 
 
 def test_the_clock_stands_still_until_it_is_told() -> None:
@@ -108,6 +108,6 @@ def test_made_up_items_are_what_messages_say() -> None:
     assert ([frame.seq for frame in window.frames], window.key_frame.seq) == ([5, 6, 7, 8], 7)
     assert (poses.keypoints.shape, poses.keypoints.dtype) == ((1, 17, 3), "float32")
     for item in (people, window, poses):
-        nobody = with_nobody(item)
+        nobody = without_people(item)
         assert nobody.key == item.key
-    assert len(with_nobody(people).ids) == len(with_nobody(poses).ids) == 0  # type: ignore[union-attr]
+    assert len(without_people(people).ids) == len(without_people(poses).ids) == 0  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The judge of transports catches whoever breaks a promise."""
+"""The conformance test of transports fails for each fault that it is to detect."""
 
 from __future__ import annotations
 
@@ -164,10 +164,10 @@ def make(outbox: Callable[[Any], Any] = _sound, inbox: Callable[[Any], Any] = _s
         (LosesEveryTenth, "every item arrives"),
         (ChangesBytes, "items arrive with their very bytes"),
         (NeverSendsAgain, "a restarted receiver gets, in order, what was not done"),
-        (HearsTwice, "what is done is acknowledged, in any order, once"),
+        (HearsTwice, "finished items are acknowledged, in any order, once"),
         (AcceptsAnyOrder, "an item whose seq does not rise is refused"),
         (ClosesOnce, "close is idempotent, but raised OSError"),
-        (CountsResentAsItems, "statistics tell the truth"),
+        (CountsResentAsItems, "statistics are exact"),
     ],
 )
 def test_a_broken_outbox_is_caught(outbox: Callable[[Any], Any], words: str) -> None:
@@ -181,13 +181,13 @@ def test_a_broken_outbox_is_caught(outbox: Callable[[Any], Any], words: str) -> 
         (SwapsNeighbours, "items arrive in order|items arrive with their very bytes"),
         (GivesTwice, "items arrive in order, each once"),
         (GivesTooMany, "gives at most so many"),
-        (AcknowledgesOnReceipt, "nothing is acknowledged before it is done"),
-        (NeverAcknowledges, "what is done is acknowledged"),
+        (AcknowledgesOnReceipt, "no item is acknowledged before it is finished"),
+        (NeverAcknowledges, "finished items are acknowledged"),
         (TakesEverythingAgain, "given each item once, however often its sender is restarted"),
         (HidesDrops, "drops the oldest of a camera, dropped \\[\\]"),
         (ReportsDropsForEver, "a dropped item is reported once"),
         (CountsNoDrops, "drops are counted: 4, not 0"),
-        (ForgetsToCountDuplicates, "statistics tell the truth"),
+        (ForgetsToCountDuplicates, "statistics are exact"),
     ],
 )
 def test_a_broken_inbox_is_caught(inbox: Callable[[Any], Any], words: str) -> None:
