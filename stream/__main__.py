@@ -32,24 +32,14 @@ from stream.cli import (
     top,
     validate,
 )
-from stream.cli.registration import add_command, split_common_options
+from stream.cli.registration import add_command, add_listing, split_common_options
 from stream.errors import PosestreamError, describe_error, find_element_note, format_traceback
 from stream.logs import logging_to_stderr
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
-app = typer.Typer(
-    name="posestream",
-    help="Real-time temporal human pose: live video in, keypoints out. Begin with 'posestream demo'.",
-    epilog="'posestream COMMAND --help' shows examples. -v, -q and --debug may stand anywhere.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 _LINES, _LOOK, _NETWORKS = "Run lines", "Look", "Networks and keys"
-for _command, _panel in (
+_COMMANDS = (
     (demo.demo, _LINES),
     (launch.launch, _LINES),
     (run.run, _LINES),
@@ -62,12 +52,37 @@ for _command, _panel in (
     (pull.pull, _NETWORKS),
     (compare.compare, _NETWORKS),
     (keygen.keygen, _NETWORKS),
-):
-    add_command(app, _command, panel=_panel)
-# The module is not called "eval", which is a builtin.
-app.add_typer(evaluate.app, name="eval", rich_help_panel=_NETWORKS)
-for _name, _command in plugins.load_commands():
-    add_command(app, _command, _name, plugins.PANELS.get(_name, _NETWORKS))
+)
+
+
+def make_app(command: str | None) -> typer.Typer:
+    """The command line, on which ``command`` can be run; all of them where it is None.
+
+    The others have their names and help texts alone: Typer takes 2 ms to read the parameters of a command, and
+    ``posestream --help`` shows none of them.
+    """
+    app = typer.Typer(
+        name="posestream",
+        help="Real-time temporal human pose: live video in, keypoints out. Begin with 'posestream demo'.",
+        epilog="'posestream COMMAND --help' shows examples. -v, -q and --debug may stand anywhere.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    commands = [(function.__name__, function, panel) for function, panel in _COMMANDS]
+    commands += [(name, loaded, plugins.PANELS.get(name, _NETWORKS)) for name, loaded in plugins.load_commands()]
+    for name, function, panel in commands:
+        if command in (None, name):
+            add_command(app, function, name, panel)
+        else:
+            add_listing(app, function.__doc__ or "", name, panel)
+    if command in (None, "eval"):  # the module is not called "eval", which is a builtin
+        app.add_typer(evaluate.app, name="eval", rich_help_panel=_NETWORKS)
+    else:
+        add_listing(app, evaluate.HELP, "eval", _NETWORKS)
+    return app
 
 
 def _print_version(is_asked: bool) -> None:
@@ -78,8 +93,7 @@ def _print_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def options(  # the values of the last three are read by split_common_options, wherever they stand
+def _options(  # the values of the last three are read by split_common_options, wherever they stand
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -108,7 +122,7 @@ def execute(arguments: Sequence[str]) -> int:
     words, common = split_common_options(arguments)
     with logging_to_stderr(common.level, prefix="posestream: "):
         try:
-            code = app(words, prog_name="posestream", standalone_mode=False)
+            code = make_app(_find_command(words))(words, prog_name="posestream", standalone_mode=False)
             sys.stdout.flush()
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -117,6 +131,13 @@ def execute(arguments: Sequence[str]) -> int:
         except Exception as error:  # noqa: BLE001 - the last place where an error can become one line
             return _report(error, is_debug=common.debug)
     return code if isinstance(code, int) else 0
+
+
+def _find_command(words: Sequence[str]) -> str | None:
+    """The command that ``words`` name, empty where they name none; None for the shell's completion, which needs all."""
+    if "_POSESTREAM_COMPLETE" in os.environ:
+        return None
+    return next((word for word in words if not word.startswith("-")), "")
 
 
 def _report(error: Exception, *, is_debug: bool) -> int:

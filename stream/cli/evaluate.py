@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from engines.evaluation.posetrack import JointScore
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=help_text("""Score a network on a data set, a line while it runs, or files of results.
+HELP = """Score a network on a data set, a line while it runs, or files of results.
 
     Examples:
 
@@ -29,10 +27,9 @@ app = typer.Typer(
         posestream eval live 'testsrc fps=15 ! queue ! detect ! track ! queue ! window ! pose ! keypointsink'
 
         posestream eval coco person_keypoints_val2017.json results.json
-    """),
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
+    """
+
+app = typer.Typer(no_args_is_help=True, help=help_text(HELP), rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 _Truth = Annotated[Path, typer.Argument(help="Ground truth: a file; for posetrack a folder of them.")]
 _Found = Annotated[Path, typer.Argument(help="Predictions: a file, or a folder of the same names.")]

@@ -43,9 +43,18 @@ def split_common_options(arguments: Sequence[str]) -> tuple[list[str], CommonOpt
     return [*rest, *arguments[end:]], CommonOptions(-1 if _QUIET in given else verbosity, is_debug)
 
 
-def add_command(app: typer.Typer, function: Callable[..., Any], name: str | None = None, panel: str = "") -> None:
+def add_command(app: typer.Typer, function: Callable[..., Any], name: str = "", panel: str = "") -> None:
     """Add ``function`` as a command; its docstring is the help text."""
-    app.command(name, help=help_text(function.__doc__ or ""), rich_help_panel=panel or None)(function)
+    text = help_text(function.__doc__ or "")
+    app.command(name or function.__name__, help=text, rich_help_panel=panel or None)(function)
+
+
+def add_listing(app: typer.Typer, docstring: str, name: str, panel: str) -> None:
+    """Add a command that is listed with its help text and cannot be run."""
+
+    def listing() -> None: ...
+
+    app.command(name, help=help_text(docstring), rich_help_panel=panel)(listing)
 
 
 def help_text(docstring: str) -> str:
