@@ -174,9 +174,15 @@ def test_pytorch_runs_the_export_as_the_graph_does(folder: Path) -> None:
     first, second = (backend.describe() for backend in backends)
     assert (first.inputs, first.outputs) == (second.inputs, second.outputs)
     graph, torchs = (backend.run({"pictures": make_samples(SIZE).crops}) for backend in backends)
-    for name in OUTPUTS:
-        # Rounding of float32: a hundredth of a pixel, except where two cells tie, which depends on the processor.
-        assert np.isclose(graph[name], torchs[name], atol=1e-2).mean() > 0.999
+    np.testing.assert_allclose(graph["scores"], torchs["scores"], atol=1e-4)
+    points, theirs = graph["points"], torchs["points"]
+    np.testing.assert_allclose(points[..., 2], theirs[..., 2], atol=1e-4)
+    # Maps of random weights are noise: two of a map's cells may tie within float32's rounding, and which of them is
+    # higher depends on the processor. 1 of 4352 keypoints moved on one, none on another. Its box moves with it.
+    has_moved = np.abs(points[..., :2] - theirs[..., :2]).max(axis=-1) > 1e-2
+    same = ~has_moved.any(axis=-1)
+    np.testing.assert_allclose(graph["boxes"][same], torchs["boxes"][same], atol=1e-2)  # pixels
+    assert has_moved.mean() <= 1e-3
 
 
 def test_half_precision_in_pytorch_keeps_joints_too(folder: Path) -> None:
