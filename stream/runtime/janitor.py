@@ -1,7 +1,7 @@
 """Removes what a supervisor that was killed left behind: ``python -P -m stream.runtime.janitor RUN_DIRECTORY``.
 
-Its stdin is a pipe from the supervisor, which closes however the supervisor ends. If the run directory is gone by then,
-there is nothing to do. Else the processes of the run are killed, and its shared memory and directory are removed. The
+Its stdin is a pipe from the supervisor, which closes however the supervisor ends. If the run is gone from its directory
+by then, there is nothing to do. Else its processes are killed, and its shared memory and files are removed. The
 janitor has a session of its own, so that a signal to the supervisor's process group does not reach it.
 """
 
@@ -27,11 +27,11 @@ def main(directory: Path) -> None:
 
 
 def _sweep(directory: Path) -> None:
-    from stream.runtime.run_dir import kill_processes, sweep
+    from stream.runtime.run_dir import has_run, kill_processes, sweep
 
     deadline = time.monotonic() + _TIMEOUT_S
-    # A part that is about to end may still hold the lock it inherited, or create one more file.
-    while directory.exists() and time.monotonic() < deadline:
+    # A part that is about to end may still hold the lock it inherited.
+    while has_run(directory) and time.monotonic() < deadline:
         kill_processes(directory)
         if not sweep(directory):
             time.sleep(0.05)

@@ -2,7 +2,10 @@
 
 A run directory holds the line as YAML, the sockets, the memory of each part, and the process ids. Its owner is the
 process that holds the lock on the file ``lock`` in it. A lock ends with its process, however that ends, so a directory
-whose lock is free is stale: it is removed, with the processes and the shared memory of its run.
+whose lock is free is stale: its files are removed, with the processes and the shared memory of its run.
+
+Other users may write to the folder that holds run directories. So nothing in a directory is believed, followed or
+removed unless the directory is no symbolic link, belongs to this user alone, and is marked by a ``run.json`` of ours.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -26,6 +30,12 @@ from stream.transports.shm_segment import unlink_all
 
 _BASE = "POSESTREAM_RUN_DIR"
 """Environment variable that names the folder of run directories."""
+
+_MARK, _LOCK = "run.json", "lock"
+_FILES = {_MARK, _LOCK, "line.yaml"}
+_SUFFIXES = {".pid", ".memory", ".draft"}
+_WORKER = "stream.runtime.worker"
+_KILL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -47,29 +57,39 @@ def base_directory() -> Path:
 
 def make_private(directory: Path) -> Path:
     """Make the directory, for this user alone, if it is missing. Raises :class:`TransportError` if others may enter."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = directory.lstat()
-    except OSError as error:
-        raise TransportError(f"run directory {directory} cannot be made: {error.strerror}; choose another") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise TransportError(
-            f"run directory {directory} is open to others or belongs to them; remove it, or chmod 700 it if it is yours"
-        )
+    _make(directory)
+    return directory
+
+
+def claim(directory: Path) -> Path:
+    """Make the directory if it is missing, and mark it as a run directory.
+
+    Raises :class:`TransportError` if others may enter it, or if it holds files of another origin.
+    """
+    is_new = _make(directory)
+    while not _read_mark(directory):
+        # Several parts that are started by hand may do this at the same time.
+        with contextlib.suppress(BlockingIOError), _lock_directory(directory, fcntl.LOCK_EX):
+            _mark(directory, is_new=is_new)
     return directory
 
 
 class RunDirectory:
-    """A run directory that this process owns; :meth:`close` removes it, and the shared memory of the run."""
+    """A run directory that this process owns; :meth:`close` removes what the run left, and the directory if the run
+    made it."""
 
     def __init__(self, directory: Path | None = None, title: str = "") -> None:
-        self.path = make_private(directory or make_private(base_directory()) / secrets.token_hex(4))
-        self._lock = _take_lock(self.path / "lock")
+        self.path = claim(directory or make_private(base_directory()) / secrets.token_hex(4))
+        self._lock = _take_lock(self.path / _LOCK)
         if self._lock is None:
             raise TransportError(f"run directory {self.path} is in use by another line; end it, or choose another")
+        # systemd-tmpfiles, which removes old files from /tmp, leaves alone what is in a locked directory.
+        self._protection = contextlib.ExitStack()
+        self._protection.enter_context(_lock_directory(self.path, fcntl.LOCK_SH))
         for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
             former.unlink()
-        _write(self.path / "run.json", {"title": title, "pid": os.getpid(), "started_s": time.time()})
+        run = {"title": title, "pid": os.getpid(), "started_s": time.time()}
+        _write(self.path / _MARK, _read_mark(self.path) | run)
 
     @property
     def run_id(self) -> str:
@@ -85,10 +105,11 @@ class RunDirectory:
         (self.path / f"{part}.pid").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove the directory and what is left of the run; idempotent."""
+        """Remove what is left of the run; idempotent."""
         if self._lock is not None:
             unlink_all(self.run_id)
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove(self.path)
+            self._protection.close()
             os.close(self._lock)
             self._lock = None
 
@@ -101,62 +122,184 @@ def get_run_id(directory: Path) -> str:
 
 def list_runs() -> list[Run]:
     """The lines of this user that run now, oldest first."""
-    found = [
-        run for directory in _directories() if not _is_stale(directory) and (run := _read_run(directory)) is not None
-    ]
-    return sorted(found, key=lambda run: run.started_s)
+    return sorted((run for run in _runs() if not _is_stale(run.directory)), key=lambda run: run.started_s)
 
 
 def sweep_stale() -> list[Path]:
     """Remove what killed lines have left behind; returns their directories."""
-    return [directory for directory in _directories() if sweep(directory)]
+    return [run.directory for run in _runs() if sweep(run.directory)]
 
 
 def sweep(directory: Path) -> bool:
-    """Remove processes, shared memory and directory of one run; False when its owner is alive."""
-    lock = _take_lock(directory / "lock")
+    """Remove processes, shared memory and files of one run; False when its owner is alive, or it is no run of ours."""
+    if _read_run(directory) is None:
+        return False
+    lock = _take_lock(directory / _LOCK)
     if lock is None:
         return False
     try:
         kill_processes(directory)
         unlink_all(get_run_id(directory))
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove(directory)
     finally:
         os.close(lock)
     return True
 
 
-def kill_processes(directory: Path) -> None:
-    """Kill the processes noted in a run directory, unless the id now belongs to another process.
+def has_run(directory: Path) -> bool:
+    """True while a run of this user, alive or killed, is in the directory."""
+    return _read_run(directory) is not None
 
-    A part's command line names its run directory. (When a process started would identify it too, but that is read from
-    a clock which may be set while a line runs.)
+
+def kill_processes(directory: Path) -> None:
+    """Kill the processes noted in a run directory and wait for their end, unless an id now belongs to another process.
+
+    A part belongs to this user, runs our worker and names its run directory. (When a process started would identify it
+    too, but that is read from a clock which may be set while a line runs; psutil compares it just before it kills.)
     """
+    if _read_run(directory) is None:
+        return
+    killed = []
     for note in directory.glob("*.pid"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
-            process = psutil.Process(int(json.loads(note.read_text(encoding="utf-8"))["pid"]))
-            if str(directory) in process.cmdline():
+            process = psutil.Process(int(json.loads(_read_own(note))["pid"]))
+            if _is_part(process, directory):
                 process.kill()
+                killed.append(process)
+    psutil.wait_procs(killed, timeout=_KILL_S)
 
 
-def _directories() -> list[Path]:
-    folder = base_directory()
-    return sorted(path for path in folder.iterdir() if (path / "lock").exists()) if folder.is_dir() else []
+def _is_part(process: psutil.Process, directory: Path) -> bool:
+    command = process.cmdline()
+    if process.uids().real != os.getuid() or _WORKER not in command or "--run-dir" not in command[:-1]:
+        return False
+    named = Path(process.cwd()) / command[command.index("--run-dir") + 1]
+    return named.resolve() == directory.resolve()
 
 
-def _is_stale(directory: Path) -> bool:
-    lock = _take_lock(directory / "lock")
-    if lock is not None:
-        os.close(lock)
-    return lock is not None
+# -- ownership --------------------------------------------------------------------------------------------------------
+
+
+def _make(directory: Path) -> bool:
+    """Make a private directory; False if it exists. Raises :class:`TransportError` unless it is this user's alone."""
+    is_new = True
+    try:
+        directory.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        is_new = False
+    except OSError as error:
+        raise TransportError(f"run directory {directory} cannot be made: {error.strerror}; choose another") from error
+    fault = _find_fault(directory)
+    if fault:
+        raise TransportError(f"run directory {directory} {fault}, or choose another with --run-dir or {_BASE}")
+    return is_new
+
+
+def _find_fault(directory: Path) -> str:
+    """Why others may enter or exchange a directory, with the remedy; empty where it is this user's alone."""
+    try:
+        found = directory.lstat()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}; make it"
+    if stat.S_ISLNK(found.st_mode):
+        return "is a symbolic link; name the folder that it leads to"
+    if not stat.S_ISDIR(found.st_mode):
+        return "is a file; remove it"
+    if found.st_uid != os.getuid():
+        return f"belongs to user {found.st_uid}, not to you ({os.getuid()}); have it removed"
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        return f"is open to others (mode {stat.S_IMODE(found.st_mode):o}); chmod 700 it if it is yours"
+    return ""
+
+
+def _mark(directory: Path, *, is_new: bool) -> None:
+    """Mark an empty directory as a run directory."""
+    if _read_mark(directory):
+        return  # another part was faster
+    found = next(directory.iterdir(), None)
+    if found is not None:
+        raise TransportError(
+            f"run directory {directory} holds files that posestream did not make, such as {found.name}; "
+            "choose an empty folder, or one that does not exist"
+        )
+    _write(directory / _MARK, {"made_by": "posestream", "is_new": is_new})
+
+
+def _read_mark(directory: Path) -> dict[str, Any]:
+    """What is in the ``run.json`` of ours; empty without one, or in a directory that others may enter."""
+    if _find_fault(directory):
+        return {}
+    try:
+        written = json.loads(_read_own(directory / _MARK))
+    except (OSError, ValueError):
+        return {}
+    return written if isinstance(written, dict) and written.get("made_by") == "posestream" else {}
 
 
 def _read_run(directory: Path) -> Run | None:
+    written = _read_mark(directory)
     try:
-        written = json.loads((directory / "run.json").read_text(encoding="utf-8"))
         return Run(directory, str(written["title"]), int(written["pid"]), float(written["started_s"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
+
+
+def _read_own(path: Path) -> str:
+    """The text of a regular file of this user; links are not followed."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+            raise OSError(f"{path} is no file of user {os.getuid()}")
+        return file.read()
+
+
+def _runs() -> list[Run]:
+    folder = base_directory()
+    if _find_fault(folder):
+        return []
+    return [run for path in sorted(folder.iterdir()) if (run := _read_run(path)) is not None]
+
+
+def _remove(directory: Path) -> None:
+    """Remove the files that posestream makes, the mark and the lock last, and the directory if a run made it."""
+    is_new = _read_mark(directory).get("is_new") is True
+    last = [directory / _MARK, directory / _LOCK]
+    others = [path for path in directory.iterdir() if path not in last]
+    for path in [*filter(_is_ours, others), *last]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    if is_new:
+        with contextlib.suppress(OSError):  # it holds a file of another origin
+            directory.rmdir()
+
+
+def _is_ours(path: Path) -> bool:
+    """True for a file that posestream makes in a run directory."""
+    mode = path.lstat().st_mode
+    if stat.S_ISSOCK(mode):
+        return path.suffix == ".sock"
+    return stat.S_ISREG(mode) and (path.name in _FILES or path.suffix in _SUFFIXES)
+
+
+# -- locks and files --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _lock_directory(directory: Path, kind: int) -> Iterator[None]:
+    """Hold a lock on the directory itself. Raises ``BlockingIOError`` while another process holds it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_stale(directory: Path) -> bool:
+    lock = _take_lock(directory / _LOCK)
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
 
 
 def _take_lock(path: Path) -> int | None:

@@ -27,7 +27,7 @@ from stream.runtime.heartbeat import BusHandler, Heartbeat, open_heartbeat
 from stream.runtime.inputs import InboxInput, Input, SourceInput
 from stream.runtime.meter import resident_bytes
 from stream.runtime.part_runner import PartRunner
-from stream.runtime.run_dir import make_private
+from stream.runtime.run_dir import claim
 from stream.runtime.signals import handle_signals
 from stream.runtime.state import Draft, PersistentMemory, Section
 
@@ -231,7 +231,7 @@ def run_part_alone(pipeline: Pipeline, name: str, run_dir: Path) -> int:
     too. A second signal raises ``KeyboardInterrupt``. For the main thread.
     """
     with handle_signals(_interrupt) as received:
-        run_part(pipeline, name, make_private(run_dir), Options(is_supervised=False), lambda: bool(received))
+        run_part(pipeline, name, claim(run_dir), Options(is_supervised=False), lambda: bool(received))
     return 128 + received[0] if received else 0
 
 

@@ -71,6 +71,8 @@ def attach(name: str, *, writable: bool = False) -> mmap.mmap:
     except OSError as error:
         raise TransportError(f"shared memory {path} cannot be read: {error.strerror}; its owner is gone") from None
     try:
+        if os.fstat(file).st_uid != os.getuid():
+            raise TransportError(f"shared memory {path} belongs to another user; have it removed")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         return mmap.mmap(file, 0, flags=_SHARED, prot=protection)
     except (OSError, ValueError) as error:
@@ -91,8 +93,8 @@ def unlink(name: str) -> None:
 
 
 def find_names(prefix: str) -> list[str]:
-    """Find the segments with this prefix, sorted by name."""
-    return sorted(path.name for path in folder().glob(f"{prefix}*") if _NAME.fullmatch(path.name))
+    """Find this user's segments with this prefix, sorted by name."""
+    return sorted(path.name for path in folder().glob(f"{prefix}*") if _NAME.fullmatch(path.name) and _is_own(path))
 
 
 def sweep(prefix: str) -> list[str]:
@@ -109,6 +111,12 @@ def sweep(prefix: str) -> list[str]:
 def unlink_all(run_id: str) -> list[str]:
     """Unlink all segments of a run, however it ended; return their names."""
     return sweep(segment_prefix(run_id))
+
+
+def _is_own(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # unlinked meanwhile
+        return path.lstat().st_uid == os.getuid()
+    return False
 
 
 def _path(name: str) -> Path:

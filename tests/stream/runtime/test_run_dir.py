@@ -8,10 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stream.errors import TransportError
-from stream.runtime.run_dir import RunDirectory, base_directory, get_run_id, list_runs, make_private, sweep_stale
+from stream.runtime.run_dir import (
+    RunDirectory,
+    base_directory,
+    claim,
+    get_run_id,
+    kill_processes,
+    list_runs,
+    make_private,
+    sweep,
+    sweep_stale,
+)
 from stream.transports import shm_segment
 
 
@@ -53,17 +64,127 @@ def test_paths_of_sockets_stay_short_enough(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(str(base_directory() / "12345678" / f"{'q' * 30}.{'p' * 30}.sock")) < 100
 
 
+def contents(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+# -- ownership --------------------------------------------------------------------------------------------------------
+
+
 def test_a_directory_that_others_can_enter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
-    with pytest.raises(TransportError, match=r"run directory .*/open is open to others or belongs to them; remove it"):
-        make_private(tmp_path / "open")
+    refusal = (
+        r"run directory .*/open is open to others \(mode 755\); chmod 700 it if it is yours, or choose another with"
+    )
+    for make in (make_private, claim, RunDirectory):
+        with pytest.raises(TransportError, match=refusal):
+            make(tmp_path / "open")
 
 
 def test_a_link_to_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "mine")
-    with pytest.raises(TransportError, match="is open to others or belongs to them"):
+    with pytest.raises(TransportError, match="/link is a symbolic link; name the folder that it leads to, or choose"):
         make_private(tmp_path / "link")
+
+
+def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir(mode=0o700)
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    with pytest.raises(TransportError, match=rf"belongs to user {owner}, not to you \({owner + 1}\); have it removed"):
+        claim(tmp_path / "run")
+
+
+def test_a_file_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(
+        TransportError, match="/run is a file; remove it, or choose another with --run-dir or POSESTREAM"
+    ):
+        RunDirectory(tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ["photo.jpg", "lock", "run.json", "detect.memory"])
+def test_a_directory_of_the_user_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / content).write_text('{"title": "training", "pid": 1, "started_s": 0}')
+    tmp_path.chmod(0o700)
+    refusal = (
+        f"holds files that posestream did not make, such as {content}; choose an empty folder, or one that does not"
+    )
+    for use in (RunDirectory, claim):
+        with pytest.raises(TransportError, match=refusal):
+            use(tmp_path)
+    assert not sweep(tmp_path)
+    assert contents(tmp_path) == [content]
+
+
+def test_the_end_of_a_run_removes_only_what_posestream_made(tmp_path: Path) -> None:
+    for directory, is_there_before in ((tmp_path / "new", False), (tmp_path / "home", True)):
+        if is_there_before:
+            directory.mkdir(mode=0o700)
+        run = RunDirectory(directory)
+        run.note_process("detect", os.getpid())
+        for name in ("pose.memory", "results.jsonl", "window.sock"):
+            (directory / name).write_text("")
+        (directory / "photos").mkdir()
+        (directory / "photos.memory").symlink_to(directory / "photos")
+        run.close()
+        assert contents(directory) == ["photos", "photos.memory", "results.jsonl", "window.sock"]
+
+
+def test_an_empty_directory_of_the_user_stays(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    RunDirectory(tmp_path / "home").close()
+    assert contents(tmp_path / "home") == []
+
+
+def test_a_sweep_believes_no_folder_that_another_user_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = abandoned()
+    owner = os.getuid()
+    with subprocess.Popen(part_command(dead)) as part:
+        (dead / "detect.pid").write_text(json.dumps({"pid": part.pid}))
+        monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+        assert list_runs() == []
+        assert sweep_stale() == []
+        assert not sweep(dead)
+        kill_processes(dead)
+        monkeypatch.undo()
+        assert part.poll() is None
+        part.kill()
+    assert contents(dead) == ["detect.pid", "lock", "run.json"]
+
+
+def test_a_sweep_follows_no_links(tmp_path: Path) -> None:
+    """Neither to a folder of run directories, nor to a run, nor from a run to files."""
+    base = make_private(base_directory())
+    thesis = make_private(tmp_path / "thesis")
+    (thesis / "lock").touch()
+    (thesis / "thesis.tex").write_text("precious")
+    (base / "link").symlink_to(thesis)
+    run = make_private(base / "run")
+    (run / "lock").touch()
+    (run / "run.json").symlink_to(abandoned_elsewhere(tmp_path) / "run.json")
+    assert sweep_stale() == []
+    assert contents(thesis) == ["lock", "thesis.tex"]
+    base.rename(tmp_path / "moved")
+    base.symlink_to(tmp_path / "moved")
+    abandoned_inside = claim(tmp_path / "moved" / "dead")
+    (abandoned_inside / "run.json").write_text(json.dumps(run_json()))
+    assert sweep_stale() == []
+    assert contents(abandoned_inside) == ["run.json"]
+
+
+def run_json() -> dict[str, object]:
+    return {"made_by": "posestream", "is_new": True, "title": "", "pid": 1, "started_s": 0.0}
+
+
+def abandoned_elsewhere(folder: Path) -> Path:
+    directory = make_private(folder / "elsewhere")
+    (directory / "run.json").write_text(json.dumps(run_json()))
+    return directory
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_directory_has_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -83,7 +204,7 @@ def test_runs_in_directories_of_the_same_name_do_not_share_memory(tmp_path: Path
 
 
 def test_a_new_run_in_an_old_directory_remembers_nothing(tmp_path: Path) -> None:
-    make_private(tmp_path / "run")
+    claim(tmp_path / "run")  # as a part that is started by hand does
     (tmp_path / "run" / "detect.memory").write_bytes(b"old")
     run = RunDirectory(tmp_path / "run")
     assert not list(run.path.glob("*.memory"))
@@ -103,21 +224,38 @@ def test_what_a_killed_run_has_left_is_swept_up_and_a_living_one_is_left_alone()
     assert not shm_segment.find_names(f"posestream-{living.run_id}-")
 
 
+def part_command(directory: Path, module: str = "stream.runtime.worker") -> list[str]:
+    """A process that looks like a part of a run."""
+    sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(100)"]
+    return [*sleep, "-m", module, "line.yaml", "--part", "detect", "--run-dir", str(directory)]
+
+
 def test_a_process_of_a_killed_run_is_killed_and_another_that_now_has_its_id_is_not() -> None:
     dead = abandoned()
-    sleep = [sys.executable, "-c", "import time; time.sleep(100)"]
-    with subprocess.Popen([*sleep, str(dead)]) as part, subprocess.Popen(sleep) as other:
-        for name, process in (("detect", part), ("pose", other)):
+    commands = {
+        "detect": part_command(dead),
+        "pose": part_command(dead.with_name("other")),
+        "track": part_command(dead, "my.worker"),
+        "window": part_command(dead)[:-1],
+    }
+    processes = {name: subprocess.Popen(command, stdout=subprocess.PIPE) for name, command in commands.items()}
+    try:
+        for name, process in processes.items():
+            assert process.stdout is not None
+            process.stdout.read(1)  # before, its command line is still that of this process
             (dead / f"{name}.pid").write_text(json.dumps({"pid": process.pid}))
         assert sweep_stale() == [dead]
-        assert part.wait(30) == -9
-        assert other.poll() is None
-        other.kill()
+        assert [name for name, process in processes.items() if not psutil.pid_exists(process.pid)] == ["detect"]
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
 
 
 def test_damaged_notes_are_no_obstacle() -> None:
-    dead = abandoned()
-    (dead / "run.json").write_text("{")
+    dead, damaged = abandoned(), abandoned()
     (dead / "detect.pid").write_text("[]")
+    (damaged / "run.json").write_text("{")
     assert list_runs() == []
     assert sweep_stale() == [dead]
+    assert contents(damaged) == ["lock", "run.json"]
