@@ -1,7 +1,8 @@
-"""Reads the fenced blocks of Markdown pages, and what the comment above each says about running it."""
+"""Reads the fenced blocks of Markdown pages, and the comment above each that says how to run it."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,43 +16,53 @@ _MODEL = re.compile(r"model=(\S+)")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: ``order`` is ``not run``, ``run beside`` or empty, ``told`` what stands after it."""
+    """A fenced block. ``mode`` is ``not run``, ``run beside`` or empty; ``note`` is the reason or the command."""
 
     page: str
-    number: int
+    line: int
     language: str
     text: str
-    order: str
-    told: str
+    mode: str
+    note: str
 
     def __str__(self) -> str:
-        return f"{self.page}:{self.number}"
+        return f"{self.page}:{self.line}"
 
 
-def blocks(root: Path, pages: list[str]) -> Iterator[Block]:
-    """All fenced blocks of these pages, with the number of the line each begins at."""
+def read_blocks(root: Path, pages: list[str]) -> Iterator[Block]:
+    """All fenced blocks of these pages."""
     for page in pages:
         text = (root / page).read_text("utf-8")
         for fence in _FENCE.finditer(text):
             before = text[: fence.start()]
-            order, told = match.groups() if (match := _COMMENT.search(before)) else ("", "")
-            yield Block(page, before.count("\n") + 1, fence[1], fence[2], order, told)
+            mode, note = match.groups() if (match := _COMMENT.search(before)) else ("", "")
+            yield Block(page, before.count("\n") + 1, fence[1], fence[2], mode, note)
 
 
-def launch_strings(text: str) -> list[str]:
-    """Every line that a page launches or validates, those with gaps (``…``) left out.
+def extract_imports(code: str) -> str:
+    """The import statements of a program, nested ones included.
 
-    An export that the page itself makes is on no machine yet: ``hrnet-small`` stands in for it.
+    >>> extract_imports("import a\\nprint(a.b)\\nif a:\\n    from c import d")
+    'import a\\nfrom c import d'
     """
-    made = exported_names(text)
+    nodes = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom))
+    return "\n".join(map(ast.unparse, nodes))
+
+
+def find_launch_strings(text: str) -> list[str]:
+    """Every line that a page launches or validates, except those with gaps (``…``).
+
+    Exports that the page itself makes do not exist yet; ``hrnet-small`` replaces them.
+    """
+    exported = find_exported_names(text)
     lines = (line for _, line in _LINE.findall(text) if "…" not in line)
-    return [_MODEL.sub(lambda told: "model=hrnet-small" if told[1] in made else told[0], line) for line in lines]
+    return [_MODEL.sub(lambda model: "model=hrnet-small" if model[1] in exported else model[0], line) for line in lines]
 
 
-def exported_names(text: str) -> set[str]:
-    """The folders that the page's own ``posestream export`` makes: named, or by network and precision.
+def find_exported_names(text: str) -> set[str]:
+    """The folders that the page's own ``posestream export`` commands write.
 
-    >>> sorted(exported_names("posestream export a --out b\\nposestream export c --precision fp16"))
+    >>> sorted(find_exported_names("posestream export a --out b\\nposestream export c --precision fp16"))
     ['b', 'c-fp16']
     """
     commands = [line.split() for line in text.splitlines() if line.startswith("posestream export ")]

@@ -1,4 +1,4 @@
-"""What the pages say is run: commands, examples, launch strings, links, and the list of elements."""
+"""Runs what the pages show: commands, programs, launch strings, links, and the element reference."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ import pytest
 from scripts.elements_page import page as elements_page
 from stream.pipeline.launch import parse_launch, parse_yaml
 from stream.registry import element_names
-from tests.documents import Block, blocks, launch_strings
+from tests.documents import Block, extract_imports, find_launch_strings, read_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
-ALL = list(blocks(ROOT, PAGES))
-RUN = [block for block in ALL if block.language in ("sh", "python") and block.order != "not run"]
+PAGES = [
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+]
+ALL = list(read_blocks(ROOT, PAGES))
+RUN = [block for block in ALL if block.language in ("sh", "python") and block.mode != "not run"]
+IMPORTED = [block for block in ALL if block.language == "python" and block.mode == "not run"]
 SECTIONS = {
     "README.md": ("Install", "A live camera", "Subscribe", "Export and train", "When to use something else"),
     "docs/how-to/troubleshooting.md": ("No picture", "Slow", "After a crash"),
@@ -31,74 +35,100 @@ SECTIONS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all blocks of all pages run, one after the other, as a reader would type them."""
+    """The folder in which all blocks of all pages run, one after the other, as a reader would type them."""
     return tmp_path_factory.mktemp("reader")
 
 
 @contextmanager
-def running(command: str, folder: Path) -> Iterator[None]:
-    """The command that a page says is run beside a block."""
+def run_beside(command: str, folder: Path) -> Iterator[None]:
+    """Run the command that a page names beside a block, until the block has ended."""
     process = subprocess.Popen(
         ["bash", "-c", f"exec {command}"],
         cwd=folder,
-        env=environment(),
+        env=make_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
         yield
-        assert process.poll() is None, f"{command} ended by itself: {process.communicate()[1]}"
+        assert process.poll() is None, f"{command} ended before the block: {process.communicate()[1]}"
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
 
 
-def environment() -> dict[str, str]:
+def make_environment() -> dict[str, str]:
     here = str(Path(sys.executable).parent)
     return {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ['PATH']}"}
 
 
-def command_of(block: Block) -> list[str]:
-    return [sys.executable, "-c", block.text] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", block.text]  # fmt: skip # noqa: E501
+def execute(block: Block, text: str, folder: Path) -> None:
+    interpreter = [sys.executable, "-c"] if block.language == "python" else ["bash", "-euo", "pipefail", "-c"]
+    ended = subprocess.run(
+        [*interpreter, text],
+        cwd=folder,
+        env=make_environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{block}\n{text}\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
+
+
+def skip_without_torch(block: Block) -> None:
+    if re.search(r"\btorch\b|load_pretrained", block.text):
+        pytest.importorskip("torch", reason=f"{block} needs PyTorch (pip install '.[torch]')")
 
 
 @pytest.mark.parametrize("block", RUN, ids=str)
-def test_what_a_page_says_to_type_works(block: Block, folder: Path, no_leaks: None) -> None:
-    beside = running(block.told, folder) if block.order == "run beside" else nullcontext()
-    with beside:
-        answer = subprocess.run(
-            command_of(block), cwd=folder, env=environment(), capture_output=True, text=True, timeout=100, check=False
-        )
-    assert answer.returncode == 0, f"{block}\n{block.text}\n{answer.stdout[-2000:]}\n{answer.stderr[-2000:]}"
+def test_a_block_runs(block: Block, folder: Path, no_leaks: None) -> None:
+    if block.language == "python":
+        skip_without_torch(block)
+    with run_beside(block.note, folder) if block.mode == "run beside" else nullcontext():
+        execute(block, block.text, folder)
 
 
-def test_the_pages_hold_something_to_run() -> None:
+@pytest.mark.parametrize("block", IMPORTED, ids=str)
+def test_the_imports_of_a_block_that_is_not_run_succeed(block: Block, folder: Path) -> None:
+    skip_without_torch(block)
+    execute(block, extract_imports(block.text), folder)
+
+
+def test_every_kind_of_block_is_found() -> None:
     assert {block.page for block in RUN} >= {"README.md", "docs/tutorials/getting-started.md"}
+    assert {block.page for block in IMPORTED} >= {"README.md", "docs/reference/networks.md"}
+    assert all(extract_imports(block.text) for block in IMPORTED)
+
+
+def test_no_page_installs_posestream_from_an_index() -> None:
+    for page in PAGES:
+        assert not re.search(r"pip install\s+(-\S+\s+)*'?posestream", (ROOT / page).read_text("utf-8")), page
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_line_a_page_launches_can_be_linked(page: str) -> None:
-    for line in launch_strings((ROOT / page).read_text("utf-8")):
+def test_every_launch_string_of_a_page_can_be_linked(page: str) -> None:
+    for line in find_launch_strings((ROOT / page).read_text("utf-8")):
         if "mine." in line:
-            continue  # an element that the page itself writes; its block is run
+            continue  # an element that the page itself defines; its block is run
         assert parse_launch(line).negotiate()
 
 
 @pytest.mark.parametrize("block", [block for block in ALL if block.language == "yaml"], ids=str)
-def test_every_line_a_page_writes_in_yaml_can_be_linked(block: Block) -> None:
+def test_every_yaml_line_of_a_page_can_be_linked(block: Block) -> None:
     if "line" in block.text:
         assert parse_yaml(textwrap.dedent(block.text)).negotiate()
 
 
 @pytest.mark.parametrize("page", SECTIONS)
-def test_a_page_has_the_sections_people_look_for(page: str) -> None:
+def test_a_page_has_its_main_sections(page: str) -> None:
     headings = re.findall(r"^#+ (.+)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
     assert set(SECTIONS[page]) <= set(headings)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_within_the_project_lead_somewhere(page: str) -> None:
+def test_links_within_the_project_have_targets(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in target:
@@ -115,7 +145,7 @@ def _anchors(file: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
-def test_the_page_of_elements_is_what_inspect_prints() -> None:
+def test_the_element_reference_is_what_inspect_prints() -> None:
     assert (ROOT / "docs" / "reference" / "elements.md").read_text("utf-8") == elements_page(), "run 'make pages'"
 
 
