@@ -1,6 +1,7 @@
 """``jsonsink``: writes poses as JSON lines, COCO keypoint results or PoseTrack JSON.
 
-A file of JSON lines is valid at any time, except for a last line that is being written. If the stage is killed and
+A file of JSON lines is valid at any time, except for a last line that is being written; where the disk is full, that
+line is removed. If the stage is killed and
 restarted, it drops an incomplete last line, reads the others, and continues without missing or repeating a frame. The
 other formats are single documents: frames are first collected as JSON lines in ``<location>.part``, and the document
 is moved to ``location`` in one step at the end, so the file there is always complete.
@@ -12,6 +13,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -126,6 +128,7 @@ class _Lines:
             if resume and path.exists():
                 self._resume()
             self._handle = path.open("ab" if resume else "wb", buffering=0)
+            self._size = os.fstat(self._handle.fileno()).st_size
         except OSError as error:
             raise _write_error(path, error) from None
 
@@ -143,9 +146,17 @@ class _Lines:
             if self._handle.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            self._drop_torn_line()
             raise _write_error(self.path, error) from None
+        self._size += len(line)
         self._last[camera] = seq
         self.is_written = False
+
+    def _drop_torn_line(self) -> None:
+        """Remove what was written of a line before the disk was full, so that the next one starts a line of its own."""
+        with suppress(OSError):  # a pipe or a device cannot be cut off
+            os.ftruncate(self._handle.fileno(), self._size)
+            self._handle.seek(self._size)
 
     def records(self) -> Iterator[Record]:
         """Read back all records."""

@@ -172,8 +172,8 @@ class Executor:
         except Exception as error:
             if self._on_failure is None:
                 raise
+            self._count_failure(element, error)  # first, since an item that ends the part comes again
             self._on_failure(element, key, error)
-            self._count_failure(element, error)
         else:
             self._reset_failures(element)
 

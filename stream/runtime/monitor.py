@@ -21,6 +21,7 @@ from stream.runtime import bus
 from stream.runtime.endpoints import socket_path
 from stream.runtime.heartbeat import BUS, POSTS, TARGETS
 from stream.runtime.import_path import child_environment
+from stream.runtime.losses import Losses
 from stream.runtime.process import OnStderr, PartProcess, spawn_part
 from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.run_dir import RunDirectory
@@ -93,6 +94,7 @@ class Monitor:
         self._resources = resources or contextlib.ExitStack()
         self._now_s = now_s
         self._error: PosestreamError | None = None
+        self._losses = Losses(plan.pipeline)
         self._turned_s = self._phase_since_s = now_s()
         self._published: tuple[bus.Target, float] | None = None
 
@@ -104,6 +106,8 @@ class Monitor:
             self.turn()
         if self._error is not None:
             raise self._error
+        if self._orders.ending != "kill" and (lost := self._losses.describe()):
+            raise PartError(f"the line ran to its end without all of its frames: {lost}")
 
     def turn(self) -> None:
         """One turn of the loop; it takes as long as the hub waits for notices."""
@@ -137,6 +141,7 @@ class Monitor:
             self.statistics[notice.part] = notice
         if isinstance(notice, bus.Error) and notice.needs_user and not notice.fatal and self._error is None:
             self._error = PartError(f"{notice.part}: {notice.text}")
+        self._losses.take(notice)
         self._publish(notice)
 
     def _publish(self, notice: bus.AnyNotice) -> None:

@@ -187,7 +187,9 @@ def test_an_exception_costs_its_item_and_is_reported_with_element_camera_and_seq
     with Supervisor(parse_launch(text)) as supervisor:
         supervisor.play()
         errors = [notice for notice in supervisor.messages() if isinstance(notice, bus.Error)]
-        assert supervisor.wait(_LONG_S)
+        lost = "its frames: locate failed on 4 frames of camera 'hall', last on 39: ValueError: no luck with 39$"
+        with pytest.raises(PartError, match=lost):
+            supervisor.wait(_LONG_S)
     assert [key_of(line)[1] for line in lines_in(tmp_path / "n")] == [seq for seq in range(40) if seq % 10 != 9]
     assert [(error.element, error.camera, error.seq, error.text) for error in errors] == [
         ("locate", "hall", seq, f"ValueError: no luck with {seq}") for seq in (9, 19, 29, 39)

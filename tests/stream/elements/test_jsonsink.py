@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -288,3 +289,27 @@ def test_a_skeleton_that_cannot_be_converted_to_coco_raises_with_its_name(tmp_pa
         sink.flush()
     abandon(sink)
     assert "skeleton 'hand21', which cannot be converted to coco17; use format=lines" in str(caught.value)
+
+
+@pytest.mark.parametrize("room", [0, 1, 50], ids=["none", "a byte", "half a line"])
+@pytest.mark.parametrize("incarnation", [0, 1])
+def test_a_full_disk_leaves_no_torn_line_and_writing_goes_on_when_there_is_room(
+    tmp_path: Path, room: int, incarnation: int
+) -> None:
+    path = tmp_path / "poses.jsonl"
+    sink = open_sink(JsonSink(location=str(path)), incarnation)
+    sink.consume(make_poses(0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, hard))
+    try:
+        for seq in (1, 2):
+            with pytest.raises(
+                TransportError, match=r"jsonsink cannot write .*poses.jsonl: .*; choose another location="
+            ):
+                sink.consume(make_poses(seq))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes().endswith(b"\n")
+    sink.consume(make_poses(3))
+    abandon(sink)
+    assert [line["frame_seq"] for line in read_lines(path)] == [0, 3]

@@ -256,6 +256,27 @@ def test_an_error_that_only_the_user_can_correct_fails_the_run_after_its_end(lin
         line.monitor.run_to_end()
 
 
+def test_a_line_that_has_lost_frames_of_a_file_fails_at_its_end_unless_it_is_killed() -> None:
+    for ending in ("", "kill"):
+        line = Line()
+        line.turn(1.0)
+        error = bus.Error(part="detect", element="fakesink", camera="testsrc", seq=0, text="OSError: disk full")
+        line.post(error)
+        line.turn()
+        line.finished = True
+        line.orders.ending = ending
+        line.turn(1.0)
+        for part in PARTS:
+            line.process(part).code = 0
+        if ending == "kill":
+            line.monitor.run_to_end()
+            continue
+        with pytest.raises(
+            PartError, match="its frames: fakesink failed on 1 frame of camera 'testsrc', last on 0: OSE"
+        ):
+            line.monitor.run_to_end()
+
+
 def test_an_external_part_is_not_started_and_counts_once_it_reports() -> None:
     line = Line(external=frozenset({"detect"}))
     line.turn(0.2)

@@ -1,0 +1,71 @@
+"""What a line has lost for good: the items of files, and results that a sink could not write.
+
+A live source may drop frames, and a leaky queue is asked to. A file line is expected to deliver everything, and so is
+every sink: if one does not, the run fails at its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stream.element import Sink
+from stream.pipeline.pipeline import Pipeline
+from stream.registry import label
+from stream.runtime import bus
+
+_REASONS = ("stale", "malformed")
+"""Why items are dropped that no one asked to drop; failures are counted one by one, as errors."""
+
+
+@dataclass
+class _Loss:
+    count: int = 0
+    last_seq: int = -1
+    last_error: str = ""
+
+
+class Losses:
+    """Counts the losses of one line by what its parts report."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        sources = [part for part in pipeline.parts if part.source is not None]
+        self._files = {camera for part in sources if part.source and not part.source.is_live for camera in part.cameras}
+        self._has_files_only = all(part.source and not part.source.is_live for part in sources)
+        self._elements = {(part.name, label(element)): element for part in pipeline.parts for element in part.elements}
+        self._failed: dict[tuple[str, str], _Loss] = {}
+        self._dropped: dict[tuple[str, str, str], int] = {}
+
+    def take(self, notice: bus.AnyNotice) -> None:
+        """Take note of one notice of a part."""
+        match notice:
+            case bus.Error(fatal=False, needs_user=False) if self._counts(notice):
+                loss = self._failed.setdefault((notice.element, notice.camera), _Loss())
+                if not notice.camera or notice.seq > loss.last_seq:  # a restarted part takes an item in again
+                    loss.count += 1
+                    loss.last_seq, loss.last_error = notice.seq, notice.text
+            case bus.Qos(part=part, camera=camera, reason=reason) if reason in _REASONS and camera in self._files:
+                key = part, camera, reason
+                self._dropped[key] = self._dropped.get(key, 0) + notice.dropped
+
+    def _counts(self, error: bus.Error) -> bool:
+        element = self._elements.get((error.part, error.element))
+        is_file = error.camera in self._files or (not error.camera and self._has_files_only)
+        return element is not None and (is_file or isinstance(element, Sink))
+
+    def describe(self) -> str:
+        """One line: who lost how many items of which camera, and why; empty where nothing was lost."""
+        failed = [
+            f"{element} failed on {_items(loss.count)} of camera {camera!r}, last on {loss.last_seq}: {loss.last_error}"
+            if camera
+            else f"{element} failed at the end of the stream: {loss.last_error}"
+            for (element, camera), loss in self._failed.items()
+        ]
+        dropped = [
+            f"{part} dropped {_items(count)} of camera {camera!r} ({reason})"
+            for (part, camera, reason), count in self._dropped.items()
+        ]
+        return "; ".join(failed + dropped)
+
+
+def _items(count: int) -> str:
+    return f"{count} {'frame' if count == 1 else 'frames'}"

@@ -1,0 +1,57 @@
+"""What counts as lost in a line over files and in a live one, and how it is reported."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream.pipeline.launch import parse_launch
+from stream.runtime import bus
+from stream.runtime.losses import Losses
+
+FILE = "testsrc num_frames=9 name=clip ! queue ! detect model=truth ! fakesink"
+LIVE = "testsrc realtime=true name=door ! queue ! detect model=truth ! fakesink"
+
+
+def failure(element: str, camera: str, seq: int, text: str = "OSError: disk full") -> bus.Error:
+    return bus.Error(part="detect", element=element, camera=camera, seq=seq, text=text)
+
+
+def test_failures_and_bad_items_of_a_file_are_named_by_element_camera_and_number() -> None:
+    losses = Losses(parse_launch(FILE))
+    for seq in (3, 4):
+        losses.take(failure("fakesink", "clip", seq))
+    losses.take(failure("detect", "clip", 7, "ValueError: odd"))
+    losses.take(bus.Qos(part="detect", camera="clip", reason="stale", dropped=2))
+    losses.take(bus.Qos(part="detect", camera="clip", reason="stale", dropped=3))
+    losses.take(failure("fakesink", "", -1))
+    assert losses.describe() == (
+        "fakesink failed on 2 frames of camera 'clip', last on 4: OSError: disk full; "
+        "detect failed on 1 frame of camera 'clip', last on 7: ValueError: odd; "
+        "fakesink failed at the end of the stream: OSError: disk full; "
+        "detect dropped 5 frames of camera 'clip' (stale)"
+    )
+
+
+def test_an_item_that_a_restarted_part_takes_again_counts_once() -> None:
+    losses = Losses(parse_launch(FILE))
+    for seq in (3, 4, 4):
+        losses.take(failure("fakesink", "clip", seq))
+    assert losses.describe().startswith("fakesink failed on 2 frames")
+
+
+@pytest.mark.parametrize("reason", ["leaky", "no credit", "late"])
+def test_drops_that_were_asked_for_are_no_losses(reason: bus.DropReason) -> None:
+    losses = Losses(parse_launch(FILE))
+    losses.take(bus.Qos(part="detect", camera="clip", reason=reason, dropped=2))
+    losses.take(failure("my.logger", "", -1))
+    losses.take(bus.Error(part="detect", element="detect", text="failed 5 times", fatal=True))
+    assert losses.describe() == ""
+
+
+def test_a_live_line_loses_only_what_its_sink_cannot_write() -> None:
+    losses = Losses(parse_launch(LIVE))
+    losses.take(failure("detect", "door", 3))
+    losses.take(bus.Qos(part="detect", camera="door", reason="stale", dropped=2))
+    assert losses.describe() == ""
+    losses.take(failure("fakesink", "door", 4))
+    assert losses.describe() == "fakesink failed on 1 frame of camera 'door', last on 4: OSError: disk full"
