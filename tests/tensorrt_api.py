@@ -127,9 +127,9 @@ def _publish(release: Bindings, stub: Path) -> None:
         "for name in sorted({*p.__all__} - {'op'}):\n"
         "    print('from', getattr(p, name).__module__, 'import', name, 'as', name)"
     )
-    told = release.run(script, cwd=release.folder)
-    assert told.returncode == 0, told.stderr
-    lines = [line for line in told.stdout.splitlines() if line.startswith("from tensorrt.plugin.")]
+    result = release.run(script, cwd=release.folder)
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.splitlines() if line.startswith("from tensorrt.plugin.")]
     stub.write_text("\n".join((stub.read_text(), *lines, "")))
 
 

@@ -45,8 +45,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from export.weights import Choice
 
     folder = tmp_path_factory.mktemp("exports")
-    told = {"kind": "network", "title": "small", "licence": "none", "network": msgspec.to_builtins(SMALL)}
-    (folder / "small.yaml").write_text(yaml.safe_dump(told))
+    result = {"kind": "network", "title": "small", "licence": "none", "network": msgspec.to_builtins(SMALL)}
+    (folder / "small.yaml").write_text(yaml.safe_dump(result))
     choice = Choice(random=True)
     return export_network(Request(str(folder / "small.yaml"), choice=choice, out=folder / "small-fp32", threads=1))
 

@@ -46,7 +46,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frames_of(text: str) -> list[Frame]:
     """What a source gives."""
     name, *properties = text.split()
-    return list(through(make(name, **dict(told.split("=") for told in properties)), ()))  # type: ignore[arg-type]
+    return list(through(make(name, **dict(result.split("=") for result in properties)), ()))  # type: ignore[arg-type]
 
 
 def windows_of(items: Sequence[Frame], past: int = PAST, future: int = FUTURE) -> list[Window]:

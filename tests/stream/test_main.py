@@ -100,12 +100,12 @@ def test_a_wrong_command_gets_one_line_that_says_what_and_an_exit_code(
     monkeypatch.chdir(folder)
     words, expected, code = WRONG[case]
     assert execute([word.replace("{folder}", str(folder)) for word in words]) == code
-    told = capsys.readouterr()
-    assert told.err.startswith("posestream: ")
-    assert told.err.count("\n") == 1, told.err
-    assert "Traceback" not in told.err + told.out
+    result = capsys.readouterr()
+    assert result.err.startswith("posestream: ")
+    assert result.err.count("\n") == 1, result.err
+    assert "Traceback" not in result.err + result.out
     for part in expected:
-        assert part.replace("{folder}", str(folder)) in told.err
+        assert part.replace("{folder}", str(folder)) in result.err
 
 
 def test_a_port_in_use_is_named(capsys: Capture, folder: Path) -> None:
@@ -115,17 +115,17 @@ def test_a_port_in_use_is_named(capsys: Capture, folder: Path) -> None:
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         line = f"{LINE} ! track ! window ! pose ! keypointsink bind={address}"
         assert execute(["launch", line]) == 1
-    told = capsys.readouterr().err
-    assert address in told
-    assert told.count("\n") == 1
+    result = capsys.readouterr().err
+    assert address in result
+    assert result.count("\n") == 1
 
 
 def test_debug_shows_where_an_error_came_from_wherever_it_stands(capsys: Capture) -> None:
     for words in (["--debug", "inspect", "detekt"], ["inspect", "detekt", "--debug"]):
         assert execute(words) == 1
-        told = capsys.readouterr().err
-        assert "Traceback" in told
-        assert told.rstrip().splitlines()[-1].startswith("posestream: no element 'detekt'")
+        result = capsys.readouterr().err
+        assert "Traceback" in result
+        assert result.rstrip().splitlines()[-1].startswith("posestream: no element 'detekt'")
 
 
 def test_the_environment_may_ask_for_debug_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +140,9 @@ def test_a_fault_of_our_own_says_so(capsys: Capture, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("stream.pipeline.inspection.inspect_element", broken)
     assert execute(["inspect", "detect"]) == 1
-    told = capsys.readouterr().err
+    result = capsys.readouterr().err
     assert (
-        told
+        result
         == "posestream: ZeroDivisionError: by zero (a fault of posestream; add --debug for the traceback, and please report it)\n"
     )
 
@@ -211,9 +211,9 @@ def test_common_options_may_stand_anywhere(capsys: Capture, monkeypatch: pytest.
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command: str, capsys: Capture) -> None:
     assert execute([command, "--help"]) == 0
-    told = capsys.readouterr().out
-    assert f"posestream {command}" in told.split("Usage:")[1].split("\n", 1)[1], "no example"
-    assert "Options" in told
+    result = capsys.readouterr().out
+    assert f"posestream {command}" in result.split("Usage:")[1].split("\n", 1)[1], "no example"
+    assert "Options" in result
 
 
 def test_the_version_is_that_of_the_distribution(capsys: Capture) -> None:
@@ -256,9 +256,9 @@ def test_ctrl_c_ends_a_line_without_noise(line: str, start: Start) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().startswith("testsrc")
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, result = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told == ""
+    assert result == ""
 
 
 @pytest.mark.parametrize("queue", ["", "! queue"], ids=["one process", "two"])
@@ -275,9 +275,9 @@ def test_a_reader_that_leaves_early_is_no_fault(queue: str, start: Start) -> Non
 def test_both_ways_to_run_a_line_print_the_same(start: Start) -> None:
     line = "testsrc num_frames=8 width=64 height=64 ! queue ! detect model=truth ! queue ! track"
     here, apart = start("launch", line, "--in-process"), start("launch", line)
-    told = [process.communicate(timeout=90) for process in (here, apart)]
-    assert told[0] == told[1]
-    assert [text.split()[1] for text in told[0][0].splitlines()] == [str(seq) for seq in range(8)]
+    result = [process.communicate(timeout=90) for process in (here, apart)]
+    assert result[0] == result[1]
+    assert [text.split()[1] for text in result[0][0].splitlines()] == [str(seq) for seq in range(8)]
 
 
 def test_one_part_of_a_line_can_be_started_by_hand(start: Start, tmp_path: Path) -> None:
@@ -285,9 +285,9 @@ def test_one_part_of_a_line_can_be_started_by_hand(start: Start, tmp_path: Path)
     file.write_text("line: [{testsrc: {num_frames: 5}}, queue, {detect: {model: truth}}, {fakesink: {dump: true}}]\n")
     place = ["--run-dir", str(tmp_path / "run")]
     begin, end = (start("run", str(file), "--part", part, *place) for part in ("testsrc", "detect"))
-    told, fault = end.communicate(timeout=90)
+    result, fault = end.communicate(timeout=90)
     assert fault == ""
-    assert [text.split()[1] for text in told.splitlines()] == ["0", "1", "2", "3", "4"]
+    assert [text.split()[1] for text in result.splitlines()] == ["0", "1", "2", "3", "4"]
     assert begin.wait(90) == end.returncode == 0
 
 
@@ -305,9 +305,9 @@ def test_parts_on_two_hosts_meet_at_an_address_with_one_key(
     begin, end = (
         start("run", str(file), "--part", part, "--run-dir", str(tmp_path / part)) for part in ("testsrc", "detect")
     )
-    told, fault = end.communicate(timeout=90)
+    result, fault = end.communicate(timeout=90)
     assert fault == ""
-    assert [text.split()[1] for text in told.splitlines()] == ["0", "1", "2", "3", "4"]
+    assert [text.split()[1] for text in result.splitlines()] == ["0", "1", "2", "3", "4"]
     assert begin.wait(90) == end.returncode == 0
 
 
@@ -316,22 +316,22 @@ def test_subscribe_shows_what_a_line_publishes(start: Start, tmp_path: Path) -> 
     start(
         "launch", f"testsrc realtime=true fps=10 ! detect ! track ! queue ! window ! pose ! keypointsink bind={address}"
     )
-    told, fault = start("subscribe", address, "--count", "2", "--timeout", "60").communicate(timeout=90)
+    result, fault = start("subscribe", address, "--count", "2", "--timeout", "60").communicate(timeout=90)
     assert fault == ""
-    assert [line.startswith("testsrc ") for line in told.splitlines()] == [True, True]
+    assert [line.startswith("testsrc ") for line in result.splitlines()] == [True, True]
 
 
 def test_models_lists_the_network_that_ships_and_what_can_be_pulled(capsys: Capture) -> None:
     assert execute(["models"]) == 0
-    told = capsys.readouterr().out
-    assert "fami-small" in told
-    assert "rtmpose-s" in told
-    assert "yolox-nano" in told
+    result = capsys.readouterr().out
+    assert "fami-small" in result
+    assert "rtmpose-s" in result
+    assert "yolox-nano" in result
 
 
 @pytest.mark.parametrize("words", [[], ["eval"]])
 def test_who_names_no_command_is_shown_them_and_told_of_no_fault(words: list[str], capsys: Capture) -> None:
     assert execute(words) == 2
-    told = capsys.readouterr()
-    assert "Usage: posestream" in told.out
-    assert told.err == ""
+    result = capsys.readouterr()
+    assert "Usage: posestream" in result.out
+    assert result.err == ""

@@ -30,8 +30,8 @@ class Estimate(Transform):
     def process(self, item: Window) -> Iterator[Poses]:
         people, mean = item.people, np.mean([frame.seq for frame in item.frames])
         keypoints = np.full((len(people.ids), 17, 3), mean, np.float32)
-        told = tuple(
+        result = tuple(
             WindowFrame(place - item.index, frame.seq, frame.pts_ns, state)
             for place, (frame, state) in enumerate(zip(item.frames, item.states, strict=True))
         )
-        yield Poses(item.key_frame, people.boxes, people.scores, people.ids, keypoints, "coco17", window=told)
+        yield Poses(item.key_frame, people.boxes, people.scores, people.ids, keypoints, "coco17", window=result)

@@ -27,8 +27,8 @@ def test_posetrack_is_told_as_in_the_papers_tables(tmp_path: Path, capsys: Captu
     sample_datasets.posetrack18(tmp_path)
     assert execute(["eval", "model", "hrnet-small", "--data", "posetrack18", "--root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    told = "4 people in true boxes, 2 frames of 1 clip; percent"
-    assert lines[0] == f"hrnet-small-128x96 by onnxrt:cpu on posetrack18 ({tmp_path}): {told}"
+    result = "4 people in true boxes, 2 frames of 1 clip; percent"
+    assert lines[0] == f"hrnet-small-128x96 by onnxrt:cpu on posetrack18 ({tmp_path}): {result}"
     assert lines[2].split() == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean"]
     assert [line.split()[0] for line in lines[3:5]] == ["AP", "PCKh@0.5"]
     assert lines[6].startswith("note: true boxes: most papers use a detector's boxes, which give lower numbers")
@@ -50,8 +50,8 @@ def test_single_pictures_are_counted_as_such_and_sizes_that_nobody_has_are_left_
 
 def test_results_are_written_and_score_the_same(tmp_path: Path, capsys: Capture) -> None:
     sample_datasets.posetrack17(tmp_path)
-    told = ["--data", "posetrack17", "--root", str(tmp_path), "--results", str(tmp_path / "found"), "--json"]
-    assert execute(["eval", "model", "hrnet-small", *told]) == 0
+    result = ["--data", "posetrack17", "--root", str(tmp_path), "--results", str(tmp_path / "found"), "--json"]
+    assert execute(["eval", "model", "hrnet-small", *result]) == 0
     account = json.loads(capsys.readouterr().out)
     assert account["files"] == [str(tmp_path / "found/00001_test.json")]
     assert execute(["eval", "posetrack", str(tmp_path / "annotations/val"), str(tmp_path / "found"), "--json"]) == 0

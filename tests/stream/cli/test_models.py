@@ -27,7 +27,7 @@ def listed(capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def told(capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+def result(capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """What programs get, by name."""
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
     assert execute(["models", "--json"]) == 0
@@ -78,9 +78,9 @@ def test_it_says_how_weights_are_come_by(listed: str, name: str, weights: str) -
     assert line_of(listed, name).rstrip().endswith(weights)
 
 
-def test_programs_get_the_whole_of_it(told: dict[str, Any]) -> None:
-    assert set(told) == {*catalogue.SHIPPED, *catalogue.list_names()}
-    network = told["fami-w48-384x288"]
+def test_programs_get_the_whole_of_it(result: dict[str, Any]) -> None:
+    assert set(result) == {*catalogue.SHIPPED, *catalogue.list_names()}
+    network = result["fami-w48-384x288"]
     assert network["parameters"] == 63_983_404
     assert network["gmac"] == pytest.approx(44.286)
     assert network["gmac_without_reuse"] == pytest.approx(185.49)

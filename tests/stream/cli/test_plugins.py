@@ -44,6 +44,6 @@ def test_a_broken_one_says_why_when_it_is_called_and_not_before(
 
 
 def test_no_command_imports_pytorch_before_it_is_called() -> None:
-    told = "import sys, stream.__main__; print(sorted({'torch', 'onnx', 'numpy'} & set(sys.modules)))"
-    answer = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    result = "import sys, stream.__main__; print(sorted({'torch', 'onnx', 'numpy'} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", result], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"

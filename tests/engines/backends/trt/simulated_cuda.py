@@ -129,7 +129,7 @@ class Gpu:
             self.streams[stream].append(operation)
 
     def work_off(self, stream: int, count: int, call: str) -> None:
-        """Do the first ``count`` operations; a failure is told here and at every wait to come."""
+        """Do the first ``count`` operations; a failure is reported here and at every later wait."""
         self.need_context(call)
         self.need_no_capture(call)
         queued = self.streams[stream]

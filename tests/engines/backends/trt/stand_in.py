@@ -11,10 +11,10 @@ SEVERITY = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3)
 
 
 class StandIn:
-    """What a build is told, and what it answers."""
+    """Records the calls of a build, and answers them."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.shapes: dict[str, tuple[int, ...]] = {"maps_0": (-1, 3, 17, 96, 72)}
         self.profiles: dict[str, tuple[tuple[int, ...], ...]] = {}
         self.plugins = True
@@ -27,11 +27,11 @@ class StandIn:
         self.config: Any = None
         self.missing_weights: list[str] = []
 
-    def note(self, *told: object) -> None:
-        self.told.append(" ".join(map(str, told)))
+    def note(self, *result: object) -> None:
+        self.calls.append(" ".join(map(str, result)))
 
     def bound(self, kind: type) -> Any:
-        """A class of the module, noting here what it is told."""
+        """A class of the module, whose calls are recorded here."""
         return type(kind.__name__, (kind,), {"standing": self})
 
 
@@ -125,8 +125,8 @@ class Runtime(Told):
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
         layer = {"Name": "conv", "Inputs": [{"DataType": self.standing.words}], "Metadata": "[ONNX Layer: conv]"}
-        told = json.dumps({"Layers": [layer], "Bindings": []})
-        inspector = SimpleNamespace(get_engine_information=lambda form: told)
+        result = json.dumps({"Layers": [layer], "Bindings": []})
+        inspector = SimpleNamespace(get_engine_information=lambda form: result)
         return SimpleNamespace(create_engine_inspector=lambda: inspector) if self.standing.loads else None
 
 

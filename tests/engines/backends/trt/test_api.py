@@ -133,9 +133,9 @@ def chains(source: str) -> Iterator[tuple[str, ...]]:
 
 
 def missing(found: set[tuple[str, ...]], release: Bindings, root: Path) -> list[str]:
-    told = release.run(RESOLVE, json.dumps(sorted(found)), cwd=root)
-    assert told.returncode == 0, told.stderr
-    names: list[str] = json.loads(told.stdout.splitlines()[-1])
+    result = release.run(RESOLVE, json.dumps(sorted(found)), cwd=root)
+    assert result.returncode == 0, result.stderr
+    names: list[str] = json.loads(result.stdout.splitlines()[-1])
     return names
 
 
@@ -154,7 +154,7 @@ def test_a_name_that_does_not_exist_is_found(release: Bindings, root: Path) -> N
 def test_flags_that_are_named_by_text_exist(release: Bindings, root: Path) -> None:
     script = (
         "import tensorrt as trt; from engines.backends.trt.options import BuildOptions;"
-        "told = BuildOptions(refit=True, version_compatible=True).flags;"
-        "print(len(told), set(told) <= set(trt.BuilderFlag.__members__))"
+        "flags = BuildOptions(refit=True, version_compatible=True).flags;"
+        "print(len(flags), set(flags) <= set(trt.BuilderFlag.__members__))"
     )
     assert release.run(script, cwd=root).stdout.split()[-2:] == ["3", "True"]

@@ -103,9 +103,11 @@ def test_an_engine_that_cannot_be_captured_runs_all_the_same_and_says_so_once(
     with caplog.at_level(logging.WARNING):
         results = [backend.run(crops(2))["points"] for _ in range(4)]
     assert all(np.array_equal(result, results[0]) for result in results)
-    told = [record.message for record in caplog.records if "without CUDA graphs" in record.message]
-    assert len(told) == 1
-    assert told[0].startswith("fused.onnx: it runs without CUDA graphs: fused.onnx: execute_async_v3 failed; TensorRT")
+    outcome = [record.message for record in caplog.records if "without CUDA graphs" in record.message]
+    assert len(outcome) == 1
+    assert outcome[0].startswith(
+        "fused.onnx: it runs without CUDA graphs: fused.onnx: execute_async_v3 failed; TensorRT"
+    )
     backend.close()
 
 
@@ -195,8 +197,8 @@ def test_it_is_built_once_and_found_from_then_on(
     for _ in range(2):
         opened(fused).close()
     assert simulated.built == ["fused.onnx"]
-    (told,) = (record.message for record in caplog.records)
-    assert told.startswith("TensorRT 11.4.0.106 builds fused.onnx for Simulated GPU (9.0), once: ")
+    (outcome,) = (record.message for record in caplog.records)
+    assert outcome.startswith("TensorRT 11.4.0.106 builds fused.onnx for Simulated GPU (9.0), once: ")
 
 
 def test_nobuild_refuses_to_build_and_runs_what_is_there(simulated: Simulation, fused: Path) -> None:

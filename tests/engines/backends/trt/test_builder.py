@@ -1,4 +1,4 @@
-"""The order of a build, on a stand-in for TensorRT that notes what it is told and builds nothing.
+"""The order of a build, on a stand-in for TensorRT that records calls and builds nothing.
 
 That the names and arguments are TensorRT's own is held by ``test_api.py``; what TensorRT makes of them is not seen.
 """
@@ -51,7 +51,7 @@ def build(building: Any, options: BuildOptions | None = None) -> Any:
 def test_plugins_come_before_the_graph_and_the_graph_before_the_build(building: Any, standing: StandIn) -> None:
     built = build(building)
     assert (built.plan, built.timings, built.layers) == (b"plan", b"new timings", {"fp16": 1})
-    assert standing.told == [
+    assert standing.calls == [
         "plugins ''",
         "our plugins for sm_90",
         "network 1",  # strongly typed, as a bit
@@ -88,7 +88,7 @@ def test_options_reach_the_configuration(building: Any, standing: StandIn) -> No
 def test_an_engine_without_weights_gets_them_before_it_is_looked_into(building: Any, standing: StandIn) -> None:
     build(building, BuildOptions(refit=True))
     assert standing.config.flags == ["REFIT", "STRIP_PLAN"]
-    assert standing.told[-2:] == ["weights of head.trt.onnx", "refit"]
+    assert standing.calls[-2:] == ["weights of head.trt.onnx", "refit"]
 
 
 def test_weights_that_have_no_place_are_told(building: Any, standing: StandIn) -> None:

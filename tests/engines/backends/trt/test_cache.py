@@ -1,4 +1,4 @@
-"""Engines on disk: found by everything they depend on, told apart in words, whole or not there."""
+"""Engines on disk: found by everything they depend on, their differences in words, whole or not there."""
 
 from __future__ import annotations
 

@@ -112,10 +112,10 @@ def test_an_engine_without_detail_is_refused() -> None:
         parse_layers(engine("conv_1", "conv_2"))
 
 
-@pytest.mark.parametrize("told", ["", "[]", "{}", "no json"])
-def test_an_account_that_is_none_is_refused(told: str) -> None:
+@pytest.mark.parametrize("result", ["", "[]", "{}", "no json"])
+def test_an_account_that_is_none_is_refused(result: str) -> None:
     with pytest.raises(EngineError, match="description of the engine cannot be read"):
-        parse_layers(told)
+        parse_layers(result)
 
 
 def test_layers_are_counted_by_the_lowest_type() -> None:

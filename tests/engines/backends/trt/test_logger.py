@@ -84,8 +84,8 @@ def test_tensorrts_log_goes_to_logging(simulated: Simulation, caplog: pytest.Log
     with caplog.at_level(logging.DEBUG):
         for severity in Severity:
             log.log(severity, f"at {severity.name}")
-    told = {record.message: record.levelno for record in caplog.records}
-    assert told == {
+    result = {record.message: record.levelno for record in caplog.records}
+    assert result == {
         "at INTERNAL_ERROR": logging.ERROR,
         "at ERROR": logging.ERROR,
         "at WARNING": logging.WARNING,

@@ -88,8 +88,8 @@ def test_an_engine_is_built_once_with_the_options_of_its_export(folder: Path, ma
     assert again == first
     assert cache.read(first.path) == b"plan"
     assert machine.built == [("head.trt.onnx", BuildOptions(max_batch=6), "sm_86", b"")]
-    (told,) = said
-    assert told == (
+    (result,) = said
+    assert result == (
         f"TensorRT 11.4.0.106 builds head.onnx for NVIDIA A10 (8.6), once: "
         f"{folder / 'tensorrt'} holds no engine of 'head' yet"
     )
@@ -124,12 +124,12 @@ def key(options: BuildOptions, facts: GpuInfo = A10, version: str = "11.4.0.106"
 
 
 def test_the_key_holds_the_machine_the_graph_and_the_kernels() -> None:
-    told = key(BuildOptions())
-    assert (told.gpu, told.sm, told.driver, told.cuda_major) == ("NVIDIA A10", "8.6", "580", 13)
-    assert (told.onnx_sha256, told.weights_sha256, told.tensorrt) == ("a" * 64, "b" * 64, "11.4.0.106")
-    assert list(told.kernels) == [SETTINGS]
+    result = key(BuildOptions())
+    assert (result.gpu, result.sm, result.driver, result.cuda_major) == ("NVIDIA A10", "8.6", "580", 13)
+    assert (result.onnx_sha256, result.weights_sha256, result.tensorrt) == ("a" * 64, "b" * 64, "11.4.0.106")
+    assert list(result.kernels) == [SETTINGS]
     # what it is compiled for goes with the GPU, or an engine of another one would look outdated
-    assert told.kernels == key(BuildOptions(), H100).kernels
+    assert result.kernels == key(BuildOptions(), H100).kernels
 
 
 def test_an_engine_for_ampere_and_newer_is_of_no_gpu_and_its_kernels_are_for_ampere() -> None:

@@ -116,11 +116,11 @@ def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_release_of_the_driver_is_read_where_linux_tells_it(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = tmp_path / "version"
-    told.write_text(
+    result = tmp_path / "version"
+    result.write_text(
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\nGCC version: 12\n"
     )
-    monkeypatch.setattr(requirements, "_DRIVER_VERSION", told)
+    monkeypatch.setattr(requirements, "_DRIVER_VERSION", result)
     made_up(monkeypatch)
     assert requirements.get_gpu_info().driver == "580.65.06"
 

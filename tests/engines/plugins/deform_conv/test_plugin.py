@@ -143,9 +143,9 @@ def release(request: pytest.FixtureRequest) -> Bindings:
 @pytest.fixture(scope="module")
 def answers(release: Bindings, root: Path) -> list[dict[str, Any]]:
     cases = [(format_settings(spec), shape) for spec in SPECS for shape in SHAPES]
-    told = release.run(SCRIPT, json.dumps(cases), cwd=root)
-    assert told.returncode == 0, told.stderr
-    answered: list[dict[str, Any]] = json.loads(told.stdout.splitlines()[-1])
+    result = release.run(SCRIPT, json.dumps(cases), cwd=root)
+    assert result.returncode == 0, result.stderr
+    answered: list[dict[str, Any]] = json.loads(result.stdout.splitlines()[-1])
     return answered
 
 
@@ -202,14 +202,14 @@ def test_all_plugins_are_registered_once_and_make_an_ahead_of_time_plugin_of_a_n
     settings = format_settings(SPECS[1])
     answer = release.run(REGISTER, settings, cwd=root)
     assert answer.returncode == 0, answer.stderr
-    told = json.loads(answer.stdout.splitlines()[-1])
-    assert told["same"]
-    assert told["creators"] == len(told["names"]) == 2 * MAX_DILATIONS
-    assert operator_name(SPECS[0]) in told["names"]
-    assert (told["made"], told["version"]) == ("_TemplateAOTPlugin", "1")
-    assert told["fields"] == [["settings", "PluginFieldType.CHAR"]]
-    assert parse_settings(told["settings"]) == SPECS[1]
-    assert told["kinds"] == ["DataType.HALF"]
+    result = json.loads(answer.stdout.splitlines()[-1])
+    assert result["same"]
+    assert result["creators"] == len(result["names"]) == 2 * MAX_DILATIONS
+    assert operator_name(SPECS[0]) in result["names"]
+    assert (result["made"], result["version"]) == ("_TemplateAOTPlugin", "1")
+    assert result["fields"] == [["settings", "PluginFieldType.CHAR"]]
+    assert parse_settings(result["settings"]) == SPECS[1]
+    assert result["kinds"] == ["DataType.HALF"]
 
 
 def test_settings_survive_as_text() -> None:
