@@ -126,6 +126,8 @@ class PartLoop:
         """One turn of the loop: follow the target, then take, process and send what there is, or wait for it."""
         self._reporter.turned()
         self._follow_target()
+        if self._links.ring is not None:
+            self._links.ring.restore()
         self.part_runner.receive_acknowledgements()
         if self.part_runner.is_finished:
             self._input.acknowledge_rest()

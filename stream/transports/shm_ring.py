@@ -8,13 +8,15 @@ pixels were overwritten. That happens only if an owner was killed.
 A segment begins with a page that identifies it and a header per slot: generation, camera, seq and a flag for "held". A
 restarted owner attaches its former segment and finds the frames that are still in flight. A change of resolution makes
 a new segment; the old one is removed when none of its frames is in flight. A mapping lives as long as any array on it,
-so unlinking a segment does not affect readers.
+so unlinking a segment does not affect readers, except those that are restarted: they find it by its name.
+:meth:`FrameRing.restore` creates what has lost its name anew.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import mmap
 import struct
 import time
@@ -32,6 +34,8 @@ from stream.transports.wire_schema import MAX_SIDE_PX, FrameRef
 
 __all__ = ["FrameReader", "FrameRing", "segment_prefix", "sweep", "unlink_all"]
 
+_logger = logging.getLogger(__name__)
+
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 
@@ -47,7 +51,7 @@ class _Segment:
     """A mapped segment: the headers and pixels of its slots."""
 
     def __init__(self, name: str, memory: mmap.mmap) -> None:
-        self.name = name
+        self.name, self._memory = name, memory
         self.slots, self.shape = _read_title(name, memory)
         start, stride = _pixels_offset(self.slots), _stride(self.shape)
         # Memory views, since numpy takes ten times as long to read one number.
@@ -65,6 +69,12 @@ class _Segment:
     @classmethod
     def attach(cls, name: str, *, writable: bool = False) -> _Segment:
         return cls(name, shm_segment.attach(name, writable=writable))
+
+    def copy(self, owner: str) -> _Segment:
+        """Create a segment of the same name and content; this one must have lost its name."""
+        memory = shm_segment.create(self.name, len(self._memory), owner)
+        memory[:] = self._memory
+        return _Segment(self.name, memory)
 
     def pixels(self, slot: int) -> Pixels:
         """A new view of a slot's pixels."""
@@ -87,7 +97,7 @@ class FrameRing:
     def __init__(self, run_id: str, owner: str, slots: int) -> None:
         self.slots = slots
         self.spilled = 0
-        self._owner = owner
+        self._who = f"frame ring of {owner}"
         self._prefix = f"{segment_prefix(run_id)}{shm_segment.sanitise(owner)}-"
         former = (_attach_former(name) for name in shm_segment.find_names(self._prefix))
         self._rings = [_Ring(segment) for segment in former if segment is not None]
@@ -122,6 +132,22 @@ class FrameRing:
             ring.release(key)
         self._remove_old()
 
+    def restore(self) -> None:
+        """Create anew the segments whose files were removed, as systemd does at a user's last logout (``RemoveIPC``).
+
+        A restarted reader finds the frames in flight in the copy. Later frames are in a new segment, since other
+        readers still have the former one mapped under the old name.
+        """
+        for ring in self._rings:
+            if not shm_segment.exists(ring.name):
+                ring.restore(self._who)
+                _logger.warning(
+                    "%s: shared memory %s was removed by another program and is created anew; if that happens when you "
+                    "log out, run 'loginctl enable-linger'",
+                    self._who,
+                    ring.name,
+                )
+
     @property
     def in_flight(self) -> int:
         """The number of slots held for frames in flight."""
@@ -135,7 +161,7 @@ class FrameRing:
 
     def _get_ring(self, shape: Shape) -> _Ring:
         newest = self._rings[-1] if self._rings else None
-        if newest is None or newest.layout != (self.slots, shape):
+        if newest is None or newest.is_copy or newest.layout != (self.slots, shape):
             newest = self._make(shape)
             self._rings.append(newest)
             self._remove_old()
@@ -143,12 +169,10 @@ class FrameRing:
 
     def _make(self, shape: Shape) -> _Ring:
         if tuple(shape[2:]) != (3,) or not all(0 < side <= MAX_SIDE_PX for side in shape):
-            raise TransportError(
-                f"frame ring of {self._owner}: a frame of {shape} is not (H, W, 3) up to {MAX_SIDE_PX}"
-            )
+            raise TransportError(f"{self._who}: a frame of {shape} is not (H, W, 3) up to {MAX_SIDE_PX}")
         # Named by the clock: names sort by age, and a name that was used before may still be mapped.
         name = f"{self._prefix}{time.time_ns():016x}"
-        return _Ring(_Segment.create(name, self.slots, shape, f"frame ring of {self._owner}"))
+        return _Ring(_Segment.create(name, self.slots, shape, self._who))
 
     def _remove_old(self) -> None:
         """Remove rings of former shapes without frames in flight."""
@@ -164,6 +188,12 @@ class _Ring:
         self._segment = segment
         self._allocated: dict[int, weakref.ref[Pixels]] = {}
         self._inherited = {slot for slot, header in enumerate(segment.headers) if header[_HELD]}
+        self.is_copy = False
+        """True when the segment is a copy of the one that readers have mapped; nothing may be written to it."""
+
+    def restore(self, owner: str) -> None:
+        """Exchange the segment, which has lost its name, for a copy."""
+        self._segment, self.is_copy = self._segment.copy(owner), True
 
     @property
     def name(self) -> str:
@@ -232,6 +262,8 @@ class _Ring:
         header = self._segment.headers[slot]
         if header[_HELD]:
             return self._holds(slot, frame.key)
+        if self.is_copy:
+            return False  # these pixels are not in the copy
         frame.pixels.setflags(write=False)
         header[_CAMERA], header[_SEQ] = _digest(frame.camera), frame.seq
         header[_GENERATION] += header[_GENERATION] % 2

@@ -24,8 +24,9 @@ from stream.errors import PartError, StartError
 from stream.pipeline.launch import parse_launch
 from stream.runtime import bus
 from stream.runtime.restart_policy import RestartPolicy
-from stream.runtime.run_dir import base_directory
+from stream.runtime.run_dir import base_directory, get_run_id
 from stream.runtime.supervisor import Supervisor
+from stream.transports.shm_segment import unlink_all
 from tests.stream.toys.notebook import key_of, lines_in
 
 pytestmark = [pytest.mark.survival, pytest.mark.usefixtures("no_leaks", "own_run_directories")]
@@ -165,6 +166,18 @@ def test_two_cameras_share_a_detector_that_is_killed(tmp_path: Path) -> None:
 
 def of(camera: str, lines: list[str]) -> list[str]:
     return [line for line in lines if line.startswith(camera)]
+
+
+def test_a_part_that_is_killed_after_the_shared_memory_lost_its_names_loses_no_frame(tmp_path: Path) -> None:
+    source = f"{TOYS}painted num_frames=60 interval_ms=20"
+    text = f"{source} ! queue ! {TOYS}locate ! queue ! {TOYS}notebook location={tmp_path}/n"
+    with Supervisor(parse_launch(text), on_stderr=lambda *_: None) as supervisor:
+        supervisor.play()
+        assert until(lambda: lines_in(tmp_path / "n"))
+        assert unlink_all(get_run_id(supervisor.run_dir))
+        kill(supervisor, "locate")
+        assert supervisor.wait(_LONG_S)
+    assert [key_of(line)[1] for line in lines_in(tmp_path / "n")] == list(range(60))
 
 
 def test_a_part_that_hangs_is_started_again(tmp_path: Path) -> None:

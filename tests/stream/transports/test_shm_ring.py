@@ -373,3 +373,45 @@ def test_every_page_of_a_ring_exists_before_it_is_used(run_id: str) -> None:
     assert path.stat().st_blocks * 512 >= path.stat().st_size
     assert path.stat().st_mode & 0o777 == 0o600
     assert shutil.disk_usage(shm_segment.folder()).free > 0
+
+
+# -- segments that lose their names -----------------------------------------------------------------------------------
+
+
+def test_a_segment_that_lost_its_name_is_created_anew_for_readers_that_restart(
+    run_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ring, mapped = FrameRing(run_id, "camera", 3), FrameReader()
+    before, unsent = send(ring, 7), fill(ring, 6)
+    assert (mapped.resolve(before) == 7).all()
+    shm_segment.unlink_all(run_id)
+    with pytest.raises(TransportError, match="its owner is gone"):
+        FrameReader().resolve(before)
+    ring.restore()
+    ring.restore()
+    (record,) = caplog.records
+    assert record.message == (
+        f"frame ring of camera: shared memory {before.ring} was removed by another program and is created anew; "
+        "if that happens when you log out, run 'loginctl enable-linger'"
+    )
+    assert ring.reference(unsent) is None, "its pixels are in no segment that a reader can attach"
+    after = send(ring, 8)
+    assert after.ring != before.ring
+    for reader in (mapped, FrameReader()):
+        assert (reader.resolve(before) == 7).all()
+        assert (reader.resolve(after) == 8).all()
+    ring.release(("hall", 7))
+    del unsent
+    ring.release(("hall", 8))
+    assert shm_segment.find_names(shm_segment.segment_prefix(run_id)) == [after.ring]
+
+
+def test_memory_of_another_user_is_neither_attached_nor_removed(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = send(FrameRing(run_id, "camera", 1), 0)
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    with pytest.raises(TransportError, match="belongs to another user; have it removed"):
+        FrameReader().resolve(ref)
+    assert shm_segment.unlink_all(run_id) == []
+    monkeypatch.undo()
+    assert shm_segment.exists(ref.ring)
