@@ -18,6 +18,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ SHAPES = (
 
 def in_type(shape: Shape, dtype: Any) -> Shape:
     """The same in another precision."""
-    mask = dtype if shape.spec.mask != "none" else "none"
+    mask: Any = dtype if shape.spec.mask != "none" else "none"
     return replace(shape, spec=replace(shape.spec, dtype=dtype, mask=mask))
 
 
@@ -254,7 +255,7 @@ def measure_peaks() -> tuple[float, dict[str, float]]:
     side, peaks = 8192, {}
     for name, kind in TYPES.items():
         a = torch.randn(side, side, device="cuda").to(kind)
-        peaks[name] = 2 * side**3 / (median_us(lambda a=a: a @ a) * 1e-6)
+        peaks[name] = 2 * side**3 / (median_us(partial(torch.matmul, a, a)) * 1e-6)
     return bandwidth, peaks
 
 

@@ -129,7 +129,7 @@ class PyzmqSender:
     def __init__(self, address: str) -> None:
         import zmq
 
-        self._socket = zmq.Context.instance().socket(zmq.PUSH)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUSH)
         self._socket.set_hwm(IN_FLIGHT)
         self._socket.connect(f"ipc://{address}")
 
@@ -138,7 +138,7 @@ class PyzmqSender:
 
     def send(self, picture: Bytes, seq: int) -> None:
         self._socket.send_json({"seq": seq, "dtype": str(picture.dtype), "shape": picture.shape}, 2)  # SNDMORE
-        self._socket.send(picture)
+        self._socket.send(picture.data)
 
     def close(self) -> None:
         self._socket.close(60_000)
@@ -149,12 +149,12 @@ class PyzmqReceiver:
     def __init__(self, address: str) -> None:
         import zmq
 
-        self._socket = zmq.Context.instance().socket(zmq.PULL)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PULL)
         self._socket.set_hwm(IN_FLIGHT)
         self._socket.bind(f"ipc://{address}")
 
     def receive(self) -> Bytes:
-        head = self._socket.recv_json()
+        head: Any = self._socket.recv_json()
         return np.frombuffer(self._socket.recv(), head["dtype"])
 
     def done(self) -> None:

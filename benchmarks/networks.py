@@ -91,7 +91,7 @@ def session(model: nn.Module, inputs: Sequence[Tensor]) -> Callable[[], object]:
         )
     memory = io.BytesIO()
     assert program is not None
-    program.save(memory)  # type: ignore[arg-type]
+    program.save(memory)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     opened = onnxruntime.InferenceSession(memory.getvalue(), options, providers=["CPUExecutionProvider"])

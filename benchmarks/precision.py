@@ -66,12 +66,12 @@ class Person:
 
 @dataclass
 class Subject:
-    """A network, its calibration crops (M, 3, h, w), and the people it is evaluated on."""
+    """A network, its calibration crops as it takes them (uint8 or float32), and the people it is evaluated on."""
 
     name: str
     graph: onnx.ModelProto
     signature: Signature
-    calibration: NDArray[np.float32]
+    calibration: NDArray[Any]
     people: list[Person]
 
     @property
@@ -80,12 +80,12 @@ class Subject:
         return str(self.graph.graph.input[0].name)
 
     @cached_property
-    def feeds(self) -> list[dict[str, NDArray[np.float32]]]:
+    def feeds(self) -> list[dict[str, NDArray[Any]]]:
         """One crop per run: a published network may take no more."""
         return [{self.input: crop[None]} for crop in self.calibration]
 
     @cached_property
-    def planes(self) -> NDArray[np.float32]:
+    def planes(self) -> NDArray[Any]:
         """The people as the network takes them."""
         crops = np.stack([person.crop for person in self.people])[:, None]
         return crops if self.signature.pixel == "uint8" else normalise(crops, self.signature)[:, 0]

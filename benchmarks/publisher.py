@@ -41,7 +41,7 @@ PROCESSES = 2
 TOPIC = b"poses/hall"
 SESSION = "0" * 16
 
-Send = Callable[[int], None]
+Send = Callable[[int], object]
 
 
 def main() -> int:

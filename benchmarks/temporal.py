@@ -49,8 +49,8 @@ class Variant:
     rate: float | None = None
 
 
-FAMI = {"model": "fami.FAMIPose", "window": (-1, 0, 1), "options": {"frames": [-1, 0, 1]}}
-TDMI = {"model": "tdmi.TDMI", "window": (-1, 0, 1), "options": {"frames": [-1, 0, 1]}}
+FAMI: dict[str, Any] = {"model": "fami.FAMIPose", "window": (-1, 0, 1), "options": {"frames": [-1, 0, 1]}}
+TDMI: dict[str, Any] = {"model": "tdmi.TDMI", "window": (-1, 0, 1), "options": {"frames": [-1, 0, 1]}}
 
 VARIANTS: dict[str, Variant] = {
     "backbone": Variant("HRNet, as it was trained"),
@@ -83,7 +83,7 @@ def main() -> int:
         return 0
     missing = [job for job in _jobs(options) if not _file(options.out, *job).is_file()]
     with ThreadPoolExecutor(options.workers) as pool:
-        failed = sum(pool.map(lambda job: _spawn(*job, options), missing))
+        failed = sum(pool.map(lambda job: _spawn(job[0], job[1], options), missing))
     text = table(_rows(options.out), options)
     print(text)
     if options.write:
