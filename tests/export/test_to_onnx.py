@@ -37,8 +37,8 @@ class Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3)
-        self.norm.running_mean.uniform_(-1, 1)  # type: ignore[union-attr]
-        self.norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+        self.norm.running_mean.uniform_(-1, 1)
+        self.norm.running_var.uniform_(0.5, 2)
 
     def forward(self, x: Any) -> Any:
         return self.norm(self.conv(torch.relu(self.norm(self.conv(x)))))

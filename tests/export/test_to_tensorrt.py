@@ -71,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
     write_graphs({"fused": deformable()}, tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"nothing that these tests run")
     files = {name: describe_file(tmp_path / name) for name in ("fused.onnx", "weights.data", "weights.safetensors")}
-    told = manifest(tmp_path, signature(0, 0), ("fused",))
+    told = manifest(tmp_path, signature(0, 0), ["fused"])
     write_manifest(_with(told, files), tmp_path)
     return tmp_path
 

@@ -253,7 +253,7 @@ def _objective(torch: Any, model: Path, signature: Signature) -> Any:
     network.open()
     (source,) = network.describe().inputs
 
-    class Answers(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Answers(torch.nn.Module):
         loss = "heatmap"
 
         def __init__(self) -> None:
@@ -331,8 +331,8 @@ def test_frames_are_in_order_of_time(tmp_path: Path) -> None:
 
 def test_predictions_of_several_batches_are_in_order(tmp_path: Path) -> None:
     sample_datasets.coco(tmp_path)
-    rows = select_people(Coco(root=str(tmp_path)), "coco17").instances * 3
-    rows = [replace(row, clip=replace(row.clip)) for row in rows]  # each a clip of its own
+    people = select_people(Coco(root=str(tmp_path)), "coco17").instances
+    rows = [replace(row, clip=replace(row.clip)) for _ in range(3) for row in people]  # each a clip of its own
     assert len(list_frames(rows)) > BATCH_FRAMES
     done: list[None] = []
     with load() as engine:

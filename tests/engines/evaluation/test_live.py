@@ -19,7 +19,7 @@ def make_answer(frame: int, late_ns: int) -> Answer[str]:
 
 
 def list_frames(answers: list[Answer[str] | None]) -> list[int | None]:
-    return [answer and answer.frame for answer in answers]
+    return [answer.frame if answer else None for answer in answers]
 
 
 # -- by hand ----------------------------------------------------------------------------------------------------------

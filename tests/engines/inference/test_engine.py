@@ -16,7 +16,7 @@ from engines.backends.onnxrt import OnnxRuntime
 from engines.errors import EngineError
 from engines.inference.engine import Engine, PersonWindows, load, load_signature
 from engines.spec.fingerprint import fingerprint_file
-from engines.spec.signature import Signature, write_signature
+from engines.spec.signature import Decode, Signature, write_signature
 from tests.engines import networks
 
 SIZE = (48, 64)
@@ -166,7 +166,7 @@ def test_a_signature_made_for_another_file_raises(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["heatmap", "simcc"])
-def test_a_signature_is_inferred_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+def test_a_signature_is_inferred_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: Decode) -> None:
     draw = networks.brightness if kind == "heatmap" else networks.brightness_simcc
     path = draw(tmp_path / "bare.onnx")
     with caplog.at_level(logging.WARNING):

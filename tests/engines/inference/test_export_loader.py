@@ -76,7 +76,7 @@ def test_engines_load_opens_an_export(export: Path) -> None:
     with engines.load(str(export)) as engine:
         assert engines.load_signature(str(export)) == engine.signature
     with pytest.raises(AttributeError, match="has no attribute 'unload'"):
-        _ = engines.unload  # type: ignore[attr-defined]
+        _ = engines.unload
 
 
 def test_crop_lock_equals_whole_windows_of_the_same_crops(export: Path) -> None:
@@ -88,7 +88,7 @@ def test_crop_lock_equals_whole_windows_of_the_same_crops(export: Path) -> None:
 def test_exact_crops_are_the_same_in_one_graph_and_in_two(export: Path, tmp_path: Path) -> None:
     windows = stream(8)
     cut_only = exports.write_export(tmp_path / "cut", parts=("backbone", "head"))
-    fused_only = exports.write_export(tmp_path / "fused", parts=("fused",))
+    fused_only = exports.write_export(tmp_path / "fused", parts=["fused"])
     whole = run_engine(fused_only, windows)
     assert_close(run_engine(cut_only, windows, crop="exact"), whole)
     assert_close(run_engine(export, windows, crop="exact"), whole)
@@ -147,7 +147,7 @@ def error_message(call: Callable[[], object]) -> str:
 
 
 def test_crop_lock_of_a_single_graph_raises(tmp_path: Path) -> None:
-    folder = exports.write_export(tmp_path / "drawn", parts=("fused",))
+    folder = exports.write_export(tmp_path / "drawn", parts=["fused"])
     wanted = (
         "model drawn: crop=lock needs an export with 'backbone' and 'head', but this one has one graph; "
         "export it again with both, or use crop=exact"
@@ -164,7 +164,7 @@ def test_crop_lock_of_a_single_frame_network_raises(tmp_path: Path) -> None:
 
 
 def test_an_export_without_a_head_raises(tmp_path: Path) -> None:
-    folder = exports.write_export(tmp_path / "drawn", parts=("head",))
+    folder = exports.write_export(tmp_path / "drawn", parts=["head"])
     assert error_message(lambda: load(str(folder))) == (
         "model drawn: its export has head, which is no whole network; export it again with 'fused', or with both "
         "'backbone' and 'head'"
@@ -228,23 +228,24 @@ def test_an_exported_pose_network_is_no_detector(export: Path) -> None:
 def test_graphs_that_do_not_fit_the_signature_raise_naming_both(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "drawn")
     original = read_manifest(folder)
-    for changes, words in [
+    cases: list[tuple[dict[str, Any], str]] = [
         (
             {"input_size": (64, 64)},
             "its input 'crops' is (any, 64, 48, 3) uint8, but its Signature says (N, 64, 64, 3)",
         ),
         ({"skeleton": "posetrack15"}, "its output 'points' is (any, 17, 3) float32, but its Signature says (N, 15, 3)"),
         ({"past": 1}, "its head takes windows of 5 frames, but its Signature says 4 (past 1, future 2)"),
-    ]:
+    ]
+    for changes, words in cases:
         signature = msgspec.structs.replace(original.signature, **changes)
         write_manifest(msgspec.structs.replace(original, signature=signature), folder)
         assert f"model drawn: {words}" in error_message(lambda: load(str(folder)).open())
 
 
 def test_a_backbone_and_a_head_that_do_not_fit_raise(tmp_path: Path, monkeypatch: Any) -> None:
-    folder = exports.write_export(tmp_path / "drawn", parts=("backbone",))
+    folder = exports.write_export(tmp_path / "drawn", parts=["backbone"])
     monkeypatch.setattr(exports, "CHANNELS", 8)
-    exports.write_export(folder, parts=("head",))
+    exports.write_export(folder, parts=["head"])
     original = exports.manifest(folder, exports.signature(2, 2), ("backbone", "head"))
     write_manifest(original, folder)
     assert error_message(lambda: load(str(folder)).open()) == (

@@ -15,7 +15,7 @@ BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]], np.float32)
 SCORES = np.array([0.9, 0.8, 0.7], np.float32)
 
 
-def crowd(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def crowd(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Boxes that overlap a good deal, some of no area, and their scores."""
     random = np.random.default_rng(seed)
     corner = random.uniform(0, 60, (count, 2))

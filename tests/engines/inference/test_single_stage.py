@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,12 +43,17 @@ def test_a_larger_frame_is_resized_and_its_people_transformed_back(folder: Path)
     assert found.boxes[0].tolist() == [52, 12, 68, 28]
 
 
-def test_padding_is_the_mean_and_boxes_end_with_the_frame(folder: Path) -> None:
+def test_padding_is_the_mean_and_boxes_end_with_the_frame(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = dark((32, 32), (31, 5, 255))  # half of the input
     shown: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
     with load_picture_engine(str(folder)) as engine:
         run = engine._backend.run
-        engine._backend.run = lambda feeds: (shown.append(feeds["pictures"]), run(feeds))[1]  # type: ignore[method-assign]
+
+        def record(feeds: Any) -> Any:
+            shown.append(feeds["pictures"])
+            return run(feeds)
+
+        monkeypatch.setattr(engine._backend, "run", record)
         (found,) = engine.estimate([frame])
     assert np.array_equal(shown[0][0, :, :32], frame)
     assert (shown[0][0, :, 32:] == PAD).all()

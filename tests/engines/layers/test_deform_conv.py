@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,9 @@ def tensors(case: Settings, *, spread: float = 2.0, seed: int = 0) -> tuple[Any,
     )
 
 
-def naive(x: Any, offset: Any, mask: Any, weight: Any, bias: Any, case: Settings) -> Any:
+def naive(inputs: Sequence[Any], case: Settings) -> Any:
     """The definition, one number at a time."""
+    x, offset, mask, weight, bias = inputs
     n, c, h, w = x.shape
     o, per_group, kh, kw = weight.shape
     oh, ow = offset.shape[2:]
@@ -77,7 +79,8 @@ def naive(x: Any, offset: Any, mask: Any, weight: Any, bias: Any, case: Settings
     return result + bias.numpy()[None, :, None, None]
 
 
-def ours(x: Any, offset: Any, mask: Any, weight: Any, bias: Any, case: Settings) -> Any:
+def ours(inputs: Sequence[Any], case: Settings) -> Any:
+    x, offset, mask, weight, bias = inputs
     return deform_conv2d(
         x,
         offset,
@@ -95,7 +98,7 @@ def ours(x: Any, offset: Any, mask: Any, weight: Any, bias: Any, case: Settings)
 def test_it_equals_the_definition(case: Settings) -> None:
     inputs = tensors(case)
     # float64: 72 products a sum, and coordinates pass through a scaling to -1 … 1 that costs a few ulp
-    np.testing.assert_allclose(ours(*inputs, case).numpy(), naive(*inputs, case), atol=1e-11)
+    np.testing.assert_allclose(ours(inputs, case).numpy(), naive(inputs, case), atol=1e-11)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -125,7 +128,7 @@ def test_it_equals_onnx_runtime(case: Settings) -> None:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     theirs = session.run(None, {n: t.numpy() for n, t in zip(names, inputs, strict=True)})[0]
     # float32: a coordinate near 10 is known to 1e-6 px, slopes are about 5, 72 terms add up
-    np.testing.assert_allclose(ours(*inputs, case).numpy(), theirs, atol=5e-4)
+    np.testing.assert_allclose(ours(inputs, case).numpy(), theirs, atol=5e-4)
 
 
 @pytest.mark.parametrize("case", CASES[1:3])
@@ -137,7 +140,7 @@ def test_gradients_equal_finite_differences(case: Settings) -> None:
         t[:1].requires_grad_() if t.dim() == 4 and t is not weight else t.requires_grad_()
         for t in (x, offset, mask, weight, bias)
     ]
-    assert torch.autograd.gradcheck(lambda *t: ours(*t, case), inputs, fast_mode=True)
+    assert torch.autograd.gradcheck(lambda *t: ours(t, case), inputs, fast_mode=True)
 
 
 def test_the_operator_passes_opcheck() -> None:
@@ -184,9 +187,9 @@ def test_under_autocast_it_computes_in_float32_and_gives_each_input_a_gradient_o
     inputs = [t.requires_grad_() for t in (x.bfloat16(), offset, mask.bfloat16(), weight, bias)]
     singles = [t.detach().float().requires_grad_() for t in inputs]
     with torch.autocast("cpu", torch.bfloat16):
-        result = ours(*inputs, case)
+        result = ours(inputs, case)
         gradients = torch.autograd.grad(result.square().sum(), inputs)
-    expected = ours(*singles, case)
+    expected = ours(singles, case)
     # The same arithmetic on the same numbers: to the last bit.
     assert torch.equal(result, expected)
     for got, wanted, given in zip(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def noise() -> Any:
 
 
 @pytest.fixture(scope="module")
-def released(shared: Path) -> Iterator[Any]:
+def released(shared: Path) -> tuple[Any, Any, Any]:
     """The released network with the reference's weights, its predictions for both images, and the reference."""
     model = InsPoseReleased().eval()
     model.load_state_dict(rename_keys("inspose", published(shared / "models")))
@@ -101,7 +100,7 @@ def test_gradients_of_the_released_losses_equal_the_published_ones(shared: Path)
     losses = released_losses(model(noise()), truth_of(theirs))
     values = [losses[name].item() for name in theirs["loss_names"]]
     np.testing.assert_allclose(values, theirs["loss_train"], rtol=1e-4)  # tolerances of the reference's table
-    sum(losses.values()).backward()  # type: ignore[union-attr]
+    sum(losses.values()).backward()
     parameters = dict(model.named_parameters())
     for name, wanted in zip(theirs["grad_names"], theirs["grad_l2"], strict=True):
         (ours,) = rename_keys("inspose", {str(name): None})

@@ -19,7 +19,7 @@ def test_a_signature_survives_json(tmp_path: Path) -> None:
 
 
 def test_the_shape_of_an_input_follows_from_the_window_and_the_layout() -> None:
-    window = {"name": "any", "input_size": (192, 256), "past": 1, "future": 1}
+    window: dict[str, Any] = {"name": "any", "input_size": (192, 256), "past": 1, "future": 1}
     assert Signature(**window, layout="ntchw").input_shape == (3, 3, 256, 192)
     assert Signature(**window, layout="nchw").input_shape == (9, 256, 192)
     assert Signature(name="one", input_size=(192, 256)).input_shape == (3, 256, 192)

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
+pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
-from engines.errors import EngineError  # noqa: E402
-from engines.losses.heatmap import gaussian_heatmaps  # noqa: E402
-from engines.metrics import HIDDEN, VISIBLE  # noqa: E402
-from engines.training import tensorboard  # noqa: E402
-from engines.training.batches import Batch, normalise, pick_spread  # noqa: E402
-from engines.training.session import EXAMPLES, prepare  # noqa: E402
-from engines.training.tensorboard import draw_preview, open_board  # noqa: E402
-from tests.engines.datasets import sample_datasets  # noqa: E402
-from tests.engines.training.test_distributed import recipe  # noqa: E402
+import torch
+
+from engines.errors import EngineError
+from engines.losses.heatmap import gaussian_heatmaps
+from engines.metrics import HIDDEN, VISIBLE
+from engines.training import tensorboard
+from engines.training.batches import Batch, normalise, pick_spread
+from engines.training.session import EXAMPLES, prepare
+from engines.training.tensorboard import draw_preview, open_board
+from tests.engines.datasets import sample_datasets
+from tests.engines.training.test_distributed import recipe
 
 
 @pytest.fixture

@@ -10,20 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
+pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
-from engines.datasets import posetrack17, posetrack18  # noqa: E402
-from engines.datasets.instances import list_instances  # noqa: E402
-from engines.datasets.stills import COCO  # noqa: E402
-from engines.errors import EngineError  # noqa: E402
-from engines.evaluation.posetrack import mean, score  # noqa: E402
-from engines.evaluation.posetrack_files import pair_frames  # noqa: E402
-from engines.evaluation.scores import to_annotated, to_predicted  # noqa: E402
-from engines.losses.heatmap import gaussian_heatmaps  # noqa: E402
-from engines.skeletons import SKELETONS, convert  # noqa: E402
-from engines.training.dataset_samples import ClipSamples, View  # noqa: E402
-from engines.training.validation import PckValidator, PoseTrackValidator, predict_in_frames  # noqa: E402
-from tests.engines.datasets import sample_datasets  # noqa: E402
+import torch
+
+from engines.datasets import posetrack17, posetrack18
+from engines.datasets.instances import list_instances
+from engines.datasets.stills import COCO
+from engines.errors import EngineError
+from engines.evaluation.posetrack import mean, score
+from engines.evaluation.posetrack_files import pair_frames
+from engines.evaluation.scores import to_annotated, to_predicted
+from engines.losses.heatmap import gaussian_heatmaps
+from engines.skeletons import SKELETONS, convert
+from engines.training.dataset_samples import ClipSamples, View
+from engines.training.validation import PckValidator, PoseTrackValidator, predict_in_frames
+from tests.engines.datasets import sample_datasets
 
 
 @pytest.fixture

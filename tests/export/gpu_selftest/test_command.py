@@ -156,7 +156,7 @@ def test_what_nvidia_smi_says_is_told_and_what_it_complains_of_is_a_failure(
 ) -> None:
     tool = tmp_path / "nvidia-smi"
     monkeypatch.setattr(machine, "why_no_gpu", lambda: "")
-    monkeypatch.setattr(machine.shutil, "which", lambda _: str(tool))
+    monkeypatch.setattr("shutil.which", lambda _: str(tool))
     tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 9.0, 81559 MiB, 580.65.06'\n")
     tool.chmod(0o755)
     assert machine.find_gpus(work).message == "NVIDIA H100 (9.0), 81559 MiB, driver 580.65.06"
@@ -169,7 +169,7 @@ def test_what_nvidia_smi_says_is_told_and_what_it_complains_of_is_a_failure(
 def test_without_pytorch_an_export_is_not_run_and_says_what_to_install(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(AbsentError, match="torch, onnx, onnxscript, safetensors is not installed") as raised:
         fixtures.make_export(work, precision="fp16")
     assert "pip install '.[torch]'" in raised.value.remedy
@@ -189,7 +189,7 @@ def test_the_kernel_compiles_without_a_gpu_where_a_compiler_is(work: Work, monke
 
 def test_without_a_compiler_the_kernel_is_not_run(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "find_nvrtc_version", lambda: None)
-    monkeypatch.setattr(kernel.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(AbsentError, match="neither NVRTC nor nvcc"):
         kernel.compile_kernels(work)
 

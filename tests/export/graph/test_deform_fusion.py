@@ -8,16 +8,18 @@ elsewhere.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
+import torch  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 from onnx.reference.op_run import OpRun  # noqa: E402
@@ -52,7 +54,7 @@ class Head(torch.nn.Module):
         return self.model.head(window)
 
 
-def exported(model: Any, maps: list[tuple[int, ...]]) -> Any:
+def exported(model: Any, maps: Sequence[tuple[int, ...]]) -> Any:
     """The head as ONNX, its weights as large as a trained network's, so that offsets are pixels and not zeros."""
     torch.manual_seed(0)
     for parameter in model.parameters():

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
+
+import torch  # noqa: E402
 
 from engines.layers.deform_conv import DeformConv2d  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402

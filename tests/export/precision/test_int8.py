@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from engines.spec.manifest import Part
+
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
@@ -208,9 +210,14 @@ def test_both_halves_of_a_cut_network_compute_in_eight_bits_what_the_whole_does(
 ) -> None:
     network = small("fami")
     windows = crops(network.signature, 3)
-    models = {part: network[part] for part in ("fused", "backbone", "head")}
+    parts: tuple[Part, ...] = ("fused", "backbone", "head")
+    models = {part: network[part] for part in parts}
     frames = windows.reshape(-1, *windows.shape[2:])
-    feeds = {"fused": [{"crops": windows}], "backbone": [{"crops": frames}], "head": [_kept(run, models, windows)]}
+    feeds: dict[Part, Any] = {
+        "fused": [{"crops": windows}],
+        "backbone": [{"crops": frames}],
+        "head": [_kept(run, models, windows)],
+    }
     low = {part: round_float16(graph) for part, graph in lower_precision(models, "int8", feeds).items()}
     whole = run(low["fused"], {"crops": windows})["heatmaps"]
     halves = run(low["head"], _kept(run, low, windows))["heatmaps"]

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
-import export.single_stage.export  # noqa: E402
+import torch  # noqa: E402
+
 from engines.backends.onnxrt import OnnxRuntime  # noqa: E402
 from engines.backends.pytorch.half_precision import to_mixed_precision  # noqa: E402
 from engines.backends.pytorch.single_stage_module import RELEASED, Pictures  # noqa: E402
@@ -27,6 +28,7 @@ from engines.inference.single_stage import load_picture_engine  # noqa: E402
 from engines.layers.nms import nms  # noqa: E402
 from engines.models import inspose  # noqa: E402
 from engines.models.inspose import InsPoseReleased  # noqa: E402
+from engines.models.resnet_fpn import FPN  # noqa: E402
 from engines.spec.manifest import read_picture_manifest, verify_files  # noqa: E402
 from engines.spec.picture_signature import OUTPUTS, Suppression  # noqa: E402
 from export.calibration import Samples  # noqa: E402
@@ -34,7 +36,7 @@ from export.exporter import export_network  # noqa: E402
 from export.graph.wrappers import Graph  # noqa: E402
 from export.single_stage.export import MeasuredPictures, make_samples  # noqa: E402
 from export.single_stage.parity import BOUNDS, MEASURED, judge, run_graph  # noqa: E402
-from export.stages import Request  # noqa: E402
+from export.stages import Request, trace  # noqa: E402
 from export.to_onnx import to_onnx  # noqa: E402
 from export.weights import Choice, randomise  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
@@ -68,7 +70,6 @@ class Small(torch.nn.Module):
 @pytest.fixture(scope="module")
 def small() -> Iterator[pytest.MonkeyPatch]:
     """Networks of the catalogue with a small backbone, traced once."""
-    trace = export.single_stage.export.trace
     graphs: list[bytes] = []
 
     def once(*given: Any) -> Any:
@@ -78,7 +79,7 @@ def small() -> Iterator[pytest.MonkeyPatch]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspose, "build_backbone", lambda _: Small())
-        patch.setattr(export.single_stage.export, "trace", once)
+        patch.setattr("export.single_stage.export.trace", once)
         yield patch
 
 
@@ -100,6 +101,7 @@ def pictures_of(folder: Path) -> Pictures:
 
     manifest = read_picture_manifest(folder)
     model: Any = network.build(NAME, manifest.network)
+    assert manifest.weights is not None
     model.load_state_dict(load_file(folder / manifest.weights))
     return Pictures(model.eval(), manifest.signature.candidates)
 
@@ -276,7 +278,7 @@ def write(pictures: Pictures, example: Any, path: Path) -> Path:
 def test_the_released_network_finds_the_same_with_deformable_stars_in_the_graph(tmp_path: Path) -> None:
     model: Any = InsPoseReleased(width=32)
     model.backbone = Small()
-    model.neck = inspose.FPN(Small.channels[1:], 32)
+    model.neck = FPN(Small.channels[1:], 32)
     shown = make_samples(SIZE).crops[1:]
     network = Pictures(randomise(model, torch.zeros(1, 3, *SIZE[::-1])), CANDIDATES).eval()
     path = write(network, torch.zeros(2, *SIZE[::-1], 3, dtype=torch.uint8), tmp_path / "released.onnx")

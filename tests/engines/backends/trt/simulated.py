@@ -100,4 +100,4 @@ def _package(name: str, **members: object) -> ModuleType:
     module: Any = ModuleType(name)
     module.__path__ = []
     vars(module).update(members)
-    return module  # type: ignore[no-any-return]
+    return module

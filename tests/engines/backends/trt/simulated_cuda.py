@@ -274,7 +274,7 @@ def pycuda_driver(gpu: Gpu) -> ModuleType:
     module.memcpy_htod_async = lambda dest, src, stream: _copy(gpu, stream, lambda: _written(gpu, dest, src), src)
     module.memcpy_dtoh_async = lambda dest, src, stream: _copy(gpu, stream, lambda: _read(gpu, dest, src), dest)
     module.memcpy_dtod_async = lambda dest, src, size, stream: _copy(gpu, stream, lambda: _moved(gpu, dest, src, size))
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 def event_flags() -> Any:
@@ -341,6 +341,10 @@ OK = CUresult.CUDA_SUCCESS
 INVALID = CUresult.CUDA_ERROR_INVALID_VALUE
 CAPTURE_LOST = CUresult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
 
+# In the class its attributes hide the types of the same names.
+Result = CUresult
+Mode = CUstreamCaptureMode
+
 
 class GraphDriver:
     """The functions for graphs of ``cuda.bindings.driver``, with its names, arguments and tuples as results."""
@@ -351,7 +355,7 @@ class GraphDriver:
         self._gpu = gpu
         self._executables: dict[CUgraphExec, list[Operation]] = {}
 
-    def cuStreamBeginCapture(self, hStream: int, mode: CUstreamCaptureMode) -> tuple[CUresult]:
+    def cuStreamBeginCapture(self, hStream: int, mode: Mode) -> tuple[Result]:
         self._gpu.need_context("cuStreamBeginCapture")
         assert hStream in self._gpu.streams, "the default stream cannot be captured"
         assert mode is CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
@@ -359,7 +363,7 @@ class GraphDriver:
         self._gpu.counts["captures"] += 1
         return (OK,)
 
-    def cuStreamEndCapture(self, hStream: int) -> tuple[CUresult, CUgraph | None]:
+    def cuStreamEndCapture(self, hStream: int) -> tuple[Result, CUgraph | None]:
         recording = self._gpu.recordings.pop(hStream, None)
         if recording is None or recording.broken:
             return CAPTURE_LOST, None
@@ -367,7 +371,7 @@ class GraphDriver:
         self._gpu.graphs[graph] = recording.operations
         return OK, graph
 
-    def cuGraphInstantiate(self, hGraph: CUgraph, flags: int) -> tuple[CUresult, CUgraphExec | None]:
+    def cuGraphInstantiate(self, hGraph: CUgraph, flags: int) -> tuple[Result, CUgraphExec | None]:
         assert isinstance(hGraph, CUgraph)
         if flags or hGraph not in self._gpu.graphs:
             return INVALID, None
@@ -376,7 +380,7 @@ class GraphDriver:
         self._gpu.alive["executables"] += 1
         return OK, executable
 
-    def cuGraphLaunch(self, hGraphExec: CUgraphExec, hStream: int) -> tuple[CUresult]:
+    def cuGraphLaunch(self, hGraphExec: CUgraphExec, hStream: int) -> tuple[Result]:
         assert hStream in self._gpu.streams, "neither the default stream nor one that is gone is wanted"
         if hGraphExec not in self._executables:
             return (INVALID,)
@@ -385,17 +389,17 @@ class GraphDriver:
             self._gpu.queue(hStream, operation)
         return (OK,)
 
-    def cuGraphExecDestroy(self, hGraphExec: CUgraphExec) -> tuple[CUresult]:
+    def cuGraphExecDestroy(self, hGraphExec: CUgraphExec) -> tuple[Result]:
         assert isinstance(hGraphExec, CUgraphExec)
         self._executables.pop(hGraphExec)
         self._gpu.alive["executables"] -= 1
         return (OK,)
 
-    def cuGraphDestroy(self, hGraph: CUgraph) -> tuple[CUresult]:
+    def cuGraphDestroy(self, hGraph: CUgraph) -> tuple[Result]:
         assert isinstance(hGraph, CUgraph)
         return (OK if self._gpu.graphs.pop(hGraph, None) is not None else INVALID,)
 
-    def cuGetErrorString(self, error: CUresult) -> tuple[CUresult, bytes | None]:
+    def cuGetErrorString(self, error: Result) -> tuple[Result, bytes | None]:
         words = {
             INVALID: b"invalid argument",
             CAPTURE_LOST: b"operation failed due to a previous error during capture",
@@ -408,4 +412,4 @@ def cuda_bindings_driver(gpu: Gpu) -> ModuleType:
     module: Any = ModuleType("cuda.bindings.driver")
     driver = GraphDriver(gpu)
     vars(module).update({name: getattr(driver, name) for name in dir(driver) if name.lower().startswith("cu")})
-    return module  # type: ignore[no-any-return]
+    return module

@@ -44,7 +44,7 @@ class ILogger:
     def __init__(self) -> None:
         pass
 
-    def log(self, severity: Severity, msg: str) -> None:
+    def log(self, severity: enum.IntEnum, msg: str) -> None:
         raise NotImplementedError
 
 
@@ -66,7 +66,7 @@ _OF_ONNX = {
     onnx.TensorProto.UINT8: DataType.UINT8,
     onnx.TensorProto.INT64: DataType.INT64,
 }
-_NUMPY = {
+_NUMPY: dict[DataType, np.dtype[Any]] = {
     DataType.FLOAT: np.dtype("float32"),
     DataType.HALF: np.dtype("float16"),
     DataType.UINT8: np.dtype("uint8"),
@@ -253,7 +253,7 @@ def tensorrt(gpu: Gpu) -> ModuleType:
     module.Runtime = type("Runtime", (Runtime,), {"gpu": gpu})
     module.__version__ = VERSION
     module.init_libnvinfer_plugins = lambda logger, namespace: True
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 def plan_of(path: Path, batches: tuple[int, int, int], version: str) -> bytes:

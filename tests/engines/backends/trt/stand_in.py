@@ -179,4 +179,4 @@ def tensorrt(standing: StandIn) -> ModuleType:
             kind.__name__: standing.bound(kind) for kind in (Builder, OnnxParser, Runtime, Refitter, OnnxParserRefitter)
         },
     )
-    return module  # type: ignore[no-any-return]
+    return module

@@ -26,7 +26,7 @@ MODES = ("tensorrt", "tensorrt:nograph")
 
 @pytest.fixture
 def fused(tmp_path: Path) -> Path:
-    return write_export(tmp_path / "export", parts=("fused",)) / "fused.onnx"
+    return write_export(tmp_path / "export", parts=["fused"]) / "fused.onnx"
 
 
 def crops(batch: int) -> dict[str, Array]:
@@ -162,7 +162,7 @@ def test_it_may_be_opened_used_and_closed_by_different_threads(simulated: Simula
 
 
 def test_an_engine_of_one_batch_size_says_so(simulated: Simulation, tmp_path: Path) -> None:
-    path = write_export(tmp_path / "export", parts=("fused",), batch=2) / "fused.onnx"
+    path = write_export(tmp_path / "export", parts=["fused"], batch=2) / "fused.onnx"
     backend = opened(path)
     assert backend.describe().batch == 2
     assert backend.describe().outputs[0].shape == (2, 17, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from engines.datasets.synthetic.conditions import CONDITIONS, Conditions, Kind, random_conditions
 from engines.datasets.synthetic.scene import Picture, Scene
 
-CLEAR = {"noise": 0.0}
+CLEAR: dict[str, Any] = {"noise": 0.0}
 
 
 def shown(conditions: Conditions, seed: int = 11, people: int = 3, time_s: float = 2.0) -> Picture:

@@ -84,15 +84,14 @@ def test_the_operator_s_arguments_make_the_kernel_compute_the_same(calls: list[C
 
 def test_several_dilations_make_one_call(calls: list[Call]) -> None:
     x, dilations = maps(2, 8, 11, 7), (1, 3, 6)
-    lists = [
-        [maps(2, 18, 11, 7, seed=r) for r in dilations],
-        [maps(2, 9, 11, 7, seed=10 + r) for r in dilations],
-        [maps(16, 8, 3, 3, seed=20 + r) for r in dilations],
-        [maps(16, seed=30 + r) for r in dilations],
-    ]
-    got = torch_cuda._deform_conv2d_dilated(x, *lists, dilations, 1)
+    offsets = [maps(2, 18, 11, 7, seed=r) for r in dilations]
+    masks = [maps(2, 9, 11, 7, seed=10 + r) for r in dilations]
+    weights = [maps(16, 8, 3, 3, seed=20 + r) for r in dilations]
+    biases = [maps(16, seed=30 + r) for r in dilations]
+    got = torch_cuda._deform_conv2d_dilated(x, offsets, masks, weights, biases, dilations, 1)
     assert len(calls) == 1
-    wanted = dilated_reference(x.double(), *([t.double() for t in part] for part in lists), dilations, 1)
+    wide = [[t.double() for t in part] for part in (offsets, masks, weights, biases)]
+    wanted = dilated_reference(x.double(), wide[0], wide[1], wide[2], wide[3], dilations, 1)
     # fp32 against float64: 216 terms of about 1 in a sum
     torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
 
@@ -149,8 +148,8 @@ def test_weights_are_packed_once_and_again_when_somebody_changes_them() -> None:
     given, settings = single(), Settings(1, (1,), (1,), 2)
 
     def packed() -> Any:
-        parts = ((given[name],) for name in ("offset", "mask", "weight", "bias"))
-        call = prepare_call(given["x"], *parts, settings)
+        offset, mask, weight, bias = ((given[name],) for name in ("offset", "mask", "weight", "bias"))
+        call = prepare_call(given["x"], offset, mask, weight, bias, settings)
         assert call is not None
         return call.inputs["weight"]
 
