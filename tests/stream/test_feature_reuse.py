@@ -20,6 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.vision.windows import PersonWindows
+from stream.elements.pose import Pose
 from stream.errors import EngineError
 from stream.messages import Frame, Poses, Window
 from stream.pipeline.executor import through
@@ -46,7 +47,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frames_of(text: str) -> list[Frame]:
     """What a source gives."""
     name, *properties = text.split()
-    return list(through(make(name, **dict(result.split("=") for result in properties)), ()))  # type: ignore[arg-type]
+    return list(through(make(name, **dict(result.split("=") for result in properties)), ()))
 
 
 def windows_of(items: Sequence[Frame], past: int = PAST, future: int = FUTURE) -> list[Window]:
@@ -119,9 +120,9 @@ def test_people_without_ids_get_the_papers_crops(export: Path) -> None:
 
 def test_windows_that_wait_together_give_what_they_give_one_by_one(export: Path) -> None:
     windows = windows_of(frames_of(f"{CAMERA} num_frames=12"))
-    with make("pose", model=str(export)) as element:
+    with Pose(model=str(export)) as element:
         alone = [poses.keypoints for window in windows for poses in element.process(window)]
-    with make("pose", model=str(export)) as element:
+    with Pose(model=str(export)) as element:
         together = [poses.keypoints for poses in element.process_many(windows)]
     assert_close(together, alone)
 
@@ -134,7 +135,7 @@ def test_poses_carry_the_fingerprint_of_the_manifest(export: Path) -> None:
 
 
 def test_what_the_folder_cannot_do_is_said_when_the_line_is_linked(tmp_path: Path) -> None:
-    folder = exports.write_export(tmp_path / "drawn", parts=("fused",))
+    folder = exports.write_export(tmp_path / "drawn", parts=["fused"])
     with pytest.raises(EngineError) as caught:
         Harness(f"{FOLLOWED} ! pose model={folder} crop=lock")
     assert str(caught.value).startswith("pose: model drawn: crop=lock needs an export with 'backbone' and 'head'")

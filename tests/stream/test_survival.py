@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,10 @@ def own_run_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
     assert until(lambda: not folder.exists() or not list(folder.iterdir())), list(folder.iterdir())
     with contextlib.suppress(FileNotFoundError):
         folder.rmdir()
+
+
+def has_lines(path: Path, count: int) -> bool:
+    return len(lines_in(path)) > count
 
 
 def until(is_so: Callable[[], object]) -> bool:
@@ -157,7 +162,7 @@ def test_two_cameras_share_a_detector_that_is_killed(tmp_path: Path) -> None:
     with Supervisor(parse_launch(text), policy=STUBBORN) as supervisor:
         supervisor.play()
         for count in (40, 120):
-            assert until(lambda count=count: len(lines_in(notes)) > count)
+            assert until(partial(has_lines, notes, count))
             kill(supervisor, "locate")
         assert supervisor.wait(_LONG_S)
     for camera in ("hall", "yard"):  # the order of items of different cameras is not defined

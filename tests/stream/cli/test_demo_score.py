@@ -20,7 +20,7 @@ FPS = 10.0
 def message(seq: int, moved_px: float = 0.0, people: int | None = None, retained: bool = False) -> PoseMessage:
     """The exact truth about one frame, moved aside by so much; of the first ``people`` only."""
     truth = Scene(1, 3, *SIZE).at(seq / FPS, seq)
-    keypoints = truth.keypoints + np.float32([moved_px, 0, 0])
+    keypoints = truth.keypoints + np.array([moved_px, 0, 0], np.float32)
     rows = range(len(truth.ids))[:people]
     persons = tuple(Person(int(truth.ids[i]), tuple(truth.boxes[i].tolist()), 1.0, keypoints[i]) for i in rows)
     return PoseMessage("demo", seq, seq, 0, 0, SIZE, "coco17", persons, received_ns=40_000_000 + seq * 100_000_000, retained=retained)  # fmt: skip # noqa: E501

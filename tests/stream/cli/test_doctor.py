@@ -68,9 +68,9 @@ def test_too_little_shared_memory_comes_with_how_much_is_needed(monkeypatch: pyt
 
 
 def test_a_camera_without_permission_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.platform, "system", lambda: "Linux")
+    monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/video7")]))
-    monkeypatch.setattr(module.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     (result,) = of("Cameras")
     assert (result.state, result.text) == ("bad", "/dev/video7")
     assert "usermod" in result.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -61,7 +62,12 @@ def test_what_elements_say_stands_below_the_table_as_they_say_it(board: Board) -
 
 def test_large_numbers_fit_eighty_columns(board: Board) -> None:
     board.parts = ["overlaysink12"]
-    figures = {"process_p50_ms": 123.4, "process_p95_ms": 234.5, "age_p50_ms": 1234.0, "age_p95_ms": 2345.0}
+    figures: dict[str, Any] = {
+        "process_p50_ms": 123.4,
+        "process_p95_ms": 234.5,
+        "age_p50_ms": 1234.0,
+        "age_p95_ms": 2345.0,
+    }
     board.receive(Stats(part="overlaysink12", state="PLAYING", fps=1234.5, waiting=12, dropped=99999, **figures))
     head, row = rendered(board)
     assert "restarts" in head

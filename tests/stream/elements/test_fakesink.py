@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stream.elements.fakesink import Fakesink, summarise
+from stream.messages import Message
 from stream.testing import Harness, check_element, make_frame, make_people, make_poses, make_window
 
 
@@ -30,7 +31,7 @@ def test_without_dump_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_item_is_summarised_in_one_line() -> None:
-    items = [make_people(4, count=1), make_window(5, past=1, count=2), make_poses(6, count=0)]
+    items: list[Message] = [make_people(4, count=1), make_window(5, past=1, count=2), make_poses(6, count=0)]
     assert [summarise(item) for item in items] == [
         "cam 4 people 1 person",
         "cam 5 window 2 people real real",

@@ -135,7 +135,8 @@ def test_a_pattern_may_match_videos_and_pictures_and_time_continues(folder: Path
 
 def test_a_damaged_picture_raises_after_the_intact_ones(folder: Path) -> None:
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:100])
-    source, good = Filesrc(str(folder)), []
+    source = Filesrc(str(folder))
+    good: list[Frame | None] = []
     with source, pytest.raises(SourceError, match=r"2.png' is truncated: its end is missing \(100 bytes\)"):
         good.extend(source.frames())
     assert [read_number(frame.pixels) for frame in good if frame] == [1]

@@ -80,7 +80,7 @@ def test_every_topic_has_the_prefix() -> None:
     with open_sink(prefix="site1/") as sink, open_client(sink.endpoint, "") as client:
         assert receive(client)[0] == "site1/heartbeat"
         sink.consume(make_poses(0, "hall"))
-        topics = set()
+        topics: set[str] = set()
         while len(topics) < 3:
             topics.add(receive(client)[0])
         assert topics == {"site1/heartbeat", "site1/skeleton/coco17", "site1/poses/hall"}
@@ -108,7 +108,7 @@ def test_the_end_of_the_stream_is_sent_once_per_camera_with_the_next_number() ->
         sink.flush()
         sink.flush()
         sink.consume(make_poses(9, "yard"))
-        found = []
+        found: list[tuple[str, str, int]] = []
         while len(found) < 7:
             _, message = receive(client)
             if isinstance(message, PoseMessage | EndOfStream):
@@ -254,26 +254,26 @@ class FailingMemory(MutableMapping[str, int]):
     """A memory whose process is killed just before the n-th write."""
 
     def __init__(self) -> None:
-        self.values: dict[str, int] = {}
+        self.stored: dict[str, int] = {}
         self.left = -1
 
     def __setitem__(self, name: str, value: int) -> None:
         if self.left == 0:
             raise KilledError
         self.left -= 1
-        self.values[name] = value
+        self.stored[name] = value
 
     def __getitem__(self, name: str) -> int:
-        return self.values[name]
+        return self.stored[name]
 
     def __delitem__(self, name: str) -> None:
-        del self.values[name]
+        del self.stored[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict(self.values))
+        return iter(dict(self.stored))
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.stored)
 
 
 @pytest.mark.parametrize("writes", range(1, 12))

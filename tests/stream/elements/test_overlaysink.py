@@ -38,7 +38,7 @@ def write(location: Path | str, items: list[Poses], **properties: Any) -> None:
         sink.flush()
 
 
-def read(path: Path) -> list[tuple[float, NDArray[np.uint8]]]:
+def read(path: Path) -> list[tuple[float, NDArray[Any]]]:
     """(time in ms from the first frame, picture) of every frame of a video."""
     with av.open(str(path)) as container:
         found = [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from engines.spec.manifest import read_picture_manifest
 from stream.caps import Caps
+from stream.elements.posedetect import PoseDetect
 from stream.errors import EngineError, PropertyError
 from stream.messages import Frame, Poses
 from stream.pipeline.launch import parse_launch
@@ -47,7 +49,7 @@ def test_people_of_a_frame_come_out_with_keypoints_and_without_ids(model: str) -
     assert (poses.model, poses.skeleton) == ("brightest", "coco17")
     assert poses.fingerprint == read_picture_manifest(Path(model)).fingerprint
     assert [(one.offset, one.seq, one.state) for one in poses.window] == [(0, 7, "real")]
-    assert poses.frame.ledger["inferred"] == harness.clock.time_ns
+    assert poses.frame.ledger["inferred"] == harness.clock()
 
 
 def test_people_below_min_score_are_dropped(model: str) -> None:
@@ -66,11 +68,16 @@ def test_a_frame_without_people_yields_poses_without_people(model: str) -> None:
 def test_waiting_frames_share_a_run(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [make_spots(seq, (20 + seq, 10, 255), camera=camera) for seq in range(3) for camera in ("hall", "yard")]
     runs: list[int] = []
-    with make("posedetect", model=model, max_batch="4") as element:
-        run = element._engine._backend.run
-        monkeypatch.setattr(
-            element._engine._backend, "run", lambda feeds: (runs.append(len(feeds["pictures"])), run(feeds))[1]
-        )
+    with PoseDetect(model=model, max_batch=4) as element:
+        engine: Any = element._engine
+        backend = engine._backend
+        run = backend.run
+
+        def record(feeds: Any) -> Any:
+            runs.append(len(feeds["pictures"]))
+            return run(feeds)
+
+        monkeypatch.setattr(backend, "run", record)
         poses = list(element.process_many(frames))
     assert runs == [4, 2]
     assert [one.key for one in poses] == [frame.key for frame in frames]

@@ -141,7 +141,7 @@ def test_the_annotations_of_a_testsrc_equal_its_ground_truth() -> None:
     assert frame.truth is not None
     truth = frame.truth
     people = [
-        PersonRecord(int(row), tuple(box), 1.0, [(x, y, 1.0) for x, y, _ in joints])  # type: ignore[arg-type]
+        PersonRecord(int(row), tuple(box), 1.0, [(x, y, 1.0) for x, y, _ in joints])
         for row, box, joints in zip(truth.ids, truth.boxes.tolist(), truth.keypoints.tolist(), strict=True)
     ]
     line = "testsrc seed=3 fps=12 conditions=crossing ! tests.toys.oracle ! keypointsink"

@@ -9,6 +9,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_keypoints_of_an_unsupported_skeleton_raise(monkeypatch: pytest.MonkeyPa
         Evaluation("tcp://127.0.0.1:1").run(DRAWN)
 
 
-def _fields(message: object) -> dict[str, object]:
+def _fields(message: object) -> dict[str, Any]:
     return {name: getattr(message, name) for name in message.__slots__}  # type: ignore[attr-defined]
 
 
@@ -203,7 +204,7 @@ def url(shared: Path, clip: tuple[Path, Path]) -> Iterator[str]:
     if not python.exists() or subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode:
         pytest.skip("no RTSP server: the system's Python lacks GStreamer's (gir1.2-gst-rtsp-server-1.0, python3-gi)")
     port = free_port()
-    command = [python, str(shared / "tools" / "rtsp_server.py"), str(clip[0]), "--port", str(port)]
+    command = [str(python), str(shared / "tools" / "rtsp_server.py"), str(clip[0]), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert "access units" in server.stdout.readline()

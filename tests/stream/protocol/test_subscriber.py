@@ -153,7 +153,12 @@ def test_latest_skips_older_messages_and_counts_them() -> None:
 
 def test_it_can_be_closed_from_another_thread_while_it_waits() -> None:
     subscriber = Subscriber(free_address())
-    with meanwhile(lambda: (time.sleep(0.1), subscriber.close())[1]):
+
+    def close_later() -> None:
+        time.sleep(0.1)
+        subscriber.close()
+
+    with meanwhile(close_later):
         assert list(subscriber) == []
     assert subscriber.finished
     subscriber.close()
@@ -205,7 +210,7 @@ def test_noise_from_a_false_publisher_is_counted_and_dropped() -> None:
     dice = random.Random(1)
     with false_publisher() as (false, address), Subscriber(address) as subscriber:
         for _ in range(4):
-            assert false.poll(TIMEOUT_S * 1000)
+            assert false.poll(round(TIMEOUT_S * 1000))
             false.recv()  # its four subscriptions
         noise = dice.randbytes(100_080)
         for number in range(100_000):

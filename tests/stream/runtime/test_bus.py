@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream.runtime import bus
 
-NOTICES = [
+NOTICES: list[bus.AnyNotice] = [
     bus.Error(part="detect", element="detect", text="boom", camera="hall", seq=7, fatal=True),
     bus.Warning_(part="detect", text="hot", logger="stream.elements.detect"),
     bus.Eos(part="sink", camera="hall"),

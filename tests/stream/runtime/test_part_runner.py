@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,10 @@ from tests.stream.runtime.bench import CAMERA, Bench, Takes, Twice, advance, sen
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+def has_taken(sink: Takes, seqs: list[int]) -> bool:
+    return sink.taken == seqs
 
 
 def test_what_is_consumed_is_acknowledged_and_the_end_flushes_the_sink(bench: Bench) -> None:
@@ -54,7 +59,7 @@ def test_an_item_is_not_consumed_again_after_a_restart(bench: Bench) -> None:
         runner = bench.part_runner(sink, inbox="in", memory=memory)
         taking = InboxInput(runner, None)
         send(outbox, *([make_frame(0), make_frame(1)] if start == 0 else [make_frame(2), Eos(CAMERA)]))
-        advance(taking, outbox, lambda sink=sink, expected=expected: sink.taken == expected)
+        advance(taking, outbox, partial(has_taken, sink, expected))
         if start == 0:
             memory["delivered cam"], memory["finished cam"] = 1, -1  # killed before it could acknowledge
             assert runner.links.inbox is not None

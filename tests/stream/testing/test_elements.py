@@ -80,7 +80,7 @@ class WrongDefault(Same):
 class NoSrc(Same):
     """A transform that gives nothing, by its pads."""
 
-    src = None
+    src = None  # type: ignore[assignment]
 
 
 class SinkThatGives(Sink):

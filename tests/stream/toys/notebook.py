@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from msgspec import Meta
 
@@ -63,7 +63,7 @@ def key_of(line: str) -> tuple[str, int]:
 
 
 def _age_ms(item: Message) -> float:
-    frame = getattr(item, "frame", None) or getattr(item, "key_frame", item)
+    frame: Any = getattr(item, "frame", None) or getattr(item, "key_frame", item)
     return (time.time_ns() - frame.wall_ns) / 1e6
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from stream.errors import StaleFrame, WireError
-from stream.messages import EOS_SEQ, Eos, Frame, People, Poses, Truth, Window, WindowFrame
+from stream.messages import EOS_SEQ, Eos, Frame, FrameState, People, Poses, Truth, Window, WindowFrame
 from stream.transports import wire
 from stream.transports.wire_schema import MAX_FRAMES, VERSION, FrameRef
 
@@ -24,9 +24,9 @@ from stream.transports.wire_schema import MAX_FRAMES, VERSION, FrameRef
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 SEQ = st.integers(0, EOS_SEQ)
-NAMES = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
-STATES = st.sampled_from(["real", "repeated", "padded"])
+STATES: st.SearchStrategy[FrameState] = st.sampled_from(["real", "repeated", "padded"])
 ROUND_TRIPS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 

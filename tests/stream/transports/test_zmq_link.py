@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not true within {timeout_s} s"
+
+
+def is_acknowledged(outbox: Outbox, key: Key) -> bool:
+    return key in outbox.take_acknowledged(50)
+
+
+def collect(outbox: Outbox, acknowledged: list[Key], count: int) -> bool:
+    """Append the keys acknowledged since; True when there are ``count``."""
+    acknowledged += outbox.take_acknowledged(20)
+    return len(acknowledged) >= count
 
 
 def receive(outbox: Outbox, inbox: Inbox, count: int) -> list[Delivery]:
@@ -233,7 +244,7 @@ def test_the_last_acknowledgement_of_an_ending_process_arrives(address: str, clo
     for life in range(3):
         with _receiver(address, 1):
             outbox.send(("hall", life), [b"x"])
-            until(lambda life=life: ("hall", life) in outbox.take_acknowledged(50))
+            until(partial(is_acknowledged, outbox, ("hall", life)))
     assert outbox.statistics().unacknowledged == 0
 
 
@@ -243,13 +254,13 @@ def test_the_successor_of_a_killed_receiver_gets_all_open_items(address: str, cl
     acknowledged: list[Key] = []
     with _receiver(address, 10_000) as first:
         outbox.send(("hall", 0), [b"x"])
-        until(lambda: bool(acknowledged.extend(outbox.take_acknowledged(20)) or acknowledged))
+        until(lambda: collect(outbox, acknowledged, 1))
         first.send_signal(signal.SIGSTOP)
         for seq in range(1, 20):
             outbox.send(("hall", seq), [b"x"])
         first.kill()
     with _receiver(address, 20 - len(acknowledged)) as second:
-        until(lambda: bool(acknowledged.extend(outbox.take_acknowledged(20)) or len(acknowledged) == 20))
+        until(lambda: collect(outbox, acknowledged, 20))
         printed = second.communicate()[0].split()
     assert acknowledged == [("hall", seq) for seq in range(20)]
     assert printed == [str(seq) for seq in range(1, 20)]
