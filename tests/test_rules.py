@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,25 +25,35 @@ def test_the_source_keeps_the_rule_of(rule: str, root: Path) -> None:
 
 # Without these a rule that silently checks nothing would look kept.
 BROKEN = {
-    "style": ("import os\n", "F401"),
-    "types": ("def f(x):\n    return x\n", "no-untyped-def"),
+    "style": ("style", "breach.py", "import os\n", "F401"),
+    "types": ("types", "breach.py", "def f(x):\n    return x\n", "no-untyped-def"),
+    "types of the tests": ("types", "tests/test_breach.py", "def test_it() -> None:\n    len(5)\n", "arg-type"),
 }
 
 
-@pytest.mark.parametrize("rule", BROKEN)
-def test_a_breach_is_found_of_the_rule_of(rule: str, root: Path, tmp_path: Path) -> None:
-    text, expected = BROKEN[rule]
-    breach = tmp_path / "breach.py"
-    breach.write_text(text)
+@pytest.mark.parametrize("breach", BROKEN)
+def test_a_breach_is_found_of_the_rule_of(breach: str, root: Path, tmp_path: Path) -> None:
+    rule, name, text, expected = BROKEN[breach]
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
     settings = (
         ("--config", str(root / "pyproject.toml"))
         if rule == "style"
         else ("--config-file", str(root / "pyproject.toml"))
     )
-    command = [sys.executable, *RULES[rule][:2], *(["check"] if rule == "style" else []), *settings, str(breach)]
+    command = [sys.executable, *RULES[rule][:2], *(["check"] if rule == "style" else []), *settings, name]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert answer.returncode != 0
     assert expected in answer.stdout
+
+
+def test_types_are_checked_in_every_folder_with_python(root: Path) -> None:
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["mypy"]
+    tracked = subprocess.run(["git", "ls-files", "*/*.py"], cwd=root, capture_output=True, text=True, check=True).stdout
+    folders = {Path(line).parts[0] for line in tracked.splitlines()}
+    assert {"posestream", "tests"} <= folders
+    assert folders <= set(settings["packages"])
 
 
 def test_no_file_is_called_like_a_library(root: Path) -> None:
