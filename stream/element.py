@@ -104,6 +104,10 @@ class Element:
     def set_caps(self, sink: Caps | None, src: Caps | None) -> None:
         """Receive the negotiated caps of the input and of the output, once, before ``__enter__``."""
 
+    def check_camera(self, camera: str) -> None:
+        """Raise :class:`stream.errors.PropertyError` for the name of a camera upstream that it cannot take, before the
+        line runs."""
+
     # -- restarts ---------------------------------------------------------------------------------------------------
 
     @property

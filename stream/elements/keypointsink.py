@@ -74,6 +74,10 @@ class KeypointSink(Sink):
         """The address it publishes on, with the chosen port; ``bind`` while it is not open."""
         return self._publisher.endpoint if self._publisher else self.bind
 
+    def check_camera(self, camera: str) -> None:
+        """Raise :class:`PropertyError` for a name that is too long for a topic."""
+        _check_camera(camera)
+
     def __enter__(self) -> Self:
         restarted = self.context.incarnation > 0
         self._ended = set()

@@ -82,10 +82,13 @@ class PictureFolder:
     def add(self, picture: Picture, seq: int, pts_ns: int) -> None:  # noqa: ARG002 - a picture has no time
         """Write ``picture`` under a temporary name, then rename it."""
         file = self._path / f"{seq:06d}.png"
+        part = file.with_suffix(".part")
         try:
-            file.with_suffix(".part").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-            file.with_suffix(".part").replace(file)
+            part.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            part.replace(file)
         except OSError as error:
+            with suppress(OSError):
+                part.unlink()
             raise _write_error(self._who, file, error.strerror or str(error)) from None
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 from stream.element import Element, Sink, Source
 from stream.elements.queue import Queue
@@ -88,7 +88,10 @@ class Wiring:
 
 
 def wire(lines: Sequence[Line]) -> Wiring:
-    """Cut ``lines`` at their queues and join the parts by name. Raises :class:`LinkError` for invalid lines."""
+    """Cut ``lines`` at their queues and join the parts by name.
+
+    Raises :class:`LinkError` for invalid lines, :class:`PropertyError` for a camera name that an element cannot take.
+    """
     for line in lines:
         _check_order(line)
     _check_each_occurs_once(lines)
@@ -99,7 +102,11 @@ def wire(lines: Sequence[Line]) -> Wiring:
     _check_queues(parts, queues)
     _check_tees(parts)
     _check_cameras(parts)
-    return Wiring(tuple(_add_cameras(_add_names(_sort_upstream_first(parts)))), queues)
+    wired = tuple(_add_cameras(_add_names(_sort_upstream_first(parts))))
+    for part in wired:
+        for element, camera in product(part.elements, part.cameras):
+            element.check_camera(camera)
+    return Wiring(wired, queues)
 
 
 def camera_name(source: Source) -> str:

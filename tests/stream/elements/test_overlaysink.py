@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,56 @@ def test_a_killed_stage_leaves_a_playable_video_and_a_restart_writes_beside_it(t
     # A key frame, and so a fragment, every two seconds of 25 frames; the encoder and the file's buffer hold some more.
     assert len(read(tmp_path / "out.mp4")) >= 300 - 3 * 50
     assert len(read(tmp_path / "out.2.mp4")) == 1
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file may become larger than ``size`` bytes, as on a disk that fills up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi"])
+def test_a_full_disk_raises_from_then_on_and_a_restart_writes_beside_the_file(tmp_path: Path, suffix: str) -> None:
+    location, noise = str(tmp_path / f"out{suffix}"), np.random.default_rng(0)
+    refused = r"overlaysink cannot write .*: .*; choose another location="
+    sink = OverlaySink(location=location, caption=False)
+    sink.__enter__()
+
+    def consume(seqs: range) -> None:
+        for seq in seqs:
+            poses = poses_at(seq, seq * 40)
+            poses.frame.pixels[:] = noise.integers(0, 255, poses.frame.pixels.shape, np.uint8)
+            sink.consume(poses)
+
+    with room_for(100_000), pytest.raises(TransportError, match=refused):
+        consume(range(300))
+    with pytest.raises(TransportError, match=refused):
+        consume(range(300, 301))  # there is room again, but part of the video is missing
+    with pytest.raises(TransportError, match=refused):
+        sink.flush()
+    again = OverlaySink(location=location, caption=False)
+    again.context = Context(incarnation=1)
+    with again:
+        again.consume(poses_at(301, 12_000))
+    assert len(read(tmp_path / f"out.2{suffix}")) == 1
+
+
+def test_a_full_disk_leaves_no_incomplete_png(tmp_path: Path) -> None:
+    sink = OverlaySink(location=str(tmp_path / "out"), caption=False)
+    with sink:
+        with (
+            room_for(10),
+            pytest.raises(TransportError, match=r"overlaysink cannot write .*000000.png: File too large;"),
+        ):
+            sink.consume(poses_at(0, 0))
+        assert list((tmp_path / "out").iterdir()) == []
+        sink.consume(poses_at(1, 40))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["000001.png"]
 
 
 def test_the_caption_has_the_frame_rate_by_the_clock_of_the_context(tmp_path: Path) -> None:

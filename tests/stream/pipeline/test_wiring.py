@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stream.elements.fakesink import Fakesink
-from stream.errors import LinkError
+from stream.errors import LinkError, PropertyError
 from stream.pipeline.launch import parse_launch
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.wiring import Line
@@ -110,3 +110,13 @@ def test_a_shared_queue_takes_its_properties_from_the_line_that_gives_them() -> 
 
 def test_a_line_says_what_it_is() -> None:
     assert repr(Line(Find(), Fakesink(), from_queue="people")) == "Line(from people ! find ! fakesink)"
+
+
+def test_a_camera_name_that_a_sink_downstream_cannot_take_is_refused_before_the_line_runs() -> None:
+    line = "testsrc camera={} ! queue ! detect model=truth ! track ! window ! pose ! queue ! {}"
+    assert parse_launch(line.format("ü" * 40, "keypointsink")).parts
+    assert parse_launch(line.format("ü" * 41, "fakesink")).parts
+    with pytest.raises(
+        PropertyError, match=r"^keypointsink: the camera name 'ü{20}'… has 82 bytes; set camera= to a name"
+    ):
+        _ = parse_launch(line.format("ü" * 41, "keypointsink")).parts
