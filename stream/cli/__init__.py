@@ -1,4 +1,4 @@
-"""What ``posestream`` can be told to do, one file a command; each imports what it needs when it is called."""
+"""The commands of ``posestream``, one module each; a command imports what it needs when it is called."""
 
 from stream.runtime.import_path import pin_own_packages
 

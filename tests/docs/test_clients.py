@@ -65,7 +65,7 @@ def running(*command: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def told(process: subprocess.Popen[str]) -> list[str]:
+def result(process: subprocess.Popen[str]) -> list[str]:
     """All it printed, when it has ended by itself."""
     out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err
@@ -98,7 +98,7 @@ def test_the_node_client_gets_the_very_keypoints_that_were_published(node: Path)
         with running(*command, cwd=node) as client:
             wait_until(lambda: count_snapshots(sink) or client.poll() is not None, "the client is heard")
             items = published(sink)
-            *messages, end = map(json.loads, told(client))
+            *messages, end = map(json.loads, result(client))
     for number, (message, item) in enumerate(zip(messages, items, strict=True)):
         check_equal(message, number, item)
     assert messages[-1]["joints"][9] == "left_wrist"
@@ -111,7 +111,7 @@ def test_the_node_client_joins_late_and_learns_skeleton_and_last_value(node: Pat
         items = published(sink)
         command = ["node", "subscribe.mjs", "--address", sink.endpoint, "--camera", "hall", "--json", "--count", "2"]
         with running(*command, cwd=node) as client:
-            last, end = map(json.loads, told(client))
+            last, end = map(json.loads, result(client))
     check_equal(last, 4, items[4])
     assert last["joints"][0] == "nose"
     assert end["kind"] == "end"
@@ -123,7 +123,7 @@ def test_the_node_client_comes_in_with_keys(node: Path, tmp_path: Path) -> None:
     with open_sink(keys=str(tmp_path / "server.key_secret"), clients=str(tmp_path)) as sink:
         published(sink)
         with running("node", "subscribe.mjs", "--address", sink.endpoint, "--count", "1", *keys, cwd=node) as client:
-            assert told(client)[0].startswith("hall 12: ")
+            assert result(client)[0].startswith("hall 12: ")
 
 
 def test_the_python_example_prints_what_is_published(root: Path, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from engines.spec.manifest import MANIFEST
 from export.artifacts import create_folder, describe_files, find_versions
 
 
-def make(folder: Path, told: str, *, force: bool = False) -> None:
+def make(folder: Path, result: str, *, force: bool = False) -> None:
     with create_folder(folder, force=force) as partial:
         assert not list(partial.iterdir())
-        (partial / MANIFEST).write_text(told)
+        (partial / MANIFEST).write_text(result)
 
 
 def here(folder: Path) -> list[str]:
@@ -79,7 +79,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught, create_folder(tmp_path / "out", force=False):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(caught.value) == (

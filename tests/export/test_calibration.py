@@ -44,7 +44,7 @@ def test_windows_of_a_folder_hold_consecutive_frames_in_order(tmp_path: Path) ->
     assert {int(value) for value in middle[:, 1]} == {10, 70}
 
 
-def test_too_few_pictures_are_told(tmp_path: Path) -> None:
+def test_too_few_pictures_are_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         calibration.cut_windows(pictures(tmp_path, 2), SIGNATURE)
     assert str(caught.value) == (
@@ -53,7 +53,7 @@ def test_too_few_pictures_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_video_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_video_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         calibration.cut_windows(tmp_path / "gone.mp4", SIGNATURE)
     assert str(caught.value) == f"--frames {tmp_path / 'gone.mp4'}: there is no such video or folder"

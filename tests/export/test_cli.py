@@ -52,9 +52,9 @@ def test_a_wrong_export_gets_one_line_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     words, expected = WRONG[case]
     assert execute(["export", *words]) == 1
-    told = capsys.readouterr().err.removeprefix("hrnet-compact-256x192: random weights, for testing only\n")
-    assert told.startswith(f"posestream: {expected}")
-    assert told.count("\n") == 1
+    result = capsys.readouterr().err.removeprefix("hrnet-compact-256x192: random weights, for testing only\n")
+    assert result.startswith(f"posestream: {expected}")
+    assert result.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,6 +71,6 @@ def test_without_its_extra_the_command_says_how_to_get_it(monkeypatch: pytest.Mo
 
 def test_the_command_explains_itself_with_examples(capsys: Capture) -> None:
     assert execute(["export", "--help"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "posestream export fami-w48-384x288 --weights my.pth --to tensorrt --precision fp16" in told
-    assert "pose model=FOLDER" in told
+    result = " ".join(capsys.readouterr().out.split())
+    assert "posestream export fami-w48-384x288 --weights my.pth --to tensorrt --precision fp16" in result
+    assert "pose model=FOLDER" in result

@@ -142,11 +142,11 @@ def test_weights_are_stored_once_for_all_graphs(folder: Path) -> None:
     read = 0
     for name in ("fused", "backbone", "head"):
         for tensor in onnx.load(str(folder / f"{name}.onnx"), load_external_data=False).graph.initializer:
-            told = {item.key: item.value for item in tensor.external_data}
-            if told:
-                assert int(told["offset"]) % 64 == 0
-                places[int(told["offset"])] = int(told["length"])
-                read += int(told["length"])
+            result = {item.key: item.value for item in tensor.external_data}
+            if result:
+                assert int(result["offset"]) % 64 == 0
+                places[int(result["offset"])] = int(result["length"])
+                read += int(result["length"])
     size = (folder / "weights.data").stat().st_size
     assert sum(places.values()) <= size < sum(places.values()) + 64 * len(places)
     assert read > 1.9 * size

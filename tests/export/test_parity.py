@@ -1,4 +1,4 @@
-"""What counts as the same: only clear keypoints are measured, and a broken promise is told with its figures."""
+"""What counts as the same: only clear keypoints are measured, and a broken promise is reported with its figures."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def test_numbers_that_are_none_break_every_bound(value: float) -> None:
     assert compare(outcome((4, 4, 1.0)), spoiled).heatmap_error == np.inf
 
 
-def test_a_broken_promise_is_told_with_its_figures() -> None:
+def test_a_broken_promise_is_reported_with_its_figures() -> None:
     shown = Samples(make_noise(SIGNATURE), "2 of noise")
-    told = summarise(outcome((4, 4, 2.0)), outcome((4, 4, 1.5)), ("PyTorch", "fused.onnx"), shown, "fp32")
+    result = summarise(outcome((4, 4, 2.0)), outcome((4, 4, 1.5)), ("PyTorch", "fused.onnx"), shown, "fp32")
     with pytest.raises(EngineError) as caught:
-        check("toy", "fused", told)
+        check("toy", "fused", result)
     assert str(caught.value) == (
         "export of 'toy': fused by fused.onnx in ONNX Runtime on the CPU differs from PyTorch by 2.5e-01 of the "
         "largest heatmap value (bound 2e-03), keypoints by 0.00 px (bound 3) on 2 of noise; 1 of 1 keypoints are "
         "clear; nothing was written"
     )
-    kept = msgspec.structs.replace(told, heatmap_error=BOUNDS["fp32"].heatmap_error)
+    kept = msgspec.structs.replace(result, heatmap_error=BOUNDS["fp32"].heatmap_error)
     check("toy", "fused", kept)
     with pytest.raises(EngineError):
         check("toy", "fused", msgspec.structs.replace(kept, shift_px_max=3.5))
@@ -82,5 +82,5 @@ def test_random_weights_are_allowed_more_only_below_fp32() -> None:
 def test_a_shift_that_could_not_be_measured_is_not_passed_off_as_none() -> None:
     shown = Samples(make_noise(SIGNATURE, 1), "noise")
     flat, other = outcome((4, 4, 0.0)), outcome((4, 4, 0.5))
-    told = summarise(flat, other, ("PyTorch", "fused.onnx"), shown, "int8")
-    assert told.inputs.endswith("keypoints are clear, so no shift was measured")
+    result = summarise(flat, other, ("PyTorch", "fused.onnx"), shown, "int8")
+    assert result.inputs.endswith("keypoints are clear, so no shift was measured")

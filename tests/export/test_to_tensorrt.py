@@ -71,15 +71,15 @@ def folder(tmp_path: Path) -> Path:
     write_graphs({"fused": deformable()}, tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"nothing that these tests run")
     files = {name: describe_file(tmp_path / name) for name in ("fused.onnx", "weights.data", "weights.safetensors")}
-    told = manifest(tmp_path, signature(0, 0), ["fused"])
-    write_manifest(_with(told, files), tmp_path)
+    result = manifest(tmp_path, signature(0, 0), ["fused"])
+    write_manifest(_with(result, files), tmp_path)
     return tmp_path
 
 
-def _with(told: Manifest, files: Any) -> Manifest:
+def _with(result: Manifest, files: Any) -> Manifest:
     import msgspec
 
-    return msgspec.structs.replace(told, files=files, fingerprint=fingerprint_files(files))
+    return msgspec.structs.replace(result, files=files, fingerprint=fingerprint_files(files))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def without_a_gpu(*_: object, **__: object) -> None:
     raise EngineError("no GPU: CUDA says nothing")
 
 
-def test_without_a_gpu_the_folder_is_prepared_and_the_remedy_told(
+def test_without_a_gpu_the_folder_is_prepared_and_the_remedy_given(
     folder: Path, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "get_plan", without_a_gpu)
@@ -104,12 +104,12 @@ def test_without_a_gpu_the_folder_is_prepared_and_the_remedy_told(
         f"no GPU: CUDA says nothing ({folder} is exported and prepared; missing engines are built by the first "
         f"pipeline that runs it on its GPU: pose model={folder.name} backend=tensorrt)"
     )
-    told = read_manifest(folder)
-    verify_files(told, folder)
+    result = read_manifest(folder)
+    verify_files(result, folder)
     source = read_source(folder / "fused.onnx")
     assert source.path.name == "fused.trt.onnx"
     assert source.options.max_batch == 5
-    assert source.weights_sha256 == told.files["weights.data"].sha256
+    assert source.weights_sha256 == result.files["weights.data"].sha256
     assert source.types == {"guide": "fp32", "deform_fused": "fp32"}
     assert [spec.activation for spec in compiled] == ["relu"]
 
@@ -136,12 +136,12 @@ def test_the_route_of_nvidia_needs_no_kernel_of_ours(folder: Path, compiled: lis
 
 
 def test_another_route_changes_the_graph_but_not_what_is_known_of_the_export(folder: Path, compiled: list[Any]) -> None:
-    told = read_manifest(folder)
+    result = read_manifest(folder)
     kinds: list[Callable[[], Any]] = [
         lambda: to_tensorrt.prepare(folder, plugin="fused", options=BuildOptions()),
         lambda: to_tensorrt.prepare(folder, plugin="nvidia", options=BuildOptions()),
     ]
     one, other = (prepare().graphs["fused.onnx"] for prepare in kinds)
     assert one.sha256 != other.sha256
-    assert one.source_sha256 == other.source_sha256 == told.files["fused.onnx"].sha256
+    assert one.source_sha256 == other.source_sha256 == result.files["fused.onnx"].sha256
     verify_files(read_manifest(folder), folder)

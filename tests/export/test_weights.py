@@ -64,9 +64,9 @@ def test_layouts_of_a_network_are_ours_its_family_and_what_its_entry_lists() -> 
 
 def test_a_checkpoint_of_another_network_says_what_does_not_fit(tmp_path: Path) -> None:
     path = saved(torch.nn.Linear(2, 3), tmp_path / "other.pth")
-    told = message_of(SPEC, Choice(weights=path))
-    assert told.startswith(f"checkpoint {str(path)!r} (layout ours) does not fit DCPose: ")
-    assert "2 unexpected (weight, bias)" in told
+    result = message_of(SPEC, Choice(weights=path))
+    assert result.startswith(f"checkpoint {str(path)!r} (layout ours) does not fit DCPose: ")
+    assert "2 unexpected (weight, bias)" in result
 
 
 def test_a_checkpoint_of_another_size_says_which_shapes_differ(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_checkpoint_of_another_size_says_which_shapes_differ(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["cut.pth", "cut.safetensors"])
-def test_a_truncated_file_is_told(name: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported(name: str, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     path, model = tmp_path / name, build("small", ALONE)
@@ -90,8 +90,8 @@ def test_a_truncated_file_is_told(name: str, tmp_path: Path) -> None:
 def test_a_file_that_holds_only_a_part_is_refused(tmp_path: Path) -> None:
     state = {name: value for name, value in build("small", ALONE).state_dict().items() if "final_layer" not in name}
     torch.save(state, tmp_path / "imagenet.pth")
-    told = message_of(ALONE, Choice(weights=tmp_path / "imagenet.pth", layout="hrnet-imagenet"))
-    assert told == (
+    result = message_of(ALONE, Choice(weights=tmp_path / "imagenet.pth", layout="hrnet-imagenet"))
+    assert result == (
         f"checkpoint {str(tmp_path / 'imagenet.pth')!r} (layout hrnet-imagenet) leaves 2 weights of HRNet as they were "
         "(final_layer.weight, …): it holds only a part of the network; train the rest, and give that checkpoint"
     )
@@ -125,7 +125,7 @@ def test_a_network_with_published_weights_says_how_to_get_them_and_takes_them_on
     assert (source.file, source.layout) == ("published.pth", "hrnet")
 
 
-def test_random_weights_keep_activations_of_order_one_and_are_told() -> None:
+def test_random_weights_keep_activations_of_order_one_and_are_reported() -> None:
     model, source = load_network("small", SPEC, Choice(random=True), BATCH)
     assert source.note.startswith("random weights")
     with torch.no_grad():

@@ -55,7 +55,7 @@ def test_without_tracking_people_have_no_ids(toy: Estimate, media: Path) -> None
     assert {person.id for result in toy(media / "clip.mp4", track=False) for person in result.people} == {-1}
 
 
-def test_files_are_told_apart_by_their_names_and_counted_anew(toy: Estimate, media: Path) -> None:
+def test_files_are_distinguished_by_name_and_counted_from_zero(toy: Estimate, media: Path) -> None:
     results = list(toy([f"{media}/*.mp4", media / "2.png"]))
     assert [(Path(result.source).name, result.index) for result in results] == [
         *(("clip.mp4", number) for number in range(4)),

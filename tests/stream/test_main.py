@@ -330,7 +330,7 @@ def test_models_lists_the_network_that_ships_and_what_can_be_pulled(capsys: Capt
 
 
 @pytest.mark.parametrize("words", [[], ["eval"]])
-def test_who_names_no_command_is_shown_them_and_told_of_no_fault(words: list[str], capsys: Capture) -> None:
+def test_without_a_command_they_are_listed_and_no_error_is_shown(words: list[str], capsys: Capture) -> None:
     assert execute(words) == 2
     result = capsys.readouterr()
     assert "Usage: posestream" in result.out

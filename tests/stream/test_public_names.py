@@ -40,7 +40,7 @@ def test_what_type_checkers_see_is_what_is_there() -> None:
     assert seen - {"annotations", "import_module", "TYPE_CHECKING"} == set(stream.__all__)
 
 
-def test_a_name_that_is_not_public_is_told() -> None:
+def test_a_name_that_is_not_public_is_reported() -> None:
     with pytest.raises(AttributeError) as refused:
         stream.Pipelin  # noqa: B018
     assert str(refused.value) == "module 'stream' has no attribute 'Pipelin'"

@@ -65,7 +65,7 @@ def test_any_element_can_be_called_by_a_name() -> None:
     assert get_properties(window) == {"name": "hall_windows"}
 
 
-def test_only_what_is_not_at_its_default_is_a_told_property() -> None:
+def test_only_what_is_not_at_its_default_is_a_given_property() -> None:
     assert get_properties(make("queue", leaky="no")) == {"leaky": "no"}
     assert get_properties(Lists()) == {}
     assert get_properties(Lists(), defaults=True) == {"classes": (), "labels": []}

@@ -29,11 +29,11 @@ def attempting(states: dict[str, State], tried: list[str]) -> Callable[[Step], R
     return attempt
 
 
-def test_steps_are_tried_in_order_and_each_is_told_as_it_ends() -> None:
+def test_steps_are_tried_in_order_and_each_is_reported_as_it_ends() -> None:
     tried: list[str] = []
-    told: list[str] = []
-    outcome = chain.run_steps(STEPS, attempting({}, tried), lambda result: told.append(result.step))
-    assert tried == told == ["a", "b", "c", "d", "e"]
+    received: list[str] = []
+    outcome = chain.run_steps(STEPS, attempting({}, tried), lambda result: received.append(result.step))
+    assert tried == received == ["a", "b", "c", "d", "e"]
     assert outcome.passed("a", "e")
 
 

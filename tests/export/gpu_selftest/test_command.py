@@ -126,11 +126,11 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_typed_wrongly_is_one_line_before_anything_runs(case: str, capsys: Capture) -> None:
-    words, told, code = WRONG[case]
+    words, result, code = WRONG[case]
     assert execute(words) == code
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    for each in told:
+    for each in result:
         assert each in line
 
 
@@ -151,7 +151,7 @@ def test_a_gpu_that_is_not_here_is_not_run_with_the_reason(work: Work, monkeypat
         machine.find_gpus(work)
 
 
-def test_what_nvidia_smi_says_is_told_and_what_it_complains_of_is_a_failure(
+def test_what_nvidia_smi_says_is_reported_and_what_it_complains_of_is_a_failure(
     work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tool = tmp_path / "nvidia-smi"
@@ -204,7 +204,7 @@ def test_what_is_drawn_for_the_kernel_is_what_its_call_takes_and_of_order_one(la
         offsets, masks, weights, biases = map(tuple, (given.offsets, given.masks, given.weights, given.biases))
         call = prepare_call(given.x, offsets, masks, weights, biases, settings)
         assert call is not None
-        # What 'compiled' compiles is what 'exact' launches; paddings may be told or left to be found.
+        # What 'compiled' compiles is what 'exact' launches; paddings may be given or left out.
         made, launched = layer.spec(dtype), call.spec
         assert (made.pads, made.layout, made.dtype, made.mask) == (
             *(launched.pads, launched.layout),
@@ -273,7 +273,7 @@ def test_where_nothing_is_above_zero_no_place_is_asked_for() -> None:
     assert (apart["score"], apart["place"]) == (0, 0)
 
 
-def test_speed_is_told_for_every_batch_with_and_without_kept_maps(work: Work) -> None:
+def test_speed_is_reported_for_every_batch_with_and_without_kept_maps(work: Work) -> None:
     found = speed.measure_speed(work, folder="fp32", backends="onnxrt:cpu", seconds="0")
     rows = {(row["way"], row["batch"]): row for row in found.figures["rows"]}
     assert rows.keys() == {(way, batch) for way in ("whole windows", "feature cache") for batch in (1, 8)}

@@ -36,7 +36,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_a_step_that_passes_tells_its_line_and_its_figures(work: Work) -> None:
-    result = tried(work, "good", told="very\nwell")
+    result = tried(work, "good", outcome="very\nwell")
     assert (result.state, result.message, result.figures, result.log) == ("ok", "very well", {"network": "network"}, "")
     assert result.seconds > 0
 
@@ -70,7 +70,7 @@ def test_a_step_that_hangs_is_ended_at_the_limit_with_all_that_it_started(work: 
     result = tried(work, "hang", limit_s=3)
     assert (result.state, result.message) == ("failed", "not finished after 3 s")
     assert "--limit" in result.remedy
-    # Killed; when the system has buried what a killed process leaves behind is its own affair.
+    # Killed; when the system removes a killed process is up to the system.
     assert all(map(wait_until_gone, pids(work.folder)))
 
 

@@ -19,8 +19,8 @@ ROW = {"export": "fp16", "backend": "torch", "way": "feature cache", "batch": 8,
 
 
 def outcome(**changes: Any) -> Outcome:
-    told: dict[str, Any] = {"step": "a", "title": "A", "state": "ok", "message": "well", "figures": {"rows": [ROW]}}
-    return Outcome((Result(**(told | changes)),))
+    result: dict[str, Any] = {"step": "a", "title": "A", "state": "ok", "message": "well", "figures": {"rows": [ROW]}}
+    return Outcome((Result(**(result | changes)),))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -32,9 +32,9 @@ def read_json(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["report.md", "report.json"])
 def test_a_report_holds_every_result_as_json(tmp_path: Path, name: str) -> None:
     report.write_report(outcome(), tmp_path / name)
-    told = read_json(tmp_path / name)
-    assert (told["format"], told["interrupted"]) == (1, False)
-    (step,) = told["steps"]
+    result = read_json(tmp_path / name)
+    assert (result["format"], result["interrupted"]) == (1, False)
+    (step,) = result["steps"]
     assert (step["step"], step["state"], step["message"], step["figures"]) == ("a", "ok", "well", {"rows": [ROW]})
 
 
@@ -51,13 +51,13 @@ def test_numbers_that_json_does_not_know_are_words(tmp_path: Path) -> None:
     assert read_json(tmp_path / "report.json")["steps"][0]["figures"] == {"rms": ["inf", "nan"]}
 
 
-def test_neither_user_nor_host_nor_folder_is_told_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_user_nor_host_nor_folder_is_reported_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/home/rosalind"))
     monkeypatch.setattr(getpass, "getuser", lambda: "rosalind")
     monkeypatch.setattr(platform, "node", lambda: "franklin.kings.example")
     log = 'File "/home/rosalind/pose/run.py", line 3: franklin has no /opt/cuda-13/lib64/libnvrtc.so; rosalind@franklin'
-    told = outcome(message=log, log=log, figures={"/home/rosalind/a.onnx": [r"C:\Users\rosalind\b.onnx", {"c": log}]})
-    report.write_report(told, tmp_path / "report.md")
+    result = outcome(message=log, log=log, figures={"/home/rosalind/a.onnx": [r"C:\Users\rosalind\b.onnx", {"c": log}]})
+    report.write_report(result, tmp_path / "report.md")
     text = (tmp_path / "report.md").read_text()
     for private in ("rosalind", "franklin", "/home", "/opt", "Users", str(tmp_path)):
         assert private not in text

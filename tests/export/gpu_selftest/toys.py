@@ -13,8 +13,8 @@ from engines.errors import EngineError
 from export.gpu_selftest.results import AbsentError, FailedError, Found, Work
 
 
-def good(work: Work, *, told: str = "well") -> Found:
-    return Found(told, {"network": work.network})
+def good(work: Work, *, result: str = "well") -> Found:
+    return Found(result, {"network": work.network})
 
 
 def absent(work: Work) -> Found:

@@ -220,8 +220,8 @@ def graph(nodes: list[Any], weights: dict[str, Any], outputs: list[tuple[str, in
 
 def conv(output: str, dilation: int = 1, **attributes: Any) -> Any:
     inputs = ["x", f"weight_{output}", "offset", f"bias_{output}", "mask"]
-    told = {"pads": [dilation] * 4, "dilations": [dilation] * 2, "strides": [1, 1]} | attributes
-    return helper.make_node("DeformConv", inputs, [output], name=f"conv_{output}", **told)
+    result = {"pads": [dilation] * 4, "dilations": [dilation] * 2, "strides": [1, 1]} | attributes
+    return helper.make_node("DeformConv", inputs, [output], name=f"conv_{output}", **result)
 
 
 def weights(*outputs: str) -> dict[str, Any]:
@@ -336,11 +336,11 @@ def test_a_result_that_stays_float32_keeps_the_kernel_in_float32() -> None:
 def test_the_node_names_its_plugin_as_tensorrt_looks_for_it() -> None:
     changed, _ = fused(graph([conv("a")], weights("a"), [("a", 1)]))
     (node,) = changed.graph.node
-    told = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    assert (node.domain, told["plugin_namespace"], told["plugin_version"], told["aot"]) == (
+    result = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    assert (node.domain, result["plugin_namespace"], result["plugin_version"], result["aot"]) == (
         DOMAIN,
         b"posestream",
         b"1",
         1,
     )
-    assert parse_settings(told["settings"].decode()).dilations == (1,)
+    assert parse_settings(result["settings"].decode()).dilations == (1,)

@@ -74,7 +74,7 @@ def test_the_graph_that_was_given_is_left_as_it_was() -> None:
     assert given.SerializeToString() == before
 
 
-def test_every_node_gets_a_name_of_its_own_and_what_nobody_reads_goes() -> None:
+def test_every_node_gets_a_name_of_its_own_and_what_is_never_read_goes() -> None:
     after = make_tensorrt_graph(pixels(), "nvidia", HERE).model.graph
     names = [node.name for node in after.node]
     assert all(names)

@@ -229,8 +229,8 @@ def test_a_graph_that_is_not_float32_is_refused() -> None:
 
 def test_a_graph_with_control_flow_is_refused() -> None:
     chain = convolution(1.0)
-    told = helper.make_tensor_value_info("told", FLOAT, ["N", 1, 4, 4])
-    body = helper.make_graph([helper.make_node("Identity", ["y"], ["told"])], "body", [], [told])
+    result = helper.make_tensor_value_info("result", FLOAT, ["N", 1, 4, 4])
+    body = helper.make_graph([helper.make_node("Identity", ["y"], ["result"])], "body", [], [result])
     chain.graph.node.append(helper.make_node("If", ["c"], ["z"], name="choice", then_branch=body, else_branch=body))
     chain.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
     with pytest.raises(EngineError, match=r"^graph chain: node 'choice' \(If\) contains a graph of its own"):

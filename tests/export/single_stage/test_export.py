@@ -109,9 +109,9 @@ def pictures_of(folder: Path) -> Pictures:
 def test_the_folder_says_what_it_is(folder: Path) -> None:
     manifest = read_picture_manifest(folder)
     verify_files(manifest, folder)
-    told = manifest.signature
-    assert (told.name, told.input_size, told.candidates) == (NAME, SIZE, CANDIDATES)
-    assert told.suppression == Suppression(kind="hard", iou=0.6, min_score=0.1)
+    result = manifest.signature
+    assert (result.name, result.input_size, result.candidates) == (NAME, SIZE, CANDIDATES)
+    assert result.suppression == Suppression(kind="hard", iou=0.6, min_score=0.1)
     assert set(manifest.graphs) == {"fused"}
 
 
@@ -314,15 +314,15 @@ def test_the_exported_released_network_finds_the_published_people(shared: Path, 
     backend.open()
     outputs = backend.run({"pictures": noise})
     theirs = np.load(shared / "models" / "golden_inspose_r50.npz")
-    for variant, told in (("A", RELEASED), ("C", Suppression(kind="hard", iou=0.3, min_score=0.55))):
-        _check_people(outputs, theirs, variant, told)
+    for variant, result in (("A", RELEASED), ("C", Suppression(kind="hard", iou=0.3, min_score=0.55))):
+        _check_people(outputs, theirs, variant, result)
 
 
-def _check_people(outputs: Any, theirs: Any, variant: str, told: Suppression) -> None:
+def _check_people(outputs: Any, theirs: Any, variant: str, result: Suppression) -> None:
     points, scores, boxes = (outputs[name][0] for name in OUTPUTS)
-    sure = scores > told.min_score
+    sure = scores > result.min_score
     inside = np.clip(boxes[sure], 0, np.array([320, 256, 320, 256], np.float32))
-    kept, left = suppress(inside, scores[sure], told)
+    kept, left = suppress(inside, scores[sure], result)
     kept, left = kept[:100], left[:100]
     # Bounds of the reference's own table: ten times the noise it measured.
     np.testing.assert_allclose(left, theirs[f"{variant}_boxes_scores"][:, 4], atol=2e-5)

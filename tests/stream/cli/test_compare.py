@@ -73,7 +73,7 @@ def test_pictures_of_ones_own_are_looked_at(tmp_path: Path, capsys: Capture) -> 
     ("arguments", "words"),
     [
         (["hrnet-small@abacus", "hrnet-small"], "backend 'abacus': there is no such backend"),
-        (["hrnet-small", "nobody"], "model 'nobody' is not a path to an .onnx"),
+        (["hrnet-small", "nothere"], "model 'nothere' is not a path to an .onnx"),
         (
             ["hrnet-small", "hrnet-small", "--crop", "lozenge"],
             "compare: --crop 'lozenge' is not one of auto, exact and lock",

@@ -104,7 +104,7 @@ def test_what_cannot_be_scored_live_is_one_error(capsys: Capture, arguments: lis
     assert printed.out == ""
 
 
-def test_a_missing_tool_is_told_before_anything_runs(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tool_is_reported_before_anything_runs(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.evaluation.coco.find_spec", lambda _: None)
     assert execute(["eval", "live", f"{PEOPLE} {TAIL}"]) == 1
     assert (

@@ -23,7 +23,7 @@ def test_it_knows_every_data_set_that_there_is() -> None:
     assert get_args(DataSet) == get_args(DatasetName)
 
 
-def test_posetrack_is_told_as_in_the_papers_tables(tmp_path: Path, capsys: Capture) -> None:
+def test_posetrack_is_reported_as_in_the_papers_tables(tmp_path: Path, capsys: Capture) -> None:
     sample_datasets.posetrack18(tmp_path)
     assert execute(["eval", "model", "hrnet-small", "--data", "posetrack18", "--root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -35,9 +35,7 @@ def test_posetrack_is_told_as_in_the_papers_tables(tmp_path: Path, capsys: Captu
     assert lines[7].startswith("note: its skeleton coco17 has no head_bottom, head_top")
 
 
-def test_single_pictures_are_counted_as_such_and_sizes_that_nobody_has_are_left_open(
-    tmp_path: Path, capsys: Capture
-) -> None:
+def test_single_pictures_are_counted_as_such_and_unknown_sizes_are_left_open(tmp_path: Path, capsys: Capture) -> None:
     sample_datasets.coco(tmp_path)
     assert execute(["eval", "model", "hrnet-small", "--data", "coco", "--root", str(tmp_path), "--limit", "2"]) == 0
     out = capsys.readouterr().out

@@ -13,7 +13,7 @@ from stream.errors import LaunchError, PosestreamError
 Capture = pytest.CaptureFixture[str]
 
 
-def test_a_yaml_file_and_a_launch_string_are_told_apart(tmp_path: Path) -> None:
+def test_a_yaml_file_and_a_launch_string_are_distinguished(tmp_path: Path) -> None:
     file = tmp_path / "line.yaml"
     file.write_text("line: [testsrc, fakesink]\n")
     assert read_line([str(file)]) == read_line(["testsrc", "!", "fakesink"])

@@ -1,4 +1,4 @@
-"""Commands of other packages stand beside ours, and one that is broken troubles nobody."""
+"""Commands of other packages stand beside ours, and a broken one does not affect the others."""
 
 from __future__ import annotations
 

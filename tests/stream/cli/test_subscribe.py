@@ -21,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 
 @contextmanager
 def publishing(count: int = 5) -> Iterator[str]:
-    """An address where a short run is published when somebody listens."""
+    """An address where a short run is published when a subscriber connects."""
     with open_sink() as sink:
         thread = threading.Thread(target=run_once_heard, args=(sink, count))
         thread.start()
@@ -30,14 +30,14 @@ def publishing(count: int = 5) -> Iterator[str]:
 
 
 def run_once_heard(sink: KeypointSink, count: int) -> None:
-    wait_until(lambda: count_snapshots(sink), "somebody listens")
+    wait_until(lambda: count_snapshots(sink), "a subscriber connects")
     for seq in range(count):
         sink.consume(make_poses(seq, "hall"))
         sink.consume(make_poses(seq, "yard"))
     sink.flush()
 
 
-def test_lines_are_printed_where_nobody_watches(capsys: Capture) -> None:
+def test_lines_are_printed_without_a_terminal(capsys: Capture) -> None:
     with publishing() as address:
         assert execute(["subscribe", address, "--camera", "hall", "--until-end", "--timeout", "30"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -57,7 +57,7 @@ def test_json_is_one_object_a_line_with_the_keys_of_the_protocol(capsys: Capture
 
 
 class Terminal(io.StringIO):
-    """A stdout that somebody watches."""
+    """A stdout that is a terminal."""
 
     def isatty(self) -> bool:
         return True

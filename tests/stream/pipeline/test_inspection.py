@@ -38,7 +38,7 @@ def test_a_required_property_has_no_default_and_stands_in_the_example() -> None:
     assert page.example == "filesrc location=video.mp4 ! fakesink"
 
 
-def test_a_list_is_told_as_a_list() -> None:
+def test_a_list_is_shown_as_a_list() -> None:
     missing = {item.name: item for item in inspect_element("tests.toys.src").properties}["missing"]
     assert (missing.type, missing.default) == ("list of int", "")
 

@@ -247,7 +247,7 @@ QUEUE_HAS = "It has: name, leaky, max_items, address"
         ("video/raw ! fakesink", f"column 1: 'video/raw' is not the name of an element; {LISTS}"),
     ],
 )
-def test_a_wrong_launch_string_is_told_its_place(text: str, message: str) -> None:
+def test_a_wrong_launch_string_names_its_place(text: str, message: str) -> None:
     with pytest.raises(LaunchError) as refused:
         parse_launch(text)
     assert str(refused.value) == message
@@ -275,7 +275,7 @@ def test_a_wrong_launch_string_is_told_its_place(text: str, message: str) -> Non
         ),
     ],
 )
-def test_a_wrong_property_is_told_its_place(text: str, message: str) -> None:
+def test_a_wrong_property_names_its_place(text: str, message: str) -> None:
     with pytest.raises(PropertyError) as refused:
         parse_launch(text)
     assert str(refused.value) == message
@@ -334,13 +334,13 @@ ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such 
         ),
     ],
 )
-def test_wrong_yaml_is_told_its_line(text: str, message: str) -> None:
+def test_wrong_yaml_names_its_line(text: str, message: str) -> None:
     with pytest.raises(LaunchError) as refused:
         parse_yaml(text)
     assert str(refused.value) == message
 
 
-def test_a_wrong_property_in_yaml_is_told_its_line() -> None:
+def test_a_wrong_property_in_yaml_names_its_line() -> None:
     with pytest.raises(PropertyError) as refused:
         parse_yaml("line:\n  - queue: {max_items: 0}", place="hall.yaml")
     said = "hall.yaml line 2: queue: max_items=0 is not valid: Expected int >= 1; see 'posestream inspect queue'"

@@ -92,14 +92,14 @@ def test_an_element_that_changes_a_field_lets_only_the_others_through() -> None:
     ]
 
 
-def test_every_element_is_told_what_its_links_carry() -> None:
+def test_every_element_receives_the_caps_of_its_links() -> None:
     first, second = Recorder(), Recorder()
     Pipeline(Src(), first, Find(), Queue(), second).negotiate()
     assert first.caps == (Caps("video/raw"), Caps("video/raw"))
     assert second.caps == (Caps("people/boxes"), Caps("people/boxes"))
 
 
-def test_an_element_is_told_once() -> None:
+def test_an_element_receives_its_caps_once() -> None:
     class Counting(Recorder):
         """Counts the calls of set_caps."""
 

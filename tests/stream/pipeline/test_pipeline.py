@@ -120,7 +120,7 @@ def test_one_live_camera_is_enough_for_the_queue_it_shares() -> None:
     assert {name: queue.leaky for name, queue in line.queues.items()} == {"q": "downstream", "own": "no"}
 
 
-def test_what_a_queue_is_told_is_what_it_does() -> None:
+def test_a_queue_does_what_its_properties_say() -> None:
     line = parse_launch(
         "tests.toys.src is_live=true ! queue name=q leaky=no max_items=7 address=tcp://*:5555 ! fakesink"
     )
@@ -309,7 +309,7 @@ def test_the_description_says_parts_links_look_ahead_and_what_is_in_flight() -> 
         ),
     ],
 )
-def test_look_ahead_is_told_in_milliseconds_for_every_rate(sources: str, said: str) -> None:
+def test_look_ahead_is_reported_in_milliseconds_for_every_rate(sources: str, said: str) -> None:
     line = parse_launch(
         f"{sources} ! queue name=q ; from q ! tests.toys.find ! window ! tests.toys.estimate ! fakesink"
     )

@@ -70,7 +70,7 @@ def test_more_than_one_line_does_not_fit_in() -> None:
         assert str(refused.value) == f"a harness takes one line without 'from', not {text!r}"
 
 
-def test_the_clock_stands_still_until_it_is_told() -> None:
+def test_the_clock_stands_still_until_it_is_advanced() -> None:
     clock = Clock(time_ns=5)
     harness = Harness("tests.toys.find", now_ns=clock)
     (first,) = harness.push(make_frame(0))
@@ -108,6 +108,6 @@ def test_made_up_items_are_what_messages_say() -> None:
     assert ([frame.seq for frame in window.frames], window.key_frame.seq) == ([5, 6, 7, 8], 7)
     assert (poses.keypoints.shape, poses.keypoints.dtype) == ((1, 17, 3), "float32")
     for item in (people, window, poses):
-        nobody = without_people(item)
-        assert nobody.key == item.key
+        empty = without_people(item)
+        assert empty.key == item.key
     assert len(without_people(people).ids) == len(without_people(poses).ids) == 0  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ from stream.messages import Frame
 
 @dataclass
 class Painted(Source):
-    """Gives numbered pictures, as fast as they are taken or ``interval_ms`` apart; when live, for nobody."""
+    """Gives numbered pictures, as fast as they are taken or ``interval_ms`` apart; when live, without waiting."""
 
     src = Caps("video/raw")
 

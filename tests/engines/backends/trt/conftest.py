@@ -16,7 +16,7 @@ def simulated() -> Iterator[Simulation]:
     with simulation() as made:
         yield made
         if made.gpu.leftovers:
-            gc.collect()  # what a test's own exceptions kept alive
+            gc.collect()  # what a test's own exceptions still refer to
         assert made.gpu.leftovers == {}
         assert made.gpu.strays == []
         assert made.gpu.stack == []

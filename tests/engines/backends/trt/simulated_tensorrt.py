@@ -3,7 +3,7 @@
 An engine is an ONNX graph that ONNX Runtime runs over the simulated GPU's memory, at the moment when the stream is
 worked off. A context is as strict as TensorRT's documentation: shapes within the profile, every tensor at an aligned
 address, scratch memory given and large enough, never the default stream, and one plain run after each change before it
-is captured. While it runs it overwrites its scratch memory, whoever else keeps something there.
+is captured. While it runs it overwrites its scratch memory, whatever is stored there.
 """
 
 from __future__ import annotations

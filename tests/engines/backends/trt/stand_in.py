@@ -35,7 +35,7 @@ class StandIn:
         return type(kind.__name__, (kind,), {"standing": self})
 
 
-class Told:
+class Recorder:
     """What belongs to one stand-in."""
 
     standing: StandIn
@@ -49,7 +49,7 @@ class IProgressMonitor:
     pass
 
 
-class Builder(Told):
+class Builder(Recorder):
     def __init__(self, log: Any) -> None:
         self.log = log
 
@@ -73,7 +73,7 @@ class Builder(Told):
         return self.standing.plan if config.progress_monitor.step_complete("phase", 0) else None
 
 
-class Config(Told):
+class Config(Recorder):
     def __init__(self) -> None:
         self.flags: list[str] = []
         self.pools: dict[str, int] = {}
@@ -98,7 +98,7 @@ class Config(Told):
         return SimpleNamespace(serialize=lambda: b"new timings")
 
 
-class OnnxParser(Told):
+class OnnxParser(Recorder):
     def __init__(self, network: Any, log: Any) -> None:
         self.num_errors = len(self.standing.parser_errors)
 
@@ -117,7 +117,7 @@ class OnnxParser(Told):
         return ["libnvinfer_vc_plugin.so"]
 
 
-class Runtime(Told):
+class Runtime(Recorder):
     engine_host_code_allowed = False
 
     def __init__(self, log: Any) -> None:
@@ -130,7 +130,7 @@ class Runtime(Told):
         return SimpleNamespace(create_engine_inspector=lambda: inspector) if self.standing.loads else None
 
 
-class Refitter(Told):
+class Refitter(Recorder):
     def __init__(self, engine: Any, log: Any) -> None:
         pass
 
@@ -142,7 +142,7 @@ class Refitter(Told):
         return True
 
 
-class OnnxParserRefitter(Told):
+class OnnxParserRefitter(Recorder):
     num_errors = 0
 
     def __init__(self, refitter: Any, log: Any) -> None:

@@ -217,7 +217,7 @@ def test_an_unknown_mode_is_refused_with_those_that_exist(simulated: Simulation,
 
 
 @pytest.mark.parametrize("capacity", [100, 30_000, 188_000])
-def test_too_little_memory_is_told_and_nothing_is_left_behind(
+def test_too_little_memory_is_reported_and_nothing_is_left_behind(
     simulated: Simulation, fused: Path, capacity: int
 ) -> None:
     """For the plan's weights, which TensorRT takes; for the first buffer; for a later one."""
@@ -231,7 +231,7 @@ def test_too_little_memory_is_told_and_nothing_is_left_behind(
     assert simulated.gpu.leftovers == {}
 
 
-def test_a_gpu_that_fails_is_told_and_can_still_be_closed(simulated: Simulation, fused: Path) -> None:
+def test_a_gpu_that_fails_is_reported_and_can_still_be_closed(simulated: Simulation, fused: Path) -> None:
     backend = opened(fused)
     backend.run(crops(1))
     simulated.gpu.sabotage.append("unspecified launch failure")
@@ -244,7 +244,7 @@ def test_a_gpu_that_fails_is_told_and_can_still_be_closed(simulated: Simulation,
     backend.close()
 
 
-def test_a_machine_without_a_gpu_is_told(simulated: Simulation, fused: Path) -> None:
+def test_a_machine_without_a_gpu_is_reported(simulated: Simulation, fused: Path) -> None:
     simulated.gpu.missing = "no CUDA-capable device is detected"
     message = said(lambda: opened(fused))
     assert message.startswith(
@@ -252,7 +252,7 @@ def test_a_machine_without_a_gpu_is_told(simulated: Simulation, fused: Path) -> 
     )
 
 
-def test_a_plan_that_tensorrt_does_not_load_is_told_with_its_words(simulated: Simulation, fused: Path) -> None:
+def test_a_plan_that_tensorrt_does_not_load_is_reported_with_its_words(simulated: Simulation, fused: Path) -> None:
     simulated.version = "10.13.3.9"
     message = said(lambda: opened(fused))
     assert message.startswith("TensorRT does not load ")

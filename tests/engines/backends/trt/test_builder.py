@@ -91,7 +91,7 @@ def test_an_engine_without_weights_gets_them_before_it_is_looked_into(building: 
     assert standing.calls[-2:] == ["weights of head.trt.onnx", "refit"]
 
 
-def test_weights_that_have_no_place_are_told(building: Any, standing: StandIn) -> None:
+def test_weights_that_have_no_place_are_reported(building: Any, standing: StandIn) -> None:
     standing.missing_weights = ["conv.weight"]
     with pytest.raises(EngineError, match=r"lacks 1 weights that the graph does not name, the first is 'conv.weight'"):
         build(building, BuildOptions(refit=True))

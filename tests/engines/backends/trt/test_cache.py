@@ -83,7 +83,7 @@ def test_a_damaged_engine_is_refused(content: bytes, tmp_path: Path) -> None:
         cache.read(path)
 
 
-def test_a_damaged_sidecar_is_told_and_its_engine_not_taken_for_the_nearest(tmp_path: Path) -> None:
+def test_a_damaged_sidecar_is_reported_and_its_engine_not_taken_for_the_nearest(tmp_path: Path) -> None:
     path = cache.store(tmp_path, KEY, b"plan", {})
     path.with_suffix(".json").write_text("{")
     with pytest.raises(EngineError, match=r"\.json is damaged .*; delete both and start again"):

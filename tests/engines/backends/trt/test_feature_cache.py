@@ -170,7 +170,7 @@ def test_halves_of_two_exports_are_refused_and_nothing_is_left_behind(simulated:
     assert simulated.gpu.leftovers == {}
 
 
-def test_too_many_slots_for_the_gpu_are_told(simulated: Simulation, export: Path) -> None:
+def test_too_many_slots_for_the_gpu_are_reported(simulated: Simulation, export: Path) -> None:
     simulated.gpu.capacity = 1 << 20
     with pytest.raises(EngineError) as caught:
         open_cache(export, slots=10_000)

@@ -33,7 +33,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("said", SAID)
-def test_what_cuda_says_is_told_with_what_to_do(simulated: Simulation, said: str) -> None:
+def test_what_cuda_says_is_reported_with_what_to_do(simulated: Simulation, said: str) -> None:
     memory = simulated.module("memory")
     with pytest.raises(EngineError) as caught, memory.on_gpu("fused.onnx: it failed"):
         raise memory.cuda.Error(said)
@@ -43,14 +43,14 @@ def test_what_cuda_says_is_told_with_what_to_do(simulated: Simulation, said: str
     assert "\n" not in message
 
 
-def test_a_function_of_the_driver_that_fails_is_told_alike(simulated: Simulation) -> None:
+def test_a_function_of_the_driver_that_fails_is_reported_alike(simulated: Simulation) -> None:
     memory = simulated.module("memory")
     with pytest.raises(EngineError) as caught, memory.on_gpu("fused.onnx"):
         raise memory.DriverError("cuGraphLaunch failed: out of memory")
     assert str(caught.value).startswith("fused.onnx: CUDA says 'cuGraphLaunch failed: out of memory'; free GPU memory")
 
 
-def test_what_tensorrt_said_before_is_told_too_and_once(simulated: Simulation) -> None:
+def test_what_tensorrt_said_before_is_reported_too_and_once(simulated: Simulation) -> None:
     memory = simulated.module("memory")
     log = simulated.module("logger").Logger()
     log.log(Severity.ERROR, "the first\n  of two lines")

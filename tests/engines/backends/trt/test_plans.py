@@ -95,7 +95,7 @@ def test_an_engine_is_built_once_with_the_options_of_its_export(folder: Path, ma
     )
 
 
-def test_another_gpu_is_told_and_gets_its_own_engine(folder: Path, machine: Machine) -> None:
+def test_another_gpu_is_reported_and_gets_its_own_engine(folder: Path, machine: Machine) -> None:
     plans.get_plan(folder / "head.onnx")
     machine.facts = H100
     said: list[str] = []
@@ -169,7 +169,7 @@ def test_a_plain_graph_is_built_as_it_is_and_known_by_the_weights_beside_it(tmp_
     assert read_source(path).weights_sha256 != ""
 
 
-def test_a_graph_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_graph_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"there is no file .*mine\.onnx; give an \.onnx file"):
         read_source(tmp_path / "mine.onnx")
 

@@ -111,7 +111,7 @@ FAULTS: dict[str, tuple[tuple[str, str], str]] = {
         "bounds",
     ),
     "pixels behind the map written": (("tile_start + pixel < shape.area", "true"), "write out of bounds"),
-    "a copy nobody waits for": (("        wait_for_copies();\n", ""), ""),
+    "a copy without a wait": (("        wait_for_copies();\n", ""), ""),
 }
 
 

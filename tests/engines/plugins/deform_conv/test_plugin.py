@@ -229,7 +229,7 @@ def test_no_plugin_is_called_as_an_operator_of_onnx_is() -> None:
     assert not standard & {operator_name(spec) for spec in SPECS}
 
 
-def test_kernels_are_told_apart_by_their_settings() -> None:
+def test_kernels_are_distinguished_by_their_settings() -> None:
     digests = [kernel_digest(format_settings(spec)) for spec in SPECS]
     assert len(set(digests)) == len(SPECS)
     assert digests[0] == kernel_digest(f"{format_settings(SPECS[0])}\0")

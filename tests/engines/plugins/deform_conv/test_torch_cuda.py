@@ -144,7 +144,7 @@ def test_an_empty_batch_gives_an_empty_result_without_a_launch(calls: list[Call]
     assert calls == []
 
 
-def test_weights_are_packed_once_and_again_when_somebody_changes_them() -> None:
+def test_weights_are_packed_once_and_again_when_they_change() -> None:
     given, settings = single(), Settings(1, (1,), (1,), 2)
 
     def packed() -> Any:
