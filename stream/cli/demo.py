@@ -79,7 +79,7 @@ def demo(
     line = scene.spell_line(port, target)
     _introduce(line, port)
     score = Score(scene.seed, scene.people, scene.width, scene.height, scene.fps)
-    with Supervisor(parse_line(line)) as supervisor, Subscriber(f"tcp://127.0.0.1:{port}") as subscriber:
+    with Supervisor(parse_line(line)) as supervisor, Subscriber(f"tcp://127.0.0.1:{port}", camera="demo") as subscriber:
         code = _watch(supervisor, subscriber, score, length_s)
     _conclude(score, target)
     return code
