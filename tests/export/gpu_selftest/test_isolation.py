@@ -36,7 +36,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_a_step_that_passes_tells_its_line_and_its_figures(work: Work) -> None:
-    result = tried(work, "good", outcome="very\nwell")
+    result = tried(work, "good", result="very\nwell")
     assert (result.state, result.message, result.figures, result.log) == ("ok", "very well", {"network": "network"}, "")
     assert result.seconds > 0
 

@@ -117,11 +117,13 @@ def test_an_export_for_normalised_crops_takes_them(write: Callable[..., Path]) -
 
 def test_points_equal_those_of_the_exported_graph(write: Callable[..., Path], network: Any) -> None:
     graphs, to_onnx = pytest.importorskip("export.graph.wrappers"), pytest.importorskip("export.to_onnx")
-    pruning = pytest.importorskip("export.graph.editing")
+    editing = pytest.importorskip("export.graph.editing")
     path = write().with_name("head.onnx")
-    *_, head = graphs.parts(network, SIGNATURE, make_decoder(SIGNATURE))  # the smallest part that samples and decodes
+    *_, head = graphs.make_graphs(
+        network, SIGNATURE, make_decoder(SIGNATURE)
+    )  # the smallest part that samples and decodes
     model = to_onnx.to_onnx(head)
-    pruning.without_output(model, "heatmaps")
+    editing.remove_output(model, "heatmaps")
     path.write_bytes(model.SerializeToString())
     ours, theirs = make_backend(path, "torch:cpu"), OnnxRuntime(path)
     ours.open()
