@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.hub.catalogue import DEFAULT_MODEL, SHIPPED
+from engines.hub.catalogue import DEFAULT_MODEL
 from engines.spec.manifest import PictureManifest, is_export, read_any_manifest
 from posestream.inputs import Input, Report, open_input
 from posestream.result import Result
@@ -14,8 +13,6 @@ from stream.element import Element
 from stream.errors import PropertyError
 from stream.pipeline.pipeline import Pipeline
 from stream.registry import make
-
-_log = logging.getLogger(__name__)
 
 
 def estimate(
@@ -80,7 +77,7 @@ def estimate(
     after = [make("smooth")] if smooth and is_tracked else []
     pipeline = Pipeline(opened, *networks, *after)
     pipeline.negotiate()
-    return _results(pipeline, str(model))
+    return (Result(poses) for poses in pipeline.run())
 
 
 def _networks(
@@ -104,10 +101,3 @@ def _networks(
 def _reads_whole_pictures(model: str) -> bool:
     folder = Path(model).expanduser()
     return is_export(folder) and isinstance(read_any_manifest(folder), PictureManifest)
-
-
-def _results(pipeline: Pipeline, model: str) -> Iterator[Result]:
-    for number, poses in enumerate(pipeline.run()):
-        if number == 0 and model in SHIPPED and poses.frame.truth is None:
-            _log.warning("model %r was trained on drawn people only; for real people name another with model=", model)
-        yield Result(poses)

@@ -128,11 +128,19 @@ def _close(line: Line, pipeline: Pipeline) -> Line:
 
 @contextmanager
 def _reporting(pipeline: Pipeline, *, has_processes: bool) -> Iterator[LineProgress | None]:
-    """On a terminal: an introduction, progress while the line runs, and a summary, also after Ctrl-C."""
-    from stream.cli.progress import LineProgress, is_watched, total_frames
+    """On a terminal: an introduction, progress while the line runs, and a summary, also after Ctrl-C.
 
-    if not is_watched():
+    Elsewhere only what was dropped is reported, in one line.
+    """
+    from stream.cli.progress import LineProgress, is_watched, total_frames
+    from stream.logs import is_quiet
+
+    if is_quiet() or not (is_watched() or has_processes):  # in one process nothing is dropped
         yield None
+        return
+    if not is_watched():
+        with _reporting_drops() as progress:
+            yield progress
         return
     from rich.console import Console
 
@@ -150,6 +158,18 @@ def _reporting(pipeline: Pipeline, *, has_processes: bool) -> Iterator[LineProgr
             files = written_files(pipeline, since_s)
             for text in summarise(progress.frames, progress.seconds, progress.dropped, files):
                 console.print(text, markup=False)
+
+
+@contextmanager
+def _reporting_drops() -> Iterator[LineProgress]:
+    from stream.cli.progress import LineProgress
+    from stream.cli.run_report import summarise
+
+    progress = LineProgress(None, None)
+    yield progress
+    if progress.dropped:
+        (text,) = summarise(progress.frames, progress.seconds, progress.dropped, [])
+        print(f"posestream: {text}", file=sys.stderr)
 
 
 @dataclass

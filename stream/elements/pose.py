@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from msgspec import Meta
 
 from engines.errors import EngineError
+from engines.hub.catalogue import SHIPPED
 from engines.inference.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, load_signature
 from engines.spec.signature import Signature
 from stream.caps import Caps
@@ -65,6 +66,7 @@ class Pose(Transform):
         self._engine: Engine | None = None
         self._signature: Signature | None = None
         self._work = Work()
+        self._is_checked = False
 
     @property
     def signature(self) -> Signature:
@@ -112,9 +114,20 @@ class Pose(Transform):
         engine = self._engine
         if engine is None:
             raise EngineError(f"model {self.model!r} is not open; use the element in a 'with'")
+        self._warn_of_real_people(items[0])
         estimates = engine.estimate([_make_request(window) for window in items])
         for window, keypoints in zip(items, estimates, strict=True):
             yield self._poses(engine, window, keypoints)
+
+    def _warn_of_real_people(self, window: Window) -> None:
+        """Say once that a network trained on synthetic people is shown others."""
+        if not self._is_checked and self.model in SHIPPED and window.key_frame.truth is None:
+            _log.warning(
+                "model %r was trained on synthetic people only, its keypoints of real people are wrong; name another "
+                "with model=",
+                self.model,
+            )
+        self._is_checked = True
 
     def _poses(self, engine: Engine, window: Window, keypoints: Keypoints) -> Poses:
         people = window.people

@@ -99,11 +99,13 @@ def test_people_whom_testsrc_has_drawn_are_found_by_what_ships(caplog: pytest.Lo
 def test_what_ships_warns_once_where_people_are_not_drawn(
     media: Path, detector: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "posestream"):
+    with caplog.at_level(logging.WARNING):
         list(estimate(media / "clip.mp4", detector=detector))
-    assert caplog.messages == [
-        "model 'fami-small' was trained on drawn people only; for real people name another with model="
-    ]
+    (message,) = caplog.messages
+    assert message == (
+        "model 'fami-small' was trained on synthetic people only, its keypoints of real people are wrong; name another "
+        "with model="
+    )
 
 
 def test_smoothing_moves_joints_less_than_the_network_does(toy: Estimate) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,4 +51,24 @@ def test_a_terminal_sees_the_start_and_the_summary(
 def test_quiet_shows_neither(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert execute(["launch", "-q", f"{SMALL} ! fakesink"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.survival
+def test_elsewhere_a_live_line_reports_what_it_dropped_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_leaks: None
+) -> None:
+    fast = SMALL.replace("num_frames=6", "num_frames=60")
+    sink = f"tests.stream.toys.notebook location={tmp_path}/notes step_ms=60"
+    line = f"{fast} realtime=true fps=60 ! queue max_items=1 ! {sink}"
+    assert execute(["launch", line]) == 0
+    (report,) = capsys.readouterr().err.splitlines()
+    assert report.startswith("posestream: ")
+    assert " dropped (" in report
+
+
+def test_elsewhere_a_file_line_that_dropped_nothing_is_silent(
+    capsys: pytest.CaptureFixture[str], no_leaks: None
+) -> None:
+    assert execute(["launch", f"{SMALL} ! queue ! fakesink"]) == 0
     assert capsys.readouterr().err == ""
