@@ -167,7 +167,7 @@ def _reporting_drops() -> Iterator[LineProgress]:
 
     progress = LineProgress(None, None)
     yield progress
-    if progress.dropped:
+    if progress.dropped and not is_reader_gone():
         (text,) = summarise(progress.frames, progress.seconds, progress.dropped, [])
         print(f"posestream: {text}", file=sys.stderr)
 

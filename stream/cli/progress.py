@@ -81,8 +81,8 @@ class LineProgress:
 
     @property
     def seconds(self) -> float:
-        """How long that took."""
-        return self._latest_s - self._began_s
+        """How long that took; 0 before the first frame."""
+        return max(0.0, self._latest_s - self._began_s)
 
     def begin(self) -> None:
         """The sources begin to give frames: the clock starts."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import av.codec
@@ -148,6 +149,18 @@ class VideoFile:
         self._encoder.encode(picture, pts_ns - self._first[1])
 
 
+class _File(io.FileIO):
+    """A file that FFmpeg writes through: opened by FFmpeg itself, an MP4 whose last part finds no room is closed as if
+    nothing had happened."""
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``, where the system may take only a part at once."""
+        view = memoryview(data)
+        while view:
+            view = view[super().write(view) :]
+        return len(data)
+
+
 class _Encoder:
     """An open video file of one size."""
 
@@ -158,7 +171,8 @@ class _Encoder:
         self._size = size
         self._tick_s = 1 / rate if suffix in _CONSTANT_RATE else Fraction(1, _TICKS_PER_SECOND)
         self._last_tick = -1
-        self._container: OutputContainer | None = av.open(str(path), "w", options=_MUXER)
+        self._file = _File(path, "wb")
+        self._container: OutputContainer | None = av.open(self._file, "w", options=_MUXER)
         stream = self._container.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}))
         assert isinstance(stream, VideoStream)
         self._stream = stream
@@ -179,8 +193,9 @@ class _Encoder:
         """Write the end of the file; idempotent."""
         container, self._container = self._container, None
         if container is not None:
-            container.mux(self._stream.encode(None))
-            container.close()
+            with self._file:
+                container.mux(self._stream.encode(None))
+                container.close()
 
 
 def fit(picture: Picture, size: tuple[int, int]) -> Picture:

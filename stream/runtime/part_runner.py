@@ -9,11 +9,10 @@ import logging
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
 from stream.element import Element
-from stream.errors import PartError, StaleFrame, WireError
+from stream.errors import PartError, PosestreamError, StaleFrame, WireError, describe_error, format_traceback
 from stream.messages import EOS_SEQ, Eos, Key, Message
 from stream.pipeline.executor import MAX_FAILURES, Executor
 from stream.registry import label
@@ -90,7 +89,8 @@ class PartRunner:
         self.drafts: list[Draft] = []
         """The memories of transforms; each change becomes final with the item it was made for."""
         self._warned: set[str] = set()
-        self._traced: set[int] = set()
+        self._printed: set[int] = set()
+        self._is_restart = "incarnation" in memory
         self._last = elements[-1]
         self._bad_messages_in_a_row = 0
         self.unfinished = 0
@@ -238,15 +238,18 @@ class PartRunner:
         self.tally.errors += 1
         if key is not None:
             self.tally.drop(camera, "failed")
-        self._print_traceback_once(element, error)
+        self._print_once(element, error)
         text = f"{type(error).__name__}: {error}"
         self._post(bus.Error(part=self.name, element=label(element), text=text, camera=camera, seq=min(seq, EOS_SEQ)))
 
-    def _print_traceback_once(self, element: Element, error: Exception) -> None:
-        """Write the first traceback of each element to stderr, for its author."""
-        if id(element) not in self._traced:
-            self._traced.add(id(element))
-            sys.stderr.write(bus.sanitize("".join(traceback.format_exception(error))))
+    def _print_once(self, element: Element, error: Exception) -> None:
+        """Write the first failure of each element to stderr: the traceback of a fault in its code, for its author; one
+        line of an error that the user can mend, and of a fault whose traceback came before this part's restart."""
+        if id(element) not in self._printed:
+            self._printed.add(id(element))
+            is_line = self._is_restart or isinstance(error, PosestreamError)
+            line = describe_error(error).removeprefix(f"{label(element)} ")
+            sys.stderr.write(bus.sanitize(f"{label(element)}: {line}\n" if is_line else format_traceback(error)))
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned and len(self._warned) < 100:

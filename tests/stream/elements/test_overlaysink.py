@@ -179,6 +179,15 @@ def test_a_full_disk_raises_from_then_on_and_a_restart_writes_beside_the_file(tm
     assert len(read(tmp_path / f"out.2{suffix}")) == 1
 
 
+@pytest.mark.parametrize("suffix", sorted(CODECS))
+def test_a_disk_too_full_for_the_end_of_a_video_raises_when_it_is_finished(tmp_path: Path, suffix: str) -> None:
+    whole = tmp_path / f"whole{suffix}"
+    items = [poses_at(seq, seq * 40, level=seq * 8) for seq in range(20)]
+    write(whole, items)
+    with room_for(whole.stat().st_size - 10), pytest.raises(TransportError, match=r"cannot write .*choose another"):
+        write(tmp_path / f"out{suffix}", items)
+
+
 def test_a_full_disk_leaves_no_incomplete_png(tmp_path: Path) -> None:
     sink = OverlaySink(location=str(tmp_path / "out"), caption=False)
     with sink:
