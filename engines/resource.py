@@ -1,4 +1,4 @@
-"""The base class of engines and detectors: objects that hold memory or a device while they are open."""
+"""The base class of objects that hold memory, a device or other objects while they are open."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Resource:
     """A context manager with :meth:`open` and :meth:`close`."""
 
     def open(self) -> None:
-        """Acquire memory and device; does nothing if already open."""
+        """Acquire what is held; does nothing if already open."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release memory and device; does nothing if already closed."""
+        """Release what is held; does nothing if already closed."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

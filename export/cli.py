@@ -6,50 +6,13 @@ Only Typer and the standard library are imported here, since every ``posestream 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 _PACKAGES = ("torch", "onnx", "onnxscript", "safetensors")
-
-
-class Target(StrEnum):
-    """What runs the export."""
-
-    onnx = "onnx"
-    tensorrt = "tensorrt"
-
-
-class Route(StrEnum):
-    """Which kernel computes deformable layers in TensorRT."""
-
-    fused = "fused"
-    nvidia = "nvidia"
-
-
-class Kind(StrEnum):
-    """The precision of the numbers inside."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-class Decode(StrEnum):
-    """How heatmaps become points."""
-
-    heatmap = "heatmap"
-    dark = "dark"
-
-
-class Input(StrEnum):
-    """The type of the graph's input."""
-
-    uint8 = "uint8"
-    float32 = "float32"
 
 
 def export(
@@ -64,14 +27,18 @@ def export(
     layout: Annotated[
         str | None, typer.Option(help="How the checkpoint names its weights; detected by default.")
     ] = None,
-    to: Annotated[Target, typer.Option(help="tensorrt builds engines too and needs a GPU.")] = Target.onnx,
-    precision: Annotated[Kind, typer.Option(help="Types of the numbers inside.")] = Kind.fp32,
+    to: Annotated[
+        Literal["onnx", "tensorrt"], typer.Option(help="tensorrt builds engines too and needs a GPU.")
+    ] = "onnx",
+    precision: Annotated[Literal["fp32", "fp16", "int8"], typer.Option(help="Types of the numbers inside.")] = "fp32",
     decode: Annotated[
-        Decode, typer.Option(help="Highest cell and a quarter towards the higher neighbour, or DARK.")
-    ] = Decode.heatmap,
+        Literal["heatmap", "dark"],
+        typer.Option(help="Highest cell and a quarter towards the higher neighbour, or DARK."),
+    ] = "heatmap",
     input: Annotated[  # noqa: A002 - it is the option's name
-        Input, typer.Option(help="uint8: crops as they are; float32: ordered and normalised before.")
-    ] = Input.uint8,
+        Literal["uint8", "float32"],
+        typer.Option(help="uint8: crops as they are; float32: ordered and normalised before."),
+    ] = "uint8",
     frames: Annotated[
         Path | None,
         typer.Option(help="Video or folder of pictures to measure and calibrate on; by default drawn people."),
@@ -96,8 +63,9 @@ def export(
         bool, typer.Option("--random-weights", help="Random weights instead of a checkpoint, for testing.")
     ] = False,
     plugin: Annotated[
-        Route, typer.Option(help="With --to tensorrt: deformable layers by our kernel or by TensorRT's.")
-    ] = Route.fused,
+        Literal["fused", "nvidia"],
+        typer.Option(help="With --to tensorrt: deformable layers by our kernel or by TensorRT's."),
+    ] = "fused",
     max_batch: Annotated[
         int, typer.Option(min=1, max=1024, help="With --to tensorrt: the most people in one run of an engine.")
     ] = 16,
@@ -127,9 +95,9 @@ def export(
     request = Request(
         network=network,
         choice=Choice(weights=weights, layout=layout, random=random_weights),
-        precision=precision.value,
-        decoding=decode.value,
-        pixel=input.value,
+        precision=precision,
+        decoding=decode,
+        pixel=input,
         frames=frames,
         size=None if size is None else _parse_size(size),
         candidates=candidates,
@@ -142,7 +110,7 @@ def export(
         print(f"{network}: random weights, for testing only", file=sys.stderr)
     folder = export_network(request)
     print(_describe_folder(folder))
-    if to is Target.tensorrt:
+    if to == "tensorrt":
         _build_engines(folder, plugin, max_batch, refit=refit)
 
 
@@ -188,8 +156,8 @@ def _describe_folder(folder: Path) -> str:
     return "\n".join([*lines, f"  run it in a pipeline: {element} model={folder}"])
 
 
-def _build_engines(folder: Path, plugin: Route, max_batch: int, *, refit: bool) -> None:
+def _build_engines(folder: Path, plugin: Literal["fused", "nvidia"], max_batch: int, *, refit: bool) -> None:
     from engines.backends.trt.options import BuildOptions
     from export.to_tensorrt import build_engines
 
-    build_engines(folder, plugin=plugin.value, options=BuildOptions(max_batch=max_batch, refit=refit))
+    build_engines(folder, plugin=plugin, options=BuildOptions(max_batch=max_batch, refit=refit))

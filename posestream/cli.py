@@ -5,22 +5,12 @@ Nothing heavy is imported here, since every ``posestream --help`` imports this m
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from stream.cli.completion import complete_models
-
-
-class Format(StrEnum):
-    """How keypoints are written."""
-
-    json = "json"
-    lines = "lines"
-    coco = "coco"
-    posetrack = "posetrack"
 
 
 def estimate(
@@ -50,9 +40,9 @@ def estimate(
     threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of each network.")] = 1,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; - prints JSON lines.")] = Path("poses"),
     format: Annotated[  # noqa: A002 - it is the option's name
-        Format,
+        Literal["json", "lines", "coco", "posetrack"],
         typer.Option("--format", "-f", help="One JSON document, JSON lines, or the data sets' result files."),
-    ] = Format.json,
+    ] = "json",
     pictures: Annotated[bool, typer.Option("--pictures", help="Draw the people into a copy of each photo.")] = False,
     video: Annotated[bool, typer.Option("--video", help="Draw the people into a copy of each video.")] = False,
     track: Annotated[bool, typer.Option(help="Give people ids that stay the same through a video.")] = True,
@@ -87,5 +77,5 @@ def estimate(
         track=track,
         smooth=smooth,
     )
-    outputs = Outputs(None if str(out) == "-" else out, format.value, pictures=pictures, video=video)
+    outputs = Outputs(None if str(out) == "-" else out, format, pictures=pictures, video=video)
     return batch.run(sources, estimating, outputs)

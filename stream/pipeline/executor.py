@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from engines.resource import Resource
 from stream.element import Element, Sink, Source, Transform
 from stream.errors import PartError
 from stream.messages import Eos, Key, Message
@@ -27,7 +27,7 @@ OnFailure = Callable[[Element, Key | None, Exception], None]
 """Receives the element, the key of the item that is lost (None at the end of a stream), and what was raised."""
 
 
-class Executor:
+class Executor(Resource):
     """Drives ``elements``, in order. Use it in a ``with`` statement, which opens and closes them.
 
     What an element raises is raised to the caller, unless there is ``on_failure``: an exception then costs the item
@@ -67,15 +67,6 @@ class Executor:
     def close(self) -> None:
         """Close the elements; idempotent."""
         self._opened.close()
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def max_batch(self) -> int:

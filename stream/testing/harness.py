@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from engines.resource import Resource
 from stream.caps import Caps
 from stream.element import Context, Element, Sink, Source
 from stream.errors import LaunchError
@@ -40,7 +40,7 @@ class Clock:
         self.time_ns += round(milliseconds * 1e6)
 
 
-class Harness:
+class Harness(Resource):
     """Elements one after another, from a launch string (which need not begin with a source), an element, or several.
 
     ``sink`` and ``src`` are the caps of the pushed items and of the results, where the elements leave them open;
@@ -125,15 +125,6 @@ class Harness:
         """Close all elements; the next push opens them again."""
         self._is_open, self._frames = False, None
         self._executor.close()
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _source_frames(self) -> Iterator[Any]:
         if not isinstance(self.elements[0], Source):
