@@ -218,8 +218,8 @@ def _data(variant: Variant, seed: int, options: argparse.Namespace, data: Any) -
     from engines.hub import catalogue
     from engines.training.batches import WindowSamples
     from engines.training.clip_cache import load_or_render
-    from engines.training.session import progress_bar
     from engines.training.synthetic_samples import TrackSettings
+    from engines.training.task import progress_bar
     from engines.training.validation import SyntheticValidator, render_validation_tracks
 
     size = catalogue.find_network(NETWORK)[1].input_size

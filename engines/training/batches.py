@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,21 @@ from engines.training.recipe import Augmentation
 from engines.training.synthetic_samples import Tracks
 
 
+class StepInput(Protocol):
+    """The samples of one step, as the trainer reads them. ``inputs`` are the arguments of the objective."""
+
+    @property
+    def inputs(self) -> tuple[Any, ...]: ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same samples on another device."""
+        ...
+
+
+B = TypeVar("B", bound=StepInput)
+B_co = TypeVar("B_co", bound=StepInput, covariant=True)
+
+
 @dataclass(frozen=True)
 class Batch:
     """``crops`` (B, T, 3, h, w) float32 RGB, normalised; ``joints`` (B, J, 3) of the key frame: crop px, visibility."""
@@ -25,17 +40,22 @@ class Batch:
     crops: Tensor
     joints: Tensor
 
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """The arguments of an objective of crops."""
+        return self.crops, self.joints
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         return Batch(self.crops.to(device, non_blocking=True), self.joints.to(device, non_blocking=True))
 
 
-class Samples(Protocol):
+class Samples(Protocol[B_co]):
     """The samples of a data set, as the trainer reads them."""
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> Batch:
+    def batch(self, indices: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> B_co:
         """The samples at ``indices``, augmented unless ``augmentation`` is None."""
         ...
 
@@ -62,24 +82,24 @@ class WindowSamples:
         return Batch(normalise(jitter_colour(pictures, augmentation, rng)), torch.from_numpy(joints))
 
 
-class Prefetcher:
+class Prefetcher(Generic[B]):
     """A context manager that prepares the next batch in a thread while the current one is in use.
 
     ``make(step)`` must give the same batch whenever and in whichever thread it is called; steps end before ``end``.
     """
 
-    def __init__(self, make: Callable[[int], Batch], end: int) -> None:
+    def __init__(self, make: Callable[[int], B], end: int) -> None:
         self._make, self._end = make, end
-        self._pending: dict[int, Future[Batch]] = {}
+        self._pending: dict[int, Future[B]] = {}
         self._executor = ThreadPoolExecutor(1, "prefetch")
 
-    def __enter__(self) -> Prefetcher:
+    def __enter__(self) -> Prefetcher[B]:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int) -> B:
         """The batch of a step. Raises what making it raised."""
         for number in range(step, min(step + 2, self._end)):
             if number not in self._pending:
@@ -87,7 +107,7 @@ class Prefetcher:
         return self._pending.pop(step).result()
 
 
-def pick_spread(samples: Samples, number: int) -> Batch:
+def pick_spread(samples: Samples[B_co], number: int) -> B_co:
     """At most ``number`` samples, evenly spaced and not augmented."""
     indices = np.linspace(0, len(samples) - 1, min(number, len(samples))).round().astype(np.intp)
     return samples.batch(indices, None, np.random.default_rng(0))

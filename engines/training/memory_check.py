@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from engines.errors import EngineError
-from engines.skeletons import SKELETONS
 from engines.spec.network import NetworkSpec
 from engines.training.distributed import ProcessGroup
-from engines.training.objective import Objective
 from engines.training.recipe import Recipe
+from engines.training.tasks import make_task
 from engines.training.trainer import autocast, freeze
 
 _COPIES = 3
@@ -72,11 +71,9 @@ def _activation_bytes(recipe: Recipe, spec: NetworkSpec, model: nn.Module, windo
         saved[storage.data_ptr()] = storage.nbytes()
         return value
 
-    objective = Objective.from_recipe(recipe, model).eval()
-    width, height = spec.input_size
-    crops = torch.zeros(windows, len(spec.window), 3, height, width)
-    joints = torch.full((windows, len(SKELETONS[spec.skeleton]), 3), 2.0)
+    task = make_task(recipe, spec)
+    objective, example = task.make_objective(model).eval(), task.make_example(windows)
     with torch.autograd.graph.saved_tensors_hooks(record, lambda value: value), autocast("cpu", recipe.precision):
-        objective(crops, joints)
+        objective(*example.inputs)
     parameters = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
     return sum(size for address, size in saved.items() if address not in parameters)

@@ -11,54 +11,37 @@ import msgspec
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from engines.datasets.config import Dataset, PoseTrack
-from engines.datasets.instances import list_instances
 from engines.errors import EngineError
-from engines.evaluation.scores import pck_alpha
 from engines.hub import catalogue, checkpoints
 from engines.spec import network
-from engines.spec.network import NetworkSpec
 from engines.training import checkpoint
-from engines.training.batches import Samples, WindowSamples
-from engines.training.clip_cache import load_or_render
-from engines.training.dataset_samples import ClipSamples, View
+from engines.training.batches import Samples, StepInput
 from engines.training.distributed import ProcessGroup
 from engines.training.head_init import init_from_single_frame
 from engines.training.memory_check import check_memory
-from engines.training.objective import Objective
 from engines.training.recipe import Recipe, Synthetic, read_recipe
-from engines.training.synthetic_samples import Tracks, TrackSettings
-from engines.training.tensorboard import INSTALL, Board, draw_preview, open_board
+from engines.training.task import Task, progress_bar
+from engines.training.tasks import make_task
+from engines.training.tensorboard import INSTALL, Board, open_board
 from engines.training.trainer import Trainer
-from engines.training.validation import (
-    Metrics,
-    PckValidator,
-    PoseTrackValidator,
-    SyntheticValidator,
-    Validator,
-    render_validation_tracks,
-)
+from engines.training.validation import Metrics, Validator
 
 WEIGHTS = "weights.safetensors"
 """The result: the network with the best score, under this project's names, as 'posestream export' reads it."""
 
 LOG = "log.jsonl"
-EXAMPLES = 8
-"""Windows in each epoch's preview."""
 
 
 @dataclass
 class Session:
-    """A training that is ready to run. ``key_frame`` is the key frame's index in a window."""
+    """A training that is ready to run."""
 
     recipe: Recipe
     trainer: Trainer
+    task: Task
     validator: Validator
-    key_frame: int
-    skeleton: str
     board: Board | None = None
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
@@ -91,14 +74,13 @@ class Session:
 
     def validate(self, model: nn.Module) -> float:
         """Run the validator, print and log its metrics, and return their mean."""
-        objective = Objective.from_recipe(self.recipe, model)
+        objective = self.task.make_objective(model)
         metrics = self.validator(objective)
         self._report_metrics(metrics)
         if self.board is not None:
             step = self.trainer.state.step
             self.board.write_metrics(step, metrics.mean, self.validator.metric, metrics.values)
-            examples = self.validator.examples(EXAMPLES)
-            self.board.write_preview(step, draw_preview(objective, examples, self.key_frame, self.skeleton))
+            self.board.write_preview(step, self.task.draw_preview(objective, self.validator))
         return metrics.mean
 
     def _report_metrics(self, metrics: Metrics) -> None:
@@ -148,11 +130,12 @@ def prepare(
         model = network.build(recipe.network, spec)
         for initial in recipe.initial_weights:
             checkpoints.load_checkpoint(model, Path(initial.file).expanduser(), initial.layout, initial.into)
+        task = make_task(recipe, spec)
         check_memory(recipe, spec, model, group)
-        samples, validator = load_data(recipe.data, spec, workers, console)
+        samples, validator = task.load_data(workers, console)
         _init_head(model, recipe, samples)
         out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, model, samples, out, group)
+    trainer = Trainer(recipe, model, samples, out, group, objective=task.make_objective(model))
     with group.fail_together():
         if trainer.resume():
             console.print(f"{out}: resuming after step {trainer.state.step} of {trainer.steps}", soft_wrap=True)
@@ -162,7 +145,7 @@ def prepare(
     if board is None and tensorboard is None:
         # Without markup, because of its square brackets.
         console.print(f"no TensorBoard curves: it is not installed; {INSTALL}", soft_wrap=True, markup=False)
-    return Session(recipe, trainer, validator, spec.window.index(0), spec.skeleton, board, console)
+    return Session(recipe, trainer, task, validator, board, console)
 
 
 def _override(path: Path, recipe: Recipe, root: Path | None, **values: int | None) -> Recipe:
@@ -174,70 +157,7 @@ def _override(path: Path, recipe: Recipe, root: Path | None, **values: int | Non
     return msgspec.structs.replace(recipe, **changes)
 
 
-def _init_head(model: nn.Module, recipe: Recipe, samples: Samples) -> None:
+def _init_head(model: nn.Module, recipe: Recipe, samples: Samples[StepInput]) -> None:
     if recipe.head_init == "single-frame":
         indices = np.arange(min(recipe.batch, len(samples)))
-        init_from_single_frame(recipe.network, model, samples.batch(indices, None, np.random.default_rng(0)).crops)
-
-
-# -- data -------------------------------------------------------------------------------------------------------------
-
-
-def load_data(
-    data: Synthetic | Dataset, spec: NetworkSpec, workers: int, console: Console
-) -> tuple[Samples, Validator]:
-    """The samples and the validator of a recipe's data for a network of ``spec``.
-
-    Raises :class:`EngineError` naming what is missing or broken in a data set.
-    """
-    if isinstance(data, Synthetic):
-        return _load_synthetic(data, spec, workers, console)
-    view = View(spec.input_size, spec.window, spec.skeleton, data.border)
-    samples = ClipSamples(list_instances(data.training_clips(), spec.skeleton), view, workers)
-    validator = _dataset_validator(data, view, workers)
-    console.print(f"{data.folder}: {len(samples)} people to train on", soft_wrap=True)
-    return samples, validator
-
-
-def _dataset_validator(data: Dataset, view: View, workers: int) -> Validator:
-    truth = data.validation_clips()
-    if isinstance(data, PoseTrack):
-        instances = list_instances(data.input_clips(truth), view.skeleton, only_annotated=not data.detections)
-        return PoseTrackValidator(ClipSamples(instances, view, workers), truth)
-    return PckValidator(ClipSamples(list_instances(truth, view.skeleton), view, workers), pck_alpha(data))
-
-
-def _load_synthetic(
-    data: Synthetic, spec: NetworkSpec, workers: int, console: Console
-) -> tuple[WindowSamples, SyntheticValidator]:
-    frames = _frames_per_moment(data, spec)
-    with progress_bar(console) as bar:
-        tracks = _render_training_tracks(data, spec, frames, workers, bar)
-        held_out = render_validation_tracks(data, spec.input_size, frames, workers, bar)
-    converted = {kind: kind_tracks.as_skeleton(spec.skeleton) for kind, kind_tracks in held_out.items()}
-    return WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window), SyntheticValidator(converted, spec.window)
-
-
-def _frames_per_moment(data: Synthetic, spec: NetworkSpec) -> int:
-    needed = 2 * max(spec.past, spec.future) + 1
-    if data.frames is not None and data.frames < needed:
-        raise EngineError(
-            f"recipe: data.frames={data.frames} is less than the {needed} that the network's window "
-            f"{list(spec.window)} needs; set it to {needed}, or leave it out"
-        )
-    return data.frames or needed
-
-
-def _render_training_tracks(data: Synthetic, spec: NetworkSpec, frames: int, workers: int, bar: Progress) -> Tracks:
-    settings = TrackSettings(size=spec.input_size, frames=frames, moments=data.moments, fps=data.fps)
-    seeds = range(data.first_scene, data.first_scene + data.scenes)
-    task = bar.add_task("rendering training scenes", total=data.scenes)
-    tracks = load_or_render(seeds, settings, workers, lambda: bar.advance(task))
-    bar.update(task, completed=data.scenes)  # cached scenes do not advance the bar
-    return tracks
-
-
-def progress_bar(console: Console) -> Progress:
-    """A bar with a count and the remaining time."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
+        init_from_single_frame(recipe.network, model, samples.batch(indices, None, np.random.default_rng(0)).inputs[0])

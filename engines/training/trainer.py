@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engines.errors import EngineError
 from engines.training import checkpoint
-from engines.training.batches import Batch, Prefetcher, Samples, shuffle
+from engines.training.batches import Prefetcher, Samples, StepInput, shuffle
 from engines.training.distributed import ProcessGroup, RemoteRankError
 from engines.training.objective import Objective
 from engines.training.recipe import Optimisation, Recipe
@@ -43,6 +43,7 @@ _STOP = "stop"
 class Trainer:
     """One training of ``recipe``; ``folder`` holds ``last``, to resume from, and ``best.safetensors``.
 
+    ``objective``, a module that calls ``model``, computes the loss terms; by default the heatmap loss of the network.
     ``memory_format`` of weights and feature maps is chosen by :func:`default_memory_format` if it is None.
     """
 
@@ -50,10 +51,11 @@ class Trainer:
         self,
         recipe: Recipe,
         model: nn.Module,
-        samples: Samples,
+        samples: Samples[StepInput],
         folder: Path,
         group: ProcessGroup | None = None,
         *,
+        objective: nn.Module | None = None,
         memory_format: torch.memory_format | None = None,
     ) -> None:
         self.recipe, self.samples, self.folder = recipe, samples, folder
@@ -61,7 +63,7 @@ class Trainer:
         memory_format = memory_format or default_memory_format(self.group.device, recipe.precision)
         self.model: nn.Module = model.to(self.group.device, memory_format=memory_format)  # type: ignore[call-overload]
         freeze(self.model, recipe.frozen)
-        self.objective = Objective.from_recipe(recipe, self.model)
+        self.objective = Objective.from_recipe(recipe, self.model) if objective is None else objective
         self._step_module: nn.Module = self._distribute(self.objective)
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimiser = build_optimiser(recipe.optimisation, learning)
@@ -123,7 +125,7 @@ class Trainer:
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def _run_step(self, batches: Prefetcher, report: Reporter, *, interrupted: bool) -> bool:
+    def _run_step(self, batches: Prefetcher[StepInput], report: Reporter, *, interrupted: bool) -> bool:
         """Run and report one step; True if any rank was interrupted."""
         started, step = time.perf_counter(), self.state.step
         self._set_train_mode()
@@ -134,7 +136,7 @@ class Trainer:
         self.state.step += 1
         return stop
 
-    def _step(self, step: int, batch: Batch, *, interrupted: bool) -> dict[str, float]:
+    def _step(self, step: int, batch: StepInput, *, interrupted: bool) -> dict[str, float]:
         rate = learning_rate(self.recipe.optimisation, step, self.steps_per_epoch, self.steps)
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = rate
@@ -160,9 +162,9 @@ class Trainer:
             self.ema.update_parameters(self.model)
         return values
 
-    def _compute_terms(self, batch: Batch) -> dict[str, Tensor]:
+    def _compute_terms(self, batch: StepInput) -> dict[str, Tensor]:
         with autocast(self.group.device.type, self.recipe.precision):
-            terms: dict[str, Tensor] = self._step_module(batch.crops, batch.joints)
+            terms: dict[str, Tensor] = self._step_module(*batch.inputs)
         return terms
 
     def _reduce(self, terms: dict[str, Tensor], share: float, *, interrupted: bool) -> dict[str, float]:
@@ -195,7 +197,7 @@ class Trainer:
             f"({'nothing was saved yet' if self.saved_step is None else saved})"
         )
 
-    def _batch(self, step: int) -> Batch:
+    def _batch(self, step: int) -> StepInput:
         rng = np.random.default_rng([self.recipe.seed, step, self.group.rank, 0xA06])
         indices = self._sample_indices(step)
         own, _ = self.group.share(indices.size)
@@ -224,7 +226,7 @@ class Trainer:
             # In training mode batch normalisation would update its statistics, as in three papers' released trainings.
             module.eval()
 
-    def _distribute(self, objective: Objective) -> nn.Module:
+    def _distribute(self, objective: nn.Module) -> nn.Module:
         if self.group.world_size == 1:
             return objective
         ids = [self.group.device.index] if self.group.device.type == "cuda" else None

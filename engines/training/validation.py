@@ -44,12 +44,12 @@ class Validator(Protocol):
 
     metric: str
 
-    def __call__(self, objective: Objective) -> Metrics:
-        """The metrics of a network."""
+    def __call__(self, objective: Any) -> Metrics:
+        """The metrics of a network, given the objective of its task."""
         ...
 
-    def examples(self, number: int) -> Batch:
-        """About ``number`` windows for a preview, always the same."""
+    def examples(self, number: int) -> Any:
+        """About ``number`` samples for a preview, always the same."""
         ...
 
 

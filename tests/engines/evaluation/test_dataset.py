@@ -232,7 +232,7 @@ def _validator(root: Path, name: Any, model: Path, border: Any = "key-frame") ->
     from rich.console import Console
 
     from engines.spec.network import NetworkSpec
-    from engines.training.session import load_data
+    from engines.training.crop_task import load_data
 
     _WRITERS[name](root)
     signature = read_signature(model.with_suffix(".json"))

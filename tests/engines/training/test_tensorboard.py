@@ -17,7 +17,8 @@ from engines.losses.heatmap import gaussian_heatmaps
 from engines.metrics import HIDDEN, VISIBLE
 from engines.training import tensorboard
 from engines.training.batches import Batch, normalise, pick_spread
-from engines.training.session import EXAMPLES, prepare
+from engines.training.crop_task import EXAMPLES
+from engines.training.session import prepare
 from engines.training.tensorboard import draw_preview, open_board
 from tests.engines.datasets import sample_datasets
 from tests.engines.training.test_distributed import recipe
