@@ -8,7 +8,19 @@ from __future__ import annotations
 import subprocess
 import sys
 
-STANDALONE = ("exports", "hop", "line", "live_ap", "publisher", "restarts", "reuse", "rtsp", "shipped", "training")
+STANDALONE = (
+    "exports",
+    "faults",
+    "hop",
+    "line",
+    "live_ap",
+    "publisher",
+    "restarts",
+    "reuse",
+    "rtsp",
+    "shipped",
+    "training",
+)
 
 
 def main() -> int:

@@ -1,0 +1,4 @@
+"""The fault campaign: random lines, random faults, and what their files hold afterwards.
+
+The elements here are cheap, and what they give is known from camera and number alone.
+"""

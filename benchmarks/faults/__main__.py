@@ -1,0 +1,130 @@
+"""The fault campaign: random lines, random faults at random moments, judged by what the sinks hold afterwards.
+
+    python -m benchmarks.faults                          1,000 faults, then a table
+    python -m benchmarks.faults --seed 7 --write         another one; writes benchmarks/results/faults.json and .md
+    python -m benchmarks.faults --only 7:12              trial 12 of campaign 7 alone, with all that is known of it
+
+A trial is a line of one, two or four cameras and one to eight faults. A file line that exits with 0 must hold every
+frame of every camera once, in order, with what an undisturbed line gives; one that does not must say why, and name what
+is missing between frames that are there. A live line must never go back. None may hang, print a traceback, or leave a
+process, shared memory or a file of a run. Root on Linux can fill disks and shared memory too: they are file systems of
+the trial alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from benchmarks.faults.drawing import draw
+from benchmarks.faults.kinds import KINDS
+from benchmarks.faults.place import find_reasons, open_place
+from benchmarks.faults.table import make_table
+from benchmarks.faults.trial import Report, Trial
+from benchmarks.reporting import make_parser, write_results
+
+_RESULT = "result: "
+_LIMIT_S = 240.0
+
+
+def main() -> int:
+    """Run one trial or a campaign; returns how many trials found something wrong, at most 100."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="of the campaign")
+    parser.add_argument("--faults", type=int, default=1000, help="how many faults, at least")
+    parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
+    parser.add_argument("--first", type=int, default=0, help="index of the first trial")
+    parser.add_argument("--only", metavar="SEED:INDEX", help="run this trial alone")
+    parser.add_argument("--kinds", nargs="+", metavar="KIND", choices=sorted(KINDS), help="draw only these faults")
+    options = parser.parse_args()
+    kinds = options.kinds or []
+    if options.only:
+        seed, _, index = options.only.partition(":")
+        return run_one(int(seed), int(index), kinds)
+    began_s = time.monotonic()
+    results = list(run_many(options.seed, options.first, options.faults, options.jobs, kinds))
+    command = f"python -m benchmarks.faults --seed {options.seed} --faults {options.faults} --jobs {options.jobs}"
+    command += _to_option(kinds)
+    text = make_table(results, time.monotonic() - began_s, command, find_reasons())
+    print(text)
+    if options.write:
+        write_results("faults", results, text)
+    return min(100, sum(bool(result["violations"]) for result in results))
+
+
+def run_one(seed: int, index: int, kinds: list[str]) -> int:
+    """Run one trial in this process, print all about it, and last its result as JSON."""
+    with open_place() as place:
+        report = Trial(draw(seed, index, kinds or sorted(KINDS)), place).run()
+    print(_describe(report, kinds))
+    print(_RESULT + json.dumps(report.as_dict()), flush=True)
+    return bool(report.violations)
+
+
+def run_many(seed: int, first: int, faults: int, jobs: int, kinds: list[str]) -> Iterator[dict[str, Any]]:
+    """Run trials, each in a process of its own, until so many faults have happened; no ``kinds`` are all."""
+    done, index = 0, first
+    running: set[Future[dict[str, Any]]] = set()
+    with ThreadPoolExecutor(jobs) as pool:
+        while done < faults or running:
+            while done < faults and len(running) < jobs:
+                running.add(pool.submit(run_apart, seed, index, kinds))
+                index += 1
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                result = future.result()
+                done += len(result["faults"])
+                _print_progress(result, done)
+                yield result
+
+
+def run_apart(seed: int, index: int, kinds: list[str]) -> dict[str, Any]:
+    """Run one trial in a process of its own; what it found."""
+    command = [sys.executable, "-m", "benchmarks.faults", "--only", f"{seed}:{index}"]
+    command += ["--kinds", *kinds] if kinds else []
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT_S)
+        output, _, result = ran.stdout.rpartition(_RESULT)
+        return {**json.loads(result), "index": index, "output": output}
+    except (ValueError, subprocess.TimeoutExpired) as error:
+        text = ran.stderr[-2000:] if isinstance(error, ValueError) else str(error)
+        what = f"the trial itself failed: {text}"
+        return {"index": index, "faults": [], "violations": [what], "seconds": 0.0, "output": f"{index}: {what}"}
+
+
+def _print_progress(result: dict[str, Any], done: int) -> None:
+    if result["violations"]:
+        print(result["output"], flush=True)
+    wrong = "; ".join(result["violations"]) or "as it should be"
+    count = f"{len(result['faults'])} faults ({done} so far)"
+    print(f"trial {result['index']}: {count}, {result['seconds']:.1f} s: {wrong[:200]}", flush=True)
+
+
+def _describe(report: Report, kinds: list[str]) -> str:
+    scenario = report.scenario
+    live, name = "live" if scenario.is_live else "files", f"{scenario.seed}:{scenario.index}"
+    rows = [
+        f"-- trial {name} ({live}), exit status {report.code}, {report.seconds:.1f} s",
+        f"   again: python -m benchmarks.faults --only {name}{_to_option(kinds)}",
+        *(f"   {line}" for line in report.text.splitlines()),
+        f"   frames: {', '.join(f'{camera} {count}' for camera, count in scenario.frames.items())}",
+        *(f"   at {one.at_s:.2f} s ({one.fault.moment}): {one.fault.kind}: {one.what}" for one in report.faults),
+        *(f"   {name}: {held}" for name, held in report.held.items()),
+        *(f"   stderr: {line[:300]}" for line in report.stderr.splitlines()[-25:]),
+        *(f"   VIOLATION: {violation}" for violation in report.violations),
+    ]
+    return "\n".join(rows)
+
+
+def _to_option(kinds: list[str]) -> str:
+    return " --kinds " + shlex.join(kinds) if kinds else ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,116 @@
+"""A handful of trials of ``benchmarks.faults``, and that its judge finds what is to be found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.faults.__main__ import run_apart
+from benchmarks.faults.drawing import Scenario, Sink, draw
+from benchmarks.faults.held import Content, Held, read_held
+from benchmarks.faults.judge import Outcome, judge
+from benchmarks.faults.kinds import KINDS
+
+LINES, VIDEO = Sink("lines", "main.jsonl"), Sink("video", "video-{camera}.mp4")
+FRAMES = {"hall": 4, "yard": 4}
+
+
+@pytest.mark.survival
+@pytest.mark.usefixtures("no_leaks")
+@pytest.mark.parametrize("index", [0])
+def test_a_line_with_faults_holds_every_frame_or_says_what_it_lost(index: int) -> None:
+    result = run_apart(2, index, [])
+    assert not result["violations"], result["output"]
+    assert result["faults"], "nothing happened to it"
+
+
+def test_a_trial_depends_on_its_seed_and_index_alone() -> None:
+    kinds = sorted(KINDS)
+    assert draw(1, 5, kinds) == draw(1, 5, kinds)
+    assert len({draw(1, index, kinds).text for index in range(20)}) > 15
+
+
+# -- the judge --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_complete_passes() -> None:
+    assert not judge(scenario(), outcome(), reference())
+
+
+@pytest.mark.parametrize(
+    ("seqs", "code", "stderr", "expected"),
+    [
+        ([0, 1, 2], 0, "", "1 of 4 frames of hall are missing (3), and the exit status is 0"),
+        (
+            [0, 2, 3],
+            1,
+            "posestream: no reason",
+            "missing, with holes (1), and stderr names 0 of hall",
+        ),
+        ([0, 1], 1, "", "exit status 1 without a reason on stderr"),
+        ([0, 1, 1, 2, 3], 0, "", "hall: frame 1 comes after 1"),
+        ([0, 2, 1, 3], 0, "", "hall: frame 1 comes after 2"),
+        (
+            [0, 1, 2, 3],
+            1,
+            "posestream: gave up",
+            "though nothing need have been lost: posestream: gave up",
+        ),
+        ([0, 1, 2, 3], 130, "", "exit status 130, though nobody ended it"),
+        ([0, 1, 2, 3], 0, "Traceback (most recent call last)", "a traceback on stderr"),
+        ([0, 1, 2, 3], None, "", "hang: it did not end"),
+    ],
+)
+def test_what_is_wrong_is_found(seqs: list[int], code: int | None, stderr: str, expected: str) -> None:
+    found = judge(scenario(), outcome(seqs, code=code, stderr=stderr), reference())
+    assert any(expected in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("seqs", "code", "stderr"),
+    [
+        ([0, 2, 3], 1, "posestream: the line …: jsonsink failed on 1 frame of camera 'hall', last on 1: full"),
+        ([0, 1], 1, "posestream: read was restarted 5 times within 60 s and failed again"),
+    ],
+)
+def test_what_is_lost_and_named_passes(seqs: list[int], code: int, stderr: str) -> None:
+    assert not judge(scenario(), outcome(seqs, code=code, stderr=stderr, must_survive=False), reference())
+
+
+def test_a_frame_that_holds_something_else_is_found() -> None:
+    other = reference()
+    other["hall"][2] = {"people": [{"id": 2}]}
+    assert judge(scenario(), outcome(), other) == ["lines sink: hall: frame 2 holds people 0 id 1, not 2"]
+
+
+def test_a_file_is_read_with_its_torn_lines(tmp_path: Path) -> None:
+    row = '{"camera": "hall", "frame_seq": %d}\n'
+    (tmp_path / "main.jsonl").write_text(row % 0 + '{"cam\n' + row % 1 + '{"ca')
+    held = read_held(LINES, tmp_path, scenario())
+    assert held.frames == {"hall": [0, 1]}
+    assert held.is_torn
+    assert held.faults == ["main.jsonl: line 2 of 4 is torn: b'{\"cam\\n'"]
+
+
+def scenario() -> Scenario:
+    return Scenario(1, 0, "", FRAMES, {}, (LINES,), is_live=False, has_marks=True, faults=())
+
+
+def reference() -> Content:
+    return {camera: {seq: record() for seq in range(count)} for camera, count in FRAMES.items()}
+
+
+def record() -> dict[str, Any]:
+    return {"people": [{"id": 1}]}
+
+
+def outcome(
+    seqs: list[int] | None = None, *, code: int | None = 0, stderr: str = "", must_survive: bool = True
+) -> Outcome:
+    held = Held(LINES)
+    for camera, own in {"hall": [0, 1, 2, 3] if seqs is None else seqs, "yard": [0, 1, 2, 3]}.items():
+        for seq in own:
+            held.add(camera, seq, record())
+    return Outcome(code, stderr, [held], [], must_survive, was_ended=False, is_supervisor_killed=False)
