@@ -276,6 +276,8 @@ class SocketHub:
 
     def receive(self, timeout_ms: int) -> list[bytes]:
         """What the parts have posted, waiting for at most so long."""
+        for end in (self._posts, self._targets, self._bus):
+            end.restore()
         return self._posts.receive(timeout_ms=timeout_ms)
 
     def publish_target(self, notice: bytes) -> None:

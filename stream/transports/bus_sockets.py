@@ -10,6 +10,7 @@ from __future__ import annotations
 import zmq
 
 from stream.transports.curve import Keys
+from stream.transports.socket_file import SocketFile
 from stream.transports.zmq_socket import (
     Socket,
     bind,
@@ -33,6 +34,7 @@ class _BusSocket:
     def __init__(self, kind: int, address: str, linger_ms: int = 0) -> None:
         self.address = address
         self._socket: Socket = open_socket(kind, linger_ms=linger_ms)
+        self._file: SocketFile | None = None
 
     @property
     def pollable(self) -> Socket:
@@ -51,6 +53,12 @@ class _BusSocket:
     def _bind(self, keys: Keys | None) -> None:
         with closing_on_error(self._socket):
             self.address = bind(self._socket, self.address, "the bus", keys)
+        self._file = SocketFile(self._socket, self.address)
+
+    def restore(self) -> None:
+        """Make the file of a bound socket anew if it was removed, or who connects later would not find it."""
+        if self._file is not None:
+            self._file.restore()
 
     def _connect(self, keys: Keys | None) -> None:
         with closing_on_error(self._socket):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,37 @@ def test_many_senders_reach_a_receiver_that_starts_late(address: str, closing: C
     receiver = closing(BusReceiver(address))
     assert sorted(receive(receiver, 3)) == [b"0", b"1", b"2"]
     assert receiver.receive() == []
+
+
+@pytest.mark.parametrize(
+    "spoil", [Path.unlink, lambda path: path.unlink() or path.touch()], ids=["removed", "replaced"]
+)
+def test_a_socket_whose_file_was_removed_is_found_by_who_connects_later(
+    spoil: Callable[[Path], object], address: str, closing: Callable[[Any], Any]
+) -> None:
+    receiver, before = closing(BusReceiver(address)), closing(BusSender(address))
+    before.send(b"0")
+    assert receive(receiver, 1) == [b"0"]
+    spoil(Path(address.removeprefix("ipc://")))
+    later = closing(BusSender(address))
+    later.send(b"1")
+    before.send(b"2")
+    assert sorted(receive(receiver, 2, receiver.restore)) == [b"1", b"2"]
+
+
+def test_a_socket_whose_folder_was_removed_serves_who_is_connected(
+    tmp_path: Path, closing: Callable[[Any], Any]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    address = f"ipc://{folder}/bus.sock"
+    receiver, sender = closing(BusReceiver(address)), closing(BusSender(address))
+    sender.send(b"0")
+    assert receive(receiver, 1) == [b"0"]
+    shutil.rmtree(folder)
+    receiver.restore()
+    sender.send(b"1")
+    assert receive(receiver, 1) == [b"1"]
 
 
 def test_the_last_notice_of_a_closed_sender_is_received(address: str, closing: Callable[[Any], Any]) -> None:
