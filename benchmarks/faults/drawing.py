@@ -104,7 +104,7 @@ class _Drawing:
 
     def estimate(self, step_ms: float) -> str:
         if self.style == "network":
-            return "window ! pose"
+            return "window ! pose crop=exact"
         tally = f"{_ELEMENTS}tally {self.window} back={self.back} batch={self.batch}"
         return f"window ! {tally} step_ms={step_ms:.1f}" if step_ms else f"window ! {tally}"
 

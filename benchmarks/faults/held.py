@@ -26,7 +26,7 @@ _FARTHEST, _ALIKE = 90, 25
 @dataclass
 class Held:
     """The frames of each camera that a sink holds, in their order, with what they hold; and what is wrong with its
-    files. ``is_exact`` when frames can be told apart; else only their count is known."""
+    files. ``is_exact`` when each frame is recognised; else only their count is known."""
 
     sink: Sink
     frames: dict[str, list[int]] = field(default_factory=dict)
@@ -115,7 +115,7 @@ def _read_folder(held: Held, path: Path, camera: str) -> None:
 
 
 def _read_video(held: Held, path: Path, camera: str, scenario: Scenario) -> None:
-    """The frames of a video and of those that a restarted sink wrote beside it, told apart by their colours."""
+    """The frames of a video and of those that a restarted sink wrote beside it, recognised by their colours."""
     colours = np.array([make_colour(camera, seq) for seq in range(scenario.frames[camera])], np.int64)
     for number in range(1, 200):
         file = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
@@ -131,7 +131,7 @@ def _read_video(held: Held, path: Path, camera: str, scenario: Scenario) -> None
 
 
 def _recognise(picture: Any, colours: Any, last: int) -> int | None:
-    """The frame whose colour a picture has; of several that are as near as compression lets one tell, the next one."""
+    """The frame whose colour a picture has; of several that compression makes too similar, the next one."""
     distances = np.abs(colours - np.median(picture.reshape(-1, 3), axis=0)).sum(axis=1)
     near = np.flatnonzero(distances <= min(_FARTHEST, distances.min() + _ALIKE))
     later = near[near > last]

@@ -64,7 +64,7 @@ def _judge_stderr(outcome: Outcome) -> list[str]:
         last = outcome.stderr.strip().rpartition("\n")[2]
         found.append(f"exit status {outcome.code}, though nothing need have been lost: {last[:300]}")
     if outcome.code in _ENDINGS and not outcome.was_ended:
-        found.append(f"exit status {outcome.code}, though nobody ended it")
+        found.append(f"exit status {outcome.code}, though no signal ended it")
     return found
 
 
@@ -109,7 +109,7 @@ def _describe_difference(content: Any, expected: Any, where: str = "") -> str:
 
 
 def find_missing(scenario: Scenario, held: Held, reference: Content) -> dict[str, list[int]]:
-    """The frames of each camera that a sink lacks; where frames cannot be told apart, the last ones."""
+    """The frames of each camera that a sink lacks; where frames are only counted, the last ones."""
     missing = {}
     for camera, count in scenario.frames.items():
         expected = [seq for seq in range(count) if held.sink.kind != "coco" or reference[camera][seq]["people"]]

@@ -104,9 +104,10 @@ class Monitor:
         """Until all parts have finished and their processes ended, or the line has failed. Raises what made it fail."""
         while self.phase != "done":
             self.turn()
+        lost = self._losses.describe() if self._orders.ending != "kill" else ""
         if self._error is not None:
-            raise self._error
-        if self._orders.ending != "kill" and (lost := self._losses.describe()):
+            raise type(self._error)(f"{self._error}; frames lost before that: {lost}") if lost else self._error
+        if lost:
             raise PartError(f"the line ran to its end without all of its frames: {lost}")
 
     def turn(self) -> None:
@@ -302,10 +303,15 @@ def open_monitor(
     """
     with contextlib.ExitStack() as opened:
         run = opened.enter_context(_run_directory(directory, str(plan.pipeline)))
-        _write_line(run.path / "line.yaml", plan.pipeline.to_yaml())
         hub = opened.enter_context(contextlib.closing(SocketHub(run.path)))
         lifeline = opened.enter_context(_lifeline())
-        spawn = partial(spawn_part, run_dir=run.path, lifeline=lifeline, options=plan.options)
+        write_line = partial(_write_line, run.path / "line.yaml", plan.pipeline.to_yaml())
+        write_line()  # for parts that are started elsewhere
+
+        def spawn(part: str) -> subprocess.Popen[bytes]:
+            write_line()
+            return spawn_part(part, run.path, lifeline, plan.options)
+
         processes = [
             PartProcess(part, spawn, run, plan.policy, plan.on_stderr)
             for part in plan.parts
@@ -345,6 +351,11 @@ def _lifeline() -> Iterator[int]:
 
 
 def _write_line(path: Path, text: str) -> None:
-    """Readable by this user alone, since an address may hold a password."""
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
+    """Write the line, unless it is there. Readable by this user alone, since an address may hold a password."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,14 +13,15 @@ import pytest
 
 from stream.errors import PartError, StartError
 from stream.pipeline.launch import parse_launch
-from stream.runtime import bus
-from stream.runtime.monitor import Monitor, Orders, Plan
+from stream.runtime import bus, monitor
+from stream.runtime.monitor import Monitor, Orders, Plan, open_monitor
 from stream.runtime.process import PartProcess
 from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.worker import CANNOT_START
 from tests.stream.runtime.bench import Clock, FakeProcess, Notes, Spawner
 
 PARTS = ("testsrc", "detect")
+LINE = "testsrc num_frames=1 ! queue ! detect model=truth ! fakesink"
 
 
 class Hub:
@@ -53,7 +56,7 @@ class Line:
         self.beats, self.finished, self.idle_ms = True, False, 0.0
         self.state: bus.State = "PAUSED"
         policy = RestartPolicy()
-        pipeline = parse_launch("testsrc num_frames=1 ! queue ! detect model=truth ! fakesink")
+        pipeline = parse_launch(LINE)
         plan = Plan(pipeline, PARTS, external, (), policy, lambda *_: None)
         processes = [
             PartProcess(part, self.spawner, Notes(), policy, lambda *_: None, lambda _pid: psutil.STATUS_RUNNING)
@@ -99,6 +102,43 @@ def line() -> Line:
     line.turn(1.0)
     assert (line.monitor.phase, line.monitor.state) == ("running", "PLAYING")
     return line
+
+
+# -- what a line has lost, and what it needs ---------------------------------------------------------------------------
+
+
+def test_a_line_that_fails_names_what_it_had_lost_before(line: Line) -> None:
+    text = "TransportError: the disk is full"
+    line.post(bus.Error(part="detect", element="fakesink", camera="testsrc", seq=7, text=text))
+    for _ in range(6):
+        line.process("detect").code = -signal.SIGKILL
+        line.turn(7.0)
+    with pytest.raises(PartError) as raised:
+        line.monitor.run_to_end()
+    assert str(raised.value) == (
+        "detect was restarted 5 times within 60 s and failed again; last error: it was killed by SIGKILL; "
+        "frames lost before that: fakesink failed on 1 frame of camera 'testsrc', last on 7: " + text
+    )
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"\xff")], ids=["removed", "overwritten"])
+def test_a_part_finds_the_text_of_the_line_though_it_was_spoiled(
+    spoil: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def spawn(_part: str, run_dir: Path, *_: object) -> FakeProcess:
+        read.append((run_dir / "line.yaml").read_text())
+        return FakeProcess(1)
+
+    monkeypatch.setattr(monitor, "spawn_part", spawn)
+    plan = Plan(parse_launch(LINE), PARTS, frozenset(), (), RestartPolicy(), lambda *_: None)
+    with closing(open_monitor(plan, Orders(), tmp_path / "run", lambda _: None)) as opened:
+        text = (tmp_path / "run" / "line.yaml").read_text()
+        spoil(tmp_path / "run" / "line.yaml")
+        opened.processes[0].start(0.0)
+        opened.processes[0].signal(signal.SIGKILL)
+    assert read == [text]
 
 
 # -- targets and phases -----------------------------------------------------------------------------------------------
