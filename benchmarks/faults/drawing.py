@@ -67,7 +67,7 @@ class _Drawing:
         self.rng = random.Random(f"{seed}:{index}")
         self.seed, self.index = seed, index
         self._ports = 0
-        self.is_live = self.rng.random() < 0.25
+        self.is_live = self.rng.random() < 0.3
         self.style = self.rng.choices(["cheap", "drawn", "network"], [74, 23, 3])[0]
         count = self.rng.choices([1, 2, 4], [50, 35, 15])[0]
         few = {"network": 20}.get(self.style, 30) if not self.is_live else 70  # a camera is read before the line plays

@@ -308,9 +308,9 @@ def open_monitor(
         write_line = partial(_write_line, run.path / "line.yaml", plan.pipeline.to_yaml())
         write_line()  # for parts that are started elsewhere
 
-        def spawn(part: str) -> subprocess.Popen[bytes]:
+        def spawn(part: str, is_restart: bool) -> subprocess.Popen[bytes]:
             write_line()
-            return spawn_part(part, run.path, lifeline, plan.options)
+            return spawn_part(part, run.path, lifeline, plan.options, is_restart=is_restart)
 
         processes = [
             PartProcess(part, spawn, run, plan.policy, plan.on_stderr)

@@ -53,14 +53,14 @@ class ProcessNotes(Protocol):
 class PartProcess:
     """The process of one part, over all its restarts.
 
-    ``spawn`` starts it, ``get_status`` is the operating system's word for its state. Every ``now_s`` is
-    ``time.monotonic()``.
+    ``spawn`` starts it, given the part and whether it has worked before; ``get_status`` is the operating system's word
+    for its state. Every ``now_s`` is ``time.monotonic()``.
     """
 
     def __init__(
         self,
         part: str,
-        spawn: Callable[[str], Process],
+        spawn: Callable[[str, bool], Process],
         notes: ProcessNotes,
         policy: RestartPolicy,
         on_stderr: OnStderr,
@@ -70,6 +70,7 @@ class PartProcess:
         self.stats: bus.Stats | None = None
         self.restarts = Restarts(policy)
         self.start_at_s: float | None = 0.0
+        self._has_reported = False
         self._spawn, self._notes, self._policy, self._on_stderr = spawn, notes, policy, on_stderr
         self._get_status = get_status or process_status
         self._process: Process | None = None
@@ -96,7 +97,7 @@ class PartProcess:
         self._fatal = self.stats = None
         self.start_at_s = None
         self._started_s = self._heard_s = now_s
-        self._process = self._spawn(self.part)
+        self._process = self._spawn(self.part, self._has_reported)
         self._notes.note_process(self.part, self._process.pid)
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
         self._reader.start()
@@ -141,6 +142,7 @@ class PartProcess:
             case bus.Stats() if notice.pid == self.pid:
                 self._heard_s = now_s
                 self.stats = notice
+                self._has_reported = True
             case bus.Error(fatal=True):
                 self._fatal = notice
 
@@ -183,12 +185,15 @@ class PartProcess:
         return code == CANNOT_START or (self._fatal is not None and self._fatal.needs_user)
 
 
-def spawn_part(part: str, run_dir: Path, lifeline: int, options: Sequence[str]) -> subprocess.Popen[bytes]:
+def spawn_part(
+    part: str, run_dir: Path, lifeline: int, options: Sequence[str], *, is_restart: bool
+) -> subprocess.Popen[bytes]:
     """Start the process of a part; the other end of the pipe ``lifeline`` closes when this process ends."""
     worker = [sys.executable, "-P", "-X", "faulthandler", "-m", "stream.runtime.worker"]  # a crash leaves its stack
     where = [str(run_dir / "line.yaml"), "--part", part, "--run-dir", str(run_dir)]
+    again = ["--restart"] if is_restart else []
     return subprocess.Popen(
-        [*worker, *where, "--parent", str(os.getpid()), "--lifeline", str(lifeline), *options],
+        [*worker, *where, "--parent", str(os.getpid()), "--lifeline", str(lifeline), *options, *again],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         pass_fds=(lifeline,),

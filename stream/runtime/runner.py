@@ -43,11 +43,13 @@ class Options:
     """How to run a part.
 
     Items older than ``lateness_ms`` are dropped before elements see them; None keeps all. Without a supervisor
-    (``is_supervised`` False) a part plays at once, and ends two seconds after it has finished.
+    (``is_supervised`` False) a part plays at once, and ends two seconds after it has finished. ``is_restart`` when the
+    part has worked before in this run, and has a memory of it.
     """
 
     lateness_ms: float | None = None
     is_supervised: bool = True
+    is_restart: bool = False
 
 
 class Reporter(Protocol):
@@ -254,6 +256,11 @@ def _run(
     is_first = "incarnation" not in memory
     loop: PartLoop | None = None
     try:
+        if is_first and options.is_restart:
+            raise StartError(
+                f"{part.name}.memory in {run_dir} was removed or damaged while the line ran, so that what it had "
+                "finished is unknown; run the line again, and leave the files of its run directory alone"
+            )
         with closing(open_links(pipeline, part, run_dir)) as links:
             loop = PartLoop(part, links, memory, heartbeat, pipeline.in_flight, options, is_stopping=is_stopping)
             with heartbeat.reporting(loop.statistics, loop.part_runner.tally.take):

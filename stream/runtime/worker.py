@@ -37,7 +37,12 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         with logging_to_stderr(level_from_environment()):
-            run_part(load_yaml(options.line), options.part, options.run_dir, Options(options.lateness_ms))
+            run_part(
+                load_yaml(options.line),
+                options.part,
+                options.run_dir,
+                Options(options.lateness_ms, is_restart=options.restart),
+            )
     except Exception as error:  # noqa: BLE001 - the supervisor reports whatever ended the part
         _print_error(options.part, error)
         return CANNOT_START if isinstance(error, StartError) else FAILED
@@ -63,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run-dir", type=Path, required=True, help="the run directory of the line")
     parser.add_argument("--parent", type=int, required=True, help="process id of the supervisor")
     parser.add_argument("--lifeline", type=int, required=True, help="descriptor of the supervisor's pipe")
+    parser.add_argument("--restart", action="store_true", help="the part has worked before, and has a memory")
     parser.add_argument("--lateness-ms", type=float, default=None, help="drop items older than this")
     return parser
 

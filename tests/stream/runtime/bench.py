@@ -149,9 +149,11 @@ class Spawner:
 
     def __init__(self, stderr: bytes = b"") -> None:
         self.started: dict[str, list[FakeProcess]] = {}
+        self.is_restart: dict[str, bool] = {}
         self._stderr, self._pid = stderr, 1000
 
-    def __call__(self, part: str) -> FakeProcess:
+    def __call__(self, part: str, is_restart: bool) -> FakeProcess:
+        self.is_restart[part] = is_restart
         self._pid += 1
         process = FakeProcess(self._pid, self._stderr)
         self.started.setdefault(part, []).append(process)

@@ -127,7 +127,7 @@ def test_a_part_finds_the_text_of_the_line_though_it_was_spoiled(
 ) -> None:
     read: list[str] = []
 
-    def spawn(_part: str, run_dir: Path, *_: object) -> FakeProcess:
+    def spawn(_part: str, run_dir: Path, *_: object, is_restart: bool) -> FakeProcess:
         read.append((run_dir / "line.yaml").read_text())
         return FakeProcess(1)
 

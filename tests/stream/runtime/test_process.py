@@ -153,3 +153,13 @@ def test_a_restarted_process_starts_from_nothing(bench: Bench) -> None:
     assert bench.part.stats is None
     assert bench.part.error_line(100.0) is None  # it opens its elements
     assert bench.part.last_error(bench.exit(1)) == "it ended with exit code 1"
+
+
+def test_a_part_that_has_reported_is_started_as_one_that_has_a_memory(bench: Bench) -> None:
+    bench.exit(-9)
+    bench.part.start(1.0)
+    assert bench.spawner.is_restart == {"detect": False}, "it may have ended before it had a memory"
+    bench.beat(2.0)
+    bench.exit(-9)
+    bench.part.start(3.0)
+    assert bench.spawner.is_restart == {"detect": True}
