@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream.caps import Caps
 from stream.capture import files
-from stream.capture.stills import is_still
+from stream.capture.stills import is_picture, is_still
 from stream.credentials import redact
 from stream.element import Element, Source
 from stream.errors import SourceError
@@ -69,21 +68,22 @@ def make_source(name: str, **properties: object) -> Source:
 def find_files(location: str | Path) -> list[Path]:
     """The photos and videos that a path, a folder or a pattern names, ``2.jpg`` before ``10.jpg``.
 
-    Of a folder only what ends as a picture or a video does. Raises :class:`SourceError` where there are none.
+    Of a folder only what ends as a picture or a video does; the rest is logged. Raises :class:`SourceError` where
+    there are none.
     """
-    folder = Path(location).expanduser()
+    folder = files.expand_home(location)
     if not folder.is_dir():
         return list(files.find_files(str(location)))
-    inside = files.find_files(f"{glob.escape(str(folder))}/*") if any(folder.iterdir()) else ()
-    found = [path for path in inside if is_photo_or_video(path) and not path.name.startswith(".")]
+    found = files.list_folder(folder, is_photo_or_video)
     if not found:
         raise SourceError(f"folder {str(folder)!r} holds no photos and no videos; give another, or a pattern")
-    return found
+    files.report_skipped(folder, found)
+    return list(found)
 
 
 def is_photo_or_video(path: Path) -> bool:
     """True where the suffix is that of a picture or a video."""
-    return is_still(path) or path.suffix.lower() in VIDEO_SUFFIXES
+    return is_picture(path) or path.suffix.lower() in VIDEO_SUFFIXES
 
 
 class Files(Source):

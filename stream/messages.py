@@ -57,7 +57,8 @@ class Frame:
 
     ``pixels`` (H, W, 3) uint8 BGR. ``seq`` counts the captured frames from 0, including those that the source dropped;
     a gap means frames that never entered the pipeline. ``ledger`` maps the name of a step (``captured``,
-    ``decoded``, ``detected``, ``window_ready``, ``inferred``, ``published``) to its ``time.time_ns()``.
+    ``decoded``, ``detected``, ``window_ready``, ``inferred``, ``published``) to its ``time.time_ns()``. ``file`` is the
+    path of the picture or video that it was read from; empty for a camera.
     """
 
     camera: str
@@ -67,6 +68,7 @@ class Frame:
     pixels: NDArray[np.uint8] = field(repr=False)
     ledger: Mapping[str, int] = field(default_factory=dict, repr=False)
     truth: Truth | None = field(default=None, repr=False)
+    file: str = ""
 
     @property
     def key(self) -> Key:

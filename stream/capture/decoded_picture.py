@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Protocol
 
 import cv2
@@ -29,13 +31,16 @@ class Shot:
     """A picture and its times.
 
     ``pts_ns`` is the presentation time in the file or stream, or None if it has none; ``duration_ns`` is how long the
-    picture is shown; ``captured_ns`` is the wall clock time at which its last byte arrived.
+    picture is shown; ``captured_ns`` is the wall clock time at which its last byte arrived. ``file`` is the path of its
+    file, empty for a camera; ``missing`` counts the pictures known to be lost before it.
     """
 
     picture: Picture
     pts_ns: int | None
     duration_ns: int
     captured_ns: int
+    file: str = ""
+    missing: int = 0
 
     @property
     def begin_ns(self) -> int:
@@ -88,26 +93,30 @@ x' = a x + c y, y' = b x + d y. Other angles are ignored, as players do."""
 
 
 class VideoPicture:
-    """One ``av.VideoFrame``, rotated as its container asks.
+    """One ``av.VideoFrame``, rotated as its container asks, with square pixels.
+
+    ``aspect`` is the width of a stored pixel relative to its height. The picture is enlarged in one direction, as
+    players do, so that none of it is lost.
 
     It keeps the decoder's planes and converts them only in :meth:`copy_to`, so dropping it costs nothing. Libswscale
     converts colours with the frame's own matrix and range, which gives the same bytes as ``cv2.VideoCapture``
     (measured on a BT.709 clip, difference 0).
     """
 
-    __slots__ = ("_frame", "_orientation", "_reformatter")
+    __slots__ = ("_frame", "_orientation", "_reformatter", "_size")
 
-    def __init__(self, frame: Any, reformatter: Any) -> None:
+    def __init__(self, frame: Any, reformatter: Any, aspect: Fraction = Fraction(1)) -> None:
         self._frame, self._reformatter = frame, reformatter
         self._orientation = _read_orientation(frame)
+        self._size = round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
 
     @property
     def shape(self) -> Shape:
-        width, height = self._frame.width, self._frame.height
+        width, height = self._size
         return (width, height, 3) if self._orientation in _TRANSPOSED else (height, width, 3)
 
     def copy_to(self, slot: Pixels) -> None:
-        pixels = _plane(self._reformatter.reformat(self._frame, format="bgr24"))
+        pixels = _plane(self._reformatter.reformat(self._frame, *self._size, format="bgr24"))
         rotate = _ROTATIONS.get(self._orientation)
         np.copyto(slot, pixels) if rotate is None else rotate(pixels, slot)
 
@@ -117,11 +126,25 @@ _TRANSPOSED = {matrix for matrix in _ROTATIONS if matrix[0] == 0}
 
 
 def _read_orientation(frame: Any) -> tuple[int, int, int, int]:
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = _find_display_matrix(frame)
     if data is None:
         return _UPRIGHT
     a, b, _, c, d = np.sign(np.frombuffer(data, np.int32)[:5]).tolist()
     return a, b, c, d
+
+
+def _find_display_matrix(frame: Any) -> Any:
+    """Return the display matrix among the frame's side data, or None.
+
+    PyAV refuses all of a frame's side data if one entry is of a kind it does not know (EXIF, as of FFmpeg 8). The
+    entries before that one are read nevertheless, and decoders attach the matrix first.
+    """
+    from av.sidedata.sidedata import SideDataContainer
+
+    entries: Any = SideDataContainer.__new__(SideDataContainer)
+    with suppress(ValueError):
+        entries.__init__(frame)
+    return entries.get("DISPLAYMATRIX")
 
 
 def _plane(frame: Any) -> Pixels:

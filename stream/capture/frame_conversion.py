@@ -12,4 +12,4 @@ def make_frame(shot: Shot, camera: str, seq: int, context: Context) -> Frame:
     pixels = context.allocate(shot.picture.shape)
     shot.picture.copy_to(pixels)
     ledger = {"captured": shot.captured_ns, "decoded": context.now_ns()}
-    return Frame(camera, seq, shot.begin_ns, shot.captured_ns, pixels, ledger)
+    return Frame(camera, seq, shot.begin_ns, shot.captured_ns, pixels, ledger, file=shot.file)

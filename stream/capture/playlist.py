@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stream.capture.decoded_picture import ArrayPicture, Shot
-from stream.capture.stills import is_still, read_still
+from stream.capture.decoded_picture import Shot
+from stream.capture.files import printable
+from stream.capture.numbering import count_missing
+from stream.capture.picture_file import read_pictures
+from stream.capture.stills import count_pictures, is_picture, is_still
+from stream.capture.timeline import bridge_jumps
 from stream.capture.video_file import Damaged, VideoFile, header_fps, header_length
 from stream.errors import SourceError
 
@@ -36,47 +40,49 @@ class Playlist:
     @property
     def length(self) -> int | None:
         """How many pictures the files hold by their headers; None where one does not say."""
-        lengths = [1 if is_still(path) else header_length(path) for path in self.paths]
+        lengths = [count_pictures(path) if is_picture(path) else header_length(path) for path in self.paths]
         return None if None in lengths else sum(length or 0 for length in lengths)
 
     def shots(self) -> Iterator[Shot]:
-        """Yield every picture of every file once; ``pts_ns`` increases strictly, across files too."""
-        start_ns = 0
-        for path in self.paths:
-            end_ns = start_ns
-            for shot in _increase_times(self._read(path)):
-                shifted = shot.shift(start_ns)
-                end_ns = shifted.end_ns
+        """Yield every picture of every file once; ``pts_ns`` increases strictly, across files too.
+
+        Numbers that the names of pictures leave out are ``missing`` before the next one, and so are damaged pictures
+        that are left out; each takes the time of one picture.
+        """
+        start_ns = lost = 0
+        for path, skipped in zip(self.paths, count_missing(self.paths), strict=True):
+            missing = skipped + lost
+            start_ns += missing * self._still_ns
+            end_ns, lost = start_ns, 1
+            for shot in self._read(path):
+                shifted = replace(shot.shift(start_ns), file=printable(path), missing=missing)
+                end_ns, missing, lost = shifted.end_ns, 0, 0
                 yield shifted
             start_ns = end_ns
 
+    @property
+    def _still_ns(self) -> int:
+        return round(1e9 / self.still_fps)
+
     def _read(self, path: Path) -> Iterator[Shot]:
-        if is_still(path):
-            yield from self._read_still(path)
+        if is_picture(path):
+            yield from self._read_picture(path)
         else:
             with VideoFile(path, self.damaged, self.now_ns) as video:
-                yield from video.shots()
+                yield from bridge_jumps(video.shots(), video.max_gap_ns, repr(str(path)))
 
-    def _read_still(self, path: Path) -> Iterator[Shot]:
-        duration_ns = round(1e9 / self.still_fps)
-        captured_ns = self.now_ns()
+    def _read_picture(self, path: Path) -> Iterator[Shot]:
+        shots = read_pictures(path, self._still_ns, self.damaged, self.now_ns)
         try:
-            picture = ArrayPicture(read_still(path))
+            yield from bridge_jumps(shots, _NO_GAP_NS, repr(str(path)))
         except SourceError as error:
             if self.damaged == "error" or len(self.paths) == 1:
                 raise
             _log.warning("%s; left out", error)
-        else:
-            yield Shot(picture, 0, duration_ns, captured_ns)
 
 
-def _increase_times(shots: Iterator[Shot]) -> Iterator[Shot]:
-    """Yield the same shots with increasing times: a missing or non-increasing time becomes the end of the last shot."""
-    due_ns, last_ns = 0, -1
-    for shot in shots:
-        pts_ns = due_ns if shot.pts_ns is None or shot.pts_ns <= last_ns else shot.pts_ns
-        due_ns, last_ns = pts_ns + shot.duration_ns, pts_ns
-        yield replace(shot, pts_ns=pts_ns)
+_NO_GAP_NS = 2**63
+"""Animations have durations, which are obeyed however long they are."""
 
 
 def extend_to_next(shots: Iterator[Shot]) -> Iterator[Shot]:

@@ -10,17 +10,37 @@ import cv2
 import numpy as np
 
 from stream.capture.decoded_picture import Pixels
+from stream.capture.regular_file import check_readable
 from stream.errors import SourceError
 
-STILL_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".dib", ".exr", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg"}
-    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
+HEIF_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
+"""Pictures that FFmpeg reads: OpenCV leaves those of AVIF lying that are to be rotated, and has no HEIC."""
+
+PICTURE_SUFFIXES = HEIF_SUFFIXES | {
+    *(".bmp", ".dib", ".exr", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+}
+
+_MULTIPLE = frozenset({".avif", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes of formats that can hold several pictures: animations, and pages of a TIFF."""
+
+
+def is_picture(path: Path) -> bool:
+    """True if the suffix is that of a picture, which may be animated."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def is_still(path: Path) -> bool:
-    """True if the suffix is that of a still picture."""
-    return path.suffix.lower() in STILL_SUFFIXES
+    """True if the file is one picture: its suffix says so, and it holds no more than one."""
+    return is_picture(path) and count_pictures(path) <= 1
+
+
+def count_pictures(path: Path) -> int:
+    """Count the frames or pages of a picture, by its header; 1 if it cannot be read."""
+    if path.suffix.lower() not in _MULTIPLE or not path.is_file():
+        return 1
+    with quiet_opencv():
+        return max(1, cv2.imcount(str(path)))
 
 
 def read_still(path: Path) -> Pixels:
@@ -37,18 +57,6 @@ def read_still(path: Path) -> Pixels:
     if pixels is None:
         raise SourceError(f"{str(path)!r} is not a picture OpenCV can decode ({len(data)} bytes); replace or remove it")
     return pixels
-
-
-def check_readable(path: Path) -> None:
-    """Raise :class:`SourceError` if a file cannot be opened or is empty."""
-    try:
-        with path.open("rb") as file:
-            is_empty = not file.read(1)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise SourceError(f"{str(path)!r} cannot be read: {why}; check the path and its permissions") from error
-    if is_empty:
-        raise SourceError(f"{str(path)!r} is empty (0 bytes); copy or download it again")
 
 
 @contextmanager
@@ -71,11 +79,22 @@ def _decode(data: bytes) -> Pixels | None:
 
 
 def _is_truncated(data: bytes) -> bool:
-    """True if the end marker is missing. OpenCV before 5 fills the missing part of a JPEG or PNG with grey silently."""
+    """True if the end marker is missing. OpenCV before 5 fills the missing part of a JPEG or PNG with grey silently.
+
+    Anything may follow the marker: a motion photo's video, a second picture, padding.
+    """
     if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in data[-_TAIL:]
-    return data.startswith(b"\x89PNG") and b"IEND" not in data[-_TAIL:]
+        return data.find(b"\xff\xd9", _jpeg_scan(data)) < 0
+    return data.startswith(b"\x89PNG") and _PNG_END not in data
 
 
-_TAIL = 64 * 1024
-"""How far from the end to search for the end marker: some cameras append a thumbnail or padding."""
+_PNG_END = b"IEND\xaeB`\x82"
+"""The type of a PNG's last chunk, which is empty, and its checksum."""
+
+
+def _jpeg_scan(data: bytes) -> int:
+    """Return where a JPEG's scan begins (ITU-T T.81, B.1); a thumbnail in a segment before it has an end of its own."""
+    position = 2
+    while data[position : position + 1] == b"\xff" and data[position : position + 2] != b"\xff\xda":
+        position += 2 + int.from_bytes(data[position + 2 : position + 4])
+    return position

@@ -14,8 +14,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from stream.capture import video_header
 from stream.capture.decoded_picture import Shot, VideoPicture
-from stream.capture.stills import check_readable
+from stream.capture.deinterlacing import Deinterlacer
+from stream.capture.regular_file import check_readable
 from stream.errors import SourceError
 
 Damaged = Literal["error", "warn"]
@@ -27,6 +29,7 @@ class VideoFile:
     """An open video; a context manager. Raises :class:`SourceError` if the file is not a readable video.
 
     ``header_frames`` is the number of frames in the header, or 0 if it has none; ``fps`` its mean rate or None.
+    ``max_gap_ns`` is the longest time for which its format can hold a frame.
     """
 
     def __init__(self, path: Path, damaged: Damaged = "error", now_ns: Callable[[], int] = time.time_ns) -> None:
@@ -34,7 +37,8 @@ class VideoFile:
         self._container = _open(path)
         self._stream = _video_stream(self._container, path)
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
-        self.header_frames = _header_frames(self._container, self._stream)
+        self.header_frames = video_header.count_frames(self._container, self._stream)
+        self.max_gap_ns = video_header.max_gap_ns(self._container)
         self.delivered = 0
         self._packets = self._damages = 0
 
@@ -60,12 +64,23 @@ class VideoFile:
     def _decode(self) -> Iterator[Shot]:
         from av.video.reformatter import VideoReformatter
 
-        reformatter = VideoReformatter()
-        for frame, captured_ns in self._frames():
-            if frame.is_corrupt:
-                self._report_damage("a frame is marked corrupt")
-            else:
-                yield Shot(VideoPicture(frame, reformatter), *self._times(frame), captured_ns)
+        reformatter, aspect = VideoReformatter(), video_header.pixel_aspect(self._container, self._stream)
+        for frame, captured_ns in self._whole_frames():
+            yield Shot(VideoPicture(frame, reformatter, aspect), *self._times(frame), captured_ns)
+
+    def _whole_frames(self) -> Iterator[tuple[Any, int]]:
+        """Yield the intact frames, deinterlaced."""
+        deinterlacer = Deinterlacer(self._stream, self._name)
+        try:
+            for frame, captured_ns in self._frames():
+                if frame.is_corrupt:
+                    self._report_damage("a frame is marked corrupt")
+                else:
+                    yield from deinterlacer.process(frame, captured_ns)
+        except SourceError:
+            yield from deinterlacer.flush()
+            raise
+        yield from deinterlacer.flush()
 
     def _frames(self) -> Iterator[tuple[Any, int]]:
         """Yield decoded frames, each with the time at which its packet was read."""
@@ -89,8 +104,8 @@ class VideoFile:
 
     def _times(self, frame: Any) -> tuple[int | None, int]:
         base = frame.time_base or self._stream.time_base
-        start = self._stream.start_time or 0
-        pts_ns = None if frame.pts is None else _ns((frame.pts - start) * base)
+        start_s = (self._stream.start_time or 0) * self._stream.time_base
+        pts_ns = None if frame.pts is None else _ns(frame.pts * base - start_s)
         return pts_ns, _ns(frame.duration * base) or self._frame_ns
 
     @property
@@ -111,21 +126,11 @@ class VideoFile:
             _log.warning("%s; continuing", text)
 
     def _check_end(self, end_ns: int) -> None:
-        if self._is_short(end_ns):
+        header = self._container, self._stream
+        if video_header.is_cut(self._path, *header, self._packets, end_ns, self._frame_ns):
             self._report_damage(f"it ends after {end_ns / 1e9:.2f} s")
-        elif self._container.format.name == "gif" and not _ends_with(self._path, b";"):
+        elif self._container.format.name == "gif" and not video_header.ends_with(self._path, b";"):
             self._report_damage("its end is missing (a GIF ends with ';')")
-
-    def _is_short(self, end_ns: int) -> bool:
-        """True if the header has more, both in frames and in seconds (where it has them).
-
-        An edit list may show fewer frames than are stored, and a frame's duration may be wrong.
-        """
-        seconds = _header_seconds(self._container, self._stream)
-        lacks_frames = self._packets < (self._stream.frames or self.header_frames)
-        # The header of a complete file rounds its duration by up to one frame; that of an AVI may count empty ones.
-        tolerance_ns = max(1.5 * self._frame_ns, 50_000_000)
-        return lacks_frames and (seconds is None or seconds * 1e9 - end_ns > tolerance_ns)
 
     @property
     def _progress(self) -> str:
@@ -158,10 +163,16 @@ def _open(path: Path) -> Any:
     check_readable(path)
     import av
 
+    # FFmpeg would take 12:30.mp4 for an address, and x%d.gif for a pattern of still pictures.
+    form = _ANIMATIONS.get(path.suffix.lower()) if "%" in path.name else None
     try:
-        return av.open(str(path))
+        return av.open(f"file:{path}", format=form)
     except av.FFmpegError as error:
         raise SourceError(f"{str(path)!r} is not a video: {_why_unreadable(path, error)}") from error
+
+
+_ANIMATIONS = {".gif": "gif", ".png": "apng"}
+"""FFmpeg's names for formats whose suffix is that of still pictures too."""
 
 
 def _why_unreadable(path: Path, error: Any) -> str:
@@ -185,38 +196,6 @@ def _video_stream(container: Any, path: Path) -> Any:
     # Slices only: with frame threads the decoder's error is lost (measured on a clip cut in half).
     stream.thread_type = "SLICE"
     return stream
-
-
-def _header_frames(container: Any, stream: Any) -> int:
-    if container.format.name == "gif":  # FFmpeg counts the pictures in the file, not those in a header
-        return 0
-    duration_s = _tagged_seconds(stream)
-    return stream.frames or (round(duration_s * stream.average_rate) if duration_s and stream.average_rate else 0)
-
-
-def _header_seconds(container: Any, stream: Any) -> float | None:
-    """The duration in the header; None if it has none, or if FFmpeg estimates it from the file size."""
-    if "mp4" in container.format.name:
-        return float(stream.duration * stream.time_base) if stream.duration else None
-    if container.format.name == "avi":
-        return float(stream.frames * stream.time_base) if stream.frames else None
-    return _tagged_seconds(stream)
-
-
-def _tagged_seconds(stream: Any) -> float | None:
-    """``DURATION=00:00:10.292000000``, as Matroska writers tag a stream."""
-    parts = stream.metadata.get("DURATION", "").split(":")
-    try:
-        hours, minutes, seconds = (float(part) for part in parts)
-    except ValueError:
-        return None
-    return hours * 3600 + minutes * 60 + seconds
-
-
-def _ends_with(path: Path, mark: bytes) -> bool:
-    with path.open("rb") as file:
-        file.seek(-min(path.stat().st_size, 64), 2)
-        return file.read().rstrip(b"\0").endswith(mark)
 
 
 def _ns(seconds: Fraction) -> int:

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 from msgspec import Meta
 
 from stream.caps import Caps
+from stream.capture import files
 from stream.capture.decoded_picture import Shot
-from stream.capture.files import find_files
 from stream.capture.frame_conversion import make_frame
 from stream.capture.pacing import last_seq, sleep_until
 from stream.capture.playlist import Playlist, extend_to_next
@@ -26,7 +26,8 @@ from stream.registry import label
 class Filesrc(Source):
     """Frames of a file, in display order; ``pts_ns`` is each frame's own time, also with a variable frame rate.
 
-    Pictures are upright (display matrix, EXIF), (H, W, 3) uint8 BGR; the size may change within a file or folder. A
+    Pictures are upright (display matrix, EXIF), deinterlaced, with square pixels, (H, W, 3) uint8 BGR; the size may
+    change within a file or folder. Numbers that the names of a folder's pictures leave out are gaps in ``seq``. A
     file waits for the line, so nothing is dropped. With ``realtime`` it behaves as a camera: frames are delivered at
     their time whether or not the line is ready, and late ones are skipped.
 
@@ -53,7 +54,7 @@ class Filesrc(Source):
     ] = "error"
 
     def __enter__(self) -> Self:
-        find_files(self.location)  # report a missing file when the line opens
+        files.find_files(self.location)  # report a missing file when the line opens
         return self
 
     @property
@@ -79,12 +80,15 @@ class Filesrc(Source):
         return left if left is None or not self.num_frames else min(left, self.num_frames)
 
     def frames(self) -> Iterator[Frame | None]:
+        folder = files.expand_home(self.location)
+        if folder.is_dir() and not self.context.incarnation:
+            files.report_skipped(folder, files.find_files(self.location))
         shots = islice(self._shots(), self.num_frames or None)
-        for numbered in self._pace(shots) if self.realtime else enumerate(shots):
+        for numbered in self._pace(shots) if self.realtime else _number(shots):
             yield None if numbered is None else self._frame(*numbered)
 
     def _playlist(self) -> Playlist:
-        return Playlist(find_files(self.location), self.fps, self.damaged, self.context.now_ns)
+        return Playlist(files.find_files(self.location), self.fps, self.damaged, self.context.now_ns)
 
     def _frame(self, seq: int, shot: Shot) -> Frame:
         return make_frame(shot, self.camera or label(self), seq, self.context)
@@ -106,10 +110,20 @@ class Filesrc(Source):
     def _pace(self, shots: Iterator[Shot]) -> Iterator[tuple[int, Shot] | None]:
         """Wait for each shot's time; skip late shots, and those already delivered before a restart."""
         origin_ns = None
-        for seq, shot in islice(enumerate(extend_to_next(shots)), last_seq(self.context) + 1, None):
+        for seq, shot in _number(extend_to_next(shots)):
+            if seq <= last_seq(self.context):
+                continue
             now_ns = time.monotonic_ns()
             origin_ns = now_ns - shot.begin_ns if origin_ns is None else origin_ns
             if now_ns < origin_ns + shot.end_ns:
                 yield from sleep_until(origin_ns + shot.begin_ns)
                 self.context.memory["seq"] = seq
                 yield seq, replace(shot, captured_ns=self.context.now_ns())
+
+
+def _number(shots: Iterator[Shot]) -> Iterator[tuple[int, Shot]]:
+    """Yield each shot and its ``seq``, which counts from 0 and has gaps where pictures are missing."""
+    seq = -1
+    for shot in shots:
+        seq += 1 + (shot.missing if seq >= 0 else 0)
+        yield seq, shot

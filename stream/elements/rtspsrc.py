@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from stream.capture.decoded_picture import Shot, VideoPicture
+from stream.capture.deinterlacing import Deinterlacer
 from stream.capture.live_source import LiveSource
 from stream.capture.reader import DisconnectedError
+from stream.capture.video_header import pixel_aspect
 from stream.credentials import expand_variables, redact
 from stream.errors import SourceError
 
@@ -41,7 +44,8 @@ class Rtspsrc(LiveSource):
         return self
 
     def connect(self) -> StreamFeed:
-        url = expand_variables(self.url)
+        scheme, colon, rest = expand_variables(self.url).partition(":")
+        url = scheme.lower() + colon + rest  # FFmpeg knows schemes in lower case only
         options: dict[str, str] = {"rtsp_transport": self.transport} if url.startswith("rtsp") else {}
         return StreamFeed(url, options, self.open_timeout_s, self.stall_timeout_s + _LATER_S, self.context.now_ns)
 
@@ -161,15 +165,16 @@ class StreamFeed:
         from av.error import InvalidDataError
         from av.video.reformatter import VideoReformatter
 
-        reformatter = VideoReformatter()
+        reformatter, aspect = VideoReformatter(), pixel_aspect(self._container, self._stream)
+        deinterlacer = Deinterlacer(self._stream, repr(redact(self._url)))
         for packet, arrived_ns, is_old in self._packets():
             try:
                 frames = packet.decode()
             except InvalidDataError:
                 continue  # a packet was lost; decoding recovers at the next key frame
-            for frame in frames:
-                if not (is_old or frame.is_corrupt):
-                    yield Shot(VideoPicture(frame, reformatter), self._pts_ns(frame), 0, arrived_ns)
+            shown = [frame for frame in frames if not (is_old or frame.is_corrupt)]
+            for whole, captured_ns in chain.from_iterable(deinterlacer.process(frame, arrived_ns) for frame in shown):
+                yield Shot(VideoPicture(whole, reformatter, aspect), self._pts_ns(whole), 0, captured_ns)
 
     def _packets(self) -> Iterator[tuple[Any, int, bool]]:
         """Yield packets, the time each arrived, and whether it is too old to be shown."""

@@ -65,9 +65,11 @@ def write_video(
     pix_fmt: str = "yuv420p",
     container: str | None = None,
     options: Mapping[str, str] | None = None,
+    aspect: Fraction = Fraction(1),
 ) -> None:
     """Encode BGR pictures of one size; ``pts_ms`` gives each its time, else they come at ``fps``.
 
+    ``aspect`` is the width of a pixel relative to its height.
     ``container`` is FFmpeg's name of the file format, where the suffix does not say it; ``options`` are the encoder's.
     Odd sizes want ``pix_fmt="yuv444p"``.
     """
@@ -77,6 +79,7 @@ def write_video(
         stream = cast("VideoStream", output.add_stream(codec, rate=fps, options=dict(options or {})))
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
+        stream.codec_context.sample_aspect_ratio = aspect
         unit = Fraction(1, fps if pts_ms is None else 1000)
         stream.codec_context.time_base = unit
         for index, pixels in enumerate(pictures):

@@ -124,7 +124,8 @@ class _Packer:
     def _new_frame(self, frame: Frame) -> FrameBody:
         truth = None if frame.truth is None else _pack_truth(frame.truth, frame)
         picture = self.picture(frame)
-        return FrameBody(frame.camera, frame.seq, frame.pts_ns, frame.wall_ns, picture, dict(frame.ledger), truth)
+        times = frame.pts_ns, frame.wall_ns
+        return FrameBody(frame.camera, frame.seq, *times, picture, dict(frame.ledger), truth, frame.file)
 
     def picture(self, frame: Frame) -> int:
         index = self._picture_index.get(id(frame.pixels))
@@ -265,7 +266,7 @@ def _read_pixels(
 def _read_frame(frame: FrameBody, pictures: list[NDArray[np.uint8]]) -> Frame:
     truth = None if frame.truth is None else _read_truth(frame.truth)
     pixels = pictures[frame.picture]
-    return Frame(frame.camera, frame.seq, frame.pts_ns, frame.wall_ns, pixels, frame.ledger, truth)
+    return Frame(frame.camera, frame.seq, frame.pts_ns, frame.wall_ns, pixels, frame.ledger, truth, frame.file)
 
 
 def _read_truth(truth: TruthBody) -> Truth:

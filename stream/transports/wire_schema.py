@@ -28,6 +28,7 @@ Index = Annotated[int, Meta(ge=0, lt=MAX_FRAMES)]
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE_PX)]
 Shape = tuple[Side, Side, Annotated[int, Meta(ge=3, le=3)]]
 Name = Annotated[str, Meta(max_length=256)]
+File = Annotated[str, Meta(max_length=4096)]
 Boxes = Annotated[bytes, Meta(max_length=MAX_PEOPLE * 16)]
 Scores = Annotated[bytes, Meta(max_length=MAX_PEOPLE * 4)]
 Ids = Annotated[bytes, Meta(max_length=MAX_PEOPLE * 8)]
@@ -79,6 +80,7 @@ class FrameBody(Body):
     picture: Index
     ledger: Ledger
     truth: TruthBody | None
+    file: File
 
 
 class FrameMessageBody(Body, tag="frame"):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from stream.capture.timeline import Timeline
+from stream.capture.decoded_picture import ArrayPicture, Shot
+from stream.capture.timeline import Timeline, bridge_jumps
 
 MS = 1_000_000
 SECOND = 1000 * MS
+PICTURE = ArrayPicture(np.zeros((2, 2, 3), np.uint8))
 
 
 class Clock:
@@ -87,3 +90,39 @@ def test_time_increases_when_the_wall_clock_is_set_back(clock: Clock) -> None:
     clock.advance(-60_000)
     timeline.reset()
     assert timeline.place(0) > first
+
+
+# -- within a file ----------------------------------------------------------------------------------------------------
+
+
+def bridge(times_ms: list[int | None], duration_ms: int = 40, max_gap_ms: int = 10_000) -> list[int]:
+    shots = [Shot(PICTURE, None if ms is None else ms * 10**6, duration_ms * 10**6, 0) for ms in times_ms]
+    return [shot.begin_ns // 10**6 for shot in bridge_jumps(shots, max_gap_ms * 10**6, "'a.ts'")]
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "expected_ms"),
+    [
+        ([0, 40, 10_000_040, 10_000_080], [0, 40, 80, 120]),
+        ([20_000, 20_040, 0, 40, 90], [20_000, 20_040, 20_080, 20_120, 20_170]),
+        ([0, 40, 50_000, 50_040, 0, 50], [0, 40, 80, 120, 160, 210]),
+        ([0, 40, 9_000, 9_040], [0, 40, 9_000, 9_040]),
+        ([0, 40, 40, 80, 70, 120], [0, 40, 80, 120, 160, 200]),
+        ([None, None, 100, None], [0, 40, 100, 140]),
+        ([100_000, 100_040], [100_000, 100_040]),
+    ],
+    ids=["forwards", "backwards", "twice", "a held frame", "inexact", "none", "a late start"],
+)
+def test_a_clock_that_was_set_leaves_no_gap_in_a_file(times_ms: list[int | None], expected_ms: list[int]) -> None:
+    assert bridge(times_ms) == expected_ms
+
+
+def test_a_jump_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    bridge([0, 40, 50_040, 100_000, 0])
+    assert [record.getMessage() for record in caplog.records] == [
+        "'a.ts': the time jumps by +50.0 s after 2 frames; it continues without the jump",
+        "'a.ts': the time jumps 3 times",
+    ]
+    caplog.clear()
+    bridge([0, 40, 30, 9_000, None])
+    assert not caplog.records

@@ -1,0 +1,100 @@
+"""Picture files as shots: one for a still, one for each frame of an animation and each page of a TIFF."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from stream.capture.decoded_picture import ArrayPicture, Picture, Pixels, Shot
+from stream.capture.heif_grid import read_grid
+from stream.capture.regular_file import check_readable
+from stream.capture.stills import HEIF_SUFFIXES, count_pictures, quiet_opencv, read_still
+from stream.capture.video_file import Damaged, VideoFile
+from stream.errors import SourceError
+
+_CHUNK = 16
+"""Frames of an animation to decode at once; OpenCV starts at the first frame every time."""
+
+
+def read_pictures(
+    path: Path, duration_ns: int, damaged: Damaged = "error", now_ns: Callable[[], int] = time.time_ns
+) -> Iterator[Shot]:
+    """Yield every picture in the file; ``duration_ns`` is how long one is shown that has no duration of its own.
+
+    Raises :class:`SourceError` if the file is not a picture, or when what remains of it cannot be decoded.
+    """
+    captured_ns, suffix, count = now_ns(), path.suffix.lower(), count_pictures(path)
+    if count == 1 and suffix in HEIF_SUFFIXES:
+        yield Shot(_read_heif(path, now_ns), 0, duration_ns, captured_ns)
+    elif count > 1 and suffix in (".avif", ".png"):
+        with VideoFile(path, damaged, now_ns) as video:
+            yield from video.shots()
+    elif count > 1:
+        begin_ns = 0
+        for pixels, own_ns in _read_animation(path) if suffix == ".webp" else _read_pages(path, count):
+            shot = Shot(ArrayPicture(pixels), begin_ns, own_ns or duration_ns, captured_ns)
+            yield shot
+            begin_ns = shot.end_ns
+    else:
+        yield Shot(ArrayPicture(read_still(path)), 0, duration_ns, captured_ns)
+
+
+def _read_heif(path: Path, now_ns: Callable[[], int]) -> Picture:
+    """Read a HEIC or AVIF, which may be a grid of tiles."""
+    check_readable(path)
+    try:
+        grid = read_grid(path)
+        if grid is None:
+            with VideoFile(path, "error", now_ns) as video:
+                return next(video.shots()).picture
+        return ArrayPicture(grid.join(_read_tiles(path)))
+    except (KeyError, ValueError, IndexError) as error:
+        raise SourceError(f"{str(path)!r} has tiles that cannot be put together ({error}); copy it again") from error
+
+
+def _read_tiles(path: Path) -> dict[int, Pixels]:
+    """Decode the tiles, by their ids."""
+    import av
+
+    tiles: dict[int, Pixels] = {}
+    packet: Any
+    try:
+        with av.open(f"file:{path}") as container:
+            for packet in container.demux():
+                for frame in packet.decode():
+                    tiles[packet.stream.id] = frame.to_ndarray(format="bgr24")
+    except av.FFmpegError as error:
+        raise SourceError(f"{str(path)!r} cannot be decoded: {error.strerror}; copy it again") from error
+    return tiles
+
+
+def _read_animation(path: Path) -> Iterator[tuple[Pixels, int]]:
+    """Yield the frames of a WebP, which FFmpeg cannot read, and their durations in ns."""
+    check_readable(path)
+    for start in range(0, count_pictures(path), _CHUNK):
+        with quiet_opencv():
+            is_read, chunk = cv2.imreadanimation(str(path), start=start, count=_CHUNK)
+        if not is_read:
+            raise _undecodable(path, f"frame {start}")
+        for pixels, duration_ms in zip(chunk.frames, chunk.durations, strict=True):
+            yield np.ascontiguousarray(pixels[:, :, :3], np.uint8), int(duration_ms) * 1_000_000
+
+
+def _read_pages(path: Path, count: int) -> Iterator[tuple[Pixels, int]]:
+    """Yield the pages of a TIFF, which have no duration."""
+    check_readable(path)
+    for number in range(count):
+        with quiet_opencv():
+            is_read, pages = cv2.imreadmulti(str(path), number, 1, flags=cv2.IMREAD_COLOR)
+        if not is_read or not len(pages):
+            raise _undecodable(path, f"page {number}")
+        yield np.asarray(pages[0], np.uint8), 0
+
+
+def _undecodable(path: Path, what: str) -> SourceError:
+    return SourceError(f"{str(path)!r}: {what} cannot be decoded; copy it again")

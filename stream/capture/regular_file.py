@@ -1,0 +1,43 @@
+"""Regular files: they can be opened more than once, and reading them never waits."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from stream.errors import SourceError
+
+
+def check_regular(path: Path) -> None:
+    """Raise :class:`SourceError` for a pipe, a socket or a device, which may be read once only, or never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it gives the reason
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SourceError(f"{str(path)!r} is {_describe(mode)}, not a file; {_remedy(path, mode)}")
+
+
+def check_readable(path: Path) -> None:
+    """Raise :class:`SourceError` if a file cannot be opened, is not a regular file, or is empty."""
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise SourceError(f"{str(path)!r} cannot be read: {why}; check the path and its permissions") from error
+    if is_empty:
+        raise SourceError(f"{str(path)!r} is empty (0 bytes); copy or download it again")
+
+
+def _describe(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+def _remedy(path: Path, mode: int) -> str:
+    if stat.S_ISCHR(mode) and path.name.startswith("video"):
+        return f"for a camera, use camerasrc device={path}"
+    return "write what it delivers to a file first, and give that"
