@@ -74,7 +74,7 @@ class _Drawing:
         self.frames = {camera: self.rng.randint(few, 2 * few + 10) for camera in _CAMERAS[:count]}
         self.window = f"past={self.rng.randint(0, 3)} future={self.rng.randint(0, 2)}"
         self.back, self.batch = self.rng.choice([0, 0, 1, 4]), self.rng.choice([1, 4, 8])
-        self.has_track = self.style != "cheap" or self.rng.random() < 0.2
+        self.has_track = self.style != "cheap"  # where boxes are those of people who move
 
     def port(self) -> str:
         self._ports += 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Self
 
+import av
+import av.error
 import cv2
 from msgspec import Meta
 
@@ -21,6 +24,7 @@ from stream.output import overlay
 from stream.output.video_writer import CODECS, PictureFile, open_pictures
 
 _FPS_PERIOD_NS = 2_000_000_000
+_COUNT = "pictures/"
 _VIDEOS = ", ".join(CODECS)
 
 
@@ -29,7 +33,8 @@ class OverlaySink(Sink):
     """Draws poses on their frames and writes them to ``location``, with the frames' own times.
 
     If the stage is killed, a video lacks about its last two seconds, and the restarted stage continues in a new file
-    beside it, ``NAME.2.mp4``; a folder of PNGs loses nothing. Raises :class:`TransportError`.
+    beside it, ``NAME.2.mp4``; the run then fails at its end and says how many frames are missing. A folder of PNGs
+    loses nothing. Raises :class:`TransportError`.
     """
 
     sink = Caps("people/poses")
@@ -65,9 +70,19 @@ class OverlaySink(Sink):
         picture = overlay.draw(item, scale=self.scale, min_score=self.min_score, caption=caption)
         if self.location:
             self._open(item.frame.camera).add(picture, item.frame.seq, item.frame.pts_ns)
+            name = _COUNT + item.frame.camera
+            self.context.memory[name] = self.context.memory.get(name, 0) + 1
         if self.display:
             cv2.imshow(f"posestream {item.frame.camera}", picture)
             cv2.waitKey(1)
+
+    def end(self, camera: str) -> None:
+        """Finish the camera's file. Raises :class:`TransportError` if pictures were lost in a restart."""
+        location = self._location(camera)
+        if location in self._files:
+            self._files[location].close()
+        if self.context.incarnation and Path(location).suffix.lower() in CODECS:
+            self._check_count(camera, Path(location))
 
     def flush(self) -> None:
         """Finish the files."""
@@ -84,7 +99,7 @@ class OverlaySink(Sink):
 
     def _open(self, camera: str) -> PictureFile:
         """Open the file for this camera's pictures, unless it is open; a file holds one camera."""
-        location = self.location.replace("{camera}", camera.replace("/", "_"))
+        location = self._location(camera)
         if location not in self._files:
             self._files[location] = open_pictures(_number_restart(Path(location), self.context.incarnation))
         owner = self._owners.setdefault(location, camera) or camera
@@ -95,6 +110,20 @@ class OverlaySink(Sink):
                 "put {camera} into location="
             )
         return self._files[location]
+
+    def _location(self, camera: str) -> str:
+        return self.location.replace("{camera}", camera.replace("/", "_"))
+
+    def _check_count(self, camera: str, path: Path) -> None:
+        """Compare what the videos of a camera hold with what was written; an encoder that was killed held some back."""
+        files = [_number_restart(path, number) for number in range(self.context.incarnation + 1)]
+        lost = self.context.memory.get(_COUNT + camera, 0) - sum(map(_count_pictures, files))
+        if lost > 0:
+            frames = "1 frame" if lost == 1 else f"{lost} frames"
+            raise TransportError(
+                f"overlaysink: {path} lacks {frames} of camera {camera!r}, not yet written when this part was killed; "
+                "run the line again, or write a folder of PNGs"
+            )
 
     def _caption(self, item: Poses) -> str:
         frame = item.frame
@@ -115,6 +144,15 @@ def _number_restart(path: Path, incarnation: int) -> Path:
     if incarnation == 0 or path.suffix.lower() not in CODECS:
         return path
     return path.with_name(f"{path.stem}.{incarnation + 1}{path.suffix}")
+
+
+def _count_pictures(path: Path) -> int:
+    """The number of pictures in a video, also of one that was cut off; 0 where there is none."""
+    count = 0
+    with suppress(OSError, av.error.FFmpegError), av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            count += packet.size > 0 and not packet.is_corrupt
+    return count
 
 
 def _check_display() -> None:

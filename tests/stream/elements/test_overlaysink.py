@@ -142,6 +142,45 @@ def test_a_killed_stage_leaves_a_playable_video_and_a_restart_writes_beside_it(t
     assert len(read(tmp_path / "out.2.mp4")) == 1
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_restarted_stage_says_at_the_end_how_many_frames_its_videos_lack(suffix: str, tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    location = tmp_path / f"out{suffix}"
+    sink = OverlaySink(location=str(location), caption=False)
+    sink.context = Context(memory=memory)
+    sink.__enter__()
+    for seq in range(120):
+        sink.consume(poses_at(seq, seq * 40, level=seq % 200))
+    killed = location.read_bytes()
+    sink.__exit__(None, None, None)
+    location.write_bytes(killed)
+    again = OverlaySink(location=str(location), caption=False)
+    again.context = Context(incarnation=1, memory=memory)
+    with again:
+        for seq in range(120, 123):
+            again.consume(poses_at(seq, seq * 40))
+        with pytest.raises(TransportError) as raised:
+            again.end("hall")
+    lost = 123 - len(read(location)) - len(read(location.with_name(f"out.2{suffix}")))
+    assert lost > 0
+    assert str(raised.value) == (
+        f"overlaysink: {location} lacks {lost} frames of camera 'hall', not yet written when this part was killed; "
+        "run the line again, or write a folder of PNGs"
+    )
+
+
+def test_a_restarted_stage_whose_videos_lack_nothing_ends_well(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    for incarnation in range(2):
+        sink = OverlaySink(location=str(tmp_path / "out.mp4"), caption=False)
+        sink.context = Context(incarnation=incarnation, memory=memory)
+        with sink:
+            for seq in range(3):
+                sink.consume(poses_at(seq + 3 * incarnation, seq * 40))
+            sink.end("hall")
+    assert len(read(tmp_path / "out.mp4")) + len(read(tmp_path / "out.2.mp4")) == 6
+
+
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
     """No file may become larger than ``size`` bytes, as on a disk that fills up."""
