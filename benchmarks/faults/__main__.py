@@ -54,7 +54,7 @@ def main() -> int:
     text = make_table(results, time.monotonic() - began_s, command, find_reasons())
     print(text)
     if options.write:
-        write_results("faults", results, text)
+        write_results("faults", [_shorten(result) for result in results], text)
     return min(100, sum(bool(result["violations"]) for result in results))
 
 
@@ -120,6 +120,15 @@ def _describe(report: Report, kinds: list[str]) -> str:
         *(f"   VIOLATION: {violation}" for violation in report.violations),
     ]
     return "\n".join(rows)
+
+
+def _shorten(result: dict[str, Any]) -> dict[str, Any]:
+    """What is written of a trial; ``--only`` shows the rest."""
+    faults = [
+        {"kind": one["fault"]["kind"], "at_s": round(one["at_s"], 2), "recovery_s": one["recovery_s"]}
+        for one in result["faults"]
+    ]
+    return {key: result.get(key) for key in ("index", "code", "seconds", "violations")} | {"faults": faults}
 
 
 def _to_option(kinds: list[str]) -> str:

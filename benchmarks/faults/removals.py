@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -41,8 +42,10 @@ def _spoil(line: Victim, fault: Fault, found: list[Path], *ways: int) -> str:
     if not found:
         raise Missed
     done = _WAYS[fault.rng.choice(ways or (0, 1, 2))](fault.rng.choice(sorted(found)), fault)
-    if fault.draw % 3 == 0:
-        return done
+    return done if fault.draw % 3 == 0 else f"{done}, then {_kill_one(line, fault)}"
+
+
+def _kill_one(line: Victim, fault: Fault) -> str:
     part, pid = pick_part(line, fault)
 
     def kill() -> None:
@@ -51,7 +54,7 @@ def _spoil(line: Victim, fault: Fault, found: list[Path], *ways: int) -> str:
 
     line.note_end_of(part)
     line.later(fault.rng.uniform(0, 0.3), kill)
-    return f"{done}, then SIGKILL to {part}"
+    return f"SIGKILL to {part}"
 
 
 def _named(line: Victim, pattern: str) -> list[Path]:
@@ -92,6 +95,15 @@ def empty_run_dir(line: Victim, fault: Fault) -> str:
     for path in found[1:]:
         _remove(path, fault)
     return f"all files of the run directory: {_spoil(line, fault, found[:1], 0)}"
+
+
+@kind("whole run directory removed")
+def remove_run_dir(line: Victim, fault: Fault) -> str:
+    found = line.run_dir()
+    shutil.rmtree(found, ignore_errors=True)
+    with contextlib.suppress(Missed):
+        return f"run directory removed; {_kill_one(line, fault)}"
+    return "run directory removed"
 
 
 @kind("segment's name removed", 3, survives=True)

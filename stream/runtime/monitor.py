@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
-from stream.errors import PartError, PosestreamError, StartError
+from stream.errors import PartError, PosestreamError, StartError, TransportError
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.endpoints import socket_path
@@ -356,6 +356,11 @@ def _write_line(path: Path, text: str) -> None:
         if path.read_text(encoding="utf-8") == text:
             return
     draft = path.with_suffix(".draft")
-    draft.touch(mode=0o600)
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.touch(mode=0o600)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise TransportError(
+            f"{path} cannot be written: {error.strerror}; make room, and leave the run directory alone"
+        ) from error

@@ -89,7 +89,9 @@ class RunDirectory:
         for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
             former.unlink()
         run = {"title": title, "pid": os.getpid(), "started_s": time.time()}
-        _write(self.path / _MARK, _read_mark(self.path) | run)
+        mark = _read_mark(self.path)
+        self._is_new = mark.get("is_new") is True  # remembered, since the mark may be removed while the line runs
+        _write(self.path / _MARK, mark | run)
 
     @property
     def run_id(self) -> str:
@@ -97,8 +99,9 @@ class RunDirectory:
         return get_run_id(self.path)
 
     def note_process(self, part: str, pid: int) -> None:
-        """Write down the process that runs a part, so that a later sweep can end it."""
-        _write(self.path / f"{part}.pid", {"pid": pid})
+        """Write down the process that runs a part, so that a later sweep can end it, if there is room for it."""
+        with contextlib.suppress(OSError):  # parts end with their supervisor anyway; a sweep only makes sure
+            _write(self.path / f"{part}.pid", {"pid": pid})
 
     def forget_process(self, part: str) -> None:
         """The process of a part has ended."""
@@ -108,7 +111,7 @@ class RunDirectory:
         """Remove what is left of the run; idempotent."""
         if self._lock is not None:
             unlink_all(self.run_id)
-            _remove(self.path)
+            _remove(self.path, is_new=self._is_new)
             self._protection.close()
             os.close(self._lock)
             self._lock = None
@@ -140,7 +143,7 @@ def sweep(directory: Path) -> bool:
     try:
         kill_processes(directory)
         unlink_all(get_run_id(directory))
-        _remove(directory)
+        _remove(directory, is_new=_read_mark(directory).get("is_new") is True)
     finally:
         os.close(lock)
     return True
@@ -260,14 +263,14 @@ def _runs() -> list[Run]:
     return [run for path in sorted(folder.iterdir()) if (run := _read_run(path)) is not None]
 
 
-def _remove(directory: Path) -> None:
+def _remove(directory: Path, *, is_new: bool) -> None:
     """Remove the files that posestream makes, the mark and the lock last, and the directory if a run made it."""
-    is_new = _read_mark(directory).get("is_new") is True
     last = [directory / _MARK, directory / _LOCK]
-    others = [path for path in directory.iterdir() if path not in last]
-    for path in [*filter(_is_ours, others), *last]:
-        with contextlib.suppress(OSError):
-            path.unlink()
+    with contextlib.suppress(FileNotFoundError):  # the directory was removed
+        others = [path for path in directory.iterdir() if path not in last]
+        for path in [*filter(_is_ours, others), *last]:
+            with contextlib.suppress(OSError):
+                path.unlink()
     if is_new:
         with contextlib.suppress(OSError):  # it holds a file of another origin
             directory.rmdir()

@@ -184,8 +184,11 @@ class Supervisor:
             monitor.run_to_end()
         except Exception as error:  # noqa: BLE001 - raised by wait(), in the caller's thread
             self._error = error if isinstance(error, PosestreamError) else PartError(describe_error(error))
-        finally:
+        try:
             monitor.close()
+        except OSError as error:
+            self._error = self._error or PartError(f"the run directory cannot be removed: {describe_error(error)}")
+        finally:
             self._keep(None)
             self._ended.set()
 

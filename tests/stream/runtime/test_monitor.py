@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stream.errors import PartError, StartError
+from stream.errors import PartError, StartError, TransportError
 from stream.pipeline.launch import parse_launch
 from stream.runtime import bus, monitor
 from stream.runtime.monitor import Monitor, Orders, Plan, open_monitor
@@ -139,6 +140,14 @@ def test_a_part_finds_the_text_of_the_line_though_it_was_spoiled(
         opened.processes[0].start(0.0)
         opened.processes[0].signal(signal.SIGKILL)
     assert read == [text]
+
+
+def test_a_line_whose_run_directory_was_removed_says_so_when_a_part_is_restarted(tmp_path: Path) -> None:
+    plan = Plan(parse_launch(LINE), PARTS, frozenset(), (), RestartPolicy(), lambda *_: None)
+    with closing(open_monitor(plan, Orders(), tmp_path / "run", lambda _: None)) as opened:
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(TransportError, match=r"/run/line.yaml cannot be written: No such file or directory; make"):
+            opened.processes[0].start(0.0)
 
 
 # -- targets and phases -----------------------------------------------------------------------------------------------

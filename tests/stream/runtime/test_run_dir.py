@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -116,6 +118,21 @@ def test_a_directory_of_the_user_is_refused_and_left_alone(tmp_path: Path, conte
             use(tmp_path)
     assert not sweep(tmp_path)
     assert contents(tmp_path) == [content]
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\xff")])
+def test_the_directory_of_a_run_goes_with_it_though_its_mark_was_spoiled(spoil: Callable[[Path], object]) -> None:
+    run = RunDirectory()
+    spoil(run.path / "run.json")
+    run.close()
+    assert not run.path.exists()
+
+
+def test_a_run_ends_well_though_its_directory_was_removed() -> None:
+    run = RunDirectory()
+    shutil.rmtree(run.path)
+    run.close()
+    assert not run.path.exists()
 
 
 def test_the_end_of_a_run_removes_only_what_posestream_made(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -123,6 +124,18 @@ def test_what_made_the_line_fail_is_raised_by_wait(error: Exception, text: str) 
     with pytest.raises(PartError, match=f"^{text}$"):
         supervisor.wait(_LONG_S)
     assert monitor.is_closed
+
+
+def test_a_line_whose_run_directory_cannot_be_removed_ends_nonetheless(monkeypatch: pytest.MonkeyPatch) -> None:
+    def close() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monitor = FakeMonitor(lambda _: None)
+    monkeypatch.setattr(monitor, "close", close)
+    supervisor = supervise(monitor)
+    supervisor.play()
+    with pytest.raises(PartError, match=r"^the run directory cannot be removed: PermissionError: .*Permission denied$"):
+        supervisor.wait(_LONG_S)
 
 
 def test_a_slow_reader_of_messages_loses_the_oldest() -> None:
