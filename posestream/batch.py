@@ -43,6 +43,7 @@ def run(sources: Sequence[str], estimate: Estimate, outputs: Outputs) -> int:
     """Estimate all ``sources`` and return the exit code: 1 where one of them could not be read."""
     begin_s, summary, quiet = time.monotonic(), Summary(), is_quiet()
     files = _find_all(sources, summary)
+    outputs.protect(files)
     if files:
         with nullcontext(_pass) if quiet else progress_bar("frames", sum(map(_length, files))) as advance:
             _write_all(estimate(files, on_error=summary.fail), outputs, summary, advance)

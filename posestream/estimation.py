@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from engines.hub.catalogue import DEFAULT_MODEL
 from engines.spec.manifest import PictureManifest, is_export, read_any_manifest
@@ -11,6 +14,7 @@ from posestream.inputs import Input, Report, open_input
 from posestream.result import Result
 from stream.element import Element
 from stream.errors import PropertyError
+from stream.messages import NO_ID, Poses
 from stream.pipeline.pipeline import Pipeline
 from stream.registry import make
 
@@ -43,7 +47,7 @@ def estimate(
     frames that testsrc has drawn. The networks that ship were trained on people drawn by testsrc; name others for real
     people. ``backend``, such as ``"onnxrt:cuda"``, runs both networks, on ``threads`` threads each.
 
-    ``track`` gives people ids that stay the same from frame to frame; photos alone are not tracked. ``smooth`` removes
+    ``track`` gives people ids that stay the same from frame to frame; in photos, they have none. ``smooth`` removes
     jitter from tracked keypoints. Detections that score below ``min_score`` (0..1) are left out.
 
     All of it runs in the for-loop: no other process is started and nothing is published. Networks are opened once, at
@@ -77,7 +81,13 @@ def estimate(
     after = [make("smooth")] if smooth and is_tracked else []
     pipeline = Pipeline(opened, *networks, *after)
     pipeline.negotiate()
-    return (Result(poses) for poses in pipeline.run())
+    photos: frozenset[str] = getattr(opened, "photos", frozenset())
+    return (Result(_without_ids(poses) if poses.frame.camera in photos else poses) for poses in pipeline.run())
+
+
+def _without_ids(poses: Poses) -> Poses:
+    """The same people, of whom none is tracked."""
+    return replace(poses, ids=np.full_like(poses.ids, NO_ID))
 
 
 def _networks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,25 +99,30 @@ class Files(Source):
         self.paths = tuple(dict.fromkeys(paths))
         self._report = report
 
+    @cached_property
+    def photos(self) -> frozenset[str]:
+        """The cameras that are single pictures, in which there is nothing to track."""
+        return frozenset(files.printable(path) for path in self.paths if is_still(path))
+
     @property
     def is_sequence(self) -> bool:
         """True where some neighbours are frames of one video."""
-        return not all(map(is_still, self.paths))
+        return len(self.photos) < len(self.paths)
 
     def frames(self) -> Iterator[Any]:
         """The frames of each file, then ``Eos``: what a window or a tracker holds of a file ends with it."""
         for path in self.paths:
-            fault = None
+            fault, camera = None, files.printable(path)
             try:
-                with make_source("filesrc", location=str(path), camera=str(path)) as file:
+                with make_source("filesrc", location=str(path), camera=camera) as file:
                     yield from file.frames()
             except SourceError as error:
                 fault = error
-            yield Eos(str(path))
+            yield Eos(camera)
             if fault is not None:
                 if self._report is None:
                     raise fault
-                self._report(str(path), fault)
+                self._report(camera, fault)
 
 
 class Frames(Source):

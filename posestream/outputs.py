@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from posestream.result import Result
+from stream.capture.regular_file import describe_kind
 from stream.capture.stills import is_still
 from stream.element import Sink
 from stream.errors import PropertyError, TransportError
@@ -41,8 +42,16 @@ class Outputs:
 
     def __post_init__(self) -> None:
         self._stems: set[str] = set()
+        self._inputs: set[Path] = set()
         if self.folder is None and (self.pictures or self.video or self.format in ("coco", "posetrack")):
             raise PropertyError("--out - prints JSON lines and nothing else; give a folder, as in --out poses")
+        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
+            kind = describe_kind(self.folder) or "a file"
+            raise PropertyError(f"--out {self.folder} is {kind}, not a folder; give another, as in --out poses")
+
+    def protect(self, inputs: Iterable[Path]) -> None:
+        """Refuse to write over one of ``inputs``, which may not have been read yet."""
+        self._inputs = {path.resolve() for path in inputs}
 
     @contextmanager
     def open(self, source: Path) -> Iterator[Add]:
@@ -75,6 +84,8 @@ class Outputs:
         return free
 
     def _writer(self, path: Path, source: Path) -> AbstractContextManager[Add]:
+        if path.resolve() in self._inputs:
+            raise TransportError(f"{path} is an input and would be overwritten; choose another folder with --out")
         self.written.append(path)
         if path.suffix == ".jpg":
             return _open_picture(path)

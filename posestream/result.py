@@ -34,6 +34,11 @@ class Result:
         return self.poses.frame.camera
 
     @property
+    def file(self) -> str:
+        """The path of the picture or video that the frame is from; empty for cameras and arrays."""
+        return self.poses.frame.file
+
+    @property
     def index(self) -> int:
         """The number of the frame in its source, from 0; a camera that has dropped frames leaves gaps."""
         return self.poses.frame.seq
@@ -82,9 +87,10 @@ class Result:
         return overlay.draw(self.poses, min_score=min_score, scale=scale, caption=caption)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the pixels, as plain numbers, strings, lists and dicts."""
+        """Everything but the pixels, as plain numbers, strings, lists and dicts; ``file`` where ``source`` differs."""
         return {
             "source": self.source,
+            **({"file": self.file} if self.file not in ("", self.source) else {}),
             "index": self.index,
             "time_s": self.time_s,
             "size": list(self.size),
@@ -117,6 +123,6 @@ class Result:
         return target
 
     def _encoded(self, target: Path, min_score: float) -> bytes:
-        if not target.suffix or not cv2.haveImageWriter(target.name):
+        if not target.suffix or not cv2.haveImageWriter(f"picture{target.suffix}"):
             raise PropertyError(f"{target} does not end as a picture does; save to .jpg, .png or .json")
         return bytes(cv2.imencode(target.suffix, self.draw(min_score=min_score))[1])

@@ -13,7 +13,7 @@ import numpy as np
 from stream.capture.decoded_picture import ArrayPicture, Picture, Pixels, Shot
 from stream.capture.heif_grid import read_grid
 from stream.capture.regular_file import check_readable
-from stream.capture.stills import HEIF_SUFFIXES, count_pictures, quiet_opencv, read_still
+from stream.capture.stills import HEIF_SUFFIXES, count_pictures, opencv_name, read_still
 from stream.capture.video_file import Damaged, VideoFile
 from stream.errors import SourceError
 
@@ -77,8 +77,8 @@ def _read_animation(path: Path) -> Iterator[tuple[Pixels, int]]:
     """Yield the frames of a WebP, which FFmpeg cannot read, and their durations in ns."""
     check_readable(path)
     for start in range(0, count_pictures(path), _CHUNK):
-        with quiet_opencv():
-            is_read, chunk = cv2.imreadanimation(str(path), start=start, count=_CHUNK)
+        with opencv_name(path) as name:
+            is_read, chunk = cv2.imreadanimation(name, start=start, count=_CHUNK)
         if not is_read:
             raise _undecodable(path, f"frame {start}")
         for pixels, duration_ms in zip(chunk.frames, chunk.durations, strict=True):
@@ -89,8 +89,8 @@ def _read_pages(path: Path, count: int) -> Iterator[tuple[Pixels, int]]:
     """Yield the pages of a TIFF, which have no duration."""
     check_readable(path)
     for number in range(count):
-        with quiet_opencv():
-            is_read, pages = cv2.imreadmulti(str(path), number, 1, flags=cv2.IMREAD_COLOR)
+        with opencv_name(path) as name:
+            is_read, pages = cv2.imreadmulti(name, number, 1, flags=cv2.IMREAD_COLOR)
         if not is_read or not len(pages):
             raise _undecodable(path, f"page {number}")
         yield np.asarray(pages[0], np.uint8), 0

@@ -10,12 +10,11 @@ from stream.errors import SourceError
 
 def check_regular(path: Path) -> None:
     """Raise :class:`SourceError` for a pipe, a socket or a device, which may be read once only, or never end."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return  # opening it gives the reason
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise SourceError(f"{str(path)!r} is {_describe(mode)}, not a file; {_remedy(path, mode)}")
+    kind = describe_kind(path)
+    if kind:
+        is_camera = kind == "a device" and path.name.startswith("video")
+        remedy = f"for a camera, use camerasrc device={path}" if is_camera else "write what it delivers to a file first"
+        raise SourceError(f"{str(path)!r} is {kind}, not a file; {remedy}")
 
 
 def check_readable(path: Path) -> None:
@@ -31,13 +30,14 @@ def check_readable(path: Path) -> None:
         raise SourceError(f"{str(path)!r} is empty (0 bytes); copy or download it again")
 
 
-def _describe(mode: int) -> str:
+def describe_kind(path: Path) -> str:
+    """``a pipe``, ``a socket`` or ``a device``; empty for a file, a folder, and where nothing is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
     if stat.S_ISFIFO(mode):
         return "a pipe"
     return "a socket" if stat.S_ISSOCK(mode) else "a device"
-
-
-def _remedy(path: Path, mode: int) -> str:
-    if stat.S_ISCHR(mode) and path.name.startswith("video"):
-        return f"for a camera, use camerasrc device={path}"
-    return "write what it delivers to a file first, and give that"

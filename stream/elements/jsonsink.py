@@ -10,6 +10,7 @@ is moved to ``location`` in one step at the end, so the file there is always com
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
+from stream.output.locations import check_target, insert_camera, make_folder_of, open_at_once, write_error
 from stream.output.results import Record, coco_results, posetrack_document
 from stream.protocol.json import json_line, round_floats
 from stream.protocol.schema import poses_map
@@ -39,6 +41,7 @@ _record = msgspec.json.Decoder(Record)
 class JsonSink(Sink):
     """Writes one JSON object per frame, keys as in docs/reference/protocol.md, or a result file of ``format``.
 
+    A frame that was read from a file has the key ``file`` too, the path of the picture or video.
     Coordinates are px with four decimals. A new run starts a new file. Raises :class:`TransportError` if a file cannot
     be written.
     """
@@ -68,6 +71,8 @@ class JsonSink(Sink):
         content = poses_map(item, session="", seq=0)
         for key in _SUBSCRIPTION_KEYS:
             del content[key]
+        if item.frame.file:
+            content["file"] = item.frame.file
         if self.location == _STDOUT:
             self._print(item, json_line(content))
         else:
@@ -101,9 +106,12 @@ class JsonSink(Sink):
 
     def _open(self, camera: str) -> _Lines:
         """Open the file for this camera's poses, unless it is open."""
-        location = self.location.replace("{camera}", camera.replace("/", "_"))
+        location = insert_camera(self.location, camera)
         if location not in self._files:
-            path = Path(location if self.format == "lines" else f"{location}.part")
+            path = Path(location)
+            if self.format != "lines":
+                check_target(path, "jsonsink")
+                path = Path(f"{location}.part")
             self._files[location] = _Lines(path, resume=self.context.incarnation > 0, one_camera=self.format != "lines")
         return self._files[location]
 
@@ -123,11 +131,11 @@ class _Lines:
         self.path, self._one_camera = path, one_camera
         self.is_written = False
         self._last: dict[str, int] = {}
+        make_folder_of(path, "jsonsink")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if resume and path.exists():
+            if resume and path.is_file():
                 self._resume()
-            self._handle = path.open("ab" if resume else "wb", buffering=0)
+            self._handle = io.FileIO(path, "ab" if resume else "wb", opener=open_at_once)
             self._size = os.fstat(self._handle.fileno()).st_size
         except OSError as error:
             raise _write_error(path, error) from None
@@ -189,7 +197,8 @@ class _Lines:
 
 
 def _write_error(path: Path, error: OSError) -> TransportError:
-    return TransportError(f"jsonsink cannot write {path}: {error.strerror}; choose another location=")
+    has_no_reader = error.errno == errno.ENXIO
+    return write_error("jsonsink", path, "it is a pipe that no process reads" if has_no_reader else error.strerror)
 
 
 def _write_coco(records: Iterator[Record], file: BinaryIO) -> None:

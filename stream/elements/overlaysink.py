@@ -21,6 +21,7 @@ from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
+from stream.output.locations import insert_camera
 from stream.output.video_writer import CODECS, PictureFile, open_pictures
 
 _FPS_PERIOD_NS = 2_000_000_000
@@ -112,7 +113,7 @@ class OverlaySink(Sink):
         return self._files[location]
 
     def _location(self, camera: str) -> str:
-        return self.location.replace("{camera}", camera.replace("/", "_"))
+        return insert_camera(self.location, camera)
 
     def _check_count(self, camera: str, path: Path) -> None:
         """Compare what the videos of a camera hold with what was written; an encoder that was killed held some back."""

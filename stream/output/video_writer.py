@@ -18,7 +18,8 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from stream.errors import PropertyError, TransportError
+from stream.errors import PropertyError
+from stream.output.locations import check_target, make_folder, make_folder_of, write_error
 
 Picture = NDArray[np.uint8]
 
@@ -75,10 +76,7 @@ class PictureFolder:
 
     def __init__(self, path: Path, owner: str = "overlaysink") -> None:
         self._path, self._who = path, owner
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _write_error(owner, path, error.strerror or str(error)) from None
+        make_folder(path, owner)
 
     def add(self, picture: Picture, seq: int, pts_ns: int) -> None:  # noqa: ARG002 - a picture has no time
         """Write ``picture`` under a temporary name, then rename it."""
@@ -90,7 +88,7 @@ class PictureFolder:
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            raise _write_error(self._who, file, error.strerror or str(error)) from None
+            raise write_error(self._who, file, error.strerror or str(error)) from None
 
     def close(self) -> None:
         """Do nothing: no file is open."""
@@ -107,11 +105,12 @@ class VideoFile:
         self._first: tuple[Picture, int] | None = None
         self._encoder: _Encoder | None = None
         self._is_closed = False
+        make_folder_of(path, owner)
+        check_target(path, owner)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         except OSError as error:
-            raise _write_error(owner, path, error.strerror or str(error)) from None
+            raise write_error(owner, path, error.strerror or str(error)) from None
 
     def add(self, picture: Picture, seq: int, pts_ns: int) -> None:  # noqa: ARG002 - pictures are placed by time
         """Encode ``picture``. The first waits for the second, whose distance gives the frame rate."""
@@ -230,8 +229,4 @@ def _write_errors(owner: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, av.error.FFmpegError) as error:
-        raise _write_error(owner, path, error.strerror or str(error)) from None
-
-
-def _write_error(owner: str, path: Path, why: str) -> TransportError:
-    return TransportError(f"{owner} cannot write {path}: {why}; choose another location=")
+        raise write_error(owner, path, error.strerror or str(error)) from None

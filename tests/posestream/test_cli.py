@@ -35,7 +35,8 @@ def test_each_input_gets_a_json_and_what_was_asked_for(
     assert [person["id"] for person in document["frames"][3]["people"]] == [1, 2]
     assert len(document["frames"][0]["people"][0]["keypoints"]) == len(document["joints"]) == 17
     assert cv2.VideoCapture(str(out / "clip_poses.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
-    done, wrote = capsys.readouterr().err.splitlines()
+    skipped, done, wrote = capsys.readouterr().err.splitlines()
+    assert skipped.endswith(f"folder {str(media)!r}: 3 files are read; 1 .txt, 1 hidden left out")
     assert done.startswith("3 inputs, 6 frames, 6 people in ")
     assert wrote == f"wrote 3 .json, 2 .jpg, 1 .mp4 to {out}"
 
@@ -114,7 +115,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     (tmp_path / "file").write_text("")
     assert execute(["estimate", str(media / "2.png"), "--out", str(tmp_path / "file"), *networks]) == 1
     assert capsys.readouterr().err == (
-        f"posestream: {tmp_path / 'file'} cannot be written: File exists; choose another folder with --out\n"
+        f"posestream: --out {tmp_path / 'file'} is a file, not a folder; give another, as in --out poses\n"
     )
 
 

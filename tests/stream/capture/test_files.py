@@ -102,7 +102,7 @@ def test_only_files_are_read_and_nothing_waits(tmp_path: Path, kind: str) -> Non
             server.bind(str(path))
     with pytest.raises(SourceError) as caught:
         find_files(str(path))
-    expected = f"{str(path)!r} is a {kind}, not a file; write what it delivers to a file first, and give that"
+    expected = f"{str(path)!r} is a {kind}, not a file; write what it delivers to a file first"
     assert str(caught.value) == expected
     with pytest.raises(SourceError, match=f"is a {kind}, not a file"):
         check_readable(path)

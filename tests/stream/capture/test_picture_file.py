@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -150,3 +151,17 @@ def test_a_truncated_jpeg_is_not_taken_for_whole_because_its_thumbnail_is(tmp_pa
 def test_a_real_motion_photo_is_read(shared: Path) -> None:
     (shot,) = read_pictures(shared / "cases" / "stills" / "MVIMG.jpg", STILL_NS)
     assert shot.picture.shape == (576, 576, 3)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".avif", ".tif", ".jpg"])
+def test_a_name_that_is_not_utf_8_can_be_read(tmp_path: Path, suffix: str) -> None:
+    """OpenCV ends the process on such a name."""
+    plain, pictures = tmp_path / f"a{suffix}", [numbered_picture(number) for number in range(2)]
+    if suffix == ".jpg":
+        assert cv2.imwrite(str(plain), pictures[0])
+    elif suffix == ".tif":
+        assert cv2.imwritemulti(str(plain), pictures)
+    else:
+        write_animation(plain, [40, 40])
+    path = plain.rename(tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode()))
+    assert read(path) == [(n, 40 * n, 40) for n in range(1 if suffix == ".jpg" else 2)]

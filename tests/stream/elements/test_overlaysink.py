@@ -92,8 +92,8 @@ def test_a_folder_gets_a_lossless_png_per_frame(tmp_path: Path) -> None:
 def test_each_camera_has_its_own_file_with_camera_in_the_location(tmp_path: Path) -> None:
     items = [poses_at(seq, seq * 40, camera=camera) for seq in range(3) for camera in ("hall", "site/yard")]
     write(tmp_path / "{camera}.mp4", items)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["hall.mp4", "site_yard.mp4"]
-    assert len(read(tmp_path / "site_yard.mp4")) == 3
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["hall.mp4", "site%2Fyard.mp4"]
+    assert len(read(tmp_path / "site%2Fyard.mp4")) == 3
 
 
 def test_two_cameras_in_one_file_raise_with_the_remedy(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Where sinks write: names from cameras, missing folders, and what cannot be written to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from stream.capture.regular_file import describe_kind
+from stream.errors import TransportError
+
+_log = logging.getLogger(__name__)
+
+_ESCAPES = str.maketrans({"%": "%25", "/": "%2F", "\0": "%00"})
+
+
+def insert_camera(location: str, camera: str) -> str:
+    """Replace ``{camera}`` in ``location``; the names of two cameras never become one.
+
+    >>> insert_camera("out/{camera}.mp4", "hall"), insert_camera("out/{camera}.mp4", "floor 1/hall")
+    ('out/hall.mp4', 'out/floor 1%2Fhall.mp4')
+    """
+    name = camera.translate(_ESCAPES)
+    return location.replace("{camera}", name.replace(".", "%2E") if set(name) == {"."} else name)
+
+
+def make_folder_of(path: Path, owner: str) -> None:
+    """Make the folder of the file or folder ``path`` if it is missing, and say so. Raises :class:`TransportError`."""
+    folder = path.parent
+    if not folder.is_dir():
+        _make_folder(folder, owner)
+        _log.warning("%s made the folder %s, which was not there", owner, folder)
+
+
+def make_folder(path: Path, owner: str) -> None:
+    """Make the folder ``path`` that ``owner`` fills, unless it is there. Raises :class:`TransportError`."""
+    make_folder_of(path, owner)
+    _make_folder(path, owner)
+
+
+def check_target(path: Path, owner: str) -> None:
+    """Raise :class:`TransportError` if ``path`` is there and not a regular file, which a file cannot replace."""
+    kind = "a folder" if path.is_dir() else describe_kind(path)
+    if kind:
+        raise write_error(owner, path, f"it is {kind}, not a file")
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """An ``opener`` for :func:`open` that raises where a pipe has no reader, instead of waiting for one."""
+    handle = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(handle, True)
+    return handle
+
+
+def write_error(owner: str, path: Path, why: str | None) -> TransportError:
+    """The error of ``owner``, which cannot write ``path``."""
+    return TransportError(f"{owner} cannot write {path}: {why}; choose another location=")
+
+
+def _make_folder(folder: Path, owner: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise write_error(owner, folder, f"it is {describe_kind(folder) or 'a file'}, not a folder") from None
+    except OSError as error:
+        raise write_error(owner, folder, error.strerror) from None
