@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -19,12 +20,12 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def networks(model: Path, detector: Path) -> dict[str, str]:
+def networks(model: Path, detector: Path) -> dict[str, Any]:
     return {"model": str(model), "detector": str(detector)}
 
 
 @pytest.fixture
-def options(networks: dict[str, str]) -> list[str]:
+def options(networks: dict[str, Any]) -> list[str]:
     return ["--model", networks["model"], "--detector", networks["detector"], "--quiet"]
 
 
@@ -36,7 +37,7 @@ def write_animation(path: Path) -> Path:
 
 
 def test_people_in_photos_have_no_ids_though_videos_are_tracked_beside_them(
-    media: Path, networks: dict[str, str]
+    media: Path, networks: dict[str, Any]
 ) -> None:
     (media / "broken.png").unlink()
     write_animation(media / "x.webp")
@@ -60,7 +61,7 @@ def test_an_animation_gets_a_video_and_its_times(media: Path, options: list[str]
     assert [(frame["index"], frame["time_s"]) for frame in frames] == [(0, 0), (1, 0.1), (2, 0.14), (3, 0.18)]
 
 
-def test_results_of_a_folder_name_their_files_and_keep_its_gaps(tmp_path: Path, networks: dict[str, str]) -> None:
+def test_results_of_a_folder_name_their_files_and_keep_its_gaps(tmp_path: Path, networks: dict[str, Any]) -> None:
     for number in (1, 2, 4):
         cv2.imwrite(str(tmp_path / f"{number:06d}.png"), numbered_picture(number))
     source = make("filesrc", location=str(tmp_path), camera="walk")
@@ -71,7 +72,7 @@ def test_results_of_a_folder_name_their_files_and_keep_its_gaps(tmp_path: Path, 
     assert results[2].to_dict()["file"] == str(tmp_path / "000004.png")
 
 
-def test_the_name_of_a_file_is_not_repeated_where_the_source_is_it(media: Path, networks: dict[str, str]) -> None:
+def test_the_name_of_a_file_is_not_repeated_where_the_source_is_it(media: Path, networks: dict[str, Any]) -> None:
     (result,) = posestream.estimate(media / "2.png", **networks)
     assert result.file == result.source == str(media / "2.png")
     assert "file" not in result.to_dict()
