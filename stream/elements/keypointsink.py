@@ -58,6 +58,7 @@ class KeypointSink(Sink):
         ),
     ] = ""
     max_waiting: Annotated[int, Meta(ge=1, description="messages kept for a subscriber that does not keep up")] = 256
+    max_subscribers: Annotated[int, Meta(ge=1, description="connections at a time; further ones are closed")] = 256
     heartbeat_ms: Annotated[int, Meta(ge=50, le=60_000, description="time between two heartbeats")] = 1000
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class KeypointSink(Sink):
             heartbeat=lambda: (schema.heartbeat_topic(self.prefix), self._cache.heartbeat()),
             heartbeat_ms=self.heartbeat_ms,
             max_waiting=self.max_waiting,
+            max_subscribers=self.max_subscribers,
             access=self._access(),
             owner="keypointsink",
             bind_timeout_s=_RESTART_TIMEOUT_S if restarted else 0.0,

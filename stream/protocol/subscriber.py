@@ -13,7 +13,6 @@ For other languages, ``docs/reference/protocol.md`` describes the protocol.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import threading
 import time
@@ -23,15 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import zmq
-
-from stream.errors import SilenceError, TransportError
+from stream.errors import SilenceError
 from stream.protocol import schema
 from stream.protocol.schema import EndOfStream, Heartbeat, Person, PoseMessage, Skeleton
 from stream.protocol.sequence import Counts, Reception, Statistics
 from stream.transports import curve
 from stream.transports.curve import generate_keys
-from stream.transports.zmq_socket import close_socket, is_loopback, open_socket, receive_parts
+from stream.transports.subscription import PeerKeys, Subscription
 
 __all__ = [
     "Counts",
@@ -51,8 +48,6 @@ _SLICE_S = 0.05
 # Enough to empty the socket, but bounded, so that a flood does not delay the caller's timeout.
 _MESSAGES_PER_CALL = 1000
 _PARTS = 2
-_PEER_PING_MS = 2_000
-_PEER_TIMEOUT_MS = 6_000
 
 
 class Subscriber:
@@ -108,9 +103,13 @@ class Subscriber:
         self._last_received_s = -1.0
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._socket = _connect(address, server_key, client_key, max_waiting)
-        for topic in _topics(self._cameras, prefix):
-            self._socket.subscribe(topic)
+        self._subscription = Subscription(
+            address,
+            _topics(self._cameras, prefix),
+            keys=_load_keys(server_key, client_key),
+            max_bytes=schema.MAX_MESSAGE_BYTES,
+            max_waiting=max_waiting,
+        )
 
     # -- receiving -----------------------------------------------------------------------------------------------------
 
@@ -178,6 +177,11 @@ class Subscriber:
         beat = self._reception.heartbeat
         return beat is not None and time.monotonic() - self._last_received_s <= 3 * beat.interval_ms / 1e3
 
+    @property
+    def refusal(self) -> str:
+        """Why the publisher refused the last connection, also logged as a warning; empty if it did not."""
+        return self._subscription.refusal
+
     # -- closing -------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -185,7 +189,7 @@ class Subscriber:
         self._closing.set()
         with self._lock:
             self._ready.clear()
-            close_socket(self._socket)
+            self._subscription.close()
 
     def __enter__(self) -> Self:
         return self
@@ -196,7 +200,7 @@ class Subscriber:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_socket"):
+        if hasattr(self, "_subscription"):
             self.close()
 
     # -- the socket ----------------------------------------------------------------------------------------------------
@@ -204,11 +208,11 @@ class Subscriber:
     def _receive(self, timeout_s: float) -> None:
         """Wait and receive until a message is ready; with ``latest``, receive everything that waits."""
         with self._lock:
-            if self._socket.closed or (self._ready and not self._latest):
+            if self._subscription.closed or (self._ready and not self._latest):
                 return
             wait_ms = 0 if self._ready else int(timeout_s * 1000)
             for _ in range(_MESSAGES_PER_CALL):
-                if not self._socket.poll(wait_ms):
+                if not self._subscription.poll(wait_ms):
                     break
                 self._receive_one()
                 wait_ms = 0
@@ -218,7 +222,7 @@ class Subscriber:
             self._keep_newest()
 
     def _receive_one(self) -> None:
-        parts = receive_parts(self._socket)
+        parts = self._subscription.receive()
         self._last_received_s = time.monotonic()
         if len(parts) == _PARTS:
             self._ready.extend(self._reception.take(parts[0].bytes, parts[1].bytes, time.time_ns()))
@@ -234,9 +238,9 @@ class Subscriber:
         """Wait until the socket may be readable, at most one slice."""
         loop, readable = asyncio.get_running_loop(), asyncio.Event()
         try:
-            descriptor = self._socket.fileno()
+            descriptor = self._subscription.fileno()
             loop.add_reader(descriptor, readable.set)
-        except (NotImplementedError, zmq.ZMQError):  # the default loop of Windows, or a closed socket
+        except (NotImplementedError, OSError):  # the default loop of Windows, or a closed socket
             await asyncio.sleep(_SLICE_S / 10)
             return
         try:
@@ -261,6 +265,8 @@ class _Timeout:
         if subscriber.alive:
             known = ", ".join(subscriber.cameras) or "none"
             what = f"is alive but published none of the selected poses; its cameras: {known}"
+        elif subscriber.refusal:
+            what = f"refuses this subscriber: {subscriber.refusal}"
         else:
             what = "sends no heartbeats; start a line with keypointsink there, or check the address"
         raise SilenceError(f"nothing for {self._timeout_s:g} s: {subscriber.address} {what}")
@@ -281,34 +287,8 @@ def _topics(cameras: frozenset[str] | None, prefix: str) -> list[str]:
     return [*always, *(prefix + topic for topic in wanted), *snapshots]
 
 
-def _connect(
-    address: str, server_key: str | Path | None, client_key: str | Path | None, max_waiting: int
-) -> zmq.Socket[bytes]:
-    if server_key is None and not is_loopback(address):
-        raise TransportError(
-            f"subscriber: {address} is another host, which requires CURVE keys; give server_key= (its .key file)"
-        )
-    server = curve.load_public(server_key) if server_key is not None else None
-    client = curve.Keys.load(client_key) if client_key is not None else None
-    socket = open_socket(zmq.SUB, high_water=max_waiting)
-    try:
-        _set_keys(socket, server, client)
-        socket.setsockopt(zmq.MAXMSGSIZE, schema.MAX_MESSAGE_BYTES)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, _PEER_PING_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_TIMEOUT_MS)
-        socket.ipv6 = "[" in address
-        socket.connect(address)
-    except zmq.ZMQError as error:
-        close_socket(socket)
-        raise TransportError(
-            f"subscriber: {address!r}: {os.strerror(error.errno or 0)}; write tcp://HOST:PORT or ipc://PATH"
-        ) from None
-    return socket
-
-
-def _set_keys(socket: zmq.Socket[bytes], server: bytes | None, client: curve.Keys | None) -> None:
-    if server is None:
-        return
-    own = client or curve.Keys.generate()
-    socket.curve_serverkey = server
-    socket.curve_publickey, socket.curve_secretkey = own.public, own.secret
+def _load_keys(server_key: str | Path | None, client_key: str | Path | None) -> PeerKeys | None:
+    own = curve.Keys.load(client_key) if client_key is not None else None
+    if server_key is None:
+        return None
+    return PeerKeys(curve.load_public(server_key), own or curve.Keys.generate())

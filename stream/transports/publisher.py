@@ -18,30 +18,46 @@ from typing import Self
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from stream.errors import TransportError
 from stream.transports import zmq_socket
 from stream.transports.curve import REMEDY, Keys
+from stream.transports.peers import REVOKED, AllowedKeys, Peers, disconnect
+from stream.transports.socket_monitor import SocketMonitor
 from stream.transports.zmq_socket import bind_address
 
 POLL_INTERVAL_S = 0.05
 """How long a new subscriber waits for its snapshot at most: unnoticeable, and cheap to poll."""
 
-_MAX_SUBSCRIPTION_BYTES = 4096
-_MAX_EVENTS_PER_POLL = 5000
-_SUBSCRIBED = 1
+_MAX_SUBSCRIPTION_BYTES = 1024
+"""Of a message of a client: a topic and what CURVE adds; ZeroMQ disconnects the sender of a longer one."""
+
+_SUBSCRIPTIONS_WAITING = 16
+"""How many subscriptions of each client ZeroMQ takes in at once: whatever it takes, it stores."""
+
+_MAX_EVENTS_PER_TURN, _MAX_TURNS = 64, 20
+"""So that neither publishing nor heartbeats wait long while clients send many subscriptions."""
+
+_TURN_S = 0.002
+_RECEIVE_BUFFER_BYTES = 16 * 1024
+_SUBSCRIBED, _UNSUBSCRIBED = 1, 0
 _DOMAIN = "posestream"
 _PEER_PING_MS = 5_000
 _PEER_TIMEOUT_MS = 15_000
+_HANDSHAKE_MS = 5_000
+_KEYS_INTERVAL_S = 1.0
+_CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
 
 @dataclass(frozen=True, slots=True)
 class PublisherStatistics:
-    """Counters since the publisher was opened; ``malformed`` counts received messages that are not subscriptions."""
+    """Counters since the publisher was opened, except ``clients``, which are connected now. ``malformed`` counts
+    received messages that are not subscriptions, ``refused`` the clients disconnected for a limit or a revoked key."""
 
     published: int = 0
     snapshots: int = 0
     heartbeats: int = 0
     malformed: int = 0
+    clients: int = 0
+    refused: int = 0
 
 
 def check_address(address: str, owner: str, *, has_keys: bool) -> None:
@@ -75,6 +91,7 @@ class Publisher:
         heartbeat: Callable[[], tuple[str, bytes]],
         heartbeat_ms: int = 1000,
         max_waiting: int = 256,
+        max_subscribers: int = 256,
         access: Access | None = None,
         owner: str = "publisher",
         bind_timeout_s: float = 0.0,
@@ -85,18 +102,21 @@ class Publisher:
         self._published = self._snapshots = self._heartbeats = self._malformed = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._next_heartbeat_s = 0.0
+        self._next_heartbeat_s = self._next_keys_s = 0.0
         # A separate context, since its authenticator must not apply to the line's own links.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
         try:
-            self._authenticator = _start_authenticator(self._context, access.clients, owner)
+            self._allowed = AllowedKeys(access.clients, owner) if access.clients is not None else None
+            self._authenticator = _start_authenticator(self._context, self._allowed)
             self._socket = _open_xpub(self._context, max_waiting)
+            self._monitor = SocketMonitor(self._socket, _CONNECTIONS)
             _encrypt(self._socket, access)
             self.endpoint = bind_address(self._socket, address, owner, bind_timeout_s)
         except BaseException:
             self._end_context()
             raise
+        self._peers = Peers(max_subscribers, lambda descriptor: disconnect(descriptor, self.endpoint), owner)
         self._thread = threading.Thread(target=self._serve, name=f"{owner}-subscriptions", daemon=True)
         self._thread.start()
 
@@ -108,15 +128,21 @@ class Publisher:
 
     def statistics(self) -> PublisherStatistics:
         """The counters so far."""
-        return PublisherStatistics(self._published, self._snapshots, self._heartbeats, self._malformed)
+        return PublisherStatistics(
+            self._published, self._snapshots, self._heartbeats, self._malformed, len(self._peers), self._peers.refused
+        )
 
     def close(self, linger_ms: int = 1000) -> None:
-        """Stop publishing; waits up to ``linger_ms`` for published messages to be sent. Idempotent."""
+        """Answer who has subscribed so far, send a last heartbeat, and stop publishing; idempotent.
+
+        Waits up to ``linger_ms`` for published messages to be sent.
+        """
         if self._stop.is_set():
             return
         self._stop.set()
         self._thread.join()
         with self._lock:
+            self._monitor.close()
             self._socket.close(linger_ms)
         self._end_context()
 
@@ -131,37 +157,76 @@ class Publisher:
     # -- the thread ----------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while not self._stop.wait(POLL_INTERVAL_S):
-            with self._lock:
-                for topic in self._subscriptions():
-                    self._send_snapshot(topic)
-                self._send_heartbeat_if_due()
+        while not self._stop.is_set():
+            self._watch_connections(round(POLL_INTERVAL_S * 1000))
+            self._read_keys_if_due()
+            self._answer()
+            self._send_heartbeat_if_due()
+        self._answer()
+        self._next_heartbeat_s = 0.0
+        self._send_heartbeat_if_due()
 
-    def _subscriptions(self) -> Iterator[str]:
-        """Yield newly subscribed topics; other messages are counted and dropped."""
-        for _ in range(_MAX_EVENTS_PER_POLL):
+    def _watch_connections(self, timeout_ms: int) -> None:
+        """Wait for connections to begin or end."""
+        for kind, descriptor in self._monitor.read(timeout_ms):
+            if kind == zmq.EVENT_ACCEPTED:
+                self._peers.connect(descriptor)
+            else:
+                self._peers.disconnected(descriptor)
+
+    def _read_keys_if_due(self) -> None:
+        if self._allowed is not None and time.monotonic() >= self._next_keys_s:
+            self._next_keys_s = time.monotonic() + _KEYS_INTERVAL_S
+            if self._allowed.refresh():
+                self._peers.revoke(self._allowed.is_allowed)
+
+    def _answer(self) -> None:
+        """Read all subscriptions and answer those to snapshots; publishing goes on in between."""
+        for _ in range(_MAX_TURNS):
+            with self._lock:
+                frames = list(self._receive())
+            if not frames:
+                return
+            self._watch_connections(0)  # after receiving, so that the sender of each frame is known
+            for frame in frames:
+                self._take(frame)
+            time.sleep(_TURN_S)
+
+    def _receive(self) -> Iterator[zmq.Frame]:
+        for _ in range(_MAX_EVENTS_PER_TURN):
             try:
-                event = self._socket.recv(zmq.DONTWAIT)
-                if event[:1] == bytes([_SUBSCRIBED]):
-                    yield event[1:].decode()
-                elif event[:1] != b"\0":
-                    self._malformed += 1
+                yield self._socket.recv(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return
-            except UnicodeDecodeError:
-                self._malformed += 1
+
+    def _take(self, frame: zmq.Frame) -> None:
+        """Take a subscription; other messages are counted and dropped."""
+        descriptor, key, content = _descriptor(frame), _user(frame), frame.bytes
+        kind, topic = content[:1], content[1:]
+        if self._allowed is not None and not self._allowed.is_allowed(key.encode()):
+            self._peers.refuse(descriptor, REVOKED)
+        elif kind == bytes([_UNSUBSCRIBED]):
+            self._peers.unsubscribe(descriptor, topic)
+        elif kind == bytes([_SUBSCRIBED]) and _is_text(topic):
+            if self._peers.subscribe(descriptor, topic, key):
+                self._send_snapshot(topic.decode())
+        else:
+            self._malformed += 1
+            self._peers.count_stray(descriptor)
 
     def _send_snapshot(self, topic: str) -> None:
-        if payloads := self._snapshot(topic):
-            self._snapshots += 1
+        with self._lock:
+            payloads = self._snapshot(topic)
             for payload in payloads:
                 self._socket.send_multipart((topic.encode(), payload))
+        self._snapshots += bool(payloads)
 
     def _send_heartbeat_if_due(self) -> None:
         if time.monotonic() >= self._next_heartbeat_s:
             self._next_heartbeat_s = time.monotonic() + self._heartbeat_s
-            topic, payload = self._heartbeat()
-            self._socket.send_multipart((topic.encode(), payload))
+            with self._lock:
+                topic, payload = self._heartbeat()
+                self._socket.send_multipart((topic.encode(), payload))
             self._heartbeats += 1
 
     def _end_context(self) -> None:
@@ -175,25 +240,50 @@ def _open_xpub(context: zmq.Context[zmq.Socket[bytes]], max_waiting: int) -> zmq
     socket.setsockopt(zmq.SNDHWM, max_waiting)
     socket.setsockopt(zmq.XPUB_NODROP, 0)
     # Receive every subscription, repeated ones included: the old connection of a reconnecting subscriber may still
-    # exist.
-    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+    # exist. And their ends, so that a client may change its mind for ever within its limits.
+    socket.setsockopt(zmq.XPUB_VERBOSER, 1)
     socket.setsockopt(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION_BYTES)
+    socket.setsockopt(zmq.RCVHWM, _SUBSCRIPTIONS_WAITING)
+    socket.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _PEER_PING_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_TIMEOUT_MS)
     socket.setsockopt(zmq.LINGER, 0)
     return socket
 
 
+def _descriptor(frame: zmq.Frame) -> int:
+    """The descriptor of the connection that a message came from; -1 if it has ended."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
+def _user(frame: zmq.Frame) -> str:
+    """The public key that the sender of a message has proved; empty without an authenticator."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
+
+
+def _is_text(topic: bytes) -> bool:
+    try:
+        topic.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _start_authenticator(
-    context: zmq.Context[zmq.Socket[bytes]], clients: Path | None, owner: str
+    context: zmq.Context[zmq.Socket[bytes]], allowed: AllowedKeys | None
 ) -> ThreadAuthenticator | None:
-    if clients is None:
+    if allowed is None:
         return None
-    if not any(clients.glob("*.key")):
-        raise TransportError(f"{owner}: no public keys (*.key) in {clients}; put those of the subscribers there")
     authenticator = ThreadAuthenticator(context)
     authenticator.start()
-    authenticator.configure_curve(domain=_DOMAIN, location=clients)
+    authenticator.configure_curve_callback(domain=_DOMAIN, credentials_provider=allowed)
     return authenticator
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as network
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,3 +68,25 @@ def receive_kind(socket: zmq.Socket[bytes], kind: type[Any]) -> Any:
         _, found = receive(socket)
         if isinstance(found, kind):
             return found
+
+
+def open_raw_client(endpoint: str) -> network.socket:
+    """A TCP client after the handshake of a SUB socket of ZMTP 3.1, which sends what :func:`raw_message` makes."""
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    client = network.socket()
+    client.setsockopt(network.SOL_SOCKET, network.SO_RCVBUF, 4096)
+    client.connect((host, int(port)))
+    client.settimeout(TIMEOUT_S)
+    client.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32))
+    ready = b"\x05READY" + b"\x0bSocket-Type" + b"\0\0\0\x03SUB"
+    client.sendall(b"\x04" + bytes([len(ready)]) + ready)
+    client.recv(64)
+    time.sleep(0.05)
+    return client
+
+
+def raw_message(content: bytes) -> bytes:
+    """The bytes of a message of one part."""
+    if len(content) < 256:
+        return bytes([0, len(content)]) + content
+    return b"\2" + len(content).to_bytes(8, "big") + content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket as network
 import time
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -21,7 +20,9 @@ from tests.stream.publishing import (
     TIMEOUT_S,
     count_snapshots,
     open_client,
+    open_raw_client,
     open_sink,
+    raw_message,
     receive,
     receive_kind,
     wait_until,
@@ -190,28 +191,13 @@ def test_a_snapshot_goes_to_the_new_subscriber_only() -> None:
 # -- slow subscribers --------------------------------------------------------------------------------------------------
 
 
-def stuck_subscriber(endpoint: str) -> network.socket:
-    """A TCP client with enough of ZMTP 3.1 to subscribe to everything, which then never reads again."""
-    host, port = endpoint.removeprefix("tcp://").split(":")
-    client = network.socket()
-    client.setsockopt(network.SOL_SOCKET, network.SO_RCVBUF, 4096)
-    client.connect((host, int(port)))
-    client.settimeout(TIMEOUT_S)
-    client.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32))
-    ready = b"\x05READY" + b"\x0bSocket-Type" + b"\0\0\0\x03SUB"
-    client.sendall(b"\x04" + bytes([len(ready)]) + ready)
-    client.recv(64)
-    time.sleep(0.05)
-    client.sendall(b"\x00\x01\x01")  # a message of one byte: subscribe to ""
-    return client
-
-
 def test_a_stuck_subscriber_delays_neither_the_line_nor_the_others() -> None:
     # 20 people: messages of 6 kB, so that buffers of the system are full after a few hundred.
     crowd = make_poses(0, "hall", count=20)
     with open_sink(max_waiting=16) as sink, Subscriber(sink.endpoint) as healthy:
         wait_until(lambda: count_snapshots(sink), "the healthy client has subscribed")
-        stuck = stuck_subscriber(sink.endpoint)
+        stuck = open_raw_client(sink.endpoint)
+        stuck.sendall(raw_message(b"\1"))  # it subscribes to everything, and never reads again
         time.sleep(0.2)
         longest_s, received = 0.0, 0
         for seq in range(3000):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket as network
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,18 @@ from stream.errors import PosestreamError, PropertyError, TransportError, WireEr
 from stream.messages import Poses
 from stream.protocol.subscriber import Subscriber
 from stream.registry import make
+from stream.runtime.meter import resident_bytes
 from stream.testing import make_poses
 from stream.transports.curve import generate_keys
-from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
+from stream.transports.peers import MAX_STRAY
+from tests.stream.publishing import (
+    TIMEOUT_S,
+    count_snapshots,
+    open_raw_client,
+    open_sink,
+    raw_message,
+    wait_until,
+)
 
 
 @pytest.mark.parametrize("clients", [False, True])
@@ -142,24 +153,103 @@ def test_a_pose_with_nan_uses_no_message_number() -> None:
 # -- hostile bytes -----------------------------------------------------------------------------------------------------
 
 
-def test_hostile_messages_are_dropped_and_subscribers_still_receive() -> None:
+def malformed(sink: KeypointSink) -> int:
+    assert sink._publisher is not None
+    return sink._publisher.statistics().malformed
+
+
+def refused(sink: KeypointSink) -> int:
+    assert sink._publisher is not None
+    return sink._publisher.statistics().refused
+
+
+@contextmanager
+def open_stranger(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
+    """A socket that may send a publisher anything."""
+    with zmq.Context() as context, context.socket(zmq.XSUB) as socket:
+        socket.linger = socket.sndhwm = 0
+        socket.connect(endpoint)
+        yield socket
+
+
+def test_after_hostile_messages_others_still_receive_and_the_sender_is_disconnected() -> None:
     dice = np.random.default_rng(7)
     with open_sink() as sink, Subscriber(sink.endpoint) as subscriber:
         wait_until(lambda: count_snapshots(sink), "the healthy client has subscribed")
-        with zmq.Context() as context, context.socket(zmq.XSUB) as stranger:
-            stranger.linger = 5000
-            stranger.connect(sink.endpoint)
-            stranger.sndhwm = 0
-            noise = dice.bytes(100_040)
-            for number in range(100_000):
+        with open_stranger(sink.endpoint) as stranger:
+            noise = dice.bytes(10_040)
+            for number in range(10_000):
                 first = bytes([number % 3])  # 1 subscribes, 0 unsubscribes, 2 is invalid
                 stranger.send(first + noise[number : number + number % 40])
-            assert sink._publisher is not None
             # Every third message is not a subscription, and some of the subscriptions are not UTF-8.
-            wait_until(lambda: sink._publisher.statistics().malformed >= 33_333, "noise was counted")  # type: ignore[union-attr]
+            wait_until(lambda: malformed(sink) > MAX_STRAY and refused(sink), "noise was counted")
             host, port = sink.endpoint.removeprefix("tcp://").split(":")
             for _ in range(50):
                 with network.create_connection((host, int(port))) as raw:
                     raw.sendall(dice.bytes(200))
             sink.consume(make_poses(0))
             assert subscriber.poll(TIMEOUT_S) is not None
+            assert subscriber.statistics.total.lost == 0
+
+
+@pytest.mark.parametrize("topic_bytes", [16, 400, 4000])
+def test_any_number_of_subscriptions_takes_bounded_memory(topic_bytes: int) -> None:
+    with open_sink() as sink, Subscriber(sink.endpoint) as subscriber:
+        wait_until(lambda: count_snapshots(sink), "the healthy client has subscribed")
+        before = resident_bytes()
+        for _ in range(2):
+            with open_raw_client(sink.endpoint) as stranger, suppress(OSError):
+                stranger.settimeout(1.0)  # its system may not learn at once that it is disconnected
+                for number in range(20_000):
+                    stranger.sendall(raw_message(b"\1poses/%06d" % number + bytes(topic_bytes)))
+        for seq in range(20):
+            sink.consume(make_poses(seq))
+            assert subscriber.poll(TIMEOUT_S) is not None
+        # 20,000 topics of 400 bytes would take 380 MiB.
+        assert resident_bytes() - before < 96 * 2**20
+
+
+def test_connections_are_bounded_also_those_that_never_finish_their_handshake() -> None:
+    with open_sink(max_subscribers=20) as sink, Subscriber(sink.endpoint) as subscriber:
+        wait_until(lambda: count_snapshots(sink), "the healthy client has subscribed")
+        host, port = sink.endpoint.removeprefix("tcp://").split(":")
+        with ExitStack() as opened:
+            connections = [opened.enter_context(network.create_connection((host, int(port)))) for _ in range(60)]
+            wait_until(lambda: refused(sink) == 41, "those beyond the limit are disconnected")
+            assert sum(map(is_closed, connections)) == 41
+            sink.consume(make_poses(0))
+            assert subscriber.poll(TIMEOUT_S) is not None
+        with Subscriber(sink.endpoint) as late:
+            wait_until(lambda: late.poll(0.01), "there is room again")
+
+
+def is_closed(connection: network.socket) -> bool:
+    """True if the other side has ended the connection."""
+    connection.settimeout(0.05)
+    try:
+        while connection.recv(1000):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def test_a_revoked_key_is_disconnected_and_not_admitted_again(tmp_path: Path) -> None:
+    generate_keys(tmp_path, ("server", "one", "other"))
+    server, clients = tmp_path / "server.key", tmp_path / "clients"
+    clients.mkdir()
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.key").rename(clients / f"{name}.key")
+    with (
+        open_sink(keys=str(tmp_path / "server.key_secret"), clients=str(clients)) as sink,
+        Subscriber(sink.endpoint, server_key=server, client_key=tmp_path / "one.key_secret") as one,
+        Subscriber(sink.endpoint, server_key=server, client_key=tmp_path / "other.key_secret") as other,
+    ):
+        wait_until(lambda: count_snapshots(sink) == 2, "both have subscribed")
+        (clients / "one.key").unlink()
+        wait_until(lambda: one.poll(0.01) or one.refusal.startswith("it does not know this key"), "one is refused")
+        sink.consume(make_poses(0))
+        assert other.poll(TIMEOUT_S) is not None
+        assert one.poll(0.2) is None

@@ -1,0 +1,169 @@
+"""What happened to the connections of a socket, as ZeroMQ's monitor reports it, and why a connection was refused.
+
+ZeroMQ gives up a connection for good when its peer breaks the protocol: the socket stays open and never receives
+anything again. :class:`ConnectionWatch` detects that.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+_LOG = logging.getLogger(__name__)
+_ADDRESSES = itertools.count()
+
+GIVEN_UP_S = 0.3
+"""After a lost connection, ZeroMQ announces within microseconds that it tries again; after so long, it will not."""
+
+_TRYING = zmq.EVENT_CONNECTED | zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECT_RETRIED
+_HANDSHAKE = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+_CONNECTING = _TRYING | _HANDSHAKE | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+
+
+class SocketMonitor:
+    """The events of a socket's connections, of the kinds in the mask ``events``, as (kind, value).
+
+    They must be read: unread ones are kept without a bound, since ZeroMQ would otherwise stop the socket.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], events: int) -> None:
+        # pyzmq's own address contains a descriptor, which the next socket may have while this monitor still exists.
+        address = f"inproc://monitor-{os.getpid()}-{next(_ADDRESSES)}"
+        self._socket = socket
+        socket.monitor(address, events)
+        self._pair = socket.context.socket(zmq.PAIR)
+        self._pair.rcvhwm = self._pair.linger = 0
+        self._pair.connect(address)
+
+    def read(self, timeout_ms: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield the events that wait; wait up to ``timeout_ms`` (-1: without limit) for the first."""
+        while self._pair.poll(timeout_ms):
+            event = parse_monitor_message(self._pair.recv_multipart())
+            yield int(event["event"]), int(event["value"])
+            timeout_ms = 0
+
+    def stop(self) -> None:
+        """End the events; the last one is ``MONITOR_STOPPED``, if the mask has it."""
+        if not self._socket.closed:
+            self._socket.monitor(None, 0)
+
+    def close(self) -> None:
+        """Release the monitor, before its context ends."""
+        self.stop()
+        self._pair.close()
+
+
+class ConnectionState:
+    """Why the last connection of a connecting socket was refused, from its events; ``has_keys`` if it uses CURVE."""
+
+    def __init__(self, *, has_keys: bool = False) -> None:
+        self.refusal = ""
+        self._has_keys = has_keys
+        self._is_established = False
+        self._lost_s: float | None = None
+
+    def take(self, kind: int, value: int, now_s: float) -> None:
+        """Take an event."""
+        if kind == zmq.EVENT_DISCONNECTED:
+            self._lost_s = now_s
+        elif kind & _TRYING:
+            self._lost_s = None
+            self._is_established &= kind != zmq.EVENT_CONNECTED
+        elif kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._is_established, self.refusal = True, ""
+        elif kind == zmq.EVENT_CLOSED:  # nothing listens there
+            self.refusal = ""
+        elif kind & _HANDSHAKE:
+            self.refusal = self._describe(kind, value)
+
+    def is_given_up(self, now_s: float) -> bool:
+        """True if the connection is lost and ZeroMQ does not try again; then the socket must be replaced."""
+        if self._lost_s is None or now_s - self._lost_s < GIVEN_UP_S:
+            return False
+        if self._is_established:
+            self.refusal = "it sent what this protocol forbids, such as a message that is too long"
+        elif not self.refusal:
+            self.refusal = _NO_PUBLISHER
+        return True
+
+    def _describe(self, kind: int, value: int) -> str:
+        if kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return "it does not know this key; put the public key into its clients= folder, or give client_key= another"
+        if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            if value != zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+                return _NO_PUBLISHER
+            if self._has_keys:
+                return "it uses no keys; leave out server_key= and client_key="
+            return "it requires CURVE keys; give server_key= (its .key file)"
+        if value == errno.EAGAIN:
+            return "it accepts connections but does not answer; check the address"
+        keys = (
+            "refuses these keys (server_key=, client_key=)" if self._has_keys else "requires CURVE keys (server_key=)"
+        )
+        return f"it closes the connection: it is no keypointsink, {keys}, or has max_subscribers= already"
+
+
+_NO_PUBLISHER = "what listens there is no keypointsink; check the address"
+
+
+class ConnectionWatch:
+    """Watches a connecting socket in a thread, and logs each new reason for which its connection is refused."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        owner: str,
+        *,
+        has_keys: bool = False,
+        last_refusal: str = "",
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._owner, self._now_s = owner, now_s
+        self._state = ConnectionState(has_keys=has_keys)
+        self._state.refusal = self._logged = last_refusal
+        self._monitor = SocketMonitor(socket, _CONNECTING)
+        self._thread = threading.Thread(target=self._run, name=f"{owner}-connection", daemon=True)
+        self._thread.start()
+
+    @property
+    def refusal(self) -> str:
+        """Why the last connection was refused; empty if it was not."""
+        return self._state.refusal
+
+    def is_given_up(self) -> bool:
+        """True if ZeroMQ has given up the connection; then the socket must be replaced."""
+        given_up = self._state.is_given_up(self._now_s())
+        self._log()
+        return given_up
+
+    def close(self) -> None:
+        """Stop watching; to be called before the socket is closed."""
+        self._monitor.stop()
+        self._thread.join()
+        self._monitor.close()
+
+    def _run(self) -> None:
+        while True:
+            for kind, value in self._monitor.read(timeout_ms=-1):
+                if kind == zmq.EVENT_MONITOR_STOPPED:
+                    return
+                self._state.take(kind, value, self._now_s())
+                self._log()
+
+    def _log(self) -> None:
+        if (refusal := self._state.refusal) and refusal != self._logged:
+            self._logged = refusal
+            _LOG.warning("%s is refused: %s", self._owner, refusal)
