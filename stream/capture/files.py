@@ -24,10 +24,10 @@ def find_files(location: str) -> tuple[Path, ...]:
     shell. Raises :class:`SourceError` if there are none, and for a pipe or a device.
     """
     path = expand_home(location)
+    check_regular(path)
     if path.is_dir():
         return _find_pictures(path)
     if path.exists():
-        check_regular(path)
         return (path,)
     if glob.has_magic(location):
         return _match(path)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from stream.capture.decoded_picture import ArrayPicture, Picture, Pixels, Shot
 from stream.capture.heif_grid import read_grid
 from stream.capture.regular_file import check_readable
 from stream.capture.stills import HEIF_SUFFIXES, count_pictures, opencv_name, read_still
-from stream.capture.video_file import Damaged, VideoFile
+from stream.capture.video_file import Damaged, VideoFile, header_fps
 from stream.errors import SourceError
 
 _CHUNK = 16
@@ -42,6 +43,14 @@ def read_pictures(
             begin_ns = shot.end_ns
     else:
         yield Shot(ArrayPicture(read_still(path)), 0, duration_ns, captured_ns)
+
+
+def nominal_fps(path: Path, still_fps: float) -> float | None:
+    """The rate of the pictures in the file; None for an animation whose header has none."""
+    suffix = path.suffix.lower()
+    if count_pictures(path) == 1 or suffix not in (".avif", ".png", ".webp"):
+        return still_fps
+    return None if suffix == ".webp" else header_fps(path)
 
 
 def _read_heif(path: Path, now_ns: Callable[[], int]) -> Picture:
@@ -94,6 +103,30 @@ def _read_pages(path: Path, count: int) -> Iterator[tuple[Pixels, int]]:
         if not is_read or not len(pages):
             raise _undecodable(path, f"page {number}")
         yield np.asarray(pages[0], np.uint8), 0
+    if _lacks_pages(path):
+        raise SourceError(f"{str(path)!r} is truncated after {count} pages: the next one is missing; copy it again")
+
+
+def _lacks_pages(path: Path) -> bool:
+    """True if the last directory of a TIFF names another beyond the end of the file.
+
+    OpenCV counts the directories that it reaches, and is silent about the next. BigTIFF is not looked into.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+        seen, at = {0}, int.from_bytes(head[4:], order) if int.from_bytes(head[2:4], order) == _TIFF else 0
+        while at not in seen and at + 2 <= size:
+            seen.add(at)
+            file.seek(at)
+            entries = int.from_bytes(file.read(2), order)
+            file.seek(12 * entries, os.SEEK_CUR)
+            at = int.from_bytes(file.read(4), order)
+    return at + 2 > size
+
+
+_TIFF = 42
 
 
 def _undecodable(path: Path, what: str) -> SourceError:

@@ -11,8 +11,8 @@ from pathlib import Path
 from stream.capture.decoded_picture import Shot
 from stream.capture.files import printable
 from stream.capture.numbering import count_missing
-from stream.capture.picture_file import read_pictures
-from stream.capture.stills import count_pictures, is_picture, is_still
+from stream.capture.picture_file import nominal_fps, read_pictures
+from stream.capture.stills import count_pictures, is_picture
 from stream.capture.timeline import bridge_jumps
 from stream.capture.video_file import Damaged, VideoFile, header_fps, header_length
 from stream.errors import SourceError
@@ -35,7 +35,8 @@ class Playlist:
     @property
     def fps(self) -> float | None:
         """The nominal frame rate of the first file."""
-        return self.still_fps if is_still(self.paths[0]) else header_fps(self.paths[0])
+        first = self.paths[0]
+        return nominal_fps(first, self.still_fps) if is_picture(first) else header_fps(first)
 
     @property
     def length(self) -> int | None:

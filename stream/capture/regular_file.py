@@ -9,12 +9,18 @@ from stream.errors import SourceError
 
 
 def check_regular(path: Path) -> None:
-    """Raise :class:`SourceError` for a pipe, a socket or a device, which may be read once only, or never end."""
-    kind = describe_kind(path)
+    """Raise :class:`SourceError` for a pipe, a socket or a device, which may be read once only, or never end.
+
+    ``/dev/stdin`` and the like are refused whatever they are: another process, as a part is, has its own.
+    """
+    kind = "what one process has open" if str(path).startswith(_OPEN_FILES) else describe_kind(path)
     if kind:
         is_camera = kind == "a device" and path.name.startswith("video")
         remedy = f"for a camera, use camerasrc device={path}" if is_camera else "write what it delivers to a file first"
         raise SourceError(f"{str(path)!r} is {kind}, not a file; {remedy}")
+
+
+_OPEN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
 
 def check_readable(path: Path) -> None:
@@ -34,7 +40,7 @@ def describe_kind(path: Path) -> str:
     """``a pipe``, ``a socket`` or ``a device``; empty for a file, a folder, and where nothing is."""
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
         return ""
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -23,6 +24,8 @@ from stream.output.locations import check_target, make_folder, make_folder_of, w
 
 Picture = NDArray[np.uint8]
 
+_log = logging.getLogger(__name__)
+
 CODECS: dict[str, tuple[str, ...]] = {
     ".mp4": ("libx264", "libopenh264", "mpeg4"),
     ".mov": ("libx264", "libopenh264", "mpeg4"),
@@ -40,11 +43,15 @@ _OPTIONS = {
     "mjpeg": {"qmin": "5", "qmax": "5"},
 }
 # After a kill, the file can be played up to about its last key frame.
-_MUXER = {"flush_packets": "1", "movflags": "frag_keyframe+empty_moov+default_base_moof"}
+_FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+_MUXER = {suffix: {"flush_packets": "1"} | (_FRAGMENTS if suffix in (".mp4", ".mov") else {}) for suffix in CODECS}
 _CONSTANT_RATE = (".avi",)
 _TICKS_PER_SECOND = 90_000
 _DEFAULT_FPS = 30.0
 _KEY_FRAME_S = 2
+_MAX_PAUSE_NS = 600 * 10**9
+_MAX_PAUSE_FRAMES = 50_000
+"""AVI skips 60,000 frames at most, and MP4 durations have 32 bits; FFmpeg writes wrong times beyond that (measured)."""
 
 
 class PictureFile(Protocol):
@@ -97,6 +104,7 @@ class PictureFolder:
 class VideoFile:
     """A video that shows pictures at their ``pts_ns``, relative to the first; pictures of other sizes are fit.
 
+    A pause of more than ten minutes, as of a camera that was away, is left out: formats cannot hold every one.
     AVI has a constant frame rate: a picture is placed at the frame nearest to its time.
     """
 
@@ -104,6 +112,7 @@ class VideoFile:
         self._path, self._who = path, owner
         self._first: tuple[Picture, int] | None = None
         self._encoder: _Encoder | None = None
+        self._last_ns = self._left_out_ns = self._frame_ns = 0
         self._is_closed = False
         make_folder_of(path, owner)
         check_target(path, owner)
@@ -119,7 +128,8 @@ class VideoFile:
             return
         with _write_errors(self._who, self._path):
             if self._encoder is None:
-                self._start(1e9 / max(pts_ns - self._first[1], 1))
+                distance_ns = pts_ns - self._first[1]
+                self._start(1e9 / max(distance_ns, 1) if distance_ns <= _MAX_PAUSE_NS else _DEFAULT_FPS)
             self._encode(picture, pts_ns)
 
     def close(self) -> None:
@@ -139,13 +149,21 @@ class VideoFile:
         """Open the encoder and encode the first picture."""
         assert self._first is not None
         picture, pts_ns = self._first
+        self._frame_ns = round(1e9 / fps)
         self._encoder = _Encoder(self._path, _round_to_even(picture.shape[1], picture.shape[0]), fps)
         self._encode(picture, pts_ns)
 
     def _encode(self, picture: Picture, pts_ns: int) -> None:
         assert self._first is not None
         assert self._encoder is not None
-        self._encoder.encode(picture, pts_ns - self._first[1])
+        at_ns = pts_ns - self._first[1] - self._left_out_ns
+        pause_ns = at_ns - self._last_ns
+        if pause_ns > min(_MAX_PAUSE_NS, _MAX_PAUSE_FRAMES * self._frame_ns):
+            _log.warning("%s: a pause of %.0f s is left out", self._path, pause_ns / 1e9)
+            self._left_out_ns += pause_ns - self._frame_ns
+            at_ns = self._last_ns + self._frame_ns
+        self._last_ns = at_ns
+        self._encoder.encode(picture, at_ns)
 
 
 class _File(io.FileIO):
@@ -171,7 +189,7 @@ class _Encoder:
         self._tick_s = 1 / rate if suffix in _CONSTANT_RATE else Fraction(1, _TICKS_PER_SECOND)
         self._last_tick = -1
         self._file = _File(path, "wb")
-        self._container: OutputContainer | None = av.open(self._file, "w", options=_MUXER)
+        self._container: OutputContainer | None = av.open(self._file, "w", options=_MUXER[suffix])
         stream = self._container.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}))
         assert isinstance(stream, VideoStream)
         self._stream = stream

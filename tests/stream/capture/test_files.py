@@ -108,6 +108,14 @@ def test_only_files_are_read_and_nothing_waits(tmp_path: Path, kind: str) -> Non
         check_readable(path)
 
 
+@pytest.mark.parametrize("location", ["/dev/stdin", "/dev/fd/0", "/dev/fd/63", "/proc/self/fd/0"])
+def test_what_one_process_has_open_is_refused_wherever_it_is_read(location: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        find_files(location)
+    expected = f"{location!r} is what one process has open, not a file; write what it delivers to a file first"
+    assert str(caught.value) == expected
+
+
 def test_a_pipe_in_a_folder_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"x")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stream.capture.decoded_picture import Shot
-from stream.capture.picture_file import read_pictures
+from stream.capture.picture_file import nominal_fps, read_pictures
 from stream.capture.stills import count_pictures, is_picture, is_still
 from stream.errors import SourceError
 from stream.testing.videos import numbered_picture, read_number
@@ -79,6 +79,26 @@ def test_a_truncated_animation_raises_in_one_line(
         read(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == "", "the decoder's own messages are suppressed"
+
+
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_a_tiff_that_lacks_pages_says_so_after_those_that_are_there(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a.tif"
+    assert cv2.imwritemulti(str(path), [numbered_picture(number) for number in range(6)])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    shots: list[Shot] = []
+    with pytest.raises(SourceError, match=r"a.tif'.* (is truncated after|cannot be decoded).*; copy it again"):
+        shots.extend(read_pictures(path, STILL_NS))
+    assert [read_number(pixels_of(shot)) for shot in shots] == list(range(len(shots)))
+    assert 1 <= len(shots) < 6
+
+
+def test_an_animation_has_the_rate_of_its_header_and_a_tiff_that_of_stills(tmp_path: Path) -> None:
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), [numbered_picture(0)] * 2)
+    for suffix in (".png", ".avif", ".webp"):
+        write_animation(tmp_path / f"a{suffix}", [50] * 4)
+    rates = {suffix: nominal_fps(tmp_path / f"a{suffix}", 10) for suffix in (".tif", ".png", ".avif", ".webp")}
+    assert rates == {".tif": 10, ".png": 20, ".avif": 20, ".webp": None}
 
 
 def test_a_real_animation_is_read_whole(shared: Path) -> None:
