@@ -44,16 +44,6 @@ def heatmap_mse(predicted: Tensor, target: Tensor, weights: Tensor | None = None
     return 0.5 * loss if half else loss
 
 
-def two_level(
-    refined: Tensor, final: Tensor, target: Tensor, weights: Tensor | None = None, alpha: float = 0.4
-) -> Tensor:
-    """FaSRnet: α times the error after the feature stage plus 1 - α times the error after the semantics stage.
-
-    The paper's α is 0.4; the released PoseTrack18 configuration leaves it at 0.5.
-    """
-    return alpha * heatmap_mse(refined, target, weights) + (1 - alpha) * heatmap_mse(final, target, weights)
-
-
 def visible_l2(predicted: Tensor, target: Tensor, visible: Tensor) -> Tensor:
     """IMAPose, Eq. 8: (1/J) Σ_j v_j ‖H_j - Ĥ_j‖², averaged over the batch; ``visible`` (B, J) in {0, 1}.
 

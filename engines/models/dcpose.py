@@ -40,14 +40,11 @@ def by_joint(*maps: Tensor) -> Tensor:
     return torch.stack(maps, dim=2).flatten(1, 2)
 
 
-class PoseCorrection(nn.Module):
-    """PTM, PRF and PCN: from three heatmaps (B, J, h, w) each to the corrected ones (B, J, h, w)."""
+class DeformHeatmaps(nn.Module):
+    """The mean of deformable convolutions of heatmaps, one a dilation; offsets and modulation come from a guide."""
 
-    def __init__(self, joints: int = 17, dilations: tuple[int, ...] = PCN_DILATIONS, channels: int = 64) -> None:
+    def __init__(self, joints: int, dilations: tuple[int, ...], channels: int) -> None:
         super().__init__()
-        self.prf = rsb_chain(4 * joints, 2 * joints, blocks=2)
-        self.ptm = rsb_chain(3 * joints, joints, blocks=1)
-        self.combine = rsb_chain(3 * joints, channels, blocks=2)
         self.offsets = nn.ModuleList(
             OffsetConv2d(channels, joints * 18, 3, padding=d, dilation=d, bias=False) for d in dilations
         )
@@ -57,6 +54,23 @@ class PoseCorrection(nn.Module):
         self.deform = nn.ModuleList(
             DeformConv2d(joints, joints, padding=d, dilation=d, offset_groups=joints) for d in dilations
         )
+
+    def deform_heatmaps(self, heatmaps: Tensor, guide: Tensor, *, sigmoid: bool = False) -> Tensor:
+        """``heatmaps (B, J, h, w), guide (B, channels, h, w) -> (B, J, h, w)``; ``sigmoid`` limits the modulation."""
+        offsets, masks = [offset(guide) for offset in self.offsets], [mask(guide) for mask in self.masks]
+        masks = [torch.sigmoid(mask) for mask in masks] if sigmoid else masks
+        deformed = deform_conv2d_dilated(heatmaps, list(self.deform), offsets, masks)  # type: ignore[arg-type]
+        return deformed / len(self.deform)
+
+
+class PoseCorrection(DeformHeatmaps):
+    """PTM, PRF and PCN: from three heatmaps (B, J, h, w) each to the corrected ones (B, J, h, w)."""
+
+    def __init__(self, joints: int = 17, dilations: tuple[int, ...] = PCN_DILATIONS, channels: int = 64) -> None:
+        super().__init__(joints, dilations, channels)
+        self.prf = rsb_chain(4 * joints, 2 * joints, blocks=2)
+        self.ptm = rsb_chain(3 * joints, joints, blocks=1)
+        self.combine = rsb_chain(3 * joints, channels, blocks=2)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -71,9 +85,7 @@ class PoseCorrection(nn.Module):
         residuals = self.prf(by_joint(a, a * w_p, b, b * w_n))  # (B, 2J, h, w)
         merged = self.ptm(by_joint(current, previous * w_p, following * w_n))  # (B, J, h, w)
         z = self.combine(torch.cat((residuals, merged), dim=1))  # (B, 64, h, w)
-        offsets, masks = [offset(z) for offset in self.offsets], [mask(z) for mask in self.masks]
-        corrected = deform_conv2d_dilated(merged, list(self.deform), offsets, masks)  # type: ignore[arg-type]
-        return corrected / len(self.deform)
+        return self.deform_heatmaps(merged, z)
 
 
 class DCPose(TemporalModel):

@@ -1,18 +1,19 @@
-"""FaSRnet: a Feature and Semantics Refinement network for video human pose estimation (see the project's paper list).
+"""FaSRnet: a Feature and Semantics Refinement network for video human pose estimation (Zhong et al., 2023).
 
-    features F and heatmaps H of the previous, current and next frame (HRNet each)
-      1. feature refinement: each neighbour is aligned with the current frame in three levels of deformable convolution
-         (dilations 5, 3, 1) and a cascade, then fused by temporal and spatial attention ── 1×1 ── H_r
-      2. semantics refinement: H_r with the neighbours' heatmaps through DCPose's correction, one dilation
+    features F and heatmaps H of the current frame t and of auxiliary frames t±1 (HRNet each)
+      FRM  F^a_1..F^a_3 = DCN of F_t±1 with dilations 5, 3, 1, each guided by the one before       Eqs. 1-5
+           F^a = DCN of F_t±1, guided by F_t and F^a_3                                             Eqs. 6, 7
+           S = sigmoid(θ1(F^a) ⊙ θ2(F_t));  F' = CNN(F^a ⊙ S);  H_r = 1×1(CNN(F'_t+1 ⊕ F_t ⊕ F'_t-1))  Eqs. 8-10
+      SRM  differences H_r - H_t±1 and H_r guide a DCN (dilation 1) of H_a = CNN(H_t-1 ⊕ H_r ⊕ H_t+1)  Eqs. 11-16
 
-The authors' released code differs from the paper in two ways, and both are options here: the offset maps of the dilated
-levels have the wrong size and are read as flat memory (``offset_maps="flat"``, per sample), and the modules are called
-with the current frame in the neighbour's place, so that the current feature is warped (``align="current"``). The
-published weights were trained so.
+What the text leaves open is decided here: leaky ReLU with slope 0.1 after every convolution (the released code's), and
+sigmoid modulation (DCNv2, which is cited). Where text and equations disagree, the equations hold: branches 2 and 3
+join F^a with O_0 (Eq. 4), and the last one warps the auxiliary feature (Eq. 7); warping the current one aligns nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -21,12 +22,13 @@ from torch import Tensor, nn
 
 from engines.layers.deform_conv import DeformConv2d, deform_conv2d
 from engines.layers.fp32 import in_float32
-from engines.models.dcpose import PoseCorrection
+from engines.layers.rsb import rsb_chain
+from engines.models.dcpose import PCN_DILATIONS, DeformHeatmaps
 from engines.models.hrnet import W48, HRNet, HRNetConfig
-from engines.models.temporal import Features, TemporalModel, initialise
+from engines.models.temporal import Features, TemporalModel, initialise, neighbours
 
 OffsetMaps = Literal["matching", "flat"]
-Align = Literal["neighbour", "current"]
+"""Whether offset maps have the size of the features, or are cut to it as in the released code."""
 
 
 def lrelu(x: Tensor) -> Tensor:
@@ -39,18 +41,13 @@ def conv3(cin: int, cout: int) -> nn.Conv2d:
     return nn.Conv2d(cin, cout, 3, padding=1)
 
 
-def interleave(a: Tensor, b: Tensor) -> Tensor:
-    """Channels a0, b0, a1, b1, …: (B, C, h, w) twice -> (B, 2C, h, w)."""
-    return torch.stack((a, b), dim=2).flatten(1, 2)
-
-
 class GuidedDeformConv(nn.Module):
     """A modulated deformable convolution (one offset group) whose maps are computed from a guide: DCNv2, with sigmoid.
 
     ``x, guide (B, C, h, w) -> (B, C, h, w)``.
     """
 
-    def __init__(self, channels: int, dilation: int, offset_maps: OffsetMaps) -> None:
+    def __init__(self, channels: int, dilation: int, offset_maps: OffsetMaps = "matching") -> None:
         super().__init__()
         self.dilation, self.offset_maps = dilation, offset_maps
         self.deform = DeformConv2d(channels, channels, padding=dilation, dilation=dilation)
@@ -77,133 +74,169 @@ class GuidedDeformConv(nn.Module):
         return deform_conv2d(x, offset, self.deform.weight, self.deform.bias, mask, padding=d, dilation=d)
 
 
-class Alignment(nn.Module):
-    """Warps ``a`` to ``b`` in three levels and a cascade: ``(B, C, h, w) twice -> (B, C, h, w)``."""
+class FeatureAlignment(nn.Module):
+    """Sec. 3.1.1: ``auxiliary, current (B, C, h, w) -> (B, C, h, w)``, the auxiliary feature aligned with the current.
 
-    DILATIONS = (1, 3, 5)
+    ``branches`` are (scale, dilation): the paper's three share a scale, EDVR's pyramid (Table 6, PCDA) has 4, 2 and 1.
+    """
 
-    def __init__(self, channels: int = 48, offset_maps: OffsetMaps = "matching") -> None:
+    DILATED = ((1, 5), (1, 3), (1, 1))
+    PYRAMID = ((4, 1), (2, 1), (1, 1))
+
+    def __init__(self, channels: int, branches: tuple[tuple[int, int], ...] = DILATED) -> None:
         super().__init__()
-        c, levels = channels, self.DILATIONS
-        self.offset_conv1 = nn.ModuleList(conv3(2 * c, c) for _ in levels)
-        self.offset_conv2 = nn.ModuleList([conv3(2 * c, c), conv3(2 * c, c), conv3(c, c)])
-        self.offset_conv3 = nn.ModuleList([conv3(c, c), conv3(c, c)])
-        self.dcn = nn.ModuleList(GuidedDeformConv(c, d, offset_maps) for d in levels)
-        self.feat_conv = nn.ModuleList([conv3(2 * c, c), conv3(2 * c, c)])
-        self.cas_offset_conv1, self.cas_offset_conv2 = conv3(2 * c, c), conv3(c, c)
-        self.cas_dcn = GuidedDeformConv(c, 1, offset_maps)
+        self.scales = [scale for scale, _ in branches]
+        self.base = conv3(2 * channels, channels)
+        self.guides = nn.ModuleList(conv3(2 * channels, channels) for _ in branches)
+        self.deforms = nn.ModuleList(GuidedDeformConv(channels, dilation) for _, dilation in branches)
+        self.last_guide = conv3(2 * channels, channels)
+        self.last_deform = GuidedDeformConv(channels, 1)
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        both = interleave(a, b)
-        o = lrelu(self.offset_conv2[2](lrelu(self.offset_conv1[2](both))))
-        f = lrelu(self.dcn[2](a, o))
-        for level in (1, 0):
-            o = interleave(lrelu(self.offset_conv1[level](both)), o)
-            o = lrelu(self.offset_conv3[level](lrelu(self.offset_conv2[level](o))))
-            f = self.feat_conv[level](interleave(self.dcn[level](a, o), f))
-            f = lrelu(f) if level else f
-        o = lrelu(self.cas_offset_conv2(lrelu(self.cas_offset_conv1(interleave(f, b)))))
-        return lrelu(self.cas_dcn(f, o))
+    def forward(self, auxiliary: Tensor, current: Tensor) -> Tensor:
+        base = lrelu(self.base(torch.cat((current, auxiliary), dim=1)))  # Eq. 1
+        aligned = auxiliary
+        for scale, guide, deform in zip(self.scales, self.guides, self.deforms, strict=True):
+            x = _shrink(auxiliary, scale)
+            before = torch.cat((_resize(aligned, x), _shrink(base, scale)), dim=1)
+            aligned = lrelu(deform(x, lrelu(guide(before))))  # Eqs. 2-5
+        guide = lrelu(self.last_guide(torch.cat((current, aligned), dim=1)))  # Eq. 6
+        return lrelu(self.last_deform(auxiliary, guide))  # Eq. 7
+
+
+def _shrink(x: Tensor, scale: int) -> Tensor:
+    return x if scale == 1 else F.avg_pool2d(x, scale)
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[2:]
+    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class AttentionFusion(nn.Module):
-    """Temporal and spatial attention over three aligned features (EDVR, Wang et al. 2019, Sec. 3.3).
+    """Sec. 3.1.2: ``current (B, C, h, w), n auxiliary ones -> (B, C, h, w)``; without ``attention``, Eq. 10 alone."""
 
-    ``(B, 3, C, h, w), current (B, C, h, w) -> (B, C, h, w)``.
-    """
-
-    def __init__(self, channels: int = 48, frames: int = 3) -> None:
+    def __init__(self, channels: int, auxiliaries: int, *, attention: bool = True) -> None:
         super().__init__()
-        c = channels
-        self.temporal_attn1, self.temporal_attn2 = conv3(c, c), conv3(c, c)
-        self.feat_fusion = nn.Conv2d(frames * c, c, 1)
-        self.spatial_attn1 = nn.Conv2d(frames * c, c, 1)
-        self.spatial_attn2 = nn.Conv2d(2 * c, c, 1)
-        self.spatial_attn3 = conv3(c, c)
-        self.spatial_attn4 = nn.Conv2d(c, c, 1)
-        self.spatial_attn5 = conv3(c, c)
-        self.spatial_attn_l1 = nn.Conv2d(c, c, 1)
-        self.spatial_attn_l2 = conv3(2 * c, c)
-        self.spatial_attn_l3 = conv3(c, c)
-        self.spatial_attn_add1 = nn.Conv2d(c, c, 1)
-        self.spatial_attn_add2 = nn.Conv2d(c, c, 1)
+        self.attention = attention
+        if attention:
+            self.embed_auxiliary, self.embed_current = conv3(channels, channels), conv3(channels, channels)
+            self.refine = conv3(channels, channels)
+        self.fuse = conv3((auxiliaries + 1) * channels, channels)
 
-    def temporal(self, aligned: Tensor, current: Tensor) -> Tensor:
-        """Every frame weighted by its similarity to the current one, pixel by pixel: (B, 3C, h, w)."""
-        b, t = aligned.shape[:2]
-        reference = self.temporal_attn1(current)
-        embedding = self.temporal_attn2(aligned.flatten(0, 1)).unflatten(0, (b, t))
-        similarity = torch.sigmoid((embedding * reference[:, None]).sum(2, keepdim=True))  # (B, 3, 1, h, w)
-        return (aligned * similarity).flatten(1, 2)
+    def similarity(self, auxiliary: Tensor, current: Tensor) -> Tensor:
+        """S of Eq. 8, (B, C, h, w) in 0..1."""
+        return torch.sigmoid(self.embed_auxiliary(auxiliary) * self.embed_current(current))
 
-    @staticmethod
-    def _pools(x: Tensor) -> Tensor:
-        return torch.cat((F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1)), dim=1)
+    def forward(self, current: Tensor, auxiliaries: Sequence[Tensor]) -> Tensor:
+        if self.attention:
+            auxiliaries = [lrelu(self.refine(one * self.similarity(one, current))) for one in auxiliaries]  # Eq. 9
+        return lrelu(self.fuse(torch.cat((current, *auxiliaries), dim=1)))
 
-    @staticmethod
-    def _up(x: Tensor, like: Tensor) -> Tensor:
-        return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
-    def forward(self, aligned: Tensor, current: Tensor) -> Tensor:
-        weighted = self.temporal(aligned, current)
-        feature = lrelu(self.feat_fusion(weighted))
-        top = lrelu(self.spatial_attn1(weighted))
-        half = lrelu(self.spatial_attn2(self._pools(top)))
-        quarter = lrelu(self.spatial_attn_l1(half))
-        quarter = lrelu(self.spatial_attn_l3(lrelu(self.spatial_attn_l2(self._pools(quarter)))))
-        half = lrelu(self.spatial_attn3(half)) + self._up(quarter, half)
-        attention = self.spatial_attn5(self._up(lrelu(self.spatial_attn4(half)), top))
-        added = self.spatial_attn_add2(lrelu(self.spatial_attn_add1(attention)))
-        fused: Tensor = feature * torch.sigmoid(attention) * 2 + added
-        return fused
+class SemanticsRefinement(DeformHeatmaps):
+    """Sec. 3.2: ``refined (B, J, h, w), n auxiliary ones -> (B, J, h, w)``, all heatmaps."""
+
+    def __init__(self, joints: int, auxiliaries: int, dilations: tuple[int, ...] = (1,), channels: int = 64) -> None:
+        super().__init__(joints, dilations, channels)
+        frames = auxiliaries + 1
+        self.differences = nn.ModuleList(rsb_chain(joints, joints, blocks=1) for _ in range(auxiliaries))
+        self.join_differences = rsb_chain(frames * joints, frames * joints, blocks=1)
+        self.merge = conv3(frames * joints, joints)
+        self.guide = conv3((frames + 1) * joints, channels)
+
+    def forward(self, refined: Tensor, auxiliaries: Sequence[Tensor]) -> Tensor:
+        pairs = zip(self.differences, auxiliaries, strict=True)
+        differences = [block(refined - heatmaps) for block, heatmaps in pairs]  # Eqs. 11, 12
+        d_a = self.join_differences(torch.cat((refined, *differences), dim=1))  # Eq. 13
+        h_a = self.merge(torch.cat((refined, *auxiliaries), dim=1))  # Eq. 14
+        guide = lrelu(self.guide(torch.cat((d_a, h_a), dim=1)))  # Eq. 15
+        return self.deform_heatmaps(h_a, guide, sigmoid=True)  # Eq. 16
 
 
 class FaSRnet(TemporalModel):
-    """``(B, 3, 3, H, W) -> (B, J, H/4, W/4)``. 65,395,439 parameters with HRNet-W48. Keeps C + J maps a frame."""
+    """The network of the paper: ``(B, T, 3, H, W) -> (B, J, H/4, W/4)``. Keeps C + J maps a frame.
+
+    Switches of the ablations: ``features=False`` (Table 7, w/o FR), ``alignment`` (Table 6: None, PCDA, FDA),
+    ``attention=False`` (Table 6, w/o Att), ``semantics`` (Table 6: None in all its rows but the first; Table 7, SMD:
+    "multiple" dilations), ``frames`` (Table 8: one auxiliary frame).
+
+    ``initial="gaussian"`` draws every added weight from N(0, 0.001), as Sec. 4.1 says. The alignment cannot learn then:
+    on a small network the gradients of its first branches are below 1e-20 after 60 steps of Adam, since each reaches
+    the loss through five products with such weights. So by default layers begin as PyTorch draws them, and deformable
+    convolutions as the identity.
+    """
 
     def __init__(
-        self, hrnet: HRNetConfig = W48, *, offset_maps: OffsetMaps = "matching", align: Align = "neighbour"
+        self,
+        hrnet: HRNetConfig = W48,
+        frames: Sequence[int] = (-1, 0, 1),
+        *,
+        features: bool = True,
+        alignment: Literal["dilated", "pyramid"] | None = "dilated",
+        attention: bool = True,
+        semantics: Literal["single", "multiple"] | None = "single",
+        initial: Literal["identity", "gaussian"] = "identity",
     ) -> None:
-        super().__init__((-1, 0, 1))
-        self.align = align
+        super().__init__(frames)
+        width, joints, auxiliaries = hrnet.width, hrnet.joints, len(self.frames) - 1
         self.hrnet = HRNet(hrnet)
-        self.align_previous = Alignment(hrnet.width, offset_maps)
-        self.align_next = Alignment(hrnet.width, offset_maps)
-        self.fusion = AttentionFusion(hrnet.width)
-        self.final_layer = nn.Conv2d(hrnet.width, hrnet.joints, 1)
-        self.semantics = PoseCorrection(hrnet.joints, dilations=(1,))
-        self.reset_parameters()
+        self.align = nn.ModuleList()
+        if features:
+            if alignment is not None:
+                branches = FeatureAlignment.DILATED if alignment == "dilated" else FeatureAlignment.PYRAMID
+                self.align.extend(FeatureAlignment(width, branches) for _ in range(auxiliaries))
+            self.fusion = AttentionFusion(width, auxiliaries, attention=attention)
+            self.final_layer = nn.Conv2d(width, joints, 1)
+        self.features = features
+        dilations = (1,) if semantics == "single" else PCN_DILATIONS
+        self.semantics = None if semantics is None else SemanticsRefinement(joints, auxiliaries, dilations)
+        self.reset_parameters(initial)
 
-    def reset_parameters(self) -> None:
-        """Convolutions N(0, 0.001), deformable ones the identity."""
-        initialise(self)
-        for layer in self.modules():
-            if isinstance(layer, DeformConv2d):
-                nn.init.dirac_(layer.weight)
+    def reset_parameters(self, initial: Literal["identity", "gaussian"] = "identity") -> None:
+        """Initialise what is added to the backbone."""
+        for name, added in self.named_children():
+            if name != "hrnet":
+                _draw_gaussian(added) if initial == "gaussian" else _begin_as_identity(added)
 
     def backbone(self, crops: Tensor) -> Features:
         features = self.hrnet.features(crops)
         return features, self.hrnet.final_layer(features)
 
-    def _align(self, module: Alignment, neighbour: Tensor, current: Tensor) -> Tensor:
-        aligned: Tensor = module(neighbour, current) if self.align == "neighbour" else module(current, neighbour)
-        return aligned
-
-    def refine(self, window: Features, margin: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Both outputs (B, J, h, w), for training: after the feature stage (H_r) and after the semantics stage."""
+    def refine(self, window: Features) -> tuple[Tensor, Tensor]:
+        """Both outputs (B, J, h, w), for training: H_r of Eq. 10 and the refined heatmaps of Eq. 16."""
         features, heatmaps = window
-        previous, current, following = features.unbind(1)
-        aligned = torch.stack(
-            (
-                self._align(self.align_previous, previous, current),
-                current,
-                self._align(self.align_next, following, current),
-            ),
-            dim=1,
-        )
-        h_r = self.final_layer(self.fusion(aligned, current))
-        return h_r, self.semantics(heatmaps[:, 0], h_r, heatmaps[:, 2], margin)
+        refined = self._refine_features(features) if self.features else heatmaps[:, self.key]
+        if self.semantics is None:
+            return refined, refined
+        return refined, self.semantics(refined, neighbours(heatmaps, self.key))
 
-    def head(self, window: Features, margin: Tensor | None = None) -> Tensor:
-        """As :class:`TemporalModel`; ``margin`` (B, 2) int, distances in frames where frames are missing."""
-        return self.refine(window, margin)[1]
+    def _refine_features(self, features: Tensor) -> Tensor:
+        current, auxiliaries = features[:, self.key], neighbours(features, self.key)
+        if self.align:
+            auxiliaries = [align(one, current) for align, one in zip(self.align, auxiliaries, strict=True)]
+        refined: Tensor = self.final_layer(self.fusion(current, auxiliaries))
+        return refined
+
+    def head(self, window: Features) -> Tensor:
+        return self.refine(window)[1]
+
+
+def _draw_gaussian(added: nn.Module) -> None:
+    """Sec. 4.1: every weight from N(0, 0.001), every bias 0."""
+    initialise(added)
+    for layer in added.modules():
+        if isinstance(layer, DeformConv2d):
+            nn.init.normal_(layer.weight, std=0.001)
+
+
+def _begin_as_identity(added: nn.Module) -> None:
+    """Deformable convolutions begin as the identity, with hardly any offset and modulation of ½."""
+    for layer in added.modules():
+        if isinstance(layer, DeformConv2d):
+            nn.init.dirac_(layer.weight)  # type: ignore[arg-type]
+            layer.weight.data *= 2
+        if isinstance(layer, GuidedDeformConv):
+            initialise(layer.conv_offset_mask, std=0.01)
+        if isinstance(layer, SemanticsRefinement):
+            initialise(layer.offsets, std=0.01)
+            initialise(layer.masks, std=0.01)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from engines.errors import EngineError
 from engines.layers.softmax_heatmaps import SoftmaxHeatmaps
-from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse, two_level, visible_l2
+from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse, visible_l2
 from engines.losses.mutual_information import fami_loss, tdmi_loss
 from engines.models.fami import FAMIPose
 from engines.models.fasrnet import FaSRnet
+from engines.models.fasrnet_released import FaSRnetReleased
 from engines.models.hrnet import HRNet
 from engines.models.imapose import IMAPose
 from engines.models.tdmi import TDMI
@@ -22,6 +23,9 @@ from engines.training.recipe import Recipe
 
 Terms = dict[str, Tensor]
 MUTUAL_INFORMATION = "mutual_information"
+FEATURE_LEVEL = "feature_level"
+"""FaSRnet's error after its feature stage, weighted α; the one after its semantics stage is weighted 1 - α."""
+_ALPHA = 0.4
 _MIN_PROBABILITY = 1e-30
 
 
@@ -34,7 +38,7 @@ class Objective(nn.Module):
     def __init__(self, network: str, model: nn.Module, sigma: float, loss: str, terms: dict[str, float]) -> None:
         super().__init__()
         self.model, self.sigma, self.loss, self.terms = model, sigma, loss, terms
-        available = {MUTUAL_INFORMATION} if isinstance(model, FAMIPose | TDMI) else set[str]()
+        available = _available_terms(model)
         if unknown := terms.keys() - available:
             raise EngineError(
                 f"network {network!r} has no loss term {sorted(unknown)[0]!r}; it has "
@@ -55,6 +59,9 @@ class Objective(nn.Module):
     def forward(self, crops: Tensor, joints: Tensor) -> Terms:
         terms = self._terms(crops, joints)
         weights = {"heatmap": 1.0, **self.terms}
+        if FEATURE_LEVEL in terms:  # Eq. 19
+            alpha = self.terms.get(FEATURE_LEVEL, _ALPHA)
+            weights |= {FEATURE_LEVEL: alpha, "heatmap": 1 - alpha}
         terms["total"] = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return terms
 
@@ -67,10 +74,12 @@ class Objective(nn.Module):
         model = self.model
         if isinstance(model, FAMIPose | TDMI) and MUTUAL_INFORMATION in self.terms:
             return self._mutual_information(model, crops, joints)
-        if isinstance(model, FaSRnet):
+        if isinstance(model, FaSRnet | FaSRnetReleased):
             refined, final = model.refine(model.window_features(crops))
-            target, weights = self._target(joints, final)
-            return {"heatmap": two_level(refined.float(), final.float(), target, weights)}
+            return {
+                "heatmap": self._heatmap_loss(final, joints),
+                FEATURE_LEVEL: self._heatmap_loss(refined, joints),
+            }
         return {"heatmap": self._heatmap_loss(self.heatmaps(crops), joints)}
 
     def _mutual_information(self, model: FAMIPose | TDMI, crops: Tensor, joints: Tensor) -> Terms:
@@ -113,6 +122,15 @@ class Objective(nn.Module):
             unbiased=self.loss == "cross-entropy",
         )
         return maps.reshape(b, j, h, w).to(like.device), weights.reshape(b, j).to(like.device)
+
+
+def _available_terms(model: nn.Module) -> set[str]:
+    match model:
+        case FAMIPose() | TDMI():
+            return {MUTUAL_INFORMATION}
+        case FaSRnet() | FaSRnetReleased():
+            return {FEATURE_LEVEL}
+    return set()
 
 
 def outputs_distributions(model: nn.Module) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse, two_level, visible_l2  # noqa: E402
+from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse, visible_l2  # noqa: E402
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -66,12 +66,6 @@ def test_joints_of_weight_zero_count_in_the_divisor() -> None:
     weights = torch.tensor([[[1.0], [0.0]]])
     assert float(heatmap_mse(predicted, target, weights)) == (1 + 9) / 4
     assert float(heatmap_mse(predicted, target, weights, half=True)) == (1 + 9) / 8
-
-
-def test_the_two_levels_are_weighed_as_fasrnets_paper_says() -> None:
-    refined, final, target = maps(1.0, 1.0), maps(2.0, 2.0), maps(0.0, 0.0)
-    assert float(two_level(refined, final, target)) == pytest.approx(0.4 * 1 + 0.6 * 4)
-    assert float(two_level(refined, final, target, alpha=0.5)) == pytest.approx(0.5 * 1 + 0.5 * 4)
 
 
 def test_invisible_joints_do_not_count() -> None:

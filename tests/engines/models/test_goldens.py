@@ -19,7 +19,7 @@ from engines.hub.checkpoint_names import rename_keys  # noqa: E402
 from engines.losses.mutual_information import fami_released_terms  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPoseReleased  # noqa: E402
-from engines.models.fasrnet import FaSRnet  # noqa: E402
+from engines.models.fasrnet_released import FaSRnetReleased  # noqa: E402
 from engines.models.hrnet import W32, W48, HRNet  # noqa: E402
 from engines.models.inspose import InsPoseReleased, decode_released, kp_net, star_offsets  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
@@ -78,7 +78,7 @@ def test_posewarper_equals_the_published_network(reference: Path, size: Any) -> 
 
 @pytest.mark.large
 def test_fasrnet_as_released_equals_the_published_network_at_the_larger_size(reference: Path) -> None:
-    model = loaded(FaSRnet(offset_maps="flat", align="current"), reference, "fasrnet")
+    model = loaded(FaSRnetReleased(), reference, "fasrnet")
     theirs = np.load(reference / "golden_fasrnet_384x288.npz")
     refined, final = model.refine(model.window_features(window((384, 288), 3, CURRENT_FIRST)), MARGIN[:1])
     assert golden.relative_error(refined, theirs["out/hm_feature_refined"]) <= BOUND
@@ -88,7 +88,7 @@ def test_fasrnet_as_released_equals_the_published_network_at_the_larger_size(ref
 @pytest.mark.parametrize(("tag", "offset_maps"), [("fixedoffset", "matching"), ("persample", "flat")])
 def test_fasrnet_equals_the_published_network(reference: Path, tag: str, offset_maps: Any) -> None:
     # Both references align the current feature, as the released code does.
-    model = loaded(FaSRnet(offset_maps=offset_maps, align="current"), reference, "fasrnet")
+    model = loaded(FaSRnetReleased(offset_maps=offset_maps), reference, "fasrnet")
     assert parameters(model) == 65_395_439
     theirs = np.load(reference / f"golden_fasrnet_256x192_{tag}.npz")
     refined, final = model.refine(model.window_features(window((256, 192), 3, CURRENT_FIRST)), MARGIN)

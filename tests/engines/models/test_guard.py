@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPose, FAMIPoseReleased  # noqa: E402
 from engines.models.fasrnet import FaSRnet  # noqa: E402
+from engines.models.fasrnet_released import FaSRnetReleased  # noqa: E402
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
 from engines.models.inspose import InsPose, InsPoseReleased  # noqa: E402
@@ -35,7 +36,7 @@ NETWORKS: dict[str, Any] = {
     "dcpose": lambda: DCPose(SMALL),
     "posewarper": lambda: PoseWarper(SMALL, channels=16, blocks=2),
     "fasrnet": lambda: FaSRnet(SMALL),
-    "fasrnet as released": lambda: FaSRnet(SMALL, offset_maps="flat", align="current"),
+    "fasrnet as released": lambda: FaSRnetReleased(SMALL),
     "fami": lambda: FAMIPose(SMALL),
     "fami causal": lambda: FAMIPose(SMALL, (-1, 0)),
     "fami as released": lambda: FAMIPoseReleased(SMALL),

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPose, FAMIPoseReleased  # noqa: E402
 from engines.models.fasrnet import FaSRnet  # noqa: E402
+from engines.models.fasrnet_released import FaSRnetReleased  # noqa: E402
 from engines.models.hrnet import HRNetConfig  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
@@ -24,7 +25,7 @@ NETWORKS: dict[str, Any] = {
     "dcpose": lambda: DCPose(SMALL),
     "posewarper": lambda: PoseWarper(SMALL, channels=16, blocks=2),
     "fasrnet": lambda: FaSRnet(SMALL),
-    "fasrnet as released": lambda: FaSRnet(SMALL, offset_maps="flat", align="current"),
+    "fasrnet as released": lambda: FaSRnetReleased(SMALL),
     "fami {-1}": lambda: FAMIPose(SMALL, (-1, 0)),
     "fami {-1, 1}": lambda: FAMIPose(SMALL, (-1, 0, 1)),
     "fami {-2, -1, 1}": lambda: FAMIPose(SMALL, (-2, -1, 0, 1)),

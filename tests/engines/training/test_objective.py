@@ -14,6 +14,7 @@ from engines.errors import EngineError  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPose  # noqa: E402
 from engines.models.fasrnet import FaSRnet  # noqa: E402
+from engines.models.fasrnet_released import FaSRnetReleased  # noqa: E402
 from engines.models.hrnet import HRNet  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
@@ -27,10 +28,11 @@ from tests.engines.training.test_trainer import MICRO, tracks  # noqa: E402
     [
         (FAMIPose(MICRO, (-1, 0, 1)), (-1, 0, 1), {"mutual_information": 0.1}),
         (TDMI(MICRO, (-1, 0, 1)), (-1, 0, 1), {"mutual_information": 1.0}),
-        (FaSRnet(MICRO), (-1, 0, 1), {}),
+        (FaSRnet(MICRO), (-1, 0, 1), {"feature_level": 0.4}),
+        (FaSRnetReleased(MICRO), (-1, 0, 1), {"feature_level": 0.5}),
         (IMAPose(MICRO, 1, dilations=(1, 3)), (-1, 0, 1), {}),
     ],
-    ids=["fami", "tdmi", "fasrnet", "imapose"],
+    ids=["fami", "tdmi", "fasrnet", "fasrnet as released", "imapose"],
 )
 def test_every_network_trains_with_its_papers_loss(model: Any, offsets: Any, terms: Any) -> None:
     batch = WindowSamples(tracks(2), offsets).batch(np.arange(2), None, np.random.default_rng(0))
@@ -41,6 +43,14 @@ def test_every_network_trains_with_its_papers_loss(model: Any, offsets: Any, ter
     without_gradient = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     # A head may leave the backbone's own heatmap layer unused.
     assert all(name.startswith("hrnet.final_layer") for name in without_gradient)
+
+
+@pytest.mark.parametrize(("terms", "alpha"), [({}, 0.4), ({"feature_level": 0.9}, 0.9)], ids=["paper", "0.9"])
+def test_the_two_levels_of_fasrnet_are_weighed_by_alpha(terms: Any, alpha: float) -> None:
+    batch = WindowSamples(tracks(1), (-1, 0, 1)).batch(np.arange(1), None, np.random.default_rng(0))
+    losses = Objective("any", FaSRnet(MICRO).eval(), 2.0, "heatmap", terms)(batch.crops, batch.joints)
+    expected = (1 - alpha) * losses["heatmap"] + alpha * losses["feature_level"]
+    torch.testing.assert_close(losses["total"], expected)
 
 
 def test_an_unknown_loss_term_is_refused() -> None:
