@@ -39,11 +39,12 @@ def judge(scenario: Scenario, outcome: Outcome, reference: Content) -> list[str]
         found.append("hang: it did not end")
     found += [f"left behind: {what}" for what in outcome.left]
     found += _judge_stderr(outcome)
+    has_gaps = scenario.is_live or (outcome.code != 0 and bool(_COUNTS.search(outcome.stderr)))
     for held in outcome.held:
         name = f"{held.sink.kind} sink"
         found += [f"{name}: {fault}" for fault in held.faults]
         found += [f"{name}: {fault}" for fault in _judge_order(held)]
-        found += [f"{name}: {fault}" for fault in _judge_content(held, reference, is_live=scenario.is_live)]
+        found += [f"{name}: {fault}" for fault in _judge_content(held, reference, without_history=has_gaps)]
         if held.is_torn and not outcome.is_supervisor_killed and outcome.code == 0:
             found.append(f"{name}: the last line is torn, and the exit status is 0")
     if not scenario.is_live:
@@ -80,9 +81,9 @@ def _judge_order(held: Held) -> list[str]:
     ][:3]
 
 
-def _judge_content(held: Held, reference: Content, *, is_live: bool) -> list[str]:
-    """A live line may drop frames, and then windows and what follows from them are others; boxes are not."""
-    reduce = _get_boxes if is_live else _get_all
+def _judge_content(held: Held, reference: Content, *, without_history: bool) -> list[str]:
+    """Where frames were dropped, windows and what follows from them are others; boxes are not."""
+    reduce = _get_boxes if without_history else _get_all
     return [
         f"{camera}: frame {seq} holds {_describe_difference(reduce(content), reduce(reference[camera].get(seq)))}"
         for camera, frames in held.content.items()
