@@ -66,14 +66,15 @@ class _Drawing:
     def __init__(self, seed: int, index: int) -> None:
         self.rng = random.Random(f"{seed}:{index}")
         self.seed, self.index = seed, index
-        self._ports = 0
+        self._ports, self._sink_ms = 0, 0.0
         self.is_live = self.rng.random() < 0.3
         self.style = self.rng.choices(["cheap", "drawn", "network"], [74, 23, 3])[0]
         count = self.rng.choices([1, 2, 4], [50, 35, 15])[0]
         few = {"network": 20}.get(self.style, 30) if not self.is_live else 70  # a camera is read before the line plays
         self.frames = {camera: self.rng.randint(few, 2 * few + 10) for camera in _CAMERAS[:count]}
-        self.window = f"past={self.rng.randint(0, 3)} future={self.rng.randint(0, 2)}"
+        self.window = f"past={self.rng.choice([0, 0, 1, 3])} future={self.rng.choice([0, 0, 1, 2])}"
         self.back, self.batch = self.rng.choice([0, 0, 1, 4]), self.rng.choice([1, 4, 8])
+        self.has_hold = self.rng.random() < 0.5
         self.has_track = self.style != "cheap"  # where boxes are those of people who move
 
     def port(self) -> str:
@@ -124,6 +125,7 @@ class _Drawing:
         total = sum(self.frames.values())
         # A live line keeps pace with its cameras; a file line takes about a second and a half.
         step_ms = 300 / _FPS / len(self.frames) if self.is_live else self.rng.uniform(800, 1800) / total
+        self._sink_ms, step_ms = (step_ms, 0.0) if self.has_hold else (0.0, step_ms)
         middle = f"{self.find()} ! {self.queue()} ! " if self.rng.random() < 0.5 else f"{self.find()} ! "
         middle += self.estimate(step_ms)
         if len(self.frames) == 1:
@@ -142,14 +144,27 @@ class _Drawing:
     def _end(self, line: str, sinks: tuple[Sink, ...]) -> list[str]:
         if len(sinks) == 1:
             joint = f"! {self.queue()} !" if self.rng.random() < 0.7 else "!"
-            return [f"{line} {joint} {sinks[0].text}"]
+            return [f"{line} {joint} {self._hold()}{sinks[0].text}"]
         if self.rng.random() < 0.5:
-            return [f"{line} ! tee name=fork", *(f"from fork ! {self.queue()} ! {sink.text}" for sink in sinks)]
-        return [f"{line} ! {self.queue(name='out', is_fork=True)}", *(f"from out ! {sink.text}" for sink in sinks)]
+            return [
+                f"{line} ! tee name=fork",
+                *(f"from fork ! {self.queue()} ! {self._hold()}{sink.text}" for sink in sinks),
+            ]
+        return [
+            f"{line} ! {self.queue(name='out', is_fork=True)}",
+            *(f"from out ! {self._hold()}{sink.text}" for sink in sinks),
+        ]
+
+    def _hold(self) -> str:
+        """Half of the sinks are slow, where sinks are what is slow."""
+        if not self.has_hold:
+            return ""
+        return f"{_ELEMENTS}hold step_ms={self.rng.choice([0.0, self._sink_ms]):.1f} ! "
 
     def single(self) -> dict[str, str]:
         """A line of one process for each camera."""
-        lines = {camera: f"{self.source(camera)} ! {self.find()} ! {self.estimate(0)}" for camera in self.frames}
+        end = f" ! {_ELEMENTS}hold" if self.has_hold else ""
+        lines = {camera: f"{self.source(camera)} ! {self.find()} ! {self.estimate(0)}{end}" for camera in self.frames}
         return {camera: line.replace(" realtime=true", "") for camera, line in lines.items()}
 
     def faults(self, kinds: list[str]) -> tuple[Fault, ...]:

@@ -169,13 +169,17 @@ class Trial:
             self.report.stderr,
             [*held, *self._published],
             left,
-            all(kind.survives for kind in kinds) and not gave_up(self._ended),
+            all(kind.survives for kind in kinds) and not gave_up(self._ended) and not self._may_lose(),
             was_ended,
             killed,
             self._ended,
         )
         self.report.violations = judge(self.scenario, outcome, reference)
         return self.report
+
+    def _may_lose(self) -> bool:
+        """True when a part is killed that writes a video: what the encoder held is lost, and the run says so."""
+        return any(sink.kind == "video" for sink in self.scenario.sinks) and bool(self._ended)
 
     @property
     def _stderr(self) -> Path:
@@ -246,7 +250,7 @@ class Trial:
         return left
 
     def _look(self) -> list[str]:
-        processes = [f"process {' '.join(process.cmdline())[-80:]}" for process in self._own_processes()]
+        processes = [f"process {_describe(process)}" for process in self._own_processes()]
         segments = [str(path) for path in self._find_segments()]
         runs = [str(path) for path in self._place.runs.rglob("*") if not path.name.startswith(".fill")]
         return [*processes, *segments, *runs]
@@ -298,6 +302,12 @@ class Trial:
                     held.faults.append(f"{message.camera}: message {message.seq} came after {last[topic]}")
                 last[topic] = message.seq
                 held.add(message.camera, message.frame_seq)
+
+
+def _describe(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())[-80:]
+    return f"{process.pid}, which just ended"
 
 
 def _summarise(held: Held) -> str:

@@ -32,14 +32,14 @@ class Losses:
         self._files = {camera for part in sources if part.source and not part.source.is_live for camera in part.cameras}
         self._has_files_only = all(part.source and not part.source.is_live for part in sources)
         self._elements = {(part.name, label(element)): element for part in pipeline.parts for element in part.elements}
-        self._failed: dict[tuple[str, str], _Loss] = {}
+        self._failed: dict[tuple[str, str, str], _Loss] = {}
         self._dropped: dict[tuple[str, str, str], int] = {}
 
     def take(self, notice: bus.AnyNotice) -> None:
         """Take note of one notice of a part."""
         match notice:
             case bus.Error(fatal=False, needs_user=False) if self._counts(notice):
-                loss = self._failed.setdefault((notice.element, notice.camera), _Loss())
+                loss = self._failed.setdefault((notice.part, notice.element, notice.camera), _Loss())
                 if not notice.camera or notice.seq > loss.last_seq:  # a restarted part takes an item in again
                     loss.count += 1
                     loss.last_seq, loss.last_error = notice.seq, notice.text
@@ -54,17 +54,19 @@ class Losses:
 
     def describe(self) -> str:
         """One line: who lost how many items of which camera, and why; empty where nothing was lost."""
-        failed = [
-            f"{element} failed on {_items(loss.count)} of camera {camera!r}, last on {loss.last_seq}: {loss.last_error}"
-            if camera
-            else f"{element} failed at the end of the stream: {loss.last_error}"
-            for (element, camera), loss in self._failed.items()
-        ]
+        failed = [self._describe_failures(*where, loss) for where, loss in self._failed.items()]
         dropped = [
             f"{part} dropped {_items(count)} of camera {camera!r} ({reason})"
             for (part, camera, reason), count in self._dropped.items()
         ]
         return "; ".join(failed + dropped)
+
+    def _describe_failures(self, part: str, element: str, camera: str, loss: _Loss) -> str:
+        parts = [name for name, other in self._elements if other == element]
+        who = element if len(parts) == 1 or part == element else f"{element} of part {part}"
+        if not camera:
+            return f"{who} failed at the end of the stream: {loss.last_error}"
+        return f"{who} failed on {_items(loss.count)} of camera {camera!r}, last on {loss.last_seq}: {loss.last_error}"
 
 
 def _items(count: int) -> str:

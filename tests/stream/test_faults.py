@@ -81,7 +81,7 @@ def test_what_is_lost_and_named_passes(seqs: list[int], code: int, stderr: str) 
 
 def test_a_frame_that_holds_something_else_is_found() -> None:
     other = reference()
-    other["hall"][2] = {"people": [{"id": 2}]}
+    other["hall"][2] = {"people": [{"id": 2, "box": [0, 0, 1, 1]}]}
     assert judge(scenario(), outcome(), other) == ["lines sink: hall: frame 2 holds people 0 id 1, not 2"]
 
 
@@ -103,7 +103,7 @@ def reference() -> Content:
 
 
 def record() -> dict[str, Any]:
-    return {"people": [{"id": 1}]}
+    return {"people": [{"id": 1, "box": [0, 0, 1, 1]}]}
 
 
 def outcome(

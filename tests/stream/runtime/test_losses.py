@@ -39,6 +39,17 @@ def test_an_item_that_a_restarted_part_takes_again_counts_once() -> None:
     assert losses.describe().startswith("fakesink failed on 2 frames")
 
 
+def test_two_sinks_of_one_name_are_counted_and_named_each_for_itself() -> None:
+    text = "testsrc num_frames=9 name=clip ! queue name=out\nfrom out ! fakesink\nfrom out ! fakesink"
+    losses = Losses(parse_launch(text))
+    for part in ("fakesink", "fakesink2"):
+        losses.take(bus.Error(part=part, element="fakesink", camera="clip", seq=3, text="OSError: disk full"))
+    assert losses.describe() == (
+        "fakesink failed on 1 frame of camera 'clip', last on 3: OSError: disk full; "
+        "fakesink of part fakesink2 failed on 1 frame of camera 'clip', last on 3: OSError: disk full"
+    )
+
+
 @pytest.mark.parametrize("reason", ["leaky", "no credit", "late"])
 def test_drops_that_were_asked_for_are_no_losses(reason: bus.DropReason) -> None:
     losses = Losses(parse_launch(FILE))
