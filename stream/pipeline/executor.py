@@ -16,7 +16,7 @@ from typing import Any
 from engines.resource import Resource
 from stream.element import Element, Sink, Source, Transform
 from stream.errors import PartError
-from stream.messages import Eos, Key, Message
+from stream.messages import EOS_SEQ, Eos, Key, Message
 from stream.pipeline.wiring import Part
 from stream.registry import error_context, label
 
@@ -33,7 +33,8 @@ class Executor(Resource):
     What an element raises is raised to the caller, unless there is ``on_failure``: an exception then costs the item
     alone, and :class:`PartError` is raised after ``MAX_FAILURES`` in a row. ``cameras`` are those whose streams reach
     these elements, ``ended`` those of them that have ended before. A sink consumes the items for which ``is_new`` is
-    true; ``on_delivered`` is called after each of them.
+    true; ``on_delivered`` is called after each of them. ``on_transformed`` is called with each transform and the keys
+    of the items that it has just processed together; at the end of a stream with ``(camera, EOS_SEQ)``.
 
     A source among the elements is opened with them and read through :meth:`frames`.
     """
@@ -47,10 +48,12 @@ class Executor(Resource):
         on_failure: OnFailure | None = None,
         is_new: Callable[[Key], bool] = lambda _key: True,
         on_delivered: Callable[[Key], None] = lambda _key: None,
+        on_transformed: Callable[[Element, Sequence[Key]], None] = lambda _element, _keys: None,
     ) -> None:
         self._elements = tuple(elements)
         self._cameras, self.ended = frozenset(cameras), set(ended)
-        self._on_failure, self._is_new, self._on_delivered = on_failure, is_new, on_delivered
+        self._on_failure, self._is_new = on_failure, is_new
+        self._on_delivered, self._on_transformed = on_delivered, on_transformed
         self._failures_in_a_row: dict[int, int] = {}
         self._opened = ExitStack()
 
@@ -100,6 +103,8 @@ class Executor(Resource):
         for index, element in enumerate(self._elements):
             if isinstance(element, Transform):
                 held = self._collect(element, element.flush(camera), None)
+                if camera is not None:
+                    self._on_transformed(element, [(camera, EOS_SEQ)])
                 outputs += self._pass(self._elements[index + 1 :], held)
             elif isinstance(element, Sink) and camera is not None:
                 self._attempt(element, partial(element.end, camera), None)
@@ -140,12 +145,14 @@ class Executor(Resource):
 
     def _transform(self, element: Transform, batch: Sequence[Any]) -> list[Any]:
         if len(batch) == 1 or self._on_failure is None:
-            return self._collect(element, element.process_many(batch), batch[0].key)
-        try:
-            outputs = list(element.process_many(batch))
-        except Exception:  # noqa: BLE001 - alone, each item shows whether it is the one; batches share no state
-            return [output for item in batch for output in self._transform(element, [item])]
-        self._reset_failures(element)
+            outputs = self._collect(element, element.process_many(batch), batch[0].key)
+        else:
+            try:
+                outputs = list(element.process_many(batch))
+            except Exception:  # noqa: BLE001 - alone, each item shows whether it is the one; batches share no state
+                return [output for item in batch for output in self._transform(element, [item])]
+            self._reset_failures(element)
+        self._on_transformed(element, [item.key for item in batch])
         return outputs
 
     # -- failures ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ do without it: an unfinished output is computed again from the ``reach`` inputs 
 was made, so all of these stay unreleased, and so do the newest ``reach`` inputs, which those to come will look back on.
 
 A part that is restarted starts from what it had *finished* before. It takes those inputs in again when they come again,
-since elements build their state from them, but sends nothing twice.
+since elements build their state from them, but sends nothing twice. What it had *released* may come again too, where
+the acknowledgement was lost with the part upstream. It must not be taken in again: the elements' memory holds it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class _Camera:
     """The unreleased inputs of one camera; ``inputs`` maps seq to whether it was processed, in order of arrival."""
 
     finished: int
+    released: int
     last_taken: int = -1
     last_sent: int = -1
     inputs: dict[int, bool] = field(default_factory=dict)
@@ -44,14 +46,21 @@ class _Camera:
 class Flow:
     """The inputs and outputs of one part with ``branches`` receivers.
 
-    ``reach`` is how many earlier inputs its elements look back on, all together. ``finished`` maps a camera to the last
-    input that this part had finished before it was restarted.
+    ``reach`` is how many earlier inputs its elements look back on, all together. ``finished`` and ``released`` map a
+    camera to the last input that this part had finished, and released, before it was restarted.
     """
 
-    def __init__(self, branches: int, reach: int = 0, finished: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        branches: int,
+        reach: int = 0,
+        finished: Mapping[str, int] | None = None,
+        released: Mapping[str, int] | None = None,
+    ) -> None:
         self._branches = frozenset(range(branches))
         self._reach = reach
         self._before = dict(finished or {})
+        self._released_before = dict(released or {})
         self._cameras: dict[str, _Camera] = {}
 
     # -- events -----------------------------------------------------------------------------------------------------
@@ -66,6 +75,10 @@ class Flow:
     def is_new(self, key: Key) -> bool:
         """False for what this part had finished before it was restarted, and must not send again."""
         return key[1] > self._before.get(key[0], -1)
+
+    def was_released(self, key: Key) -> bool:
+        """True for what this part had released before it was restarted, and must not take in again."""
+        return key[1] <= self._released_before.get(key[0], -1)
 
     def send(self, key: Key) -> bool:
         """Take note of an output of input ``key``, made of the inputs of its camera taken so far; True when to be sent.
@@ -119,6 +132,7 @@ class Flow:
         camera.finished = max(camera.finished, self._finished_before(camera, order))
         for seq in free:
             del camera.inputs[seq]
+        camera.released = max(camera.released, next(iter(camera.inputs), camera.last_taken + 1) - 1)
         return free
 
     def _find_held(self, camera: _Camera, order: list[int]) -> list[bool]:
@@ -152,6 +166,10 @@ class Flow:
         """By camera, the last input such that it and all before are finished, and must not be sent again."""
         return self._before | {name: camera.finished for name, camera in self._cameras.items() if camera.finished >= 0}
 
+    def released_seqs(self) -> dict[str, int]:
+        """By camera, the last input such that it and all before are released, and must not be taken in again."""
+        return {name: camera.released for name, camera in self._cameras.items() if camera.released >= 0}
+
     def has_ended(self, camera: str) -> bool:
         """True when the camera's end of stream, and so everything before it, is finished."""
         seen = self._cameras.get(camera)
@@ -169,5 +187,5 @@ class Flow:
 
     def _camera(self, name: str) -> _Camera:
         if name not in self._cameras:
-            self._cameras[name] = _Camera(self._before.get(name, -1))
+            self._cameras[name] = _Camera(self._before.get(name, -1), self._released_before.get(name, -1))
         return self._cameras[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -15,6 +15,7 @@ from stream.messages import Eos, Frame, Key, Message
 from stream.runtime import bus
 from stream.runtime.endpoints import get_frames
 from stream.runtime.part_runner import PartRunner
+from stream.runtime.state import Memory
 from stream.transports.base import Delivery
 
 
@@ -41,15 +42,12 @@ class Input(Protocol):
 class SourceInput:
     """The input of a part that begins with a source.
 
-    At most ``in_flight`` frames are count_unreleased at a time: a file waits then, and a live source drops what comes.
+    At most ``in_flight`` frames are unreleased at a time: a file waits then, and a live source drops what comes.
     """
 
-    def __init__(
-        self, source: Source, runner: PartRunner, memory: MutableMapping[str, int], in_flight: int, *, is_restart: bool
-    ) -> None:
+    def __init__(self, source: Source, runner: PartRunner, memory: Memory, in_flight: int, *, is_restart: bool) -> None:
         self._source, self._runner, self._memory, self._in_flight = source, runner, memory, in_flight
         self._camera = runner.cameras[0]
-        self._finished = runner.flow.finished_seqs().get(self._camera, -1)
         self._is_restart = is_restart
         self._offset: int | None = None
         self._frames: Iterator[Frame | None] = iter(())
@@ -112,7 +110,7 @@ class SourceInput:
         return replace(frame, camera=self._camera, seq=frame.seq + self._offset)
 
     def _take(self, frame: Frame, state: bus.State) -> None:
-        if not self._source.is_live and frame.seq <= self._finished - self._runner.reach:
+        if not self._source.is_live and self._runner.flow.was_released(frame.key):
             return  # delivered before the restart, and no later frame needs it
         if self._source.is_live and state != "PLAYING":
             return  # a paused live source is still read, or its frames would be late from then on
@@ -157,9 +155,17 @@ class InboxInput:
         deliveries = self._inbox.receive(self._runner.executor.max_batch) if self.can_take else []
         for camera, _ in self._inbox.take_dropped():
             self._runner.tally.drop(camera, "leaky")
-        for _, group in groupby(map(self._admit, deliveries), key=type):
+        new = [delivery for delivery in deliveries if not self._was_released(delivery.key)]
+        for _, group in groupby(map(self._admit, new), key=type):
             self._take(list(group))
         return bool(deliveries)
+
+    def _was_released(self, key: Key) -> bool:
+        """True for what was done with before a restart, whose acknowledgement was lost: acknowledge it once more."""
+        was_released = self._runner.flow.was_released(key)
+        if was_released:
+            self._inbox.acknowledge(key)
+        return was_released
 
     def acknowledge_rest(self) -> None:
         """Everything is delivered: what still comes was sent again by a part that was restarted."""

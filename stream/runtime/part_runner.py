@@ -9,7 +9,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from stream.element import Element
 from stream.errors import PartError, PosestreamError, StaleFrame, WireError, describe_error, format_traceback
@@ -20,14 +21,14 @@ from stream.runtime import bus
 from stream.runtime.acks import Flow
 from stream.runtime.endpoints import Links, get_frames
 from stream.runtime.meter import Meter
-from stream.runtime.state import Draft
+from stream.runtime.state import Draft, Memory
 
 _logger = logging.getLogger(__name__)
 
 Post = Callable[[bus.AnyNotice], None]
 Release = Callable[[Key], None]
 
-_FINISHED, _DELIVERED = "finished ", "delivered "
+_FINISHED, _RELEASED, _DELIVERED = "finished ", "released ", "delivered "
 
 
 class Tally:
@@ -66,16 +67,17 @@ class PartRunner:
         elements: Sequence[Element],
         cameras: Sequence[str],
         links: Links,
-        memory: MutableMapping[str, int],
+        memory: Memory,
         post: Post,
         release: Release,
     ) -> None:
         self.name, self.cameras, self.links = name, tuple(cameras), links
         self.meter, self.tally = Meter(), Tally()
         self._memory, self._post, self._release = memory, post, release
-        before = _numbers(memory, _FINISHED)
         self._reach = sum(element.reach for element in elements)
-        self.flow = Flow(len(links.outboxes), self._reach, before)
+        self._progress = {name: seq for name, seq in memory.items() if name.startswith((_FINISHED, _RELEASED))}
+        before = (_numbers(self._progress, kind) for kind in (_FINISHED, _RELEASED))
+        self.flow = Flow(len(links.outboxes), self._reach, *before)
         self.executor = Executor(
             elements,
             cameras,
@@ -83,11 +85,11 @@ class PartRunner:
             on_failure=self._on_failure,
             is_new=self._is_undelivered,
             on_delivered=self._on_delivered,
+            on_transformed=self._mark_draft,
         )
         self._posted_ends = set(self.executor.ended)
-        self._persisted = dict(before)
-        self.drafts: list[Draft] = []
-        """The memories of transforms; each change becomes final with the item it was made for."""
+        self.drafts: dict[int, Draft] = {}
+        """The memory of each transform, by its ``id()``; each change becomes final with the item it was made for."""
         self._warned: set[str] = set()
         self._printed: set[int] = set()
         self._is_restart = "incarnation" in memory
@@ -113,7 +115,6 @@ class PartRunner:
         outputs = self._without_stale(items, self.executor.process(items))
         self.send(outputs)
         self._measure(items, (time.perf_counter() - began) * 1000)
-        self._mark_drafts(keys[-1])
         self._settle(keys)
 
     def skip(self, key: Key, reason: bus.DropReason) -> None:
@@ -127,7 +128,6 @@ class PartRunner:
         key = camera, EOS_SEQ
         self.flow.take(key)
         self.send([*self.executor.end(camera), Eos(camera)])
-        self._mark_drafts(key)
         self._settle([key])
 
     def report_error(self, element: Element, error: Exception) -> None:
@@ -190,21 +190,19 @@ class PartRunner:
             age_ms = (now_ns - get_frames(item)[0].wall_ns) / 1e6
             self.meter.count(took_ms / len(items), age_ms)
 
-    def _mark_drafts(self, key: Key) -> None:
-        for draft in self.drafts:
-            draft.mark(key)
+    def _mark_draft(self, element: Element, keys: Sequence[Key]) -> None:
+        draft = self.drafts.get(id(element))
+        if draft is not None:
+            draft.mark(keys)
 
     def _settle(self, keys: Iterable[Key]) -> None:
         self.flow.mark_processed(keys, self.executor.pending())
         self._acknowledge()
 
     def _acknowledge(self) -> None:
-        """Store what is finished before acknowledging it: a part killed in between acknowledges it again."""
+        """Store what is done before acknowledging it: a part killed in between acknowledges it again."""
         released = self.flow.release()
-        self._persist()
-        for draft in self.drafts:
-            for key in released:
-                draft.commit(key)
+        self._store(released)
         for key in released:
             self._release(key)
         self._post_ends()
@@ -215,10 +213,15 @@ class PartRunner:
         self.unfinished = self.flow.count_unfinished()
         self.is_finished = all(self.flow.has_ended(camera) for camera in self.cameras)
 
-    def _persist(self) -> None:
-        for camera, seq in self.flow.finished_seqs().items():
-            if self._persisted.get(camera) != seq:
-                self._memory[_FINISHED + camera] = self._persisted[camera] = seq
+    def _store(self, released: Sequence[Key]) -> None:
+        """Store how far this part is, together with what elements remember of the inputs it will not take in again."""
+        progress = {_FINISHED + camera: seq for camera, seq in self.flow.finished_seqs().items()}
+        progress |= {_RELEASED + camera: seq for camera, seq in self.flow.released_seqs().items()}
+        changes = dict(progress.items() - self._progress.items())
+        self._progress |= changes
+        remembered = [draft.commit(released) for draft in self.drafts.values()] if released else []
+        if changes or any(remembered):
+            self._memory.store({**changes, **dict(ChainMap(*remembered))})
 
     def _post_ends(self) -> None:
         for camera in self.executor.ended - self._posted_ends:
@@ -257,6 +260,6 @@ class PartRunner:
             _logger.warning("%s", text)
 
 
-def _numbers(memory: MutableMapping[str, int], kind: str) -> dict[str, int]:
-    """What ``memory`` holds of one kind, by camera."""
-    return {name.removeprefix(kind): seq for name, seq in memory.items() if name.startswith(kind)}
+def _numbers(progress: Mapping[str, int], kind: str) -> dict[str, int]:
+    """The numbers of one kind, by camera."""
+    return {name.removeprefix(kind): seq for name, seq in progress.items() if name.startswith(kind)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from stream.runtime.meter import resident_bytes
 from stream.runtime.part_runner import PartRunner
 from stream.runtime.run_dir import claim
 from stream.runtime.signals import handle_signals
-from stream.runtime.state import Draft, PersistentMemory, Section
+from stream.runtime.state import Draft, Memory, PersistentMemory, Section
 
 _TURN_MS = 100
 """How long an idle loop waits at most before it looks at its target again; shorter than a link's ping."""
@@ -73,7 +73,7 @@ class PartLoop:
         self,
         part: Part,
         links: Links,
-        memory: MutableMapping[str, int],
+        memory: Memory,
         reporter: Reporter,
         in_flight: int,
         options: Options,
@@ -96,13 +96,13 @@ class PartLoop:
             else InboxInput(self.part_runner, options.lateness_ms)
         )
         for index, element in enumerate(part.elements):
-            self._set_context(element, Section(memory, f"{index} {label(element)} "))
+            self._set_context(element, memory, f"{index} {label(element)} ")
 
-    def _set_context(self, element: Element, memory: MutableMapping[str, int]) -> None:
+    def _set_context(self, element: Element, whole: Memory, prefix: str) -> None:
         ring = self._links.ring
+        memory: Draft | Section = Section(whole, prefix)
         if isinstance(element, Transform):  # the memory of a source or a sink follows what is outside the line
-            memory = Draft(memory)
-            self.part_runner.drafts.append(memory)
+            memory = self.part_runner.drafts[id(element)] = Draft(whole, prefix)
         context = Context(name=label(element), memory=memory, incarnation=self._incarnation)
         element.context = context if ring is None else replace(context, allocate=ring.allocate)
 

@@ -2,14 +2,18 @@
 
 The file is mapped into memory, so a stored value belongs to the operating system at once and survives the process. A
 value is one aligned 8-byte word: a reader finds the old one or the new one. A power failure may lose it, but the run
-directory does not outlive one either.
+directory does not outlive one either. Several values are stored together by way of a journal behind the slots: its
+length, one word, is written last, and what it holds is done again when the file is opened.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, MutableMapping
+import sys
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stream.errors import PosestreamError, TransportError
@@ -18,10 +22,25 @@ from stream.messages import Key
 _SLOTS = 1024
 _NAME_BYTES = 120
 _SLOT_BYTES = 8 + _NAME_BYTES
+_JOURNAL_AT = _SLOTS * _SLOT_BYTES
+_ENTRY_BYTES = 8 + _SLOT_BYTES
+_MAX_ENTRIES = 2 * _SLOTS  # every slot emptied, and used anew
+_FILE_BYTES = _JOURNAL_AT + 8 + _MAX_ENTRIES * _ENTRY_BYTES
 _MIN, _MAX = -(2**63), 2**63 - 1
 
+Changes = Mapping[str, int | None]
+"""New values by name; None for a name that is deleted."""
 
-class PersistentMemory(MutableMapping[str, int]):
+
+class Memory(MutableMapping[str, int]):
+    """A map of integers that outlives its process."""
+
+    @abstractmethod
+    def store(self, changes: Changes) -> None:
+        """Store all of these values (None: delete the name), or none where the process is killed meanwhile."""
+
+
+class PersistentMemory(Memory):
     """A map from names of at most 120 bytes to 64-bit integers, kept in ``path``; at most 1024 of them.
 
     A slot is a value followed by its name; the name is written last, so that a slot is complete or absent.
@@ -31,6 +50,7 @@ class PersistentMemory(MutableMapping[str, int]):
         self._path = path
         self._map = _map_file(path)
         self._values = memoryview(self._map).cast("q")
+        self._apply_journal()
         self._slots: dict[str, int] = dict(self._read_names())
         self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in set(self._slots.values())]
 
@@ -45,24 +65,48 @@ class PersistentMemory(MutableMapping[str, int]):
         return self._values[self._slots[name] * _SLOT_BYTES // 8]
 
     def __setitem__(self, name: str, value: int) -> None:
-        if not _MIN <= value <= _MAX:
-            raise PosestreamError(f"memory {name!r}: {value} does not fit 64 bits; keep a smaller number")
         slot = self._slots.get(name)
         if slot is None:
-            self._add(name, value)
+            slot = self._take_slot(name)
+            self._values[slot * _SLOT_BYTES // 8] = _check(name, value)
+            self._map[slot * _SLOT_BYTES + 8 : (slot + 1) * _SLOT_BYTES] = _encode(name)
+            self._slots[name] = slot
         else:
-            self._values[slot * _SLOT_BYTES // 8] = value
+            self._values[slot * _SLOT_BYTES // 8] = _check(name, value)
 
-    def _add(self, name: str, value: int) -> None:
-        encoded = name.encode()
-        if not 0 < len(encoded) <= _NAME_BYTES or b"\0" in encoded:
-            raise PosestreamError(f"memory name {name!r} must have 1 to {_NAME_BYTES} bytes; choose a shorter one")
+    def _take_slot(self, name: str) -> int:
+        _encode(name)
         if not self._free:
             raise PosestreamError(f"memory {self._path.name} is full: it holds {_SLOTS} numbers; delete some")
-        slot = self._free.pop()
-        self._values[slot * _SLOT_BYTES // 8] = value
-        self._map[slot * _SLOT_BYTES + 8 : (slot + 1) * _SLOT_BYTES] = encoded.ljust(_NAME_BYTES, b"\0")
-        self._slots[name] = slot
+        return self._free.pop()
+
+    def store(self, changes: Changes) -> None:
+        entries = [self._change(name, value) for name, value in changes.items()]
+        start = _JOURNAL_AT + 8
+        for number, (slot, image) in enumerate(entries):
+            at = start + number * _ENTRY_BYTES
+            self._map[at : at + _ENTRY_BYTES] = slot.to_bytes(8, "little") + image
+        self._values[_JOURNAL_AT // 8] = len(entries)
+        self._apply_journal()
+
+    def _change(self, name: str, value: int | None) -> tuple[int, bytes]:
+        """The slot of a name and its new content."""
+        if value is None:
+            slot = self._slots.pop(name)
+            self._free.append(slot)
+            return slot, bytes(_SLOT_BYTES)
+        if name not in self._slots:
+            _check(name, value)
+            self._slots[name] = self._take_slot(name)
+        return self._slots[name], _check(name, value).to_bytes(8, sys.byteorder, signed=True) + _encode(name)
+
+    def _apply_journal(self) -> None:
+        for number in range(min(self._values[_JOURNAL_AT // 8], _MAX_ENTRIES)):
+            at = _JOURNAL_AT + 8 + number * _ENTRY_BYTES
+            slot = int.from_bytes(self._map[at : at + 8], "little")
+            if slot < _SLOTS:
+                self._map[slot * _SLOT_BYTES : (slot + 1) * _SLOT_BYTES] = self._map[at + 8 : at + _ENTRY_BYTES]
+        self._values[_JOURNAL_AT // 8] = 0
 
     def __delitem__(self, name: str) -> None:
         slot = self._slots.pop(name)
@@ -104,44 +148,69 @@ class Section(MutableMapping[str, int]):
         return sum(1 for _ in self)
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """New values (None: deleted) of names, and the items that may still come again."""
+
+    number: int
+    values: dict[str, int | None]
+    waits_for: set[Key]
+
+
 class Draft(MutableMapping[str, int]):
-    """A memory whose changes become final item by item, each when its item will not come again.
+    """The entries of ``memory`` whose names begin with ``prefix``; changes become final item by item, each when its
+    item will not come again.
 
     A part that is restarted takes in again all items that were not done with. Its memory must be as it was before the
     first of these. Otherwise it would hold the future of the items: a tracker would look for people where they are only
     going to be.
     """
 
-    def __init__(self, final: MutableMapping[str, int]) -> None:
-        self._final = final
-        self._now = dict(final)
+    def __init__(self, memory: MutableMapping[str, int], prefix: str = "") -> None:
+        self._prefix = prefix
+        self._now = dict(Section(memory, prefix))
+        self._stored = set(self._now)
         self._changed: dict[str, int | None] = {}
-        self._drafts: dict[Key, tuple[int, dict[str, int | None]]] = {}
+        self._drafts: dict[Key, list[_Change]] = {}
         self._count = 0
         self._written_at: dict[str, int] = {}
 
-    def mark(self, key: Key) -> None:
-        """All changes since the last mark were made while item ``key`` was processed."""
+    def mark(self, keys: Sequence[Key]) -> None:
+        """All changes since the last mark were made while the items ``keys`` were processed together."""
         if self._changed:
             self._count += 1
-            self._drafts[key] = self._count, self._changed
+            change = _Change(self._count, self._changed, set(keys))
+            for key in change.waits_for:
+                self._drafts.setdefault(key, []).append(change)
             self._changed = {}
 
-    def commit(self, key: Key) -> None:
-        """Item ``key`` will not come again: make what was changed with it final, unless a later item did before."""
-        number, changed = self._drafts.pop(key, (0, {}))
-        for name, value in changed.items():
-            if self._written_at.get(name, 0) < number:
-                self._written_at[name] = number
-                self._write(name, value)
+    def commit(self, keys: Iterable[Key]) -> dict[str, int | None]:
+        """These items will not come again: return what is to be stored of the changes that were made with them.
+
+        A change that a later one has overtaken is left out. What several items changed together becomes final with the
+        last of them.
+        """
+        changes: dict[str, int | None] = {}
+        for key in keys:
+            for change in self._drafts.pop(key, ()):
+                change.waits_for.discard(key)
+                if not change.waits_for:
+                    self._finish(change, changes)
         if not self._drafts:  # or it would grow with names that come and go
             self._written_at.clear()
+        return {self._prefix + name: value for name, value in changes.items() if self._is_stored(name, value)}
 
-    def _write(self, name: str, value: int | None) -> None:
-        if value is None:
-            self._final.pop(name, None)
-        else:
-            self._final[name] = value
+    def _finish(self, change: _Change, changes: dict[str, int | None]) -> None:
+        for name, value in change.values.items():
+            if self._written_at.get(name, 0) < change.number:
+                self._written_at[name] = change.number
+                changes[name] = value
+
+    def _is_stored(self, name: str, value: int | None) -> bool:
+        """Take note of what will be in the file; False for the deletion of what never was."""
+        was_stored = name in self._stored
+        self._stored.discard(name) if value is None else self._stored.add(name)
+        return value is not None or was_stored
 
     def __getitem__(self, name: str) -> int:
         return self._now[name]
@@ -160,8 +229,21 @@ class Draft(MutableMapping[str, int]):
         return len(self._now)
 
 
+def _check(name: str, value: int) -> int:
+    if not _MIN <= value <= _MAX:
+        raise PosestreamError(f"memory {name!r}: {value} does not fit 64 bits; keep a smaller number")
+    return value
+
+
+def _encode(name: str) -> bytes:
+    encoded = name.encode()
+    if not 0 < len(encoded) <= _NAME_BYTES or b"\0" in encoded:
+        raise PosestreamError(f"memory name {name!r} must have 1 to {_NAME_BYTES} bytes; choose a shorter one")
+    return encoded.ljust(_NAME_BYTES, b"\0")
+
+
 def _map_file(path: Path) -> mmap.mmap:
-    size = _SLOTS * _SLOT_BYTES
+    size = _FILE_BYTES
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from stream.messages import Key
@@ -55,10 +55,10 @@ class ReceiverCarrier(Protocol):
 
 
 class HopOutbox:
-    """An :class:`stream.transports.base.Outbox` over a carrier."""
+    """An :class:`stream.transports.base.Outbox` over a carrier; ``now_s`` is the clock, in seconds."""
 
-    def __init__(self, carrier: SenderCarrier, link: str) -> None:
-        self._carrier = carrier
+    def __init__(self, carrier: SenderCarrier, link: str, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._carrier, self._now_s = carrier, now_s
         self._sender = HopSender(link)
         self._next_ping = 0.0
 
@@ -111,7 +111,7 @@ class HopOutbox:
             self._sender.mark_written()
 
     def _ping(self) -> None:
-        now = time.monotonic()
+        now = self._now_s()
         if self._sender.is_open and now >= self._next_ping:
             self._carrier.write(self._sender.ping())
             self._next_ping = now + PING_MS / 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+from collections import UserDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
 from stream.messages import Eos, Frame, Key
-from stream.runtime import bus
+from stream.runtime import bus, state
 from stream.runtime.endpoints import Links
 from stream.runtime.inputs import InboxInput
 from stream.runtime.part_runner import PartRunner
@@ -57,6 +58,17 @@ class Twice(Transform):
         yield item
 
 
+class Memory(UserDict[str, int], state.Memory):
+    """A part's memory that outlives it as long as the test keeps it."""
+
+    def store(self, changes: state.Changes) -> None:
+        for name, value in changes.items():
+            if value is None:
+                del self[name]
+            else:
+                self[name] = value
+
+
 class Bench:
     """Parts on one exchange, stepped by hand."""
 
@@ -70,7 +82,7 @@ class Bench:
         *elements: Element,
         inbox: str = "",
         outbox: str = "",
-        memory: dict[str, int] | None = None,
+        memory: Memory | None = None,
         cameras: tuple[str, ...] = (CAMERA,),
     ) -> PartRunner:
         links = self.links(inbox, outbox)
@@ -81,7 +93,7 @@ class Bench:
                 links.inbox.acknowledge(key)
 
         return PartRunner(
-            "part", elements, cameras, links, {} if memory is None else memory, self.posted.append, release
+            "part", elements, cameras, links, Memory() if memory is None else memory, self.posted.append, release
         )
 
     def links(self, inbox: str = "", outbox: str = "") -> Links:

@@ -125,6 +125,22 @@ def test_an_output_is_not_given_again_after_a_restart() -> None:
     assert [flow.send(key) for key in hall(0, 1, 2)] == [False, False, True]
 
 
+def test_what_was_released_before_a_restart_is_known() -> None:
+    flow = Flow(branches=1)
+    for seq in (3, 5, 8):
+        pass_through(flow, seq)
+    flow.acknowledge(0, ("hall", 3))
+    flow.acknowledge(0, ("hall", 8))
+    flow.release()
+    assert flow.released_seqs() == {"hall": 4}  # 8 is released too, but 5 will come again
+    again = Flow(branches=1, finished=flow.finished_seqs(), released=flow.released_seqs())
+    assert [again.was_released(key) for key in hall(3, 5, 8)] == [True, False, False]
+    assert again.released_seqs() == {}
+    pass_through(again, 5)
+    assert again.release() == []
+    assert again.released_seqs() == {"hall": 4}
+
+
 def test_a_second_output_of_one_input_and_one_out_of_order_are_not_sent() -> None:
     flow = Flow(branches=1)
     assert [flow.send(("hall", seq)) for seq in (2, 2, 1, 3)] == [True, False, False, True]

@@ -14,7 +14,7 @@ from stream.runtime.inputs import InboxInput, SourceInput
 from stream.runtime.part_runner import PartRunner
 from stream.testing import make_frame
 from stream.transports.wire import pack
-from tests.stream.runtime.bench import CAMERA, Bench, Gives, Takes, advance, send
+from tests.stream.runtime.bench import CAMERA, Bench, Gives, Memory, Takes, advance, send
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def bench() -> Bench:
 
 
 def frames_input(
-    runner: PartRunner, source: Gives, in_flight: int, memory: dict[str, int], *, is_restart: bool = False
+    runner: PartRunner, source: Gives, in_flight: int, memory: Memory, *, is_restart: bool = False
 ) -> SourceInput:
     taking = SourceInput(source, runner, memory, in_flight, is_restart=is_restart)
     taking.open(ExitStack())
@@ -36,7 +36,7 @@ def frames_input(
 def test_a_file_waits_when_as_many_frames_are_in_flight_as_may_be(bench: Bench) -> None:
     source = Gives(num_frames=10)
     runner = bench.part_runner(source, outbox="out")
-    taking = frames_input(runner, source, 2, {})
+    taking = frames_input(runner, source, 2, Memory())
     assert [taking.advance("PLAYING") for _ in range(4)] == [True, True, False, False]
     assert (runner.unfinished, runner.tally.dropped) == (2, 0)
 
@@ -44,7 +44,7 @@ def test_a_file_waits_when_as_many_frames_are_in_flight_as_may_be(bench: Bench) 
 def test_a_camera_drops_new_frames_when_as_many_are_in_flight_as_may_be(bench: Bench) -> None:
     source = Gives(num_frames=10, is_live=True)
     runner = bench.part_runner(source, outbox="out")
-    taking = frames_input(runner, source, 2, {})
+    taking = frames_input(runner, source, 2, Memory())
     assert [taking.advance("PLAYING") for _ in range(5)] == [True] * 5
     assert runner.unfinished == 2
     assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="no credit", dropped=3)]
@@ -54,7 +54,7 @@ def test_an_acknowledgement_from_the_end_is_credit_for_the_next_frame(bench: Ben
     source = Gives(num_frames=10)
     runner = bench.part_runner(source, outbox="out")
     inbox = bench.exchange.open_inbox("out")
-    taking = frames_input(runner, source, 1, {})
+    taking = frames_input(runner, source, 1, Memory())
     for seq in range(4):
         while not taking.advance("PLAYING"):
             runner.receive_acknowledgements()
@@ -67,13 +67,13 @@ def test_a_paused_file_holds_and_a_paused_camera_is_read_on(bench: Bench) -> Non
     for is_live in (False, True):
         source = Gives(num_frames=10, is_live=is_live)
         runner = bench.part_runner(source, outbox=f"out{is_live}")
-        taking = frames_input(runner, source, 5, {})
+        taking = frames_input(runner, source, 5, Memory())
         assert taking.advance("PAUSED") is is_live
         assert (runner.unfinished, runner.tally.dropped) == (0, 0)
 
 
 def test_a_restarted_file_begins_with_the_first_frame_that_was_not_delivered(bench: Bench) -> None:
-    memory = {"finished cam": 6}
+    memory = Memory({"finished cam": 6, "released cam": 6})
     source = Gives(num_frames=10)
     runner = bench.part_runner(source, Takes(), memory=memory)
     taking = frames_input(runner, source, 100, memory, is_restart=True)
@@ -84,7 +84,7 @@ def test_a_restarted_file_begins_with_the_first_frame_that_was_not_delivered(ben
 
 
 def test_a_restarted_camera_goes_on_counting(bench: Bench) -> None:
-    memory = {"taken": 41}
+    memory = Memory({"taken": 41})
     source, sink = Gives(num_frames=3, is_live=True), Takes()
     runner = bench.part_runner(source, sink, memory=memory)
     taking = frames_input(runner, source, 100, memory, is_restart=True)
@@ -96,7 +96,7 @@ def test_a_restarted_camera_goes_on_counting(bench: Bench) -> None:
 def test_frames_are_called_after_the_camera_of_their_line(bench: Bench) -> None:
     source = Gives(num_frames=1, camera="something else")
     runner = bench.part_runner(source, Takes())
-    taking = frames_input(runner, source, 100, {})
+    taking = frames_input(runner, source, 100, Memory())
     while taking.advance("PLAYING"):
         pass
     assert bench.done == [(CAMERA, 0), (CAMERA, EOS_SEQ)]
@@ -118,7 +118,7 @@ class Damaged(Gives):
 def test_a_damaged_file_ends_its_stream_and_posts_an_error_that_only_the_user_can_correct(bench: Bench) -> None:
     source, sink = Damaged(num_frames=2), Takes()
     runner = bench.part_runner(source, sink)
-    taking = frames_input(runner, source, 100, {})
+    taking = frames_input(runner, source, 100, Memory())
     while taking.advance("PLAYING"):
         pass
     assert (sink.taken, runner.is_finished) == ([0, 1], True)
@@ -128,7 +128,7 @@ def test_a_damaged_file_ends_its_stream_and_posts_an_error_that_only_the_user_ca
 
 def test_a_camera_that_fails_ends_its_part(bench: Bench) -> None:
     source = Damaged(num_frames=0, is_live=True)
-    taking = frames_input(bench.part_runner(source, Takes()), source, 100, {})
+    taking = frames_input(bench.part_runner(source, Takes()), source, 100, Memory())
     with pytest.raises(SourceError, match="damaged"):
         taking.advance("PLAYING")
 

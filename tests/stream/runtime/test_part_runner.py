@@ -16,7 +16,7 @@ from stream.messages import EOS_SEQ, Eos, Frame
 from stream.runtime import bus
 from stream.runtime.inputs import InboxInput
 from stream.testing import make_frame
-from tests.stream.runtime.bench import CAMERA, Bench, Takes, Twice, advance, send
+from tests.stream.runtime.bench import CAMERA, Bench, Memory, Takes, Twice, advance, send
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_sink_of_two_cameras_is_flushed_when_both_have_ended(bench: Bench) -> 
 
 
 def test_an_item_is_not_consumed_again_after_a_restart(bench: Bench) -> None:
-    memory: dict[str, int] = {}
+    memory = Memory()
     outbox = bench.outbox()
     for start, expected in enumerate(([0, 1], [2])):
         sink = Takes()
@@ -61,7 +61,7 @@ def test_an_item_is_not_consumed_again_after_a_restart(bench: Bench) -> None:
         send(outbox, *([make_frame(0), make_frame(1)] if start == 0 else [make_frame(2), Eos(CAMERA)]))
         advance(taking, outbox, partial(has_taken, sink, expected))
         if start == 0:
-            memory["delivered cam"], memory["finished cam"] = 1, -1  # killed before it could acknowledge
+            memory |= {"delivered cam": 1, "finished cam": -1, "released cam": -1}  # killed before it could acknowledge
             assert runner.links.inbox is not None
             runner.links.inbox.close()
     assert memory["delivered cam"] == 2

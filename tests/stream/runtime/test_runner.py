@@ -15,7 +15,7 @@ from stream.pipeline.wiring import Part
 from stream.runtime import bus
 from stream.runtime.runner import Options, PartLoop, run_part
 from stream.testing import make_frame
-from tests.stream.runtime.bench import CAMERA, Bench, Clock, Gives, Takes, send
+from tests.stream.runtime.bench import CAMERA, Bench, Clock, Gives, Memory, Takes, send
 
 
 class Reporter:
@@ -41,7 +41,7 @@ class Loop:
 
     def __init__(self, *elements: Element, inbox: str = "", is_supervised: bool = True, in_flight: int = 100) -> None:
         self.bench, self.clock, self.reporter = Bench(), Clock(), Reporter()
-        self.memory: dict[str, int] = {}
+        self.memory = Memory()
         self.is_stopping = False
         self.waits = 0
         links = self.bench.links(inbox)

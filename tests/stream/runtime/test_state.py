@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -75,45 +78,86 @@ def test_a_section_sees_its_own_names_only(path: Path) -> None:
 
 
 def test_a_draft_becomes_final_with_the_item_it_was_made_for() -> None:
-    final: dict[str, int] = {}
-    draft = Draft(final)
+    draft = Draft({})
     draft["next id"] = 1
-    draft.mark(("cam", 0))
+    draft.mark([("cam", 0)])
     draft["next id"] = 2
     draft["box"] = 7
-    draft.mark(("cam", 1))
-    assert (dict(draft), final) == ({"next id": 2, "box": 7}, {})
-    draft.commit(("cam", 0))
-    assert final == {"next id": 1}
-    draft.commit(("cam", 1))
-    assert final == {"next id": 2, "box": 7}
+    draft.mark([("cam", 1)])
+    assert dict(draft) == {"next id": 2, "box": 7}
+    assert draft.commit([("cam", 0)]) == {"next id": 1}
+    assert draft.commit([("cam", 1)]) == {"next id": 2, "box": 7}
 
 
-def test_what_was_drafted_for_items_that_will_come_again_is_forgotten_by_a_restart() -> None:
-    final = {"next id": 3}
-    draft = Draft(final)
+def test_a_draft_has_names_of_its_own() -> None:
+    draft = Draft({"track next id": 3, "pose next id": 9}, "track ")
+    assert dict(draft) == {"next id": 3}
     draft["next id"] = 4
-    draft.mark(("cam", 0))
-    assert dict(Draft(final)) == {"next id": 3}
+    draft.mark([("cam", 0)])
+    assert draft.commit([("cam", 0)]) == {"track next id": 4}
+
+
+def test_what_items_of_two_cameras_changed_together_is_final_with_the_last_of_them() -> None:
+    draft = Draft({})
+    draft["next id"] = 1
+    draft.mark([("hall", 5), ("yard", 2)])
+    assert draft.commit([("yard", 2)]) == {}
+    assert draft.commit([("hall", 5)]) == {"next id": 1}
 
 
 def test_an_earlier_item_that_is_done_with_later_does_not_undo_a_later_one() -> None:
-    final: dict[str, int] = {}
-    draft = Draft(final)
+    draft = Draft({})
     for seq in (0, 1):
         draft["next id"] = seq
-        draft.mark(("cam", seq))
-    draft.commit(("cam", 1))
-    draft.commit(("cam", 0))
-    assert final == {"next id": 1}
+        draft.mark([("cam", seq)])
+    assert draft.commit([("cam", 1)]) == {"next id": 1}
+    assert draft.commit([("cam", 0)]) == {}
 
 
 def test_what_is_deleted_in_a_draft_is_deleted_for_good_with_its_item() -> None:
-    final = {"box": 1, "id": 2}
-    draft = Draft(final)
-    del draft["box"]
-    draft.mark(("cam", 0))
-    assert (dict(draft), final) == ({"id": 2}, {"box": 1, "id": 2})
-    draft.commit(("cam", 0))
-    draft.commit(("cam", 7))  # an item that changed nothing
-    assert final == {"id": 2}
+    draft = Draft({"box": 1, "id": 2})
+    draft["brief"] = 3
+    del draft["box"], draft["brief"]
+    draft.mark([("cam", 0)])
+    assert dict(draft) == {"id": 2}
+    assert draft.commit([("cam", 0)]) == {"box": None}  # the other was never stored
+    assert draft.commit([("cam", 7)]) == {}  # an item that changed nothing
+
+
+# -- several values at once -------------------------------------------------------------------------------------------
+
+
+def test_values_that_are_stored_together_are_there_together(path: Path) -> None:
+    memory = PersistentMemory(path)
+    memory["box"] = 1
+    memory.store({"box": None, "id": 7, "finished cam": -3})
+    assert dict(memory) == {"id": 7, "finished cam": -3}
+    assert dict(PersistentMemory(path)) == dict(memory)
+
+
+@pytest.mark.parametrize("writes", range(12))
+def test_a_process_killed_while_it_stores_has_stored_all_or_nothing(path: Path, writes: int) -> None:
+    before, after = {"a": 1, "b": 2}, {"b": 20, "c": 30}
+    memory = PersistentMemory(path)
+    memory.store(before)
+    memory._map = cast(mmap.mmap, Mortal(memory._map, writes))
+    memory._values = cast(Any, Mortal(memory._values, writes))
+    with contextlib.suppress(KeyboardInterrupt):
+        memory.store({"a": None, **after})
+    assert dict(PersistentMemory(path)) in (before, after)
+
+
+class Mortal:
+    """Memory of a process that is killed after so many writes."""
+
+    def __init__(self, memory: Any, writes: int) -> None:
+        self._memory, self._writes = memory, writes
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._memory[at]
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        if not self._writes:
+            raise KeyboardInterrupt
+        self._writes -= 1
+        self._memory[at] = value
