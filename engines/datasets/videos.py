@@ -33,7 +33,7 @@ def read_frames(path: Path, numbers: Collection[int]) -> dict[int, Pixels]:
 def frame_times(path: Path) -> tuple[int, ...]:
     """The timestamp of every frame in presentation order, in the video's time base, without decoding."""
     try:
-        with av.open(f"file:{path}") as container:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
             stream = container.streams.video[0]
             return tuple(sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None))
     except (av.FFmpegError, IndexError, OSError) as error:
@@ -51,7 +51,7 @@ def _decode(path: Path, wanted: dict[int, int]) -> dict[int, Pixels]:
     first, last = min(wanted), max(wanted)
     read: dict[int, Pixels] = {}
     try:
-        with av.open(f"file:{path}") as container:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
             stream = container.streams.video[0]
             container.seek(first, stream=stream, backward=True, any_frame=False)
             for frame in container.decode(stream):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,20 +62,21 @@ def _read_heif(path: Path, now_ns: Callable[[], int]) -> Picture:
         if grid is None:
             with VideoFile(path, "error", now_ns) as video:
                 return next(video.shots()).picture
-        return ArrayPicture(grid.join(_read_tiles(path)))
+        return ArrayPicture(grid.join(_read_tiles(path, grid.tiles)))
     except (KeyError, ValueError, IndexError) as error:
         raise SourceError(f"{str(path)!r} has tiles that cannot be put together ({error}); copy it again") from error
 
 
-def _read_tiles(path: Path) -> dict[int, Pixels]:
-    """Decode the tiles, by their ids."""
+def _read_tiles(path: Path, ids: Collection[int]) -> dict[int, Pixels]:
+    """Decode the tiles, by their ids. Thumbnails and depths are left alone."""
     import av
 
     tiles: dict[int, Pixels] = {}
     packet: Any
     try:
-        with av.open(f"file:{path}") as container:
-            for packet in container.demux():
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            streams = [stream for stream in container.streams if stream.id in ids]
+            for packet in container.demux(streams) if streams else ():
                 for frame in packet.decode():
                     tiles[packet.stream.id] = frame.to_ndarray(format="bgr24")
     except av.FFmpegError as error:
@@ -86,11 +88,8 @@ def _read_animation(path: Path) -> Iterator[tuple[Pixels, int]]:
     """Yield the frames of a WebP, which FFmpeg cannot read, and their durations in ns."""
     check_readable(path)
     for start in range(0, count_pictures(path), _CHUNK):
-        with opencv_name(path) as name:
-            is_read, chunk = cv2.imreadanimation(name, start=start, count=_CHUNK)
-        if not is_read:
-            raise _undecodable(path, f"frame {start}")
-        for pixels, duration_ms in zip(chunk.frames, chunk.durations, strict=True):
+        chunk = _decode(path, f"frame {start}", partial(cv2.imreadanimation, start=start, count=_CHUNK))
+        for pixels, duration_ms in zip(chunk.frames, chunk.durations, strict=False):
             yield np.ascontiguousarray(pixels[:, :, :3], np.uint8), int(duration_ms) * 1_000_000
 
 
@@ -98,11 +97,9 @@ def _read_pages(path: Path, count: int) -> Iterator[tuple[Pixels, int]]:
     """Yield the pages of a TIFF, which have no duration."""
     check_readable(path)
     for number in range(count):
-        with opencv_name(path) as name:
-            is_read, pages = cv2.imreadmulti(name, number, 1, flags=cv2.IMREAD_COLOR)
-        if not is_read or not len(pages):
-            raise _undecodable(path, f"page {number}")
-        yield np.asarray(pages[0], np.uint8), 0
+        decode = partial(cv2.imreadmulti, start=number, count=1, flags=cv2.IMREAD_COLOR)
+        for pixels in _decode(path, f"page {number}", decode):
+            yield np.asarray(pixels, np.uint8), 0
     if _lacks_pages(path):
         raise SourceError(f"{str(path)!r} is truncated after {count} pages: the next one is missing; copy it again")
 
@@ -129,5 +126,13 @@ def _lacks_pages(path: Path) -> bool:
 _TIFF = 42
 
 
-def _undecodable(path: Path, what: str) -> SourceError:
-    return SourceError(f"{str(path)!r}: {what} cannot be decoded; copy it again")
+def _decode(path: Path, what: str, decode: Callable[[str], tuple[bool, Any]]) -> Any:
+    """What OpenCV's ``decode`` makes of the file. Raises :class:`SourceError` if it cannot."""
+    try:
+        with opencv_name(path) as name:
+            is_decoded, found = decode(name)
+    except cv2.error:
+        is_decoded = False
+    if not is_decoded:
+        raise SourceError(f"{str(path)!r}: {what} cannot be decoded; copy it again")
+    return found

@@ -42,7 +42,7 @@ def count_pictures(path: Path) -> int:
     try:
         with opencv_name(path) as name:
             return max(1, cv2.imcount(name))
-    except OSError:
+    except (OSError, cv2.error):
         return 1
 
 

@@ -166,7 +166,8 @@ def _open(path: Path) -> Any:
     # FFmpeg would take 12:30.mp4 for an address, and x%d.gif for a pattern of still pictures.
     form = _ANIMATIONS.get(path.suffix.lower()) if "%" in path.name else None
     try:
-        return av.open(f"file:{path}", format=form)
+        # Titles are in any encoding, and PyAV takes it for UTF-8.
+        return av.open(f"file:{path}", format=form, metadata_errors="replace")
     except av.FFmpegError as error:
         raise SourceError(f"{str(path)!r} is not a video: {_why_unreadable(path, error)}") from error
 

@@ -84,14 +84,17 @@ def _lacks_bytes(path: Path) -> bool:
 
     The file is two EBML elements (RFC 8794, 4 and 6), a header and the segment; a live recording has no size for it.
     """
+    total = path.stat().st_size
     with path.open("rb") as file:
         for _ in range(2):
             _read_vint(file)
             size = _read_vint(file)
             if size is None:
                 return False
+            if file.tell() + size > total:
+                return True
             file.seek(size, os.SEEK_CUR)
-        return file.tell() > path.stat().st_size
+    return False
 
 
 def _read_vint(file: IO[bytes]) -> int | None:

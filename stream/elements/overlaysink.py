@@ -150,7 +150,7 @@ def _number_restart(path: Path, incarnation: int) -> Path:
 def _count_pictures(path: Path) -> int:
     """The number of pictures in a video, also of one that was cut off; 0 where there is none."""
     count = 0
-    with suppress(OSError, av.error.FFmpegError), av.open(f"file:{path}") as container:
+    with suppress(OSError, av.error.FFmpegError), av.open(f"file:{path}", metadata_errors="replace") as container:
         for packet in container.demux(video=0):
             count += packet.size > 0 and not packet.is_corrupt
     return count

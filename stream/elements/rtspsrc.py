@@ -147,7 +147,8 @@ class StreamFeed:
 
         start_s = time.monotonic()
         try:
-            return av.open(self._url, options=options, timeout=(open_timeout_s, read_timeout_s))
+            timeout = open_timeout_s, read_timeout_s
+            return av.open(self._url, options=options, timeout=timeout, metadata_errors="replace")
         except av.FFmpegError as error:
             if time.monotonic() - start_s >= open_timeout_s:  # FFmpeg reports "invalid data"
                 raise DisconnectedError(f"no answer for {open_timeout_s:.1f} s") from error

@@ -8,6 +8,7 @@ target's skeleton has is written as 0, 0, 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.skeletons import SKELETONS, convert
+from stream.capture.stills import is_picture
 from stream.errors import PropertyError
 
 _PERSON = 1
@@ -40,12 +42,14 @@ class Record(msgspec.Struct, frozen=True):
     size: tuple[int, int]
     skeleton: str
     people: list[PersonRecord]
+    file: str = ""
 
 
 def coco_results(record: Record) -> list[dict[str, Any]]:
     """Make the COCO keypoint results of one frame.
 
-    ``image_id`` is the frame's number, ``score`` that of the box times the mean of the keypoints.
+    ``image_id`` is the frame's number, ``file_name`` the name of the file that it was read from, if any, and ``score``
+    that of the box times the mean of the keypoints.
     """
     found = convert_skeleton(record, "coco17")
     return [_coco_result(record, person, points) for person, points in zip(record.people, found, strict=True)]
@@ -65,6 +69,7 @@ def _coco_result(record: Record, person: PersonRecord, points: NDArray[np.float3
     x1, y1, x2, y2 = person.box
     return {
         "image_id": record.frame_seq,
+        **({"file_name": Path(record.file).name} if record.file else {}),
         "category_id": _PERSON,
         "keypoints": points.ravel().tolist(),
         "score": person.score * float(points[:, 2].mean()),
@@ -77,7 +82,7 @@ def _posetrack_image(record: Record, count: int) -> dict[str, Any]:
     return {
         "has_no_densepose": True,
         "is_labeled": True,
-        "file_name": f"images/val/{record.camera}/{record.frame_seq:06d}.jpg",
+        "file_name": f"images/val/{record.camera}/{_picture_name(record)}",
         "nframes": count,
         "frame_id": _image_id(record),
         "vid_id": _video_id(record.camera),
@@ -85,6 +90,12 @@ def _posetrack_image(record: Record, count: int) -> dict[str, Any]:
         "width": record.size[0],
         "height": record.size[1],
     }
+
+
+def _picture_name(record: Record) -> str:
+    """The name of the picture that the frame was read from; of a frame of a video or a camera, its number."""
+    file = Path(record.file)
+    return file.name if is_picture(file) else f"{record.frame_seq:06d}.jpg"
 
 
 def _posetrack_category() -> dict[str, Any]:

@@ -46,3 +46,13 @@ def test_a_pause_after_the_first_picture_is_not_taken_for_the_frame_rate(tmp_pat
 def test_a_pause_of_minutes_is_kept(tmp_path: Path, suffix: str) -> None:
     times_ms = [0, 40, 80, 500_000, 500_040]
     assert write_times(tmp_path / f"a{suffix}", times_ms) == times_ms
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "~x.mkv", "-a.avi", "tcp:a.webm", "a%03d.mov"])
+def test_a_video_may_be_called_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    video = VideoFile(Path(name))
+    video.add(PICTURE, 0, 0)
+    video.close()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert Path(name).stat().st_size > 100
