@@ -39,7 +39,7 @@ class Span:
         return (time_ns - begin_ns) / 1e9 >= self.warmup_s + self.seconds
 
 
-class OfflineRecord(Record, frozen=True):
+class OfflineRecord(Record, frozen=True, kw_only=True):
     """One frame that the offline run wrote."""
 
     pts_ns: int

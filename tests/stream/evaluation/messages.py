@@ -58,4 +58,4 @@ def _make_record(frame: int) -> OfflineRecord:
         PersonRecord(one.id, one.box, one.score, [(x, y, score) for x, y, score in one.keypoints.tolist()])
         for one in people(frame)
     ]
-    return OfflineRecord("testsrc", frame, SIZE, "coco17", records, frame * STEP_NS)
+    return OfflineRecord("testsrc", frame, SIZE, "coco17", records, pts_ns=frame * STEP_NS)
