@@ -205,6 +205,8 @@ class Trial:
                 raise AssertionError("a line that ends in a sink yields nothing")
             records = [record for _, record in files.read_lines(path) if record is not None]
             content[camera] = {record["frame_seq"]: files.strip_times(record) for record in records}
+            if list(content[camera]) != list(range(self.scenario.frames[camera])):
+                raise RuntimeError(f"the undisturbed line gave frames {list(content[camera])} of {camera}")
         return content
 
     def _follow(self) -> int | None:
