@@ -69,7 +69,7 @@ class _Drawing:
         self._ports, self._sink_ms = 0, 0.0
         self.is_live = self.rng.random() < 0.3
         self.style = self.rng.choices(["cheap", "drawn", "network"], [74, 23, 3])[0]
-        count = self.rng.choices([1, 2, 4], [50, 35, 15])[0]
+        count = self.rng.choices([1, 2, 4], [40, 42, 18])[0]
         few = {"network": 20}.get(self.style, 30) if not self.is_live else 70  # a camera is read before the line plays
         self.frames = {camera: self.rng.randint(few, 2 * few + 10) for camera in _CAMERAS[:count]}
         self.window = f"past={self.rng.choice([0, 0, 1, 3])} future={self.rng.choice([0, 0, 1, 2])}"
@@ -125,7 +125,8 @@ class _Drawing:
         total = sum(self.frames.values())
         # A live line keeps pace with its cameras; a file line takes about a second and a half.
         step_ms = 300 / _FPS / len(self.frames) if self.is_live else self.rng.uniform(800, 1800) / total
-        self._sink_ms, step_ms = (step_ms, 0.0) if self.has_hold else (0.0, step_ms)
+        if self.has_hold:  # both are slow: items wait before either, so that batches are large and much is in flight
+            self._sink_ms, step_ms = step_ms, step_ms / 2
         middle = f"{self.find()} ! {self.queue()} ! " if self.rng.random() < 0.5 else f"{self.find()} ! "
         middle += self.estimate(step_ms)
         if len(self.frames) == 1:
