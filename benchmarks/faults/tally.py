@@ -23,7 +23,8 @@ _CHECKSUMS = 10_000
 @dataclass
 class Tally(Transform):
     """Of every window: a checksum of the pixels of each frame; the sum of the last ``back`` + 1 of its camera; and how
-    many of its camera there were, as counted in the memory that survives restarts."""
+    many of its camera there were, as counted in the memory that survives restarts, unless it takes several at once
+    (what these change together is stored when the last of them is done with)."""
 
     sink = Caps("people/window")
     src = Caps("people/poses")
@@ -66,8 +67,9 @@ class Tally(Transform):
         sums = [zlib.crc32(frame.pixels.tobytes()) % _CHECKSUMS for frame in item.frames]
         recent = self._recent.setdefault(camera, deque(maxlen=self.back + 1))
         recent.append(sums[item.index])
-        count = self.context.memory[camera] = self.context.memory.get(camera, 0) + 1
-        values = [*sums, sum(recent), count]
+        if self.batch == 1:
+            self.context.memory[camera] = self.context.memory.get(camera, 0) + 1
+        values = [*sums, sum(recent), self.context.memory.get(camera, 0)]
         keypoints = np.zeros((len(item.people.ids), JOINTS, 3), np.float32)
         keypoints[:, : len(values), 0] = values
         people = item.people

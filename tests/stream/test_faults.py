@@ -16,12 +16,28 @@ from benchmarks.faults.kinds import KINDS
 LINES, VIDEO = Sink("lines", "main.jsonl"), Sink("video", "video-{camera}.mp4")
 FRAMES = {"hall": 4, "yard": 4}
 
+HANDFUL = [
+    "kill one part",
+    "kill several parts",
+    "kill all parts",
+    "crash a part",
+    "stop a part for a while",
+    "stop the supervisor for a while",
+    "segment's name removed",
+    "disk of the sinks full",
+    "garbage messages of a stranger",
+    "text of the line spoiled",
+    "end the line",
+    "kill the supervisor",
+]
+"""Listed here, so that a new kind of fault leaves these trials as they are."""
+
 
 @pytest.mark.survival
 @pytest.mark.usefixtures("no_leaks")
-@pytest.mark.parametrize("index", [8, 12, 15])
+@pytest.mark.parametrize("index", [1, 3, 4, 7, 9, 13])
 def test_a_line_with_faults_holds_every_frame_or_says_what_it_lost(index: int) -> None:
-    result = run_apart(2, index, [])
+    result = run_apart(1, index, HANDFUL)
     assert not result["violations"], result["output"]
     assert result["faults"], "nothing happened to it"
 
