@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,12 +66,16 @@ def read_still(path: Path) -> Pixels:
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Silence OpenCV's messages on stderr: the caller raises one line instead."""
-    before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logging: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, or 4
+    before = logging.getLogLevel()
+    logging.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        logging.setLogLevel(before)
+
+
+_SILENT = 0
 
 
 @contextmanager
