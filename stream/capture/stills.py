@@ -18,7 +18,7 @@ HEIF_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 """Pictures that FFmpeg reads: OpenCV leaves those of AVIF lying that are to be rotated, and has no HEIC."""
 
 PICTURE_SUFFIXES = HEIF_SUFFIXES | {
-    *(".bmp", ".dib", ".exr", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".bmp", ".dib", ".exr", ".hdr", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 }
 

@@ -41,11 +41,12 @@ def test_people_in_photos_have_no_ids_though_videos_are_tracked_beside_them(
 ) -> None:
     (media / "broken.png").unlink()
     write_animation(media / "x.webp")
+    write_animation(media / "y.png").rename(media / "y.apng")
     ids: dict[str, list[list[int]]] = {}
     for result in posestream.estimate(media, **networks):
         ids.setdefault(Path(result.source).name, []).append([person.id for person in result.people])
     assert ids.pop("2.png") == ids.pop("10.jpg") == [[-1, -1]]
-    assert list(ids) == ["clip.mp4", "x.webp"]
+    assert list(ids) == ["clip.mp4", "x.webp", "y.apng"]
     for frames in ids.values():
         assert len(frames) == 4
         assert all(len(set(people)) == 2 and -1 not in people for people in frames)
