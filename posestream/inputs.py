@@ -27,22 +27,7 @@ Report = Callable[[str, SourceError], None]
 """Called with a file and what is wrong with it."""
 
 VIDEO_SUFFIXES = frozenset(
-    {
-        ".3gp",
-        ".apng",
-        ".avi",
-        ".avifs",
-        ".flv",
-        ".gif",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-    }
+    {".3gp", ".apng", ".avi", ".avifs", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
     | {".mts", ".ogv", ".ts", ".webm", ".wmv"}
 )
 
