@@ -36,7 +36,7 @@ FAMILIES = {
     "dcpose": ("dcpose.DCPose", [-1, 0, 1], {"channels": 8}),
     "posewarper": ("posewarper.PoseWarper", [-2, -1, 0, 1, 2], {"channels": 16, "blocks": 2}),
     "fasrnet": ("fasrnet.FaSRnet", [-1, 0, 1], {}),
-    "fasrnet-released": ("fasrnet.FaSRnet", [-1, 0, 1], {"offset_maps": "flat", "align": "current"}),
+    "fasrnet-released": ("fasrnet_released.FaSRnetReleased", [-1, 0, 1], {}),
     "fami": ("fami.FAMIPose", [-1, 0], {"frames": [-1, 0]}),
     "tdmi": ("tdmi.TDMI", [-2, -1, 0, 1, 2], {}),
     "tdmi-st": ("tdmi.TDMI", [-2, -1, 0, 1, 2], {"spatiotemporal": True}),

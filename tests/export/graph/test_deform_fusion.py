@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 from onnx.reference.op_run import OpRun  # noqa: E402
 
-from engines.layers.deform_conv import deform_conv2d_reference  # noqa: E402
+from engines.layers.deform_conv import DeformConv2d, deform_conv2d_reference  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPose  # noqa: E402
 from engines.models.hrnet import HRNetConfig  # noqa: E402
@@ -75,6 +76,15 @@ def exported(model: Any, maps: Sequence[tuple[int, ...]]) -> Any:
     return onnx.load_from_string(memory.getvalue())
 
 
+@dataclass
+class Exported:
+    """The head of a network in PyTorch and as ONNX."""
+
+    name: str
+    model: Any
+    graph: Any
+
+
 MODELS = {
     "dcpose": (lambda: DCPose(SMALL, channels=8), [(1, 3, 17, 16, 12)]),
     "fami": (lambda: FAMIPose(SMALL, (-1, 0)), [(1, 2, 24, 16, 12)]),
@@ -83,9 +93,10 @@ MODELS = {
 
 
 @pytest.fixture(scope="module", params=["dcpose", "fami", pytest.param("tdmi", marks=pytest.mark.large)])
-def head(request: pytest.FixtureRequest) -> tuple[str, Any]:
+def head(request: pytest.FixtureRequest) -> Exported:
     make, maps = MODELS[request.param]
-    return request.param, exported(make(), maps)
+    model = make()
+    return Exported(request.param, model, exported(model, maps))
 
 
 def evaluator(spec: DeformConvSpec) -> type[OpRun]:
@@ -169,12 +180,23 @@ Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsq
 """
 
 
-def test_every_operator_of_a_head_is_one_that_tensorrt_imports(head: tuple[str, Any]) -> None:
-    assert {node.op_type for node in head[1].graph.node} <= set(IMPORTED.split())
+def test_the_exported_head_gives_the_heatmaps_of_pytorch(head: Exported) -> None:
+    onnx.checker.check_model(head.graph)
+    deformable = [node for node in head.graph.graph.node if node.op_type == "DeformConv"]
+    assert len(deformable) == sum(isinstance(layer, DeformConv2d) for layer in head.model.modules())
+    feeds = drawn(head.graph)
+    with torch.no_grad():
+        wanted = head.model.head(tuple(map(torch.from_numpy, feeds.values()))).numpy()
+    # float32 through some twenty layers, of the largest value.
+    assert np.abs(by_onnx_runtime(head.graph, feeds) - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-def test_a_head_with_fused_nodes_gives_the_same_in_float32(head: tuple[str, Any]) -> None:
-    name, model = head
+def test_every_operator_of_a_head_is_one_that_tensorrt_imports(head: Exported) -> None:
+    assert {node.op_type for node in head.graph.graph.node} <= set(IMPORTED.split())
+
+
+def test_a_head_with_fused_nodes_gives_the_same_in_float32(head: Exported) -> None:
+    name, model = head.name, head.graph
     changed, specs = fused(model)
     assert not left(changed)
     assert [spec.dilations for spec in specs] == {"dcpose": [(3, 6, 9, 12, 15)], "fami": [(3,)]}.get(
@@ -186,8 +208,8 @@ def test_a_head_with_fused_nodes_gives_the_same_in_float32(head: tuple[str, Any]
     assert np.abs(by_reference(changed, specs, feeds) - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-def test_a_head_with_fused_nodes_gives_the_same_in_float16(head: tuple[str, Any]) -> None:
-    _, model = head
+def test_a_head_with_fused_nodes_gives_the_same_in_float16(head: Exported) -> None:
+    model = head.graph
     half = to_fp16(model)
     changed, specs = fused(half)
     assert not left(changed)

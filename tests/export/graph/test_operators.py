@@ -15,15 +15,10 @@ pytest.importorskip("onnxscript")
 import torch  # noqa: E402
 
 from engines.layers.deform_conv import DeformConv2d  # noqa: E402
-from engines.models.dcpose import DCPose  # noqa: E402
-from engines.models.fami import FAMIPose  # noqa: E402
-from engines.models.hrnet import HRNetConfig  # noqa: E402
 from export.graph.operators import TRANSLATIONS  # noqa: E402
 
 # The exporter itself uses what PyTorch and Python have deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
-SMALL = HRNetConfig(width=24, modules=(1, 1, 1), blocks=1, stem_width=16, bottlenecks=1)
 
 
 def exported(model: Any, inputs: tuple[Any, ...]) -> Any:
@@ -55,17 +50,6 @@ def scattered(model: Any) -> Any:
     return model.eval()
 
 
-class Head(torch.nn.Module):
-    """What is exported for a key frame: the head alone, of one window of maps."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, window: Any) -> Any:
-        return self.model.head((window,))
-
-
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_one_convolution_is_one_node(masked: bool, bias: bool) -> None:
@@ -76,24 +60,3 @@ def test_one_convolution_is_one_node(masked: bool, bias: bool) -> None:
     with torch.no_grad():
         # Sums of 54 products in another order.
         np.testing.assert_allclose(run(graph, inputs), layer(*inputs), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("model", "maps", "nodes"),
-    [
-        (DCPose(SMALL, channels=8), (1, 3, 17, 16, 12), 5),
-        (FAMIPose(SMALL, (-1, 0)), (1, 2, 24, 16, 12), 1),
-    ],
-    ids=["dcpose", "fami"],
-)
-def test_a_temporal_head_gives_the_same_heatmaps_in_onnx_runtime(model: Any, maps: Any, nodes: int) -> None:
-    head = Head(scattered(model)).eval()
-    window = (torch.randn(maps),)
-    graph = exported(head, window)
-    onnx.checker.check_model(graph)
-    assert operators(graph).count("DeformConv") == nodes
-    with torch.no_grad():
-        ours = head(*window)
-    theirs = run(graph, window)
-    # float32 through some twenty layers, of the largest value.
-    assert np.abs(theirs - ours.numpy()).max() <= 1e-4 * ours.abs().max()
