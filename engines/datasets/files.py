@@ -4,23 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from engines.errors import EngineError
+from engines.formats import json
+from engines.formats.files import FormatError, decode_text, read_bytes
 
 WHERE = "docs/how-to/datasets.md describes the layout on disk"
+Number = Annotated[float, Meta(ge=-1e7, le=1e7)]
+"""A number in a file of annotations or results, such as a coordinate in px; never NaN."""
+Id = int | str
+MAX_BYTES = 1024**3
+"""The largest file of annotations or results that is read; COCO's largest of keypoints has a quarter of that."""
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises :class:`EngineError` if it is missing or damaged."""
+    """The content of a JSON file of annotations or results. Raises :class:`EngineError` if it is missing or damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise EngineError(f"{path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise EngineError(f"{path}: it is not valid JSON ({error}); download the file again") from error
+        return json.read_json(path, limit=MAX_BYTES)
+    except FormatError as error:
+        raise EngineError(error.within(str(path))) from error
+
+
+def check_fields(path: Path, content: Any, kind: Any) -> None:
+    """Raise :class:`EngineError` naming the first value of ``content``, read from ``path``, that does not fit."""
+    try:
+        msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise EngineError(f"{path}: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file of annotations. Raises :class:`EngineError` if it is missing or no text."""
+    try:
+        return decode_text(read_bytes(path, MAX_BYTES))
+    except FormatError as error:
+        raise EngineError(error.within(str(path))) from error
 
 
 def list_annotation_files(folder: Path, pattern: str = "*.json") -> list[Path]:

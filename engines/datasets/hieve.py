@@ -23,10 +23,12 @@ from engines.datasets.clips import Clip, Frame, Person
 from engines.datasets.files import WHERE, check_numbered_pictures, list_annotation_files
 from engines.datasets.pictures import sequence_pictures
 from engines.errors import EngineError
+from engines.formats.files import FormatError, read_bytes
 from engines.skeletons import SKELETONS
 
 SKELETON = "hieve14"
 _INDICES = {joint: index for index, joint in enumerate(SKELETONS[SKELETON].joints)}
+_MAX_BYTES = 16 * 1024 * 1024
 _VISIBILITY = {0: 2, 1: 1, -1: 0}
 
 
@@ -56,8 +58,8 @@ def _frame(path: Path) -> Frame:
 
 def _parse(path: Path) -> Element:
     try:
-        return ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
+        return ElementTree.fromstring(read_bytes(path, _MAX_BYTES))
+    except (FormatError, ElementTree.ParseError) as error:
         raise EngineError(f"{path}: it is not valid XML ({error})") from None
 
 

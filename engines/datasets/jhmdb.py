@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from engines.datasets.clips import Clip, Frame, Person, enclosing_box
 from engines.datasets.coco_json import read_coco, read_sequences
-from engines.datasets.files import WHERE, check_numbered_pictures, list_annotation_files
+from engines.datasets.files import WHERE, check_numbered_pictures, list_annotation_files, read_text
 from engines.datasets.pictures import picture_size, sequence_pictures
 from engines.errors import EngineError
 
@@ -72,7 +72,7 @@ def _shift_to_zero(person: Person) -> Person:
 def _read_list(path: Path, half: str) -> list[str]:
     """Names of clips in one of the authors' lists, without their ``.avi``."""
     names = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.split()
         if words and (len(words) != 2 or words[1] not in ("0", "1", "2")):
             raise EngineError(f"{path}: line {number} is {line!r}, not a clip and 1 (training) or 2 (testing)")

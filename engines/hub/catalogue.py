@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 import configs
 from engines.errors import EngineError
+from engines.formats.files import FormatError
+from engines.formats.yaml import read_yaml
 from engines.spec.cache import cache_folder
 from engines.spec.detector_signature import DetectorSignature
 from engines.spec.network import Checkpoint, NetworkSpec
@@ -111,9 +112,9 @@ def find_network(name: str) -> tuple[str, NetworkSpec]:
 def read_entry(path: Path) -> Entry:
     """The entry in a YAML file. Raises :class:`EngineError` naming the file and the field."""
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text("utf-8")), Entry)
-    except (msgspec.ValidationError, yaml.YAMLError, ValueError) as error:
-        raise EngineError(f"model {path}: {' '.join(str(error).split())}") from error
+        return read_yaml(path, Entry)
+    except FormatError as error:
+        raise EngineError(error.within(f"model {path}")) from error
 
 
 def weights_path(name: str) -> Path:

@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from engines.errors import EngineError
+from engines.formats.files import FormatError
+from engines.formats.json import read_json
 from engines.spec.signature import Colour, Fit, Pixels, Triple
 
 
@@ -37,6 +39,6 @@ class DetectorSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 def read_detector_signature(path: Path) -> DetectorSignature:
     """The detector signature in a JSON file. Raises :class:`EngineError` naming file and field."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=DetectorSignature)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise EngineError(f"Signature {path}: {error}") from error
+        return read_json(path, DetectorSignature)
+    except FormatError as error:
+        raise EngineError(error.within(f"Signature {path}")) from error

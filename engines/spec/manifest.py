@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from engines.errors import EngineError
+from engines.formats.files import FormatError, read_bytes
+from engines.formats.json import MAX_JSON_BYTES, decode_json
 from engines.spec.fingerprint import fingerprint_bytes, hash_file
 from engines.spec.network import NetworkSpec
 from engines.spec.picture_signature import PictureSignature
@@ -143,10 +145,10 @@ def read_any_manifest(folder: Path) -> Manifest | PictureManifest:
     """The manifest in ``folder``, for either kind of network. Raises :class:`EngineError` naming file and field."""
     path = folder / MANIFEST
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise EngineError(f"export {folder}: {MANIFEST}: {error.strerror}; export the network again") from error
-    manifest = _decode(folder, data, PictureManifest) if _takes_pictures(data) else _decode(folder, data, Manifest)
+        data = read_bytes(path, MAX_JSON_BYTES)
+        manifest = decode_json(data, PictureManifest) if _takes_pictures(data) else decode_json(data, Manifest)
+    except FormatError as error:
+        raise EngineError(f"export {folder}: {error.within(MANIFEST)}; export the network again") from error
     if manifest.format != FORMAT:
         raise EngineError(
             f"export {folder}: its manifest has format {manifest.format}, this version reads {FORMAT}; export again"
@@ -162,19 +164,9 @@ class _NetworkSection(msgspec.Struct):
 
 def _takes_pictures(data: bytes) -> bool:
     try:
-        return msgspec.json.decode(data, type=_NetworkSection).network.get("takes") == "picture"
-    except msgspec.DecodeError:  # reported when the manifest is decoded in full
+        return decode_json(data, _NetworkSection).network.get("takes") == "picture"
+    except FormatError:  # reported when the manifest is decoded in full
         return False
-
-
-_Kind = TypeVar("_Kind", Manifest, PictureManifest)
-
-
-def _decode(folder: Path, data: bytes, kind: type[_Kind]) -> _Kind:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise EngineError(f"export {folder}: {MANIFEST} is damaged ({error}); export the network again") from error
 
 
 def write_manifest(manifest: BaseManifest, folder: Path) -> None:

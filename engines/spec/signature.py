@@ -16,6 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from engines.errors import EngineError
+from engines.formats.files import FormatError
+from engines.formats.json import read_json
 from engines.skeletons import SKELETONS, Skeleton
 
 Decode = Literal["heatmap", "heatmap-dark", "simcc", "points"]
@@ -141,11 +143,9 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def read_signature(path: Path) -> Signature:
     """The Signature in a JSON file. Raises :class:`EngineError` naming the file and the field."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Signature)
-    except OSError as error:
-        raise EngineError(f"Signature {path}: {error.strerror}; write one beside the model") from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise EngineError(f"Signature {path}: {error}") from error
+        return read_json(path, Signature)
+    except FormatError as error:
+        raise EngineError(f"{error.within(f'Signature {path}')}; see docs/reference/models.md") from error
 
 
 def write_signature(signature: Signature, path: Path) -> None:

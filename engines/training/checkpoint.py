@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from engines.errors import EngineError
+from engines.formats.files import FormatError
+from engines.formats.json import read_json
 
 MODEL, EMA, OPTIMISER, STATE = "model.safetensors", "ema.safetensors", "optimiser.safetensors", "state.json"
 
@@ -68,9 +70,9 @@ def save(folder: Path, state: State, model: nn.Module, ema: nn.Module | None, op
 def load(folder: Path, model: nn.Module, ema: nn.Module | None, optimiser: Any) -> State:
     """Restore what :func:`save` wrote. Raises :class:`EngineError` if it is damaged or of another network."""
     try:
-        state = msgspec.json.decode((folder / STATE).read_bytes(), type=State)
+        state = read_json(folder / STATE, State)
         tensors = load_file(folder / OPTIMISER)
-    except (OSError, msgspec.DecodeError, ValueError) as error:
+    except (OSError, FormatError, ValueError) as error:
         raise EngineError(f"{folder}: this training cannot be resumed ({error}); start in another folder") from None
     load_weights(model, folder / MODEL)
     if ema is not None:

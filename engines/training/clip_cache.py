@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import engines
+from engines.formats.json import read_json
 from engines.spec import cache
 from engines.training.synthetic_samples import Tracks, TrackSettings, render_scenes
 
@@ -95,7 +96,7 @@ def _publish(part: Path, folder: Path) -> None:
 
 
 def _read(folder: Path) -> Tracks:
-    shapes = msgspec.json.decode((folder / _INDEX).read_bytes(), type=dict[str, list[int]])
+    shapes = read_json(folder / _INDEX, dict[str, list[int]])
     fields = {name: _map(folder / name, kind, tuple(shapes[name])) for name, kind in _FIELDS.items()}
     return Tracks(fields["pictures"], fields["joints"], fields["sizes"])
 

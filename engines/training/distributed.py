@@ -20,6 +20,13 @@ _TORCHRUN: Final = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WO
 _TIMEOUT: Final = timedelta(hours=3)
 
 
+def _number(name: str, default: str) -> int:
+    given = os.environ.get(name, default)
+    if not given.isascii() or not given.isdigit() or len(given) > 9:
+        raise EngineError(f"the environment variable {name} is {given[:40]!r}, not a number of torchrun's; unset it")
+    return int(given)
+
+
 class RemoteRankError(Exception):
     """Another rank failed and reports why."""
 
@@ -36,9 +43,7 @@ class ProcessGroup:
     @classmethod
     def from_environment(cls) -> ProcessGroup:
         """Join the group that torchrun describes; without torchrun, one process on the first GPU, else on the CPU."""
-        rank, world_size, local_rank, local_world_size = (
-            int(os.environ.get(name, default)) for name, default in _TORCHRUN.items()
-        )
+        rank, world_size, local_rank, local_world_size = (_number(name, one) for name, one in _TORCHRUN.items())
         cuda = torch.cuda.is_available()
         if cuda and local_rank >= torch.cuda.device_count():
             raise EngineError(

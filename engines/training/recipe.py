@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from engines.datasets.config import Dataset
 from engines.errors import EngineError
+from engines.formats.files import FormatError
+from engines.formats.yaml import read_yaml
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 
@@ -121,8 +122,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file. Raises :class:`EngineError` naming the file and the field."""
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text("utf-8")), Recipe)
-    except OSError as error:
-        raise EngineError(f"recipe {path}: {error.strerror}; see configs/training for examples") from error
-    except (msgspec.ValidationError, yaml.YAMLError) as error:
-        raise EngineError(f"recipe {path}: {' '.join(str(error).split())}") from error
+        return read_yaml(path, Recipe)
+    except FormatError as error:
+        raise EngineError(f"{error.within(f'recipe {path}')}; see configs/training for examples") from error

@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from engines.formats.files import FormatError, decode_text, read_bytes
+from engines.formats.yaml import MAX_YAML_BYTES, compose_yaml
 from stream.element import Element
 from stream.errors import LaunchError, PosestreamError
 from stream.pipeline.lexer import Word, split_words
@@ -117,10 +119,9 @@ _KEYS = ("line", "lines", "in_flight")
 def load_yaml(path: str | Path) -> Pipeline:
     """Load a pipeline from a YAML file. Raises :class:`LaunchError`, which begins with the file and the line."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise LaunchError(f"{path}: cannot be read: {why}") from error
+        text = decode_text(read_bytes(Path(path), MAX_YAML_BYTES))
+    except FormatError as error:
+        raise LaunchError(error.within(str(path))) from error
     return parse_yaml(text, place=str(path))
 
 
@@ -145,14 +146,9 @@ _ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such
 
 def _composed(text: str, place: str) -> yaml.Node | None:
     try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        why = " ".join(filter(None, [error.context, error.problem]))
-        raise LaunchError(f"{place}{where}: {why}") from error
-    except yaml.YAMLError as error:
-        raise LaunchError(f"{place}: {' '.join(str(error).split())}") from error
+        return compose_yaml(text)
+    except FormatError as error:
+        raise LaunchError(error.within(place)) from error
 
 
 def _yaml_line(node: yaml.Node, place: str) -> Line:
@@ -198,15 +194,10 @@ def _value(node: yaml.Node, place: str) -> object:
 
 
 def _mapping(node: yaml.Node | None, place: str, expected: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    """Keys to (key node, value node); a key given twice is an error, where YAML keeps the last in silence."""
+    """Keys to (key node, value node)."""
     if not isinstance(node, yaml.MappingNode):
         raise LaunchError(f"{_at(place, node) if node else place}: {expected}")
-    found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-    for key, value in node.value:
-        if str(key.value) in found:
-            raise LaunchError(f"{_at(place, key)}: {key.value!r} is given twice")
-        found[str(key.value)] = key, value
-    return found
+    return {str(key.value): (key, value) for key, value in node.value}
 
 
 def _sequence(node: yaml.Node, place: str, what: str) -> list[yaml.Node]:

@@ -24,6 +24,8 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from engines.formats.files import FormatError
+from engines.formats.msgpack import decode_msgpack
 from stream.errors import WireError
 from stream.messages import Poses, WindowFrame
 
@@ -336,8 +338,8 @@ def decode(payload: bytes | memoryview) -> Published | None:
     if len(payload) > MAX_MESSAGE_BYTES:
         raise WireError(f"a message of {len(payload)} bytes; protocol {VERSION[0]} allows {MAX_MESSAGE_BYTES}")
     try:
-        found = _decoder.decode(payload)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, MemoryError) as error:
+        found = decode_msgpack(_decoder, payload, MAX_MESSAGE_BYTES)
+    except FormatError as error:
         _raise_unless_later(payload, error)
         return None
     _check_major(found.version)
@@ -352,8 +354,8 @@ def json_schema() -> dict[str, Any]:
 def _raise_unless_later(payload: bytes | memoryview, error: Exception) -> None:
     """Raise :class:`WireError`, unless ``payload`` may be of a later minor version."""
     try:
-        head = _any_kind.decode(payload)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, MemoryError):
+        head = decode_msgpack(_any_kind, payload, MAX_MESSAGE_BYTES)
+    except FormatError:
         raise WireError(f"not a message of protocol {VERSION[0]}: {error}") from None
     _check_major(head.version)
     if head.kind in ("poses", "skeleton", "heartbeat", "end") or head.version[1] <= VERSION[1]:

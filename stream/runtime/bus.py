@@ -17,6 +17,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from engines.formats.files import FormatError
+from engines.formats.msgpack import decode_msgpack
 from stream.credentials import redact
 
 State = Literal["NULL", "READY", "PAUSED", "PLAYING"]
@@ -147,11 +149,9 @@ def encode(notice: AnyNotice) -> bytes:
 
 def decode(data: bytes | memoryview) -> AnyNotice | None:
     """The notice, or None where these bytes are no notice of this version; never raises."""
-    if len(data) > MAX_NOTICE_BYTES:
-        return None
     try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return decode_msgpack(_decoder, data, MAX_NOTICE_BYTES)
+    except FormatError:
         return None
 
 

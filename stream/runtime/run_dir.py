@@ -25,6 +25,8 @@ from typing import Any
 
 import psutil
 
+from engines.formats.files import FormatError
+from engines.formats.json import decode_json
 from stream.errors import TransportError
 from stream.transports.shm_segment import unlink_all
 
@@ -164,8 +166,8 @@ def kill_processes(directory: Path) -> None:
         return
     killed = []
     for note in directory.glob("*.pid"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
-            process = psutil.Process(int(json.loads(_read_own(note))["pid"]))
+        with contextlib.suppress(OSError, FormatError, ValueError, KeyError, TypeError, psutil.Error):
+            process = psutil.Process(int(decode_json(_read_own(note))["pid"]))
             if _is_part(process, directory):
                 process.kill()
                 killed.append(process)
@@ -233,8 +235,8 @@ def _read_mark(directory: Path) -> dict[str, Any]:
     if _find_fault(directory):
         return {}
     try:
-        written = json.loads(_read_own(directory / _MARK))
-    except (OSError, ValueError):
+        written = decode_json(_read_own(directory / _MARK))
+    except (OSError, FormatError):
         return {}
     return written if isinstance(written, dict) and written.get("made_by") == "posestream" else {}
 
@@ -247,13 +249,13 @@ def _read_run(directory: Path) -> Run | None:
         return None
 
 
-def _read_own(path: Path) -> str:
-    """The text of a regular file of this user; links are not followed."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8") as file:
+def _read_own(path: Path) -> bytes:
+    """The content of a regular file of this user, its first MiB at most; links are not followed."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
             raise OSError(f"{path} is no file of user {os.getuid()}")
-        return file.read()
+        return file.read(1024**2)
 
 
 def _runs() -> list[Run]:

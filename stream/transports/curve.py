@@ -19,10 +19,13 @@ from pathlib import Path
 
 import zmq.auth
 
+from engines.formats.files import FormatError, read_bytes
 from stream.errors import TransportError
 
 VARIABLE = "POSESTREAM_CURVE"
 """The environment variable with the path of the line's key."""
+
+_MAX_BYTES = 64 * 1024
 
 REMEDY = "make keys with: posestream keygen keys"
 
@@ -103,8 +106,9 @@ def _generate(home: Path, name: str, *, secret: Path, public: Path | None = None
 
 def _load(file: Path) -> tuple[bytes, bytes | None]:
     try:
+        read_bytes(file, _MAX_BYTES)
         return zmq.auth.load_certificate(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FormatError) as error:
         raise TransportError(f"key file {file} cannot be read ({error}); {REMEDY}") from None
 
 

@@ -26,6 +26,8 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from engines.formats.files import FormatError
+from engines.formats.msgpack import decode_msgpack
 from stream.errors import TransportError
 from stream.messages import EOS_SEQ, Key
 from stream.transports.base import MAX_BUFFER_BYTES, MAX_BUFFERS, Buffers, Delivery, Leaky, LinkStatistics
@@ -96,11 +98,11 @@ def _draw_token() -> bytes:
 
 def _decode(decoder: msgspec.msgpack.Decoder[_Note], parts: Parts) -> _Note | None:
     """Decode the note in the first part; None if it is malformed."""
-    if not parts or len(parts[0]) > MAX_NOTE_BYTES or len(parts) > 1 + MAX_BUFFERS:
+    if not parts or len(parts) > 1 + MAX_BUFFERS:
         return None
     try:
-        return decoder.decode(parts[0])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_msgpack(decoder, parts[0], MAX_NOTE_BYTES)
+    except FormatError:
         return None
 
 

@@ -18,6 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.formats.files import FormatError
+from engines.formats.msgpack import decode_msgpack
 from stream.errors import WireError
 from stream.messages import Eos, Frame, Message, People, Poses, Truth, Window, WindowFrame
 from stream.transports.wire_schema import (
@@ -236,11 +238,9 @@ _Scalar = TypeVar("_Scalar", np.float32, np.int64)
 def _decode(buffers: Sequence[bytes | memoryview]) -> Head:
     if not buffers or len(buffers) > 1 + MAX_FRAMES:
         raise WireError(f"a message has {len(buffers)} buffers; it has a head and at most {MAX_FRAMES} pictures")
-    if len(buffers[0]) > MAX_HEAD_BYTES:
-        raise WireError(f"a head has {len(buffers[0]):,} bytes; {MAX_HEAD_BYTES:,} are allowed")
     try:
-        head = _decoder.decode(buffers[0])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        head = decode_msgpack(_decoder, buffers[0], MAX_HEAD_BYTES)
+    except FormatError as error:
         raise WireError(f"a head cannot be decoded: {_one_line(error)}") from None
     if head.version != VERSION:
         raise WireError(f"a message has version {head.version[:40]!r}; only {VERSION!r} is supported")

@@ -18,6 +18,8 @@ from msgspec import Meta
 
 from engines.backends.trt.options import BuildOptions, Plugin
 from engines.errors import EngineError
+from engines.formats.files import FormatError
+from engines.formats.json import read_json
 from engines.spec.fingerprint import hash_file
 from engines.spec.manifest import FileName, Sha256
 
@@ -83,9 +85,9 @@ def read_preparation(folder: Path) -> Preparation | None:
     if not path.is_file():
         return None
     try:
-        preparation = msgspec.json.decode(path.read_bytes(), type=Preparation)
-    except (OSError, msgspec.DecodeError) as error:
-        raise EngineError(f"{path} is damaged ({error}); export the network again, --to tensorrt") from error
+        preparation = read_json(path, Preparation)
+    except FormatError as error:
+        raise EngineError(f"{error.within(str(path))}; export the network again, --to tensorrt") from error
     if preparation.format != FORMAT:
         raise EngineError(f"{path} is of format {preparation.format}, this version reads {FORMAT}; export again")
     return preparation

@@ -18,6 +18,8 @@ import msgspec
 from engines.backends.trt.artifacts import write_atomically
 from engines.backends.trt.options import Batches
 from engines.errors import EngineError
+from engines.formats.files import FormatError
+from engines.formats.json import read_json
 from engines.spec.cache import cache_folder
 from engines.spec.fingerprint import fingerprint_bytes, hash_file
 from engines.spec.manifest import File, describe_file
@@ -111,13 +113,9 @@ def read_entry(path: Path) -> Entry:
     """What was written beside the engine ``path``. Raises :class:`EngineError` if that is missing or damaged."""
     sidecar = _entry_path(path)
     try:
-        return msgspec.json.decode(sidecar.read_bytes(), type=Entry)
-    except OSError as error:
-        raise EngineError(
-            f"engine {path}: {sidecar.name}: {error.strerror}; delete the engine and start again"
-        ) from error
-    except msgspec.DecodeError as error:
-        raise EngineError(f"engine {path}: {sidecar.name} is damaged ({error}); delete both and start again") from error
+        return read_json(sidecar, Entry)
+    except FormatError as error:
+        raise EngineError(f"engine {path}: {error.within(sidecar.name)}; delete both and start again") from error
 
 
 def store(folder: Path, key: EngineKey, plan: bytes | memoryview, layers: dict[str, int]) -> Path:

@@ -53,7 +53,7 @@ def test_a_wrong_entry_raises_naming_file_and_field(tmp_path: Path, text: str, w
     path.write_text(text)
     with pytest.raises(EngineError) as caught:
         catalogue.read_entry(path)
-    assert str(caught.value).startswith(f"model {path}: ")
+    assert str(caught.value).startswith(f"model {path}")
     assert words in str(caught.value)
 
 

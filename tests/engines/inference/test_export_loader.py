@@ -206,7 +206,7 @@ def test_a_signature_is_read_without_verifying_the_files(tmp_path: Path) -> None
 def test_a_damaged_manifest_raises(tmp_path: Path) -> None:
     folder = exports.write_export(tmp_path / "drawn")
     (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:200])
-    assert error_message(lambda: load_signature(str(folder))).startswith(f"export {folder}: manifest.json is damaged (")
+    assert error_message(lambda: load_signature(str(folder))).startswith(f"export {folder}: manifest.json line ")
 
 
 def test_a_folder_without_a_manifest_raises(tmp_path: Path) -> None:

@@ -55,4 +55,4 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path: Path, changes: dict[str,
 def test_a_missing_file_raises_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         read_signature(tmp_path / "none.json")
-    assert str(caught.value).endswith("No such file or directory; write one beside the model")
+    assert str(caught.value).endswith("No such file or directory; see docs/reference/models.md")

@@ -36,7 +36,7 @@ def test_every_shipped_recipe_is_valid(file: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"network": 3}, "recipe.yaml: Expected `str`, got `int` - at `$.network`"),
+        ({"network": 3}, "recipe.yaml line 3, column 10: Expected `str`, got `int` - at `$.network`"),
         ({"speed": "fast"}, "Object contains unknown field `speed`"),
         ({"batch": 0}, "Expected `int` >= 1 - at `$.batch`"),
         ({"data": {"type": "synthetic", "first_scene": 7}}, "Expected `int` >= 100000 - at `$.data.first_scene`"),

@@ -308,8 +308,8 @@ ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such 
             "line:\n  - [queue]",
             "YAML line 2: an entry is a name, or a name and its properties: 'detect: {min_score: 0.4}'",
         ),
-        ("line:\n  - queue: {name: a, name: b}", "YAML line 2: 'name' is given twice"),
-        ("line: [queue]\nline: [tee]", "YAML line 2: 'line' is given twice"),
+        ("line:\n  - queue: {name: a, name: b}", "YAML line 2, column 22: 'name' is given twice, first in line 2"),
+        ("line: [queue]\nline: [tee]", "YAML line 2, column 1: 'line' is given twice, first in line 1"),
         (
             "line:\n  - fakesink\n  - from: a",
             "YAML line 3: 'from' can only begin a line; give it a list of its own under 'lines:'",
@@ -350,13 +350,13 @@ def test_a_wrong_property_in_yaml_names_its_line() -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
     for name, why in [
-        ("none.yaml", "No such file or directory"),
-        (".", "Is a directory"),
-        ("bytes.yaml", "it is not UTF-8 text"),
+        ("none.yaml", ": No such file or directory"),
+        (".", ": it is a folder, not a file"),
+        ("bytes.yaml", " line 1, column 1: it is not UTF-8 text"),
     ]:
         with pytest.raises(LaunchError) as refused:
             load_yaml(tmp_path / name)
-        assert str(refused.value) == f"{tmp_path / name}: cannot be read: {why}"
+        assert str(refused.value) == f"{tmp_path / name}{why}"
 
 
 def test_an_element_without_a_name_of_its_own_cannot_be_written() -> None:

@@ -269,10 +269,11 @@ def test_a_process_of_a_killed_run_is_killed_and_another_that_now_has_its_id_is_
             process.communicate()
 
 
-def test_damaged_notes_are_no_obstacle() -> None:
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff", b"[" * 100_000, b'{"made_by": "posestream", "pid": NaN}'])
+def test_damaged_notes_are_no_obstacle(content: bytes) -> None:
     dead, damaged = abandoned(), abandoned()
     (dead / "detect.pid").write_text("[]")
-    (damaged / "run.json").write_text("{")
+    (damaged / "run.json").write_bytes(content)
     assert list_runs() == []
     assert sweep_stale() == [dead]
     assert contents(damaged) == ["lock", "run.json"]

@@ -230,7 +230,7 @@ POSES = Poses(a_frame(), *(PEOPLE.boxes, PEOPLE.scores, PEOPLE.ids), np.zeros((2
     [
         ([], "a message has 0 buffers; it has a head and at most 128 pictures"),
         ([b""] * 200, "a message has 200 buffers"),
-        ([bytes(9_000_000)], "a head has 9,000,000 bytes; 8,388,608 are allowed"),
+        ([bytes(9_000_000)], "a head cannot be decoded: it has 9,000,000 bytes; 8,388,608 are allowed"),
         ([b"\xc1"], "a head cannot be decoded"),
         (
             _changed_head(PEOPLE, (0,), "posestream.wire.9"),
@@ -243,7 +243,7 @@ POSES = Poses(a_frame(), *(PEOPLE.boxes, PEOPLE.scores, PEOPLE.ids), np.zeros((2
         (_changed_head(PEOPLE, (*BODY, 1), 1), "refers to a frame or picture that it does not contain"),
         (_changed_head(PEOPLE, (*BODY, 2), b"123"), "an array of (2, 4) float32 has 3 bytes"),
         (_changed_head(PEOPLE, (*BODY, 4), bytes(12)), "an array of (1, 4) float32 has 32 bytes"),
-        (_changed_head(PEOPLE, (*BODY, 0), "two\nlines" * 99), "a head cannot be decoded: Invalid value 'two?lines"),
+        (_changed_head(PEOPLE, (*BODY, 0), "two\nlines" * 99), "a head cannot be decoded: Invalid value 'two\\nlines"),
         (_changed_head(POSES, (*BODY, 5), 1000), "an array of (2, 1000, 3) float32 has 120 bytes"),
         (_changed_head(PEOPLE, (*BODY, 0), "riddle"), "Invalid value 'riddle'"),
         (wire.pack(a_frame(), reference=lambda f: FrameRef("r", 0, 0, (4, 6, 3))), "are in shared memory 'r'"),

@@ -86,7 +86,7 @@ def test_a_damaged_engine_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_damaged_sidecar_is_reported_and_its_engine_not_taken_for_the_nearest(tmp_path: Path) -> None:
     path = cache.store(tmp_path, KEY, b"plan", {})
     path.with_suffix(".json").write_text("{")
-    with pytest.raises(EngineError, match=r"\.json is damaged .*; delete both and start again"):
+    with pytest.raises(EngineError, match=r"\.json line 1, column 2: it ends too early; delete both and start again"):
         cache.read_entry(path)
     assert "holds no engine" in cache.explain_miss(tmp_path, other(gpu="x"))
 
@@ -95,7 +95,7 @@ def test_an_engine_without_its_sidecar_was_never_finished(tmp_path: Path) -> Non
     path = cache.store(tmp_path, KEY, b"plan", {})
     path.with_suffix(".json").unlink()
     assert cache.find(tmp_path, KEY) is None
-    with pytest.raises(EngineError, match=r"No such file or directory; delete the engine"):
+    with pytest.raises(EngineError, match=r"No such file or directory; delete both"):
         cache.read_entry(path)
 
 
