@@ -6,6 +6,7 @@ the true box, as in the evaluation of Penn Action and Sub-JHMDB (Yang and Ramana
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,17 @@ HIDDEN, VISIBLE = 1, 2
 
 ALPHAS = (0.05, 0.1, 0.2)
 """Common thresholds, as a share of the longer side of the true box."""
+
+
+def mean_known(numbers: NDArray[np.float64] | Sequence[float]) -> float:
+    """The mean of the numbers that are not NaN; NaN if there are none.
+
+    >>> mean_known([1.0, float("nan"), 3.0]), mean_known([])
+    (2.0, nan)
+    """
+    values = np.asarray(numbers, np.float64)
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 @dataclass(frozen=True)

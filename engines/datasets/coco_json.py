@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from engines.datasets.clips import Clip, Floats, Frame, Person
-from engines.datasets.files import WHERE, check_numbered_pictures, read_json
+from engines.datasets.files import WHERE, Id, Number, check_fields, check_numbered_pictures, read_json
 from engines.datasets.pictures import picture_size, sequence_pictures
 from engines.datasets.videos import video_size
 from engines.errors import EngineError
@@ -22,6 +25,53 @@ Annotations = Mapping[Any, Sequence[tuple[int, JsonObject]]]
 """The annotations of each image's id, with their numbers in the file."""
 
 _PARTS = ("annotations", "categories", "images")
+
+
+class _Image(msgspec.Struct):
+    id: Id
+    file_name: str = ""
+    width: Number | None = None
+    height: Number | None = None
+    is_labeled: bool | int = True
+    ignore_regions_x: list[Number | list[Number]] | None = None
+    ignore_regions_y: list[Number | list[Number]] | None = None
+
+
+class _Annotation(msgspec.Struct):
+    image_id: Id | msgspec.UnsetType = msgspec.UNSET
+    bbox: list[Number] = []
+    bbox_head: list[Number] | None = None
+    keypoints: list[Number] = []
+    scores: list[Number] | None = None
+    iscrowd: bool | int = 0
+    area: Annotated[float, Meta(ge=0, le=1e14)] | None = None
+    track_id: int | None = None
+
+
+class _Category(msgspec.Struct):
+    id: Id = 1
+    keypoints: list[str] = []
+
+
+class _Document(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def check_document(path: Path, document: Any) -> None:
+    """Raise :class:`EngineError` naming the first entry of a COCO-style ``document`` with a field of a wrong type."""
+    if not isinstance(document, dict) or any(part not in document for part in _PARTS):
+        raise EngineError(f"{path}: it is not a COCO-style annotation file, which has {', '.join(_PARTS)}")
+    check_fields(path, document, _Document)
+    first: dict[Id, int] = {}
+    for number, image in enumerate(document["images"]):
+        if type(image["id"]) is not type(document["images"][0]["id"]):
+            raise EngineError(f"{path}: image {number} has id {image['id']!r}, the others of another type")
+        if first.setdefault(image["id"], number) != number:
+            raise EngineError(f"{path}: images {first[image['id']]} and {number} both have id {image['id']!r}")
+        if not all(len(x) == len(y) for x, y in _regions(image)):
+            raise EngineError(f"{path}: image {number} has 'ignore_regions' of different lengths in x and in y")
 
 
 @dataclass(frozen=True)
@@ -51,7 +101,7 @@ class CocoFile:
             self._box(number, annotation),
             self._joints(number, annotation),
             annotation.get("track_id"),
-            None if head is None else _corners(np.array(head, np.float64)),
+            None if head is None else self._head(number, head),
             area=annotation.get("area"),
         )
 
@@ -60,6 +110,11 @@ class CocoFile:
         if box.shape != (4,):
             raise EngineError(f"{self.path}: annotation {number} has a 'bbox' of {box.size} numbers, not 4")
         return box
+
+    def _head(self, number: int, head: Sequence[float]) -> Floats:
+        if len(head) != 4:
+            raise EngineError(f"{self.path}: annotation {number} has a 'bbox_head' of {len(head)} numbers, not 4")
+        return _corners(np.array(head, np.float64))
 
     def _joints(self, number: int, annotation: JsonObject) -> np.ndarray[Any, np.dtype[np.float32]]:
         numbers = np.array(annotation["keypoints"], np.float32)
@@ -79,11 +134,10 @@ def read_coco(path: Path, skeleton: str, aliases: Mapping[str, str] | None = Non
     """
     if skeleton not in SKELETONS:
         raise EngineError(f"{path}: there is no skeleton {skeleton!r}; take one of {', '.join(SKELETONS)}")
-    if not path.is_file():
+    if not path.exists():
         raise EngineError(f"{path}: there is no such file; {WHERE}")
     document = read_json(path)
-    if not isinstance(document, dict) or any(part not in document for part in _PARTS):
-        raise EngineError(f"{path}: it is not a COCO-style annotation file, which has {', '.join(_PARTS)}")
+    check_document(path, document)
     order = _joint_order(path, document["categories"], skeleton, aliases or {})
     annotations = group_by_image(path, document["annotations"])
     _check_images(path, document["images"])
@@ -142,18 +196,21 @@ def image_size(image: JsonObject) -> tuple[int, int] | None:
 
 def ignored_regions(image: JsonObject) -> tuple[Floats, ...]:
     """PoseTrack's ignored regions, polygons (P, 2) px."""
+    return tuple(np.array([x, y], np.float64).T for x, y in _regions(image) if len(x) > 2)
+
+
+def _regions(image: JsonObject) -> list[tuple[list[float], list[float]]]:
     xs, ys = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
     # A single polygon is written without the outer list.
     if xs and not isinstance(xs[0], list):
         xs, ys = [xs], [ys]
-    return tuple(np.array([x, y], np.float64).T for x, y in zip(xs, ys, strict=True) if len(x) > 2)
+    return list(zip_longest(xs, ys, fillvalue=[]))
 
 
 def _check_images(path: Path, images: Sequence[JsonObject]) -> None:
     for number, image in enumerate(images):
-        for name in ("id", "file_name"):
-            if name not in image:
-                raise EngineError(f"{path}: image {number} has no {name!r}")
+        if "file_name" not in image:
+            raise EngineError(f"{path}: image {number} has no 'file_name'")
 
 
 def _joint_order(path: Path, categories: Sequence[JsonObject], skeleton: str, aliases: Mapping[str, str]) -> list[int]:

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from engines.datasets.clips import Clip, Floats, Frame, Person
-from engines.datasets.files import read_json
+from engines.datasets.files import Id, Number, check_fields, read_json
 from engines.errors import EngineError
 from engines.skeletons import SKELETONS
 
@@ -25,6 +26,14 @@ MIN_SCORE = 0.2
 ScoredBox = tuple[Floats, float]
 Boxes = Mapping[Any, Sequence[ScoredBox]]
 """The boxes of each image, by its name or id."""
+
+
+class _Detection(msgspec.Struct):
+    bbox: tuple[Number, Number, Number, Number]
+    score: Number
+    image_name: str | None = None
+    image_id: Id | None = None
+    category_id: Id = 1
 
 
 def replace_people(clips: Sequence[Clip], path: Path, min_score: float = MIN_SCORE) -> list[Clip]:
@@ -49,8 +58,7 @@ def _find(boxes: Boxes, frame: Frame) -> Sequence[ScoredBox]:
 
 def _read(path: Path, min_score: float) -> Boxes:
     detections = read_json(path)
-    if not isinstance(detections, list):
-        raise EngineError(f"{path}: it is not a list of boxes with image_name, bbox and score")
+    check_fields(path, detections, list[_Detection])
     boxes: dict[Any, list[ScoredBox]] = defaultdict(list)
     for number, detection in enumerate(detections):
         image, box, score = _parse(path, number, detection)
@@ -60,10 +68,7 @@ def _read(path: Path, min_score: float) -> Boxes:
 
 
 def _parse(path: Path, number: int, detection: Mapping[str, Any]) -> tuple[Any, Floats, float]:
-    missing = [name for name in ("bbox", "score") if name not in detection]
-    if missing or not detection.keys() & {"image_name", "image_id"}:
-        raise EngineError(f"{path}: box {number} has no {(missing or ['image_name'])[0]!r}")
+    if not detection.keys() & {"image_name", "image_id"}:
+        raise EngineError(f"{path}: box {number} has no 'image_name'")
     box = np.array(detection["bbox"], np.float64)
-    if box.shape != (4,):
-        raise EngineError(f"{path}: box {number} has a 'bbox' of {box.size} numbers, not 4")
     return detection.get("image_name", detection.get("image_id")), box, float(detection["score"])

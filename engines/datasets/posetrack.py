@@ -14,7 +14,14 @@ import numpy as np
 
 from engines.datasets import posetrack17
 from engines.datasets.clips import Floats
-from engines.datasets.coco_json import Annotations, JsonObject, get_field, group_by_image, ignored_regions
+from engines.datasets.coco_json import (
+    Annotations,
+    JsonObject,
+    check_document,
+    get_field,
+    group_by_image,
+    ignored_regions,
+)
 from engines.datasets.files import read_json
 from engines.datasets.posetrack17 import head_box, image_name, iterate_points, unwrap
 from engines.datasets.posetrack_frames import JOINTS, Annotated, Predicted
@@ -66,7 +73,11 @@ def read_predictions(path: Path) -> list[PredictedFrame]:
 
 def _read(path: Path) -> dict[str, Any]:
     document = read_json(path)
-    if isinstance(document, dict) and ("annolist" in document or document.keys() >= _PARTS):
+    if isinstance(document, dict) and "annolist" in document:
+        posetrack17.check_document(path, document)
+        return document
+    if isinstance(document, dict) and document.keys() >= _PARTS:
+        check_document(path, document)
         return document
     raise EngineError(f"{path}: it is not a PoseTrack file: it has neither 'annolist' (2017) nor {sorted(_PARTS)}")
 
@@ -79,6 +90,9 @@ _PARTS = {"images", "annotations", "categories"}
 def _parse(path: Path, document: Mapping[str, Any]) -> tuple[list[int], list[JsonObject], Annotations]:
     """The index in the file of each of the 15 joints, the frames, and the annotations of each frame's id."""
     people = group_by_image(path, document["annotations"])
+    if unknown := people.keys() - {image["id"] for image in document["images"]}:
+        number, person = people[min(unknown, key=str)][0]
+        raise EngineError(f"{path}: annotation {number} is of image {person['image_id']!r}, which is not in the file")
     return _joint_order(path, document["categories"]), document["images"], people
 
 
@@ -100,8 +114,15 @@ def _annotated(path: Path, frame: JsonObject, people: Numbered, joints: list[int
 def _predicted(path: Path, people: Numbered, joints: list[int]) -> Predicted:
     numbered = list(people)
     points = [_points(path, number, person, joints) for number, person in numbered]
-    scores = [np.array(get_field(path, number, one, "scores"), np.float64)[joints] for number, one in numbered]
+    scores = [_scores(path, number, person, joints) for number, person in numbered]
     return Predicted(_stack(points, (15, 2)), _stack(scores, (15,)))
+
+
+def _scores(path: Path, number: int, person: JsonObject, joints: list[int]) -> Floats:
+    scores = np.array(get_field(path, number, person, "scores") or (), np.float64)
+    if scores.size <= max(joints):
+        raise EngineError(f"{path}: annotation {number} has {scores.size} numbers in 'scores', not 17")
+    return scores[joints]
 
 
 def _points(path: Path, number: int, person: JsonObject, joints: list[int]) -> Floats:
@@ -114,7 +135,10 @@ def _points(path: Path, number: int, person: JsonObject, joints: list[int]) -> F
 
 
 def _head(path: Path, number: int, person: JsonObject) -> Floats:
-    x, y, width, height = get_field(path, number, person, "bbox_head")
+    box: Sequence[float] = get_field(path, number, person, "bbox_head") or ()
+    if len(box) != 4:
+        raise EngineError(f"{path}: annotation {number} has a 'bbox_head' of {len(box)} numbers, not 4")
+    x, y, width, height = box
     return np.array([x, y, x + width, y + height], np.float64)
 
 
@@ -123,9 +147,9 @@ def _head(path: Path, number: int, person: JsonObject) -> Floats:
 
 def _annotated_2017(path: Path, number: int, frame: JsonObject) -> AnnotatedFrame:
     people = [(person, _joints_2017(path, number, person)[0]) for person in frame.get("annorect") or ()]
-    with_joints = [(person, joints) for person, joints in people if not np.isnan(joints).all()]
-    points = _stack([joints for _, joints in with_joints], (15, 2))
-    heads = _stack([head_box(person) for person, _ in with_joints], (4,))
+    with_joints = [(index, *one) for index, one in enumerate(people) if not np.isnan(one[1]).all()]
+    points = _stack([joints for _, _, joints in with_joints], (15, 2))
+    heads = _stack([head_box(path, number, index, person) for index, person, _ in with_joints], (4,))
     return AnnotatedFrame(image_name(frame), Annotated(points, heads, posetrack17.ignored_regions(frame)))
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from engines.datasets.clips import Clip, Floats, Frame, Person, enclosing_box
 from engines.datasets.coco_json import JsonObject
-from engines.datasets.files import check_numbered_pictures, list_annotation_files, read_json
+from engines.datasets.files import Number, check_fields, check_numbered_pictures, list_annotation_files, read_json
 from engines.datasets.pictures import picture_size, sequence_pictures
 from engines.errors import EngineError
 
@@ -33,10 +35,9 @@ def read(root: Path, split: str, annotations: str = "annotations") -> list[Clip]
 def read_sequence(root: Path, path: Path) -> Clip:
     """One sequence."""
     document = read_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("annolist"), list):
-        raise EngineError(f"{path}: it has no 'annolist', as files of PoseTrack 2017 have")
+    check_document(path, document)
     frames = list(enumerate(document["annolist"]))
-    names = [_picture_name(path, number, frame) for number, frame in frames]
+    names = [_picture_name(frame) for _, frame in frames]
     pictures = sequence_pictures((root / names[0]).parent if names else root)
     check_numbered_pictures(path, root, names, pictures)
     size = picture_size(root / names[0]) if names else (0, 0)
@@ -59,11 +60,9 @@ def _person(path: Path, number: int, index: int, person: JsonObject) -> Person |
     joints = _joints(path, number, person)
     if not joints[:, 2].any():
         return None
-    absent = [key for key in ("x1", "y1", "x2", "y2") if key not in person]
-    if absent:
-        raise EngineError(f"{path}: person {index} of frame {number} has no {absent[0]!r} (the head box)")
     track = person.get("track_id")
-    return Person(enclosing_box(joints), joints, None if track is None else int(unwrap(track)), head_box(person))
+    head = head_box(path, number, index, person)
+    return Person(enclosing_box(joints), joints, None if track is None else int(unwrap(track)), head)
 
 
 def _joints(path: Path, number: int, person: JsonObject) -> NDArray[np.float32]:
@@ -73,16 +72,65 @@ def _joints(path: Path, number: int, person: JsonObject) -> NDArray[np.float32]:
     return joints
 
 
-def _picture_name(path: Path, number: int, frame: JsonObject) -> str:
+def _picture_name(frame: JsonObject) -> str:
     """The path of the picture under the root: some files leave ``images/`` out."""
-    try:
-        name = image_name(frame)
-    except (KeyError, IndexError, TypeError):
-        raise EngineError(f"{path}: frame {number} has no 'image' with a 'name'") from None
+    name = image_name(frame)
     return name if name.startswith("images/") else f"images/{name}"
 
 
 # -- the format -------------------------------------------------------------------------------------------------------
+
+
+_Wrapped = Number | Annotated[list[Number], Meta(min_length=1)]
+
+
+class _Point(msgspec.Struct):
+    x: _Wrapped
+    y: _Wrapped
+
+
+class _Joint(_Point):
+    id: _Wrapped
+    score: _Wrapped = 0.0
+
+
+class _Shape(msgspec.Struct):
+    point: list[_Joint] = []
+
+
+class _Region(msgspec.Struct):
+    point: list[_Point]
+
+
+class _Rectangle(msgspec.Struct):
+    annopoints: list[_Shape] | None = None
+    x1: _Wrapped | None = None
+    y1: _Wrapped | None = None
+    x2: _Wrapped | None = None
+    y2: _Wrapped | None = None
+    track_id: _Wrapped | None = None
+
+
+class _Picture(msgspec.Struct):
+    name: str
+
+
+class _Frame(msgspec.Struct):
+    image: _Picture | Annotated[list[_Picture], Meta(min_length=1)]
+    annorect: list[_Rectangle] | None = None
+    is_labeled: _Wrapped | bool = True
+    ignore_regions: list[_Region] | None = None
+
+
+class _Document(msgspec.Struct):
+    annolist: list[_Frame]
+
+
+def check_document(path: Path, document: Any) -> None:
+    """Raise :class:`EngineError` naming the first entry of a ``document`` of 2017 that is broken."""
+    if not isinstance(document, dict) or "annolist" not in document:
+        raise EngineError(f"{path}: it has no 'annolist', as files of PoseTrack 2017 have")
+    check_fields(path, document, _Document)
 
 
 def iterate_points(path: Path, number: int, person: JsonObject) -> Iterator[tuple[int, JsonObject]]:
@@ -110,9 +158,12 @@ def ignored_regions(frame: JsonObject) -> tuple[Floats, ...]:
     )
 
 
-def head_box(person: JsonObject) -> Floats:
-    """(4,) x1, y1, x2, y2 px."""
-    return np.array([unwrap(person[key]) for key in ("x1", "y1", "x2", "y2")])
+def head_box(path: Path, number: int, index: int, person: JsonObject) -> Floats:
+    """(4,) x1, y1, x2, y2 px. Raises :class:`EngineError` for a person without."""
+    corners = [person.get(key) for key in ("x1", "y1", "x2", "y2")]
+    if None in corners:
+        raise EngineError(f"{path}: person {index} of frame {number} has no 'x1', 'y1', 'x2' and 'y2' (the head box)")
+    return np.array([unwrap(corner) for corner in corners])
 
 
 def unwrap(value: Any) -> float:

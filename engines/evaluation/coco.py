@@ -4,22 +4,25 @@ CrowdPose (Li et al., CVPR 2019) is the same metric with its own constants, with
 without a mask, and with its pictures grouped by crowding. Its own tool is a fork of pycocotools; the numbers here equal
 those of the fork.
 
-Fields that pycocotools needs and a user's own file may lack are added: annotation ids, the number of annotated joints,
-and 0.53 of the box as the area.
+Fields that pycocotools needs and a user's own file may lack are added: the number of annotated joints, and 0.53 of the
+box as the area. Annotations are numbered from 1: pycocotools counts one with id 0 as missed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from engines.datasets.files import read_json
+from engines.datasets.coco_json import check_document, get_field
+from engines.datasets.files import Id, Number, check_fields, read_json
 from engines.errors import EngineError, install_hint
 
 COCO_NAMES = ("AP", "AP50", "AP75", "AP_medium", "AP_large", "AR", "AR50", "AR75", "AR_medium", "AR_large")
@@ -36,6 +39,8 @@ CROWD_SIGMAS = (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0
 BODY_OF_BOX = 0.53
 """The average share of its box that a person covers, used as the area without a mask."""
 
+_logger = logging.getLogger(__name__)
+
 Results = Path | Sequence[Mapping[str, Any]]
 """A result file, or its content."""
 
@@ -45,6 +50,15 @@ class _Results(NamedTuple):
 
     name: Path
     people: Any
+
+
+class _Result(msgspec.Struct):
+    """The fields of one result that count."""
+
+    image_id: Id
+    category_id: Id
+    keypoints: list[Number]
+    score: Number
 
 
 def check_installed() -> None:
@@ -61,7 +75,7 @@ def score_coco(
     ``images`` limits it to pictures with these ids; ``sigmas`` are for joints other than COCO's. Raises
     :class:`EngineError` naming the broken file.
     """
-    truth = _add_missing_fields(read_json(annotations))
+    truth = _add_missing_fields(_read_truth(annotations))
     return dict(zip(COCO_NAMES, _evaluate(annotations, truth, _read(results), sigmas, images), strict=True))
 
 
@@ -77,7 +91,7 @@ def score_coco_documents(truth: Mapping[str, Any], results: Sequence[Mapping[str
 
 def score_crowdpose(annotations: Path, results: Results, images: Collection[Any] | None = None) -> dict[str, float]:
     """CrowdPose's nine numbers, 0 … 1; NaN if no picture has that degree of crowding. Arguments as for COCO."""
-    truth = _add_missing_fields(_replace_areas(read_json(annotations)))
+    truth = _add_missing_fields(_replace_areas(_read_truth(annotations)))
     found = _read(results)
     numbers = _evaluate(annotations, truth, found, CROWD_SIGMAS, images, any_size=True)
     overall = dict(zip(CROWD_NAMES, (numbers[index] for index in _CROWD_INDICES), strict=True))
@@ -100,26 +114,55 @@ def _score_crowding(
     return _evaluate(annotations, truth, found, CROWD_SIGMAS, ids, any_size=True)[0] if ids else float("nan")
 
 
+def _read_truth(annotations: Path) -> dict[str, Any]:
+    truth: dict[str, Any] = read_json(annotations)
+    check_document(annotations, truth)
+    for number, annotation in enumerate(truth["annotations"]):
+        get_field(annotations, number, annotation, "image_id")
+        if len(annotation.get("bbox", ())) != 4:
+            raise EngineError(f"{annotations}: annotation {number} has no 'bbox' of 4 numbers")
+        if any(annotation.get("keypoints", ())) and len(annotation["keypoints"]) != 3 * _joint_count(truth):
+            raise EngineError(
+                f"{annotations}: annotation {number} has {len(annotation['keypoints'])} numbers in 'keypoints', "
+                f"not {3 * _joint_count(truth)}"
+            )
+    return truth
+
+
+def _joint_count(truth: Mapping[str, Any]) -> int:
+    """The number of joints of the categories; COCO's where they name none."""
+    return next((len(one["keypoints"]) for one in truth["categories"] if one.get("keypoints")), 17)
+
+
 def _read(results: Results) -> _Results:
-    return _Results(results, read_json(results)) if isinstance(results, Path) else _Results(Path("results"), results)
+    if not isinstance(results, Path):
+        return _Results(Path("results"), results)
+    people = read_json(results)
+    if isinstance(people, list) and not people:
+        _logger.warning("%s holds no people: every annotated person counts as missed", results)
+    return _Results(results, people)
 
 
 def _replace_areas(truth: Any) -> Any:
-    return {**truth, "annotations": [{**one, "area": _area(one)} for one in truth.get("annotations", ())]}
+    return {**truth, "annotations": [{**one, "area": _area(one)} for one in truth["annotations"]]}
 
 
 def _add_missing_fields(truth: Any) -> Any:
+    absent = [0] * 3 * _joint_count(truth)
+    categories = [{"id": 1, **category} for category in truth["categories"] or [{}]]
     annotations = [
         {
-            "id": number,
             "iscrowd": 0,
-            "area": _area(annotation),
+            "category_id": categories[0]["id"],
             "num_keypoints": sum(flag > 0 for flag in annotation.get("keypoints", ())[2::3]),
             **annotation,
+            "id": number,
+            "area": _area(annotation) if annotation.get("area") is None else annotation["area"],
+            "keypoints": annotation.get("keypoints") or absent,
         }
-        for number, annotation in enumerate(truth.get("annotations", ()), 1)
+        for number, annotation in enumerate(truth["annotations"], 1)
     ]
-    return {**truth, "annotations": annotations}
+    return {**truth, "categories": categories, "annotations": annotations}
 
 
 def _area(annotation: Mapping[str, Any]) -> float:
@@ -159,14 +202,34 @@ def _evaluate(
 
 def _load_results(table: Any, annotations: Path, found: _Results) -> Any:
     name, people = found
-    if not isinstance(people, list) or not people:
-        raise EngineError(f"{name}: it is not a list of results with image_id, keypoints and score")
+    if isinstance(people, list) and not people:
+        return _empty_like(table)
+    check_fields(name, people, list[_Result])
+    numbers = 3 * _joint_count(table.dataset)
+    images, categories = set(table.getImgIds()), table.getCatIds()
     for number, result in enumerate(people):
-        missing = {"image_id", "category_id", "keypoints", "score"} - result.keys()
-        if missing:
-            raise EngineError(f"{name}: result {number} has no {' and no '.join(map(repr, sorted(missing)))}")
-    unknown = {result["image_id"] for result in people} - set(table.getImgIds())
-    if unknown:
-        raise EngineError(f"{name}: image_id {min(unknown)} is not in {annotations}; give results of this data set")
+        if len(result["keypoints"]) != numbers:
+            raise EngineError(
+                f"{name}: result {number} has {len(result['keypoints'])} numbers in 'keypoints', not {numbers}; "
+                f"give results with the joints of {annotations}"
+            )
+        if result["image_id"] not in images:
+            raise EngineError(
+                f"{name}: result {number} has image_id {result['image_id']!r}, which is not in {annotations} "
+                f"(its first is {min(images, default=None)!r}); give results of this data set"
+            )
+        if result["category_id"] not in categories:
+            raise EngineError(
+                f"{name}: result {number} has category_id {result['category_id']!r}, but the categories of "
+                f"{annotations} are {', '.join(map(repr, categories))}"
+            )
     # pycocotools modifies its input.
     return table.loadRes([dict(result) for result in people])
+
+
+def _empty_like(table: Any) -> Any:
+    """Results without people, which pycocotools itself cannot load."""
+    empty = type(table)()
+    empty.dataset = {**table.dataset, "annotations": []}
+    empty.createIndex()
+    return empty

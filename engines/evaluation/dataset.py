@@ -20,6 +20,7 @@ from engines.evaluation import coco, results, scores
 from engines.evaluation.oks import oks
 from engines.evaluation.pck import Keypoints
 from engines.evaluation.scores import Columns, Scores
+from engines.metrics import mean_known
 from engines.skeletons import COCO_SIGMAS, SKELETONS, convert
 from engines.spec.signature import Signature
 
@@ -163,7 +164,7 @@ def _coco_numbers(
 def mean_oks(instances: Sequence[Instance], predictions: Sequence[Keypoints], skeleton: str) -> float:
     """The mean OKS of each prediction with its own annotation, over all annotated joints; scores do not matter."""
     pairs = zip(instances, predictions, strict=True)
-    return float(np.nanmean([_oks(instance, joints, skeleton) for instance, joints in pairs]))
+    return mean_known([_oks(instance, joints, skeleton) for instance, joints in pairs])
 
 
 def _oks(instance: Instance, joints: Keypoints, skeleton: str) -> float:

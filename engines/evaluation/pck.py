@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engines.datasets.instances import Instance
 from engines.evaluation.posetrack import HEAD_SHARE
-from engines.metrics import HIDDEN
+from engines.metrics import HIDDEN, mean_known
 from engines.skeletons import SKELETONS
 
 Floats = NDArray[np.float64]
@@ -83,10 +83,5 @@ def pck(
 def group_by_column(shares: Floats, skeleton: str) -> dict[str, float]:
     """The means over the joints of each column, and over all joints, of ``shares`` (K,); NaN is left out."""
     last = [joint.split("_")[-1] for joint in SKELETONS[skeleton].joints]
-    columns = {name: _mean(shares[[word in words for word in last]]) for name, words in _COLUMNS.items()}
-    return {**columns, "Mean": _mean(shares)}
-
-
-def _mean(numbers: Floats) -> float:
-    known = numbers[~np.isnan(numbers)]
-    return float(known.mean()) if len(known) else float("nan")
+    columns = {name: mean_known(shares[[word in words for word in last]]) for name, words in _COLUMNS.items()}
+    return {**columns, "Mean": mean_known(shares)}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.datasets.posetrack_frames import JOINTS, Annotated, Predicted
+from engines.metrics import mean_known
 
 Floats = NDArray[np.float64]
 
@@ -63,14 +64,14 @@ def score(frames: Iterable[tuple[Annotated, Predicted]]) -> list[JointScore]:
 
 def mean(scores: Sequence[JointScore]) -> JointScore:
     """The mean over the joints; joints that are never annotated (NaN) are left out."""
-    columns = np.array([[one.ap, one.precision, one.recall] for one in scores])
-    return JointScore(*(float(value) for value in np.nanmean(columns, axis=0)))
+    columns = ([one.ap for one in scores], [one.precision for one in scores], [one.recall for one in scores])
+    return JointScore(*map(mean_known, columns))
 
 
 def table(scores: Sequence[JointScore]) -> dict[str, float]:
     """AP in the columns of the papers, and ``Mean``."""
     aps = np.array([one.ap for one in scores])
-    groups = {name: float(np.nanmean(aps[list(members)])) for name, members in GROUPS.items()}
+    groups = {name: mean_known(aps[list(members)]) for name, members in GROUPS.items()}
     return {**groups, "Mean": mean(scores).ap}
 
 

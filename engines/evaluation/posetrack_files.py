@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,11 @@ def pair_frames(annotations: Path, results: Path) -> Iterator[tuple[Annotated, P
     Both are files, or both folders with files of the same names. Raises :class:`EngineError` naming what is missing.
     """
     for truth, result in _pair_files(annotations, results):
-        predicted = {frame.file: frame.people for frame in read_predictions(result)}
+        found = read_predictions(result)
+        predicted = {frame.file: frame.people for frame in found}
+        if len(predicted) < len(found):
+            twice = next(name for name, count in Counter(frame.file for frame in found).items() if count > 1)
+            raise EngineError(f"{result}: frame {twice!r} is in it more than once; give each frame once")
         frames = read_annotations(truth)
         if frames and not predicted.keys() & {frame.file for frame in frames}:
             raise EngineError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream.cli import evaluate_drawn, evaluate_live, evaluate_model
+from stream.cli.evaluate_model import cell, without_nan
 from stream.cli.registration import add_command, help_text
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def _posetrack(annotations: Path, results: Path, *, as_json: bool) -> None:
     scores = score(pair_frames(annotations, results))
     if as_json:
         joints = {name: _numbers(one) for name, one in zip(JOINTS, scores, strict=True)}
-        return print(json.dumps({"table": table(scores), "joints": joints, "mean": _numbers(mean(scores))}, indent=2))
+        account = {"table": table(scores), "joints": joints, "mean": _numbers(mean(scores))}
+        return print(json.dumps(without_nan(account), indent=2))
     return _print(table(scores), as_json=False)
 
 
@@ -96,9 +98,9 @@ def _numbers(one: JointScore) -> dict[str, float]:
 
 def _print(numbers: Mapping[str, float], *, as_json: bool) -> None:
     if as_json:
-        return print(json.dumps(dict(numbers), indent=2))
+        return print(json.dumps(without_nan(dict(numbers)), indent=2))
     print("  ".join(f"{name:>9}" for name in numbers))
-    return print("  ".join(f"{value:9.2f}" for value in numbers.values()))
+    return print("  ".join(map(cell, numbers.values())))
 
 
 for _command in (evaluate_model.model, evaluate_drawn.drawn, evaluate_live.live, posetrack, coco, crowdpose):

@@ -112,7 +112,7 @@ def model(
         evaluation = _evaluate(engine, source, people)
     files = [str(write(results, name, content)) for name, content in evaluation.files.items()] if results else []
     account = {**_account(engine, source, people, evaluation.scores), "files": files}
-    print(json.dumps(_without_nan(account), indent=2) if as_json else _in_words(account))
+    print(json.dumps(without_nan(account), indent=2) if as_json else _in_words(account))
 
 
 def find_source(
@@ -237,17 +237,22 @@ def _rows(table: Mapping[str, Columns], margin: int) -> Iterable[str]:
     names = list(next(iter(table.values())))
     yield "  ".join([" " * margin, *(f"{name:>9}" for name in names)])
     for title, columns in table.items():
-        yield "  ".join([f"{title:<{margin}}", *(_cell(columns[name]) for name in names)])
+        yield "  ".join([f"{title:<{margin}}", *(cell(columns[name]) for name in names)])
 
 
-def _cell(number: float) -> str:
+def cell(number: float) -> str:
+    """A percentage in a table; a dash where there is none.
+
+    >>> cell(86.094), cell(float("nan"))
+    ('    86.09', '        –')
+    """
     return f"{'–':>9}" if isnan(number) else f"{number:9.2f}"
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """``value`` with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
+        return {name: without_nan(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and isnan(value) else value

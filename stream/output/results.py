@@ -23,6 +23,7 @@ _PERSON = 1
 _HALF_PX = 0.5
 _IMAGES_PER_VIDEO = 10_000
 _ANNOTATIONS_PER_IMAGE = 100
+"""As in PoseTrack's files; more in a file with more people in a frame, so that no two ids are equal."""
 
 
 class PersonRecord(msgspec.Struct, frozen=True):
@@ -58,10 +59,12 @@ def coco_results(record: Record) -> list[dict[str, Any]]:
 def posetrack_document(records: Sequence[Record]) -> dict[str, Any]:
     """Make the PoseTrack document of one camera; ``camera`` should be a sequence's name, as ``003418_mpii_test``."""
     count = max((record.frame_seq for record in records), default=-1) + 1
+    most_people = max((len(record.people) for record in records), default=0)
+    per_image = max(_ANNOTATIONS_PER_IMAGE, 10 ** len(str(most_people - 1)))
     return {
         "images": [_posetrack_image(record, count) for record in records],
         "categories": [_posetrack_category()],
-        "annotations": [annotation for record in records for annotation in _posetrack_annotations(record)],
+        "annotations": [annotation for record in records for annotation in _posetrack_annotations(record, per_image)],
     }
 
 
@@ -109,13 +112,13 @@ def _posetrack_category() -> dict[str, Any]:
     }
 
 
-def _posetrack_annotations(record: Record) -> Iterable[dict[str, Any]]:
+def _posetrack_annotations(record: Record, per_image: int) -> Iterable[dict[str, Any]]:
     found = convert_skeleton(record, "posetrack17")
     for row, (person, points) in enumerate(zip(record.people, found, strict=True)):
         scores = points[:, 2].tolist()
         yield {
             "image_id": _image_id(record),
-            "id": _image_id(record) * _ANNOTATIONS_PER_IMAGE + row,
+            "id": _image_id(record) * per_image + row,
             "track_id": person.id,
             "keypoints": [number for x, y, score in points.tolist() for number in (x, y, float(score > 0))],
             "scores": scores,

@@ -31,10 +31,13 @@ def test_boxes_above_the_minimum_score_replace_people(tmp_path: Path, image: dic
 @pytest.mark.parametrize(
     ("detections", "words"),
     [
-        ({}, "it is not a list of boxes with image_name, bbox and score"),
-        ([{"image_name": NAME, "score": 1}], "box 0 has no 'bbox'"),
+        ({}, r"Expected `array`, got `object`"),
+        ([{"image_name": NAME, "score": 1}], r"missing required field `bbox` - at `\$\[0\]`"),
         ([{"bbox": [1, 2, 3, 4], "score": 1}], "box 0 has no 'image_name'"),
-        ([{"image_name": NAME, "bbox": [1, 2], "score": 1}], "box 0 has a 'bbox' of 2 numbers, not 4"),
+        (
+            [{"image_name": NAME, "bbox": [1, 2], "score": 1}],
+            "Expected `array` of length 4, got 2",
+        ),
         ([{"image_name": "x", "bbox": [1, 2, 3, 4], "score": 1}], f"no box belongs to '{NAME}'"),
     ],
 )

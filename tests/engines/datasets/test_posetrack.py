@@ -97,7 +97,7 @@ def test_a_broken_file_is_an_error_naming_the_annotation(tmp_path: Path, content
 
 def test_a_truncated_or_missing_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"images": [')
-    with pytest.raises(EngineError, match=r"cut\.json: it is not valid JSON"):
+    with pytest.raises(EngineError, match=r"cut\.json line 1, column 13: it ends too early"):
         read_annotations(tmp_path / "cut.json")
     with pytest.raises(EngineError, match=r"none\.json: No such file"):
         read_annotations(tmp_path / "none.json")

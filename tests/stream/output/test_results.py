@@ -9,6 +9,7 @@ import pytest
 
 from stream.elements.jsonsink import JsonSink
 from stream.messages import Poses
+from stream.output.results import PersonRecord, Record, posetrack_document
 from stream.testing import make_poses
 
 
@@ -50,3 +51,16 @@ def test_a_posetrack_image_has_the_name_of_its_picture_or_the_number_of_its_fram
 def test_an_output_may_be_called_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(write(Path(name), "lines", FILES)) == 4
+
+
+def _record(seq: int, people: int) -> Record:
+    found = [PersonRecord(number, (0, 0, 9, 9), 1.0, [(1.0, 1.0, 1.0)] * 17) for number in range(people)]
+    return Record("003418_mpii_test", seq, (10, 10), "coco17", found)
+
+
+@pytest.mark.parametrize("people", [100, 101, 1001])
+def test_annotations_of_posetrack_have_ids_of_their_own(people: int) -> None:
+    document = posetrack_document([_record(0, people), _record(1, 2), _record(2, people)])
+    ids = [one["id"] for one in document["annotations"]]
+    assert len(set(ids)) == len(ids) == 2 * people + 2
+    assert ids[0] == 10034180000 * (100 if people == 100 else 10 ** len(str(people)))
