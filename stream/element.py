@@ -108,6 +108,10 @@ class Element:
         """Raise :class:`stream.errors.PropertyError` for the name of a camera upstream that it cannot take, before the
         line runs."""
 
+    def check(self, sources: Sequence[Source]) -> None:
+        """Raise :class:`PosestreamError` for what keeps it from running on this machine behind ``sources``, such as a
+        network that is missing; before the line runs, so it opens nothing."""
+
     # -- restarts ---------------------------------------------------------------------------------------------------
 
     @property
@@ -139,6 +143,9 @@ class Element:
 class Source(Element):
     """The origin of items; implement :meth:`frames`."""
 
+    has_truth: ClassVar[bool | None] = None
+    """Whether its frames carry the ground truth of who is in them; None where that is not known."""
+
     @property
     def is_live(self) -> bool:
         """True where frames arrive at their own pace, as a camera's do: while the pipeline is full, new ones are
@@ -157,6 +164,10 @@ class Source(Element):
         The number may be an estimate, as the header of a video is.
         """
         return None
+
+    def describe_silence(self) -> str:
+        """Why a live source gives no frame now, in a few words; empty where that is not known. Any thread may ask."""
+        return ""
 
     def frames(self) -> Iterator[Frame | None]:
         """Yield frames until the stream ends; while there is none, yield ``None`` at least twice a second, so that the

@@ -31,6 +31,7 @@ class LiveSource(Source):
     """
 
     src = Caps("video/raw")
+    has_truth = False
 
     camera: Annotated[str, Meta(description="camera name in the frames; empty for the element's own name")] = ""
     num_frames: Annotated[int, Meta(ge=0, description="frames to deliver; 0 for no limit")] = 0
@@ -87,6 +88,10 @@ class LiveSource(Source):
             self._reconnector = None
 
     _reconnector = None
+
+    def describe_silence(self) -> str:
+        reconnector: Reconnector | None = self._reconnector
+        return "" if reconnector is None else reconnector.describe()
 
     def frames(self) -> Iterator[Frame | None]:
         delivered = count(1)

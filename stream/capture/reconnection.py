@@ -89,6 +89,14 @@ class Reconnector:
         self._captured = 0
         self._last_shot_s = 0.0
         self._reader: Reader | None = None
+        self._error: Exception | None = None
+
+    def describe(self) -> str:
+        """Why there is no shot now: connecting, connected without a picture, or what the last attempt failed with."""
+        reader = self._reader
+        if reader is not None and reader.is_connected and reader.error is None:
+            return "connected, but no picture comes"
+        return f"connecting to {self._address}" if self._error is None else f"{self._error}; reconnecting"
 
     def shots(self) -> Iterator[Event]:
         """Yield ``(number, shot)``; ``"new"`` before the first shot of each connection; None while there is nothing.
@@ -99,6 +107,7 @@ class Reconnector:
         while True:
             begun_s = time.monotonic()
             error = yield from self._read_connection()
+            self._error = error
             self._raise_if_final(error)
             if self._last_shot_s - begun_s > _STABLE_S:
                 self._backoff.reset()
@@ -142,7 +151,7 @@ class Reconnector:
     def _on_connected(self) -> None:
         if self._captured:
             _log.info("%s is back after %.1f s", self._address, time.monotonic() - self._last_shot_s)
-        self._is_known = True
+        self._is_known, self._error = True, None
 
     def _raise_if_final(self, error: Exception) -> None:
         """Raise if the error is permanent or the policy allows no retry."""

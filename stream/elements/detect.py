@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Annotated, Literal, Self
@@ -12,9 +12,10 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from engines.errors import EngineError
+from engines.hub.lookup import find_model
 from engines.inference.detector import Detector, load_detector
 from stream.caps import Caps
-from stream.element import Transform
+from stream.element import Source, Transform
 from stream.messages import Frame, People
 
 TRUTH = "truth"
@@ -59,6 +60,19 @@ class Detect(Transform):
         self._detector: Detector | None = None
         self._cameras: dict[str, _Detections] = {}
 
+    def check(self, sources: Sequence[Source]) -> None:
+        if self.model != TRUTH and (self.model != AUTO or any(source.has_truth is False for source in sources)):
+            self._find()
+
+    def _find(self) -> None:
+        """Raise :class:`EngineError` if the network is not here; for AUTO it is the default one."""
+        try:
+            find_model(DEFAULT_MODEL if self.model == AUTO else self.model, "detector").check()
+        except EngineError as error:
+            if self.model != AUTO:
+                raise
+            raise EngineError(f"no detector is named (model=, --detector), and of the default one: {error}") from error
+
     @property
     def reach(self) -> int:
         """Frames of an interval carry the boxes of its first frame."""
@@ -101,6 +115,8 @@ class Detect(Transform):
     def _detect(self, frame: Frame) -> Boxes:
         if self.model == TRUTH or (self.model == AUTO and frame.truth is not None):
             return _read_truth(frame)
+        if self._detector is None:
+            self._find()
         detector = self._detector or self._open(DEFAULT_MODEL)
         return detector.detect(frame.pixels, self.min_score, self.iou)
 

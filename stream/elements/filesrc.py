@@ -36,6 +36,7 @@ class Filesrc(Source):
     """
 
     src = Caps("video/raw")
+    has_truth = False
 
     location: Annotated[
         str, Meta(description="a video, GIF or picture, a folder of pictures, or a pattern such as 'shots/*.png'")

@@ -12,10 +12,11 @@ from msgspec import Meta
 
 from engines.errors import EngineError
 from engines.hub.catalogue import SHIPPED
+from engines.hub.lookup import find_model
 from engines.inference.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, load_signature
 from engines.spec.signature import Signature
 from stream.caps import Caps
-from stream.element import Transform
+from stream.element import Source, Transform
 from stream.messages import Poses, Window, WindowFrame
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,9 @@ class Pose(Transform):
         if self._signature is None:
             self._signature = load_signature(self.model, self.crop)
         return self._signature
+
+    def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002
+        find_model(self.model, "pose").check()
 
     def sink_caps(self) -> Caps:
         return Caps("people/window", past=self.signature.past, future=self.signature.future)

@@ -17,6 +17,7 @@ from engines.resource import Resource
 from stream.element import Element, Sink, Source, Transform
 from stream.errors import PartError
 from stream.messages import EOS_SEQ, Eos, Key, Message
+from stream.pipeline.silence import SilenceMonitor
 from stream.pipeline.wiring import Part
 from stream.registry import error_context, label
 
@@ -56,6 +57,9 @@ class Executor(Resource):
         self._on_delivered, self._on_transformed = on_delivered, on_transformed
         self._failures_in_a_row: dict[int, int] = {}
         self._opened = ExitStack()
+        first = self._elements[0]
+        self.silence = SilenceMonitor(first) if isinstance(first, Source) and first.is_live else None
+        """The monitor of a live source; None where there is none."""
 
     # -- life -------------------------------------------------------------------------------------------------------
 
@@ -88,7 +92,7 @@ class Executor(Resource):
         first = self._elements[0]
         if isinstance(first, Source):
             with error_context(first):
-                yield from first.frames()
+                yield from self.silence.watch(first.frames()) if self.silence else first.frames()
 
     def process(self, items: Sequence[Any]) -> list[Any]:
         """Pass ``items`` through all elements behind the source, and return what leaves the last one, in order."""

@@ -21,7 +21,7 @@ from stream.pipeline.executor import run_in_process
 from stream.pipeline.negotiation import Agreement, negotiate, set_caps
 from stream.pipeline.serialize import are_equal, to_launch_string, to_yaml
 from stream.pipeline.wiring import Junction, Line, Part, Wiring, camera_name, wire
-from stream.registry import label, validate
+from stream.registry import error_context, label, validate
 from stream.transports.base import Leaky
 
 QueueName = str
@@ -182,6 +182,15 @@ class Pipeline:
         if src is None or "future" not in src.fields or (sink is not None and "future" in sink.fields):
             return element.reach
         return src.get("past") + 1 + src.get("future")
+
+    def check(self) -> None:
+        """Raise :class:`PosestreamError` for what keeps an element from running on this machine, such as a missing
+        network. Negotiates, and opens nothing."""
+        for part in self.parts:
+            sources = self.find_sources(part.cameras)
+            for element in part.elements:
+                with error_context(element):
+                    element.check(sources)
 
     # -- running in one process ---------------------------------------------------------------------------------------
 

@@ -197,8 +197,12 @@ class PartLoop:
             malformed=received.malformed + sent.malformed,
             rss_bytes=resident_bytes(),
             finished=self.part_runner.is_finished,
-            status="; ".join(filter(None, map(_get_status, self._part.elements))),
+            status="; ".join(filter(None, [self._describe_silence(), *map(_get_status, self._part.elements)])),
         )
+
+    def _describe_silence(self) -> str:
+        silence = self.part_runner.executor.silence
+        return silence.describe() if silence is not None else ""
 
 
 # -- a process --------------------------------------------------------------------------------------------------------

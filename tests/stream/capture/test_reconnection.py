@@ -241,3 +241,34 @@ def test_a_pause_is_shortened_at_random_and_never_lengthened() -> None:
 def test_a_camera_that_is_away_for_weeks_does_not_overflow_the_pause() -> None:
     backoff = Backoff(0.5, 5.0, jitter=0.0)
     assert max(backoff.next_s() for _ in range(5000)) == 5.0
+
+
+def test_it_says_why_no_picture_comes() -> None:
+    gate = threading.Event()
+
+    def connect() -> Feed:
+        gate.wait(TIMEOUT_S)
+        raise DisconnectedError("Connection refused")
+
+    reconnector = make_reconnector(connect, retry="always")
+    shots = reconnector.shots()
+    assert next(shots) is None
+    assert reconnector.describe() == "connecting to 'rtsp://***@hall/x'"
+    gate.set()
+    until_s = time.monotonic() + TIMEOUT_S
+    while reconnector.describe() != "Connection refused; reconnecting":
+        next(shots)
+        assert time.monotonic() < until_s
+    reconnector.close()
+
+
+def test_a_connection_without_pictures_is_said_to_be_one() -> None:
+    feed = Script(0)
+    reconnector = make_reconnector(make_camera(feed))
+    shots = reconnector.shots()
+    until_s = time.monotonic() + TIMEOUT_S
+    while reconnector.describe() != "connected, but no picture comes":
+        assert next(shots) is None
+        assert time.monotonic() < until_s
+    feed.gate.set()
+    reconnector.close()

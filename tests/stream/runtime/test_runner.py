@@ -170,6 +170,15 @@ def test_its_statistics_hold_what_its_elements_report_on_themselves() -> None:
     assert loop.loop.statistics().status == "faulty: status() failed: ValueError: odd; 2 taken"
 
 
+def test_its_statistics_say_that_a_live_source_is_silent() -> None:
+    loop = Loop(Gives(is_live=True), Takes())
+    silence = loop.loop.part_runner.executor.silence
+    assert silence is not None
+    assert loop.loop.statistics().status == ""
+    silence.describe = lambda: "silent for 6 s: connecting"  # type: ignore[method-assign]
+    assert loop.loop.statistics().status == "silent for 6 s: connecting"
+
+
 def test_every_start_of_a_part_has_a_number_that_its_elements_see() -> None:
     loop = Loop(Gives(), Takes())
     again = Bench()
