@@ -155,7 +155,9 @@ def _describe(error: Exception) -> str:
     """One line that says what is wrong; empty where help was shown instead, because no command was named."""
     if isinstance(error, TyperException):
         message = error.format_message().rstrip(".")
-        return f"{message}; see 'posestream --help'" if message else ""
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "posestream"
+        return f"{message}; see '{command} --help'" if message else ""
     if isinstance(error, PosestreamError) or find_element_note(error):
         return " ".join(describe_error(error).split())
     return f"{describe_error(error)} (a fault of posestream; add --debug for the traceback, and please report it)"

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -142,6 +143,9 @@ def _module(name: str) -> ModuleType:
         raise _not_found(name, path, error) from error
     except ImportError as error:
         raise LaunchError(f"element {name!r} cannot be loaded: {error}") from error
+    except SyntaxError as error:
+        place = f"{error.filename} line {error.lineno}"
+        raise LaunchError(f"element {name!r} cannot be loaded: {place}: {error.msg}") from error
     except Exception as error:
         add_element_note(error, name, name)
         raise
@@ -157,13 +161,25 @@ def _add_working_directory() -> None:
         sys.path.append(here)
 
 
+def _siblings(path: str) -> list[str]:
+    """The modules beside the one at ``path``, which does not exist, by the names that elements in them would have."""
+    package, _, module = path.rpartition(".")
+    if not package or package == _HOME:
+        return []
+    try:
+        folders = importlib.import_module(package).__path__
+    except (ImportError, AttributeError):
+        return [f"{file.parent.name}.{module}" for file in Path.cwd().glob(f"*/{module}.py")]
+    return [f"{package}.{found.name}" for found in pkgutil.iter_modules(folders)]
+
+
 _ADVICE = "'posestream inspect' lists all"
 
 
 def _not_found(name: str, path: str, error: ModuleNotFoundError) -> LaunchError:
     missing = error.name or ""
     if path == missing or path.startswith(missing + "."):
-        return LaunchError(f"no element {name!r}{suggest(name, element_names()) or ';'} {_ADVICE}")
+        return LaunchError(f"no element {name!r}{suggest(name, [*element_names(), *_siblings(path)]) or ';'} {_ADVICE}")
     return LaunchError(f"element {name!r} cannot be loaded: it needs the module {missing!r}, which is not installed")
 
 
@@ -205,7 +221,18 @@ def _convert(name: str, cls: type[Element], values: Mapping[str, object], *, str
         checked = msgspec.convert(given, struct, strict=strict)
     except msgspec.ValidationError as error:
         raise PropertyError(_one_line(name, values, str(error))) from error
-    return {key: getattr(checked, key) for key in values}
+    converted = {key: getattr(checked, key) for key in values}
+    for key, value in converted.items():
+        if not _is_finite(value):
+            raise PropertyError(_one_line(name, values, f"Expected a finite number - at `$.{key}`"))
+    return converted
+
+
+def _is_finite(value: object) -> bool:
+    """False for NaN and infinity, also within a list."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or isfinite(value)
 
 
 def _split(value: object, struct: type[msgspec.Struct], key: str) -> object:

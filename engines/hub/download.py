@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def pull(model: str, progress: Progress | None = None, *, again: bool = False) -
     Raises :class:`EngineError` if the address does not answer or the download breaks off, in which case the next call
     resumes it, and if the file does not have the ``sha256`` or the ``member`` of the entry.
     """
+    if model in catalogue.SHIPPED:
+        raise EngineError(f"pull {model}: it ships with posestream, so there is nothing to download")
+    if not catalogue.is_entry(model):
+        names = catalogue.list_names()
+        nearest = " or ".join(map(repr, get_close_matches(model, names, n=3, cutoff=0.4)))
+        hint = f"did you mean {nearest}?" if nearest else "'posestream models' lists all"
+        raise EngineError(f"pull {model}: no network has this name; {hint}")
     item = _find_item(*catalogue.find_entry(model))
     path = item.path
     if path.is_file() and not again:

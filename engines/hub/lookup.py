@@ -48,6 +48,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
             f"get it with 'posestream pull {self.name}' ({self.entry.licence}), or give the path of an .onnx"
         )
 
+    def check(self) -> None:
+        """Raise :class:`EngineError` with the remedy if it is not here. The files of an export are verified later."""
+        if self.manifest is None:
+            self.find_weights()
+
 
 def find_model(model: str, kind: Kind) -> Model:
     """The model called ``model``, of ``kind`` ``pose`` or ``detector``.

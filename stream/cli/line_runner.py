@@ -28,6 +28,7 @@ _LISTENER_JOIN_S = 5.0
 def run_line(pipeline: Pipeline, *, in_process: bool, run_dir: Path | None) -> int:
     """Run the whole line to its end and return the exit code; a line that ends before a sink prints its output."""
     closed = close_open_ends(pipeline)
+    closed.check()
     has_processes = not in_process and (len(closed.parts) > 1 or run_dir is not None)
     with _reporting(closed, has_processes=has_processes) as progress:
         if has_processes:
@@ -221,8 +222,9 @@ def _follow(supervisor: Supervisor, pipeline: Pipeline, progress: LineProgress |
                     progress.begin()
                 case Stats(part=part, items=items) if part in sources:
                     progress.reach(part, items)
-                case Qos(part=part, reason=reason, dropped=dropped):
-                    progress.drop(reason, dropped, part if part in sources and reason == "no credit" else "")
+                case Qos(part=part, camera=camera, reason=reason, dropped=dropped):
+                    what = f"{reason} of {camera!r}" if len(pipeline.cameras) > 1 else reason
+                    progress.drop(what, dropped, part if part in sources and reason == "no credit" else "")
 
     listener = threading.Thread(target=listen, name="progress", daemon=True)
     supervisor.pause()

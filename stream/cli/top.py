@@ -46,6 +46,7 @@ def top(
 
     console = Console(highlight=False)
     with Board(_find_run_dir(run_dir)) as board:
+        board.note = _describe_choice(board.run_dir) if run_dir is None else ""
         if once or not sys.stdout.isatty():
             board.wait_for_all()
             return console.print(board.render())
@@ -71,6 +72,18 @@ def _find_run_dir(run_dir: Path | None) -> Path:
     return runs[-1].directory
 
 
+def _describe_choice(shown: Path) -> str:
+    """Which of several running lines this is, and how to see the others; empty where it is the only one."""
+    from stream.credentials import redact
+    from stream.runtime.run_dir import list_runs
+
+    titles = {run.directory: redact(run.title) for run in list_runs()}
+    others = [f"--run-dir {directory}: {title}" for directory, title in titles.items() if directory != shown]
+    if not others:
+        return ""
+    return "\n".join([f"the newest of {len(titles)} lines: {titles.get(shown, shown)}", *others])
+
+
 class Board:
     """The newest statistics of each part, as the bus of one line publishes them; a context manager."""
 
@@ -78,6 +91,7 @@ class Board:
         from stream.pipeline.launch import load_yaml
         from stream.transports.bus_sockets import BusSubscriber
 
+        self.run_dir, self.note = run_dir, ""
         self.parts = [part.name for part in load_yaml(run_dir / "line.yaml").parts]
         self._bus = BusSubscriber(f"ipc://{run_dir}/bus.sock")
         self._stats: dict[str, Stats] = {}
@@ -124,7 +138,7 @@ class Board:
         for name in self.parts:
             table.add_row(name, *self._cells(name))
         notes = [Text(f"{name}: {stats.status}") for name, stats in self._stats.items() if stats.status]
-        return Group(table, *notes)
+        return Group(*([Text(self.note)] if self.note else []), table, *notes)
 
     def _cells(self, name: str) -> tuple[str, ...]:
         stats = self._stats.get(name)

@@ -19,7 +19,7 @@ def validate(
 ) -> None:
     """Check a line without running it: parts, links and their caps, look-ahead in milliseconds.
 
-    Opens no camera, no file and no network; needs no GPU and no torch.
+    Opens no camera, no file and no network, but says if a network is missing; needs no GPU and no torch.
 
     Examples:
 
@@ -30,4 +30,6 @@ def validate(
     from stream.cli.line_argument import read_line
     from stream.pipeline.describe import describe
 
-    print(describe(read_line(line)))
+    pipeline = read_line(line)
+    print(describe(pipeline), flush=True)
+    pipeline.check()

@@ -95,7 +95,7 @@ class SourceInput:
         except SourceError as error:
             if self._source.is_live:
                 raise
-            self._runner.report_error(self._source, error)
+            self._runner.report_error(self._source, error, self._camera)
             self.end()
         return None
 

@@ -94,6 +94,7 @@ class Monitor:
         self._resources = resources or contextlib.ExitStack()
         self._now_s = now_s
         self._error: PosestreamError | None = None
+        self._failures: list[str] = []
         self._losses = Losses(plan.pipeline)
         self._turned_s = self._phase_since_s = now_s()
         self._published: tuple[bus.Target, float] | None = None
@@ -107,8 +108,9 @@ class Monitor:
         lost = self._losses.describe() if self._orders.ending != "kill" else ""
         if self._error is not None:
             raise type(self._error)(f"{self._error}; frames lost before that: {lost}") if lost else self._error
-        if lost:
-            raise PartError(f"the line ran to its end without all of its frames: {lost}")
+        without = f"the line ran to its end without all of its frames: {lost}" if lost else ""
+        if reasons := list(filter(None, [*self._failures, without])):
+            raise PartError("; ".join(reasons))
 
     def turn(self) -> None:
         """One turn of the loop; it takes as long as the hub waits for notices."""
@@ -140,8 +142,11 @@ class Monitor:
         # A heartbeat of a process that has ended since does not count.
         if isinstance(notice, bus.Stats) and (process is None or process.pid == notice.pid):
             self.statistics[notice.part] = notice
-        if isinstance(notice, bus.Error) and notice.needs_user and not notice.fatal and self._error is None:
-            self._error = PartError(f"{notice.part}: {notice.text}")
+        if isinstance(notice, bus.Error) and notice.needs_user and not notice.fatal:
+            camera = f"camera {notice.camera!r}: " if notice.camera not in ("", notice.part) else ""
+            failure = f"{notice.part}: {camera}{notice.text}"
+            if failure not in self._failures:  # a restarted source finds the same damage again
+                self._failures.append(failure)
         self._losses.take(notice)
         self._publish(notice)
 
@@ -246,7 +251,7 @@ class Monitor:
 
     def _final_error(self, process: PartProcess, code: int, why: str) -> PosestreamError:
         if process.gives_up(code):
-            return StartError(f"{process.part}: {why}")
+            return StartError(f"{process.part}: {why.removeprefix(f'{process.part}: ')}")
         restarts, within_s = self._plan.policy.restarts, self._plan.policy.within_s
         return PartError(
             f"{process.part} was restarted {restarts} times within {within_s:.0f} s and failed again; last error: {why}"

@@ -130,10 +130,11 @@ class PartRunner:
         self.send([*self.executor.end(camera), Eos(camera)])
         self._settle([key])
 
-    def report_error(self, element: Element, error: Exception) -> None:
+    def report_error(self, element: Element, error: Exception, camera: str) -> None:
         """Post an error that only the user can correct: the line goes on to its end, but the run has failed."""
         self.tally.errors += 1
-        self._post(bus.Error(part=self.name, element=label(element), text=str(error), needs_user=True))
+        element_name = label(element)
+        self._post(bus.Error(part=self.name, element=element_name, text=str(error), camera=camera, needs_user=True))
 
     def send(self, outputs: Iterable[Message | Eos]) -> None:
         """Send what was made of the inputs taken so far to every receiver."""

@@ -152,3 +152,10 @@ def test_every_element_that_ships_can_be_loaded_and_is_called_as_its_file() -> N
 
 def test_a_named_element_works_as_before() -> None:
     assert len(Harness(make("tests.toys.find", name="finder"), sink="video/raw").push_all([])) == 0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_of_a_property_is_finite(value: str) -> None:
+    with pytest.raises(PropertyError) as caught:
+        make("camerasrc", open_timeout_s=value)
+    assert "open_timeout_s=" + value in str(caught.value)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from rich.console import Console
 
-from stream.cli.line_runner import run_here
+from stream.cli.line_runner import _follow, run_here
 from stream.cli.progress import LineProgress, is_watched, total_frames
 from stream.pipeline.launch import parse_launch
+from stream.runtime import bus
 
 SMALL = "testsrc num_frames=6 width=64 height=64 people=1"
 
@@ -57,3 +60,28 @@ def test_the_total_is_known_where_every_source_knows_its_own() -> None:
 
 def test_nothing_is_shown_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert not is_watched()
+
+
+@dataclass
+class Notices:
+    """What a supervisor reports, in place of one."""
+
+    notices: list[bus.AnyNotice]
+
+    def pause(self) -> None:
+        """Nothing to start."""
+
+    def messages(self) -> Iterator[bus.AnyNotice]:
+        return iter(self.notices)
+
+
+@pytest.mark.parametrize(("lines", "names"), [(1, ["leaky"]), (2, ["leaky of 'hall'", "late of 'roof'"])])
+def test_what_was_dropped_is_counted_by_camera_where_there_are_several(lines: int, names: list[str]) -> None:
+    texts = ["testsrc camera=hall ! queue name=a", "testsrc camera=roof ! queue name=a"][:lines]
+    pipeline = parse_launch("; ".join([*texts, "from a ! fakesink"]))
+    drops = [bus.Qos(part="fakesink", camera="hall", reason="leaky", dropped=2)] * 2
+    late = [bus.Qos(part="fakesink", camera="roof", reason="late", dropped=1)] * (lines - 1)
+    progress = LineProgress(None, None)
+    with _follow(Notices([*drops, *late]), pipeline, progress):  # type: ignore[arg-type]
+        pass
+    assert dict(progress.dropped) == dict(zip(names, (4, 1), strict=False))

@@ -123,7 +123,7 @@ def test_a_damaged_file_ends_its_stream_and_posts_an_error_that_only_the_user_ca
         pass
     assert (sink.taken, runner.is_finished) == ([0, 1], True)
     text = "clip.mp4 is damaged; copy the file again"
-    assert bench.posted[0] == bus.Error(part="part", element="damaged", text=text, needs_user=True)
+    assert bench.posted[0] == bus.Error(part="part", element="damaged", text=text, camera=CAMERA, needs_user=True)
 
 
 def test_a_camera_that_fails_ends_its_part(bench: Bench) -> None:

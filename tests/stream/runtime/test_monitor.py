@@ -305,6 +305,22 @@ def test_an_error_that_only_the_user_can_correct_fails_the_run_after_its_end(lin
         line.monitor.run_to_end()
 
 
+def test_every_camera_that_failed_is_named_once_with_what_was_lost_elsewhere(line: Line) -> None:
+    for camera, file in (("hall", "a.mp4"), ("roof", "b.mp4"), ("hall", "a.mp4")):
+        line.post(bus.Error(part="testsrc", camera=camera, text=f"{file} is damaged; copy it again", needs_user=True))
+    line.post(bus.Qos(part="detect", camera="testsrc", reason="stale", dropped=2))
+    line.turn(1.0)
+    line.finished = True
+    line.turn(5.0)
+    with pytest.raises(PartError) as caught:
+        line.monitor.run_to_end()
+    assert str(caught.value) == (
+        "testsrc: camera 'hall': a.mp4 is damaged; copy it again; "
+        "testsrc: camera 'roof': b.mp4 is damaged; copy it again; "
+        "the line ran to its end without all of its frames: detect dropped 2 frames of camera 'testsrc' (stale)"
+    )
+
+
 def test_a_line_that_has_lost_frames_of_a_file_fails_at_its_end_unless_it_is_killed() -> None:
     for ending in ("", "kill"):
         line = Line()
