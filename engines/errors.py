@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from engines.redaction import redact
+
 
 class PosestreamError(Exception):
     """Base class of every error that you can fix yourself; ``str()`` is the whole message, in one line.
 
     Line breaks and control characters in quoted values are escaped, so that a message stays one line and cannot
-    control a terminal.
+    control a terminal. Credentials are redacted on construction, so ``repr()``, ``args`` and copies have none either.
 
     >>> print(PosestreamError("no element 'a\\nb'"))
     no element 'a\\nb'
     """
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
+
     def __str__(self) -> str:
-        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in super().__str__())
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in redact(super().__str__()))
 
 
 class EngineError(PosestreamError):

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+from engines.redaction import redact
 from posestream.inputs import find_files, make_source
 from posestream.outputs import Outputs
 from posestream.result import Result
 from stream.capture.stills import is_still
 from stream.cli.progress import progress_bar
-from stream.credentials import redact
 from stream.errors import SourceError
 from stream.logs import is_quiet
 
@@ -68,8 +68,7 @@ def _find_all(sources: Sequence[str], summary: Summary) -> list[Path]:
 def _refuse_endless(source: str) -> None:
     if "://" in source or source.startswith("/dev/video"):
         raise SourceError(
-            f"{redact(source)!r} never ends, and this command writes at the end; run a line: see "
-            "'posestream launch --help'"
+            f"{source!r} never ends, and this command writes at the end; run a line: see 'posestream launch --help'"
         )
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.url import Url
 from stream.caps import Caps
 from stream.capture import files
 from stream.capture.stills import is_picture, is_still
-from stream.credentials import redact
 from stream.element import Element, Source
 from stream.errors import SourceError
 from stream.messages import Eos, Frame
@@ -46,7 +46,8 @@ def open_input(source: Input, fps: float, report: Report | None) -> Source:
         case str() | Path() if str(source).startswith(("/dev/video", "/dev/v4l/")):
             return make_source("camerasrc", device=str(source), camera=str(source))
         case str() if "://" in source:
-            return make_source("rtspsrc", url=source, camera=redact(source))
+            url = Url(source)
+            return make_source("rtspsrc", url=url, camera=str(url))
         case str() | Path():
             return Files(find_files(source), report)
         case list() | tuple() if source and all(isinstance(item, str | Path) for item in source):

@@ -34,7 +34,7 @@ from stream.cli import (
 )
 from stream.cli.registration import add_command, add_listing, split_common_options
 from stream.errors import PosestreamError, describe_error, find_element_note, format_traceback
-from stream.logs import logging_to_stderr
+from stream.logs import logging_to_stderr, redacting_stderr
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -120,7 +120,7 @@ def main() -> None:
 def execute(arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` spell and return its exit code; an error is one line on stderr."""
     words, common = split_common_options(arguments)
-    with logging_to_stderr(common.level, prefix="posestream: "):
+    with redacting_stderr(" ".join(arguments)), logging_to_stderr(common.level, prefix="posestream: "):
         try:
             code = make_app(_find_command(words))(words, prog_name="posestream", standalone_mode=False)
             sys.stdout.flush()
@@ -145,7 +145,7 @@ def _report(error: Exception, *, is_debug: bool) -> int:
     if find_element_note(error):
         print(format_traceback(error), end="", file=sys.stderr)
     elif is_debug:
-        traceback.print_exception(error)
+        print("".join(traceback.format_exception(error)), end="", file=sys.stderr)
     if line := _describe(error):
         print(f"posestream: {line}", file=sys.stderr)
     return USAGE if isinstance(error, TyperException) and error.exit_code == USAGE else FAILED

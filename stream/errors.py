@@ -19,6 +19,7 @@ from __future__ import annotations
 import traceback
 
 from engines.errors import EngineError, PosestreamError
+from engines.redaction import redact
 
 __all__ = (
     "EngineError",
@@ -92,20 +93,22 @@ def find_element_note(error: BaseException) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """One line: the message of an error of posestream; of any other exception also its type, and a user's element."""
+    """One line without credentials: the message of an error of posestream; of any other exception also its type, and a
+    user's element."""
     if isinstance(error, PosestreamError):
         return str(error)
     text = " ".join(str(error).split())
-    return ", ".join(filter(None, [f"{type(error).__name__}: {text}".removesuffix(": "), find_element_note(error)]))
+    shown = [f"{type(error).__name__}: {text}".removesuffix(": "), find_element_note(error)]
+    return redact(", ".join(filter(None, shown)))
 
 
 _OWN_MODULES = {"stream", "posestream", "engines", "export", "typer", "click", "contextlib", "importlib", "__main__"}
 
 
 def format_traceback(error: BaseException) -> str:
-    """The traceback of ``error``; it begins in the user's code where that raised it."""
+    """The traceback of ``error``, without credentials; it begins in the user's code where that raised it."""
     own = error.__traceback__
     trace = own
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _OWN_MODULES:
         trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace or own))
+    return redact("".join(traceback.format_exception(type(error), error, trace or own)))

@@ -6,9 +6,10 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO, cast
 
-from stream.credentials import RedactingFormatter
+from engines.redaction import mask_credentials, redact
 
 LEVEL_VARIABLE = "POSESTREAM_LOG_LEVEL"
 """Environment variable with the name of a level (``debug``, ``info``, ``warning``, ``error``); parts inherit it."""
@@ -19,6 +20,13 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+
+class RedactingFormatter(logging.Formatter):
+    """A log formatter that hides credentials, in tracebacks too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 class StderrHandler(logging.Handler):
@@ -43,6 +51,37 @@ class _Formatter(RedactingFormatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         logger = f"{record.name}: " if record.levelno < logging.INFO else ""
         return f"{self._prefix}{record.levelname.lower()}: {logger}{record.message}"
+
+
+class _RedactingStream:
+    """A text stream that hides credentials in what is written to it; all else is as that of ``stream``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redact(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def redacting_stderr(typed: str = "") -> Iterator[None]:
+    """Hide credentials in everything that Python writes to stderr, tracebacks and warnings of libraries included;
+    those in what the user has ``typed`` too, however it is cut."""
+    mask_credentials(typed)
+    former = sys.stderr
+    sys.stderr = cast("TextIO", _RedactingStream(former))
+    try:
+        yield
+    finally:
+        sys.stderr = former
 
 
 def level_from_environment() -> int:

@@ -26,6 +26,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from engines.redaction import mask_credentials
+from engines.url import decode_url
 from stream.element import Element
 from stream.errors import EngineError, LaunchError, PosestreamError, PropertyError, add_element_note
 
@@ -217,10 +219,12 @@ def _convert(name: str, cls: type[Element], values: Mapping[str, object], *, str
     """Convert ``values`` to the types that the class declares; the class adds the defaults."""
     struct = schema_struct(cls)
     given = {key: _split(value, struct, key) for key, value in values.items()}
+    for value in values.values():
+        mask_credentials(value if isinstance(value, str) else "")
     try:
-        checked = msgspec.convert(given, struct, strict=strict)
+        checked = msgspec.convert(given, struct, strict=strict, dec_hook=decode_url)
     except msgspec.ValidationError as error:
-        raise PropertyError(_one_line(name, values, str(error))) from error
+        raise PropertyError(_one_line(name, values, str(error))) from None  # its text may quote a password
     converted = {key: getattr(checked, key) for key in values}
     for key, value in converted.items():
         if not _is_finite(value):

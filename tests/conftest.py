@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from engines.redaction import forget_masks
 from tests.caches import cache_folder
 
 # PyTorch's threads spin while they wait for each other; beside anything else that runs, tests would take minutes.
@@ -51,6 +52,13 @@ def _group_of(item: pytest.Item) -> str:
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def forget_secrets() -> Iterator[None]:
+    """The passwords of one test are hidden from its own messages only."""
+    yield
+    forget_masks()
 
 
 @pytest.fixture(scope="session", autouse=True)

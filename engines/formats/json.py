@@ -15,6 +15,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from engines.formats.files import BOM, FormatError, line_of, read_bytes
+from engines.url import decode_url
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ def decode_json(content: bytes, kind: Any = Any) -> Any:
     if text.count(b"[") + text.count(b"{") > MAX_JSON_CONTAINERS:
         raise FormatError(f"it has more than {MAX_JSON_CONTAINERS:,} lists and maps")
     try:
-        return msgspec.json.decode(text, type=kind)
+        return msgspec.json.decode(text, type=kind, dec_hook=decode_url)
     except msgspec.ValidationError as error:
         raise FormatError(str(error)) from error
     except msgspec.DecodeError as error:

@@ -17,6 +17,8 @@ import msgspec
 import yaml
 
 from engines.formats.files import FormatError, decode_text, line_of, read_bytes
+from engines.redaction import mask_credentials
+from engines.url import decode_url
 
 T = TypeVar("T")
 
@@ -70,11 +72,11 @@ def decode_yaml(text: str, kind: Any = Any) -> Any:
         raise FormatError("it is empty")
     loader = _Loader("")
     try:
-        return msgspec.convert(loader.construct_document(root), kind)
+        return msgspec.convert(loader.construct_document(root), kind, dec_hook=decode_url)
     except yaml.MarkedYAMLError as error:
-        raise _translate(error) from error
+        raise _translate(error) from None  # it quotes the text, and so a password
     except msgspec.ValidationError as error:
-        raise FormatError(str(error), *_mark(_find(root, str(error)).start_mark)) from error
+        raise FormatError(str(error), *_mark(_find(root, str(error)).start_mark)) from None
     finally:
         loader.dispose()
 
@@ -84,13 +86,14 @@ def compose_yaml(text: str) -> yaml.Node | None:
 
     Raises :class:`FormatError`, with the line.
     """
+    mask_credentials(text[:MAX_YAML_BYTES])
     if len(text) > MAX_YAML_BYTES:
         raise FormatError(f"it has more than {MAX_YAML_BYTES // 1024} KiB, the most that is read")
     try:
         loader = _Loader(text)
         root: yaml.Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise _translate(error) from error
+        raise _translate(error) from None  # it quotes the text, and so a password
     except yaml.reader.ReaderError as error:
         before = text[: error.position].encode()
         why = f"the character {chr(int(error.character))!r} is not allowed in YAML"

@@ -21,6 +21,7 @@ from engines.spec.cache import cache_folder
 from engines.spec.detector_signature import DetectorSignature
 from engines.spec.network import Checkpoint, NetworkSpec
 from engines.spec.signature import Signature
+from engines.url import Url
 
 Kind = Literal["pose", "detector", "network"]
 
@@ -48,7 +49,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kind: Kind
     title: str
     licence: str
-    url: str = ""
+    url: Url = Url("")
     member: str | None = None
     sha256: Sha256 | None = None
     notes: str = ""
@@ -114,7 +115,7 @@ def read_entry(path: Path) -> Entry:
     try:
         return read_yaml(path, Entry)
     except FormatError as error:
-        raise EngineError(error.within(f"model {path}")) from error
+        raise EngineError(error.within(f"model {path}")) from None  # it may quote a password
 
 
 def weights_path(name: str) -> Path:

@@ -21,6 +21,7 @@ from engines.hub import catalogue
 from engines.hub.catalogue import Entry
 from engines.spec.fingerprint import hash_file
 from engines.spec.network import Checkpoint
+from engines.url import Url, split_basic_auth
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes downloaded so far and in total, None if the server does not state the total."""
@@ -81,7 +82,7 @@ class _Item:
     """A file to download to ``path``. ``sha256`` has the digits that are known; ``member`` is the file in a zip."""
 
     name: str
-    url: str
+    url: Url
     path: Path
     licence: str
     sha256: str = ""
@@ -112,7 +113,7 @@ def _find_checkpoint(name: str, checkpoints: Sequence[Checkpoint]) -> _Item:
 class _Download:
     """A download from ``url`` to the file ``part``."""
 
-    def __init__(self, name: str, url: str, part: Path) -> None:
+    def __init__(self, name: str, url: Url, part: Path) -> None:
         self.name, self.url, self.part = name, url, part
         self._validator = part.with_suffix(".tag")
 
@@ -148,7 +149,10 @@ class _Download:
     @contextmanager
     def _request(self) -> Iterator[HTTPResponse | None]:
         """The server's response; None if the file is complete already."""
-        request = urllib.request.Request(self.url, headers=self._make_headers())
+        address, authorization = split_basic_auth(self.url.reveal())
+        request = urllib.request.Request(address, headers=self._make_headers())
+        if authorization:
+            request.add_unredirected_header("Authorization", authorization)
         try:
             with self._translate_errors():
                 response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
@@ -194,7 +198,7 @@ class _Download:
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
             raise EngineError(
                 f"pull {self.name}: {self.url} cannot be read ({reason}); check the network and pull again"
-            ) from error
+            ) from None  # the library's error may quote a part of the address
 
 
 class _CompleteError(Exception):

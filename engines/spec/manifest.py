@@ -172,7 +172,7 @@ def _takes_pictures(data: bytes) -> bool:
 def write_manifest(manifest: BaseManifest, folder: Path) -> None:
     """Write ``manifest.json``, indented, atomically."""
     partial = folder / f"{MANIFEST}.part"
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(manifest, enc_hook=str), indent=2) + b"\n")
     partial.replace(folder / MANIFEST)
 
 

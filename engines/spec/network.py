@@ -18,6 +18,7 @@ from msgspec import Meta
 from engines.errors import EngineError, install_hint
 from engines.skeletons import SKELETONS
 from engines.spec.signature import Signature
+from engines.url import Url
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,7 +71,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     where: str
     licence: str
     into: str = ""
-    url: str = ""
+    url: Url = Url("")
     sha256: Annotated[str, Meta(pattern="^([0-9a-f]{8,64})?$")] = ""
 
 

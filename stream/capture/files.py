@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from engines.redaction import mask_credentials
 from stream.capture.regular_file import check_regular
 from stream.capture.stills import is_picture
-from stream.credentials import redact
 from stream.errors import SourceError
 
 _log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ def find_files(location: str) -> tuple[Path, ...]:
     A folder stands for the pictures in it, a pattern for the files that match it; neither for hidden files, as in a
     shell. Raises :class:`SourceError` if there are none, and for a pipe or a device.
     """
+    mask_credentials(location)
     path = expand_home(location)
     check_regular(path)
     if path.is_dir():
@@ -31,7 +32,7 @@ def find_files(location: str) -> tuple[Path, ...]:
         return (path,)
     if glob.has_magic(location):
         return _match(path)
-    raise SourceError(f"there is no {redact(location)!r} (looked in {Path.cwd()}); {_hint(location)}")
+    raise SourceError(f"there is no {location!r} (looked in {Path.cwd()}); {_hint(location)}")
 
 
 def expand_home(location: str | Path) -> Path:
@@ -43,7 +44,7 @@ def expand_home(location: str | Path) -> Path:
         return path
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise SourceError(f"{redact(str(location))[:80]!r} is not the name of a file: {why}; check the path") from error
+        raise SourceError(f"{str(location)[:80]!r} is not the name of a file: {why}; check the path") from None
 
 
 def list_folder(folder: Path, is_wanted: Callable[[Path], bool]) -> tuple[Path, ...]:

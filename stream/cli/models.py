@@ -111,7 +111,7 @@ def _paper(name: str, spec: NetworkSpec) -> dict[str, Any]:
         "gmac": spec.gmac,
         "gmac_without_reuse": spec.window_gmac,
         "reported": msgspec.to_builtins(spec.reported),
-        "weights": [{**msgspec.to_builtins(file), "here": _is_here(file)} for file in spec.checkpoints],
+        "weights": [{**msgspec.to_builtins(file, enc_hook=str), "here": _is_here(file)} for file in spec.checkpoints],
     }
 
 

@@ -45,13 +45,15 @@ def run(
         posestream run mine.yaml --part detect --run-dir mine-run
     """
     from engines.formats.files import decode_text
+    from engines.redaction import redact
     from stream.cli.line_argument import find_line, load_line
     from stream.cli.line_runner import run_line
     from stream.runtime.runner import run_part_alone
 
     pipeline = load_line(file, overrides or ())
     if print_it:
-        print(pipeline.to_yaml() if overrides else decode_text(find_line(file).read_bytes()), end="")
+        text = pipeline.to_yaml() if overrides else decode_text(find_line(file).read_bytes())
+        print(redact(text), end="")
         return 0
     if not part:
         return run_line(pipeline, in_process=in_process, run_dir=run_dir)

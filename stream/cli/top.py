@@ -74,7 +74,7 @@ def _find_run_dir(run_dir: Path | None) -> Path:
 
 def _describe_choice(shown: Path) -> str:
     """Which of several running lines this is, and how to see the others; empty where it is the only one."""
-    from stream.credentials import redact
+    from engines.redaction import redact
     from stream.runtime.run_dir import list_runs
 
     titles = {run.directory: redact(run.title) for run in list_runs()}

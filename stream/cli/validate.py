@@ -27,9 +27,10 @@ def validate(
 
         posestream validate demo.yaml
     """
+    from engines.redaction import redact
     from stream.cli.line_argument import read_line
     from stream.pipeline.describe import describe
 
     pipeline = read_line(line)
-    print(describe(pipeline), flush=True)
+    print(redact(describe(pipeline)), flush=True)
     pipeline.check()

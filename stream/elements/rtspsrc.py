@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from engines.redaction import HIDDEN, redact
+from engines.url import Url
 from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
 from stream.capture.live_source import LiveSource
 from stream.capture.reader import DisconnectedError
 from stream.capture.video_header import pixel_aspect
-from stream.credentials import expand_variables, redact
-from stream.errors import SourceError
+from stream.errors import PosestreamError, SourceError
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")
 
@@ -27,38 +28,38 @@ class Rtspsrc(LiveSource):
     """Frames of a live address as they arrive, (H, W, 3) uint8 BGR; the size may change with the stream.
 
     ``url`` may contain ``user:password@``, which never appears in messages, and ``${NAME}``, which is read from the
-    environment. ``wall_ns`` is the time at which the last byte of a frame arrived. Within a connection, ``pts_ns``
-    follows the stream's own clock; it continues across reconnections.
+    environment and may hold any character. ``wall_ns`` is the time at which the last byte of a frame arrived. Within a
+    connection, ``pts_ns`` follows the stream's own clock; it continues across reconnections.
 
     Raises :class:`SourceError`, naming the address, if it is invalid, if the user or password is refused, if the path
     does not exist, and as ``retry`` and ``give_up_s`` say.
     """
 
-    url: Annotated[str, Meta(description="rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH; also rtsps, http, https, rtmp, udp")]
+    url: Annotated[Url, Meta(description="rtsp://[USER:PASSWORD@]HOST[:PORT]/PATH; also rtsps, http, https, rtmp, udp")]
     transport: Annotated[
         Literal["tcp", "udp"], Meta(description="transport of RTSP; udp loses pictures on a lossy network")
     ] = "tcp"
+
+    def __post_init__(self) -> None:
+        given: object = self.url
+        if isinstance(given, str):
+            self.url = Url(given)
 
     def __enter__(self) -> Self:
         check_address(self.url)
         return self
 
     def connect(self) -> StreamFeed:
-        scheme, colon, rest = expand_variables(self.url).partition(":")
-        url = scheme.lower() + colon + rest  # FFmpeg knows schemes in lower case only
-        options: dict[str, str] = {"rtsp_transport": self.transport} if url.startswith("rtsp") else {}
-        return StreamFeed(url, options, self.open_timeout_s, self.stall_timeout_s + _LATER_S, self.context.now_ns)
+        options: dict[str, str] = {"rtsp_transport": self.transport} if self.url.reveal().startswith("rtsp") else {}
+        return StreamFeed(self.url, options, self.open_timeout_s, self.stall_timeout_s + _LATER_S, self.context.now_ns)
 
     @property
     def address(self) -> str:
-        return f"{redact(self.url)!r}"
+        return f"{str(self.url)!r}"
 
     @property
     def remedy(self) -> str:
         return "start it, check the address, or wait for it with retry=always"
-
-    def __repr__(self) -> str:
-        return f"Rtspsrc(url={redact(self.url)!r}, camera={self.camera!r}, transport={self.transport!r})"
 
 
 _LATER_S = 1.0
@@ -66,9 +67,15 @@ _LATER_S = 1.0
 the server were back, and a freeze would be noticed after twice the time (measured)."""
 
 
-def check_address(url: str) -> None:
+def check_address(url: Url) -> None:
     """Raise :class:`SourceError` for an invalid address, before connecting."""
-    parts, shown = _split(expand_variables(url)), repr(redact(url))
+    shown = f"{str(url)!r}"
+    if HIDDEN in url.reveal(expand=False):
+        raise SourceError(f"{shown} was written without its password; put the address of the camera there")
+    try:
+        parts = _split(url.reveal())
+    except PosestreamError as error:
+        raise SourceError(str(error)) from None
     if parts is None or parts.scheme.lower() not in SCHEMES:
         raise SourceError(f"{shown} is not a live address; write rtsp://HOST/PATH, or use filesrc for a file")
     if not parts.hostname:
@@ -112,7 +119,7 @@ class StreamFeed:
 
     def __init__(
         self,
-        url: str,
+        url: Url,
         options: dict[str, str],
         open_timeout_s: float,
         read_timeout_s: float,
@@ -136,7 +143,7 @@ class StreamFeed:
         except StopIteration:
             raise DisconnectedError("the server ended the stream") from None
         except FFmpegError as error:
-            raise DisconnectedError(_describe_error(error)) from error
+            raise DisconnectedError(_describe_error(error)) from None
 
     def close(self) -> None:
         """Close the connection."""
@@ -148,16 +155,16 @@ class StreamFeed:
         start_s = time.monotonic()
         try:
             timeout = open_timeout_s, read_timeout_s
-            return av.open(self._url, options=options, timeout=timeout, metadata_errors="replace")
+            return av.open(self._url.reveal(), options=options, timeout=timeout, metadata_errors="replace")
         except av.FFmpegError as error:
             if time.monotonic() - start_s >= open_timeout_s:  # FFmpeg reports "invalid data"
-                raise DisconnectedError(f"no answer for {open_timeout_s:.1f} s") from error
-            raise _open_error(self._url, error) from error
+                raise DisconnectedError(f"no answer for {open_timeout_s:.1f} s") from None
+            raise _open_error(self._url, error) from None  # FFmpeg's error quotes the address
 
     def _find_video(self) -> Any:
         stream = self._container.streams.best("video")
         if stream is None:
-            raise SourceError(f"{redact(self._url)!r} sends no video; check the path, a camera may have several")
+            raise SourceError(f"{str(self._url)!r} sends no video; check the path, a camera may have several")
         # Frame threads would delay each picture by as many pictures as there are threads.
         stream.thread_type = "SLICE"
         return stream
@@ -167,7 +174,7 @@ class StreamFeed:
         from av.video.reformatter import VideoReformatter
 
         reformatter, aspect = VideoReformatter(), pixel_aspect(self._container, self._stream)
-        deinterlacer = Deinterlacer(self._stream, repr(redact(self._url)))
+        deinterlacer = Deinterlacer(self._stream, f"{str(self._url)!r}")
         for packet, arrived_ns, is_old in self._packets():
             try:
                 frames = packet.decode()
@@ -201,11 +208,11 @@ _NO_TIMESTAMPS = 0x80
 """``AVFMT_NOTIMESTAMPS`` of libavformat/avformat.h: the format carries no times."""
 
 
-def _open_error(url: str, error: Any) -> Exception:
+def _open_error(url: Url, error: Any) -> Exception:
     """Make a :class:`SourceError` if a retry cannot succeed, else a :class:`DisconnectedError`."""
     import av
 
-    shown = repr(redact(url))
+    shown = f"{str(url)!r}"
     match error:
         case av.HTTPUnauthorizedError() | av.HTTPForbiddenError():
             return SourceError(
@@ -215,7 +222,9 @@ def _open_error(url: str, error: Any) -> Exception:
         case av.HTTPNotFoundError():
             return DisconnectedError(f"the path does not exist ({_describe_error(error)})", is_mistake=True)
         case av.ProtocolNotFoundError():
-            return SourceError(f"{shown}: this FFmpeg does not support {url.partition(':')[0]}; use rtsp or http")
+            return SourceError(
+                f"{shown}: this FFmpeg does not support {urlsplit(url.reveal()).scheme}; use rtsp or http"
+            )
         case av.ArgumentError():
             return SourceError(
                 f"{shown} is not an address FFmpeg accepts ({_describe_error(error)}); check host and port"

@@ -137,6 +137,6 @@ def _with(element: Element, **changes: Any) -> Element:
 
 def _rewrite(pipeline: Pipeline, change: Callable[[Element], Element]) -> Pipeline:
     """Copy the pipeline, with every element replaced by ``change``."""
-    copy = parse_yaml(pipeline.to_yaml())
+    copy = parse_yaml(pipeline.to_yaml(reveal=True))
     lines = (Line(*map(change, line.elements), from_queue=line.from_queue) for line in copy.lines)
     return copy.with_lines(*lines)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from engines.url import schema_of_url
 from stream.caps import ANY, MEDIA, OR
 from stream.element import Element, Sink, Source
 from stream.registry import element_class, element_name, schema_struct
@@ -75,7 +76,7 @@ def inspect_class(cls: type[Element]) -> ElementPage:
 def json_schema(name: str) -> dict[str, Any]:
     """The JSON Schema of an element's properties, for editors that check YAML."""
     cls = element_class(name)
-    schema = msgspec.json.schema(schema_struct(cls))
+    schema = msgspec.json.schema(schema_struct(cls), schema_hook=schema_of_url)
     definitions = schema.pop("$defs")
     own = definitions.pop(cls.__name__)
     head = {"title": name, "description": inspect_class(cls).summary, "additionalProperties": False}
@@ -90,7 +91,7 @@ def _docstring(cls: type[Element]) -> str:
 
 
 def _properties(cls: type[Element]) -> Iterator[PropertyPage]:
-    schema = msgspec.json.schema(schema_struct(cls))["$defs"][cls.__name__]
+    schema = msgspec.json.schema(schema_struct(cls), schema_hook=schema_of_url)["$defs"][cls.__name__]
     for field in msgspec.structs.fields(schema_struct(cls)):
         spec = schema["properties"][field.name]
         default = None if field.required else _default(spec.get("default"))

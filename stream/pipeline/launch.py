@@ -18,6 +18,7 @@ import yaml
 
 from engines.formats.files import FormatError, decode_text, read_bytes
 from engines.formats.yaml import MAX_YAML_BYTES, compose_yaml
+from engines.redaction import mask_credentials
 from stream.element import Element
 from stream.errors import LaunchError, PosestreamError
 from stream.pipeline.lexer import Word, split_words
@@ -31,6 +32,7 @@ def parse_launch(text: str, *, in_flight: int | None = None) -> Pipeline:
 
     Raises :class:`LaunchError` or :class:`PropertyError` that begins with the place ("column 9"; "line 2, column 9").
     """
+    mask_credentials(text)
     lines = parse_lines(text)
     if not lines:
         raise LaunchError("the launch string is empty; write something like 'testsrc ! detect ! fakesink'")
@@ -148,7 +150,7 @@ def _composed(text: str, place: str) -> yaml.Node | None:
     try:
         return compose_yaml(text)
     except FormatError as error:
-        raise LaunchError(error.within(place)) from error
+        raise LaunchError(error.within(place)) from None  # it may quote a password
 
 
 def _yaml_line(node: yaml.Node, place: str) -> Line:

@@ -208,9 +208,9 @@ class Pipeline:
         """A pipeline of other lines with the same ``in_flight``."""
         return Pipeline(*lines, in_flight=self._in_flight)
 
-    def to_yaml(self) -> str:
-        """YAML that ``parse_yaml`` reads as an equal pipeline."""
-        return to_yaml(self.lines, self._in_flight)
+    def to_yaml(self, *, reveal: bool = False) -> str:
+        """YAML that ``parse_yaml`` reads as an equal pipeline; passwords in it are ``***``, except with ``reveal``."""
+        return to_yaml(self.lines, self._in_flight, reveal=reveal)
 
     def __str__(self) -> str:
         return to_launch_string(self.lines)

@@ -1,4 +1,7 @@
-"""Pipelines written as launch strings and as YAML, without properties that have their default."""
+"""Pipelines written as launch strings and as YAML, without properties that have their default.
+
+Credentials are redacted, unless ``reveal`` asks for them, as the YAML for the process of a part does.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from engines.redaction import redact
+from engines.url import Url
 from stream.element import Element
 from stream.errors import LaunchError
 from stream.pipeline.wiring import Line
@@ -22,10 +27,10 @@ def to_launch_string(lines: Sequence[Line]) -> str:
     return " ; ".join(_launch_line(line) for line in lines)
 
 
-def to_yaml(lines: Sequence[Line], in_flight: int | None = None) -> str:
+def to_yaml(lines: Sequence[Line], in_flight: int | None = None, *, reveal: bool = False) -> str:
     """The YAML of a pipeline, under ``line:`` or, for more than one, ``lines:``."""
     document: dict[str, Any] = {} if in_flight is None else {"in_flight": in_flight}
-    entries = [_yaml_line(line) for line in lines]
+    entries = [_yaml_line(line, reveal=reveal) for line in lines]
     document |= {"line": entries[0]} if len(entries) == 1 else {"lines": entries}
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
 
@@ -51,8 +56,20 @@ def _name(element: Element) -> str:
     return name
 
 
-def _plain(element: Element) -> dict[str, Any]:
-    return {name: msgspec.to_builtins(value) for name, value in get_properties(element).items()}
+def _plain(element: Element, *, reveal: bool = False) -> dict[str, Any]:
+    write = _reveal if reveal else str
+    values = {name: msgspec.to_builtins(value, enc_hook=write) for name, value in get_properties(element).items()}
+    return values if reveal else {name: _redact(value) for name, value in values.items()}
+
+
+def _reveal(value: Any) -> str:
+    return value.reveal(expand=False) if isinstance(value, Url) else str(value)
+
+
+def _redact(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_redact(part) for part in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _launch_line(line: Line) -> str:
@@ -98,11 +115,11 @@ _Dumper.add_representer(
 )
 
 
-def _yaml_line(line: Line) -> list[Any]:
+def _yaml_line(line: Line, *, reveal: bool) -> list[Any]:
     begin: list[Any] = [{"from": line.from_queue}] if line.from_queue else []
-    return begin + [_yaml_element(element) for element in line.elements]
+    return begin + [_yaml_element(element, reveal=reveal) for element in line.elements]
 
 
-def _yaml_element(element: Element) -> Any:
-    properties = _plain(element)
+def _yaml_element(element: Element, *, reveal: bool) -> Any:
+    properties = _plain(element, reveal=reveal)
     return {_name(element): _Properties(properties)} if properties else _name(element)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
+from engines.redaction import redact
 from stream.element import Element, Sink, Source
 from stream.elements.queue import Queue
 from stream.elements.tee import Tee
@@ -262,6 +263,10 @@ def _check_cameras(parts: Sequence[Part]) -> None:
     seen: dict[str, str] = {}
     for source in (part.source for part in parts if part.source is not None):
         camera = camera_name(source)
+        if redact(camera) != camera:
+            raise LinkError(
+                f"camera {camera!r} holds a password, and its name is published; call it otherwise: camera=hall"
+            )
         if camera in seen:
             both = f"{seen[camera]} and {label(source)}"
             raise LinkError(f"two cameras are called {camera!r} ({both}); give each its own, as in camera=hall")

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 
 from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
-from stream.credentials import redact
+from engines.redaction import redact
 
 State = Literal["NULL", "READY", "PAUSED", "PLAYING"]
 """As in GStreamer. NULL: nothing is open. READY: the elements are open. PAUSED: the part is linked, and sources hold
@@ -156,14 +156,10 @@ def decode(data: bytes | memoryview) -> AnyNotice | None:
 
 
 def _sanitize_texts(notice: AnyNotice) -> AnyNotice:
-    match notice:
-        case Error(text=text) | Warning_(text=text):
-            return msgspec.structs.replace(notice, text=sanitize(text))
-        case Stats(status=status) if status:
-            return msgspec.structs.replace(notice, status=sanitize(status))
-        case Restarted(why=why):
-            return msgspec.structs.replace(notice, why=sanitize(why))
-    return notice
+    given = {name: getattr(notice, name) for name in notice.__struct_fields__}
+    texts = {name: sanitize(value) for name, value in given.items() if isinstance(value, str)}
+    changed = {name: text for name, text in texts.items() if text != given[name]}
+    return msgspec.structs.replace(notice, **changed) if changed else notice
 
 
 def sanitize(text: str, max_chars: int = 4000) -> str:

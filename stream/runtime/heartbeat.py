@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from stream.credentials import RedactingFormatter
+from stream.logs import RedactingFormatter
 from stream.runtime import bus
 from stream.runtime.endpoints import socket_path
 from stream.transports.bus_sockets import BusSender, BusSubscriber

@@ -312,10 +312,11 @@ def open_monitor(
         lifeline = opened.enter_context(_lifeline())
         write_line = partial(_write_line, run.path / "line.yaml", plan.pipeline.to_yaml())
         write_line()  # for parts that are started elsewhere
+        line = plan.pipeline.to_yaml(reveal=True)
 
         def spawn(part: str, is_restart: bool) -> subprocess.Popen[bytes]:
             write_line()
-            return spawn_part(part, run.path, lifeline, plan.options, is_restart=is_restart)
+            return spawn_part(part, line, run.path, lifeline, plan.options, is_restart=is_restart)
 
         processes = [
             PartProcess(part, spawn, run, plan.policy, plan.on_stderr)
@@ -356,7 +357,7 @@ def _lifeline() -> Iterator[int]:
 
 
 def _write_line(path: Path, text: str) -> None:
-    """Write the line, unless it is there. Readable by this user alone, since an address may hold a password."""
+    """Write the line, unless it is there. Readable by this user alone; passwords are not in it."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text:
             return

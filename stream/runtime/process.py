@@ -186,20 +186,33 @@ class PartProcess:
 
 
 def spawn_part(
-    part: str, run_dir: Path, lifeline: int, options: Sequence[str], *, is_restart: bool
+    part: str, line: str, run_dir: Path, lifeline: int, options: Sequence[str], *, is_restart: bool
 ) -> subprocess.Popen[bytes]:
-    """Start the process of a part; the other end of the pipe ``lifeline`` closes when this process ends."""
+    """Start the process of a part; the other end of the pipe ``lifeline`` closes when this process ends.
+
+    It reads ``line``, the YAML of the whole line, from its stdin: no file, argument or variable has its passwords.
+    """
     worker = [sys.executable, "-P", "-X", "faulthandler", "-m", "stream.runtime.worker"]  # a crash leaves its stack
-    where = [str(run_dir / "line.yaml"), "--part", part, "--run-dir", str(run_dir)]
+    where = ["--part", part, "--run-dir", str(run_dir)]
     again = ["--restart"] if is_restart else []
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*worker, *where, "--parent", str(os.getpid()), "--lifeline", str(lifeline), *options, *again],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         pass_fds=(lifeline,),
         process_group=0,  # Ctrl-C on the terminal is for the supervisor alone
         env=child_environment(),
     )
+    # In a thread, since a process that is stopped at once does not read what the pipe cannot hold.
+    threading.Thread(target=_give, args=(process.stdin, line.encode()), daemon=True).start()
+    return process
+
+
+def _give(stdin: IO[bytes] | None, text: bytes) -> None:
+    with contextlib.suppress(OSError):  # the process has ended
+        if stdin is not None:
+            with stdin:
+                stdin.write(text)
 
 
 def process_status(pid: int) -> str:

@@ -1,4 +1,6 @@
-"""The process of one part, as a supervisor starts it: ``python -P -m stream.runtime.worker LINE.yaml --part NAME …``.
+"""The process of one part, as a supervisor starts it: ``python -P -m stream.runtime.worker --part NAME …``.
+
+The YAML of the whole line comes on stdin, since an address in it may hold a password.
 
 ``posestream run LINE.yaml --part NAME`` runs a part with the same :func:`stream.runtime.runner.run_part`, but without a
 supervisor, so that you can attach a debugger to it or run it on another host.
@@ -31,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from stream.errors import StartError
-    from stream.logs import level_from_environment, logging_to_stderr
-    from stream.pipeline.launch import load_yaml
+    from stream.logs import level_from_environment, logging_to_stderr, redacting_stderr
+    from stream.pipeline.launch import parse_yaml
     from stream.runtime.runner import Options, run_part
 
     try:
-        with logging_to_stderr(level_from_environment()):
+        with redacting_stderr(), logging_to_stderr(level_from_environment()):
             run_part(
-                load_yaml(options.line),
+                parse_yaml(sys.stdin.read(), place="the line"),
                 options.part,
                 options.run_dir,
                 Options(options.lateness_ms, is_restart=options.restart),
@@ -63,7 +65,6 @@ def _print_error(part: str, error: Exception) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -P -m stream.runtime.worker", description=__doc__)
-    parser.add_argument("line", type=Path, help="the YAML file of the whole line")
     parser.add_argument("--part", required=True, help="which of its parts to run")
     parser.add_argument("--run-dir", type=Path, required=True, help="the run directory of the line")
     parser.add_argument("--parent", type=int, required=True, help="process id of the supervisor")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 import pytest
 
-from stream.logs import LEVEL_VARIABLE, is_quiet, level_from_environment, logging_to_stderr
+from stream.logs import LEVEL_VARIABLE, is_quiet, level_from_environment, logging_to_stderr, redacting_stderr
 
 _log = logging.getLogger("stream.somewhere")
 
@@ -38,6 +39,18 @@ def test_a_password_is_left_out_of_records_and_their_tracebacks(capsys: Capture)
     assert "rtsp://***@10.0.0.7/ is lost" in printed
     assert "Traceback" in printed
     assert "hunter2" not in printed
+
+
+def test_what_libraries_print_shows_no_password_and_stderr_is_as_before(capsys: Capture) -> None:
+    before = sys.stderr
+    with redacting_stderr("launch rtspsrc rtsp://admin:hun ter22@h/x"):
+        print("near 'ter22@h/x' and rtsp://u:p@h", file=sys.stderr)
+        sys.stderr.writelines(["hun\n", "ter22\n"])
+        assert sys.stderr.isatty() == before.isatty()
+    assert sys.stderr is before
+    printed = capsys.readouterr().err
+    assert "***@h/x' and rtsp://***@h" in printed
+    assert not any(part in printed for part in ("hun", "ter22", "u:p"))
 
 
 def test_parts_inherit_the_level_and_afterwards_all_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

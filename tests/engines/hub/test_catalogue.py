@@ -21,7 +21,7 @@ def test_every_entry_has_a_title_and_a_licence(path: Path) -> None:
 @pytest.mark.parametrize("name", [*catalogue.list_names("pose"), *catalogue.list_names("detector")])
 def test_every_entry_with_weights_has_a_url_and_a_signature(name: str) -> None:
     _, entry = catalogue.find_entry(name)
-    assert entry.url.startswith("https://")
+    assert str(entry.url).startswith("https://")
     signature = entry.signature or entry.detector
     assert signature is not None
     assert signature.name == name
@@ -33,7 +33,9 @@ def test_every_published_checkpoint_has_a_licence_and_an_address(name: str) -> N
     for checkpoint in spec.checkpoints:
         assert checkpoint.licence
         assert checkpoint.where
-        assert checkpoint.url.startswith("https://") or "Drive" in checkpoint.where or "Dropbox" in checkpoint.where
+        assert (
+            str(checkpoint.url).startswith("https://") or "Drive" in checkpoint.where or "Dropbox" in checkpoint.where
+        )
         assert checkpoint.sha256 in checkpoint.file, "the digest must be the one in the published file name"
 
 

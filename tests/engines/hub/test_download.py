@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import json
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -30,6 +32,7 @@ class Shelf:
     cut_after: int | None = None
     missing: bool = False
     ranges: list[str | None] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
     address: str = ""
 
 
@@ -40,6 +43,7 @@ def shelf() -> Iterator[Shelf]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             shelf.ranges.append(self.headers.get("Range"))
+            shelf.authorizations.append(self.headers.get("Authorization"))
             if shelf.missing:
                 self.send_error(404)
                 return
@@ -85,6 +89,23 @@ def write(path: Path, url: str, sha256: str = "null", member: str = "null") -> N
         f"kind: detector\ntitle: a network\nlicence: MIT\nurl: {url}\nsha256: {sha256}\nmember: {member}\n"
         "detector: {name: net, family: yolox}\n"
     )
+
+
+@pytest.mark.parametrize("password", ["hun'ter2", "hun/ter#2", "hun ter2", "hünter:2"])
+def test_a_password_reaches_the_server_and_no_message(
+    password: str, entry: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELF_PASSWORD", password)
+    for address in (f"adm:{password}", "adm:${SHELF_PASSWORD}"):
+        url = shelf.address.replace("//", f"//{address}@")
+        write(entry, json.dumps(url))
+        pull(str(entry), again=True)
+        assert base64.b64decode(str(shelf.authorizations[-1]).removeprefix("Basic ")).decode() == f"adm:{password}"
+        assert "hun" not in repr(catalogue.read_entry(entry))
+        shelf.missing = True
+        catalogue.weights_path("net").unlink()
+        assert "hun" not in pull_error(entry)
+        shelf.missing = False
 
 
 def list_cache() -> list[str]:

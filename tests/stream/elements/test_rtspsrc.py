@@ -5,7 +5,9 @@ The real server is GStreamer's, run by the system's Python; its tests are skippe
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +25,7 @@ import cv2
 import psutil
 import pytest
 
+from engines.url import Url
 from stream.elements.rtspsrc import Backlog, Rtspsrc
 from stream.errors import SourceError
 from stream.messages import Frame
@@ -124,7 +127,7 @@ def mjpeg() -> Iterator[Callable[..., MjpegCamera]]:
 def test_pictures_over_http_have_numbers_and_times(mjpeg: Any) -> None:
     camera = mjpeg(40, stays_open=True)
     before_ns = time.time_ns()
-    frames = until(Rtspsrc(url=camera.url, camera="hall", max_items=100), count(40))
+    frames = until(Rtspsrc(url=Url(camera.url), camera="hall", max_items=100), count(40))
     assert [read_number(frame.pixels) for frame in frames] == [frame.seq for frame in frames] == list(range(40))
     assert {frame.camera for frame in frames} == {"hall"}
     times = [frame.pts_ns for frame in frames]
@@ -133,14 +136,14 @@ def test_pictures_over_http_have_numbers_and_times(mjpeg: Any) -> None:
 
 
 def test_a_stream_without_a_clock_gets_arrival_times(mjpeg: Any) -> None:
-    frames = until(Rtspsrc(url=mjpeg(10, stays_open=True, every_s=0.1).url, max_items=100), count(10))
+    frames = until(Rtspsrc(url=Url(mjpeg(10, stays_open=True, every_s=0.1).url), max_items=100), count(10))
     # Ten per second, where FFmpeg would assume 25; a busy machine may be slower, hardly faster.
     assert frames[-1].pts_ns > 0.7e9
 
 
 def test_a_closed_connection_is_reopened_and_time_continues(mjpeg: Any, caplog: pytest.LogCaptureFixture) -> None:
     camera = mjpeg(5)
-    frames = until(Rtspsrc(url=camera.url, max_items=100, backoff_s=0.05), count(12))
+    frames = until(Rtspsrc(url=Url(camera.url), max_items=100, backoff_s=0.05), count(12))
     assert [read_number(frame.pixels) for frame in frames[:10]] == [0, 1, 2, 3, 4] * 2
     assert [frame.seq for frame in frames] == list(range(len(frames)))
     times = [frame.pts_ns for frame in frames]
@@ -151,7 +154,7 @@ def test_a_closed_connection_is_reopened_and_time_continues(mjpeg: Any, caplog: 
 
 def test_a_silent_camera_is_reconnected(mjpeg: Any, caplog: pytest.LogCaptureFixture) -> None:
     camera = mjpeg(3, stays_open=True)
-    frames = until(Rtspsrc(url=camera.url, max_items=100, stall_timeout_s=0.4, backoff_s=0.05), count(6))
+    frames = until(Rtspsrc(url=Url(camera.url), max_items=100, stall_timeout_s=0.4, backoff_s=0.05), count(6))
     assert [read_number(frame.pixels) for frame in frames] == [0, 1, 2, 0, 1, 2]
     assert camera.connections == 2
     assert "no picture for 0." in caplog.text
@@ -160,13 +163,13 @@ def test_a_silent_camera_is_reconnected(mjpeg: Any, caplog: pytest.LogCaptureFix
 def test_frames_follow_a_change_of_resolution(mjpeg: Any) -> None:
     camera = mjpeg(20, stays_open=True)
     camera.get_size = lambda number: (320, 240) if number < 10 else (640, 360)
-    frames = until(Rtspsrc(url=camera.url, max_items=100), count(20))
+    frames = until(Rtspsrc(url=Url(camera.url), max_items=100), count(20))
     assert [frame.size for frame in frames] == [(320, 240)] * 10 + [(640, 360)] * 10
     assert [read_number(frame.pixels) for frame in frames] == list(range(20))
 
 
 def test_a_slow_line_gets_the_newest_pictures_and_a_gap_in_their_numbers(mjpeg: Any) -> None:
-    source = Rtspsrc(url=mjpeg(300, stays_open=True).url, max_items=1)
+    source = Rtspsrc(url=Url(mjpeg(300, stays_open=True).url), max_items=1)
     with source, closing(source.frames()) as items:  # type: ignore[type-var]
         frames = (frame for frame in items if frame)
         before = next(frames)
@@ -179,13 +182,13 @@ def test_a_slow_line_gets_the_newest_pictures_and_a_gap_in_their_numbers(mjpeg: 
 
 
 def test_num_frames_ends_the_stream(mjpeg: Any) -> None:
-    source = Rtspsrc(url=mjpeg(50, stays_open=True).url, num_frames=7)
+    source = Rtspsrc(url=Url(mjpeg(50, stays_open=True).url), num_frames=7)
     with source:
         assert sum(frame is not None for frame in source.frames()) == 7
 
 
 def test_a_restarted_source_continues_after_its_last_number(mjpeg: Any) -> None:
-    first, second = Rtspsrc(url=mjpeg(5, stays_open=True).url), Rtspsrc(url=mjpeg(5, stays_open=True).url)
+    first, second = Rtspsrc(url=Url(mjpeg(5, stays_open=True).url)), Rtspsrc(url=Url(mjpeg(5, stays_open=True).url))
     before = until(first, count(2))[-1]
     second.context.memory, second.context.incarnation = first.context.memory, 1
     after = until(second, count(1))[0]
@@ -195,7 +198,7 @@ def test_a_restarted_source_continues_after_its_last_number(mjpeg: Any) -> None:
 
 def test_fifty_reconnections_leak_no_thread_and_no_descriptor(mjpeg: Any) -> None:
     camera = mjpeg(1, every_s=0)
-    source = Rtspsrc(url=camera.url, max_items=100, backoff_s=0.001, max_backoff_s=0.001)
+    source = Rtspsrc(url=Url(camera.url), max_items=100, backoff_s=0.001, max_backoff_s=0.001)
     counts: list[tuple[int, int]] = []
 
     def has_reconnected(frames: list[Frame]) -> bool:
@@ -227,7 +230,7 @@ def _threads_and_descriptors() -> tuple[int, int]:
     ],
 )
 def test_an_http_error_is_reported_without_the_password(mjpeg: Any, answer: int, message: str) -> None:
-    message = catch_error(Rtspsrc(url=mjpeg(1, answer=answer).url))
+    message = catch_error(Rtspsrc(url=Url(mjpeg(1, answer=answer).url)))
     assert message in message
     assert "http://***@127.0.0.1" in message
     assert "hunter2" not in message
@@ -235,15 +238,15 @@ def test_an_http_error_is_reported_without_the_password(mjpeg: Any, answer: int,
 
 def test_it_keeps_the_contract_of_elements(mjpeg: Any) -> None:
     camera = mjpeg(30)
-    check_element(lambda: Rtspsrc(url=camera.url, num_frames=20))
+    check_element(lambda: Rtspsrc(url=Url(camera.url), num_frames=20))
 
 
 # -- a fake RTSP server -----------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def serve_rtsp(status: str, *headers: str) -> Iterator[str]:
-    """Run a server that answers every request with ``status``, or not at all if it is empty."""
+def serve_rtsp(status: str, *headers: str, requests: list[str] | None = None) -> Iterator[str]:
+    """Run a server that answers every request with ``status``, or not at all if it is empty, and notes ``requests``."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -257,6 +260,7 @@ def serve_rtsp(status: str, *headers: str) -> Iterator[str]:
         def answer(connection: socket.socket) -> None:
             with connection:
                 while request := _receive(connection):
+                    (requests if requests is not None else []).append(request)
                     sequence = next(line for line in request.split("\r\n") if line.lower().startswith("cseq"))
                     if status:
                         connection.sendall("\r\n".join([f"RTSP/1.0 {status}", sequence, *headers, "\r\n"]).encode())
@@ -285,27 +289,42 @@ REFUSALS = [
 @pytest.mark.parametrize(("status", "header", "message"), REFUSALS)
 def test_an_rtsp_error_is_reported_without_the_password(status: str, header: str, message: str) -> None:
     with serve_rtsp(status, header) as url:
-        message = catch_error(Rtspsrc(url=url))
+        message = catch_error(Rtspsrc(url=Url(url)))
     assert message in message
     assert "'rtsp://***@127.0.0.1:" in message
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize("password", ["hun'ter\"2", "hun/ter#2", "hun@t:er2", "hun ter2", "hünter:2%"])
+@pytest.mark.parametrize("typed", ["", "${HALL_PASSWORD}"], ids=["typed", "from the environment"])
+def test_a_camera_receives_a_password_of_any_characters(
+    password: str, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALL_PASSWORD", password)
+    requests: list[str] = []
+    with serve_rtsp("401 Unauthorized", 'WWW-Authenticate: Basic realm="cam"', requests=requests) as url:
+        catch_error(Rtspsrc(url=Url(url.replace("hunter2", typed or password.replace("%", "%25")))))
+    sent = re.findall(r"Authorization: Basic (\S+)", "".join(requests))
+    assert {base64.b64decode(one).decode() for one in sent} == {f"admin:{password}"}
+
+
 def test_a_wrong_password_is_not_retried() -> None:
     """Cameras lock an account after a few attempts."""
     with serve_rtsp("401 Unauthorized", 'WWW-Authenticate: Basic realm="cam"') as url:
-        assert "refuses this user and password" in catch_error(Rtspsrc(url=url, retry="always"))
+        assert "refuses this user and password" in catch_error(Rtspsrc(url=Url(url), retry="always"))
 
 
 def test_a_silent_server_is_given_up_after_open_timeout_s() -> None:
     with serve_rtsp("") as url:
-        assert ": no answer for 0.5 s; start it, check the address" in catch_error(Rtspsrc(url=url, open_timeout_s=0.5))
+        assert ": no answer for 0.5 s; start it, check the address" in catch_error(
+            Rtspsrc(url=Url(url), open_timeout_s=0.5)
+        )
 
 
 def test_a_refused_connection_raises_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"rtsp://127.0.0.1:{taken.getsockname()[1]}/door"
-    assert catch_error(Rtspsrc(url=url)) == (
+    assert catch_error(Rtspsrc(url=Url(url))) == (
         f"cannot reach '{url}': Connection refused; start it, check the address, or wait for it with retry=always"
     )
 
@@ -314,7 +333,7 @@ def test_a_camera_that_starts_later_is_waited_for_with_retry_always(
     mjpeg: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     camera = mjpeg(3, answer=503)
-    source = Rtspsrc(url=camera.url, retry="always", backoff_s=0.05)
+    source = Rtspsrc(url=Url(camera.url), retry="always", backoff_s=0.05)
 
     def starts_up(frames: list[Frame]) -> bool:
         camera.answer = 200 if camera.connections > 2 else 503
@@ -357,7 +376,7 @@ print("left", flush=True)
     ],
 )
 def test_an_invalid_address_raises_when_the_line_opens(url: str, message: str) -> None:
-    with pytest.raises(SourceError) as caught, Rtspsrc(url=url):
+    with pytest.raises(SourceError) as caught, Rtspsrc(url=Url(url)):
         pass
     assert message in str(caught.value)
 
@@ -365,16 +384,24 @@ def test_an_invalid_address_raises_when_the_line_opens(url: str, message: str) -
 def test_a_password_may_come_from_the_environment(mjpeg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALL_PASSWORD", "hunter2")
     url = mjpeg(3, stays_open=True).url.replace("hunter2@", "${HALL_PASSWORD}@")
-    assert until(Rtspsrc(url=url), count(1))[0].seq >= 0
+    assert until(Rtspsrc(url=Url(url)), count(1))[0].seq >= 0
 
 
-def test_the_repr_hides_the_password() -> None:
-    source = make("rtspsrc", url="rtsp://admin:hunter2@hall/door", camera="hall")
-    assert repr(source) == "Rtspsrc(url='rtsp://***@hall/door', camera='hall', transport='tcp')"
+@pytest.mark.parametrize("url", ["rtsp://admin:hunter2@hall/door", Url("rtsp://admin:hunter2@hall/door")])
+def test_the_repr_hides_the_password(url: Any) -> None:
+    for source in (make("rtspsrc", url=url), Rtspsrc(url=url)):
+        assert "url=Url('rtsp://***@hall/door')" in repr(source)
+        assert "hunter2" not in repr(source)
+
+
+def test_an_address_without_its_password_says_so() -> None:
+    assert catch_error(Rtspsrc(url=Url("rtsp://***@hall/door"))) == (
+        "'rtsp://***@hall/door' was written without its password; put the address of the camera there"
+    )
 
 
 def test_it_is_live_and_of_unknown_rate() -> None:
-    source = Rtspsrc(url="rtsp://hall/door")
+    source = Rtspsrc(url=Url("rtsp://hall/door"))
     assert source.is_live
     assert source.nominal_fps is None
 
@@ -414,7 +441,7 @@ def test_a_transport_stream_over_udp_is_read(tmp_path: Path) -> None:
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
     try:
-        frames = until(Rtspsrc(url=f"udp://127.0.0.1:{port}", open_timeout_s=TIMEOUT_S, max_items=50), count(10))
+        frames = until(Rtspsrc(url=Url(f"udp://127.0.0.1:{port}"), open_timeout_s=TIMEOUT_S, max_items=50), count(10))
     finally:
         done.set()
         thread.join()
@@ -484,7 +511,7 @@ def steps(frames: list[Frame]) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_no_frame_of_a_real_stream_is_lost_or_broken(rtsp: RtspServer, barcode: Path, transport: Any) -> None:
     rtsp.start(barcode)
-    frames = until(Rtspsrc(url=rtsp.url, transport=transport, max_items=200), count(72))
+    frames = until(Rtspsrc(url=Url(rtsp.url), transport=transport, max_items=200), count(72))
     assert steps(frames) == {(1, 1)}
     rate = 71e9 / (frames[-1].pts_ns - frames[0].pts_ns)
     assert rate == pytest.approx(24, rel=0.01), "the stream's own clock, whatever the network does"
@@ -505,7 +532,7 @@ def test_a_restarted_server_with_another_resolution_is_reconnected(
             rtsp.start(small)
         return bool(frames) and frames[-1].size == (320, 240)
 
-    frames = until(Rtspsrc(url=rtsp.url, max_items=5, backoff_s=0.1), changes)
+    frames = until(Rtspsrc(url=Url(rtsp.url), max_items=5, backoff_s=0.1), changes)
     times = [frame.pts_ns for frame in frames]
     assert times == sorted(set(times))
     numbers = [frame.seq for frame in frames]
@@ -530,12 +557,14 @@ def test_a_frozen_server_is_detected_and_used_when_it_continues(
             return any(after.pts_ns - before.pts_ns > 1e9 for before, after in pairwise(frames))
         return False
 
-    frames = until(Rtspsrc(url=rtsp.url, stall_timeout_s=1.0, open_timeout_s=2.0, backoff_s=0.1), freezes_and_continues)
+    frames = until(
+        Rtspsrc(url=Url(rtsp.url), stall_timeout_s=1.0, open_timeout_s=2.0, backoff_s=0.1), freezes_and_continues
+    )
     times = [frame.pts_ns for frame in frames]
     assert times == sorted(set(times))
 
 
 def test_a_wrong_path_on_a_real_server_raises(rtsp: RtspServer, barcode: Path) -> None:
     rtsp.start(barcode)
-    message = catch_error(Rtspsrc(url=rtsp.url + "ing"))
+    message = catch_error(Rtspsrc(url=Url(rtsp.url + "ing")))
     assert f"cannot reach 'rtsp://***@127.0.0.1:{rtsp.port}/testing': the path does not exist" in message

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from engines.url import Url
 from stream.capture.reader import DisconnectedError
 from stream.elements import rtspsrc
 from stream.elements.rtspsrc import Rtspsrc, StreamFeed
@@ -35,7 +36,7 @@ def read_all(feed: StreamFeed) -> list[Pixels]:
 
 def open_feed(path: Path, monkeypatch: pytest.MonkeyPatch) -> StreamFeed:
     monkeypatch.setattr(rtspsrc.Backlog, "includes", lambda *_: False)  # all of a file is there at once
-    return StreamFeed(str(path), {}, 5.0, 5.0)
+    return StreamFeed(Url(str(path)), {}, 5.0, 5.0)
 
 
 def test_interlaced_frames_of_oblong_pixels_become_whole_and_square(
@@ -76,8 +77,8 @@ def test_a_scheme_in_capitals_is_opened_in_lower_case(monkeypatch: pytest.Monkey
     """FFmpeg knows lower case only."""
     calls: list[Any] = []
     monkeypatch.setattr(rtspsrc, "StreamFeed", lambda *arguments: calls.append(arguments))
-    with Rtspsrc(url=url) as source:
+    with Rtspsrc(url=Url(url)) as source:
         source.connect()
     ((url_opened, options, *_),) = calls
-    assert url_opened == opened
+    assert url_opened.reveal() == opened
     assert ("rtsp_transport" in options) == opened.startswith("rtsp")

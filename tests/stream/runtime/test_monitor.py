@@ -123,13 +123,13 @@ def test_a_line_that_fails_names_what_it_had_lost_before(line: Line) -> None:
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"\xff")], ids=["removed", "overwritten"])
-def test_a_part_finds_the_text_of_the_line_though_it_was_spoiled(
+def test_the_text_of_the_line_is_there_for_other_parts_though_it_was_spoiled(
     spoil: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
 
-    def spawn(_part: str, run_dir: Path, *_: object, is_restart: bool) -> FakeProcess:
-        read.append((run_dir / "line.yaml").read_text())
+    def spawn(_part: str, line: str, run_dir: Path, *_: object, is_restart: bool) -> FakeProcess:
+        read.extend([line, (run_dir / "line.yaml").read_text()])
         return FakeProcess(1)
 
     monkeypatch.setattr(monitor, "spawn_part", spawn)
@@ -139,7 +139,7 @@ def test_a_part_finds_the_text_of_the_line_though_it_was_spoiled(
         spoil(tmp_path / "run" / "line.yaml")
         opened.processes[0].start(0.0)
         opened.processes[0].signal(signal.SIGKILL)
-    assert read == [text]
+    assert read == [text, text]
 
 
 def test_a_line_whose_run_directory_was_removed_says_so_when_a_part_is_restarted(tmp_path: Path) -> None:

@@ -43,14 +43,14 @@ def test_a_warning_reaches_stderr_once(line: str, options: tuple[str, ...], spea
 
 
 def test_a_part_that_cannot_start_says_why_in_one_line_and_by_its_exit_code(tmp_path: Path) -> None:
-    (tmp_path / "line.yaml").write_text(f"line: [filesrc: {{location: {tmp_path}/none.mp4}}, queue, fakesink]")
+    line = f"line: [filesrc: {{location: {tmp_path}/none.mp4}}, queue, fakesink]"
     script = (
         "import os, sys; from stream.runtime.worker import main\n"
         "arguments = ['--parent', str(os.getppid()), '--lifeline', str(os.pipe()[0])]\n"
         "sys.exit(main([*sys.argv[1:], *arguments]))"
     )
-    where = [str(tmp_path / "line.yaml"), "--part", "filesrc", "--run-dir", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-c", script, *where], capture_output=True, text=True)
+    where = ["--part", "filesrc", "--run-dir", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", script, *where], input=line, capture_output=True, text=True)
     assert done.returncode == CANNOT_START
     assert done.stderr.startswith(f"filesrc: there is no '{tmp_path}/none.mp4'")
     assert done.stderr.count("\n") == 1
