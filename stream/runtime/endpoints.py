@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,12 +14,14 @@ import numpy as np
 from stream.messages import Eos, Frame, Message, People, Poses, Window
 from stream.pipeline.pipeline import Pipeline, QueueSpec
 from stream.pipeline.wiring import Part
-from stream.runtime.run_dir import get_run_id
+from stream.runtime.run_dir import get_run_id, load_token
 from stream.transports.base import Delivery, Inbox, LinkStatistics, Outbox
 from stream.transports.curve import Keys
+from stream.transports.run_token import RunToken
 from stream.transports.shm_ring import FrameReader, FrameRing
 from stream.transports.wire import inline, pack, unpack
 from stream.transports.zmq_link import Pollable, open_inbox, open_outbox, wait
+from stream.transports.zmq_socket import Credentials
 
 MAX_PATH_BYTES = 100
 """Socket paths may have 104 bytes on macOS and 108 on Linux."""
@@ -105,17 +108,15 @@ class Links:
 
 def open_links(pipeline: Pipeline, part: Part, run_dir: Path) -> Links:
     """Bind the part's inbox, connect its outboxes, find its frame ring. Raises :class:`TransportError`."""
-    keys = Keys.from_environment()
+    find_keys = partial(_find_keys, Keys.from_environment(), load_token(run_dir))
     queues = [pipeline.queues[name] for name in part.outboxes]
     targets = [(queue, consumer) for queue in queues for consumer in queue.consumers]
     links = Links(None, [])
     try:
         if part.inbox is not None:
-            links.inbox = _open_inbox(pipeline.queues[part.inbox], part, run_dir, keys)
-        links.outboxes = [
-            open_outbox(_connectable(get_address(queue, consumer, run_dir)), part.name, keys=keys)
-            for queue, consumer in targets
-        ]
+            links.inbox = _open_inbox(pipeline.queues[part.inbox], part, run_dir, find_keys)
+        addresses = [_connectable(get_address(queue, consumer, run_dir)) for queue, consumer in targets]
+        links.outboxes = [open_outbox(address, part.name, keys=find_keys(address)) for address in addresses]
     except BaseException:
         links.close()
         raise
@@ -125,9 +126,14 @@ def open_links(pipeline: Pipeline, part: Part, run_dir: Path) -> Links:
     return links
 
 
-def _open_inbox(queue: QueueSpec, part: Part, run_dir: Path, keys: Keys | None) -> PollableInbox:
+def _open_inbox(queue: QueueSpec, part: Part, run_dir: Path, find_keys: Callable[[str], Credentials]) -> PollableInbox:
     address = get_address(queue, part.name, run_dir)
-    return open_inbox(address, part.name, leaky=queue.leaky, max_items=queue.max_items, keys=keys)
+    return open_inbox(address, part.name, leaky=queue.leaky, max_items=queue.max_items, keys=find_keys(address))
+
+
+def _find_keys(keys: Keys | None, token: RunToken, address: str) -> Credentials:
+    """The line's keys for ``tcp://``, if it has any; else the token of the run, which does not leave this host."""
+    return keys if keys is not None and address.startswith("tcp://") else token
 
 
 def get_address(queue: QueueSpec, consumer: str, run_dir: Path) -> str:

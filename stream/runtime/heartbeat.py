@@ -19,6 +19,7 @@ import msgspec
 from stream.logs import RedactingFormatter
 from stream.runtime import bus
 from stream.runtime.endpoints import socket_path
+from stream.runtime.run_dir import load_token
 from stream.transports.bus_sockets import BusSender, BusSubscriber
 
 HEARTBEAT_S = 0.5
@@ -140,11 +141,12 @@ class Heartbeat:
 
 def open_heartbeat(part: str, run_dir: Path, first: bus.Target) -> Heartbeat:
     """The heartbeat of a part on the bus of the line in ``run_dir``, beating already."""
+    token = load_token(run_dir)
     heartbeat = Heartbeat(
         part,
         first,
-        BusSender(f"ipc://{socket_path(run_dir, POSTS)}"),
-        BusSubscriber(f"ipc://{socket_path(run_dir, TARGETS)}"),
+        BusSender(f"ipc://{socket_path(run_dir, POSTS)}", keys=token),
+        BusSubscriber(f"ipc://{socket_path(run_dir, TARGETS)}", keys=token),
         has_run_ended=lambda: not run_dir.is_dir(),
     )
     heartbeat.start()

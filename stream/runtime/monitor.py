@@ -11,11 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
-from stream.errors import PartError, PosestreamError, StartError, TransportError
+from stream.errors import PartError, PosestreamError, StartError
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.endpoints import socket_path
@@ -24,7 +23,7 @@ from stream.runtime.import_path import child_environment
 from stream.runtime.losses import Losses
 from stream.runtime.process import OnStderr, PartProcess, spawn_part
 from stream.runtime.restart_policy import RestartPolicy
-from stream.runtime.run_dir import RunDirectory
+from stream.runtime.run_dir import RunDirectory, load_token
 from stream.transports.bus_sockets import BusPublisher, BusReceiver
 
 _logger = logging.getLogger(__name__)
@@ -270,9 +269,12 @@ class SocketHub:
     """The supervisor's end of the bus as three sockets in a run directory; a context manager."""
 
     def __init__(self, run_dir: Path) -> None:
+        token = load_token(run_dir)
         with contextlib.ExitStack() as opened:
-            self._posts = opened.enter_context(contextlib.closing(BusReceiver(_address(run_dir, POSTS))))
-            self._targets = opened.enter_context(contextlib.closing(BusPublisher(_address(run_dir, TARGETS))))
+            self._posts = opened.enter_context(contextlib.closing(BusReceiver(_address(run_dir, POSTS), keys=token)))
+            self._targets = opened.enter_context(
+                contextlib.closing(BusPublisher(_address(run_dir, TARGETS), keys=token))
+            )
             self._bus = opened.enter_context(contextlib.closing(BusPublisher(_address(run_dir, BUS))))
             self._opened = opened.pop_all()
 
@@ -310,12 +312,11 @@ def open_monitor(
         run = opened.enter_context(_run_directory(directory, str(plan.pipeline)))
         hub = opened.enter_context(contextlib.closing(SocketHub(run.path)))
         lifeline = opened.enter_context(_lifeline())
-        write_line = partial(_write_line, run.path / "line.yaml", plan.pipeline.to_yaml())
-        write_line()  # for parts that are started elsewhere
+        run.write("line.yaml", plan.pipeline.to_yaml())  # without passwords; for parts that are started elsewhere
         line = plan.pipeline.to_yaml(reveal=True)
 
         def spawn(part: str, is_restart: bool) -> subprocess.Popen[bytes]:
-            write_line()
+            run.restore()
             return spawn_part(part, line, run.path, lifeline, plan.options, is_restart=is_restart)
 
         processes = [
@@ -354,19 +355,3 @@ def _lifeline() -> Iterator[int]:
     finally:
         os.close(reading)
         os.close(writing)
-
-
-def _write_line(path: Path, text: str) -> None:
-    """Write the line, unless it is there. Readable by this user alone; passwords are not in it."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if path.read_text(encoding="utf-8") == text:
-            return
-    draft = path.with_suffix(".draft")
-    try:
-        draft.touch(mode=0o600)
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise TransportError(
-            f"{path} cannot be written: {error.strerror}; make room, and leave the run directory alone"
-        ) from error

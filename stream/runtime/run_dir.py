@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import secrets
 import stat
@@ -28,16 +29,20 @@ import psutil
 from engines.formats.files import FormatError
 from engines.formats.json import decode_json
 from stream.errors import TransportError
+from stream.transports.run_token import RunToken
 from stream.transports.shm_segment import unlink_all
+
+_logger = logging.getLogger(__name__)
 
 _BASE = "POSESTREAM_RUN_DIR"
 """Environment variable that names the folder of run directories."""
 
-_MARK, _LOCK = "run.json", "lock"
-_FILES = {_MARK, _LOCK, "line.yaml"}
+_MARK, _LOCK, _TOKEN = "run.json", "lock", "token"
+_FILES = {_MARK, _LOCK, _TOKEN, "line.yaml"}
 _SUFFIXES = {".pid", ".memory", ".draft"}
 _WORKER = "stream.runtime.worker"
 _KILL_S = 5.0
+_RESTART = "end what runs there, remove it, and start again"
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,20 @@ def claim(directory: Path) -> Path:
         # Several parts that are started by hand may do this at the same time.
         with contextlib.suppress(BlockingIOError), _lock_directory(directory, fcntl.LOCK_EX):
             _mark(directory, is_new=is_new)
+    with contextlib.suppress(FileExistsError):
+        _create(directory / _TOKEN, RunToken.generate().text)
     return directory
+
+
+def load_token(directory: Path) -> RunToken:
+    """The token of the run in a directory that was claimed. Raises :class:`TransportError`."""
+    try:
+        token = RunToken(_read_own(directory / _TOKEN).decode())
+    except (OSError, ValueError) as error:
+        raise TransportError(f"the token of run directory {directory} cannot be read: {error}; {_RESTART}") from None
+    if not token.is_valid:
+        raise TransportError(f"the token of run directory {directory} is damaged; {_RESTART}")
+    return token
 
 
 class RunDirectory:
@@ -93,7 +111,29 @@ class RunDirectory:
         run = {"title": title, "pid": os.getpid(), "started_s": time.time()}
         mark = _read_mark(self.path)
         self._is_new = mark.get("is_new") is True  # remembered, since the mark may be removed while the line runs
-        _write(self.path / _MARK, mark | run)
+        self._files = {_TOKEN: load_token(self.path).text}
+        self.write(_MARK, json.dumps(mark | run))
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file that only this user can read, and that :meth:`restore` keeps as it is."""
+        self._files = {name: text, **self._files}
+        self.restore()
+
+    def restore(self) -> None:
+        """Write anew the files that were removed or changed, since a part that starts reads them.
+
+        Raises :class:`TransportError` when one cannot be written.
+        """
+        for name, text in self._files.items():
+            if _holds(self.path / name, text):
+                continue
+            try:
+                _write(self.path / name, text)
+            except OSError as error:
+                raise TransportError(
+                    f"{self.path / name} cannot be written: {error.strerror}; "
+                    "make room, and leave the run directory alone"
+                ) from error
 
     @property
     def run_id(self) -> str:
@@ -103,7 +143,7 @@ class RunDirectory:
     def note_process(self, part: str, pid: int) -> None:
         """Write down the process that runs a part, so that a later sweep can end it, if there is room for it."""
         with contextlib.suppress(OSError):  # parts end with their supervisor anyway; a sweep only makes sure
-            _write(self.path / f"{part}.pid", {"pid": pid})
+            _write(self.path / f"{part}.pid", json.dumps({"pid": pid}))
 
     def forget_process(self, part: str) -> None:
         """The process of a part has ended."""
@@ -227,7 +267,7 @@ def _mark(directory: Path, *, is_new: bool) -> None:
             f"run directory {directory} holds files that posestream did not make, such as {found.name}; "
             "choose an empty folder, or one that does not exist"
         )
-    _write(directory / _MARK, {"made_by": "posestream", "is_new": is_new})
+    _write(directory / _MARK, json.dumps({"made_by": "posestream", "is_new": is_new}))
 
 
 def _read_mark(directory: Path) -> dict[str, Any]:
@@ -321,8 +361,28 @@ def _take_lock(path: Path) -> int | None:
     return descriptor
 
 
-def _write(path: Path, content: dict[str, object]) -> None:
-    """Write a file at once, so that no reader sees half of it."""
+def _create(path: Path, text: str) -> None:
+    """Write a new file, complete from the start. Raises ``FileExistsError``."""
+    draft = path.with_suffix(f".{secrets.token_hex(4)}.draft")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file at once, so that no reader sees half of it; it may hold a password or a token."""
     draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(content), encoding="utf-8")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return _read_own(path) == text.encode()
+    except (OSError, ValueError):
+        return False

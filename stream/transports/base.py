@@ -63,6 +63,7 @@ class LinkStatistics:
     resent: int = 0
     duplicates: int = 0
     malformed: int = 0
+    refused: int = 0
 
 
 class Outbox(Protocol):

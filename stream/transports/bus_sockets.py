@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import zmq
 
-from stream.transports.curve import Keys
-from stream.transports.socket_file import SocketFile
+from stream.transports.ipc_listener import IpcListener
 from stream.transports.zmq_socket import (
+    Credentials,
     Socket,
-    bind,
     close_socket,
     closing_on_error,
     connect,
+    listen,
     open_socket,
     receive_parts,
 )
@@ -33,8 +33,9 @@ class _BusSocket:
 
     def __init__(self, kind: int, address: str, linger_ms: int = 0) -> None:
         self.address = address
+        self._listener: IpcListener | None = None
         self._socket: Socket = open_socket(kind, linger_ms=linger_ms)
-        self._file: SocketFile | None = None
+        self._socket.setsockopt(zmq.MAXMSGSIZE, 2 * MAX_BYTES)  # beyond that, the connection is closed
 
     @property
     def pollable(self) -> Socket:
@@ -48,19 +49,20 @@ class _BusSocket:
 
     def close(self) -> None:
         """Close the socket; idempotent."""
+        if self._listener is not None and not self._socket.closed:
+            self._listener.close()
         close_socket(self._socket)
 
-    def _bind(self, keys: Keys | None) -> None:
+    def _bind(self, keys: Credentials | None) -> None:
         with closing_on_error(self._socket):
-            self.address = bind(self._socket, self.address, "the bus", keys)
-        self._file = SocketFile(self._socket, self.address)
+            self._listener = listen(self._socket, self.address, "the bus", keys)
 
     def restore(self) -> None:
-        """Make the file of a bound socket anew if it was removed, or who connects later would not find it."""
-        if self._file is not None:
-            self._file.restore()
+        """Bind anew if the path was removed, or who connects later would not find it; call it often."""
+        if self._listener is not None:
+            self._listener.restore()
 
-    def _connect(self, keys: Keys | None) -> None:
+    def _connect(self, keys: Credentials | None) -> None:
         with closing_on_error(self._socket):
             connect(self._socket, self.address, "the bus", keys)
 
@@ -99,7 +101,7 @@ class _ReceivingSocket(_BusSocket):
 class BusSender(_BusSocket):
     """Sends to a :class:`BusReceiver`, which may start later."""
 
-    def __init__(self, address: str, *, keys: Keys | None = None) -> None:
+    def __init__(self, address: str, *, keys: Credentials | None = None) -> None:
         super().__init__(zmq.PUSH, address, _LINGER_MS)
         self._connect(keys)
 
@@ -111,7 +113,7 @@ class BusSender(_BusSocket):
 class BusReceiver(_ReceivingSocket):
     """Receives from any number of :class:`BusSender`."""
 
-    def __init__(self, address: str, *, keys: Keys | None = None) -> None:
+    def __init__(self, address: str, *, keys: Credentials | None = None) -> None:
         super().__init__(zmq.PULL, address)
         self._bind(keys)
 
@@ -119,7 +121,7 @@ class BusReceiver(_ReceivingSocket):
 class BusPublisher(_BusSocket):
     """Publishes to any number of :class:`BusSubscriber`; a slow one loses notices and never slows the publisher."""
 
-    def __init__(self, address: str, *, keys: Keys | None = None) -> None:
+    def __init__(self, address: str, *, keys: Credentials | None = None) -> None:
         super().__init__(zmq.PUB, address, _LINGER_MS)
         self._bind(keys)
 
@@ -131,7 +133,7 @@ class BusPublisher(_BusSocket):
 class BusSubscriber(_ReceivingSocket):
     """Subscribes to a :class:`BusPublisher`, which may start later."""
 
-    def __init__(self, address: str, *, keys: Keys | None = None) -> None:
+    def __init__(self, address: str, *, keys: Credentials | None = None) -> None:
         super().__init__(zmq.SUB, address)
         self._socket.subscribe(b"")
         self._connect(keys)

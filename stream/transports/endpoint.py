@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from stream.messages import Key
@@ -37,7 +38,10 @@ class SenderCarrier(Protocol):
 
 
 class ReceiverCarrier(Protocol):
-    """Carries messages from any number of senders and back."""
+    """Carries messages from any number of senders and back; ``refused`` counts those that may not send."""
+
+    @property
+    def refused(self) -> int: ...
 
     def write(self, sender: bytes, parts: Parts) -> None:
         """Send without waiting; the message is lost if the buffer is full."""
@@ -154,7 +158,7 @@ class HopInbox:
 
     def statistics(self) -> LinkStatistics:
         """Counters since this end was opened."""
-        return self._receiver.statistics()
+        return replace(self._receiver.statistics(), refused=self._carrier.refused)
 
     def close(self) -> None:
         """Close the carrier after the last acknowledgements were sent; idempotent."""

@@ -69,6 +69,8 @@ class _SenderSide:
 
 
 class _ReceiverSide:
+    refused = 0
+
     def __init__(self, exchange: Exchange, address: str) -> None:
         self._exchange, self._address = exchange, address
         self._closed = False

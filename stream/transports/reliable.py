@@ -36,7 +36,7 @@ from stream.transports.queue import DeliveryQueue
 Parts = Sequence[bytes | memoryview]
 
 MAX_SENDERS = 1024
-"""Maximum number of senders of an inbox; the oldest one is dropped for a new one."""
+"""Maximum number of senders of an inbox; further ones are refused."""
 
 MAX_CAMERAS = 4096
 """Maximum number of cameras of an inbox; items of further cameras are refused as malformed."""
@@ -285,9 +285,10 @@ class HopReceiver:
             known = self._register(sender, session) if serial == 0 else None
         return known is not None and known.expected == serial
 
-    def _register(self, sender: bytes, session: bytes) -> _Sender:
+    def _register(self, sender: bytes, session: bytes) -> _Sender | None:
         if sender not in self._senders and len(self._senders) >= MAX_SENDERS:
-            del self._senders[next(iter(self._senders))]
+            self._malformed += 1
+            return None
         self._senders[sender] = _Sender(session)
         return self._senders[sender]
 

@@ -8,25 +8,36 @@ To serve several ends at once, poll them with :func:`wait`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import zmq
 
 from stream.transports.base import Leaky
-from stream.transports.curve import Keys
 from stream.transports.endpoint import HopInbox, HopOutbox
+from stream.transports.ipc_listener import IpcListener
 from stream.transports.reliable import Parts
+from stream.transports.socket_monitor import SocketMonitor
 from stream.transports.zmq_socket import (
+    Credentials,
     Socket,
-    bind,
     close_socket,
-    closing_on_error,
     connect,
+    listen,
     open_socket,
     receive_parts,
     send_parts,
 )
+
+_logger = logging.getLogger(__name__)
+
+_FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+
+_RECONNECT_S = 0.5
+"""How long after a refusal an outbox connects again."""
 
 _LINGER_MS = 500
 """How long a closed inbox may still send its last acknowledgements, usually those of the end of the stream."""
@@ -42,7 +53,7 @@ class Pollable(Protocol):
     def ready(self) -> bool: ...
 
 
-def open_outbox(address: str, sender: str, *, keys: Keys | None = None) -> HopOutbox:
+def open_outbox(address: str, sender: str, *, keys: Credentials | None = None) -> HopOutbox:
     """Open the sending end to the inbox at ``address``, which may start later.
 
     ``sender`` must be unique among the senders of that inbox, and the same after a restart, so that a restarted sender
@@ -52,11 +63,11 @@ def open_outbox(address: str, sender: str, *, keys: Keys | None = None) -> HopOu
 
 
 def open_inbox(
-    address: str, receiver: str, *, leaky: Leaky = "no", max_items: int = 1, keys: Keys | None = None
+    address: str, receiver: str, *, leaky: Leaky = "no", max_items: int = 1, keys: Credentials | None = None
 ) -> HopInbox:
     """Open the receiving end, bound to ``address``. Raises :class:`stream.errors.TransportError`."""
     carrier = _Router(address, receiver, keys)
-    with closing_on_error(carrier.pollable):
+    with _closing_on_error(carrier):
         return HopInbox(carrier, leaky, max_items)
 
 
@@ -73,21 +84,53 @@ def wait(inboxes: Sequence[Pollable], outboxes: Sequence[Pollable] = (), timeout
     return bool(zmq.zmq_poll([(end.pollable, zmq.POLLIN) for end in ends], timeout_ms))
 
 
+@contextlib.contextmanager
+def _closing_on_error(carrier: _Dealer | _Router) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        carrier.close()
+        raise
+
+
 class _Dealer:
     """Carries an outbox's messages."""
 
-    def __init__(self, address: str, sender: str, keys: Keys | None) -> None:
+    def __init__(self, address: str, sender: str, keys: Credentials | None) -> None:
+        self._address, self._link = address, f"link from {sender}"
+        self._reconnect_s: float | None = None
+        self._has_warned = False
         self.pollable: Socket = open_socket(zmq.DEALER)
-        with closing_on_error(self.pollable):
+        self._failures = SocketMonitor(self.pollable, _FAILURES)
+        with _closing_on_error(self):
             self.pollable.setsockopt(zmq.ROUTING_ID, sender.encode()[:255])
-            connect(self.pollable, address, f"link from {sender}", keys)
+            connect(self.pollable, address, self._link, keys)
 
     def write(self, parts: Parts) -> bool:
+        self._reconnect()
         try:
             send_parts(self.pollable, parts)
         except zmq.Again:
             return False
         return True
+
+    def _reconnect(self) -> None:
+        """Connect anew after a refusal: ZeroMQ does not try again by itself."""
+        if any(self._failures.read()) and self._reconnect_s is None:
+            self._reconnect_s = time.monotonic() + _RECONNECT_S
+            if not self._has_warned:
+                self._has_warned = True
+                _logger.warning(
+                    "%s: what listens on %s is no part of this run; give both the same --run-dir, or the same key in "
+                    "POSESTREAM_CURVE, or stop the other program",
+                    self._link,
+                    self._address,
+                )
+        if self._reconnect_s is not None and time.monotonic() >= self._reconnect_s:
+            self._reconnect_s = None
+            with contextlib.suppress(zmq.ZMQError):  # it was not connected
+                self.pollable.disconnect(self._address)
+            self.pollable.connect(self._address)
 
     def read(self) -> Parts | None:
         return [part.buffer for part in receive_parts(self.pollable)] or None
@@ -96,17 +139,22 @@ class _Dealer:
         zmq.zmq_poll([(self.pollable, zmq.POLLIN)], timeout_ms)
 
     def close(self) -> None:
+        self._failures.close()
         close_socket(self.pollable)
 
 
 class _Router:
     """Carries an inbox's messages."""
 
-    def __init__(self, address: str, receiver: str, keys: Keys | None) -> None:
+    def __init__(self, address: str, receiver: str, keys: Credentials | None) -> None:
+        self.address, self._link = address, f"link to {receiver}"
+        self.refused = 0
         self.pollable: Socket = open_socket(zmq.ROUTER, linger_ms=_LINGER_MS)
-        with closing_on_error(self.pollable):
+        self._failures = SocketMonitor(self.pollable, _FAILURES)
+        self._listener: IpcListener | None = None
+        with _closing_on_error(self):
             self.pollable.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a restarted sender replaces its old connection
-            self.address = bind(self.pollable, address, f"link to {receiver}", keys)
+            self._listener = listen(self.pollable, address, self._link, keys)
 
     def write(self, sender: bytes, parts: Parts) -> None:
         try:
@@ -116,10 +164,29 @@ class _Router:
 
     def read(self) -> tuple[bytes, Parts] | None:
         parts = receive_parts(self.pollable)
-        return (parts[0].bytes, [part.buffer for part in parts[1:]]) if parts else None
+        if parts:
+            return parts[0].bytes, [part.buffer for part in parts[1:]]
+        self._look_after_socket()
+        return None
+
+    def _look_after_socket(self) -> None:
+        if self._listener is not None:
+            self._listener.restore()
+        refused = sum(1 for _ in self._failures.read())
+        if refused and not self.refused:
+            _logger.warning(
+                "%s: a program that is no part of this run has tried to connect to %s and was refused; refusals are "
+                "counted",
+                self._link,
+                self.address,
+            )
+        self.refused += refused
 
     def wait(self, timeout_ms: int) -> None:
         zmq.zmq_poll([(self.pollable, zmq.POLLIN)], timeout_ms)
 
     def close(self) -> None:
+        if not self.pollable.closed and self._listener is not None:
+            self._listener.close()
+        self._failures.close()
         close_socket(self.pollable)

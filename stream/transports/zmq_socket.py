@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import os
 import re
 import socket as network
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import zmq
 import zmq.auth.thread
 
 from stream.errors import TransportError
+from stream.transports import ipc_listener
 from stream.transports.base import MAX_BUFFER_BYTES, MAX_BUFFERS
 from stream.transports.curve import VARIABLE, Keys
+from stream.transports.ipc_listener import IpcListener
+from stream.transports.run_token import RunToken
 
 MAX_PARTS = MAX_BUFFERS + 2
 """Maximum number of parts of a message (sender, head, buffers). Of a longer message one more part is kept, which marks
@@ -30,11 +36,22 @@ it as too long, and the rest is discarded as it arrives."""
 _DOMAIN = b"posestream"
 _BIND_TIMEOUT_S = 1.0
 """How long to retry a port in use: its previous owner may still be closing it."""
-_TCP = re.compile(r"tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5}|\*)")
+_TCP = re.compile(r"tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(\d+|\*)", re.ASCII)
 
 _LINE_KEY_REMEDY = f"make a key file with posestream keygen --line FILE and set {VARIABLE} to its path on every host"
 
+_HANDSHAKE_MS = 5000
+"""How long a peer may take to introduce itself."""
+
 Socket = zmq.Socket[bytes]
+
+_Bound = TypeVar("_Bound")
+
+Credentials = Keys | RunToken
+"""What both ends of a connection must have: CURVE keys for ``tcp://``, or the token of their run on this host."""
+
+# Not zmq.auth's own logger, since it writes passwords at DEBUG.
+_log = logging.Logger("posestream.zap", logging.WARNING)
 
 
 class _Process:
@@ -48,6 +65,7 @@ class _Process:
         self._context: zmq.Context[Socket] | None = None
         self._authenticator: zmq.auth.thread.ThreadAuthenticator | None = None
         self._allowed: set[bytes] = set()
+        self._passwords: dict[str, str] = {}
         self._users = 0
         self._pid = os.getpid()
 
@@ -76,10 +94,20 @@ class _Process:
         """Accept clients that hold the secret key of this public key; others are refused."""
         with self._lock:
             self._allowed.add(public)
-            if self._authenticator is None and self._context is not None:
-                self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context)
-                self._authenticator.start()
-                self._authenticator.configure_curve_callback(domain=_DOMAIN.decode(), credentials_provider=self)
+            self._start_authenticator()
+
+    def allow_password(self, address: str, password: bytes) -> None:
+        """Accept clients that send this password for this address; others are refused."""
+        with self._lock:
+            self._passwords[address] = password.decode()
+            self._start_authenticator()
+
+    def _start_authenticator(self) -> None:
+        if self._authenticator is None and self._context is not None:
+            self._authenticator = zmq.auth.thread.ThreadAuthenticator(self._context, log=_log)
+            self._authenticator.start()
+            self._authenticator.configure_curve_callback(domain=_DOMAIN.decode(), credentials_provider=self)
+            self._authenticator.configure_plain(domain=_DOMAIN.decode(), passwords=self._passwords)
 
     def callback(self, _domain: str, key: bytes) -> bool:
         """Called by the authenticator, in its thread, for every connecting client."""
@@ -97,6 +125,7 @@ def open_socket(kind: int, *, linger_ms: int = 0, high_water: int = 1000) -> Soc
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_BUFFER_BYTES)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
     return socket
@@ -119,40 +148,70 @@ def closing_on_error(socket: Socket) -> Iterator[None]:
         raise
 
 
-def bind(socket: Socket, address: str, owner: str, keys: Keys | None = None) -> str:
+def bind(socket: Socket, address: str, owner: str, keys: Credentials | None = None) -> str:
     """Bind to ``address``; return it, with the chosen port if it ended in ``:*``.
 
     Raises :class:`TransportError` for an invalid address, a port in use, an unknown host, or one beyond loopback
-    without keys. ``owner`` names the socket in the message.
+    without CURVE keys. ``owner`` names the socket in the message.
     """
-    check_address(address, owner, has_keys=keys is not None)
-    if keys is not None and address.startswith("tcp://"):
+    _require(socket, address, owner, keys)
+    bound = bind_address(socket, address, owner, _BIND_TIMEOUT_S)
+    return bound if address.endswith(":*") else address
+
+
+def listen(socket: Socket, address: str, owner: str, keys: Credentials | None = None) -> IpcListener | None:
+    """Bind as :func:`bind` does; for an ``ipc://`` path, return what binds it anew when the path is removed."""
+    if not address.startswith("ipc://") or address.startswith("ipc://@"):  # the latter has no file
+        bind(socket, address, owner, keys)
+        return None
+    _require(socket, address, owner, keys)
+    return _retry(lambda: IpcListener(socket, address, owner), address, owner, _BIND_TIMEOUT_S)
+
+
+def _require(socket: Socket, address: str, owner: str, keys: Credentials | None) -> None:
+    """Check the address, and let only those connect to it that have the same credentials."""
+    check_address(address, owner, has_keys=isinstance(keys, Keys))
+    if isinstance(keys, RunToken):
+        _process.allow_password(address, keys.password(address))
+        socket.plain_server = True
+        socket.zap_domain = _DOMAIN
+    elif keys is not None and address.startswith("tcp://"):
         _process.allow(keys.public)
         socket.curve_server = True
         socket.curve_secretkey = keys.secret
         socket.zap_domain = _DOMAIN
-    bound = bind_address(socket, address, owner, _BIND_TIMEOUT_S)
-    return bound if address.endswith(":*") else address
 
 
 def bind_address(socket: Socket, address: str, owner: str, timeout_s: float) -> str:
     """Bind to a checked address, and retry up to ``timeout_s`` while the port is in use; return ZeroMQ's endpoint."""
     socket.ipv6 = "[" in address
+
+    def attempt() -> str:
+        if address.startswith("ipc://") and not address.startswith("ipc://@"):
+            ipc_listener.clear(Path(address.removeprefix("ipc://")), owner)  # ZeroMQ removes whatever is there
+        socket.bind(_resolve_host(address))
+        return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    return _retry(attempt, address, owner, timeout_s)
+
+
+def _retry(attempt: Callable[[], _Bound], address: str, owner: str, timeout_s: float) -> _Bound:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            socket.bind(_resolve_host(address))
-            return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+            return attempt()
         except (zmq.ZMQError, OSError) as error:
             if error.errno != zmq.EADDRINUSE or time.monotonic() > deadline:
                 raise TransportError(f"{owner} cannot listen on {address}: {_describe_error(error)}") from None
         time.sleep(0.02)
 
 
-def connect(socket: Socket, address: str, owner: str, keys: Keys | None = None) -> None:
+def connect(socket: Socket, address: str, owner: str, keys: Credentials | None = None) -> None:
     """Connect to ``address``, which may be bound later. Raises :class:`TransportError`."""
-    check_address(address, owner, has_keys=keys is not None)
-    if keys is not None and address.startswith("tcp://"):
+    check_address(address, owner, has_keys=isinstance(keys, Keys))
+    if isinstance(keys, RunToken):
+        socket.plain_username, socket.plain_password = address.encode()[:255], keys.password(address)
+    elif keys is not None and address.startswith("tcp://"):
         socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
         socket.curve_serverkey = keys.public
     socket.ipv6 = "[" in address
@@ -207,8 +266,10 @@ def check_address(address: str, owner: str, *, has_keys: bool, remedy: str = _LI
         _check_path(address.removeprefix("ipc://"), owner)
         return
     match = _TCP.fullmatch(address)
-    if match is None or (match[2] != "*" and int(match[2]) > 65535):
+    if match is None:
         raise TransportError(f"{owner}: {address!r} is not an address; write ipc://PATH or tcp://HOST:PORT")
+    if match[2] != "*" and not 0 < int(match[2]) <= 65535:
+        raise TransportError(f"{owner}: {address!r} has no port from 1 to 65535; write tcp://HOST:PORT")
     if not has_keys and not is_loopback(address):
         raise TransportError(f"{owner}: {address} is reachable from other hosts and there are no CURVE keys; {remedy}")
 

@@ -82,6 +82,8 @@ class SenderSide:
 
 
 class ReceiverSide:
+    refused = 0
+
     pollable = None
 
     def __init__(self, wires: dict[str, Wire], step: Callable[[], None]) -> None:

@@ -23,7 +23,7 @@ from stream.runtime.endpoints import (
     open_links,
     socket_path,
 )
-from stream.runtime.run_dir import get_run_id
+from stream.runtime.run_dir import claim, get_run_id
 from stream.testing import make_frame
 from stream.testing.items import make_people, make_window
 from stream.transports.base import LinkStatistics
@@ -37,8 +37,8 @@ LINE = "testsrc num_frames=1 width=64 height=64 ! queue name=near ! detect model
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    unlink_all(get_run_id(tmp_path))
+    yield claim(tmp_path / "run")
+    unlink_all(get_run_id(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

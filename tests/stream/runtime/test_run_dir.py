@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,7 @@ from stream.runtime.run_dir import (
     get_run_id,
     kill_processes,
     list_runs,
+    load_token,
     make_private,
     sweep,
     sweep_stale,
@@ -168,7 +170,7 @@ def test_a_sweep_believes_no_folder_that_another_user_made(monkeypatch: pytest.M
         monkeypatch.undo()
         assert part.poll() is None
         part.kill()
-    assert contents(dead) == ["detect.pid", "lock", "run.json"]
+    assert contents(dead) == ["detect.pid", "lock", "run.json", "token"]
 
 
 def test_a_sweep_follows_no_links(tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def test_a_sweep_follows_no_links(tmp_path: Path) -> None:
     abandoned_inside = claim(tmp_path / "moved" / "dead")
     (abandoned_inside / "run.json").write_text(json.dumps(run_json()))
     assert sweep_stale() == []
-    assert contents(abandoned_inside) == ["run.json"]
+    assert contents(abandoned_inside) == ["run.json", "token"]
 
 
 def run_json() -> dict[str, object]:
@@ -276,4 +278,35 @@ def test_damaged_notes_are_no_obstacle(content: bytes) -> None:
     (damaged / "run.json").write_bytes(content)
     assert list_runs() == []
     assert sweep_stale() == [dead]
-    assert contents(damaged) == ["lock", "run.json"]
+    assert contents(damaged) == ["lock", "run.json", "token"]
+
+
+# -- the token --------------------------------------------------------------------------------------------------------
+
+
+def test_all_parts_of_a_run_have_one_token_that_only_this_user_can_read(tmp_path: Path) -> None:
+    directory = claim(tmp_path / "run")
+    token = load_token(claim(directory))
+    assert token.is_valid
+    assert load_token(directory) == token
+    assert (directory / "token").stat().st_mode & 0o777 == 0o600
+    assert load_token(claim(tmp_path / "other")) != token
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), ("", "is damaged"), ("x" * 64, "is damaged")])
+def test_a_token_that_is_missing_or_damaged_is_one_line(tmp_path: Path, content: str | None, words: str) -> None:
+    file = claim(tmp_path / "run") / "token"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(TransportError, match=f"the token of run directory .*run {words}.*; end what runs there"):
+        load_token(tmp_path / "run")
+
+
+def test_files_that_were_removed_or_damaged_are_written_anew(tmp_path: Path) -> None:
+    with closing(RunDirectory(tmp_path / "run", "a line")) as run:
+        run.write("line.yaml", "line: []")
+        before = {name: (run.path / name).read_text() for name in ("token", "run.json", "line.yaml")}
+        (run.path / "token").unlink()
+        (run.path / "run.json").write_text("")
+        (run.path / "line.yaml").write_bytes(b"\xff")
+        run.restore()
+        assert {name: (run.path / name).read_text() for name in before} == before

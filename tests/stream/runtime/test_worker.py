@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from stream.runtime.run_dir import claim
 from stream.runtime.worker import CANNOT_START
 
 
@@ -49,7 +50,7 @@ def test_a_part_that_cannot_start_says_why_in_one_line_and_by_its_exit_code(tmp_
         "arguments = ['--parent', str(os.getppid()), '--lifeline', str(os.pipe()[0])]\n"
         "sys.exit(main([*sys.argv[1:], *arguments]))"
     )
-    where = ["--part", "filesrc", "--run-dir", str(tmp_path)]
+    where = ["--part", "filesrc", "--run-dir", str(claim(tmp_path / "run"))]
     done = subprocess.run([sys.executable, "-c", script, *where], input=line, capture_output=True, text=True)
     assert done.returncode == CANNOT_START
     assert done.stderr.startswith(f"filesrc: there is no '{tmp_path}/none.mp4'")
