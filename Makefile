@@ -32,8 +32,9 @@ format: $(VENV)/.dev  ## format the source
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-pages: $(VENV)/.dev  ## write docs/reference/elements.md from their classes
+pages: $(VENV)/.dev  ## write docs/reference/elements.md from their classes, and the protocol's conformance cases
 	@$(BIN)/python -m scripts.elements_page > docs/elements.new && mv docs/elements.new docs/reference/elements.md
+	@$(BIN)/python -m scripts.conformance_cases
 
 bench: $(VENV)/.dev  ## measure; benchmarks/README.md holds each figure and the command that gave it
 	@$(BIN)/python -m benchmarks

@@ -10,6 +10,7 @@ PosestreamError                 the root: one line with both parties, the value 
  │   ├─ StaleFrame              pixels that were overwritten before they were read
  │   └─ SilenceError            a publisher that sent nothing within its subscriber's timeout
  ├─ WireError                   bytes that are not a message of this version
+ │   └─ VersionError            a publisher of another major version of the protocol
  └─ PartError                   an element that fails on every item, or a part that ends again and again
      └─ StartError              a part that failed before its first item: a restart would not help
 """
@@ -33,6 +34,7 @@ __all__ = (
     "StaleFrame",
     "StartError",
     "TransportError",
+    "VersionError",
     "WireError",
 )
 
@@ -67,6 +69,10 @@ class SilenceError(TransportError, TimeoutError):
 
 class WireError(PosestreamError):
     """Bytes are not a message of this version of the protocol."""
+
+
+class VersionError(WireError):
+    """A publisher uses another major version of the protocol than this subscriber."""
 
 
 class PartError(PosestreamError):

@@ -13,6 +13,7 @@ from stream.protocol.sequence import Counts, Statistics
 
 _FPS_OVER_NS = 2_000_000_000
 _STALE_NS = 2_000_000_000
+_MAX_CAMERAS = 1000
 
 
 class LiveTable:
@@ -26,7 +27,10 @@ class LiveTable:
         self._arrivals: dict[str, deque[int]] = {}
 
     def observe(self, message: PoseMessage) -> None:
-        """Show this message instead of the last one of its camera."""
+        """Show this message instead of the last one of its camera; of too many cameras, the newest."""
+        if message.camera not in self._newest and len(self._newest) >= _MAX_CAMERAS:
+            oldest = min(self._newest, key=lambda camera: self._newest[camera].received_ns)
+            del self._newest[oldest], self._arrivals[oldest]
         self._newest[message.camera] = message
         arrivals = self._arrivals.setdefault(message.camera, deque())
         arrivals.append(message.received_ns)

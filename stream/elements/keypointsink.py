@@ -59,6 +59,9 @@ class KeypointSink(Sink):
     ] = ""
     max_waiting: Annotated[int, Meta(ge=1, description="messages kept for a subscriber that does not keep up")] = 256
     max_subscribers: Annotated[int, Meta(ge=1, description="connections at a time; further ones are closed")] = 256
+    linger_s: Annotated[
+        float, Meta(ge=0, le=5, description="how long it waits after the end of all cameras for a first subscriber")
+    ] = 2.0
     heartbeat_ms: Annotated[int, Meta(ge=50, le=60_000, description="time between two heartbeats")] = 1000
 
     def __post_init__(self) -> None:
@@ -66,7 +69,6 @@ class KeypointSink(Sink):
         if self.clients and not self.keys:
             raise PropertyError(f"keypointsink: clients={self.clients} has no effect without keys=; set keys= as well")
         self._publisher: Publisher | None = None
-        self._ended: set[str] = set()
         self._numbers = _Numbers({}, restarted=False)
         self._cache = self._make_cache()
 
@@ -76,12 +78,11 @@ class KeypointSink(Sink):
         return self._publisher.endpoint if self._publisher else self.bind
 
     def check_camera(self, camera: str) -> None:
-        """Raise :class:`PropertyError` for a name that is too long for a topic."""
+        """Raise :class:`PropertyError` for a name that the protocol does not allow."""
         _check_camera(camera)
 
     def __enter__(self) -> Self:
         restarted = self.context.incarnation > 0
-        self._ended = set()
         self._numbers = _Numbers(self.context.memory, restarted=restarted)
         self._cache = self._make_cache()
         self._publisher = Publisher(
@@ -109,17 +110,15 @@ class KeypointSink(Sink):
         payload = schema.encode_poses(stamped, session=self._cache.session, seq=seq)
         self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq)
         self._numbers.commit(camera, seq, frame_seq)
-        self._ended.discard(camera)
 
     def end(self, camera: str) -> None:
         """Publish the end of ``camera``'s stream, once."""
-        if camera in self._ended or camera not in self._numbers.cameras():
+        if camera not in self._numbers.cameras() or self._numbers.is_ended(camera):
             return
         seq, now_ns = self._numbers.next(camera), self.context.now_ns()
         payload = schema.encode_end(session=self._cache.session, seq=seq, camera=camera, wall_ns=now_ns)
         self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
-        self._numbers.commit(camera, seq, self._numbers.last_frame(camera))
-        self._ended.add(camera)
+        self._numbers.commit_end(camera, seq)
 
     def flush(self) -> None:
         """Publish the end of every camera's stream."""
@@ -130,11 +129,18 @@ class KeypointSink(Sink):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._publisher is not None:
+            cameras = self._numbers.cameras()
+            if error is None and cameras and all(map(self._numbers.is_ended, cameras)):
+                self._publisher.wait_until_asked(self.linger_s)
             self._publisher.close()
             self._publisher = None
 
     def _make_cache(self) -> _LastValues:
-        return _LastValues(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
+        cache = _LastValues(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
+        for camera in self._numbers.cameras():
+            topic = schema.poses_topic(camera, self.prefix)
+            cache.mark_sent(topic, self._numbers.next(camera) - 1, is_end=self._numbers.is_ended(camera))
+        return cache
 
     def _publish_skeleton(self, name: str) -> None:
         topic = schema.skeleton_topic(name, self.prefix)
@@ -152,7 +158,7 @@ class KeypointSink(Sink):
         self._cache.store(topic, payload, retain_as)
         self._publisher.publish(topic, payload)
         if seq is not None:
-            self._cache.mark_sent(topic, seq)
+            self._cache.mark_sent(topic, seq, is_end=retain_as == "end")
 
     def _access(self) -> Access:
         keys = curve.Keys.load(self.keys) if self.keys else None
@@ -168,6 +174,7 @@ class _LastValues:
         self._prefix, self._heartbeat_ms = prefix, heartbeat_ms
         self._values: dict[tuple[str, str], bytes] = {}
         self._last: dict[str, int] = {}
+        self._ended: set[str] = set()
         self._lock = threading.Lock()
 
     def store(self, topic: str, payload: bytes, retain_as: str) -> None:
@@ -175,10 +182,11 @@ class _LastValues:
         with self._lock:
             self._values[topic, retain_as] = payload
 
-    def mark_sent(self, topic: str, seq: int) -> None:
+    def mark_sent(self, topic: str, seq: int, *, is_end: bool) -> None:
         """Message ``seq`` was sent; heartbeats name it from now on, and not before."""
         with self._lock:
             self._last[topic] = seq
+            (self._ended.add if is_end else self._ended.discard)(topic)
 
     def has(self, topic: str) -> bool:
         """True if something was published on ``topic``."""
@@ -197,9 +205,9 @@ class _LastValues:
     def heartbeat(self) -> bytes:
         """The heartbeat: the number of the last message on each topic."""
         with self._lock:
-            topics = dict(self._last)
+            topics, ended = dict(self._last), sorted(self._ended)
         return schema.encode_heartbeat(
-            session=self.session, wall_ns=self._now_ns(), interval_ms=self._heartbeat_ms, topics=topics
+            session=self.session, wall_ns=self._now_ns(), interval_ms=self._heartbeat_ms, topics=topics, ended=ended
         )
 
     def _find(self, *prefixes: str) -> list[bytes]:
@@ -216,7 +224,7 @@ class _Numbers:
     def __init__(self, memory: MutableMapping[str, int], *, restarted: bool) -> None:
         self._memory = memory
         if not restarted:
-            for name in [name for name in memory if name.startswith((_SESSION, _SEQ, *_FRAMES))]:
+            for name in [name for name in memory if name.startswith((_SESSION, _SEQ, _ENDED, *_FRAMES))]:
                 del memory[name]
         self.session = f"{memory.setdefault(_SESSION, secrets.randbits(63)):016x}"
 
@@ -238,6 +246,15 @@ class _Numbers:
         self._memory[_frame(seq, camera)] = frame_seq
         self._memory[_SEQ + camera] = seq
 
+    def commit_end(self, camera: str, seq: int) -> None:
+        """Record that message ``seq`` of ``camera``, its end, was sent."""
+        self._memory[_ENDED + camera] = seq
+        self.commit(camera, seq, self.last_frame(camera))
+
+    def is_ended(self, camera: str) -> bool:
+        """True if the last message of ``camera`` was its end."""
+        return self._memory.get(_ENDED + camera) == self._last(camera)
+
     def cameras(self) -> list[str]:
         """The cameras of which something was published."""
         return [name.removeprefix(_SEQ) for name in self._memory if name.startswith(_SEQ)]
@@ -248,6 +265,7 @@ class _Numbers:
 
 _SESSION = "session"
 _SEQ = "seq/"
+_ENDED = "ended/"
 _FRAMES = ("frame0/", "frame1/")
 
 
@@ -256,6 +274,11 @@ def _frame(seq: int, camera: str) -> str:
 
 
 def _check_camera(camera: str) -> None:
+    if not camera or not camera.isprintable():
+        raise PropertyError(
+            f"keypointsink: the camera name {camera!r} is empty or has characters that cannot be printed; "
+            "set camera= to another one"
+        )
     if len(camera.encode()) > _MAX_CAMERA_BYTES:
         raise PropertyError(
             f"keypointsink: the camera name {camera[:20]!r}… has {len(camera.encode())} bytes; "

@@ -1,4 +1,4 @@
-"""The keypoint protocol, version 1.0: messages as bytes and as Python objects, without sockets.
+"""The keypoint protocol, version 1.1: messages as bytes and as Python objects, without sockets.
 
 ``docs/reference/protocol.md`` is the specification; this module is its only implementation on the publishing side and
 the reference implementation on the receiving side. A message is a topic and a msgpack map, whose key ``kind`` is one of
@@ -6,7 +6,7 @@ four:
 
 >>> sent = encode_end(session="00c0ffee00c0ffee", seq=42, camera="hall", wall_ns=0)
 >>> decode(sent)
-EndOfStream(version=(1, 0), session='00c0ffee00c0ffee', camera='hall', seq=42, wall_ns=0)
+EndOfStream(version=(1, 1), session='00c0ffee00c0ffee', camera='hall', seq=42, wall_ns=0)
 >>> decode(b"not a message")
 Traceback (most recent call last):
 stream.errors.WireError: not a message of protocol 1: Expected `object`, got `int`
@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
-from stream.errors import WireError
+from stream.errors import VersionError, WireError
 from stream.messages import Poses, WindowFrame
 
-VERSION = (1, 0)
+VERSION = (1, 1)
 """Major and minor. A new minor adds keys and kinds, which old readers ignore; a new major may change anything."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -94,6 +94,9 @@ class Heartbeat(_Head, frozen=True, kw_only=True, tag="heartbeat"):
     wall_ns: int
     interval_ms: Unsigned
     topics: Annotated[dict[Topic, Unsigned], Meta(max_length=65535)]
+    ended: Annotated[
+        tuple[Topic, ...], Meta(max_length=65535, description="topics whose last message was an end; since 1.1")
+    ] = ()
 
 
 class EndOfStream(_Head, frozen=True, kw_only=True, tag="end"):
@@ -255,7 +258,10 @@ def poses_map(poses: Poses, *, session: str, seq: int) -> dict[str, Any]:
 
 
 def encode_poses(poses: Poses, *, session: str, seq: int) -> bytes:
-    """Encode ``poses`` as message ``seq`` of its topic. Raises :class:`WireError` for NaN and infinity."""
+    """Encode ``poses`` as message ``seq`` of its topic.
+
+    Raises :class:`WireError` for NaN and infinity, and for a message that is longer than the protocol allows.
+    """
     return _pack(poses_map(poses, session=session, seq=seq))
 
 
@@ -273,8 +279,11 @@ def encode_skeleton(*, session: str, name: str, joints: Sequence[str], limbs: Se
     )
 
 
-def encode_heartbeat(*, session: str, wall_ns: int, interval_ms: int, topics: Mapping[str, int]) -> bytes:
-    """Encode a heartbeat; ``topics`` maps each topic to the last ``seq`` published on it."""
+def encode_heartbeat(
+    *, session: str, wall_ns: int, interval_ms: int, topics: Mapping[str, int], ended: Sequence[str] = ()
+) -> bytes:
+    """Encode a heartbeat; ``topics`` maps each topic to the last ``seq`` published on it, ``ended`` are those of them
+    that have ended."""
     return _pack(
         {
             "version": VERSION,
@@ -283,6 +292,7 @@ def encode_heartbeat(*, session: str, wall_ns: int, interval_ms: int, topics: Ma
             "wall_ns": wall_ns,
             "interval_ms": interval_ms,
             "topics": dict(topics),
+            "ended": list(ended),
         }
     )
 
@@ -312,6 +322,11 @@ def _window_frame(frame: WindowFrame) -> dict[str, Any]:
 def _pack(content: Mapping[str, Any]) -> bytes:
     packed = msgpack.packb(content, use_single_float=True)
     assert isinstance(packed, bytes)
+    if len(packed) > MAX_MESSAGE_BYTES:
+        raise WireError(
+            f"a {content['kind']!r} message of camera {content.get('camera', '')!r} has {len(packed)} bytes; "
+            f"protocol {VERSION[0]} allows {MAX_MESSAGE_BYTES}: estimate fewer people per frame"
+        )
     return packed
 
 
@@ -333,7 +348,8 @@ _any_kind = msgspec.msgpack.Decoder(_AnyKind)
 def decode(payload: bytes | memoryview) -> Published | None:
     """Decode one message; return None for a kind of a later minor version.
 
-    Raises :class:`WireError`, and nothing else, for bytes that are not a message of this major version.
+    Raises :class:`WireError`, and nothing else, for bytes that are not a message of this major version; where they are
+    of another one, its subclass :class:`VersionError`.
     """
     if len(payload) > MAX_MESSAGE_BYTES:
         raise WireError(f"a message of {len(payload)} bytes; protocol {VERSION[0]} allows {MAX_MESSAGE_BYTES}")
@@ -365,7 +381,7 @@ def _raise_unless_later(payload: bytes | memoryview, error: Exception) -> None:
 def _check_major(version: tuple[int, int]) -> None:
     if version[0] != VERSION[0]:
         theirs, ours = ".".join(map(str, version)), ".".join(map(str, VERSION))
-        raise WireError(f"the publisher uses protocol {theirs} and this subscriber {ours}; upgrade the older one")
+        raise VersionError(f"the publisher uses protocol {theirs} and this subscriber {ours}; upgrade the older one")
 
 
 def _read_poses(found: PosesMap) -> PoseMessage:

@@ -6,15 +6,23 @@ A message is a topic and a payload (``stream.protocol.schema``). Malformed messa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
-from stream.errors import WireError
+from stream.errors import VersionError, WireError
 from stream.protocol import schema
 from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
 
-MAX_HELD_BACK = 256
-"""Maximum number of messages that wait for the skeleton with the names of their joints."""
+MAX_HELD_BACK, MAX_HELD_BACK_BYTES = 256, 16 * 1024 * 1024
+"""Maximum number and size of the messages that wait for the skeleton with the names of their joints."""
+
+MAX_CAMERAS, MAX_SKELETONS = 1024, 64
+"""How many are remembered, so that no publisher exhausts the memory; the least recently used are forgotten first."""
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,10 @@ class Statistics:
 
 
 class _Camera:
-    """Message numbers of one camera in the current session, and its counters over all sessions."""
+    """Message numbers of one camera in the current session, and its counters over all sessions.
+
+    ``last`` is the last number received or counted as lost; -1 if the first message will be number 0, None if unknown.
+    """
 
     def __init__(self) -> None:
         self.last: int | None = None
@@ -79,38 +90,60 @@ class _Camera:
 class Reception:
     """Filters the messages of ``cameras`` (all if None), and of ``person`` if given, to those that are new."""
 
-    def __init__(self, cameras: frozenset[str] | None = None, person: int | None = None, prefix: str = "") -> None:
-        self._wanted, self._person, self._prefix = cameras, person, prefix
+    def __init__(
+        self,
+        cameras: frozenset[str] | None = None,
+        person: int | None = None,
+        prefix: str = "",
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wanted, self._person, self._prefix, self._now_s = cameras, person, prefix, now_s
         self._cameras: dict[str, _Camera] = {}
+        self._forgotten = Counts()
         self._announced: set[str] = set()
+        self._snapshots: set[str] = set()
         self._held_back: list[PoseMessage] = []
-        self._has_snapshot = False
+        self._held_back_bytes = 0
+        self._is_released = False
         self._session = ""
         self._malformed = self._sessions = 0
+        self._received_s, self._interval_ms = 0.0, 0
         self.skeletons: dict[str, Skeleton] = {}
-        self.heartbeat: Heartbeat | None = None
 
     def take(self, topic: bytes, payload: bytes, now_ns: int) -> Iterator[PoseMessage]:
-        """Take one message; yield the pose messages that are ready: none, this one, or those that waited for it."""
+        """Take one message; yield the pose messages that are ready: none, this one, or those that waited for it.
+
+        Raises :class:`VersionError` for a publisher of another major version.
+        """
+        self._received_s = self._now_s()
         try:
-            retained = schema.parse_snapshot_topic(topic.decode(), self._prefix) is not None
+            wanted = schema.parse_snapshot_topic(topic.decode(), self._prefix)
             found = schema.decode(payload)
+        except VersionError:
+            raise
         except (WireError, UnicodeDecodeError):
             self.count_malformed()
             return
         if found is not None:
             self._check_session(found.session)
+        retained = wanted is not None
         match found:
             case PoseMessage() if self._is_new(found.camera, found.seq, retained):
-                yield from self._hold_back(dataclasses.replace(found, received_ns=now_ns, retained=retained))
+                message = dataclasses.replace(found, received_ns=now_ns, retained=retained)
+                yield from self._hold_back(message, len(payload))
             case EndOfStream() if self._is_new(found.camera, found.seq, retained):
                 self._cameras[found.camera].ended = True
             case Skeleton():
-                self.skeletons[found.name] = found
+                _remember(self.skeletons, found.name, found, MAX_SKELETONS)
             case Heartbeat():
-                self._take_heartbeat(found)
+                self._take_heartbeat(found, wanted)
                 if retained:  # a snapshot ends with a heartbeat
                     yield from self._release()
+
+    @property
+    def alive(self) -> bool:
+        """True if a message arrived within the last three heartbeat intervals of the publisher."""
+        return self._interval_ms > 0 and self._now_s() - self._received_s <= 3 * self._interval_ms / 1e3
 
     def count_malformed(self) -> None:
         """Count a malformed message."""
@@ -120,7 +153,12 @@ class Reception:
     def ended(self) -> bool:
         """True if every selected camera has ended; without a selection, every known camera."""
         wanted = self._announced | self._cameras.keys() if self._wanted is None else self._wanted
-        return bool(wanted) and all(name in self._cameras and self._cameras[name].ended for name in wanted)
+        return bool(wanted) and self.ended_cameras >= wanted
+
+    @property
+    def ended_cameras(self) -> frozenset[str]:
+        """The known cameras whose last message was their end."""
+        return frozenset(name for name, camera in self._cameras.copy().items() if camera.ended)
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -131,7 +169,7 @@ class Reception:
         """The counters so far."""
         # A copy, since another thread may be receiving.
         cameras = {name: camera.counts for name, camera in self._cameras.copy().items()}
-        return Statistics(sum(cameras.values(), Counts()), cameras, skipped, self._malformed, self._sessions)
+        return Statistics(sum(cameras.values(), self._forgotten), cameras, skipped, self._malformed, self._sessions)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -141,7 +179,8 @@ class Reception:
             return
         self._session = session
         self._sessions += 1
-        self._has_snapshot = False
+        self._is_released = False
+        self._snapshots.clear()
         self._announced.clear()
         self.skeletons.clear()
         for camera in self._cameras.values():
@@ -150,30 +189,54 @@ class Reception:
     def _is_new(self, name: str, seq: int, retained: bool) -> bool:
         if self._wanted is not None and name not in self._wanted:
             return False  # ZeroMQ filters by prefix: a subscription to 'hall' receives 'hallway' too
-        return self._cameras.setdefault(name, _Camera()).take(seq, retained=retained)
+        return self._camera(name).take(seq, retained=retained)
 
-    def _take_heartbeat(self, heartbeat: Heartbeat) -> None:
-        self.heartbeat = heartbeat
+    def _camera(self, name: str) -> _Camera:
+        camera = self._cameras.get(name) or _Camera()
+        if camera.last is None and self._is_settled(name):
+            camera.last = -1
+        for forgotten in _remember(self._cameras, name, camera, MAX_CAMERAS):
+            self._forgotten += forgotten.counts
+        return camera
+
+    def _is_settled(self, name: str) -> bool:
+        """True if a snapshot has said which messages of this camera came before it."""
+        return any(map(schema.poses_topic(name).startswith, self._snapshots))
+
+    def _take_heartbeat(self, heartbeat: Heartbeat, wanted: str | None) -> None:
+        """Count lost messages; the heartbeat of a snapshot of ``wanted`` says where its numbers begin."""
+        self._interval_ms = heartbeat.interval_ms
         head = schema.poses_topic("", self._prefix)
-        for topic, seq in heartbeat.topics.items():
-            name = topic.removeprefix(head)
-            self._announced.add(name)
-            if name in self._cameras:
-                self._cameras[name].count_lost(seq)
+        last = {topic.removeprefix(head): seq for topic, seq in islice(heartbeat.topics.items(), MAX_CAMERAS)}
+        ended = {topic.removeprefix(head) for topic in heartbeat.ended}
+        self._announced = set(last)
+        for name, seq in last.items():
+            if self._wanted is not None and name not in self._wanted:
+                continue
+            begins = wanted is not None and schema.poses_topic(name).startswith(wanted)
+            camera = self._camera(name)
+            if begins and camera.last is None:
+                camera.last = seq
+            camera.count_lost(seq)
+            camera.ended |= name in ended and camera.last == seq
+        if wanted is not None:
+            self._snapshots.add(wanted)
 
-    def _hold_back(self, message: PoseMessage) -> Iterator[PoseMessage]:
+    def _hold_back(self, message: PoseMessage, size: int) -> Iterator[PoseMessage]:
         """Yield the message with the names of its joints, or hold it back until they arrive."""
         camera = self._cameras[message.camera]
         camera.ended = False
         camera.counts += Counts(messages=1)
         self._held_back.append(message)
-        if self._has_snapshot or message.skeleton in self.skeletons or len(self._held_back) > MAX_HELD_BACK:
+        self._held_back_bytes += size
+        is_full = len(self._held_back) > MAX_HELD_BACK or self._held_back_bytes > MAX_HELD_BACK_BYTES
+        if self._is_released or is_full or message.skeleton in self.skeletons:
             yield from self._release()
 
     def _release(self) -> Iterator[PoseMessage]:
-        """Yield the messages held back: the snapshot is complete."""
-        self._has_snapshot = True
-        waiting, self._held_back = self._held_back, []
+        """Yield the messages held back: the snapshot is complete, or waiting for it has become too long."""
+        self._is_released = True
+        waiting, self._held_back, self._held_back_bytes = self._held_back, [], 0
         for message in waiting:
             yield from self._select(message)
 
@@ -187,3 +250,10 @@ class Reception:
             yield named
         elif person := named.person(self._person):
             yield dataclasses.replace(named, people=(person,))
+
+
+def _remember(book: dict[str, _Value], name: str, value: _Value, limit: int) -> list[_Value]:
+    """Store the most recent entry of ``book``; return those that were forgotten for it."""
+    book.pop(name, None)
+    book[name] = value
+    return [book.pop(next(iter(book))) for _ in range(len(book) - limit)]

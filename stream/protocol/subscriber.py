@@ -77,7 +77,7 @@ class Subscriber:
     * **max_waiting** - how many messages wait for you; further ones are lost.
 
     One thread may iterate while another calls :meth:`close`. Raises :class:`TransportError` for an invalid address and
-    for unusable keys.
+    for unusable keys, and while receiving :class:`VersionError` for a publisher of another major version.
     """
 
     def __init__(
@@ -100,7 +100,6 @@ class Subscriber:
         self._reception = Reception(self._cameras, person, prefix)
         self._ready: deque[PoseMessage] = deque()
         self._skipped = 0
-        self._last_received_s = -1.0
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._subscription = Subscription(
@@ -174,8 +173,7 @@ class Subscriber:
     @property
     def alive(self) -> bool:
         """True if a message arrived within the last three heartbeat intervals of the publisher."""
-        beat = self._reception.heartbeat
-        return beat is not None and time.monotonic() - self._last_received_s <= 3 * beat.interval_ms / 1e3
+        return self._reception.alive
 
     @property
     def refusal(self) -> str:
@@ -223,7 +221,6 @@ class Subscriber:
 
     def _receive_one(self) -> None:
         parts = self._subscription.receive()
-        self._last_received_s = time.monotonic()
         if len(parts) == _PARTS:
             self._ready.extend(self._reception.take(parts[0].bytes, parts[1].bytes, time.time_ns()))
         else:

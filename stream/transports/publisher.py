@@ -101,7 +101,7 @@ class Publisher:
         self._snapshot, self._heartbeat, self._heartbeat_s = snapshot, heartbeat, heartbeat_ms / 1e3
         self._published = self._snapshots = self._heartbeats = self._malformed = 0
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._stop, self._asked = threading.Event(), threading.Event()
         self._next_heartbeat_s = self._next_keys_s = 0.0
         # A separate context, since its authenticator must not apply to the line's own links.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -131,6 +131,10 @@ class Publisher:
         return PublisherStatistics(
             self._published, self._snapshots, self._heartbeats, self._malformed, len(self._peers), self._peers.refused
         )
+
+    def wait_until_asked(self, timeout_s: float) -> None:
+        """Wait up to ``timeout_s`` until the first snapshot has been sent, now or before."""
+        self._asked.wait(timeout_s)
 
     def close(self, linger_ms: int = 1000) -> None:
         """Answer who has subscribed so far, send a last heartbeat, and stop publishing; idempotent.
@@ -217,9 +221,11 @@ class Publisher:
     def _send_snapshot(self, topic: str) -> None:
         with self._lock:
             payloads = self._snapshot(topic)
+            self._snapshots += bool(payloads)
             for payload in payloads:
                 self._socket.send_multipart((topic.encode(), payload))
-        self._snapshots += bool(payloads)
+        if payloads:
+            self._asked.set()
 
     def _send_heartbeat_if_due(self) -> None:
         if time.monotonic() >= self._next_heartbeat_s:

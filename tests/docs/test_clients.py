@@ -37,7 +37,8 @@ def node(root: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     digest = hashlib.sha256((source / "package.json").read_bytes()).hexdigest()[:16]
     installed = fill_once(cache_folder(request, "node-client") / digest, lambda folder: install(source, folder))
     client = tmp_path_factory.mktemp("node-client")
-    shutil.copy(source / "subscribe.mjs", client)
+    for file in source.glob("*.mjs"):
+        shutil.copy(file, client)
     (client / "node_modules").symlink_to(installed / "node_modules")
     return client
 
@@ -124,6 +125,60 @@ def test_the_node_client_comes_in_with_keys(node: Path, tmp_path: Path) -> None:
         published(sink)
         with running("node", "subscribe.mjs", "--address", sink.endpoint, "--count", "1", *keys, cwd=node) as client:
             assert result(client)[0].startswith("hall 12: ")
+
+
+def test_the_node_client_passes_the_conformance_cases(node: Path) -> None:
+    check_conformance("node", str(node / "conformance.mjs"))
+
+
+def check_conformance(*command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs/clients/conformance/run.py", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("all passed\n")
+
+
+@pytest.fixture(scope="session")
+def compiler() -> str:
+    """A C compiler."""
+    return shutil.which("cc") or pytest.skip("the C client is not tried: no cc here")
+
+
+def compile_c(compiler: str, target: Path, *sources: str, options: tuple[str, ...] = ()) -> str:
+    strict = ("-std=c11", "-O1", "-Wall", "-Wextra", "-Werror")
+    files = [str(ROOT / "docs/clients/c" / source) for source in sources]
+    done = subprocess.run(
+        [compiler, *strict, *files, *options, "-o", target], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return str(target)
+
+
+def test_the_c_client_passes_the_conformance_cases(compiler: str, tmp_path: Path) -> None:
+    check_conformance(compile_c(compiler, tmp_path / "conformance", "conformance.c", "poses.c"))
+
+
+def has_libzmq(compiler: str) -> bool:
+    program = "#include <zmq.h>\nint main(void) { return !zmq_ctx_new(); }"
+    command = [compiler, "-xc", "-", "-lzmq", "-o", os.devnull]
+    return not subprocess.run(command, input=program.encode(), capture_output=True, check=False).returncode
+
+
+def test_the_c_client_prints_what_is_published(compiler: str, tmp_path: Path) -> None:
+    if not has_libzmq(compiler):
+        pytest.skip("subscribe.c is not tried: no zmq.h and libzmq here (Debian: libzmq3-dev)")
+    client = compile_c(compiler, tmp_path / "subscribe", "subscribe.c", "poses.c", options=("-lzmq",))
+    with open_sink() as sink:
+        published(sink, 1)
+        with running(client, sink.endpoint, "hall", cwd=tmp_path) as process:
+            assert process.stdout is not None
+            x, y = make_poses(0).keypoints[0, 0, :2]
+            assert process.stdout.readline().startswith(f"hall 0: 2 people; #1 nose at ({x:.0f}, {y:.0f}) px; #2 nose")
+            assert process.stdout.readline() == "hall: the end\n"
 
 
 def test_the_python_example_prints_what_is_published(root: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 @contextmanager
 def open_sink(**properties: Any) -> Iterator[KeypointSink]:
     """A keypointsink on a free port, with a short heartbeat interval."""
-    sink = KeypointSink(**{"bind": "tcp://127.0.0.1:*", "heartbeat_ms": 50, **properties})
+    sink = KeypointSink(**{"bind": "tcp://127.0.0.1:*", "heartbeat_ms": 50, "linger_s": 0, **properties})
     with sink:
         yield sink
 

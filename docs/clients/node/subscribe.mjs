@@ -7,24 +7,15 @@ import { randomBytes } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { pathToFileURL } from "node:url"
 import { parseArgs } from "node:util"
-import { decode } from "@msgpack/msgpack"
 import { Subscriber, curveKeyPair } from "zeromq"
-
-const MAJOR = 1
+import { Reception } from "./reception.mjs"
 
 /** Yields every new poses message of `camera` (of all where undefined), and the `end` of each camera. */
 export class Poses {
   constructor({ address = "tcp://127.0.0.1:5570", camera, prefix = "", curve = {} } = {}) {
-    this.camera = camera
-    this.prefix = prefix
     this.lost = 0
-    this.duplicates = 0
     this.malformed = 0
-    this.skeletons = new Map()
-    this.last = new Map()
-    this.session = undefined
-    this.receivedAt = undefined
-    this.intervalMs = 1000
+    this.reception = new Reception({ camera, prefix })
     this.socket = new Subscriber({ ...curve, linger: 0, maxMessageSize: 4 * 1024 * 1024 })
     this.socket.connect(address)
     const wanted = `poses/${camera ?? ""}`
@@ -35,85 +26,28 @@ export class Poses {
 
   async *[Symbol.asyncIterator]() {
     for await (const parts of this.socket) {
-      const message = this.#read(parts)
-      if (message !== undefined && this.#isNew(message)) yield message
+      for (const event of this.reception.take(parts, Date.now())) {
+        if (event.event === "lost") this.lost += event.count
+        if (event.event === "malformed") this.malformed += 1
+        if (event.event === "poses") yield event.message
+        if (event.event === "end") yield { kind: "end", camera: event.camera, seq: event.seq }
+      }
     }
   }
 
   /** True if a message arrived within three heartbeat intervals. */
   get alive() {
-    return this.receivedAt !== undefined && Date.now() - this.receivedAt < 3 * this.intervalMs
+    const { receivedMs, intervalMs } = this.reception
+    return receivedMs !== undefined && Date.now() - receivedMs < 3 * (intervalMs || 1000)
   }
 
   /** The names of the joints of a poses message, in the order of its keypoints; undefined before its skeleton arrives. */
   joints(message) {
-    return this.skeletons.get(message.skeleton)?.joints
+    return this.reception.joints(message)
   }
 
   close() {
     this.socket.close()
-  }
-
-  #read(parts) {
-    let message
-    try {
-      // Nanoseconds do not fit the 53 bits of a number; small integers are converted to numbers below.
-      message = parts.length === 2 ? decode(parts[1], { useBigInt64: true }) : undefined
-    } catch {
-      message = undefined
-    }
-    if (typeof message !== "object" || message === null || !Array.isArray(message.version)) {
-      this.malformed += 1
-      return undefined
-    }
-    if (Number(message.version[0]) !== MAJOR) {
-      throw new Error(`the publisher uses protocol ${message.version.join(".")} and this client ${MAJOR}.x`)
-    }
-    return message
-  }
-
-  #isNew(message) {
-    this.receivedAt = Date.now()
-    if (message.session !== this.session) {
-      this.session = message.session
-      this.last.clear()
-      this.skeletons.clear()
-    }
-    switch (message.kind) {
-      case "skeleton":
-        this.skeletons.set(message.name, message)
-        return false
-      case "heartbeat":
-        this.intervalMs = Number(message.interval_ms)
-        for (const [topic, seq] of Object.entries(message.topics)) this.#countLost(topic, Number(seq))
-        return false
-      case "poses":
-      case "end":
-        return this.#isNext(message)
-      default:
-        return false
-    }
-  }
-
-  /** Records the number of a message; false if it is of another camera or a duplicate. */
-  #isNext(message) {
-    if (this.camera !== undefined && message.camera !== this.camera) return false
-    const topic = `${this.prefix}poses/${message.camera}`
-    const seq = Number(message.seq)
-    if (this.last.has(topic) && seq <= this.last.get(topic)) {
-      this.duplicates += 1
-      return false
-    }
-    this.#countLost(topic, seq - 1)
-    this.last.set(topic, seq)
-    return true
-  }
-
-  /** Counts the messages on `topic` up to `seq` that did not arrive as lost. */
-  #countLost(topic, seq) {
-    if (!this.last.has(topic)) return
-    this.lost += Math.max(0, seq - this.last.get(topic))
-    this.last.set(topic, Math.max(seq, this.last.get(topic)))
   }
 }
 

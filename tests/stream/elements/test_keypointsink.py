@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from stream.protocol import schema
 from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
 from stream.protocol.subscriber import Subscriber
 from stream.testing import check_element, make_poses
+from stream.transports.publisher import Publisher
 from tests.stream.publishing import (
     TIMEOUT_S,
     count_snapshots,
@@ -30,7 +33,7 @@ from tests.stream.publishing import (
 
 
 def test_keypointsink_is_an_element() -> None:
-    check_element("keypointsink bind=tcp://127.0.0.1:*")
+    check_element("keypointsink bind=tcp://127.0.0.1:* linger_s=0")
 
 
 # -- what is sent ------------------------------------------------------------------------------------------------------
@@ -319,6 +322,63 @@ def test_a_restarted_sink_continues_the_numbers() -> None:
             assert (message.seq, message.frame_seq) == (2, 2)
         assert subscriber.statistics.sessions == 1
         assert subscriber.statistics.total.lost == 0
+
+
+def test_a_restarted_sink_knows_numbers_and_ends_and_repeats_no_end() -> None:
+    memory: dict[str, int] = {}
+    for incarnation in range(2):
+        sink = KeypointSink(bind="tcp://127.0.0.1:*", linger_s=0)
+        sink.context = Context(memory=memory, incarnation=incarnation)
+        with sink:
+            if incarnation == 0:
+                sink.consume(make_poses(0, "hall"))
+                sink.consume(make_poses(0, "yard"))
+            sink.end("hall")
+            with open_client(sink.endpoint, "snapshot/5f3a/poses/") as client:
+                beat = receive_kind(client, Heartbeat)
+            assert (beat.topics, beat.ended) == ({"poses/hall": 1, "poses/yard": 0}, ("poses/hall",))
+
+
+# -- the end of a file -------------------------------------------------------------------------------------------------
+
+
+def publish_file(sink: KeypointSink) -> None:
+    with sink:
+        sink.consume(make_poses(0, "hall"))
+        sink.flush()
+
+
+def test_after_a_file_it_waits_for_a_first_subscriber_who_gets_the_end(tmp_path: Path) -> None:
+    sink = KeypointSink(bind=f"ipc://{tmp_path}/late", linger_s=5)
+    thread = threading.Thread(target=publish_file, args=(sink,))
+    thread.start()
+    with Subscriber(sink.bind, until_end=True, timeout_s=TIMEOUT_S) as subscriber:
+        assert [message.seq for message in subscriber] == [0]
+    thread.join(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("all_ended", [True, False])
+def test_it_waits_only_after_the_end_of_all_cameras(monkeypatch: pytest.MonkeyPatch, all_ended: bool) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(Publisher, "wait_until_asked", lambda _, timeout_s: waited.append(timeout_s))
+    with KeypointSink(bind="tcp://127.0.0.1:*", linger_s=1.5) as sink:
+        sink.consume(make_poses(0, "hall"))
+        sink.consume(make_poses(0, "yard"))
+        sink.end("hall")
+        if all_ended:
+            sink.end("yard")
+    assert waited == ([1.5] if all_ended else [])
+
+
+def test_the_last_heartbeat_is_sent_when_it_closes() -> None:
+    with open_sink(heartbeat_ms=60_000) as sink, open_client(sink.endpoint, "heartbeat", "snapshot/5f/x") as client:
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
+        sink.consume(make_poses(0, "hall"))
+        sink.flush()
+        sink.__exit__(None, None, None)
+        while not (beat := receive_kind(client, Heartbeat)).topics:
+            pass
+        assert (beat.topics, beat.ended) == ({"poses/hall": 1}, ("poses/hall",))
 
 
 def test_a_new_run_is_a_new_session() -> None:

@@ -137,6 +137,30 @@ def test_a_camera_name_that_is_too_long_raises() -> None:
     )
 
 
+@pytest.mark.parametrize("camera", ["", "hall\n", "ha\0ll", "\x1b[31mhall"])
+def test_a_camera_name_that_cannot_be_printed_raises(camera: str) -> None:
+    with pytest.raises(PropertyError) as caught:
+        KeypointSink().check_camera(camera)
+    assert str(caught.value) == (
+        f"keypointsink: the camera name {camera!r} is empty or has characters that cannot be printed; "
+        "set camera= to another one"
+    )
+    KeypointSink().check_camera("Straße 5/Hof, Süd")
+
+
+def test_a_message_over_the_limit_raises_and_uses_no_message_number() -> None:
+    with open_sink() as sink, Subscriber(sink.endpoint) as subscriber:
+        wait_until(lambda: count_snapshots(sink), "the client has subscribed")
+        sink.consume(make_poses(0, "hall"))
+        with pytest.raises(
+            WireError, match=r"of camera 'hall' has \d{7} bytes; protocol 1 allows 4194304: estimate fewer"
+        ):
+            sink.consume(make_poses(1, "hall", count=20_000))
+        sink.consume(make_poses(2, "hall"))
+        found = [subscriber.poll(TIMEOUT_S), subscriber.poll(TIMEOUT_S)]
+        assert [(message.seq, message.frame_seq) for message in found if message] == [(0, 0), (1, 2)]
+
+
 def test_a_pose_with_nan_uses_no_message_number() -> None:
     bad: Poses = make_poses(1)
     bad.keypoints[0, 0, 0] = np.inf

@@ -74,7 +74,9 @@ def test_every_key_of_every_message_is_documented_and_no_other(page: str) -> Non
 
 
 def test_the_documented_schema_equals_that_of_the_code(root: Path) -> None:
-    assert json.loads((root / "docs/reference/protocol.schema.json").read_text()) == schema.json_schema()
+    assert json.loads((root / "docs/reference/protocol.schema.json").read_text()) == json.loads(
+        json.dumps(schema.json_schema())
+    )
 
 
 def test_the_documented_version_equals_that_of_the_code(page: str) -> None:
@@ -127,14 +129,14 @@ def test_age_is_from_capture_to_reception() -> None:
 def test_the_other_messages_survive_a_round_trip() -> None:
     skeleton = schema.encode_skeleton(session=SESSION, name="wand2", joints=["grip", "tip"], limbs=[(0, 1)])
     assert schema.decode(skeleton) == Skeleton(
-        version=(1, 0), session=SESSION, name="wand2", joints=("grip", "tip"), limbs=((0, 1),)
+        version=schema.VERSION, session=SESSION, name="wand2", joints=("grip", "tip"), limbs=((0, 1),)
     )
     beat = schema.encode_heartbeat(session=SESSION, wall_ns=5, interval_ms=1000, topics={"poses/hall": 3})
     assert schema.decode(beat) == Heartbeat(
-        version=(1, 0), session=SESSION, wall_ns=5, interval_ms=1000, topics={"poses/hall": 3}
+        version=schema.VERSION, session=SESSION, wall_ns=5, interval_ms=1000, topics={"poses/hall": 3}
     )
     end = schema.encode_end(session=SESSION, seq=9, camera="hall", wall_ns=6)
-    assert schema.decode(end) == EndOfStream(version=(1, 0), session=SESSION, camera="hall", seq=9, wall_ns=6)
+    assert schema.decode(end) == EndOfStream(version=schema.VERSION, session=SESSION, camera="hall", seq=9, wall_ns=6)
 
 
 def test_a_pose_with_nan_is_not_published() -> None:
@@ -161,13 +163,13 @@ def test_keys_and_steps_of_a_later_minor_version_are_ignored() -> None:
 
 
 def test_a_kind_of_a_later_minor_version_is_ignored() -> None:
-    assert schema.decode(bytes(msgpack.packb({"version": [1, 1], "kind": "mood", "session": SESSION}))) is None
+    assert schema.decode(bytes(msgpack.packb({"version": [1, 7], "kind": "mood", "session": SESSION}))) is None
 
 
 def test_another_major_version_raises_with_both_versions() -> None:
     with pytest.raises(WireError) as caught:
         schema.decode(change(version=[2, 0]))
-    assert str(caught.value) == ("the publisher uses protocol 2.0 and this subscriber 1.0; upgrade the older one")
+    assert str(caught.value) == ("the publisher uses protocol 2.0 and this subscriber 1.1; upgrade the older one")
 
 
 # -- make_hostile bytes

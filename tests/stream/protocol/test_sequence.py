@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
+from stream.errors import VersionError
 from stream.protocol import schema
 from stream.protocol.schema import PoseMessage
-from stream.protocol.sequence import MAX_HELD_BACK, Counts, Reception
+from stream.protocol.sequence import MAX_CAMERAS, MAX_HELD_BACK, MAX_HELD_BACK_BYTES, MAX_SKELETONS, Counts, Reception
 from stream.testing import make_poses
 
 ONE, OTHER = "0" * 16, "1" * 16
@@ -39,8 +40,14 @@ class Publishing:
         joints = [f"joint{number}" for number in range(17)]
         self.send("skeleton/coco17", schema.encode_skeleton(session=session, name="coco17", joints=joints, limbs=[]))
 
-    def heartbeat(self, topics: Mapping[str, int], session: str = ONE, topic: str = "heartbeat") -> None:
-        self.send(topic, schema.encode_heartbeat(session=session, wall_ns=1, interval_ms=1000, topics=topics))
+    def heartbeat(
+        self, topics: Mapping[str, int], session: str = ONE, topic: str = "heartbeat", ended: Sequence[str] = ()
+    ) -> None:
+        payload = schema.encode_heartbeat(session=session, wall_ns=1, interval_ms=1000, topics=topics, ended=ended)
+        self.send(topic, payload)
+
+    def end_snapshot(self, topics: Mapping[str, int], wanted: str = "poses/", ended: Sequence[str] = ()) -> None:
+        self.heartbeat(topics, topic=f"snapshot/5f/{wanted}", ended=ended)
 
     def end(self, seq: int, camera: str = "hall", session: str = ONE) -> None:
         payload = schema.encode_end(session=session, seq=seq, camera=camera, wall_ns=1)
@@ -140,6 +147,103 @@ def test_a_heartbeat_before_the_first_message_is_no_loss() -> None:
     line.heartbeat({"poses/hall": 41})
     line.poses(42)
     assert line.total == Counts(messages=1)
+
+
+def test_a_live_heartbeat_before_a_snapshot_does_not_hide_its_poses() -> None:
+    line = Publishing()
+    line.heartbeat({"poses/hall": 41})
+    line.poses(41, snapshot=True)
+    line.end_snapshot({"poses/hall": 41})
+    assert [(message.seq, message.retained) for message in line.got] == [(41, True)]
+    assert line.total == Counts(messages=1)
+
+
+def test_the_end_of_a_snapshot_says_where_the_numbers_of_its_cameras_begin() -> None:
+    line = Publishing()
+    line.end_snapshot({"poses/hall": 41, "poses/yard": 7}, wanted="poses/hall")
+    line.poses(43)  # 42 was lost before anything arrived
+    line.poses(7, camera="yard")  # of a snapshot that is still to come
+    line.poses(2, camera="hallway")  # new since the snapshot: 0 and 1 were lost
+    cameras = line.reception.statistics().cameras
+    assert cameras == {
+        "hall": Counts(messages=1, lost=1, gaps=1),
+        "yard": Counts(messages=1),
+        "hallway": Counts(messages=1, lost=2, gaps=1),
+    }
+
+
+def test_a_heartbeat_reveals_that_the_only_message_was_lost() -> None:
+    line = Publishing()
+    line.end_snapshot({})
+    line.heartbeat({"poses/hall": 0})
+    assert line.total == Counts(lost=1, gaps=1)
+
+
+def test_a_lost_end_is_known_from_the_next_heartbeat() -> None:
+    line = Publishing(Reception(frozenset(["hall"])))
+    line.poses(0)
+    line.heartbeat({"poses/hall": 1, "poses/yard": 5}, ended=["poses/hall"])
+    assert line.reception.ended
+    assert line.total == Counts(messages=1, lost=1, gaps=1)
+    line.poses(2)
+    assert not line.reception.ended
+    line.heartbeat({"poses/hall": 1}, ended=["poses/hall"])  # older than the last message
+    assert not line.reception.ended
+
+
+def test_a_camera_that_ended_before_the_subscription_has_ended_without_its_messages() -> None:
+    line = Publishing()
+    line.end_snapshot({"poses/hall": 5}, ended=["poses/hall"])
+    assert line.reception.ended
+    assert line.total == Counts()
+
+
+def test_another_major_version_raises_and_names_both() -> None:
+    line = Publishing()
+    line.poses(0)
+    payload = schema.encode_end(session=ONE, seq=1, camera="hall", wall_ns=1).replace(b"\x92\x01\x01", b"\x92\x02\x00")
+    with pytest.raises(VersionError) as caught:
+        line.send("poses/hall", payload)
+    assert str(caught.value) == "the publisher uses protocol 2.0 and this subscriber 1.1; upgrade the older one"
+
+
+def test_it_is_alive_for_three_intervals_after_a_message() -> None:
+    now_s = 100.0
+    line = Publishing(Reception(now_s=lambda: now_s))
+    assert not line.reception.alive
+    line.heartbeat({})
+    now_s = 103.0
+    assert line.reception.alive
+    now_s = 103.1
+    assert not line.reception.alive
+    line.poses(0)
+    assert line.reception.alive
+
+
+def test_any_number_of_cameras_sessions_and_skeletons_takes_bounded_memory() -> None:
+    line = Publishing()
+    count = 3 * MAX_CAMERAS
+    for number in range(count):
+        line.poses(0, camera=f"camera{number}", count=0)
+        line.send("skeleton/x", schema.encode_skeleton(session=ONE, name=f"{number}", joints=["a"], limbs=[]))
+    line.end_snapshot({f"poses/other{number}": 1 for number in range(count)}, ended=[f"poses/{count}"])
+    assert len(line.reception.cameras) <= 2 * MAX_CAMERAS
+    assert len(line.reception.skeletons) == MAX_SKELETONS
+    assert len(line.reception.statistics().cameras) == MAX_CAMERAS
+    assert line.total.messages == count
+    for number in range(100):
+        line.poses(0, session=f"{number:016x}")
+    assert len(line.reception.cameras) <= MAX_CAMERAS
+
+
+def test_messages_that_wait_for_their_skeleton_are_bounded_in_bytes() -> None:
+    line = Publishing(with_skeleton=False)
+    size = len(schema.encode_poses(make_poses(0, "hall", count=2000), session=ONE, seq=0))
+    enough = MAX_HELD_BACK_BYTES // size
+    line.poses(*range(enough), count=2000)
+    assert line.got == []
+    line.poses(enough, count=2000)
+    assert len(line.got) == enough + 1
 
 
 def test_messages_wait_for_their_skeleton() -> None:

@@ -17,7 +17,8 @@ import zmq
 
 import stream
 from stream.elements.keypointsink import KeypointSink
-from stream.errors import SilenceError, TransportError
+from stream.errors import SilenceError, TransportError, VersionError
+from stream.protocol import schema
 from stream.protocol.schema import PoseMessage
 from stream.protocol.subscriber import Subscriber
 from stream.testing import make_poses
@@ -204,6 +205,17 @@ def false_publisher() -> Iterator[tuple[zmq.Socket[bytes], str]]:
     with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
         socket.linger = socket.sndhwm = 0  # before a client connects, since later it has no effect
         yield socket, f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
+
+
+def test_a_publisher_of_another_major_version_is_refused_in_one_line() -> None:
+    payload = schema.encode_end(session="0" * 16, seq=1, camera="hall", wall_ns=1)
+    with false_publisher() as (false, address), Subscriber(address, timeout_s=TIMEOUT_S) as subscriber:
+        assert false.poll(round(TIMEOUT_S * 1000))
+        while false.poll(100):
+            false.recv()
+        false.send_multipart([b"poses/hall", payload.replace(b"\x92\x01\x01", b"\x92\x02\x00")])
+        with pytest.raises(VersionError, match=r"^the publisher uses protocol 2\.0 and this subscriber 1\.1; upgrade"):
+            next(subscriber)
 
 
 def test_noise_from_a_false_publisher_is_counted_and_dropped() -> None:

@@ -1,0 +1,135 @@
+// The messages of posestream as events, without sockets, by the protocol in docs/reference/protocol.md.
+
+import { decode } from "@msgpack/msgpack"
+
+const MAJOR = 1
+const MAX_CAMERAS = 1024
+const MAX_SKELETONS = 64
+
+/** Turns messages into events: poses, lost, end, malformed, silent. Throws for another major version. */
+export class Reception {
+  constructor({ camera, prefix = "" } = {}) {
+    this.camera = camera
+    this.prefix = prefix
+    this.skeletons = new Map()
+    this.cameras = new Map()
+    this.settled = false
+    this.session = undefined
+    this.receivedMs = undefined
+    this.intervalMs = 0
+    this.silent = false
+  }
+
+  /** Takes the parts of one message, which arrived at `nowMs`; returns a list of events. */
+  take(parts, nowMs) {
+    this.receivedMs = nowMs
+    this.silent = false
+    const message = read(parts)
+    if (message === undefined) return [{ event: "malformed" }]
+    if (Number(message.version[0]) !== MAJOR) {
+      throw new Error(`the publisher uses protocol ${message.version.join(".")} and this client ${MAJOR}.x`)
+    }
+    this.#checkSession(message.session)
+    const retained = Buffer.from(parts[0]).toString().startsWith(`${this.prefix}snapshot/`)
+    switch (message.kind) {
+      case "skeleton":
+        remember(this.skeletons, message.name, message, MAX_SKELETONS)
+        return []
+      case "heartbeat":
+        return this.#takeHeartbeat(message, retained)
+      case "poses":
+      case "end":
+        return this.#takeNumbered(message, retained)
+      default:
+        return []
+    }
+  }
+
+  /** To be called at least once a second; reports a silent publisher, once. */
+  tick(nowMs) {
+    if (this.silent || !this.intervalMs || nowMs - this.receivedMs <= 3 * this.intervalMs) return []
+    this.silent = true
+    return [{ event: "silent" }]
+  }
+
+  /** The names of the joints of a poses message, in the order of its keypoints; undefined before its skeleton arrives. */
+  joints(message) {
+    return this.skeletons.get(message.skeleton)?.joints
+  }
+
+  #checkSession(session) {
+    if (session === this.session) return
+    this.session = session
+    this.cameras.clear()
+    this.skeletons.clear()
+    this.settled = false
+  }
+
+  /** The state of a camera; undefined for one that was not selected. */
+  #find(name) {
+    if (this.camera !== undefined && name !== this.camera) return undefined
+    const found = this.cameras.get(name) ?? { name, last: undefined, ended: false }
+    if (found.last === undefined && this.settled) found.last = -1
+    remember(this.cameras, name, found, MAX_CAMERAS)
+    return found
+  }
+
+  #takeNumbered(message, retained) {
+    const camera = this.#find(message.camera)
+    const seq = Number(message.seq)
+    if (camera === undefined || (camera.last !== undefined && seq <= camera.last)) return []
+    const events = countLost(camera, seq - 1)
+    camera.last = seq
+    if (message.kind === "end") return [...events, ...markEnded(camera)]
+    camera.ended = false
+    return [...events, { event: "poses", message, retained, joints: this.joints(message) }]
+  }
+
+  #takeHeartbeat(message, retained) {
+    this.intervalMs = Number(message.interval_ms)
+    const head = `${this.prefix}poses/`
+    const ended = new Set(message.ended ?? [])
+    const events = []
+    for (const [topic, number] of Object.entries(message.topics)) {
+      const camera = topic.startsWith(head) ? this.#find(topic.slice(head.length)) : undefined
+      if (camera === undefined) continue
+      const seq = Number(number)
+      if (retained && camera.last === undefined) camera.last = seq
+      events.push(...countLost(camera, seq))
+      if (ended.has(topic) && camera.last === seq) events.push(...markEnded(camera))
+    }
+    this.settled ||= retained
+    return events
+  }
+}
+
+function read(parts) {
+  let message
+  try {
+    // Nanoseconds do not fit the 53 bits of a number; small integers are converted to numbers where they are used.
+    message = parts.length === 2 ? decode(parts[1], { useBigInt64: true }) : undefined
+  } catch {
+    return undefined
+  }
+  return typeof message === "object" && message !== null && Array.isArray(message.version) ? message : undefined
+}
+
+function countLost(camera, seq) {
+  if (camera.last === undefined || seq <= camera.last) return []
+  const count = seq - camera.last
+  camera.last = seq
+  return [{ event: "lost", camera: camera.name, count }]
+}
+
+function markEnded(camera) {
+  if (camera.ended) return []
+  camera.ended = true
+  return [{ event: "end", camera: camera.name, seq: camera.last }]
+}
+
+/** Stores the newest entry; forgets the oldest of too many, so that no publisher exhausts the memory. */
+function remember(book, name, value, limit) {
+  book.delete(name)
+  book.set(name, value)
+  if (book.size > limit) book.delete(book.keys().next().value)
+}
