@@ -30,8 +30,8 @@ POLL_INTERVAL_S = 0.05
 _MAX_SUBSCRIPTION_BYTES = 1024
 """Of a message of a client: a topic and what CURVE adds; ZeroMQ disconnects the sender of a longer one."""
 
-_SUBSCRIPTIONS_WAITING = 16
-"""How many subscriptions of each client ZeroMQ takes in at once: whatever it takes, it stores."""
+_SUBSCRIPTIONS_WAITING = 2
+"""Of each client, in ZeroMQ. With more of them, it takes in subscriptions as fast as they arrive and never returns."""
 
 _MAX_EVENTS_PER_TURN, _MAX_TURNS = 64, 20
 """So that neither publishing nor heartbeats wait long while clients send many subscriptions."""
