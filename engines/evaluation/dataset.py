@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -138,8 +138,9 @@ def _evaluate_coco_style(
 ) -> Evaluation:
     truth = data.read_annotations()
     documents = results.coco_results(people.instances, predictions, signature, truth, SIGMAS[truth.skeleton])
-    numbers = _coco_numbers(data, documents, people, truth)
-    tables: dict[str, Columns] = {_TITLES[dataset_name(data)]: {name: 100 * one for name, one in numbers.items()}}
+    images = {frame.id for clip in people.truth for frame in clip.frames} if people.limited else None
+    numbers = coco_numbers(data, documents, images, truth)
+    tables: dict[str, Columns] = {TITLES[dataset_name(data)]: {name: 100 * one for name, one in numbers.items()}}
     if not people.detected:
         by_pck = scores.score_pck(people.instances, predictions, signature.skeleton, scores.pck_alpha(data))
         similarity = mean_oks(people.instances, predictions, signature.skeleton)
@@ -147,13 +148,13 @@ def _evaluate_coco_style(
     return Evaluation(Scores("AP", numbers["AP"], tables), {"results": documents})
 
 
-_TITLES: Final = {"coco": "COCO", "crowdpose": "CrowdPose", "ochuman": "OCHuman", "folder": "COCO"}
+TITLES: Final = {"coco": "COCO", "crowdpose": "CrowdPose", "ochuman": "OCHuman", "folder": "COCO"}
 
 
-def _coco_numbers(
-    data: CocoStyle, documents: Sequence[results.Document], people: EvaluationSet, truth: CocoFile
+def coco_numbers(
+    data: CocoStyle, documents: Sequence[results.Document], images: Collection[Any] | None, truth: CocoFile
 ) -> dict[str, float]:
-    images = {frame.id for clip in people.truth for frame in clip.frames} if people.limited else None
+    """The AP and AR of results by name, 0 … 1, on all pictures or those with these ids."""
     if isinstance(data, CrowdPose):
         return coco.score_crowdpose(data.annotation_file, documents, images)
     # In the file's own order of joints, which a user's own file may choose freely.

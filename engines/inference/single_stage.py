@@ -6,6 +6,7 @@ frame -> letterbox -> network -> candidates -> back to the frame -> non-maximum 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from engines.hub import catalogue
 from engines.inference.batching import get_batch_size, pad_batch, split_batches
 from engines.inference.nms import suppress
 from engines.resource import Resource
-from engines.spec.manifest import PictureManifest, is_export, read_picture_manifest, verify_files
+from engines.spec.manifest import PictureManifest, is_export, read_any_manifest, read_picture_manifest, verify_files
 from engines.spec.picture_signature import INPUT, OUTPUTS, PictureSignature, describe_graph
 from engines.spec.tensors import Array, Description
 from engines.vision.boxes import clip_boxes
@@ -43,16 +44,31 @@ class DetectedPeople(NamedTuple):
 class PictureEngine(Resource):
     """A single-stage network, its signature and the backend that runs it.
 
-    ``max_batch`` frames share a run if the network takes any batch. ``fingerprint`` identifies the export. Use it in a
-    ``with`` block, or call :meth:`open` and :meth:`close`; the first :meth:`estimate` opens it too.
+    ``max_batch`` frames share a run if the network takes any batch. ``fingerprint`` identifies the export. With several
+    ``scales``, a frame is run once in each share of the input's size, and the candidates of all are suppressed
+    together. Use it in a ``with`` block, or call :meth:`open` and :meth:`close`; the first :meth:`estimate` opens it
+    too. Raises :class:`EngineError` for a scale that is not in 0..1.
     """
 
     def __init__(
-        self, signature: PictureSignature, backend: Backend, fingerprint: str = "", max_batch: int = 1
+        self,
+        signature: PictureSignature,
+        backend: Backend,
+        fingerprint: str = "",
+        max_batch: int = 1,
+        scales: Sequence[float] = (1.0,),
     ) -> None:
+        wrong = [scale for scale in scales if not 0 < scale <= 1]
+        if wrong or not scales:
+            raise EngineError(
+                f"model {signature.name}: scales are shares of its input's {signature.input_size[0]}x"
+                f"{signature.input_size[1]} px, above 0 and up to 1, not {wrong[0] if wrong else 'none'}; for larger "
+                "pictures export it with a larger --size"
+            )
         self.signature = signature
         self.fingerprint = fingerprint
         self.max_batch = max_batch
+        self.scales = tuple(scales)
         self._backend = backend
         self._is_open = False
 
@@ -77,24 +93,51 @@ class PictureEngine(Resource):
         size = get_batch_size(self._backend.describe(), self.max_batch)
         return [people for batch in split_batches(len(frames), size) for people in self._run(frames[batch])]
 
+    @property
+    def device(self) -> str:
+        """What runs the network, once it is open."""
+        return self._backend.describe().device
+
     def _run(self, frames: Sequence[NDArray[np.uint8]]) -> list[DetectedPeople]:
+        by_scale = [self._find_candidates(frames, scale) for scale in self.scales]
+        return [
+            self._suppress(DetectedPeople(*(np.concatenate(parts) for parts in zip(*candidates, strict=True))))
+            for candidates in zip(*by_scale, strict=True)
+        ]
+
+    def _find_candidates(self, frames: Sequence[NDArray[np.uint8]], scale: float) -> list[DetectedPeople]:
+        """The confident candidates of each frame, in its px, from the network's run at one scale."""
         own = self.signature
-        fitted = [fit_frame(pixels, own.input_size, own.fit, own.pad) for pixels in frames]
+        fitted = [_fit(pixels, own, scale) for pixels in frames]
         pictures = pad_batch(np.stack([frame.pixels for frame in fitted]), self._backend.describe())
         outputs = self._backend.run({INPUT: pictures})
         rows = zip(frames, fitted, *(outputs[name] for name in OUTPUTS), strict=False)  # stops before the padding
-        return [self._select_people(*row) for row in rows]
+        return [self._to_candidates(*row) for row in rows]
 
-    def _select_people(
+    def _to_candidates(
         self, pixels: NDArray[np.uint8], fitted: FittedFrame, points: Array, scores: Array, boxes: Array
     ) -> DetectedPeople:
+        is_confident = scores > self.signature.suppression.min_score
+        frame_boxes = clip_boxes(fitted.to_frame(boxes[is_confident]), pixels)
+        return DetectedPeople(frame_boxes, scores[is_confident], _to_frame(points[is_confident], fitted))
+
+    def _suppress(self, candidates: DetectedPeople) -> DetectedPeople:
         """The candidates of one frame that are left after suppression."""
         own = self.signature
-        is_confident = scores > own.suppression.min_score
-        frame_boxes = clip_boxes(fitted.to_frame(boxes[is_confident]), pixels)
-        kept, kept_scores = suppress(frame_boxes, scores[is_confident], own.suppression)
-        kept, kept_scores = kept[: own.max_people], kept_scores[: own.max_people]
-        return DetectedPeople(frame_boxes[kept], kept_scores, _to_frame(points[is_confident][kept], fitted))
+        kept, scores = suppress(candidates.boxes, candidates.scores, own.suppression)
+        kept, scores = kept[: own.max_people], scores[: own.max_people]
+        return DetectedPeople(candidates.boxes[kept], scores, candidates.keypoints[kept])
+
+
+def _fit(pixels: NDArray[np.uint8], signature: PictureSignature, scale: float) -> FittedFrame:
+    """A frame in the network's input, at ``scale`` of the size that fits."""
+    if scale == 1:
+        return fit_frame(pixels, signature.input_size, signature.fit, signature.pad)
+    width, height = (max(1, round(side * scale)) for side in signature.input_size)
+    fitted = fit_frame(pixels, (width, height), signature.fit, signature.pad)
+    canvas = np.full(signature.input_shape, signature.pad, np.uint8)
+    canvas[:height, :width] = fitted.pixels
+    return replace(fitted, pixels=canvas)
 
 
 def _to_frame(points: Floats, fitted: FittedFrame) -> Floats:
@@ -135,19 +178,28 @@ def find_picture_manifest(model: str) -> PictureManifest:
     )
 
 
+def takes_pictures(model: str) -> bool:
+    """Whether ``model`` is the folder of an exported single-stage network."""
+    folder = Path(model).expanduser()
+    return is_export(folder) and isinstance(read_any_manifest(folder), PictureManifest)
+
+
 def list_picture_networks() -> list[str]:
     """The names of the single-stage networks in the catalogue."""
     networks = catalogue.list_names("network")
     return [name for name in networks if catalogue.find_network(name)[1].takes == "picture"]
 
 
-def load_picture_engine(model: str, backend: str = "auto", threads: int = 1, max_batch: int = 1) -> PictureEngine:
+def load_picture_engine(
+    model: str, backend: str = "auto", threads: int = 1, max_batch: int = 1, scales: Sequence[float] = (1.0,)
+) -> PictureEngine:
     """The engine of the export in folder ``model``; its network is loaded on :meth:`PictureEngine.open`.
 
-    ``backend`` and ``threads`` are as in :func:`engines.backends.registry.make_backend`. Raises :class:`EngineError`
+    ``backend`` and ``threads`` are as in :func:`engines.backends.registry.make_backend`, ``scales`` as in
+    :class:`PictureEngine`. Raises :class:`EngineError`
     as :func:`find_picture_manifest` does, and if a file is not the one that was exported.
     """
     manifest, folder = find_picture_manifest(model), Path(model).expanduser()
     verify_files(manifest, folder)
     graph = make_backend(folder / manifest.graphs["fused"], backend, threads)
-    return PictureEngine(manifest.signature, graph, manifest.fingerprint, max_batch)
+    return PictureEngine(manifest.signature, graph, manifest.fingerprint, max_batch, scales)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engines.models.inspose import STRIDES, locations
+from engines.layers.kp_nets import STRIDES, locations
 
 RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8))
 """Range of the largest distance (px) from a location to a side of its box, for each level, inclusive."""
@@ -42,9 +42,9 @@ def assign(sizes: list[tuple[int, int]], boxes: Tensor) -> Assignment:
     A location belongs to the smallest box whose centre region it lies strictly inside and whose size suits its level.
     """
     points = torch.cat([locations(h, w, s, boxes) for (h, w), s in zip(sizes, STRIDES, strict=True)])
-    counts = torch.tensor([h * w for h, w in sizes])
-    level = torch.arange(len(sizes)).repeat_interleave(counts)
-    location = torch.cat([torch.arange(int(c)) for c in counts])
+    counts = torch.tensor([h * w for h, w in sizes], device=boxes.device)
+    level = torch.arange(len(sizes), device=boxes.device).repeat_interleave(counts)
+    location = torch.cat([torch.arange(h * w, device=boxes.device) for h, w in sizes])
     strides = boxes.new_tensor(STRIDES)[level]
     if not len(boxes):
         return Assignment(torch.full_like(level, -1), points, strides, level, location)

@@ -11,6 +11,8 @@ coordinates divided by 8 strides of the level the location lies on (as released;
 coordinates would dwarf the features). :class:`InsPoseReleased` is the later, heavier network of the public code
 (opera), the one whose weights exist: a keypoint regression tower steers deformable "star" features, decoding is at
 stride 4, and rectangles of the *regressed* keypoints go through soft-NMS.
+
+The ablations of Tables 1 to 4 are keyword arguments of :class:`InsPose`.
 """
 
 from __future__ import annotations
@@ -24,15 +26,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.layers.deform_conv import deform_conv2d
+from engines.layers.kp_nets import (
+    FEATURES,
+    KEYPOINTS,
+    MAP_STRIDES,
+    MAX_DEPTH,
+    PARAMETERS,
+    STRIDES,
+    kp_net,
+    kp_net_parameters,
+    locations,
+    rectangles,
+    resize_maps,
+    shifted_peaks,
+)
 from engines.layers.nms import nms, soft_nms
-from engines.models.hrnet import COMPACT, W32
+from engines.models.hrnet import COMPACT, W32, HRNetConfig
 from engines.models.resnet_fpn import FPN, HRNetPyramid, ResNet
-
-STRIDES = (8, 16, 32, 64, 128)
-KEYPOINTS = 17
-FEATURES = 8
-PARAMETERS = (FEATURES + 2) * 8 + 8 + 8 * 8 + 8 + 8 * KEYPOINTS + KEYPOINTS
-"""313: conv1 (8+2)·8+8, conv2 8·8+8, conv3 8·17+17 (Sec. 3.2)."""
 
 STAR = (0, 5, 6, 9, 10, 11, 12, 15, 16)
 """Keypoints at whose regressed positions a star convolution reads: nose, shoulders, wrists, hips, ankles."""
@@ -60,69 +70,21 @@ def conv3(cin: int, cout: int) -> nn.Conv2d:
     return nn.Conv2d(cin, cout, 3, padding=1)
 
 
-def locations(h: int, w: int, stride: int, like: Tensor) -> Tensor:
-    """Where the cells of a level lie in the image: (h·w, 2) px, x first; cell (i, j) at (j·s + ⌊s/2⌋, i·s + ⌊s/2⌋)."""
-    x = torch.arange(w, device=like.device, dtype=like.dtype) * stride + stride // 2
-    y = torch.arange(h, device=like.device, dtype=like.dtype) * stride + stride // 2
-    return torch.stack((x.repeat(h), y.repeat_interleave(w)), dim=1)
-
-
-def kp_nets(theta: Tensor, f_kp: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Eq. 4's FCN for n instances of each of B pictures at once.
-
-    ``theta`` (B, n, 313); ``f_kp`` (B, 8, h, w) at stride 8; ``points`` (B, n, 2) px, where each θ was made;
-    ``strides`` (B, n) of their levels. Returns logits (B, n, 17, h, w).
-    """
-    (b, _, h, w), n = f_kp.shape, theta.shape[1]
-    grid = locations(h, w, STRIDES[0], f_kp)  # (h·w, 2)
-    relative = (grid.T - points[..., None]) / (8 * strides)[..., None, None]  # (B, n, 2, h·w)
-    x = torch.cat((f_kp.flatten(2)[:, None].expand(-1, n, -1, -1), relative), dim=2)  # (B, n, 10, h·w)
-    w1, b1, w2, b2, w3, b3 = torch.split(theta, [80, 8, 64, 8, 8 * KEYPOINTS, KEYPOINTS], dim=2)
-    x = F.relu(w1.reshape(b, n, 8, 10) @ x + b1[..., None])
-    x = F.relu(w2.reshape(b, n, 8, 8) @ x + b2[..., None])
-    return (w3.reshape(b, n, KEYPOINTS, 8) @ x + b3[..., None]).reshape(b, n, KEYPOINTS, h, w)
-
-
-def kp_net(theta: Tensor, f_kp: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """The same for one picture: (n, 313), (8, h, w), (n, 2) and (n,) to (n, 17, h, w)."""
-    return kp_nets(theta[None], f_kp[None], points[None], strides[None])[0]
-
-
-def rectangles(keypoints: Tensor) -> Tensor:
-    """Minimum enclosing rectangles of keypoints (…, K, 2): (…, 4) x1, y1, x2, y2."""
-    return torch.cat((keypoints.amin(-2), keypoints.amax(-2)), dim=-1)
-
-
-def moved_cells(peaks: Tensor, offsets: Tensor, stride: int) -> Tensor:
-    """Eq. 3: cells (B, n, K), row by row, plus the disk offsets (B, 2K, h, w) found there: (B, n, K, 2) px."""
-    b, _, k = peaks.shape
-    w = offsets.shape[3]
-    pairs = offsets.reshape(b, k, 2, -1)  # (B, K, 2, h·w)
-    delta = torch.gather(pairs, 3, peaks.transpose(1, 2)[:, :, None].expand(-1, -1, 2, -1))  # (B, K, 2, n)
-    row = torch.div(peaks, w, rounding_mode="floor")
-    cell = torch.stack((peaks - row * w, row), dim=3)
-    return (cell + delta.permute(0, 3, 1, 2)) * stride
-
-
-def shifted_peaks(maps: Tensor, offsets: Tensor, stride: int) -> Tensor:
-    """Eqs. 2 and 3 in one picture: the arg-max of each map (n, K, h, w), plus ``offsets`` (2K, h, w): (n, K, 2)."""
-    return moved_cells(maps.flatten(2).argmax(2)[None], offsets[None], stride)[0]
-
-
 @dataclass
 class Predictions:
     """The network's output for a batch; lists hold one tensor for each level P3 … P7.
 
     ``scores`` (B, 1, h, w) logits; ``theta`` (B, 313, h, w); ``f_kp`` (B, 8, H/8, W/8); ``disk`` (B, 34, H/s, W/s) in
-    cells; ``heatmaps`` (B, 17, H/s, W/s) logits, None outside training; ``boxes`` (B, 4, h, w) px from the location to
-    left, top, right, bottom, empty without a box head; ``regressed`` (B, 34, h, w) in strides, ``tags`` (B, 17, …):
-    the released network only.
+    cells of s = ``cell_px``; ``heatmaps`` (B, 17, H/8, W/8) logits (released: H/4, W/4), None outside training;
+    ``boxes`` (B, 4, h, w) px from the location to left, top, right, bottom, empty without a box head; ``regressed``
+    (B, 34, h, w) in strides, ``tags`` (B, 17, H/4, W/4): the released network only.
     """
 
     scores: list[Tensor]
     theta: list[Tensor]
     f_kp: Tensor
     disk: Tensor
+    cell_px: int = STRIDES[0]
     heatmaps: Tensor | None = None
     boxes: list[Tensor] = field(default_factory=list)
     regressed: list[Tensor] = field(default_factory=list)
@@ -199,22 +161,41 @@ def build_backbone(name: str) -> nn.Module:
 
 
 class InsPose(nn.Module):
-    """The paper. ``(B, 3, H, W)`` normalised RGB, H and W multiples of 32 ``-> Predictions``, all maps at stride 8.
+    """The paper. ``(B, 3, H, W)`` normalised RGB, H and W multiples of 32 ``-> Predictions``.
 
-    ``boxes=True`` attaches the box head that Sec. 3.4 mentions to the parameter tower.
+    ``backbone`` is a name of :func:`build_backbone`, or an HRNet of the parameters ``hrnet``. Table 1: without
+    ``disk_offset``, keypoints lie in the centres of their cells; without ``auxiliary`` heatmaps. Table 2: ``depth`` of
+    the KP-Nets. Table 3: ``map_stride`` of keypoint maps and disk offsets. Table 4: ``boxes`` attaches the box head
+    that Sec. 3.4 mentions to the parameter tower.
     """
 
-    def __init__(self, backbone: str = "r50", *, boxes: bool = False, width: int = 256) -> None:
+    def __init__(
+        self,
+        backbone: str = "r50",
+        *,
+        hrnet: HRNetConfig | None = None,
+        width: int = 256,
+        disk_offset: bool = True,
+        auxiliary: bool = True,
+        depth: int = 3,
+        map_stride: int = STRIDES[0],
+        boxes: bool = False,
+    ) -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone)
+        if depth not in range(1, MAX_DEPTH + 1):
+            raise ValueError(f"InsPose: depth={depth} of the KP-Nets is not one of 1 to {MAX_DEPTH}")
+        if map_stride not in MAP_STRIDES:
+            raise ValueError(f"InsPose: map_stride={map_stride} is not one of {', '.join(map(str, MAP_STRIDES))}")
+        self.cell_px = map_stride
+        self.backbone = HRNetPyramid(hrnet) if hrnet is not None else build_backbone(backbone)
         self.neck = FPN(self.backbone.channels[1:], width)  # type: ignore[arg-type, index]
         self.classify = nn.Sequential(tower(width, width, 4), conv3(width, 1))
         self.parameter_tower = tower(width, width, 4)
-        self.controller = conv3(width, PARAMETERS)
+        self.controller = conv3(width, kp_net_parameters(depth))
         self.box_head = conv3(width, 4) if boxes else None
         self.features = nn.Sequential(tower(width, width // 2, 4), conv3(width // 2, FEATURES))
-        self.disk_offset = nn.Sequential(tower(width, width, 2), conv3(width, 2 * KEYPOINTS))
-        self.auxiliary = nn.Sequential(tower(width, width, 2), conv3(width, KEYPOINTS))
+        self.disk_offset = nn.Sequential(tower(width, width, 2), conv3(width, 2 * KEYPOINTS)) if disk_offset else None
+        self.auxiliary = nn.Sequential(tower(width, width, 2), conv3(width, KEYPOINTS)) if auxiliary else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -226,7 +207,11 @@ class InsPose(nn.Module):
                     if layer.bias is not None:
                         nn.init.zeros_(layer.bias)
         nn.init.constant_(self.classify[-1].bias, -math.log(99))  # type: ignore[arg-type]
-        nn.init.constant_(self.auxiliary[-1].bias, -math.log(9))  # type: ignore[arg-type]
+        if self.auxiliary is not None:
+            nn.init.constant_(self.auxiliary[-1].bias, -math.log(9))  # type: ignore[arg-type]
+        if self.box_head is not None:
+            # Sides of one stride, since ReLU passes no gradient to the half that would start below 0.
+            nn.init.ones_(self.box_head.bias)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Predictions:
         levels = self.neck(self.backbone(image)[1:])
@@ -240,10 +225,17 @@ class InsPose(nn.Module):
             scores=[self.classify(p) for p in levels],
             theta=[self.controller(t) for t in towers],
             f_kp=self.features(levels[0]),
-            disk=self.disk_offset(levels[0]),
-            heatmaps=self.auxiliary(levels[0]) if self.training else None,
+            disk=self._disk_offsets(levels[0]),
+            cell_px=self.cell_px,
+            heatmaps=self.auxiliary(levels[0]) if self.training and self.auxiliary is not None else None,
             boxes=boxes,
         )
+
+    def _disk_offsets(self, p3: Tensor) -> Tensor:
+        if self.disk_offset is not None:
+            return resize_maps(self.disk_offset(p3), self.cell_px)
+        centres = p3.new_full((len(p3), 2 * KEYPOINTS, *p3.shape[2:]), 0.5)
+        return resize_maps(centres, self.cell_px)
 
 
 def decode(
@@ -262,8 +254,8 @@ def decode(
     found = candidates([s[image] for s in predictions.scores], min_score)
     found = found[found.scores.argsort(descending=True, stable=True)[:top]]
     theta = found.of([t[image] for t in predictions.theta])
-    maps = kp_net(theta, predictions.f_kp[image], found.points, found.strides)
-    keypoints = shifted_peaks(maps, predictions.disk[image], STRIDES[0])
+    maps = resize_maps(kp_net(theta, predictions.f_kp[image], found.points, found.strides), predictions.cell_px)
+    keypoints = shifted_peaks(maps, predictions.disk[image], predictions.cell_px)
     boxes = rectangles(keypoints)
     if predictions.boxes:
         sides = found.of([b[image] for b in predictions.boxes])
@@ -310,6 +302,8 @@ class BilinearUpsample2x(nn.Module):
 class InsPoseReleased(nn.Module):
     """The public code's network with ResNet-50. 50,107,888 parameters; disk offsets, heatmaps and tags at stride 4."""
 
+    cell_px = STRIDES[0] // 2
+
     def __init__(self, width: int = 256) -> None:
         super().__init__()
         self.backbone = ResNet(50)
@@ -349,6 +343,7 @@ class InsPoseReleased(nn.Module):
             ],
             f_kp=self.features(levels[0]),
             disk=self.disk_offset(fine),
+            cell_px=self.cell_px,
             heatmaps=self.heatmap(fine),
             regressed=regressed,
             tags=self.tag(fine),
@@ -394,5 +389,5 @@ def decode_released(
     theta = found.of([t[image] for t in predictions.theta])
     maps = kp_net(theta, predictions.f_kp[image], found.points, found.strides)
     maps = F.interpolate(maps, scale_factor=2, mode="bicubic", align_corners=False) if len(maps) else maps
-    keypoints = shifted_peaks(maps, predictions.disk[image], STRIDES[0] // 2) / scale
+    keypoints = shifted_peaks(maps, predictions.disk[image], predictions.cell_px) / scale
     return Instances(keypoints, boxes[keep], scores, found.level, found.location)

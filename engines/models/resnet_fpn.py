@@ -55,6 +55,8 @@ class HRNetPyramid(nn.Module):
     def __init__(self, config: HRNetConfig = W32) -> None:
         super().__init__()
         self.hrnet = HRNet(config, all_branches=True)
+        # The pyramid begins at C3: nothing reads the last fusion into C2, whose weights published files have.
+        self.hrnet.stage4[-1].fuse_layers[0].requires_grad_(False)  # type: ignore[index, union-attr, operator]
         self.channels = tuple(config.width * 2**i for i in range(4))
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -42,6 +42,14 @@ class CropTask:
     recipe: Recipe
     spec: NetworkSpec
 
+    def __post_init__(self) -> None:
+        drawn = self.recipe.data if isinstance(self.recipe.data, Synthetic) else None
+        given = {"resizing": self.recipe.resizing, "data.people": drawn and drawn.people}
+        if odd := [name for name, value in given.items() if value is not None]:
+            raise EngineError(
+                f"recipe of {self.recipe.network}: {odd[0]} is for networks of whole pictures; leave it out"
+            )
+
     def make_objective(self, model: nn.Module) -> Objective:
         """The heatmap loss of the network's paper with the recipe's further terms."""
         return Objective.from_recipe(self.recipe, model)

@@ -6,7 +6,7 @@ All randomness follows from ``seed`` and the step, so training resumes bit for b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -32,18 +32,22 @@ class Synthetic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     fps: Annotated[float, Meta(gt=0)] = 15.0
     frames: Annotated[int, Meta(ge=1, le=15)] | None = None
     validation_scenes: Annotated[int, Meta(ge=1, le=1000)] = 24
+    people: tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1, le=30)]] | None = None
 
 
 class Optimisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``schedule``: with ``steps``, ``rate`` falls by ``gamma`` after each of the epochs ``milestones``; with
-    ``one-cycle`` it rises and falls once. ``ema`` is the decay of the moving average of weights, 0 for none."""
+    ``one-cycle`` it rises and falls once. Over the first ``warmup`` steps it rises from a thousandth of itself.
+    ``momentum`` of ``sgd``. ``ema`` is the decay of the moving average of weights, 0 for none."""
 
-    name: Literal["adam", "adamw"] = "adam"
+    name: Literal["adam", "adamw", "sgd"] = "adam"
     rate: Annotated[float, Meta(gt=0)] = 1e-3
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
     schedule: Literal["steps", "one-cycle"] = "steps"
     milestones: tuple[int, ...] = ()
     gamma: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    warmup: Annotated[int, Meta(ge=0)] = 0
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
     clip: Annotated[float, Meta(gt=0)] | None = None
     ema: Probability = 0.0
 
@@ -74,6 +78,27 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return bool(self.half_body or self.scale or self.rotation)
 
 
+Side = Annotated[int, Meta(ge=32)]
+
+
+class Resizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sizes of whole pictures, px: in training the shorter side is drawn from ``short``, first to last in steps of
+    ``step``, unless the longer side would exceed ``long``; in validation it is the last."""
+
+    short: tuple[Side, Side]
+    long: Side
+    step: Annotated[int, Meta(ge=1)] = 1
+
+    def __post_init__(self) -> None:
+        if not self.short[0] <= self.short[1] <= self.long:
+            raise ValueError(f"short={list(self.short)} and long={self.long} must be in ascending order")
+
+    @property
+    def sides(self) -> range:
+        """The shorter sides to draw from."""
+        return range(self.short[0], self.short[1] + 1, self.step)
+
+
 class InitialWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A checkpoint to start from, its layout (``engines.hub.checkpoints.LAYOUTS``; ``ours``: this project's names), and
     the submodule to load it into."""
@@ -86,7 +111,9 @@ class InitialWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A training.
 
-    ``network`` is an entry of the catalogue. ``head_init`` is for what ``initial_weights`` do not fill: ``random``, as
+    ``network`` is an entry of the catalogue; ``options`` override the arguments of its class, which are the ablations
+    of its paper. ``resizing`` is for networks of whole pictures; without it pictures have the size of the entry.
+    ``head_init`` is for what ``initial_weights`` do not fill: ``random``, as
     in the papers, or ``single-frame``, so that the first output is the backbone's own (``engines.training.head_init``).
     ``terms`` weights what is added to the heatmap loss, such as ``mutual_information``. ``frozen`` names submodules
     whose weights and batch normalisation statistics stay unchanged. ``sigma`` of the target heatmaps, in cells.
@@ -95,6 +122,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     network: str
     data: Synthetic | Dataset
+    options: dict[str, Any] = {}
+    resizing: Resizing | None = None
     loss: Literal["heatmap", "cross-entropy"] = "heatmap"
     terms: dict[str, float] = {}
     initial_weights: tuple[InitialWeights, ...] = ()

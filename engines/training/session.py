@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+import yaml
 from rich.console import Console
 from torch import nn
 
 from engines.errors import EngineError
 from engines.hub import catalogue, checkpoints
 from engines.spec import network
+from engines.spec.network import NetworkSpec
 from engines.training import checkpoint
 from engines.training.batches import Samples, StepInput
 from engines.training.distributed import ProcessGroup
@@ -23,7 +25,7 @@ from engines.training.head_init import init_from_single_frame
 from engines.training.memory_check import check_memory
 from engines.training.recipe import Recipe, Synthetic, read_recipe
 from engines.training.task import Task, progress_bar
-from engines.training.tasks import make_task
+from engines.training.tasks import find_spec, make_task
 from engines.training.tensorboard import INSTALL, Board, open_board
 from engines.training.trainer import Trainer
 from engines.training.validation import Metrics, Validator
@@ -32,6 +34,8 @@ WEIGHTS = "weights.safetensors"
 """The result: the network with the best score, under this project's names, as 'posestream export' reads it."""
 
 LOG = "log.jsonl"
+ENTRY = "network.yaml"
+"""The entry of a network whose recipe has options."""
 
 
 @dataclass
@@ -103,7 +107,8 @@ class Session:
         self.console.print(f"{weights}: {self.validator.metric} {100 * score:.1f} %; to export it:", soft_wrap=True)
         # DARK decodes sub-cell positions, which targets of cross-entropy have.
         decode = " --decode dark" if self.recipe.loss == "cross-entropy" else ""
-        self.console.print(f"posestream export {self.recipe.network} --weights {weights}{decode}", soft_wrap=True)
+        name = self.trainer.folder / ENTRY if self.recipe.options else self.recipe.network
+        self.console.print(f"posestream export {name} --weights {weights}{decode}", soft_wrap=True)
 
 
 def prepare(
@@ -125,7 +130,7 @@ def prepare(
     console = Console(stderr=True, highlight=False, quiet=not group.is_main_process)
     with group.fail_together():
         recipe = _override(path, read_recipe(path), data, epochs=epochs, seed=seed)
-        _, spec = catalogue.find_network(recipe.network)
+        spec = find_spec(recipe)
         torch.manual_seed(recipe.seed)
         model = network.build(recipe.network, spec)
         for initial in recipe.initial_weights:
@@ -135,6 +140,8 @@ def prepare(
         samples, validator = task.load_data(workers, console)
         _init_head(model, recipe, samples)
         out.mkdir(parents=True, exist_ok=True)
+        if recipe.options and group.is_main_process:
+            _write_entry(out / ENTRY, recipe, spec)
     trainer = Trainer(recipe, model, samples, out, group, objective=task.make_objective(model))
     with group.fail_together():
         if trainer.resume():
@@ -146,6 +153,14 @@ def prepare(
         # Without markup, because of its square brackets.
         console.print(f"no TensorBoard curves: it is not installed; {INSTALL}", soft_wrap=True, markup=False)
     return Session(recipe, trainer, task, validator, board, console)
+
+
+def _write_entry(path: Path, recipe: Recipe, spec: NetworkSpec) -> None:
+    """An entry for 'posestream export', whose own one lacks the recipe's options."""
+    _, entry = catalogue.find_entry(recipe.network)
+    options = ", ".join(f"{name}={value}" for name, value in recipe.options.items())
+    changed = msgspec.structs.replace(entry, title=f"{entry.title}; {options}", network=spec)
+    path.write_text(yaml.safe_dump(msgspec.to_builtins(changed), sort_keys=False), "utf-8")
 
 
 def _override(path: Path, recipe: Recipe, root: Path | None, **values: int | None) -> Recipe:

@@ -1,13 +1,25 @@
-"""The task of a recipe: crops or whole pictures, as its network takes them."""
+"""The network of a recipe, and its task: crops or whole pictures, as the network takes them."""
 
 from __future__ import annotations
 
+import msgspec
+
+from engines.hub import catalogue
 from engines.spec.network import NetworkSpec
 from engines.training.crop_task import CropTask
+from engines.training.picture_task import PictureTask
 from engines.training.recipe import Recipe
 from engines.training.task import Task
 
 
+def find_spec(recipe: Recipe) -> NetworkSpec:
+    """The network's architecture with the recipe's options, whose cost is not known."""
+    _, spec = catalogue.find_network(recipe.network)
+    if not recipe.options:
+        return spec
+    return msgspec.structs.replace(spec, options={**spec.options, **recipe.options}, cost=None)
+
+
 def make_task(recipe: Recipe, spec: NetworkSpec) -> Task:
-    """The task of ``recipe``, whose network is ``spec``."""
-    return CropTask(recipe, spec)
+    """The task of ``recipe``, whose network is ``spec``. Raises :class:`EngineError` if they do not go together."""
+    return PictureTask(recipe, spec) if spec.takes == "picture" else CropTask(recipe, spec)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from engines.errors import EngineError, install_hint
 from engines.metrics import VISIBLE
@@ -98,19 +99,38 @@ def draw_preview(objective: Objective, batch: Batch, key: int, skeleton: str) ->
     Only annotated joints are drawn, on both sides; hidden ones as rings.
     """
     keypoints, _ = predict(objective, batch.crops)
-    tiles = [
-        _draw_pair(crop, truth, points, SKELETONS[skeleton])
-        for crop, truth, points in zip(batch.crops[:, key].numpy(), batch.joints.numpy(), keypoints, strict=True)
-    ]
-    return _arrange(tiles)
+    truth = batch.joints.numpy()[:, None]
+    predicted = np.concatenate([keypoints[:, None], truth[..., 2:]], axis=3)
+    return _draw_pairs(batch.crops[:, key], list(truth), list(predicted), skeleton)
 
 
-def _draw_pair(
-    crop: NDArray[np.float32], truth: NDArray[np.float32], keypoints: NDArray[np.float64], skeleton: Skeleton
+def draw_people(
+    pictures: Tensor, truth: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]], skeleton: str
 ) -> Picture:
-    pixels, zoom = _to_pixels(crop), _HEIGHT_PX / crop.shape[1]
-    predicted = np.concatenate([keypoints, truth[:, 2:]], axis=1)
-    sides = [_draw_skeleton(pixels, joints, zoom, skeleton) for joints in (truth, predicted)]
+    """(H, W, 3) BGR: each of ``pictures`` (B, 3, h, w) twice, with the true people left and those found right.
+
+    ``truth`` (n, K, 3) px and visibility, ``found`` (m, K, 2) px, for each picture.
+    """
+    visible = [np.pad(people, ((0, 0), (0, 0), (0, 1)), constant_values=VISIBLE) for people in found]
+    return _draw_pairs(pictures, truth, visible, skeleton)
+
+
+def _draw_pairs(
+    pictures: Tensor, left: Sequence[NDArray[np.floating]], right: Sequence[NDArray[np.floating]], skeleton: str
+) -> Picture:
+    rows = zip(pictures.numpy(), left, right, strict=True)
+    return _arrange([_draw_pair(planes, people, SKELETONS[skeleton]) for planes, *people in rows])
+
+
+def _draw_pair(planes: NDArray[np.float32], people: Sequence[NDArray[np.floating]], skeleton: Skeleton) -> Picture:
+    """A network's input (3, h, w) twice, each with its ``people`` (n, K, 3)."""
+    pixels, zoom = _to_pixels(planes), _HEIGHT_PX / planes.shape[1]
+    sides = []
+    for side in people:
+        drawn = pixels
+        for joints in side:
+            drawn = _draw_skeleton(drawn, joints, zoom, skeleton)
+        sides.append(drawn)
     border = (_BORDER_PX, _BORDER_PX)
     return np.pad(np.hstack(sides), (border, border, (0, 0)), constant_values=_WHITE)
 

@@ -305,7 +305,11 @@ def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
 
 
 def build_optimiser(settings: Optimisation, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam or AdamW."""
+    """Adam, AdamW or SGD with momentum."""
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     return kind(parameters, lr=settings.rate, weight_decay=settings.weight_decay)
 
@@ -319,6 +323,11 @@ def learning_rate(settings: Optimisation, step: int, steps_per_epoch: int, steps
     >>> [learning_rate(Optimisation(rate=1.0, milestones=(2, 3)), step, 10, 40) for step in (0, 19, 20, 30)]
     [1.0, 1.0, 0.1, 0.010000000000000002]
     """
+    warm = min(1.0, 1e-3 + (1 - 1e-3) * step / settings.warmup) if settings.warmup else 1.0
+    return warm * _scheduled_rate(settings, step, steps_per_epoch, steps)
+
+
+def _scheduled_rate(settings: Optimisation, step: int, steps_per_epoch: int, steps: int) -> float:
     if settings.schedule == "steps":
         passed = sum(step // steps_per_epoch >= milestone for milestone in settings.milestones)
         return settings.rate * settings.gamma**passed

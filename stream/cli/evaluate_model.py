@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stream.cli import evaluate_pictures
 from stream.cli.completion import complete_models, complete_skeletons
 
 if TYPE_CHECKING:
@@ -78,9 +79,13 @@ def model(
     backend: Annotated[str, typer.Option("--backend", help="What runs the network, as in pose.")] = "auto",
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the network.")] = 1,
     crop: Annotated[
-        Literal["exact", "lock", "auto"],
-        typer.Option("--crop", help="How people are cropped, as in pose; exact is as in the papers."),
-    ] = "exact",
+        Literal["exact", "lock", "auto"] | None,
+        typer.Option("--crop", help="How people are cropped, as in pose; exact, as in the papers, without it."),
+    ] = None,
+    scales: Annotated[
+        str | None,
+        typer.Option("--scales", help="Whole pictures: sizes to run each in, such as 1,0.75,0.5 of the input."),
+    ] = None,
     results: Annotated[
         Path | None, typer.Option("--results", help="A folder for PoseTrack's or COCO's result files.")
     ] = None,
@@ -89,7 +94,7 @@ def model(
     """Run a network on a data set and score it: PoseTrack's AP, COCO's, CrowdPose's, or PCK.
 
     It runs as in a line: the same crops, windows, decoding and backends. Papers report scores with the boxes of a
-    detector; true boxes, the default, score higher.
+    detector; true boxes, the default, score higher. An export of InsPose gets no boxes: it finds people itself.
 
     Examples:
 
@@ -98,20 +103,31 @@ def model(
         posestream eval model trial --recipe configs/training/fami-posetrack17.yaml --root ~/posetrack17 --limit 3
 
         posestream eval model rtmpose-s --data coco --root ~/coco --detections boxes.json --results found
+
+        posestream eval model inspose-r50-fp32 --data coco --root ~/coco --scales 1,0.75,0.5
     """
-    from engines.evaluation import dataset
     from engines.evaluation.results import check_writable, write
     from engines.inference.engine import load
+    from engines.inference.single_stage import takes_pictures
+    from stream.errors import PropertyError
 
-    engine = load(model, backend, threads, crop=crop)
-    source = find_source(data, root, recipe, split=split, skeleton=skeleton, border=border)
-    people = dataset.select_people(source, engine.signature.skeleton, detections, min_score, limit)
-    if results:
-        check_writable(results)
-    with engine:
-        evaluation = _evaluate(engine, source, people)
+    if takes_pictures(model):
+        odd = {"--detections": detections, "--min-score": min_score, "--border": border, "--crop": crop}
+        evaluate_pictures.check_options(model, odd)
+        source = find_source(data, root, recipe, split=split, skeleton=skeleton, border=None)
+        if results:
+            check_writable(results)
+        evaluation, account = evaluate_pictures.evaluate(
+            model, source, backend, threads, scales=scales or "1", limit=limit
+        )
+    else:
+        if scales is not None:
+            raise PropertyError(f"eval model: --scales {scales} is for networks of whole pictures; leave it out")
+        engine = load(model, backend, threads, crop=crop or "exact")
+        source = find_source(data, root, recipe, split=split, skeleton=skeleton, border=border)
+        evaluation, account = _evaluate_crops(engine, source, detections, min_score, limit, results)
     files = [str(write(results, name, content)) for name, content in evaluation.files.items()] if results else []
-    account = {**_account(engine, source, people, evaluation.scores), "files": files}
+    account = {**account, "files": files}
     print(json.dumps(without_nan(account), indent=2) if as_json else _in_words(account))
 
 
@@ -159,6 +175,25 @@ def _of_recipe(recipe: Path, root: Path | None, split: str) -> Dataset:
     if split:
         raise PropertyError(f"eval model: --split {split} goes with --data; recipe {recipe} has its own split")
     return msgspec.structs.replace(found, root=str(root)) if root else found
+
+
+def _evaluate_crops(
+    engine: Engine,
+    source: Dataset,
+    detections: Path | None,
+    min_score: float | None,
+    limit: int | None,
+    results: Path | None,
+) -> tuple[Evaluation, dict[str, Any]]:
+    from engines.evaluation import dataset
+    from engines.evaluation.results import check_writable
+
+    people = dataset.select_people(source, engine.signature.skeleton, detections, min_score, limit)
+    if results:
+        check_writable(results)
+    with engine:
+        evaluation = _evaluate(engine, source, people)
+    return evaluation, _account(engine, source, people, evaluation.scores)
 
 
 def _evaluate(engine: Engine, source: Dataset, people: EvaluationSet) -> Evaluation:
@@ -210,7 +245,8 @@ def _in_words(account: Mapping[str, Any]) -> str:
 def _headline(account: Mapping[str, Any]) -> str:
     frames, clips = account["frames"], account["clips"]
     where = _count(frames, "frame") + ("" if frames == clips else f" of {_count(clips, 'clip')}")
-    people = f"{account['people']} {'person' if account['people'] == 1 else 'people'} in {account['boxes']} boxes"
+    people = f"{account['people']} {'person' if account['people'] == 1 else 'people'}"
+    people += " found" if account["boxes"] == "no" else f" in {account['boxes']} boxes"
     what = f"{account['model']} by {account['backend']} on {account['data']} ({account['root']})"
     return f"{what}: {people}, {where}; percent"
 

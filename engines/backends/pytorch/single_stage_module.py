@@ -16,18 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from engines.layers.kp_nets import KEYPOINTS, STRIDES, kp_nets, locations, moved_cells, rectangles, resize_maps
 from engines.layers.upsample2x import upsample2x
-from engines.models.inspose import (
-    KEYPOINTS,
-    STRIDES,
-    InsPose,
-    InsPoseReleased,
-    Predictions,
-    kp_nets,
-    locations,
-    moved_cells,
-    rectangles,
-)
+from engines.models.inspose import InsPose, InsPoseReleased, Predictions
 from engines.spec.picture_signature import CANDIDATES, PictureSignature, Suppression
 from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD, Triple
 
@@ -108,11 +99,6 @@ class Pictures(nn.Module):
         """The suppression that belongs to the model."""
         return RELEASED if isinstance(self.model, InsPoseReleased) else PAPER
 
-    @property
-    def cell_px(self) -> int:
-        """The size in px of the cells in which keypoints are found."""
-        return STRIDES[0] // 2 if isinstance(self.model, InsPoseReleased) else STRIDES[0]
-
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         predictions = self.model(self.normalise(pictures))
         chosen = select(predictions.scores, find_best(predictions.scores, self.candidates))
@@ -126,7 +112,7 @@ class Pictures(nn.Module):
         self, predictions: Predictions, chosen: Locations, cells: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Points, scores and boxes of the ``chosen`` locations, whose joints are in ``cells``."""
-        places = moved_cells(cells, predictions.disk, self.cell_px)
+        places = moved_cells(cells, predictions.disk, predictions.cell_px)
         points = torch.cat((places, chosen.scores[..., None, None].expand(-1, -1, KEYPOINTS, 1)), dim=3)
         return points, chosen.scores, _boxes(predictions, chosen, places)
 
@@ -138,8 +124,10 @@ class Pictures(nn.Module):
         for start in range(0, theta.shape[1], at_once):
             some = chosen[start : start + at_once]
             maps = kp_nets(theta[:, start : start + at_once], predictions.f_kp, some.points, some.strides)
-            is_fine = size == maps.shape[3:]
-            yield maps if is_fine else upsample2x(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
+            if isinstance(self.model, InsPoseReleased):
+                yield upsample2x(maps.flatten(0, 2)).unflatten(0, maps.shape[:3])
+            else:
+                yield resize_maps(maps, predictions.cell_px)
 
     def normalise(self, pictures: Tensor) -> Tensor:
         """Normalised planes (N, 3, H, W), RGB."""

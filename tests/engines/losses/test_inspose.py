@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from engines.hub.checkpoint_names import rename_keys  # noqa: E402
+from engines.layers.kp_nets import KEYPOINTS, PARAMETERS, STRIDES  # noqa: E402
 from engines.losses.assignment import assign, pseudo_boxes  # noqa: E402
 from engines.losses.inspose import (  # noqa: E402
     People,
@@ -22,7 +23,7 @@ from engines.losses.inspose import (  # noqa: E402
     positives,
     released_losses,
 )
-from engines.models.inspose import KEYPOINTS, PARAMETERS, STRIDES, InsPose, InsPoseReleased, Predictions  # noqa: E402
+from engines.models.inspose import InsPose, InsPoseReleased, Predictions  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
 
 SIZE = (256, 320)
@@ -154,8 +155,8 @@ def test_the_papers_classification_is_the_focal_loss_worked_by_hand() -> None:
 
 
 def test_the_papers_keypoint_loss_is_the_entropy_of_a_uniform_map() -> None:
-    # Two labelled keypoints, each a uniform distribution over 64 cells, a person.
-    assert float(paper_losses(undecided(), [one_person()])["keypoint"]) == pytest.approx(2 * log(64))
+    # The mean over two labelled keypoints, each a uniform distribution over 64 cells.
+    assert float(paper_losses(undecided(), [one_person()])["keypoint"]) == pytest.approx(log(64))
 
 
 def test_the_papers_disk_offsets_are_judged_within_the_disk() -> None:
@@ -163,6 +164,26 @@ def test_the_papers_disk_offsets_are_judged_within_the_disk() -> None:
     expected = (4 * 1.0 + 8 * 2.0) / (12 * 2)
     # The divisor carries 1e-4 against an empty picture.
     assert float(paper_losses(undecided(), [one_person()])["disk_offset"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "cells"), [(16, 16), (4, 256), (2, 1024)])
+def test_keypoint_maps_of_another_resolution_have_its_cells(stride: int, cells: int) -> None:
+    predictions = undecided()
+    predictions.cell_px, side = stride, 64 // stride
+    predictions.disk = torch.zeros(1, 2 * KEYPOINTS, side, side)
+    terms = paper_losses(predictions, [one_person()])
+    assert float(terms["keypoint"]) == pytest.approx(log(cells))
+    # Offsets are in cells of that resolution: both keypoints, at 20 and 44 px, lie a quarter or half a cell off.
+    assert 0 < float(terms["disk_offset"]) < 1.5
+
+
+def test_a_box_head_is_trained_by_its_overlap_with_the_boxes_of_people() -> None:
+    predictions, people = undecided(), one_person()
+    # Each of the four locations predicts sides of 8 px: boxes of 16 px inside the true one of 24, of which two sides or
+    # corners coincide; the hull is the true box.
+    predictions.boxes = [torch.full((1, 4, h, w), 8.0) for h, w in CELLS]
+    assert float(paper_losses(predictions, [people])["box"]) == pytest.approx(1 - 16**2 / 24**2)
+    assert "box" not in paper_losses(undecided(), [people])
 
 
 def test_the_papers_heatmap_loss_is_the_focal_loss_worked_by_hand() -> None:
@@ -188,6 +209,16 @@ def test_the_papers_losses_fall_when_the_network_is_trained_on_one_picture() -> 
         optimizer.step()
         totals.append(total.item())
     assert totals[-1] < 0.8 * totals[0]
+
+
+def test_losses_are_computed_on_the_device_of_the_predictions() -> None:
+    people, predictions = one_person(), undecided()
+    predictions.boxes = [torch.ones(1, 4, h, w) for h, w in CELLS]
+    expected = paper_losses(predictions, [people])
+    # Any tensor that is made without a device would now be on another one, and PyTorch refuses to mix them.
+    with torch.device("meta"):
+        found = paper_losses(predictions, [people])
+    assert {name: float(value) for name, value in found.items()} == {k: float(v) for k, v in expected.items()}
 
 
 def test_losses_without_auxiliary_heatmaps_are_an_error() -> None:

@@ -16,12 +16,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from engines.hub.checkpoint_names import rename_keys  # noqa: E402
+from engines.layers.kp_nets import kp_net  # noqa: E402
 from engines.losses.mutual_information import fami_released_terms  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPoseReleased  # noqa: E402
 from engines.models.fasrnet_released import FaSRnetReleased  # noqa: E402
 from engines.models.hrnet import W32, W48, HRNet  # noqa: E402
-from engines.models.inspose import InsPoseReleased, decode_released, kp_net, star_offsets  # noqa: E402
+from engines.models.inspose import InsPoseReleased, decode_released, star_offsets  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
 
