@@ -160,3 +160,28 @@ def test_a_graph_that_does_not_fit_its_signature_raises(folder: Path) -> None:
         "model other: its 'pictures' is (any, 32, 64, 3) uint8, but its signature says (any, 64, 96, 3) "
         "uint8; export the network again"
     )
+
+
+def test_candidates_of_several_scales_are_suppressed_together(folder: Path) -> None:
+    frame = dark((64, 32), (40, 20, 255))
+    with load_picture_engine(str(folder), scales=(1.0, 0.5)) as engine:
+        (found,) = engine.estimate([frame])
+    with load_picture_engine(str(folder)) as engine:
+        (alone,) = engine.estimate([frame])
+    # The spot shrinks to a quarter of its brightness at half the scale, below the threshold: the same one person.
+    assert found.keypoints[:, 0].tolist() == alone.keypoints[:, 0].tolist() == [pytest.approx([40.5, 20.5, 1])]
+    bright = np.full((32, 64, 3), 0, np.uint8)
+    bright[8:16, 16:24] = 255  # at half the scale four pixels' square in the same place of the frame
+    with load_picture_engine(str(folder), scales=(0.5,)) as engine:
+        (small,) = engine.estimate([bright])
+    assert len(small.scores) > 0
+    assert ((small.keypoints[..., 0] >= 16) & (small.keypoints[..., 0] <= 24.5)).all()
+    assert ((small.keypoints[..., 1] >= 8) & (small.keypoints[..., 1] <= 16.5)).all()
+
+
+@pytest.mark.parametrize("scales", [(1.0, 2.0), (0.0,), ()])
+def test_scales_beyond_the_input_raise_with_the_remedy(folder: Path, scales: tuple[float, ...]) -> None:
+    with pytest.raises(EngineError) as caught:
+        load_picture_engine(str(folder), scales=scales)
+    assert "scales are shares of its input's 64x32 px, above 0 and up to 1, not" in str(caught.value)
+    assert "for larger pictures export it with a larger --size" in str(caught.value)

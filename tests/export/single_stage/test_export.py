@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -22,6 +25,7 @@ from engines.backends.pytorch.half_precision import to_mixed_precision  # noqa: 
 from engines.backends.pytorch.single_stage_module import RELEASED, Pictures  # noqa: E402
 from engines.backends.registry import make_backend  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
+from engines.hub import catalogue  # noqa: E402
 from engines.hub.checkpoint_names import rename_keys  # noqa: E402
 from engines.inference.nms import suppress  # noqa: E402
 from engines.inference.single_stage import load_picture_engine  # noqa: E402
@@ -331,3 +335,22 @@ def _check_people(outputs: Any, theirs: Any, variant: str, result: Suppression) 
     clear = theirs[f"{variant}_peak_margin_top10"] > 2e-3  # a tie between two cells may fall either way
     difference = np.abs(points[sure][kept][:10, :, :2] - keypoints).max(2)
     assert difference[clear].max() <= 5e-3
+
+
+def test_an_ablation_of_the_paper_is_exported_with_its_own_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspose, "build_backbone", lambda _: Small())
+    monkeypatch.setattr("export.single_stage.export.trace", trace)
+    _, entry = catalogue.find_entry(NAME)
+    assert entry.network is not None
+    options = {**entry.network.options, "depth": 2, "map_stride": 4, "disk_offset": False, "boxes": True}
+    changed = msgspec.structs.replace(entry, network=msgspec.structs.replace(entry.network, options=options, cost=None))
+    (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(changed)))
+    folder = export_network(replace(request(tmp_path / "out"), network=str(tmp_path / "ablation.yaml")))
+    assert read_picture_manifest(folder).parity["fused"].heatmap_error < 1e-4
+    with load_picture_engine(str(folder)) as engine:
+        (found,) = engine.estimate([make_samples(SIZE).crops[0]])
+    # Without disk offsets, keypoints lie in the centres of cells of 4 px; the index of a pixel's centre is its own.
+    places = found.keypoints[..., :2] - 0.5
+    np.testing.assert_allclose(places % 4, 2, atol=1e-3)

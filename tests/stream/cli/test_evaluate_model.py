@@ -15,6 +15,7 @@ from engines.datasets.config import DatasetName
 from stream.__main__ import execute
 from stream.cli.evaluate_model import DataSet
 from tests.engines.datasets import sample_datasets
+from tests.engines.pictures import write_export
 
 Capture = pytest.CaptureFixture[str]
 
@@ -146,6 +147,11 @@ WRONG: dict[str, tuple[list[str], str, int]] = {
         "test.json: File exists; choose another folder",
         1,
     ),
+    "scales of crops": (
+        ["hrnet-small", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--scales", "1,0.5"],
+        "--scales 1,0.5 is for networks of whole pictures; leave it out",
+        1,
+    ),
     "crop=lock": (
         ["hrnet-small", "--data", "folder", "--root", "{folder}", "--split", "test.json", "--crop", "lock"],
         "crop=lock reuses features between frames, but the network reads single frames",
@@ -160,5 +166,38 @@ def test_what_is_typed_wrongly_gets_a_line(case: str, tmp_path: Path, root: Path
     sample_datasets.folder(tmp_path)
     arguments = [word.format(folder=tmp_path, root=root) for word in typed]
     assert execute(["eval", "model", *arguments]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_a_network_of_whole_pictures_is_given_no_boxes(tmp_path: Path, capsys: Capture) -> None:
+    sample_datasets.coco(tmp_path)
+    model = str(write_export(tmp_path / "brightest"))
+    typed = ["eval", "model", model, "--data", "coco", "--root", str(tmp_path), "--limit", "2", "--scales", "1,0.5"]
+    assert execute([*typed, "--results", str(tmp_path / "found")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("brightest by CPUExecutionProvider on coco") or "brightest by " in out
+    assert "people found, 2 frames; percent" in out
+    assert "note: no boxes are given; pictures are fitted into 64x32 px at scales 1, 0.5" in out
+    assert "note: only the first clips or pictures are evaluated: 2" in out
+    (line,) = (line for line in out.splitlines() if line.startswith("COCO "))
+    assert float(line.split()[1]) == 0  # one point is no person
+    assert json.loads((tmp_path / "found/results.json").read_text())[0]["category_id"] == 1
+
+
+WRONG_FOR_PICTURES: dict[str, tuple[list[str], str]] = {
+    "boxes": (["--detections", "boxes.json"], "--detections is for networks of crops, but"),
+    "crops": (["--crop", "exact"], "--crop is for networks of crops, but"),
+    "scales": (["--scales", "large"], "--scales large is not a list of numbers; give shares of the network's input"),
+    "larger scales": (["--scales", "1,2"], "scales are shares of its input's 64x32 px, above 0 and up to 1, not 2.0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FOR_PICTURES)
+def test_what_is_typed_wrongly_for_whole_pictures_gets_a_line(case: str, tmp_path: Path, capsys: Capture) -> None:
+    typed, words = WRONG_FOR_PICTURES[case]
+    sample_datasets.coco(tmp_path)
+    model = str(write_export(tmp_path / "brightest"))
+    assert execute(["eval", "model", model, "--data", "coco", "--root", str(tmp_path), *typed]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
