@@ -1,4 +1,4 @@
-"""COCO's AP of networks that find people in whole pictures: nobody tells them where people are.
+"""COCO's AP of networks that find people in whole pictures and get no boxes.
 
 Every person found counts with the network's own score, in pictures without people too.
 """

@@ -52,6 +52,8 @@ def train(
 
         posestream train configs/training/fami-small-synthetic.yaml --out runs/second --seed 1
 
+        posestream train configs/training/inspose-small-synthetic.yaml
+
         posestream train configs/training/fami-posetrack17.yaml --data ~/posetrack17 --workers 8
     """
     _check_installed()

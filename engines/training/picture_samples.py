@@ -67,7 +67,7 @@ class LabelledPictures:
         clip, frame = self.frames[index]
         (pixels,) = read_pictures([clip.pictures[frame.number]])
         if not frame.people:
-            return WholePicture(pixels, *_nobody(len(SKELETONS[self._skeleton])))
+            return WholePicture(pixels, *_no_people(len(SKELETONS[self._skeleton])))
         joints = convert(np.stack([person.joints for person in frame.people]), clip.skeleton, self._skeleton)
         boxes = np.stack([person.box for person in frame.people]).astype(np.float32)
         bodies = BODY_OF_BOX * boxes[:, 2:].prod(1)
@@ -76,7 +76,7 @@ class LabelledPictures:
         return WholePicture(pixels, joints, boxes, np.where(np.isnan(known), bodies, known))
 
 
-def _nobody(joints: int) -> tuple[Floats, Floats, Floats]:
+def _no_people(joints: int) -> tuple[Floats, Floats, Floats]:
     return np.zeros((0, joints, 3), np.float32), np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 
 

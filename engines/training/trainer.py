@@ -322,6 +322,8 @@ def learning_rate(settings: Optimisation, step: int, steps_per_epoch: int, steps
 
     >>> [learning_rate(Optimisation(rate=1.0, milestones=(2, 3)), step, 10, 40) for step in (0, 19, 20, 30)]
     [1.0, 1.0, 0.1, 0.010000000000000002]
+    >>> [round(learning_rate(Optimisation(rate=1.0, warmup=10), step, 10, 40), 4) for step in (0, 5, 10)]
+    [0.001, 0.5005, 1.0]
     """
     warm = min(1.0, 1e-3 + (1 - 1e-3) * step / settings.warmup) if settings.warmup else 1.0
     return warm * _scheduled_rate(settings, step, steps_per_epoch, steps)

@@ -1,4 +1,4 @@
-"""The part of ``posestream eval model`` for networks of whole pictures: they are not told where people are."""
+"""The part of ``posestream eval model`` for networks of whole pictures: they find people themselves."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ def test_targets_equal_those_of_a_plain_loop(disk: bool, radius: float) -> None:
     assert ours.mask.any()
 
 
-def test_nobody_gives_empty_targets() -> None:
-    nobody = dense_targets(torch.zeros(0, 17, 3), (4, 5), 8, torch.zeros(0), disk=True)
-    assert nobody.heatmaps.shape == (17, 4, 5)
-    assert nobody.disk.shape == (34, 4, 5)
-    assert not nobody.mask.any()
-    assert not nobody.heatmaps.any()
+def test_no_people_give_empty_targets() -> None:
+    targets = dense_targets(torch.zeros(0, 17, 3), (4, 5), 8, torch.zeros(0), disk=True)
+    assert targets.heatmaps.shape == (17, 4, 5)
+    assert targets.disk.shape == (34, 4, 5)
+    assert not targets.mask.any()
+    assert not targets.heatmaps.any()

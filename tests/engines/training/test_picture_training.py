@@ -18,7 +18,7 @@ from engines.errors import EngineError  # noqa: E402
 from engines.hub import catalogue  # noqa: E402
 from engines.spec.network import build  # noqa: E402
 from engines.training.picture_samples import PictureBatch  # noqa: E402
-from engines.training.recipe import Recipe, Resizing, Synthetic  # noqa: E402
+from engines.training.recipe import Optimisation, Recipe, Resizing, Synthetic  # noqa: E402
 from engines.training.session import ENTRY, WEIGHTS, prepare  # noqa: E402
 from engines.training.tasks import make_task  # noqa: E402
 from engines.training.trainer import Trainer  # noqa: E402
@@ -32,7 +32,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trainer(folder: Path) -> Trainer:
-    recipe = Recipe(network="tiny", data=Synthetic(), epochs=2, batch=2, resizing=Resizing(short=(64, 96), long=128))
+    recipe = Recipe(
+        network="tiny",
+        data=Synthetic(),
+        epochs=2,
+        batch=2,
+        resizing=Resizing(short=(64, 96), long=128),
+        optimisation=Optimisation(name="sgd", rate=1e-3, warmup=2, clip=10.0),
+    )
     model = make_model()
     _, spec = catalogue.find_network("inspose-small-256x160")
     objective = make_task(recipe, spec).make_objective(model)
