@@ -234,7 +234,7 @@ class InsPose(nn.Module):
     def _disk_offsets(self, p3: Tensor) -> Tensor:
         if self.disk_offset is not None:
             return resize_maps(self.disk_offset(p3), self.cell_px)
-        centres = p3.new_full((len(p3), 2 * KEYPOINTS, *p3.shape[2:]), 0.5)
+        centres = p3.new_full((p3.shape[0], 2 * KEYPOINTS, *p3.shape[2:]), 0.5)  # len() would fix an export's batch
         return resize_maps(centres, self.cell_px)
 
 
