@@ -54,7 +54,7 @@ def evaluate_pictures(
     pairs = zip(frames, found, strict=True)
     documents = [row for (_, frame), people in pairs for row in _to_file(frame.id, people, skeleton, truth)]
     images = {frame.id for _, frame in frames} if limited else None
-    numbers = coco_numbers(data, documents, images, truth) if documents else dict.fromkeys(coco.COCO_NAMES, 0.0)
+    numbers = coco_numbers(data, documents, images, truth)
     columns = {name: 100 * value for name, value in numbers.items()}
     return Evaluation(Scores("AP", numbers["AP"], {TITLES[dataset_name(data)]: columns}), {"results": documents})
 

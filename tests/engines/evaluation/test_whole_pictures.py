@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +34,6 @@ def perfect(joints: np.ndarray, boxes: np.ndarray) -> DetectedPeople:
 def test_the_annotations_as_results_score_100_and_shifted_ones_less(tmp_path: Path) -> None:
     sample_datasets.coco(tmp_path)
     data = Coco(root=str(tmp_path))
-    document = json.loads(data.annotation_file.read_text())
-    for annotation in document["annotations"]:
-        annotation["id"] += 1  # pycocotools never matches the person with id 0
-    sample_datasets.write_json(data.annotation_file, document)
     clips = select_pictures(data)
     found = [
         perfect(np.stack([p.joints for p in frame.people]), np.stack([p.box for p in frame.people]))
