@@ -14,9 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zmq.auth
-
 from stream.errors import TransportError
+from stream.transports.curve import load_public
 
 _LOG = logging.getLogger(__name__)
 
@@ -166,9 +165,9 @@ class AllowedKeys:
 
     def _load(self, file: str) -> bytes | None:
         try:
-            return zmq.auth.load_certificate(file)[0]
-        except (OSError, ValueError) as error:
-            _LOG.warning("%s: key file %s cannot be read (%s); its owner is not admitted", self._owner, file, error)
+            return load_public(file)
+        except TransportError as error:
+            _LOG.warning("%s: a client is not admitted: %s", self._owner, error)
             return None
 
 

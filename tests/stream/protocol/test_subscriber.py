@@ -276,10 +276,7 @@ def is_stable(count: Callable[[], int]) -> bool:
         ),
         (
             {"server_key": "nowhere.key"},
-            (
-                "key file nowhere.key cannot be read (Invalid certificate file: nowhere.key); "
-                "make keys with: posestream keygen keys"
-            ),
+            ("key file nowhere.key cannot be read (No such file or directory); make keys with: posestream keygen keys"),
         ),
     ],
 )
