@@ -35,7 +35,7 @@ class Progress:
         if self._began_s is None:
             return -0.5
         by_time = (time.monotonic() - self._began_s) / self._duration_s if self._is_live else 0.0
-        return max(self._count / self._total, min(0.99, by_time))
+        return max(self._count / self._total, min(1.0, by_time))
 
     def update(self, faults: Sequence[Injected], now_s: float) -> None:
         """Read on, and note the recovery from faults of a live line: a frame came out that was captured after it."""
