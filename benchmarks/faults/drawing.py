@@ -16,6 +16,8 @@ FOLDER = "@FOLDER@"
 _CAMERAS = ("hall", "yard", "gate", "dock")
 _FPS = 25
 _ELEMENTS = "benchmarks.faults."
+_ENDLESS, _KNOWN = " num_frames=1000000", " num_frames=300"
+"""How many frames a live line may give before it is ended, and of how many it is known what they hold."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Sink:
 @dataclass(frozen=True)
 class Scenario:
     """A line and its faults. ``frames`` maps cameras to how many frames they have; ``single`` to a line of this camera
-    alone, whose output is what the sinks must hold. The first of ``sinks`` writes JSON lines."""
+    alone, whose output is what the sinks must hold. The first of ``sinks`` writes JSON lines. A live line is ended
+    ``live_s`` after its first output."""
 
     seed: int
     index: int
@@ -51,6 +54,7 @@ class Scenario:
     single: dict[str, str]
     sinks: tuple[Sink, ...]
     is_live: bool
+    live_s: float
     has_marks: bool
     faults: tuple[Fault, ...]
 
@@ -68,9 +72,10 @@ class _Drawing:
         self.seed, self.index = seed, index
         self._ports, self._sink_ms = 0, 0.0
         self.is_live = self.rng.random() < 0.3
+        self.live_s = self.rng.uniform(2.5, 5.0)
         self.style = self.rng.choices(["cheap", "drawn", "network"], [74, 23, 3])[0]
         count = self.rng.choices([1, 2, 4], [40, 42, 18])[0]
-        few = {"network": 20}.get(self.style, 30) if not self.is_live else 70  # a camera is read before the line plays
+        few = 20 if self.style == "network" else 30
         self.frames = {camera: self.rng.randint(few, 2 * few + 10) for camera in _CAMERAS[:count]}
         self.window = f"past={self.rng.choice([0, 0, 1, 3])} future={self.rng.choice([0, 0, 1, 2])}"
         self.back, self.batch = self.rng.choice([0, 0, 1, 4]), self.rng.choice([1, 4, 8])
@@ -92,7 +97,8 @@ class _Drawing:
 
     def source(self, camera: str) -> str:
         common = f"camera={camera} num_frames={self.frames[camera]} fps={_FPS}"
-        common += " realtime=true" if self.is_live else ""
+        if self.is_live:
+            common = f"camera={camera} fps={_FPS} realtime=true{_ENDLESS}"
         if self.style == "cheap":
             return f"{_ELEMENTS}marked {common}"
         side = 128 if self.style == "network" else 64
@@ -166,7 +172,7 @@ class _Drawing:
         """A line of one process for each camera."""
         end = f" ! {_ELEMENTS}hold" if self.has_hold else ""
         lines = {camera: f"{self.source(camera)} ! {self.find()} ! {self.estimate(0)}{end}" for camera in self.frames}
-        return {camera: line.replace(" realtime=true", "") for camera, line in lines.items()}
+        return {camera: line.replace(f" realtime=true{_ENDLESS}", _KNOWN) for camera, line in lines.items()}
 
     def faults(self, kinds: list[str]) -> tuple[Fault, ...]:
         """One to eight faults, and in one of four trials another one that ends the line."""
@@ -210,6 +216,7 @@ def draw(seed: int, index: int, kinds: list[str]) -> Scenario:
         drawing.single(),
         sinks,
         drawing.is_live,
-        drawing.style == "cheap",
+        drawing.live_s,
+        drawing.style == "cheap" and not drawing.is_live,
         drawing.faults(kinds),
     )

@@ -88,7 +88,7 @@ def _judge_content(held: Held, reference: Content, *, without_history: bool) -> 
         f"{camera}: frame {seq} holds {_describe_difference(reduce(content), reduce(reference[camera].get(seq)))}"
         for camera, frames in held.content.items()
         for seq, content in frames.items()
-        if reduce(content) != reduce(reference[camera].get(seq))
+        if (not without_history or seq in reference[camera]) and reduce(content) != reduce(reference[camera].get(seq))
     ][:3]
 
 

@@ -24,18 +24,19 @@ class Progress:
         self._total, self._count = sum(scenario.frames.values()), 0
         self._is_live = scenario.is_live
         self._began_s: float | None = None
-        self._duration_s = max(scenario.frames.values()) / 25
+        self._live_s = scenario.live_s
         self._newest_ns = 0
         self.has_clock = True
         self._offset_ns = time.time_ns() - time.monotonic_ns()
 
     @property
     def share(self) -> float:
-        """From 0 to 1, and below 0 before the first frame. A live line drops frames, so that its time counts too."""
+        """From 0 to 1, and below 0 before the first frame; of a live line the share of the time that it has."""
         if self._began_s is None:
             return -0.5
-        by_time = (time.monotonic() - self._began_s) / self._duration_s if self._is_live else 0.0
-        return max(self._count / self._total, min(1.0, by_time))
+        if self._is_live:
+            return min(1.0, (time.monotonic() - self._began_s) / self._live_s)
+        return self._count / self._total
 
     def update(self, faults: Sequence[Injected], now_s: float) -> None:
         """Read on, and note the recovery from faults of a live line: a frame came out that was captured after it."""

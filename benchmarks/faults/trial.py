@@ -34,7 +34,7 @@ _MARK = "POSESTREAM_FAULTS"
 _DEADLINE_S = 60.0
 _CLEAN_S = 12.0
 _TURN_S = 0.004
-_RETRY_S = 1.5
+_RETRY_S = 5.0
 
 
 @dataclass
@@ -76,6 +76,7 @@ class Trial:
         self._mark = uuid.uuid4().hex
         self._later: list[tuple[float, Callable[[], object]]] = []
         self._ended: dict[str, int] = {}
+        self._is_ending = False
         self.report = Report(scenario, self._text)
         self._progress = Progress(scenario, place.disk)
         self._published = [Held(sink) for sink in scenario.sinks if sink.kind == "subscriber"]
@@ -163,7 +164,7 @@ class Trial:
         self.report.held = {each.sink.name: _summarise(each) for each in [*held, *self._published]}
         kinds = [KINDS[one.fault.kind] for one in self.report.faults]
         killed = any(one.fault.kind == "kill the supervisor" for one in self.report.faults)
-        was_ended = any(kind.is_last for kind in kinds)
+        was_ended = self._is_ending or any(kind.is_last for kind in kinds)
         outcome = Outcome(
             code,
             self.report.stderr,
@@ -205,7 +206,8 @@ class Trial:
                 raise AssertionError("a line that ends in a sink yields nothing")
             records = [record for _, record in files.read_lines(path) if record is not None]
             content[camera] = {record["frame_seq"]: files.strip_times(record) for record in records}
-            if list(content[camera]) != list(range(self.scenario.frames[camera])):
+            expected = len(records) if self.scenario.is_live else self.scenario.frames[camera]
+            if list(content[camera]) != list(range(expected)):
                 raise RuntimeError(f"the undisturbed line gave frames {list(content[camera])} of {camera}")
         return content
 
@@ -220,6 +222,9 @@ class Trial:
             if due_s is not None and now_s >= due_s and self._inject(waiting[0], is_last_try=now_s > due_s + _RETRY_S):
                 waiting.popleft()
                 due_s = None
+            if self.scenario.is_live and not waiting and self._progress.share >= 1 and not self._is_ending:
+                self._is_ending = True
+                os.kill(self._process.pid, signal.SIGINT)
             self._do_later(now_s)
             time.sleep(_TURN_S)
         self._progress.update(self.report.faults, time.monotonic() - self._started_s)

@@ -195,14 +195,19 @@ def spawn_part(
     worker = [sys.executable, "-P", "-X", "faulthandler", "-m", "stream.runtime.worker"]  # a crash leaves its stack
     where = ["--part", part, "--run-dir", str(run_dir)]
     again = ["--restart"] if is_restart else []
-    process = subprocess.Popen(
-        [*worker, *where, "--parent", str(os.getpid()), "--lifeline", str(lifeline), *options, *again],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=(lifeline,),
-        process_group=0,  # Ctrl-C on the terminal is for the supervisor alone
-        env=child_environment(),
-    )
+    # A worker ignores Ctrl-C; until it does, Python would print a traceback. It inherits the mask of this thread.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = subprocess.Popen(
+            [*worker, *where, "--parent", str(os.getpid()), "--lifeline", str(lifeline), *options, *again],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(lifeline,),
+            process_group=0,  # Ctrl-C on the terminal is for the supervisor alone
+            env=child_environment(),
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # In a thread, since a process that is stopped at once does not read what the pipe cannot hold.
     threading.Thread(target=_give, args=(process.stdin, line.encode()), daemon=True).start()
     return process
