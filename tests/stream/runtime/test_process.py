@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
 
 from stream.runtime import bus
-from stream.runtime.process import PartProcess
+from stream.runtime.process import PartProcess, spawn_part
 from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.worker import CANNOT_START
 from tests.stream.runtime.bench import FakeProcess, Notes, Spawner
@@ -163,3 +165,17 @@ def test_a_part_that_has_reported_is_started_as_one_that_has_a_memory(bench: Ben
     bench.exit(-9)
     bench.part.start(3.0)
     assert bench.spawner.is_restart == {"detect": True}
+
+
+def test_a_process_is_started_with_ctrl_c_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[set[int]] = []
+
+    def popen(*_: object, **__: object) -> FakeProcess:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        return FakeProcess(1)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    spawn_part("detect", "line: []", tmp_path, 0, (), is_restart=False)
+    assert masks == [before | {signal.SIGINT}]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -13,6 +13,15 @@ import pytest
 from stream.runtime.run_dir import claim
 from stream.runtime.worker import CANNOT_START
 
+WORKER = """
+import os, signal, sys
+from stream.runtime.worker import main
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as its supervisor starts it
+code = main([*sys.argv[1:], "--parent", str(os.getppid()), "--lifeline", str(os.pipe()[0])])
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT).name)
+sys.exit(code)
+"""
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
@@ -45,13 +54,9 @@ def test_a_warning_reaches_stderr_once(line: str, options: tuple[str, ...], spea
 
 def test_a_part_that_cannot_start_says_why_in_one_line_and_by_its_exit_code(tmp_path: Path) -> None:
     line = f"line: [filesrc: {{location: {tmp_path}/none.mp4}}, queue, fakesink]"
-    script = (
-        "import os, sys; from stream.runtime.worker import main\n"
-        "arguments = ['--parent', str(os.getppid()), '--lifeline', str(os.pipe()[0])]\n"
-        "sys.exit(main([*sys.argv[1:], *arguments]))"
-    )
     where = ["--part", "filesrc", "--run-dir", str(claim(tmp_path / "run"))]
-    done = subprocess.run([sys.executable, "-c", script, *where], input=line, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", WORKER, *where], input=line, capture_output=True, text=True)
     assert done.returncode == CANNOT_START
     assert done.stderr.startswith(f"filesrc: there is no '{tmp_path}/none.mp4'")
     assert done.stderr.count("\n") == 1
+    assert done.stdout == "set() SIG_IGN\n", "what the part starts would inherit that Ctrl-C is blocked"
