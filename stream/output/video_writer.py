@@ -19,7 +19,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from stream.errors import PropertyError
+from stream.errors import PropertyError, TransportError
 from stream.output.locations import check_target, make_folder, make_folder_of, write_error
 
 Picture = NDArray[np.uint8]
@@ -112,6 +112,7 @@ class VideoFile:
         self._path, self._who = path, owner
         self._first: tuple[Picture, int] | None = None
         self._encoder: _Encoder | None = None
+        self._error: TransportError | None = None
         self._last_ns = self._left_out_ns = self._frame_ns = 0
         self._is_closed = False
         make_folder_of(path, owner)
@@ -126,7 +127,7 @@ class VideoFile:
         if self._first is None:
             self._first = picture, pts_ns
             return
-        with _write_errors(self._who, self._path):
+        with self._writing():
             if self._encoder is None:
                 distance_ns = pts_ns - self._first[1]
                 self._start(1e9 / max(distance_ns, 1) if distance_ns <= _MAX_PAUSE_NS else _DEFAULT_FPS)
@@ -137,13 +138,27 @@ class VideoFile:
         if self._is_closed:
             return
         self._is_closed = True
-        with _write_errors(self._who, self._path):
+        with self._writing():
             if self._first is None:
                 self._path.unlink()
             elif self._encoder is None:
                 self._start(_DEFAULT_FPS)
             if self._encoder is not None:
                 self._encoder.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise the first error again after it: FFmpeg may crash when it goes on after a failed write."""
+        if self._error is not None:
+            raise self._error
+        try:
+            with _write_errors(self._who, self._path):
+                yield
+        except TransportError as error:
+            self._error = error
+            if self._encoder is not None:
+                self._encoder.abandon()
+            raise
 
     def _start(self, fps: float) -> None:
         """Open the encoder and encode the first picture."""
@@ -213,6 +228,11 @@ class _Encoder:
             with self._file:
                 container.mux(self._stream.encode(None))
                 container.close()
+
+    def abandon(self) -> None:
+        """Close the file after a failed write, without its end."""
+        self._container = None
+        self._file.close()
 
 
 def fit(picture: Picture, size: tuple[int, int]) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import resource
 import time
 from collections.abc import Iterator
@@ -216,6 +217,25 @@ def test_a_full_disk_raises_from_then_on_and_a_restart_writes_beside_the_file(tm
     with again:
         again.consume(poses_at(301, 12_000))
     assert len(read(tmp_path / f"out.2{suffix}")) == 1
+
+
+@pytest.mark.parametrize("suffix", sorted(CODECS))
+def test_a_disk_that_is_full_from_the_beginning_raises_for_every_frame_and_does_not_crash(
+    tmp_path: Path, suffix: str
+) -> None:
+    sink = OverlaySink(location=str(tmp_path / f"out{suffix}"), caption=False)
+    sink.__enter__()
+    errors = []
+    with room_for(0):
+        for seq in range(40):
+            try:
+                sink.consume(poses_at(seq, seq * 40, level=seq))
+            except TransportError as error:
+                errors.append(str(error))
+    assert len(errors) > 20  # the encoder holds back the first ones
+    assert len(set(errors)) == 1, "FFmpeg was called again after a write that failed"
+    with pytest.raises(TransportError, match=re.escape(errors[0])):
+        sink.flush()
 
 
 @pytest.mark.parametrize("suffix", sorted(CODECS))
