@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -170,9 +171,9 @@ def test_a_part_that_has_reported_is_started_as_one_that_has_a_memory(bench: Ben
 def test_a_process_is_started_with_ctrl_c_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     masks: list[set[int]] = []
 
-    def popen(*_: object, **__: object) -> FakeProcess:
+    def popen(*_: object, **__: object) -> SimpleNamespace:
         masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
-        return FakeProcess(1)
+        return SimpleNamespace(stdin=None)
 
     monkeypatch.setattr(subprocess, "Popen", popen)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
