@@ -52,10 +52,12 @@ def extract_imports(code: str) -> str:
 def find_launch_strings(text: str) -> list[str]:
     """Every line that a page launches or validates, except those with gaps (``…``).
 
-    Exports that the page itself makes do not exist yet; ``hrnet-small`` replaces them.
+    Exports that the page itself makes do not exist yet; ``hrnet-small`` replaces them. No single-stage network ships:
+    lines with one that the page exports are left out.
     """
     exported = find_exported_names(text)
-    lines = (line for _, line in _LINE.findall(text) if "…" not in line)
+    lines = [line for _, line in _LINE.findall(text) if "…" not in line]
+    lines = [line for line in lines if not any(f"posedetect model={name}" in line for name in exported)]
     return [_MODEL.sub(lambda model: "model=hrnet-small" if model[1] in exported else model[0], line) for line in lines]
 
 
