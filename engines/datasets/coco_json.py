@@ -86,10 +86,14 @@ class CocoFile:
     order: Sequence[int]
     category: Any = 1
 
-    def people(self, image: JsonObject) -> tuple[Person, ...]:
-        """The people of an image who have joints and are not a crowd. Raises :class:`EngineError` for a broken one."""
+    def people(self, image: JsonObject, *, with_unlabelled: bool = False) -> tuple[Person, ...]:
+        """The people of an image who have joints and are not a crowd; ``with_unlabelled`` adds those without joints.
+
+        Raises :class:`EngineError` for a broken one.
+        """
         numbered = self.annotations.get(image["id"], ())
-        return tuple(self._person(number, annotation) for number, annotation in numbered if _has_joints(annotation))
+        is_wanted = _is_person if with_unlabelled else _has_joints
+        return tuple(self._person(number, annotation) for number, annotation in numbered if is_wanted(annotation))
 
     def field(self, number: int, annotation: JsonObject, name: str) -> Any:
         """A field of the annotation with this number."""
@@ -230,6 +234,10 @@ def _joint_order(path: Path, categories: Sequence[JsonObject], skeleton: str, al
 
 def _has_joints(annotation: JsonObject) -> bool:
     return not annotation.get("iscrowd") and any(annotation.get("keypoints", ())[2::3])
+
+
+def _is_person(annotation: JsonObject) -> bool:
+    return not annotation.get("iscrowd") and bool(annotation.get("keypoints"))
 
 
 def _corners(box: Floats) -> Floats:

@@ -74,15 +74,17 @@ class Jhmdb(_Dataset, frozen=True, kw_only=True, tag="jhmdb"):
 
 
 class _Stills(_Dataset, frozen=True, kw_only=True):
-    """Still pictures, repeated for every frame of a window."""
+    """Still pictures, repeated for every frame of a window. ``unlabelled``: whether to train on people without labelled
+    joints too, which only networks of whole pictures can."""
 
     layout: ClassVar[StillLayout]
     train: str
     validation: str
+    unlabelled: bool = False
 
     def training_clips(self) -> list[Clip]:
         """The pictures to train on."""
-        return self.layout.read(self.folder, self.train)
+        return self.layout.read(self.folder, self.train, with_unlabelled=self.unlabelled)
 
     def validation_clips(self, *, with_empty: bool = False) -> list[Clip]:
         """The pictures to evaluate on; ``with_empty`` adds those without people, in which a detector may find some."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines.datasets.clips import Clip, Frame, PictureFile
+from engines.datasets.clips import Clip, Frame, Person, PictureFile
 from engines.datasets.coco_json import CocoFile, JsonObject, image_size, read_coco
 from engines.datasets.files import check_pictures
 from engines.datasets.pictures import picture_size
@@ -40,21 +40,24 @@ class StillLayout:
         """The annotations of a split. Raises :class:`EngineError` if they are missing or broken."""
         return read_coco(self.annotation_file(root, split), self.skeleton, self.aliases)
 
-    def read(self, root: Path, split: str, *, with_empty: bool = False) -> list[Clip]:
+    def read(self, root: Path, split: str, *, with_empty: bool = False, with_unlabelled: bool = False) -> list[Clip]:
         """The pictures of a split that have people, one clip each; ``with_empty`` adds those without.
+
+        ``with_unlabelled`` adds people without labelled joints.
 
         Raises :class:`EngineError` naming what is missing or broken.
         """
         file, folder = self.read_annotations(root, split), root / self.pictures.format(split=split)
-        frames = ((str(image["file_name"]), _frame(file, folder, image, with_empty)) for image in file.images)
+        people = ((image, file.people(image, with_unlabelled=with_unlabelled)) for image in file.images)
+        frames = ((str(image["file_name"]), _frame(folder, image, each, with_empty)) for image, each in people)
         chosen = [(name, frame) for name, frame in frames if frame.people or with_empty]
         present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
         check_pictures(file.path, root, [name for name, _ in chosen], present)
         return [Clip(name, self.skeleton, {0: PictureFile(folder / name)}, (frame,)) for name, frame in chosen]
 
 
-def _frame(file: CocoFile, folder: Path, image: JsonObject, with_empty: bool) -> Frame:
-    name, people = str(image["file_name"]), file.people(image)
+def _frame(folder: Path, image: JsonObject, people: tuple[Person, ...], with_empty: bool) -> Frame:
+    name = str(image["file_name"])
     size = image_size(image) or (picture_size(folder / name) if people or with_empty else (0, 0))
     return Frame(0, name, size, people, id=image["id"])
 

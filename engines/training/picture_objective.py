@@ -31,7 +31,7 @@ class PictureObjective(nn.Module):
 
     def __init__(self, network: str, model: InsPose | InsPoseReleased, weights: dict[str, float]) -> None:
         super().__init__()
-        self.model, self.weights = model, weights
+        self.model, self._weights = model, weights
         if unknown := weights.keys() - set(self.names):
             raise EngineError(
                 f"network {network!r} has no loss term {sorted(unknown)[0]!r}; it has {', '.join(self.names)}"
@@ -58,11 +58,17 @@ class PictureObjective(nn.Module):
         optional = {"disk_offset": model.disk_offset, "heatmap": model.auxiliary, "box": model.box_head}
         return ("classification", "keypoint", *(name for name, branch in optional.items() if branch is not None))
 
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """The weight of every term in the total."""
+        return {name: self._weights.get(name, 1.0) for name in self.names}
+
     def forward(self, pictures: Tensor, people: Sequence[People]) -> Terms:
         predictions: Predictions = self.model(pictures)
         with torch.autocast(pictures.device.type, enabled=False):
             terms = self._terms(_to_float32(predictions), people)
-            terms["total"] = torch.stack([self.weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
+            weights = self.term_weights
+            terms["total"] = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return terms
 
     def find(self, pictures: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Instances]:

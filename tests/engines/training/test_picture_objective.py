@@ -12,13 +12,13 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install
 from engines.errors import EngineError  # noqa: E402
 from engines.losses.inspose import People  # noqa: E402
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
-from engines.models.inspose import InsPose  # noqa: E402
+from engines.models.inspose import InsPose, InsPoseReleased  # noqa: E402
 from engines.training.drawn_pictures import DrawnPictures  # noqa: E402
-from engines.training.picture_objective import PictureObjective  # noqa: E402
+from engines.training.picture_objective import RELEASED_TERMS, PictureObjective  # noqa: E402
 from engines.training.picture_samples import PictureBatch  # noqa: E402
 from engines.training.picture_validation import find_people  # noqa: E402
 from engines.training.recipe import Recipe, Synthetic  # noqa: E402
-from tests.engines.training.whole_pictures import HRNET, draw_pictures, make_model, make_samples  # noqa: E402
+from tests.engines.training.whole_pictures import HRNET, SIZE, draw_pictures, make_model, make_samples  # noqa: E402
 
 
 def whole_batch(pictures: DrawnPictures) -> PictureBatch:
@@ -92,6 +92,30 @@ def test_every_parameter_that_is_not_frozen_moves(options: dict[str, Any]) -> No
     # The last fusion into the map of stride 4, which the pyramid does not read.
     assert all(name.startswith("model.backbone.hrnet.stage4.0.fuse_layers.0.") for name in still), still
     assert not any(value.requires_grad for name, value in objective.named_parameters() if name in still)
+
+
+def test_the_released_network_is_trained_by_its_seven_terms() -> None:
+    torch.manual_seed(0)
+    objective, batch = PictureObjective("released", InsPoseReleased(width=64), {}), whole_batch(draw_pictures(1))
+    terms = objective(*batch.inputs)
+    assert terms.keys() == {*RELEASED_TERMS, "total"}
+    torch.testing.assert_close(terms["total"], torch.stack([terms[name] for name in RELEASED_TERMS]).sum())
+    terms["total"].backward()
+    assert all(float(value.grad.abs().max()) > 0 for value in objective.parameters())
+    (found,) = objective.find(batch.pictures, [SIZE])
+    assert found.keypoints.shape[1:] == (17, 2)
+
+
+def test_people_without_labels_are_background_to_the_paper_and_weak_positives_to_the_release() -> None:
+    box = torch.tensor([[8.0, 8.0, 56.0, 56.0]])
+    unlabelled = People(torch.zeros(1, 17, 3), box, torch.tensor([1000.0]))
+    pictures = torch.zeros(1, 3, 64, 64)
+    released = PictureObjective("released", InsPoseReleased(width=64), {}).eval()
+    absent = People(torch.zeros(0, 17, 3), torch.zeros(0, 4), torch.zeros(0))
+    with torch.no_grad():
+        assert released(pictures, (unlabelled,))["loss_cls"] != released(pictures, (absent,))["loss_cls"]
+        paper = PictureObjective("tiny", make_model(), {}).eval()
+        torch.testing.assert_close(paper(pictures, (unlabelled,)), paper(pictures, (absent,)))
 
 
 def test_an_ablation_has_no_term_of_the_branch_it_lacks() -> None:

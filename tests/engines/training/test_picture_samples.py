@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
+from engines.datasets.config import Coco  # noqa: E402
 from engines.datasets.stills import COCO  # noqa: E402
 from engines.skeletons import SKELETONS  # noqa: E402
 from engines.training.picture_samples import (  # noqa: E402
@@ -94,3 +96,17 @@ def test_labelled_pictures_have_all_their_people(tmp_path: Path) -> None:
     assert first.joints.shape == (2, 17, 3)
     np.testing.assert_allclose(first.boxes, sample_datasets.render_frames()[0].boxes, atol=1e-4)
     np.testing.assert_allclose(first.areas, 0.53 * (first.boxes[:, 2:] - first.boxes[:, :2]).prod(1), rtol=1e-5)
+
+
+def test_people_without_labels_are_read_if_the_data_set_says_so(tmp_path: Path) -> None:
+    sample_datasets.coco(tmp_path)
+    file = tmp_path / "annotations/person_keypoints_train2017.json"
+    document = json.loads(file.read_text())
+    document["annotations"][0] |= {"keypoints": [0] * 51, "num_keypoints": 0}
+    document["annotations"][1] |= {"iscrowd": 1}
+    sample_datasets.write_json(file, document)
+    counts = {}
+    for unlabelled in (False, True):
+        pictures = LabelledPictures(Coco(root=str(tmp_path), unlabelled=unlabelled).training_clips(), "coco17")
+        counts[unlabelled] = [len(pictures.read(index).joints) for index in range(len(pictures))]
+    assert counts == {False: [2, 2, 2], True: [1, 2, 2, 2]}
