@@ -56,7 +56,7 @@ def _judge_stderr(outcome: Outcome) -> list[str]:
     found = []
     # Where memory runs out while modules are imported, Python itself prints one.
     tracebacks = outcome.stderr.split("Traceback (most recent call last)")[1:]
-    if any("MemoryError" not in text for text in tracebacks):
+    if any("MemoryError" not in text and "failed to map segment" not in text for text in tracebacks):
         found.append("a traceback on stderr")
     is_explained = outcome.code in (0, None, *_ENDINGS) or outcome.is_supervisor_killed
     # Before Python is up, a signal ends the process as any other.

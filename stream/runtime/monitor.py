@@ -102,8 +102,11 @@ class Monitor:
 
     def run_to_end(self) -> None:
         """Until all parts have finished and their processes ended, or the line has failed. Raises what made it fail."""
-        while self.phase != "done":
-            self.turn()
+        try:
+            while self.phase != "done":
+                self.turn()
+        except PosestreamError as error:  # a part could not be started again
+            self._error = self._error or error
         lost = self._losses.describe() if self._orders.ending != "kill" else ""
         if self._error is not None:
             raise type(self._error)(f"{self._error}; frames lost before that: {lost}") if lost else self._error

@@ -150,6 +150,23 @@ def test_a_line_whose_run_directory_was_removed_says_so_when_a_part_is_restarted
             opened.processes[0].start(0.0)
 
 
+def test_a_line_whose_part_cannot_be_started_again_names_what_it_had_lost_before(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise TransportError("the run directory is full")
+
+    line.post(bus.Error(part="detect", element="fakesink", camera="testsrc", seq=7, text="OSError: odd"))
+    line.process("detect").code = -signal.SIGKILL
+    monkeypatch.setattr(line.monitor.processes[1], "_spawn", refuse)
+    with pytest.raises(TransportError) as raised:
+        line.monitor.run_to_end()
+    assert str(raised.value) == (
+        "the run directory is full; frames lost before that: "
+        "fakesink failed on 1 frame of camera 'testsrc', last on 7: OSError: odd"
+    )
+
+
 # -- targets and phases -----------------------------------------------------------------------------------------------
 
 
