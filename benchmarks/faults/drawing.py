@@ -16,8 +16,8 @@ FOLDER = "@FOLDER@"
 _CAMERAS = ("hall", "yard", "gate", "dock")
 _FPS = 25
 _ELEMENTS = "benchmarks.faults."
-_ENDLESS, _KNOWN = " num_frames=1000000", " num_frames=300"
-"""How many frames a live line may give before it is ended, and of how many it is known what they hold."""
+_ENDLESS = " num_frames=1000000"
+"""How many frames a live line may give: it is ended before."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,9 @@ class _Drawing:
         """A line of one process for each camera."""
         end = f" ! {_ELEMENTS}hold" if self.has_hold else ""
         lines = {camera: f"{self.source(camera)} ! {self.find()} ! {self.estimate(0)}{end}" for camera in self.frames}
-        return {camera: line.replace(f" realtime=true{_ENDLESS}", _KNOWN) for camera, line in lines.items()}
+        known = 40 if self.style == "network" else 300
+        live = f" realtime=true{_ENDLESS}"
+        return {camera: line.replace(live, f" num_frames={known}") for camera, line in lines.items()}
 
     def faults(self, kinds: list[str]) -> tuple[Fault, ...]:
         """One to eight faults, and in one of four trials another one that ends the line."""
