@@ -45,6 +45,7 @@ PROVIDERS = {
 PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu[cuda,cudnn]", "tensorrt": "onnxruntime-gpu[cuda,cudnn]"}
 """The package of each mode. Two packages of ONNX Runtime in one environment overwrite each other's files."""
 
+ONLY_FATAL = 4
 ONLY_ERRORS = 3
 """The log level. Below it, files with initialisers among their inputs (NanoDet's) print a hundred warnings each."""
 
@@ -74,7 +75,7 @@ class OnnxRuntime:
         check_feeds(self.path.name, description.inputs, feeds)
         names = [tensor.name for tensor in description.outputs]
         try:
-            outputs = self._session.run(names, dict(feeds))
+            outputs = self._session.run(names, dict(feeds), _make_run_options())
         except Exception as error:
             raise EngineError(f"{self.path.name}: ONNX Runtime could not run it: {_get_reason(error)}") from error
         return dict(zip(names, outputs, strict=True))
@@ -122,6 +123,13 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return options
+
+
+def _make_run_options() -> Any:
+    """Options of one run: the exception has the reason of a failure, which is not logged too."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = ONLY_FATAL
+    return options
 
 
 def create(path: Path, *, threads: int = 1, mode: str = "") -> OnnxRuntime:
@@ -189,7 +197,8 @@ def _load_cuda_libraries() -> None:
 
 def _describe(session: Any) -> Description:
     inputs, outputs = (tuple(map(_to_tensor, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))
-    return Description(inputs, outputs, device=provider_name(session.get_providers()[0]))
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    return Description(inputs, outputs, device=provider_name(session.get_providers()[0]), metadata=metadata)
 
 
 def _to_tensor(argument: Any) -> Tensor:

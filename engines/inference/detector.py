@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +12,21 @@ from engines.backends.base import Backend
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub.lookup import find_model
-from engines.inference.detector_families import FAMILIES, Family, get_family, recognise_family
+from engines.inference.detector_families import Family, Outputs, Preprocessing, get_family
+from engines.inference.detector_trial import Network, recognise
+from engines.inference.image_input import ImageInput, format_tensors, get_image_input
 from engines.inference.nms import nms
 from engines.resource import Resource
 from engines.spec.detector_signature import DetectorSignature
-from engines.spec.tensors import Array, Description, Tensor
-from engines.vision.boxes import clip_boxes
-from engines.vision.letterbox import FittedFrame, fit_frame, to_tensor
+from engines.spec.tensors import Array, Description
+from engines.vision.boxes import find_people
+from engines.vision.letterbox import fit_frame
+from engines.vision.trial_picture import draw_person
 
 Floats = NDArray[np.float32]
 
-GREY = 114
+USUAL_SIZE = (640, 640)
+"""(width, height) px of a network that takes any size."""
 
 
 class Detector(Resource):
@@ -30,92 +36,134 @@ class Detector(Resource):
         self.name = name
         self.signature = signature
         self._backend = backend
-        self._family: Family | None = None
+        self._image: ImageInput | None = None
+        self._resolved: DetectorSignature | None = None
 
     def open(self) -> None:
-        """Load the network and determine its family. Raises :class:`EngineError`."""
+        """Load the network and determine how its outputs are read. Raises :class:`EngineError`."""
         self._backend.open()
-        self._family = self._find_family(self._backend.describe())
+        self._image = get_image_input(f"detector {self.name}", self._backend.describe())
+        self._resolved = self._resolve()
 
     def close(self) -> None:
         """Release memory and device; does nothing if already closed."""
         self._backend.close()
-        self._family = None
+        self._image = self._resolved = None
+
+    @property
+    def resolved(self) -> DetectorSignature:
+        """The signature with every field filled. Raises :class:`EngineError` if the detector is not open."""
+        if self._resolved is None:
+            raise EngineError(f"detector {self.name}: it is not open; call open() first")
+        return self._resolved
 
     @property
     def family(self) -> Family:
         """The family of the open detector. Raises :class:`EngineError` if it is not open."""
-        if self._family is None:
-            raise EngineError(f"detector {self.name}: it is not open; call open() first")
-        return self._family
+        return get_family(self.resolved.family)
 
     @property
     def input_size(self) -> tuple[int, int]:
         """(width, height) of the network's input in px."""
-        height, width = self._image.shape[2:]
-        return width or self.signature.input_size[0], height or self.signature.input_size[1]
+        width, height = self._get_image().size
+        usual = self.signature.input_size or read_size(self._backend.describe()) or USUAL_SIZE
+        return width or usual[0], height or usual[1]
 
     def detect(self, pixels: NDArray[np.uint8], min_score: float, iou: float = 0.65) -> tuple[Floats, Floats]:
         """Boxes (N, 4) px, inside the frame, and scores (N,) of the people in ``pixels`` (H, W, 3) BGR, best first.
 
         Of boxes that overlap by more than ``iou`` only the best is returned.
         """
-        fitted = self._fit(pixels)
-        boxes, scores = self._decode(self._run(fitted), self.family)
-        is_confident = scores >= min_score
-        boxes, scores = clip_boxes(fitted.to_frame(boxes[is_confident]), pixels), scores[is_confident]
-        kept = nms(boxes, scores, iou if self.family.overlapping else 1.0)
+        preprocessing = _get_preprocessing(self.resolved)
+        fitted = fit_frame(pixels, self.input_size, preprocessing.fit, preprocessing.pad)
+        boxes, scores = self._decode(self._run(fitted.pixels, preprocessing))
+        _, boxes, scores = find_people(fitted.to_frame(boxes), scores, pixels, min_score)
+        kept = nms(boxes, scores, iou if self.resolved.suppress else 1.0)
         return np.ascontiguousarray(boxes[kept]), np.ascontiguousarray(scores[kept])
 
-    @property
-    def _image(self) -> Tensor:
-        """The input that takes the frame."""
-        return next(tensor for tensor in self._backend.describe().inputs if len(tensor.shape) == 4)
+    def _get_image(self) -> ImageInput:
+        if self._image is None:
+            raise EngineError(f"detector {self.name}: it is not open; call open() first")
+        return self._image
 
-    def _fit(self, pixels: NDArray[np.uint8]) -> FittedFrame:
-        fit = self.signature.fit or self.family.fit
-        pad = self.family.pad if self.signature.pad is None else self.signature.pad
-        return fit_frame(pixels, self.input_size, fit, pad)
+    def _run(self, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Outputs:
+        """All outputs, of the first picture of a fixed batch, which is filled with the same one."""
+        image = self._get_image()
+        batch = image.tensor.shape[0] or 1
+        fed = image.make([pixels] * batch, preprocessing.colour, preprocessing.mean, preprocessing.std)
+        outputs = self._backend.run({image.tensor.name: fed, **self._make_size_feeds(batch)})
+        names = [tensor.name for tensor in self._backend.describe().outputs]
+        return {name: outputs[name][:1] if batch > 1 else outputs[name] for name in names}
 
-    def _run(self, fitted: FittedFrame) -> list[Array]:
-        own, family = self.signature, self.family
-        planes = to_tensor(fitted.pixels, own.colour or family.colour, own.mean or family.mean, own.std or family.std)
-        outputs = self._backend.run({self._image.name: planes[None], **self._make_size_feeds()})
-        return [outputs[tensor.name] for tensor in self._backend.describe().outputs]
-
-    def _make_size_feeds(self) -> dict[str, Array]:
+    def _make_size_feeds(self, batch: int) -> dict[str, Array]:
         """RT-DETR's exports have an input for the size in which boxes are returned; it gets the input's own size."""
-        others = [tensor for tensor in self._backend.describe().inputs if tensor != self._image]
-        return {tensor.name: np.array([self.input_size], tensor.dtype) for tensor in others}
+        others = [tensor for tensor in self._backend.describe().inputs if tensor != self._get_image().tensor]
+        return {tensor.name: np.array([self.input_size] * batch, tensor.dtype) for tensor in others}
 
-    def _decode(self, outputs: list[Array], family: Family) -> tuple[Floats, Floats]:
-        boxes, scores = family.decode(outputs, self.input_size)
-        person = self.signature.person
+    def _decode(self, outputs: Outputs) -> tuple[Floats, Floats]:
+        boxes, scores = self.family.read(outputs, self.input_size, self.resolved)
+        person = self.resolved.person or 0
         # A file with integer labels has no column for a class that does not occur in this frame.
         return boxes, scores[:, person] if person < scores.shape[1] else np.zeros(len(boxes), np.float32)
 
-    def _find_family(self, description: Description) -> Family:
-        _check_inputs(self.name, description)
-        if self.signature.family != "auto":
-            return get_family(self.signature.family)
-        family = recognise_family(self.name, description.outputs, self.input_size)
-        return self._probe_yolox() if family.name == "yolox" else family
+    def _resolve(self) -> DetectorSignature:
+        """The signature with every field filled, by a run of the trial picture."""
+        description = self._backend.describe()
+        image, size = self._get_image(), self.input_size
+        network = Network(
+            name=self.name,
+            size=size,
+            outputs=format_tensors(description.outputs),
+            classes=read_classes(description),
+            run=lambda preprocessing: self._run_trial(draw_person(size)[0], preprocessing),
+            is_integer=image.is_integer,
+        )
+        return recognise(network, self.signature)
 
-    def _probe_yolox(self) -> Family:
-        """Decoded or not, by running a grey image: the shapes are equal, but centres relative to cells are small."""
-        self._family = FAMILIES["yolox"]
-        width, height = self.input_size
-        grey = np.full((height, width, 3), GREY, np.uint8)
-        centres = self._run(self._fit(grey))[0][0, :, :2]
-        is_decoded = float(np.percentile(centres, 90)) > min(width, height) / 4
-        return FAMILIES["yolox-decoded" if is_decoded else "yolox"]
+    def _run_trial(self, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Outputs:
+        try:
+            return self._run(pixels, preprocessing)
+        except EngineError as error:
+            if None not in self._get_image().size or self.signature.input_size is not None:
+                raise
+            width, height = self.input_size
+            raise EngineError(
+                f"{error}; its input {self._get_image().tensor} takes any size, but was not made for {width}x{height}: "
+                f'write into {self.name}.json beside it {{"input_size": [width, height]}}'
+            ) from error
 
 
-def _check_inputs(name: str, description: Description) -> None:
-    images = [tensor for tensor in description.inputs if len(tensor.shape) == 4 and tensor.shape[1] in (3, None)]
-    if len(images) != 1:
-        shapes = ", ".join(f"{tensor.name!r} {tensor}" for tensor in description.inputs)
-        raise EngineError(f"detector {name}: its inputs are {shapes}, but a detector takes one image (1, 3, H, W)")
+def _get_preprocessing(resolved: DetectorSignature) -> Preprocessing:
+    usual = get_family(resolved.family).preprocessing[0]
+    return Preprocessing(
+        resolved.fit or usual.fit,
+        usual.pad if resolved.pad is None else resolved.pad,
+        resolved.colour or usual.colour,
+        resolved.mean or usual.mean,
+        resolved.std or usual.std,
+    )
+
+
+def read_classes(description: Description) -> tuple[str, ...]:
+    """The names of classes that Ultralytics' exports carry; empty if there are none."""
+    found = _read_metadata(description, "names")
+    return tuple(str(found[key]) for key in sorted(found)) if isinstance(found, dict) else ()
+
+
+def read_size(description: Description) -> tuple[int, int] | None:
+    """(width, height) px that Ultralytics' exports were made for; None if the file does not say."""
+    found = _read_metadata(description, "imgsz")
+    if not isinstance(found, list) or len(found) != 2 or not all(isinstance(side, int) and side > 0 for side in found):
+        return None
+    return found[1], found[0]
+
+
+def _read_metadata(description: Description, key: str) -> object:
+    """An entry, written as a Python literal; None if it is missing or something else."""
+    try:
+        return ast.literal_eval(description.metadata[key])
+    except (KeyError, ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def load_detector(model: str, family: str = "auto", backend: str = "auto", threads: int = 1) -> Detector:

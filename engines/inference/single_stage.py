@@ -23,7 +23,7 @@ from engines.resource import Resource
 from engines.spec.manifest import PictureManifest, is_export, read_any_manifest, read_picture_manifest, verify_files
 from engines.spec.picture_signature import INPUT, OUTPUTS, PictureSignature, describe_graph
 from engines.spec.tensors import Array, Description
-from engines.vision.boxes import clip_boxes
+from engines.vision.boxes import find_people
 from engines.vision.crop import HALF_PIXEL
 from engines.vision.letterbox import FittedFrame, fit_frame
 
@@ -117,9 +117,9 @@ class PictureEngine(Resource):
     def _to_candidates(
         self, pixels: NDArray[np.uint8], fitted: FittedFrame, points: Array, scores: Array, boxes: Array
     ) -> DetectedPeople:
-        is_confident = scores > self.signature.suppression.min_score
-        frame_boxes = clip_boxes(fitted.to_frame(boxes[is_confident]), pixels)
-        return DetectedPeople(frame_boxes, scores[is_confident], _to_frame(points[is_confident], fitted))
+        min_score = self.signature.suppression.min_score
+        found, frame_boxes, sure = find_people(fitted.to_frame(boxes), scores, pixels, min_score)
+        return DetectedPeople(frame_boxes, sure, _to_frame(points[found], fitted))
 
     def _suppress(self, candidates: DetectedPeople) -> DetectedPeople:
         """The candidates of one frame that are left after suppression."""

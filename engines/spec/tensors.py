@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Description:
     """Inputs and outputs of a network, in its own order, and the ``device`` it runs on.
 
     ``max_batch`` is the largest batch it was built for, ``frames`` the window length that its head takes; None if any
-    value is accepted.
+    value is accepted. ``metadata`` is what the exporter wrote into the file, if anything.
     """
 
     inputs: tuple[Tensor, ...]
@@ -45,6 +46,7 @@ class Description:
     device: str
     max_batch: int | None = None
     frames: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def batch(self) -> int | None:

@@ -29,9 +29,10 @@ Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 class Detect(Transform):
     """Detects people with a network; boxes and scores are sorted best first.
 
-    ``model`` is a path to an ``.onnx`` (YOLOX, NanoDet, or any export of boxes and scores; recognised by its outputs or
-    given as ``family``), a name from the catalogue (docs/reference/models.md), or ``truth``, the ground truth of a
-    synthetic source. ``auto`` uses the ground truth of frames that have it, and yolox-nano for the others.
+    ``model`` is a path to an ``.onnx`` (YOLO of any kind, RT-DETR, NanoDet, any export of boxes and scores; recognised
+    by its outputs for a trial picture, or given as ``family``), a name from the catalogue (docs/reference/models.md),
+    or ``truth``, the ground truth of a synthetic source. ``auto`` uses the ground truth of frames that have it, and
+    yolox-nano for the others.
 
     With ``interval=N`` the detector runs on one frame in N; the others carry the last boxes, marked as not detected,
     and a ``track`` downstream moves them.
@@ -42,8 +43,10 @@ class Detect(Transform):
 
     model: Annotated[str, Meta(description="an .onnx, a name from the catalogue, 'truth', or 'auto'")] = AUTO
     family: Annotated[
-        Literal["auto", "yolox", "yolox-decoded", "nanodet", "boxes-scores"],
-        Meta(description="format of the network's outputs; auto decides by their shapes"),
+        Literal[
+            "auto", "yolox", "yolox-decoded", "yolov5", "yolov8", "end-to-end", "nanodet", "dets-labels", "boxes-scores"
+        ],
+        Meta(description="format of the network's outputs; auto decides by them, on a trial picture"),
     ] = "auto"
     min_score: Annotated[float, Meta(ge=0, le=1, description="boxes below this score are dropped")] = 0.4
     iou: Annotated[

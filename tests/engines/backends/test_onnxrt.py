@@ -84,7 +84,10 @@ def test_the_gpu_is_used_if_this_runtime_supports_it(tmp_path: Path, monkeypatch
 
     def session(*_: object, providers: list[str], provider_options: object) -> SimpleNamespace:
         taken.extend(providers)
-        return SimpleNamespace(get_inputs=list, get_outputs=list, get_providers=lambda: providers)
+        meta = SimpleNamespace(custom_metadata_map={})
+        return SimpleNamespace(
+            get_inputs=list, get_outputs=list, get_providers=lambda: providers, get_modelmeta=lambda: meta
+        )
 
     path = networks.brightness(tmp_path / "bright.onnx")
     everything = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
