@@ -15,13 +15,14 @@ from rich.console import Console
 from torch import nn
 
 from engines.errors import EngineError
-from engines.hub import catalogue, checkpoints
+from engines.hub import catalogue
 from engines.spec import network
 from engines.spec.network import NetworkSpec
 from engines.training import checkpoint
 from engines.training.batches import Samples, StepInput
 from engines.training.distributed import ProcessGroup
 from engines.training.head_init import init_from_single_frame
+from engines.training.initial_weights import load_initial_weights
 from engines.training.memory_check import check_memory
 from engines.training.recipe import Recipe, Synthetic, read_recipe
 from engines.training.task import Task, progress_bar
@@ -133,8 +134,7 @@ def prepare(
         spec = find_spec(recipe)
         torch.manual_seed(recipe.seed)
         model = network.build(recipe.network, spec)
-        for initial in recipe.initial_weights:
-            checkpoints.load_checkpoint(model, Path(initial.file).expanduser(), initial.layout, initial.into)
+        load_initial_weights(model, recipe, spec)
         task = make_task(recipe, spec)
         check_memory(recipe, spec, model, group)
         samples, validator = task.load_data(workers, console)
