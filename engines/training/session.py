@@ -160,7 +160,7 @@ def _write_entry(path: Path, recipe: Recipe, spec: NetworkSpec) -> None:
     _, entry = catalogue.find_entry(recipe.network)
     options = ", ".join(f"{name}={value}" for name, value in recipe.options.items())
     changed = msgspec.structs.replace(entry, title=f"{entry.title}; {options}", network=spec)
-    path.write_text(yaml.safe_dump(msgspec.to_builtins(changed), sort_keys=False), "utf-8")
+    path.write_text(yaml.safe_dump(msgspec.to_builtins(changed, enc_hook=str), sort_keys=False), "utf-8")
 
 
 def _override(path: Path, recipe: Recipe, root: Path | None, **values: int | None) -> Recipe:

@@ -346,7 +346,7 @@ def test_an_ablation_of_the_paper_is_exported_with_its_own_maps(
     assert entry.network is not None
     options = {**entry.network.options, "depth": 2, "map_stride": 4, "disk_offset": False, "boxes": True}
     changed = msgspec.structs.replace(entry, network=msgspec.structs.replace(entry.network, options=options, cost=None))
-    (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(changed)))
+    (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(changed, enc_hook=str)))
     folder = export_network(replace(request(tmp_path / "out"), network=str(tmp_path / "ablation.yaml")))
     assert read_picture_manifest(folder).parity["fused"].heatmap_error < 1e-4
     with load_picture_engine(str(folder)) as engine:
