@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import zmq
 
+from stream.transports.connection import Connection
 from stream.transports.ipc_listener import IpcListener
 from stream.transports.zmq_socket import (
     Credentials,
     Socket,
     close_socket,
     closing_on_error,
-    connect,
     listen,
     open_socket,
     receive_parts,
@@ -33,7 +33,7 @@ class _BusSocket:
 
     def __init__(self, kind: int, address: str, linger_ms: int = 0) -> None:
         self.address = address
-        self._listener: IpcListener | None = None
+        self._end: IpcListener | Connection | None = None
         self._socket: Socket = open_socket(kind, linger_ms=linger_ms)
         self._socket.setsockopt(zmq.MAXMSGSIZE, 2 * MAX_BYTES)  # beyond that, the connection is closed
 
@@ -49,24 +49,25 @@ class _BusSocket:
 
     def close(self) -> None:
         """Close the socket; idempotent."""
-        if self._listener is not None and not self._socket.closed:
-            self._listener.close()
+        if self._end is not None and not self._socket.closed:
+            self._end.close()
         close_socket(self._socket)
 
     def _bind(self, keys: Credentials | None) -> None:
         with closing_on_error(self._socket):
-            self._listener = listen(self._socket, self.address, "the bus", keys)
+            self._end = listen(self._socket, self.address, "the bus", keys)
 
     def restore(self) -> None:
-        """Bind anew if the path was removed, or who connects later would not find it; call it often."""
-        if self._listener is not None:
-            self._listener.restore()
+        """Bind anew if the path was removed, or connect anew if ZeroMQ has given up; call it often."""
+        if self._end is not None:
+            self._end.restore()
 
     def _connect(self, keys: Credentials | None) -> None:
         with closing_on_error(self._socket):
-            connect(self._socket, self.address, "the bus", keys)
+            self._end = Connection(self._socket, self.address, "the bus", keys)
 
     def _send(self, notice: bytes) -> bool:
+        self.restore()
         try:
             self._socket.send(notice, zmq.DONTWAIT)
         except zmq.Again:
@@ -81,6 +82,7 @@ class _ReceivingSocket(_BusSocket):
 
     def receive(self, max_notices: int = 1000, timeout_ms: int = 0) -> list[bytes]:
         """Return the waiting notices, oldest first; an empty list if none arrive within ``timeout_ms``."""
+        self.restore()
         notices: list[bytes] = []
         if timeout_ms and not self._socket.poll(timeout_ms):
             return notices

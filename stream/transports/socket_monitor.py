@@ -30,7 +30,8 @@ _HANDSHAKE = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
-_CONNECTING = _TRYING | _HANDSHAKE | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+CONNECTING = _TRYING | _HANDSHAKE | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
+"""What :class:`ConnectionState` reads."""
 
 
 class SocketMonitor:
@@ -134,7 +135,7 @@ class ConnectionWatch:
         self._owner, self._now_s = owner, now_s
         self._state = ConnectionState(has_keys=has_keys)
         self._state.refusal = self._logged = last_refusal
-        self._monitor = SocketMonitor(socket, _CONNECTING)
+        self._monitor = SocketMonitor(socket, CONNECTING)
         self._thread = threading.Thread(target=self._run, name=f"{owner}-connection", daemon=True)
         self._thread.start()
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import zmq
 
 from stream.transports.base import Leaky
+from stream.transports.connection import Connection
 from stream.transports.endpoint import HopInbox, HopOutbox
 from stream.transports.ipc_listener import IpcListener
 from stream.transports.reliable import Parts
@@ -25,7 +25,7 @@ from stream.transports.zmq_socket import (
     Credentials,
     Socket,
     close_socket,
-    connect,
+    closing_on_error,
     listen,
     open_socket,
     receive_parts,
@@ -35,9 +35,6 @@ from stream.transports.zmq_socket import (
 _logger = logging.getLogger(__name__)
 
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-
-_RECONNECT_S = 0.5
-"""How long after a refusal an outbox connects again."""
 
 _LINGER_MS = 500
 """How long a closed inbox may still send its last acknowledgements, usually those of the end of the stream."""
@@ -85,7 +82,7 @@ def wait(inboxes: Sequence[Pollable], outboxes: Sequence[Pollable] = (), timeout
 
 
 @contextlib.contextmanager
-def _closing_on_error(carrier: _Dealer | _Router) -> Iterator[None]:
+def _closing_on_error(carrier: _Router) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -98,48 +95,40 @@ class _Dealer:
 
     def __init__(self, address: str, sender: str, keys: Credentials | None) -> None:
         self._address, self._link = address, f"link from {sender}"
-        self._reconnect_s: float | None = None
         self._has_warned = False
         self.pollable: Socket = open_socket(zmq.DEALER)
-        self._failures = SocketMonitor(self.pollable, _FAILURES)
-        with _closing_on_error(self):
+        with closing_on_error(self.pollable):
             self.pollable.setsockopt(zmq.ROUTING_ID, sender.encode()[:255])
-            connect(self.pollable, address, self._link, keys)
+            self._connection = Connection(self.pollable, address, self._link, keys)
 
     def write(self, parts: Parts) -> bool:
-        self._reconnect()
         try:
             send_parts(self.pollable, parts)
         except zmq.Again:
             return False
         return True
 
-    def _reconnect(self) -> None:
-        """Connect anew after a refusal: ZeroMQ does not try again by itself."""
-        if any(self._failures.read()) and self._reconnect_s is None:
-            self._reconnect_s = time.monotonic() + _RECONNECT_S
-            if not self._has_warned:
-                self._has_warned = True
-                _logger.warning(
-                    "%s: what listens on %s is no part of this run; give both the same --run-dir, or the same key in "
-                    "POSESTREAM_CURVE, or stop the other program",
-                    self._link,
-                    self._address,
-                )
-        if self._reconnect_s is not None and time.monotonic() >= self._reconnect_s:
-            self._reconnect_s = None
-            with contextlib.suppress(zmq.ZMQError):  # it was not connected
-                self.pollable.disconnect(self._address)
-            self.pollable.connect(self._address)
-
     def read(self) -> Parts | None:
-        return [part.buffer for part in receive_parts(self.pollable)] or None
+        parts = receive_parts(self.pollable)
+        if not parts:
+            self._restore()
+        return [part.buffer for part in parts] or None
+
+    def _restore(self) -> None:
+        if self._connection.restore() and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "%s: what listens on %s is no part of this run; give both the same --run-dir, or the same key in "
+                "POSESTREAM_CURVE, or stop the other program",
+                self._link,
+                self._address,
+            )
 
     def wait(self, timeout_ms: int) -> None:
         zmq.zmq_poll([(self.pollable, zmq.POLLIN)], timeout_ms)
 
     def close(self) -> None:
-        self._failures.close()
+        self._connection.close()
         close_socket(self.pollable)
 
 
