@@ -13,6 +13,11 @@ open (the figure with the encoder's layers is not readable in it) is decided her
 * *K_j* is depth-wise, C×3×3: ⊗ keeps C maps, which the 1×1 convolution, one a joint, then joins to one heatmap. Both
   are linear, so all joints run as one convolution with the kernel v_jc · K_jc; no map is stored per joint.
 
+One thing deviates. Sec. 4.1 initialises from N(0, 0.001): through Φ, six convolutions and a connected layer the motion
+then leaves kernels of 1e-17, its gradient is 0 and after 900 steps the kernels of all people are still equal
+(``benchmarks/results/learning.md``). Φ, the encoders and Ψ are initialised as He et al. (ICCV 2015) so that the scale
+of the motion is kept; ``std=0.001`` is the paper's.
+
 Switches for Table 5: ``dilations`` (none to five), ``motion="human"`` (one kernel for all joints), ``aggregate=False``
 (Ψ = F^S_t), ``radius`` D.
 """
@@ -120,7 +125,9 @@ class IMAPose(TemporalModel):
         dilations: Sequence[int] = DILATIONS,
         motion: Literal["keypoint", "human"] = "keypoint",
         aggregate: bool = True,
+        std: float | None = None,
     ) -> None:
+        """``std`` of the normal distribution that initialises encoders and Ψ; None keeps the scale of the motion."""
         super().__init__(range(-radius, radius + 1))
         c = hrnet.width
         self.hrnet = HRNet(hrnet)
@@ -129,9 +136,10 @@ class IMAPose(TemporalModel):
         self.kme = KeypointMotionEncoder(c, hrnet.joints if motion == "keypoint" else 1)
         self.psi = nn.Conv2d((2 * radius + 1) * c, c, 3, padding=1) if aggregate else None
         self.mdd = MotionDrivenDecoder(c, hrnet.joints)
-        for added in (self.ise, self.phi, self.kme, self.psi):  # Sec. 4.1; the backbone comes pre-trained
+        initialise(self.ise)  # Sec. 4.1; the backbone comes pre-trained
+        for added in (self.phi, self.kme, self.psi):
             if added is not None:
-                initialise(added)
+                initialise(added, std)
 
     def backbone(self, crops: Tensor) -> Features:
         return (self.ise(self.hrnet.features(crops)),)
@@ -142,9 +150,14 @@ class IMAPose(TemporalModel):
         before, after = key - f_s[:, : self.key], f_s[:, self.key + 1 :] - key
         return torch.cat((before, after), dim=1).flatten(1, 2)
 
+    def kernels(self, window: Features) -> Tensor:
+        """K (B, J or 1, C, 3, 3), made from the motion of each window."""
+        made: Tensor = self.kme(self.phi(self.differences(window[0])))
+        return made
+
     def head(self, window: Features) -> Tensor:
         (f_s,) = window
-        kernels = self.kme(self.phi(self.differences(f_s)))
+        kernels = self.kernels(window)
         psi = f_s[:, self.key] if self.psi is None else self.psi(f_s.flatten(1, 2))
         heatmaps: Tensor = self.mdd(psi, kernels)
         return heatmaps

@@ -58,12 +58,15 @@ def neighbours(window: Tensor, key: int) -> list[Tensor]:
     return [window[:, t] for t in range(window.shape[1]) if t != key]
 
 
-def initialise(module: nn.Module, std: float = 0.001) -> None:
+def initialise(module: nn.Module, std: float | None = 0.001) -> None:
     """Initialise convolutions from N(0, std), biases 0, batch normalisation 1 and 0, as HRNet, DCPose, FaSRnet and
-    IMAPose do."""
+    IMAPose do. ``std`` None: convolutions that keep the scale of their input, as He et al., ICCV 2015, Eq. 10."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            nn.init.normal_(layer.weight, std=std)
+            if std is None:
+                nn.init.kaiming_normal_(layer.weight)
+            else:
+                nn.init.normal_(layer.weight, std=std)
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.ones_(layer.weight)
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d) and layer.bias is not None:

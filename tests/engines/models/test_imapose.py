@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 
-from engines.models.imapose import KERNEL, KeypointMotionEncoder, MotionDrivenDecoder  # noqa: E402
+from engines.models.hrnet import HRNetConfig  # noqa: E402
+from engines.models.imapose import KERNEL, IMAPose, KeypointMotionEncoder, MotionDrivenDecoder  # noqa: E402
 
 B, C, J, H, W = 2, 6, 5, 20, 14
 
@@ -48,3 +49,17 @@ def test_one_kernel_is_shared_by_all_joints() -> None:
     torch.nn.init.normal_(decoder.join)
     psi, kernel = torch.randn(B, C, H, W), torch.randn(B, 1, C, KERNEL, KERNEL)
     torch.testing.assert_close(decoder(psi, kernel), decoder(psi, kernel.expand(-1, J, -1, -1, -1)))
+
+
+@pytest.mark.parametrize(("std", "alive"), [(None, True), (0.001, False)])
+def test_kernels_depend_on_the_motion_from_the_start_unless_initialised_as_in_the_paper(
+    std: float | None, alive: bool
+) -> None:
+    micro = HRNetConfig(width=C, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1)
+    model = IMAPose(micro, 1, dilations=(1,), std=std)
+    features = torch.randn(B, 3, C, H, W)
+    kernels = model.kme(model.phi(model.differences(features)))
+    spread = float((kernels[0] - kernels[1]).std())
+    assert (spread > 0.01) is alive
+    still = model.kme(model.phi(model.differences(features[:, 1:2].expand(-1, 3, -1, -1, -1))))
+    assert float(still.abs().max()) == 0  # biases begin at 0
