@@ -113,16 +113,19 @@ class FAMIPose(TemporalModel):
     """``(B, T, 3, H, W) -> (B, J, H/4, W/4)``, any window and any size; keeps C maps a frame.
 
     ``frames`` are those of Table 7, the key frame among them: (-1, 0), (-1, 0, 1), (-2, -1, 0, 1), (-2, -1, 0, 1, 2).
+    ``calibration=False`` is Table 6 (a): the global transformation alone.
     """
 
-    def __init__(self, hrnet: HRNetConfig = W48, frames: Sequence[int] = (-2, -1, 0, 1, 2)) -> None:
+    def __init__(
+        self, hrnet: HRNetConfig = W48, frames: Sequence[int] = (-2, -1, 0, 1, 2), *, calibration: bool = True
+    ) -> None:
         super().__init__(frames)
         c = hrnet.width
         if c % OFFSET_GROUPS:
             raise ValueError(f"FAMI-Pose: HRNet width {c} cannot be shared among {OFFSET_GROUPS} offset groups")
         self.hrnet = HRNet(hrnet)
         self.gtm = GlobalTransformation(c)
-        self.lcm = LocalCalibration(c)
+        self.lcm = LocalCalibration(c) if calibration else None
         self.detect = nn.Sequential(conv_bn(c, c), conv_bn(c, c), heatmap_layer(c, hrnet.joints, 3, hrnet.sigma))
         self.reset_parameters()
 
@@ -132,7 +135,8 @@ class FAMIPose(TemporalModel):
         regress = self.gtm.phi[-1]
         nn.init.zeros_(regress.weight)  # type: ignore[arg-type]
         nn.init.zeros_(regress.bias)  # type: ignore[arg-type]
-        nn.init.dirac_(self.lcm.deform.weight)
+        if self.lcm is not None:
+            nn.init.dirac_(self.lcm.deform.weight)
 
     def backbone(self, crops: Tensor) -> Features:
         return (self.hrnet.features(crops),)
@@ -144,15 +148,21 @@ class FAMIPose(TemporalModel):
         supports = neighbours(z, self.key)
         n = len(supports)
         stacked, keys = torch.cat(supports), key.repeat(n, 1, 1, 1)  # all supporting frames in one call
-        fine: Tensor = self.lcm(keys, self.gtm(keys, stacked))
+        coarse: Tensor = self.gtm(keys, stacked)
+        fine: Tensor = coarse if self.lcm is None else self.lcm(keys, coarse)
         # Not chunk(), which an export turns into pieces of a fixed batch.
         return key, list(fine.unflatten(0, (n, z.shape[0])).unbind(0))
 
-    def head(self, window: Features) -> Tensor:
+    def features(self, window: Features) -> dict[str, Tensor]:
+        """What Eq. 10 relates: ``key`` and ``enhanced`` (B, C, h, w), ``supports`` (T-1, B, C, h, w), aligned; and the
+        ``heatmaps``."""
         key, supports = self.align(window)
-        z_tilde = key + torch.stack(supports).sum(0)
-        heatmaps: Tensor = self.detect(z_tilde)
-        return heatmaps
+        aligned = torch.stack(supports)
+        enhanced = key + aligned.sum(0)
+        return {"key": key, "supports": aligned, "enhanced": enhanced, "heatmaps": self.detect(enhanced)}
+
+    def head(self, window: Features) -> Tensor:
+        return self.features(window)["heatmaps"]
 
 
 class Translation(nn.Module):

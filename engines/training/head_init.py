@@ -42,14 +42,14 @@ def init_from_single_frame(network: str, model: nn.Module, crops: Tensor) -> Non
 
 
 def _fill_fami(model: FAMIPose, z: Tensor) -> None:
-    """The sum z̃ of the window, in which supporting frames have weight ½ (a sigmoid of 0), enters the old last layer."""
+    """The sum z̃ of the window, in which calibrated frames have weight ½ (a sigmoid of 0), enters the old last layer."""
     key, supports = model.align((z,))
     z_tilde = key + torch.stack(supports).sum(0)
     first, second, last = cast("tuple[nn.Sequential, nn.Sequential, nn.Conv2d]", tuple(model.detect))
     for layer in (first, second):
         nn.init.dirac_(cast("nn.Conv2d", layer[0]).weight)  # type: ignore[arg-type]
         _undo_normalisation(cast("nn.BatchNorm2d", layer[1]), z_tilde)
-    _copy_last_layer(model.hrnet, last, 1 / (1 + 0.5 * len(supports)))
+    _copy_last_layer(model.hrnet, last, 1 / (1 + (1.0 if model.lcm is None else 0.5) * len(supports)))
 
 
 def _fill_tdmi(model: TDMI, visual: Tensor) -> None:

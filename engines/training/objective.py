@@ -5,21 +5,28 @@ It is a module, so that DistributedDataParallel can wrap everything that calls t
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from engines.errors import EngineError
 from engines.layers.softmax_heatmaps import SoftmaxHeatmaps
 from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse, visible_l2
-from engines.losses.mutual_information import fami_loss, tdmi_loss
-from engines.models.fami import FAMIPose
+from engines.losses.mutual_information import (
+    fami_loss,
+    fami_released_sum,
+    fami_released_terms,
+    tdmi_loss,
+)
+from engines.models.fami import FAMIPose, FAMIPoseReleased
 from engines.models.fasrnet import FaSRnet
 from engines.models.fasrnet_released import FaSRnetReleased
 from engines.models.hrnet import HRNet
 from engines.models.imapose import IMAPose
 from engines.models.tdmi import TDMI
 from engines.models.temporal import TemporalModel
-from engines.training.recipe import Recipe
+from engines.training.recipe import MutualInformation, Recipe
 
 Terms = dict[str, Tensor]
 MUTUAL_INFORMATION = "mutual_information"
@@ -35,10 +42,19 @@ class Objective(nn.Module):
     Under autocast the network computes in half precision and every term in float32.
     """
 
-    def __init__(self, network: str, model: nn.Module, sigma: float, loss: str, terms: dict[str, float]) -> None:
+    def __init__(
+        self,
+        network: str,
+        model: nn.Module,
+        sigma: float,
+        loss: str,
+        terms: dict[str, float],
+        information: MutualInformation | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.sigma, self.loss, self.terms = model, sigma, loss, terms
-        available = _available_terms(model)
+        self.information = information or MutualInformation()
+        available = paper_terms(model).keys()
         if unknown := terms.keys() - available:
             raise EngineError(
                 f"network {network!r} has no loss term {sorted(unknown)[0]!r}; it has "
@@ -54,14 +70,19 @@ class Objective(nn.Module):
     @classmethod
     def from_recipe(cls, recipe: Recipe, model: nn.Module) -> Objective:
         """The objective of ``recipe`` for ``model``, which may be a moving average of the trained network."""
-        return cls(recipe.network, model, recipe.sigma, recipe.loss, dict(recipe.terms))
+        return cls(recipe.network, model, recipe.sigma, recipe.loss, dict(recipe.terms), recipe.information)
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """The weight of every term in the total; FaSRnet's two levels share 1 (Eq. 19)."""
+        if FEATURE_LEVEL not in paper_terms(self.model):
+            return {"heatmap": 1.0, **self.terms}
+        alpha = self.terms.get(FEATURE_LEVEL, _ALPHA)
+        return {"heatmap": 1 - alpha, FEATURE_LEVEL: alpha}
 
     def forward(self, crops: Tensor, joints: Tensor) -> Terms:
         terms = self._terms(crops, joints)
-        weights = {"heatmap": 1.0, **self.terms}
-        if FEATURE_LEVEL in terms:  # Eq. 19
-            alpha = self.terms.get(FEATURE_LEVEL, _ALPHA)
-            weights |= {FEATURE_LEVEL: alpha, "heatmap": 1 - alpha}
+        weights = self.term_weights
         terms["total"] = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return terms
 
@@ -72,37 +93,38 @@ class Objective(nn.Module):
 
     def _terms(self, crops: Tensor, joints: Tensor) -> Terms:
         model = self.model
-        if isinstance(model, FAMIPose | TDMI) and MUTUAL_INFORMATION in self.terms:
-            return self._mutual_information(model, crops, joints)
+        if isinstance(model, FAMIPose | FAMIPoseReleased | TDMI) and MUTUAL_INFORMATION in self.terms:
+            features = model.features(model.window_features(crops))
+            target, weights = self._target(joints, features["heatmaps"])
+            return {
+                "heatmap": self._heatmap_loss(features["heatmaps"], target, weights),
+                MUTUAL_INFORMATION: self._mutual_information(model, features, target, weights),
+            }
         if isinstance(model, FaSRnet | FaSRnetReleased):
             refined, final = model.refine(model.window_features(crops))
+            target, weights = self._target(joints, final)
             return {
-                "heatmap": self._heatmap_loss(final, joints),
-                FEATURE_LEVEL: self._heatmap_loss(refined, joints),
+                "heatmap": self._heatmap_loss(final, target, weights),
+                FEATURE_LEVEL: self._heatmap_loss(refined, target, weights),
             }
-        return {"heatmap": self._heatmap_loss(self.heatmaps(crops), joints)}
+        heatmaps = self.heatmaps(crops)
+        return {"heatmap": self._heatmap_loss(heatmaps, *self._target(joints, heatmaps))}
 
-    def _mutual_information(self, model: FAMIPose | TDMI, crops: Tensor, joints: Tensor) -> Terms:
-        window = model.window_features(crops)
+    def _mutual_information(
+        self, model: FAMIPose | FAMIPoseReleased | TDMI, features: Terms, target: Tensor, weights: Tensor
+    ) -> Tensor:
+        alpha, bounded = self.information.alpha, self.information.estimate == "bounded"
+        if isinstance(model, FAMIPoseReleased):
+            return fami_released_sum(fami_released_terms(features, model.hrnet.final_layer), alpha)
         if isinstance(model, TDMI):
-            features = model.features(window)
-            target, _ = self._target(joints, features["heatmaps"])
-            return {
-                "heatmap": self._heatmap_loss(features["heatmaps"], joints),
-                MUTUAL_INFORMATION: tdmi_loss(target, features, model.detect),
-            }
-        key, supports = model.align(window)
-        enhanced = key + torch.stack(supports).sum(0)
-        heatmaps = model.detect(enhanced)
-        target, _ = self._target(joints, heatmaps)
-        return {
-            "heatmap": self._heatmap_loss(heatmaps, joints),
-            MUTUAL_INFORMATION: fami_loss(target, key, supports, enhanced, model.detect),
-        }
+            nats = tdmi_loss(target, features, model.detect, weights, bounded=bounded)
+        else:
+            key, supports, enhanced = features["key"], list(features["supports"]), features["enhanced"]
+            nats = fami_loss(target, key, supports, enhanced, model.detect, alpha, weights, bounded=bounded)
+        return nats * nats_scale(self.loss, target[0, 0].numel()) if bounded else nats
 
-    def _heatmap_loss(self, heatmaps: Tensor, joints: Tensor) -> Tensor:
+    def _heatmap_loss(self, heatmaps: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         heatmaps = heatmaps.float()
-        target, weights = self._target(joints, heatmaps)
         if self.loss == "cross-entropy":
             return cross_entropy(heatmaps, target, weights)
         if isinstance(self.model, IMAPose):
@@ -124,13 +146,30 @@ class Objective(nn.Module):
         return maps.reshape(b, j, h, w).to(like.device), weights.reshape(b, j).to(like.device)
 
 
-def _available_terms(model: nn.Module) -> set[str]:
+def paper_terms(model: nn.Module) -> dict[str, float]:
+    """The terms beside the heatmap loss that ``model`` can be trained with, and the weights its paper gives them.
+
+    FAMI-Pose's β (Sec. 4.1), 0.5 in the released code; TDMI's α (Sec. 4.1); FaSRnet's α (Sec. 4.1).
+    """
     match model:
-        case FAMIPose() | TDMI():
-            return {MUTUAL_INFORMATION}
+        case FAMIPose():
+            return {MUTUAL_INFORMATION: 0.1}
+        case FAMIPoseReleased():
+            return {MUTUAL_INFORMATION: 0.5}
+        case TDMI():
+            return {MUTUAL_INFORMATION: 1.0}
         case FaSRnet() | FaSRnetReleased():
-            return {FEATURE_LEVEL}
-    return set()
+            return {FEATURE_LEVEL: _ALPHA}
+    return {}
+
+
+def nats_scale(loss: str, cells: int) -> float:
+    """What brings the bounded information to the scale of the heatmap ``loss``, on maps of ``cells``.
+
+    A squared error is a mean over the cells, in which a peak counts 1; naming a cell, log n nats, counts 1 there, too.
+    A cross-entropy is in nats itself.
+    """
+    return 1 / (cells * math.log(cells)) if loss == "heatmap" else 1.0
 
 
 def outputs_distributions(model: nn.Module) -> bool:

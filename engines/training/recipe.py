@@ -99,6 +99,18 @@ class Resizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return range(self.short[0], self.short[1] + 1, self.step)
 
 
+class MutualInformation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the term ``mutual_information`` is computed. ``alpha`` is FAMI-Pose's α (Eq. 10; 0.1 in the released code).
+
+    ``estimate``: with ``bounded``, information is at least 0 and counted in the unit of the heatmap loss, so that the
+    gradients of both have one scale; ``stated`` is the papers' form, a sum over the cells without a lower bound, which
+    does not train (``benchmarks/results/learning.md``). The released FAMI-Pose has an estimate of its own.
+    """
+
+    alpha: Annotated[float, Meta(ge=0)] = 1.0
+    estimate: Literal["bounded", "stated"] = "bounded"
+
+
 class InitialWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A checkpoint to start from, its layout (``engines.hub.checkpoints.LAYOUTS``; ``ours``: this project's names), and
     the submodule to load it into."""
@@ -115,7 +127,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     of its paper. ``resizing`` is for networks of whole pictures; without it pictures have the size of the entry.
     ``head_init`` is for what ``initial_weights`` do not fill: ``random``, as
     in the papers, or ``single-frame``, so that the first output is the backbone's own (``engines.training.head_init``).
-    ``terms`` weights what is added to the heatmap loss, such as ``mutual_information``. ``frozen`` names submodules
+    ``terms`` weights what is added to the heatmap loss: ``mutual_information``, FAMI-Pose's β and TDMI's α,
+    computed as ``information`` says. ``frozen`` names submodules
     whose weights and batch normalisation statistics stay unchanged. ``sigma`` of the target heatmaps, in cells.
     ``precision``: ``fp32``, or ``bf16`` and ``fp16`` by autocast.
     """
@@ -126,6 +139,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     resizing: Resizing | None = None
     loss: Literal["heatmap", "cross-entropy"] = "heatmap"
     terms: dict[str, float] = {}
+    information: MutualInformation = MutualInformation()
     initial_weights: tuple[InitialWeights, ...] = ()
     head_init: Literal["random", "single-frame"] = "random"
     frozen: tuple[str, ...] = ()

@@ -10,9 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from engines.losses.mutual_information import (  # noqa: E402
-    divergence,
     fami_loss,
-    fami_released_total,
+    fami_released_sum,
     feature_information,
     label_information,
     released_score,
@@ -36,23 +35,30 @@ def detect() -> Any:
     return torch.nn.Conv2d(C, J, 1).requires_grad_(False)
 
 
-def test_the_information_of_a_feature_with_itself_is_maximal() -> None:
-    v = feature(0)
-    assert float(feature_information(v, v)) == pytest.approx(0, abs=1e-6)
+def kl(p: Any, q: Any) -> Any:
+    """KL(p || q) of the distributions of two features, (B, C)."""
+    p, q = spatial(p), spatial(q)
+    return (p.exp() * (p - q)).sum(-1)
 
 
-def test_the_information_of_another_feature_is_lower() -> None:
-    assert float(feature_information(feature(0), feature(1))) < -0.1
+def test_information_falls_by_the_divergence_from_the_teacher() -> None:
+    v, w = feature(0), feature(1)
+    torch.testing.assert_close(
+        feature_information(v, v, 0.05) - feature_information(v, w, 0.05), kl(v, w), atol=1e-5, rtol=1e-4
+    )
+    assert bool((feature_information(v, w, 0.05) < feature_information(v, v, 0.05)).all())
 
 
 def test_a_label_equal_to_the_detected_heatmaps_has_maximal_information(detect: Any) -> None:
     v = feature(0)
-    assert float(label_information(detect(v), v, detect)) == pytest.approx(0, abs=1e-6)
+    best = label_information(detect(v), v, detect)
+    others = [label_information(detect(v), feature(seed), detect) for seed in range(1, 5)]
+    assert all(bool((other < best).all()) for other in others)
 
 
 def test_gradients_flow_into_the_student_only() -> None:
     teacher, student = feature(0).requires_grad_(), feature(1).requires_grad_()
-    feature_information(teacher, student).backward()
+    feature_information(teacher, student).sum().backward()
     assert teacher.grad is None
     assert float(student.grad.abs().sum()) > 0
 
@@ -62,29 +68,48 @@ def test_a_constant_added_to_a_channel_changes_nothing() -> None:
     torch.testing.assert_close(feature_information(v, w), feature_information(v + 3, w - 2), rtol=1e-4, atol=1e-5)
 
 
-def test_the_divergence_of_two_coins_equals_the_hand_computed_value() -> None:
-    # p = (3/4, 1/4), q = (1/2, 1/2): KL = 3/4 log(3/2) + 1/4 log(1/2).
-    p, q = torch.tensor([[[0.75, 0.25]]]).log(), torch.tensor([[[0.5, 0.5]]]).log()
-    assert float(divergence(p, q)) == pytest.approx(0.75 * log(1.5) + 0.25 * log(0.5))
-
-
 def test_the_information_of_two_cells_equals_the_hand_computed_value() -> None:
-    # With temperature 1, cells (log 3, 0) are the distribution (3/4, 1/4), and (0, 0) is (1/2, 1/2).
+    # With temperature 1, cells (log 3, 0) are the distribution (3/4, 1/4); log 2 - CE.
     v, w = torch.tensor([log(3.0), 0.0]).reshape(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
-    expected = -(0.75 * log(1.5) + 0.25 * log(0.5))
-    assert float(feature_information(v, w, temperature=1.0)) == pytest.approx(expected)
+    assert float(feature_information(v, w, temperature=1.0)) == pytest.approx(0, abs=1e-7)  # w says nothing
+    expected = log(2) + 0.75 * log(0.75) + 0.25 * log(0.25)
+    assert float(feature_information(v, v, temperature=1.0)) == pytest.approx(expected)
 
 
-def test_nothing_vanishes_when_the_enhanced_feature_is_the_source(detect: Any) -> None:
-    label, source = detect(feature(0)).detach(), feature(1)
+def test_naming_the_cell_is_worth_the_logarithm_of_their_number() -> None:
+    peak = torch.zeros(1, 1, H, W)
+    peak[..., 2, 3] = 100.0
+    assert float(feature_information(peak, peak)) == pytest.approx(log(H * W))
+
+
+def test_a_joint_of_weight_0_costs_nothing(detect: Any) -> None:
+    label = detect(feature(9)).detach()
+    label[:, 0] = 0  # without annotation: an empty map
+    weights = torch.tensor([[0.0, 1, 1]] * B)
+    certain = feature(1)
+    known = label_information(label, certain, detect, weights)
+    unweighted = label_information(label, certain, detect)
+    other = label.clone()
+    other[:, 0] = torch.rand(B, H, W)
+    torch.testing.assert_close(label_information(other, certain, detect, weights), known)
+    assert not torch.allclose(unweighted, known)
+    assert torch.equal(label_information(label, certain, detect, torch.zeros(B, J)), torch.zeros(B))
+
+
+def test_nothing_vanishes_when_the_enhanced_feature_says_as_much_about_the_source(detect: Any) -> None:
+    label, source = detect(feature(0)).detach(), 100 * feature(1)
+    assert float(vanishing(label, source, source, detect)) == 0
+    lost = vanishing(label, source, -source, detect)
+    assert float(lost) > 1
+    stated = vanishing(label, source, source, detect, bounded=False)
     torch.testing.assert_close(
-        vanishing(label, source, source, detect), label_information(label, source, detect), atol=1e-6, rtol=1e-5
+        stated, label_information(label, source, detect).mean() - feature_information(source, source, 0.05).mean()
     )
 
 
 def test_the_vanishing_terms_gradient_reaches_the_enhanced_feature_only(detect: Any) -> None:
     detect.requires_grad_()
-    source, enhanced = feature(1).requires_grad_(), feature(2).requires_grad_()
+    source, enhanced = feature(1).requires_grad_(), (100 * feature(2)).requires_grad_()
     vanishing(detect(feature(0)).detach(), source, enhanced, detect).backward()
     assert float(enhanced.grad.abs().sum()) > 0
     # With gradients here, the term could be minimised by making the source or the detector uninformative.
@@ -92,35 +117,53 @@ def test_the_vanishing_terms_gradient_reaches_the_enhanced_feature_only(detect: 
     assert detect.weight.grad is None
 
 
-def test_famis_loss_is_the_sum_of_its_terms(detect: Any) -> None:
+@pytest.mark.parametrize("bounded", [True, False])
+def test_famis_loss_is_the_sum_of_its_terms(detect: Any, bounded: bool) -> None:
     label, key, supports, enhanced = detect(feature(9)), feature(0), [feature(1), feature(2)], feature(3)
     mean_of_supports = (
-        vanishing(label, supports[0], enhanced, detect) + vanishing(label, supports[1], enhanced, detect)
+        vanishing(label, supports[0], enhanced, detect, bounded=bounded)
+        + vanishing(label, supports[1], enhanced, detect, bounded=bounded)
     ) / 2
-    complementary = label_information(label, enhanced, detect) - feature_information(key, enhanced)
-    expected = vanishing(label, key, enhanced, detect) + mean_of_supports - 0.5 * complementary
-    torch.testing.assert_close(fami_loss(label, key, supports, enhanced, detect, alpha=0.5), expected)
+    both = feature_information(key, enhanced, 1.0 if bounded else 0.05)
+    gained = label_information(label, enhanced, detect).mean() - (both.clamp(min=0) if bounded else both).mean()
+    expected = vanishing(label, key, enhanced, detect, bounded=bounded) + mean_of_supports - 0.5 * gained
+    torch.testing.assert_close(fami_loss(label, key, supports, enhanced, detect, alpha=0.5, bounded=bounded), expected)
 
 
 def test_minimising_famis_loss_raises_the_label_information_of_the_enhanced_feature(detect: Any) -> None:
     label, key, supports = detect(feature(9)).detach(), feature(0).detach(), [feature(1).detach()]
     enhanced = feature(3).requires_grad_()
     optimizer = torch.optim.SGD([enhanced], lr=1e-3)
-    before = label_information(label, enhanced, detect).item()
+    before = label_information(label, enhanced, detect).mean().item()
     for _ in range(50):
         optimizer.zero_grad()
         fami_loss(label, key, supports, enhanced, detect).backward()
         optimizer.step()
-    assert label_information(label, enhanced, detect).item() > before
+    assert label_information(label, enhanced, detect).mean().item() > before
+
+
+NAMES = ("motion", "useful", "noisy", "visual", "enhanced")
 
 
 def test_tdmis_loss_pulls_useful_motion_towards_the_whole_and_away_from_noise(detect: Any) -> None:
-    names = ("motion", "useful", "noisy", "visual", "enhanced")
-    features = {name: feature(seed).detach() for seed, name in enumerate(names)}
+    features = {name: 100 * feature(seed).detach() for seed, name in enumerate(NAMES)}
     label = detect(feature(9)).detach()
     alike = float(tdmi_loss(label, {**features, "useful": features["motion"]}, detect))
     noisy = float(tdmi_loss(label, {**features, "useful": features["noisy"]}, detect))
     assert alike < noisy
+
+
+@pytest.mark.parametrize("size", [1.0, 100.0, 10_000.0])
+def test_no_feature_brings_the_losses_below_the_logarithm_of_the_cells(detect: Any, size: float) -> None:
+    features = {name: size * feature(seed) for seed, name in enumerate(NAMES)}
+    label, lowest = detect(feature(9)), -log(H * W) - 1e-5
+    assert float(tdmi_loss(label, features, detect)) >= lowest
+    key, supports, enhanced = features["visual"], [features["noisy"]], features["enhanced"]
+    assert float(fami_loss(label, key, supports, enhanced, detect)) >= lowest
+    # As stated, unrelated features make the loss as low as they are large.
+    opposite = {**features, "motion": -features["noisy"], "useful": -features["noisy"]}
+    if size > 1:
+        assert float(tdmi_loss(label, {**opposite, "enhanced": -features["noisy"]}, detect, bounded=False)) < lowest
 
 
 def test_the_released_score_equals_its_formula() -> None:
@@ -129,6 +172,7 @@ def test_the_released_score_equals_its_formula() -> None:
     torch.testing.assert_close(released_score(teacher, student), (p * (p.log() - q)).mean())
 
 
-def test_the_released_total_weighs_the_six_terms_as_its_code_does() -> None:
+def test_the_released_sum_weighs_the_six_terms_as_its_code_does() -> None:
     terms = [torch.tensor(float(10**power)) for power in range(6)]
-    assert float(fami_released_total(terms)) == pytest.approx(0.5 * (-0.1 * 1 + 0.1 * 10 + 100 - 1e3 + 1e4 - 1e5))
+    assert float(fami_released_sum(terms)) == pytest.approx(-0.1 * 1 + 0.1 * 10 + 100 - 1e3 + 1e4 - 1e5)
+    assert float(fami_released_sum(terms, alpha=2.0)) == pytest.approx(-2 * 1 + 2 * 10 + 100 - 1e3 + 1e4 - 1e5)

@@ -30,6 +30,7 @@ NETWORKS: dict[str, Any] = {
     "fami {-1, 1}": lambda: FAMIPose(SMALL, (-1, 0, 1)),
     "fami {-2, -1, 1}": lambda: FAMIPose(SMALL, (-2, -1, 0, 1)),
     "fami {-2, -1, 1, 2}": lambda: FAMIPose(SMALL),
+    "fami, global transformation alone": lambda: FAMIPose(SMALL, (-1, 0, 1), calibration=False),
     "tdmi": lambda: TDMI(SMALL),
     "tdmi-st": lambda: TDMI(SMALL, spatiotemporal=True),
     "tdmi, last stage only": lambda: TDMI(SMALL, fusion="last", modulation=False, factorization="none"),
