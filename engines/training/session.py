@@ -18,7 +18,7 @@ from engines.errors import EngineError
 from engines.hub import catalogue
 from engines.spec import network
 from engines.spec.network import NetworkSpec
-from engines.training import checkpoint
+from engines.training import checkpoint, gradients
 from engines.training.batches import Samples, StepInput
 from engines.training.distributed import ProcessGroup
 from engines.training.head_init import init_from_single_frame
@@ -63,11 +63,16 @@ class Session:
         with progress_bar(self.console) as bar:
             task = bar.add_task("training", total=self.trainer.steps, completed=self.trainer.state.step)
 
+            norms: dict[str, float] = {}
+
             def report(step: int, values: dict[str, float]) -> None:
-                bar.update(task, completed=step, description=f"training, loss {values['total']:.4g}")
+                norms.update(gradients.term_norms(values))
+                bar.update(task, completed=step, description=_describe(values["total"], norms))
                 self._log({"step": step, **values})
                 if self.board is not None:
                     self.board.write_step(step, values)
+                if step == gradients.DEAD_AFTER:
+                    self._warn_of_dead_weights(step)
 
             try:
                 self.trainer.run(report, self.validate)
@@ -76,6 +81,14 @@ class Session:
                 self.console.print(f"stopped after step {step}; run the same command to resume")
                 raise
         self._finish()
+
+    def _warn_of_dead_weights(self, step: int) -> None:
+        if dead := gradients.find_dead_weights(self.trainer.model, self.trainer.optimiser):
+            self.console.print(
+                f"warning: {self.recipe.network}: {', '.join(dead)} had no gradient in {step} steps and will not "
+                "learn; check what initialises it, or freeze it in the recipe",
+                soft_wrap=True,
+            )
 
     def validate(self, model: nn.Module) -> float:
         """Run the validator, print and log its metrics, and return their mean."""
@@ -110,6 +123,12 @@ class Session:
         decode = " --decode dark" if self.recipe.loss == "cross-entropy" else ""
         name = self.trainer.folder / ENTRY if self.recipe.options else self.recipe.network
         self.console.print(f"posestream export {name} --weights {weights}{decode}", soft_wrap=True)
+
+
+def _describe(loss: float, norms: dict[str, float]) -> str:
+    """The text of the progress bar: the loss, and the norm of every term's gradient where there are several."""
+    terms = ", ".join(f"{name} {norm:.2g}" for name, norm in norms.items())
+    return f"training, loss {loss:.4g}" + (f" (gradients: {terms})" if len(norms) > 1 else "")
 
 
 def prepare(

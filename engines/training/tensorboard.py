@@ -17,6 +17,7 @@ from engines.metrics import VISIBLE
 from engines.skeletons import SKELETONS, Skeleton
 from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD
 from engines.training.batches import Batch
+from engines.training.gradients import PREFIX
 from engines.training.objective import Objective
 from engines.training.validation import predict
 
@@ -62,9 +63,10 @@ class Board:
         self._writer: SummaryWriter = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write_step(self, step: int, values: Mapping[str, float]) -> None:
-        """Write loss terms, learning rate, gradient norm and samples per second."""
+        """Write loss terms, the norms of their gradients, learning rate, gradient norm and samples per second."""
         for name, value in values.items():
-            self._writer.add_scalar(_TAGS.get(name, f"loss/{name}"), value, step)
+            tag = name if name.startswith(PREFIX) else _TAGS.get(name, f"loss/{name}")
+            self._writer.add_scalar(tag, value, step)
 
     def write_metrics(self, step: int, mean: float, metric: str, values: Mapping[str, Any]) -> None:
         """Write a validation's mean, by which epochs are compared, and its other values."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engines.errors import EngineError
-from engines.training import checkpoint
+from engines.training import checkpoint, gradients
 from engines.training.batches import Prefetcher, Samples, StepInput, shuffle
 from engines.training.distributed import ProcessGroup, RemoteRankError
 from engines.training.objective import Objective
@@ -32,7 +32,8 @@ from engines.training.recipe import Optimisation, Recipe
 
 Reporter = Callable[[int, dict[str, float]], None]
 """Called after every step with its number, its loss terms (over the whole batch, on every rank), ``gradient_norm``
-before clipping, ``rate`` and ``samples_per_second``."""
+before clipping, ``rate`` and ``samples_per_second``; every :data:`gradients.INTERVAL` steps also with
+``gradient/TERM``, the norm of each weighted term's gradient on this rank."""
 Validate = Callable[[nn.Module], float]
 """The score of a network; higher is better."""
 
@@ -143,7 +144,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         _, share = self.group.share(self._sample_indices(step).size)
         try:
-            terms = self._compute_terms(batch.to(self.group.device))
+            batch = batch.to(self.group.device)
+            terms = self._compute_terms(batch)
             # DistributedDataParallel averages over ranks, whose shares of an epoch's last batch differ.
             self.scaler.scale(terms["total"] * (share * self.group.world_size)).backward()  # type: ignore[no-untyped-call]
             values = self._reduce(terms, share, interrupted=interrupted)
@@ -156,6 +158,8 @@ class Trainer:
             ) from error
         values |= {"gradient_norm": self._clip_gradients(), "rate": rate}
         self._check_finite(step, values)
+        if step % gradients.INTERVAL == 0:
+            values |= self._term_norms(batch, terms, values["gradient_norm"])
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.ema is not None:
@@ -166,6 +170,18 @@ class Trainer:
         with autocast(self.group.device.type, self.recipe.precision):
             terms: dict[str, Tensor] = self._step_module(*batch.inputs)
         return terms
+
+    def _term_norms(self, batch: StepInput, terms: dict[str, Tensor], whole: float) -> dict[str, float]:
+        """The gradient's norm of every term, of this process's share; ``whole`` is that of the total."""
+        names = [name for name in terms if name != "total"]
+        if len(names) == 1:
+            return {gradients.PREFIX + names[0]: whole}
+        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
+        with autocast(self.group.device.type, self.recipe.precision):
+            # Not the distributed module, whose backward pass waits for the other ranks.
+            norms = gradients.measure_term_norms(self.objective, batch.inputs, learning, scale)
+        return {gradients.PREFIX + name: norm for name, norm in norms.items()}
 
     def _reduce(self, terms: dict[str, Tensor], share: float, *, interrupted: bool) -> dict[str, float]:
         """The terms over the whole batch, and under ``stop`` how many ranks were interrupted."""

@@ -11,15 +11,18 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
+from engines.losses.mutual_information import fami_released_terms  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
-from engines.models.fami import FAMIPose  # noqa: E402
+from engines.models.fami import FAMIPose, FAMIPoseReleased  # noqa: E402
 from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.fasrnet_released import FaSRnetReleased  # noqa: E402
 from engines.models.hrnet import HRNet  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
 from engines.training.batches import WindowSamples  # noqa: E402
+from engines.training.gradients import measure_term_norms  # noqa: E402
 from engines.training.objective import Objective, cross_entropy  # noqa: E402
+from engines.training.recipe import MutualInformation  # noqa: E402
 from tests.engines.training.test_trainer import MICRO, tracks  # noqa: E402
 
 
@@ -51,6 +54,54 @@ def test_the_two_levels_of_fasrnet_are_weighed_by_alpha(terms: Any, alpha: float
     losses = Objective("any", FaSRnet(MICRO).eval(), 2.0, "heatmap", terms)(batch.crops, batch.joints)
     expected = (1 - alpha) * losses["heatmap"] + alpha * losses["feature_level"]
     torch.testing.assert_close(losses["total"], expected)
+
+
+def test_the_released_fami_pose_trains_with_the_released_terms() -> None:
+    torch.manual_seed(0)
+    model = FAMIPoseReleased(MICRO)
+    crops, joints = torch.randn(1, 5, 3, 384, 288), torch.full((1, 17, 3), 40.0)
+    objective = Objective("any", model, 3.0, "heatmap", {"mutual_information": 0.5}, MutualInformation(alpha=0.1))
+    model.eval()
+    losses = objective(crops, joints)
+    features = model.features(model.window_features(crops))
+    t = fami_released_terms(features, model.hrnet.final_layer)
+    released = 0.5 * (-0.1 * t[0] + 0.1 * t[1] + t[2] - t[3] + t[4] - t[5])  # Alignment_V15
+    torch.testing.assert_close(losses["total"] - losses["heatmap"], released, atol=1e-7, rtol=1e-3)
+    assert float(released.detach().abs()) > 1e-6
+
+
+def test_the_information_counts_no_joint_without_annotation() -> None:
+    torch.manual_seed(0)
+    model = FAMIPose(MICRO, (-1, 0, 1)).eval()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    batch = WindowSamples(tracks(2), (-1, 0, 1)).batch(np.arange(2), None, np.random.default_rng(0))
+    objective = Objective("any", model, 2.0, "heatmap", {"mutual_information": 0.1})
+    joints = batch.joints.clone()
+    joints[:, :3, 2] = 0
+    before = objective(batch.crops, joints)["mutual_information"].detach()
+    with torch.no_grad():
+        model.detect[-1].bias[:3] += 1
+        model.detect[-1].weight[:3] *= 9
+    torch.testing.assert_close(objective(batch.crops, joints)["mutual_information"], before)
+    assert not torch.allclose(objective(batch.crops, batch.joints)["mutual_information"], before)
+
+
+@pytest.mark.parametrize("kind", [FAMIPose, TDMI])
+def test_the_information_has_the_scale_of_the_heatmap_error_unless_it_is_as_stated(kind: Any) -> None:
+    torch.manual_seed(0)
+    model = kind(MICRO, (-1, 0, 1))
+    batch = WindowSamples(tracks(4), (-1, 0, 1)).batch(np.arange(4), None, np.random.default_rng(0))
+    learning = list(model.parameters())
+    ratios = []
+    for estimate in ("bounded", "stated"):
+        information = MutualInformation(estimate=estimate)  # type: ignore[arg-type]
+        objective = Objective("any", model, 2.0, "heatmap", {"mutual_information": 1.0}, information)
+        norms = measure_term_norms(objective, batch.inputs, learning)
+        ratios.append(norms["mutual_information"] / norms["heatmap"])
+    assert 0.01 < ratios[0] < 100
+    assert ratios[1] > 100
 
 
 def test_an_unknown_loss_term_is_refused() -> None:

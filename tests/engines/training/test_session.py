@@ -12,8 +12,8 @@ import yaml
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
-from engines.training import memory_check  # noqa: E402
-from engines.training.session import WEIGHTS, prepare  # noqa: E402
+from engines.training import gradients, memory_check  # noqa: E402
+from engines.training.session import WEIGHTS, _describe, prepare  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -60,6 +60,34 @@ def test_a_training_writes_weights_a_log_and_scores(
     assert {"step", "total", "heatmap", "mutual_information"} <= rows[0].keys()
     assert rows[-1]["pck"].keys() == {"easy", "blurred", "occluded", "crossing"}
     assert (tmp_path / "run" / WEIGHTS).is_file()
+
+
+def test_gradients_of_terms_are_logged_and_weights_without_a_gradient_are_named(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # In the first step Θ's last layer is 0, so nothing before it has a gradient yet.
+    monkeypatch.setattr(gradients, "DEAD_AFTER", 1)
+    prepare(recipe, tmp_path / "run", workers=1, tensorboard=False).run()
+    messages = " ".join(capsys.readouterr().err.split())
+    assert ": gtm.phi.0, gtm.phi.1, gtm.phi.2, " in messages
+    assert "had no gradient in 1 steps and will not learn; check what initialises it, or freeze it" in messages
+    first = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[0])
+    assert first["gradient/heatmap"] > 0
+    assert first["gradient/mutual_information"] > 0
+
+
+def test_the_progress_bar_shows_the_gradient_of_every_term() -> None:
+    norms = {"heatmap": 0.0123, "mutual_information": 0.2}
+    assert _describe(0.5, norms) == "training, loss 0.5 (gradients: heatmap 0.012, mutual_information 0.2)"
+    assert _describe(0.5, {"heatmap": 0.0123}) == "training, loss 0.5"
+
+
+def test_switches_of_an_ablation_replace_the_networks_options(recipe: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text() + "options: {calibration: false}\n")
+    assert prepare(recipe, tmp_path / "run", workers=1, tensorboard=False).trainer.model.lcm is None
+    recipe.write_text(recipe.read_text().replace("calibration", "calibrates"))
+    with pytest.raises(EngineError, match="got an unexpected keyword argument 'calibrates'"):
+        prepare(recipe, tmp_path / "other", workers=1, tensorboard=False)
 
 
 def test_a_batch_that_does_not_fit_is_an_error_naming_one_that_does(

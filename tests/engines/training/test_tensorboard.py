@@ -58,6 +58,7 @@ def test_a_resumed_training_writes_each_step_and_each_epochs_preview_once(tmp_pa
     totals = found.Scalars("loss/total")
     assert [point.step for point in totals] == [1, 2, 3, 4, 5, 6]
     assert all(point.value < 9 for point in totals)
+    assert [point.step for point in found.Scalars("gradient/heatmap")] == [1]
     for name in ("loss/heatmap", "learning rate", "gradient norm", "samples per second"):
         assert [point.step for point in found.Scalars(name)] == [1, 2, 3, 4, 5, 6], name
     for name in ("validation/PCK@0.1", "validation/pck/0.05"):
