@@ -1,0 +1,115 @@
+"""What the modules of a temporal network respond to, for :func:`engines.testing.check_learns`.
+
+*Exchange*: each person's output of a module is given to the next person of the batch. If it depends on the person's
+motion and matters, the error of the heatmaps rises.
+
+*Alignment*: the modules that move a neighbour are trained to make its features equal the key frame's, where the
+neighbour is the key frame shifted by a few pixels. Only what decides where to read from is trained, so that nothing but
+moving the neighbour back can help.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from engines.models.fami import FAMIPose
+from engines.models.posewarper import PoseWarper
+from engines.models.temporal import TemporalModel
+
+BACKBONE: Final = "hrnet"
+
+DECIDING: Final = ("offset", "mask", "scalars", "phi", "useful", "prf", "ptm", "combine")
+"""Names of the inner modules that are exchanged beside the children of a network: they decide what others do."""
+
+SHIFT_PX: Final = 8
+
+
+def exchange_errors(model: TemporalModel, people: int, error: Callable[[], float]) -> dict[str, float]:
+    """By module, the ``error`` with its outputs exchanged among ``people``, as a multiple of the error as it is."""
+    base = error()
+    found: dict[str, float] = {}
+    for name, modules in _modules(model).items():
+        with _exchanged(modules, people) as calls:
+            value = error()
+        if calls:
+            found[name] = value / base
+    return found
+
+
+def _modules(model: TemporalModel) -> dict[str, list[nn.Module]]:
+    """The modules to exchange; those of one list are exchanged together, under one name."""
+    found: dict[str, list[nn.Module]] = {}
+    for name, module in model.named_modules():
+        if name and not name.startswith(BACKBONE) and ("." not in name or name.rpartition(".")[2] in DECIDING):
+            found.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(module)
+    return found
+
+
+@contextmanager
+def _exchanged(modules: list[nn.Module], people: int) -> Iterator[list[bool]]:
+    calls: list[bool] = []
+
+    def roll(value: Tensor) -> Tensor:
+        return value.roll(max(1, len(value) // people), dims=0)  # each person may have several neighbours in the batch
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        calls.append(True)
+        return tuple(map(roll, output)) if isinstance(output, tuple) else roll(output)
+
+    handles = [module.register_forward_hook(hook) for module in modules]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def aligned_error(model: TemporalModel, crops: Tensor, steps: int, rate: float) -> tuple[float, float] | None:
+    """The difference of a shifted neighbour from the key frame, aligned, before and after training the alignment for
+    ``steps`` steps; as a share of the difference without alignment. None for a network without an aligning module.
+
+    ``crops`` (B, 3, H, W) of key frames. Each is shifted by up to :data:`SHIFT_PX`, differently.
+    """
+    align = _find_alignment(model)
+    if align is None:
+        return None
+    with torch.no_grad():
+        (key, *_) = model.backbone(crops)
+        (moved, *_) = model.backbone(shift(crops))
+    still = float((moved - key).square().mean())
+    learning = [
+        value for name, value in model.named_parameters() if value.requires_grad and not name.endswith("deform.weight")
+    ]
+    optimiser = torch.optim.Adam(learning, rate)
+    errors: list[float] = []
+    for _ in range(steps + 1):
+        loss = (align(moved, key) - key).square().mean()
+        errors.append(float(loss.detach()) / still)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return errors[0], errors[-1]
+
+
+def shift(crops: Tensor) -> Tensor:
+    """Each crop (B, 3, H, W) moved by -:data:`SHIFT_PX`, 0 or :data:`SHIFT_PX` px in x and y, not both 0."""
+    moves = [(x, y) for x in (-SHIFT_PX, 0, SHIFT_PX) for y in (-SHIFT_PX, 0, SHIFT_PX) if x or y]
+    return torch.stack([crop.roll(moves[i % len(moves)], (2, 1)) for i, crop in enumerate(crops)])
+
+
+def _find_alignment(model: TemporalModel) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """``align(neighbour, key)``, both (B, C, h, w)."""
+    if isinstance(model, FAMIPose):
+        gtm, lcm = model.gtm, model.lcm
+        # Untrained scalars halve the features.
+        return lambda neighbour, key: gtm(key, neighbour) if lcm is None else 2 * lcm(key, gtm(key, neighbour))
+    if isinstance(model, PoseWarper):
+        return model.warp
+    module = getattr(model, "align_previous", None)
+    return module if isinstance(module, nn.Module) else None

@@ -1,0 +1,64 @@
+"""``check_learns`` accepts every temporal network, in micro size, and names what does not learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="networks are tested where PyTorch is installed (extra 'torch')")
+
+from engines.models.dcpose import DCPose  # noqa: E402
+from engines.models.fami import FAMIPose  # noqa: E402
+from engines.models.fasrnet import FaSRnet  # noqa: E402
+from engines.models.hrnet import HRNetConfig  # noqa: E402
+from engines.models.imapose import IMAPose  # noqa: E402
+from engines.models.posewarper import PoseWarper  # noqa: E402
+from engines.models.tdmi import TDMI  # noqa: E402
+from engines.testing import check_learns  # noqa: E402
+from engines.training.recipe import MutualInformation  # noqa: E402
+
+MICRO = HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1, joints=6)
+THREE = (-1, 0, 1)
+
+NETWORKS: dict[str, Any] = {
+    "dcpose": lambda: DCPose(MICRO, channels=16),
+    "posewarper": lambda: PoseWarper(MICRO, channels=16, blocks=2),
+    "fasrnet": lambda: FaSRnet(MICRO),
+    "fami": lambda: FAMIPose(MICRO, THREE),
+    "tdmi": lambda: TDMI(MICRO, THREE),
+    "tdmi-st": lambda: TDMI(MICRO, THREE, spatiotemporal=True),
+    "imapose": lambda: IMAPose(MICRO, 1, dilations=(1, 3)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    """Small networks gain nothing by threads, which other tests need."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_temporal_network_learns(name: str) -> None:
+    check_learns(NETWORKS[name]())
+
+
+STATED = MutualInformation(estimate="stated")
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "words"),
+    [
+        (lambda: IMAPose(MICRO, 1, dilations=(1, 3), std=0.001), {}, "no gradient reaches the weights of phi, kme"),
+        (lambda: FAMIPose(MICRO, THREE), {"information": STATED}, "the gradient of mutual_information is [0-9]+ times"),
+        (lambda: TDMI(MICRO, THREE), {"information": STATED}, "the term mutual_information fell to -"),
+    ],
+    ids=["imapose", "fami", "tdmi"],
+)
+def test_what_the_papers_state_does_not_learn(network: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(AssertionError, match=words):
+        check_learns(network(), steps=24, **options)
