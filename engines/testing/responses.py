@@ -24,8 +24,11 @@ from engines.models.temporal import TemporalModel
 
 BACKBONE: Final = "hrnet"
 
-DECIDING: Final = ("offset", "mask", "scalars", "phi", "useful", "prf", "ptm", "combine")
-"""Names of the inner modules that are exchanged beside the children of a network: they decide what others do."""
+SAMPLING: Final = ("offset", "mask", "scalars")
+"""Names of the modules that decide where a deformable convolution reads; those of one are exchanged together."""
+
+DECIDING: Final = ("phi", "useful", "prf", "ptm", "combine")
+"""Names of other inner modules that are exchanged beside the children of a network."""
 
 SHIFT_PX: Final = 8
 
@@ -45,9 +48,12 @@ def exchange_errors(model: TemporalModel, people: int, error: Callable[[], float
 def _modules(model: TemporalModel) -> dict[str, list[nn.Module]]:
     """The modules to exchange; those of one list are exchanged together, under one name."""
     found: dict[str, list[nn.Module]] = {}
-    for name, module in model.named_modules():
-        if name and not name.startswith(BACKBONE) and ("." not in name or name.rpartition(".")[2] in DECIDING):
-            found.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(module)
+    for path, module in model.named_modules():
+        parent, _, name = path.rpartition(".")
+        if not path or path.startswith(BACKBONE) or (parent and name not in (*SAMPLING, *DECIDING)):
+            continue
+        shown = f"{parent}.{'/'.join(SAMPLING)}" if name in SAMPLING else path
+        found.setdefault(re.sub(r"\.\d+\.", ".*.", shown), []).append(module)
     return found
 
 
@@ -92,7 +98,7 @@ def aligned_error(model: TemporalModel, crops: Tensor, steps: int, rate: float) 
         loss = (align(moved, key) - key).square().mean()
         errors.append(float(loss.detach()) / still)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     return errors[0], errors[-1]
 

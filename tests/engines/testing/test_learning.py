@@ -8,11 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="networks are tested where PyTorch is installed (extra 'torch')")
 
+from engines.models import fami  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPose  # noqa: E402
 from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.hrnet import HRNetConfig  # noqa: E402
-from engines.models.imapose import IMAPose  # noqa: E402
+from engines.models.imapose import IMAPose, KeypointMotionEncoder  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
 from engines.testing import check_learns  # noqa: E402
@@ -45,6 +46,25 @@ def _one_thread() -> Any:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_temporal_network_learns(name: str) -> None:
     check_learns(NETWORKS[name]())
+
+
+def test_kernels_that_everybody_shares_are_named() -> None:
+    class Shared(KeypointMotionEncoder):
+        def forward(self, phi: Any) -> Any:
+            return super().forward(phi).mean(0, keepdim=True).expand(len(phi), -1, -1, -1, -1)
+
+    model = IMAPose(MICRO, 1, dilations=(1,))
+    model.kme = Shared(MICRO.width, MICRO.joints)
+    with pytest.raises(AssertionError) as caught:
+        check_learns(model, steps=30)
+    assert str(caught.value).startswith("exchanging phi among people multiplies the error by 1.000 after training")
+
+
+def test_an_alignment_that_moves_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fami, "sample_affine", lambda support, _: support)
+    with pytest.raises(AssertionError) as caught:
+        check_learns(FAMIPose(MICRO, THREE, calibration=False), {}, steps=3)
+    assert str(caught.value) == "no gradient reaches the weights of gtm"
 
 
 STATED = MutualInformation(estimate="stated")
