@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from engines.losses.heatmap import gaussian_heatmaps, heatmap_mse
 from engines.models.hrnet import HRNet
 from engines.models.temporal import TemporalModel
-from engines.testing.responses import aligned_error, exchange_errors
+from engines.testing.responses import aligned_error, attention_gap, exchange_errors
 from engines.training.batches import Batch, WindowSamples
 from engines.training.gradients import find_dead_weights, measure_term_norms
-from engines.training.objective import Objective, paper_terms
+from engines.training.objective import FEATURE_LEVEL, Objective, paper_terms
 from engines.training.recipe import MutualInformation
 from engines.training.synthetic_samples import Tracks, TrackSettings, concatenate, render_scene
 
@@ -41,6 +41,9 @@ MAX_NORM_RATIO = 100.0
 MIN_RISE = 1.02
 """Of the error when a module's outputs are exchanged among people, after training; before, less than half as much."""
 
+MIN_GAP = 0.02
+"""By which attention, in 0..1, must prefer a sharp frame to an occluded one more than before training."""
+
 MAX_MISALIGNED = 0.9
 """Of the difference of a shifted neighbour from the key frame, after alignment."""
 
@@ -52,7 +55,7 @@ class Learning:
     ``start`` is the error of empty heatmaps, ``plain`` after training with the heatmap loss alone, ``error`` with all
     terms. ``norms`` are the gradient norms of the terms, means over the training, and ``lowest`` the least value of
     each. ``dead`` are weights without a gradient. ``rises`` are those of :func:`exchange_errors` by module, before and
-    after training; ``misaligned`` the errors of :func:`aligned_error`.
+    after training; ``misaligned`` and ``attention`` the pairs of :func:`aligned_error` and :func:`attention_gap`.
     """
 
     start: float
@@ -63,6 +66,7 @@ class Learning:
     dead: list[str]
     rises: dict[str, tuple[float, float]]
     misaligned: tuple[float, float] | None
+    attention: tuple[float, float] | None
     model: TemporalModel
     """The network trained with all terms."""
 
@@ -86,7 +90,8 @@ def check_learns(
     * no term falls without bound, and the gradient norms of all are within a factor of 100 of each other;
     * the output of every module beside the backbone is the person's own: exchanged among people, it raises the error,
       more than before training;
-    * a module that aligns a neighbour with the key frame can be trained to move a shifted one back.
+    * a module that aligns a neighbour with the key frame can be trained to move a shifted one back, and attention to
+      frames to prefer the sharp one.
 
     ``size`` is (width, height) px of a crop, multiples of 32. A network of one module a stage takes seconds.
     """
@@ -115,6 +120,11 @@ def check_learns(
         assert after <= MAX_MISALIGNED * min(1.0, before), (
             f"alignment leaves {after:.0%} of the difference of a shifted neighbour after training, {before:.0%} before"
         )
+    if found.attention is not None:
+        before, after = found.attention
+        assert after >= before + MIN_GAP, (
+            f"attention prefers the sharp frame to another person's by {after:.3f} after training, {before:.3f} before"
+        )
     return found
 
 
@@ -130,7 +140,8 @@ def measure_learning(
     chosen = paper_terms(model) if terms is None else dict(terms)
     batch = draw_windows(model.frames, size, cast("HRNet", model.get_submodule("hrnet")).config.joints)
     start = randomise_backbone(deepcopy(model), batch.crops)
-    plain = _Overfit(start, batch, {}, None)
+    # FaSRnet's two levels share a weight of 1, so only 0 leaves one out.
+    plain = _Overfit(start, batch, {name: 0.0 for name in chosen if name == FEATURE_LEVEL}, None)
     before = exchange_errors(plain.model, WINDOWS, plain.error)
     plain.train(steps)
     best = plain
@@ -147,6 +158,7 @@ def measure_learning(
         dead=find_dead_weights(best.model, best.optimiser),
         rises={name: (before[name], after[name]) for name in after},
         misaligned=aligned_error(deepcopy(start), batch.crops[:, start.key], steps, RATE),
+        attention=attention_gap(deepcopy(start), batch.crops[:, start.key], steps, RATE),
         model=best.model,
     )
 

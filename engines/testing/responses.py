@@ -5,7 +5,7 @@ motion and matters, the error of the heatmaps rises.
 
 *Alignment*: the modules that move a neighbour are trained to make its features equal the key frame's, where the
 neighbour is the key frame shifted by a few pixels. Only what decides where to read from is trained, so that nothing but
-moving the neighbour back can help.
+moving the neighbour back can help. *Attention* is trained likewise, to leave the key frame's features of a frame.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
 
 from engines.models.fami import FAMIPose
+from engines.models.fasrnet import FaSRnet
 from engines.models.posewarper import PoseWarper
 from engines.models.temporal import TemporalModel
 
@@ -117,5 +118,31 @@ def _find_alignment(model: TemporalModel) -> Callable[[Tensor, Tensor], Tensor] 
         return lambda neighbour, key: gtm(key, neighbour) if lcm is None else 2 * lcm(key, gtm(key, neighbour))
     if isinstance(model, PoseWarper):
         return model.warp
-    module = getattr(model, "align_previous", None)
-    return module if isinstance(module, nn.Module) else None
+    if isinstance(model, FaSRnet) and len(model.align):
+        return cast("Callable[[Tensor, Tensor], Tensor]", model.align[0])
+    return None
+
+
+def attention_gap(model: TemporalModel, crops: Tensor, steps: int, rate: float) -> tuple[float, float] | None:
+    """The mean attention to a sharp copy of the key frame minus that to another person's frame, which an occlusion
+    shows, before and after training the attention to leave the key frame's features. None for a network without
+    attention to frames.
+
+    ``crops`` (B, 3, H, W) of key frames.
+    """
+    if not isinstance(model, FaSRnet) or not model.features or not model.fusion.attention:
+        return None
+    fusion = model.fusion
+    with torch.no_grad():
+        (key, *_) = model.backbone(crops)
+    other = key.roll(1, dims=0)
+    optimiser = torch.optim.Adam([*fusion.embed_auxiliary.parameters(), *fusion.embed_current.parameters()], rate)
+    gaps: list[float] = []
+    for _ in range(steps + 1):
+        sharp, hidden = fusion.similarity(key, key), fusion.similarity(other, key)
+        gaps.append(float((sharp.mean() - hidden.mean()).detach()))
+        loss = (key * sharp - key).square().mean() + (other * hidden - key).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return gaps[0], gaps[-1]

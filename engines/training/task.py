@@ -17,7 +17,7 @@ class Task(Protocol):
     """The objective, the data and the preview of one recipe's network.
 
     An objective is a module that calls the network: ``objective(*batch.inputs)`` gives the loss terms by name, scalars,
-    with their weighted sum as ``total``.
+    with their weighted sum as ``total``; ``term_weights``, if it has them, are the weights by name.
     """
 
     def make_objective(self, model: nn.Module) -> nn.Module:
