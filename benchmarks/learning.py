@@ -1,7 +1,7 @@
 """What the papers' networks learn: eight drawn windows, a frozen random backbone, with and without each loss term.
 
     python -m benchmarks.learning --write
-    python -m benchmarks.learning --only imapose imapose-paper      # a part, for a look
+    python -m benchmarks.learning --only imapose imapose-paper      # a part; with --write these rows are replaced
 
 Networks in micro size (an HRNet of width 12, three frames, crops of 32x64, the six joints of the legs), trained by Adam
 with the heatmap loss alone and with all terms.
@@ -15,12 +15,13 @@ of their size. ``engines.testing.check_learns`` requires bounds of these.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Any
 
 import torch
 
-from benchmarks.reporting import describe_machine, make_parser, write_results
+from benchmarks.reporting import RESULTS, describe_machine, make_parser, write_results
 from engines.models.dcpose import DCPose
 from engines.models.fami import FAMIPose
 from engines.models.fasrnet import FaSRnet
@@ -55,13 +56,15 @@ def main() -> int:
     """Train the networks, print the table, and write it with ``--write``."""
     parser = make_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NETWORK")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=80)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    written = RESULTS / "learning.json"
+    found = {row["network"]: row for row in (json.loads(written.read_text()) if written.exists() else [])}
     for name in options.only:
-        rows.append(measure(name, options.steps))
-        print(rows[-1], flush=True)
+        found[name] = measure(name, options.steps)
+        print(found[name], flush=True)
+    rows = [found[name] for name in NETWORKS if name in found]
     text = table(rows, options)
     print(text)
     if options.write:

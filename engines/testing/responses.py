@@ -98,6 +98,8 @@ def aligned_error(model: TemporalModel, crops: Tensor, steps: int, rate: float) 
     for _ in range(steps + 1):
         loss = (align(moved, key) - key).square().mean()
         errors.append(float(loss.detach()) / still)
+        if not loss.requires_grad:
+            break
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -81,4 +81,4 @@ STATED = MutualInformation(estimate="stated")
 )
 def test_what_the_papers_state_does_not_learn(network: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(AssertionError, match=words):
-        check_learns(network(), steps=24, **options)
+        check_learns(network(), steps=16, **options)
