@@ -126,9 +126,9 @@ def _find_alignment(model: TemporalModel) -> Callable[[Tensor, Tensor], Tensor] 
 
 
 def attention_gap(model: TemporalModel, crops: Tensor, steps: int, rate: float) -> tuple[float, float] | None:
-    """The mean attention to a sharp copy of the key frame minus that to another person's frame, which an occlusion
-    shows, before and after training the attention to leave the key frame's features. None for a network without
-    attention to frames.
+    """The share that attention leaves of the features of a sharp copy of the key frame, minus that of another person's
+    frame, which an occlusion shows, before and after training it to leave the key frame's features. None for a network
+    without attention to frames.
 
     ``crops`` (B, 3, H, W) of key frames.
     """
@@ -142,7 +142,7 @@ def attention_gap(model: TemporalModel, crops: Tensor, steps: int, rate: float) 
     gaps: list[float] = []
     for _ in range(steps + 1):
         sharp, hidden = fusion.similarity(key, key), fusion.similarity(other, key)
-        gaps.append(float((sharp.mean() - hidden.mean()).detach()))
+        gaps.append(float(((key * sharp).sum() / key.sum() - (other * hidden).sum() / other.sum()).detach()))
         loss = (key * sharp - key).square().mean() + (other * hidden - key).square().mean()
         optimiser.zero_grad()
         loss.backward()
