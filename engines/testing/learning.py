@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from statistics import median
 from typing import cast
 
 import numpy as np
@@ -53,7 +54,7 @@ class Learning:
     """What :func:`measure_learning` found; errors are heatmap losses.
 
     ``start`` is the error of empty heatmaps, ``plain`` after training with the heatmap loss alone, ``error`` with all
-    terms. ``norms`` are the gradient norms of the terms, means over the training, and ``lowest`` the least value of
+    terms. ``norms`` are the gradient norms of the terms, medians over the training, and ``lowest`` the least value of
     each. ``dead`` are weights without a gradient. ``rises`` are those of :func:`exchange_errors` by module, before and
     after training; ``misaligned`` and ``attention`` the pairs of :func:`aligned_error` and :func:`attention_gap`.
     """
@@ -154,7 +155,7 @@ def measure_learning(
         start=plain.error_of_nothing(),
         plain=plain.error(),
         error=best.error(),
-        norms={name: sum(values) / len(values) for name, values in best.norms.items()},
+        norms={name: median(values) for name, values in best.norms.items()},
         lowest={name: min(values) for name, values in best.values.items() if name in chosen},
         dead=find_dead_weights(best.model, best.optimiser),
         rises={name: (before[name], after[name]) for name in after},
@@ -180,7 +181,7 @@ class _Overfit:
     def train(self, steps: int) -> None:
         self._set_mode()
         for step in range(steps):
-            if step % max(1, steps // 4) == 0:
+            if step % max(1, steps // 5) == 0:
                 for name, norm in measure_term_norms(self.objective, self.batch.inputs, self.learning).items():
                     self.norms.setdefault(name, []).append(norm)
             terms = self.objective(*self.batch.inputs)

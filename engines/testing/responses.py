@@ -51,10 +51,11 @@ def _modules(model: TemporalModel) -> dict[str, list[nn.Module]]:
     found: dict[str, list[nn.Module]] = {}
     for path, module in model.named_modules():
         parent, _, name = path.rpartition(".")
-        if not path or path.startswith(BACKBONE) or (parent and name not in (*SAMPLING, *DECIDING)):
+        is_child = parent == "" or isinstance(dict(model.named_children()).get(parent), nn.ModuleList)
+        if not path or path.startswith(BACKBONE) or not (is_child or name in (*SAMPLING, *DECIDING)):
             continue
         shown = f"{parent}.{'/'.join(SAMPLING)}" if name in SAMPLING else path
-        found.setdefault(re.sub(r"\.\d+\.", ".*.", shown), []).append(module)
+        found.setdefault(re.sub(r"\.\d+(?=\.|$)", ".*", shown), []).append(module)
     return found
 
 
