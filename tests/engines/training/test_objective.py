@@ -101,7 +101,7 @@ def test_the_information_has_the_scale_of_the_heatmap_error_unless_it_is_as_stat
         objective = Objective("any", model, 2.0, "heatmap", {"mutual_information": 1.0}, information)
         norms = measure_term_norms(objective, batch.inputs, learning)
         ratios.append(norms["mutual_information"] / norms["heatmap"])
-    assert 0.01 < ratios[0] < 100
+    assert 0.001 < ratios[0] < 100  # before training, when the heatmaps' gradient is at its largest
     assert ratios[1] > 100
 
 
