@@ -54,8 +54,8 @@ class Learning:
     """What :func:`measure_learning` found; errors are heatmap losses.
 
     ``start`` is the error of empty heatmaps, ``plain`` after training with the heatmap loss alone, ``error`` with all
-    terms. ``norms`` are the gradient norms of the terms, medians over the training, and ``lowest`` the least value of
-    each. ``dead`` are weights without a gradient. ``rises`` are those of :func:`exchange_errors` by module, before and
+    terms. ``norms`` are the gradient norms of the terms without weights, medians over the training, and ``lowest`` the
+    least value of each. ``dead`` are weights without a gradient. ``rises`` are those of :func:`exchange_errors` by module, before and
     after training; ``misaligned`` and ``attention`` the pairs of :func:`aligned_error` and :func:`attention_gap`.
     """
 
@@ -88,7 +88,8 @@ def check_learns(
     * no weight is without gradient;
     * the heatmap error falls to 0.3 of that of empty heatmaps, and with the auxiliary ``terms``, by default the paper's
       (:func:`engines.training.objective.paper_terms`), to within 1.5 times the error without them;
-    * no term falls without bound, and the gradient norms of all are within a factor of 100 of each other;
+    * no term falls without bound, and the gradient norms of all, without their weights, are within a factor of 100 of
+      each other;
     * the output of every module beside the backbone is the person's own: exchanged among people, it raises the error,
       more than before training;
     * a module that aligns a neighbour with the key frame can be trained to move a shifted one back, and attention to
@@ -182,8 +183,9 @@ class _Overfit:
         self._set_mode()
         for step in range(steps):
             if step % max(1, steps // 5) == 0:
+                weights = self.objective.term_weights
                 for name, norm in measure_term_norms(self.objective, self.batch.inputs, self.learning).items():
-                    self.norms.setdefault(name, []).append(norm)
+                    self.norms.setdefault(name, []).append(norm / weights[name])
             terms = self.objective(*self.batch.inputs)
             for name, value in terms.items():
                 self.values.setdefault(name, []).append(float(value.detach()))

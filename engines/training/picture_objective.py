@@ -50,11 +50,6 @@ class PictureObjective(nn.Module):
         return cls(recipe.network, model, dict(recipe.terms))
 
     @property
-    def term_weights(self) -> dict[str, float]:
-        """The weights of terms in the total, 1 where not given."""
-        return self.weights
-
-    @property
     def names(self) -> tuple[str, ...]:
         """The terms in training mode."""
         model = self.model
