@@ -7,9 +7,9 @@ Networks in micro size (an HRNet of width 12, three frames, crops of 32x64, the 
 with the heatmap loss alone and with all terms.
 
 *Error*: the heatmap loss at the end, as a share of that of empty heatmaps. *Gradients*: the norm of the term's,
-without its weight, against the heatmap loss's, medians over the training. *Aligned*: what is left of the difference of
-a shifted neighbour from the key frame when its alignment is trained. *Spread*: the standard deviation of IMAPose's kernels over people, as a share
-of their size. ``engines.testing.check_learns`` requires bounds of these.
+without its weight, against the heatmap loss's, medians over the training. *Aligned*: what is left of the difference
+of a shifted neighbour from the key frame when its alignment is trained. *Spread*: the standard deviation of IMAPose's
+kernels over people, as a share of their size. ``engines.testing.check_learns`` requires bounds of these.
 """
 
 from __future__ import annotations

@@ -54,9 +54,10 @@ class Learning:
     """What :func:`measure_learning` found; errors are heatmap losses.
 
     ``start`` is the error of empty heatmaps, ``plain`` after training with the heatmap loss alone, ``error`` with all
-    terms. ``norms`` are the gradient norms of the terms without weights, medians over the training, and ``lowest`` the
-    least value of each. ``dead`` are weights without a gradient. ``rises`` are those of :func:`exchange_errors` by module, before and
-    after training; ``misaligned`` and ``attention`` the pairs of :func:`aligned_error` and :func:`attention_gap`.
+    terms. ``norms`` are the gradient norms of the terms without weights, medians over the training, and ``lowest``
+    the least value of each. ``dead`` are weights without a gradient. ``rises`` are those of :func:`exchange_errors`
+    by module, before and after training; ``misaligned`` and ``attention`` the pairs of :func:`aligned_error` and
+    :func:`attention_gap`.
     """
 
     start: float
