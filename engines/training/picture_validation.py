@@ -17,7 +17,7 @@ from engines.training.batches import pick_spread
 from engines.training.clip_cache import load_or_draw
 from engines.training.drawn_pictures import DrawnPictures, PictureSettings
 from engines.training.picture_objective import PictureObjective
-from engines.training.picture_samples import PictureBatch, PictureSamples, fitted_size
+from engines.training.picture_samples import PictureBatch, PictureSamples, collate, resize, to_sample
 from engines.training.recipe import Synthetic
 from engines.training.validation import Metrics
 from engines.vision.crop import HALF_PIXEL
@@ -40,7 +40,9 @@ class PictureValidator:
         result = evaluate_pictures(self._data, self._clips, found, self._skeleton).scores
         (columns,) = result.tables.values()
         summary = "  ".join(f"{name} {value:.1f}" for name, value in columns.items())
-        return Metrics(result.mean, summary, {"ap": {name: value / 100 for name, value in columns.items()}})
+        return Metrics(
+            result.mean, summary, {"ap": {name: value / 100 for name, value in columns.items() if not np.isnan(value)}}
+        )
 
     def examples(self, number: int) -> PictureBatch:
         """Pictures spread over all."""
@@ -58,11 +60,13 @@ class DrawnPictureValidator:
 
     def __call__(self, objective: PictureObjective) -> Metrics:
         """AP under each condition."""
-        values = {kind: _score(objective, samples) for kind, samples in self._samples.items()}
+        scores = {kind: _score(objective, samples) for kind, samples in self._samples.items()}
+        values = {kind: numbers for kind, numbers in scores.items() if numbers}
         summary = "AP (AP50): " + "  ".join(
             f"{kind} {100 * numbers['AP']:.1f} ({100 * numbers['AP50']:.1f})" for kind, numbers in values.items()
         )
-        return Metrics(float(np.mean([numbers["AP"] for numbers in values.values()])), summary, {"ap": values})
+        mean = float(np.mean([numbers["AP"] for numbers in values.values()])) if values else 0.0
+        return Metrics(mean, summary, {"ap": values})
 
     def examples(self, number: int) -> PictureBatch:
         """Pictures of the first condition."""
@@ -70,6 +74,7 @@ class DrawnPictureValidator:
 
 
 def _score(objective: PictureObjective, samples: PictureSamples) -> dict[str, float]:
+    """COCO's numbers, without those of sizes that no person has; empty if no person is annotated."""
     truth, found = [], []
     for index, people in enumerate(find_people(objective, samples)):
         picture = samples.pictures.read(index)
@@ -83,11 +88,11 @@ def find_people(objective: PictureObjective, samples: PictureSamples) -> Iterato
     """The people of each picture in its own continuous px, as an engine gives them; one picture at a time."""
     device = next(objective.parameters()).device
     for index in range(len(samples)):
-        height, width = samples.pictures.read(index).pixels.shape[:2]
-        batch = samples.batch(np.array([index]), None, np.random.default_rng(0)).to(device)
-        size = fitted_size((width, height), samples.resizing.sides[-1], samples.resizing.long)
-        (found,) = objective.find(batch.pictures, [size])
-        factors = np.array([size[0] / width, size[1] / height])
+        picture = samples.pictures.read(index)
+        resized = resize(picture, samples.resizing.sides[-1], samples.resizing.long)
+        (height, width), (old_height, old_width) = resized.pixels.shape[:2], picture.pixels.shape[:2]
+        (found,) = objective.find(collate([to_sample(resized)]).pictures.to(device), [(width, height)])
+        factors = np.array([width / old_width, height / old_height])
         scores = found.scores.cpu().numpy()
         points = found.keypoints.cpu().numpy() / factors + HALF_PIXEL
         joints = np.concatenate([points, np.broadcast_to(scores[:, None, None], (*points.shape[:2], 1))], axis=2)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -17,7 +19,9 @@ from safetensors.torch import load_file  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.hub import catalogue  # noqa: E402
 from engines.spec.network import build  # noqa: E402
+from engines.training.picture_objective import PictureObjective  # noqa: E402
 from engines.training.picture_samples import PictureBatch  # noqa: E402
+from engines.training.picture_validation import DrawnPictureValidator  # noqa: E402
 from engines.training.recipe import Optimisation, Recipe, Resizing, Synthetic  # noqa: E402
 from engines.training.session import ENTRY, WEIGHTS, prepare  # noqa: E402
 from engines.training.tasks import make_task  # noqa: E402
@@ -85,6 +89,14 @@ def test_a_training_on_coco_is_scored_by_its_ap(tmp_path: Path, capsys: pytest.C
     messages = capsys.readouterr().err
     assert f"{tmp_path / 'coco'}: {sample_datasets.FRAMES} pictures to train on" in messages
     assert "epoch 1: AP 0.0  AP50 0.0" in messages
+
+
+def test_conditions_without_annotated_people_have_no_score() -> None:
+    drawn = draw_pictures(1)
+    empty = replace(drawn, joints=np.zeros_like(drawn.joints))
+    validator = DrawnPictureValidator({"easy": make_samples(empty)})
+    metrics = validator(PictureObjective("tiny", make_model(), {}))
+    assert (metrics.mean, metrics.values) == (0.0, {"ap": {}})
 
 
 def test_the_options_of_a_recipe_are_those_of_its_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
