@@ -2,7 +2,8 @@
 
 ``coco17``, ``mpii16``, ``jhmdb15`` (Sub-JHMDB), ``crowdpose14`` and ``hieve14`` have the order of their data sets.
 ``posetrack17`` has the order of the COCO-style PoseTrack files, in which the ears are never annotated, and so of the
-networks trained on them; ``posetrack15`` has the order of PoseTrack's evaluation.
+networks trained on them; ``posetrack15`` has the order of PoseTrack's evaluation. ``halpe26`` (Halpe-FullBody, its 26
+joints of the body) and ``coco-wholebody133`` are RTMPose's, ``blazepose33`` is MediaPipe's.
 
 >>> SKELETONS["coco17"].joints[:3]
 ('nose', 'left_eye', 'right_eye')
@@ -12,8 +13,9 @@ networks trained on them; ``posetrack15`` has the order of PoseTrack's evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,13 +86,53 @@ COCO_SIGMAS = (
 )  # fmt: skip
 """Per-keypoint constants of COCO's evaluation (pycocotools)."""
 
-SKELETONS: Mapping[str, Skeleton] = {
+_BODY = """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow
+    left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"""
+_FEET = """left_ankle-left_heel right_ankle-right_heel left_ankle-left_big_toe right_ankle-right_big_toe
+    left_ankle-left_small_toe right_ankle-right_small_toe"""
+_FINGERS = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger")
+
+# The lines of a face of 68 points, each from its first to its last.
+_FACE_LINES = (
+    (0, 16),
+    (17, 21),
+    (22, 26),
+    (27, 30),
+    (31, 35),
+    (36, 41),
+    (42, 47),
+    (48, 59),
+    (60, 67),
+)  # jaw, brows, nose, its tip, eyes, lips
+
+
+def _list_fingers(side: str) -> list[list[str]]:
+    """The joints of each finger, from the wrist's end of the hand."""
+    root = f"{side}_hand_root"
+    return [[root, *(f"{side}_{finger}{number}" for number in range(1, 5))] for finger in _FINGERS]
+
+
+def _make_wholebody() -> Skeleton:
+    """COCO-WholeBody: the body, six joints of the feet, 68 of the face and 21 of each hand."""
+    toes = ("big_toe", "small_toe", "heel")
+    feet = " ".join(f"{side}_{toe}" for side in ("left", "right") for toe in toes)
+    hands = {side: _list_fingers(side) for side in ("left", "right")}
+    fingers = [finger for hand in hands.values() for finger in hand]
+    faces = [[f"face_{number}" for number in range(start, end + 1)] for start, end in _FACE_LINES]
+    joints = [f"face_{number}" for number in range(68)]
+    for hand in hands.values():
+        joints += [hand[0][0], *(joint for finger in hand for joint in finger[1:])]
+    limbs = [f"{one}-{other}" for line in (*faces, *fingers) for one, other in pairwise(line)]
+    body = f"{_ARMS_AND_LEGS} {_TRUNK} {_FACE} {_FEET} left_wrist-left_hand_root right_wrist-right_hand_root"
+    return _make("coco-wholebody133", f"{_BODY} {feet} {' '.join(joints)}", f"{body} {' '.join(limbs)}")
+
+
+_KNOWN: dict[str, Skeleton] = {
     skeleton.name: skeleton
     for skeleton in (
         _make(
             "coco17",
-            """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow
-            left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle""",
+            _BODY,
             f"{_ARMS_AND_LEGS} {_TRUNK} {_FACE}",
             COCO_SIGMAS,
         ),
@@ -133,8 +175,59 @@ SKELETONS: Mapping[str, Skeleton] = {
             f"""{_ARMS_AND_LEGS} nose-chest chest-left_shoulder chest-right_shoulder chest-left_hip chest-right_hip
             left_hip-right_hip""",
         ),
+        _make(
+            "halpe26",
+            f"""{_BODY} head_top neck pelvis left_big_toe right_big_toe left_small_toe right_small_toe
+            left_heel right_heel""",
+            f"""{_ARMS_AND_LEGS} {_FACE} {_FEET} head_top-neck neck-left_shoulder neck-right_shoulder neck-pelvis
+            pelvis-left_hip pelvis-right_hip""",
+        ),
+        _make_wholebody(),
+        _make(
+            "blazepose33",
+            """nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear
+            left_mouth right_mouth left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist
+            left_pinky right_pinky left_index right_index left_thumb right_thumb left_hip right_hip
+            left_knee right_knee left_ankle right_ankle left_heel right_heel left_foot_index right_foot_index""",
+            f"""{_ARMS_AND_LEGS} {_TRUNK} nose-left_eye_inner left_eye_inner-left_eye left_eye-left_eye_outer
+            left_eye_outer-left_ear nose-right_eye_inner right_eye_inner-right_eye right_eye-right_eye_outer
+            right_eye_outer-right_ear left_mouth-right_mouth left_wrist-left_pinky left_wrist-left_index
+            left_wrist-left_thumb left_pinky-left_index right_wrist-right_pinky right_wrist-right_index
+            right_wrist-right_thumb right_pinky-right_index left_ankle-left_heel left_heel-left_foot_index
+            left_ankle-left_foot_index right_ankle-right_heel right_heel-right_foot_index
+            right_ankle-right_foot_index""",
+        ),
     )
 }
+
+SKELETONS: Mapping[str, Skeleton] = _KNOWN
+"""All known skeletons by name: those that ship, and those that a Signature or a message brought (:func:`register`)."""
+
+SHIPPED = tuple(_KNOWN)
+"""The names of those that ship."""
+
+
+def register(name: str, joints: Sequence[str], limbs: Sequence[tuple[str, str]] = ()) -> Skeleton:
+    """Make a skeleton known in this process, under its ``name``; ``limbs`` are pairs of names of joints.
+
+    Raises ``ValueError`` if the name has other joints already, or a limb ends at an unknown joint.
+    """
+    unknown = {joint for limb in limbs for joint in limb} - set(joints)
+    if unknown or len(set(joints)) < len(joints):
+        raise ValueError(
+            f"skeleton {name!r}: its limbs name {', '.join(sorted(unknown))}, which are no joints of it"
+            if unknown
+            else f"skeleton {name!r} has two joints of one name"
+        )
+    order = list(joints)
+    made = Skeleton(name, tuple(joints), tuple((order.index(start), order.index(end)) for start, end in limbs))
+    known = _KNOWN.setdefault(name, made)
+    if known.joints != made.joints:
+        raise ValueError(
+            f"skeleton {name!r} has {len(known)} other joints ({', '.join(known.joints[:3])}, …); "
+            "give yours a name of its own"
+        )
+    return known
 
 
 def convert(keypoints: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engines.skeletons import COCO_SIGMAS, SKELETONS, convert
+from engines.skeletons import COCO_SIGMAS, SKELETONS, convert, register
 
 
 @pytest.mark.parametrize("name", SKELETONS)
@@ -67,6 +68,31 @@ def test_orders_are_those_of_the_data_sets(shared: Path) -> None:
     for file, name in (("jhmdb/test_jhmdb_sub1.json", "jhmdb15"), ("coco/test_coco.json", "coco17")):
         category = json.loads((shared / "data/annot/mmpose" / file).read_text())["categories"][0]
         assert list(SKELETONS[name].joints) == category["keypoints"]
+
+
+def test_a_skeleton_of_your_own_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.skeletons._KNOWN", dict(SKELETONS))
+    hand = register("two1", ["wrist", "thumb"], [("wrist", "thumb")])
+    assert (hand.joints, hand.limbs, len(hand)) == (("wrist", "thumb"), ((0, 1),), 2)
+    assert register("two1", ["wrist", "thumb"]) is hand
+    for joints, limbs, words in (
+        (["wrist"], [], "skeleton 'two1' has 2 other joints (wrist, thumb, …); give yours a name of its own"),
+        (["wrist", "wrist"], [], "skeleton 'two1' has two joints of one name"),
+        (["wrist", "thumb"], [("wrist", "toe")], "its limbs name toe, which are no joints of it"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            register("two1", joints, limbs)
+
+
+def test_the_orders_of_rtmpose_begin_with_coco_and_end_as_published() -> None:
+    for name in ("halpe26", "coco-wholebody133"):
+        assert SKELETONS[name].joints[:17] == SKELETONS["coco17"].joints
+    assert SKELETONS["halpe26"].index("left_heel") == 24
+    whole = SKELETONS["coco-wholebody133"]
+    wanted = {17: "left_big_toe", 22: "right_heel", 23: "face_0", 91: "left_hand_root", 112: "right_hand_root"}
+    assert {place: whole.joints[place] for place in wanted} == wanted
+    assert (whole.joints[95], whole.joints[132]) == ("left_thumb4", "right_pinky_finger4")
+    assert SKELETONS["blazepose33"].index("left_hip") == 23
 
 
 def test_only_coco_has_sigmas() -> None:
