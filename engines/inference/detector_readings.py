@@ -17,8 +17,8 @@ from engines.inference.detector_families import (
     orient_rows,
     split_boxes_scores,
 )
-from engines.spec.detector_signature import BoxKind, DetectorSignature, ScoreKind, Units
-from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD
+from engines.spec.detector_signature import BoxKind, DetectorSignature, ScoreKind
+from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD, Units
 
 USUAL_CLASSES = (1, 80)
 """A detector of people, and COCO."""

@@ -23,7 +23,7 @@ from engines.inference.batching import Work
 from engines.inference.cached import CachedRunner
 from engines.inference.export_loader import MARGIN, PEOPLE, Crop
 from engines.inference.full_window import MAX_BATCH, FullWindowRunner
-from engines.inference.signature_check import infer_signature
+from engines.inference.signature_inference import infer_signature
 from engines.resource import Resource
 from engines.spec.fingerprint import fingerprint_file
 from engines.spec.signature import Signature

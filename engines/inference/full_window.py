@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.backends.base import Backend
 from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
 from engines.inference.decoding import decode
+from engines.inference.image_input import to_dtype
 from engines.inference.regions import Region, box_to_region, crop_region, to_keypoints
-from engines.inference.signature_check import check_signature
+from engines.inference.signature_check import adapt_layout, check_signature
 from engines.spec.signature import Signature
-from engines.spec.tensors import Array
+from engines.spec.tensors import Array, Tensor
 from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
+
+_log = logging.getLogger(__name__)
 
 MAX_BATCH = 16
 """People in one run of a network of any batch. More brought no speed on a CPU and takes memory."""
@@ -27,10 +32,12 @@ class FullWindowRunner:
         self.max_batch = max_batch
         self.work = Work()
         self._backend = backend
+        self._is_warned = False
 
     def open(self) -> None:
         """Load the network. Raises :class:`EngineError` if it does not fit its Signature."""
         self._backend.open()
+        self.signature = adapt_layout(self.signature, self._backend.describe())
         check_signature(self.signature, self._backend.describe())
 
     def close(self) -> None:
@@ -46,12 +53,20 @@ class FullWindowRunner:
     def _run(self, people: Sequence[Person]) -> list[Keypoints]:
         regions = [box_to_region(self.signature, person.box) for person in people]
         inputs = np.stack([self._make_input(*pair) for pair in zip(people, regions, strict=True)])
-        outputs = self._backend.run({self._input_name: pad_batch(inputs, self._backend.describe())})
+        fed = to_dtype(pad_batch(inputs, self._backend.describe()), self._input.dtype)
+        outputs = self._backend.run({self._input.name: fed})
         points, scores = decode(self.signature, [outputs[name] for name in self._output_names])
+        self._check_numbers(points)
         frames = len(people) * self.signature.frames
         self.work.add(people=len(people), frames=frames, computed=frames)
         rows = zip(points, scores, regions, strict=False)  # stops before the rows that pad the batch
         return [to_keypoints(self.signature, *row) for row in rows]
+
+    def _check_numbers(self, points: NDArray[np.float64]) -> None:
+        """Warn once of keypoints that are not finite, which are returned as 0, 0, 0."""
+        if not self._is_warned and not np.isfinite(points).all():
+            self._is_warned = True
+            _log.warning("model %s: it returns keypoints that are not finite; export it again", self.signature.name)
 
     def _make_input(self, person: Person, region: Region) -> Array:
         """The input of one person: every frame cropped by the region of the key frame's box."""
@@ -60,8 +75,9 @@ class FullWindowRunner:
         return crops.reshape(self.signature.input_shape)
 
     @property
-    def _input_name(self) -> str:
-        return (self.signature.inputs or (self._backend.describe().inputs[0].name,))[0]
+    def _input(self) -> Tensor:
+        inputs = self._backend.describe().inputs
+        return next(tensor for tensor in inputs if tensor.name == (self.signature.inputs or (inputs[0].name,))[0])
 
     @property
     def _output_names(self) -> tuple[str, ...]:

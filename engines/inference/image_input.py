@@ -49,8 +49,8 @@ def is_integer(tensor: Tensor) -> bool:
 
 
 def to_dtype(planes: Array, dtype: str) -> Array:
-    """``planes`` float32, contiguous, in ``dtype``; rounded for one of whole numbers."""
-    if np.dtype(dtype).kind in "iu":
+    """``planes``, contiguous, in ``dtype``; rounded and clipped if only that one has whole numbers."""
+    if np.dtype(dtype).kind in "iu" and planes.dtype.kind == "f":
         limits = np.iinfo(dtype)
         planes = np.clip(np.rint(planes), limits.min, limits.max)
     return np.ascontiguousarray(planes, dtype)

@@ -50,23 +50,24 @@ def box_to_region(signature: Signature, box: NDArray[np.float32]) -> Region:
 def crop_region(signature: Signature, pixels: NDArray[np.uint8], region: Region) -> Array:
     """The crop of ``region`` from a frame (H, W, 3) uint8 BGR, as the network takes it.
 
-    It is (h, w, 3) uint8 or, normalised, (3, h, w) float32, according to ``signature.pixel``.
+    It is (h, w, 3) uint8 or, normalised, (3, h, w) or (h, w, 3) float32, according to ``pixel`` and ``layout``.
     """
     affine = crop.crop_affine(region.center, region.scale, signature.input_size, rule=signature.affine)
     cropped = crop.crop(pixels, affine, signature.input_size)
     if signature.pixel == "uint8":
         return cropped
-    return to_tensor(cropped, signature.colour, signature.mean, signature.std)
+    planes = to_tensor(cropped, signature.colour, signature.mean, signature.std)
+    return planes.transpose(1, 2, 0) if signature.layout == "nhwc" else planes
 
 
 def to_keypoints(
     signature: Signature, points: NDArray[np.float64], scores: NDArray[np.float32], region: Region
 ) -> NDArray[np.float32]:
-    """Keypoints (K, 3) x px, y px in the frame and score in 0..1.
+    """Keypoints (K, 3) x px, y px in the frame and score in 0..1; 0, 0, 0 if a number is not finite.
 
     ``points`` (K, 2) are index coordinates in the crop of ``region``, ``scores`` (K,). The transform always follows the
     standard rule, even if crops are made by another: so the networks were published.
     """
     affine = crop.crop_affine(region.center, region.scale, signature.input_size)
-    clipped = np.clip(scores, 0, 1)
-    return np.concatenate([crop.to_frame(points, affine), clipped[:, None]], axis=1, dtype=np.float32)
+    keypoints = np.concatenate([crop.to_frame(points, affine), np.clip(scores, 0, 1)[:, None]], axis=1)
+    return np.where(np.isfinite(keypoints).all(axis=1, keepdims=True), keypoints, 0).astype(np.float32)

@@ -11,10 +11,9 @@ from msgspec import Meta
 from engines.errors import EngineError
 from engines.formats.files import FormatError
 from engines.formats.json import read_json
-from engines.spec.signature import Colour, Fit, Pixels, Triple
+from engines.spec.signature import Colour, Fit, Pixels, Triple, Units
 
 BoxKind = Literal["corners", "centres"]
-Units = Literal["pixels", "fractions"]
 ScoreKind = Literal["probabilities", "logits", "softmax"]
 
 

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from engines.errors import EngineError
 from engines.skeletons import SKELETONS, Skeleton
-from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD, Fit, Pixels, Triple
+from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD, Fit, JointName, Pixels, Triple, check_skeleton
 from engines.spec.tensors import Description, Tensor
 
 SuppressionKind = Literal["hard", "soft"]
@@ -59,6 +59,8 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     name: str
     input_size: tuple[Pixels, Pixels]
     skeleton: str = "coco17"
+    joint_names: Annotated[tuple[JointName, ...], Meta(max_length=1024)] = ()
+    limbs: Annotated[tuple[tuple[str, str], ...], Meta(max_length=4096)] = ()
     fit: Fit = "top-left"
     pad: tuple[Grey, Grey, Grey] = (104, 116, 124)
     mean: Triple = IMAGENET_MEAN
@@ -68,8 +70,7 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     max_people: Annotated[int, Meta(ge=1, le=1000)] = 100
 
     def __post_init__(self) -> None:
-        if self.skeleton not in SKELETONS:
-            raise ValueError(f"skeleton {self.skeleton!r} is not one of {', '.join(SKELETONS)}")
+        check_skeleton(self.skeleton, self.joint_names, self.limbs)
         if not all(self.std):
             raise ValueError(f"std {list(self.std)} must not contain 0")
 

@@ -8,6 +8,7 @@ Pipelines are linked and crops prepared from the Signature alone, without openin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,19 +19,22 @@ from msgspec import Meta
 from engines.errors import EngineError
 from engines.formats.files import FormatError
 from engines.formats.json import read_json
-from engines.skeletons import SKELETONS, Skeleton
+from engines.skeletons import SKELETONS, Skeleton, register
 
-Decode = Literal["heatmap", "heatmap-dark", "simcc", "points"]
+Decode = Literal["heatmap", "heatmap-dark", "simcc", "points", "blazepose"]
 Colour = Literal["rgb", "bgr"]
-Layout = Literal["nchw", "ntchw", "nthwc"]
+Layout = Literal["nchw", "ntchw", "nthwc", "nhwc"]
 Pixel = Literal["float32", "uint8"]
 KeptType = Literal["float32", "float16"]
 Cell = Literal["corner", "centre"]
 AffineRule = Literal["standard", "dark"]
+Units = Literal["pixels", "fractions"]
+Axes = Literal["xy", "yx"]
 Fit = Literal["top-left", "centre", "stretch"]
 """How a frame is resized to an input of another aspect ratio; see :func:`engines.vision.letterbox.fit_frame`."""
 
 Triple = tuple[float, float, float]
+JointName = Annotated[str, Meta(min_length=1, max_length=255)]
 Frames = Annotated[int, Meta(ge=0, le=64)]
 Pixels = Annotated[int, Meta(ge=8, le=4096)]
 
@@ -44,17 +48,21 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Input: ``input_size`` is (width, height) of a crop in px. ``past`` and ``future`` count frames before and after the
     key frame; ``order`` lists the frames in the order of the network, as offsets from the key frame (``[0, -1, 1]`` for
     DCPose); empty means oldest first. ``layout`` ``ntchw`` is (N, T, 3, H, W), ``nchw`` is (N, 3 T, H, W) with frames
-    along the channels, ``nthwc`` is (N, T, H, W, 3).
+    along the channels, ``nthwc`` is (N, T, H, W, 3), ``nhwc`` (N, H, W, 3) for one frame.
 
     Preprocessing: a box is enlarged by the factor ``enlarge`` and cropped by the rule ``affine`` (see
     ``engines.vision.crop``). ``float32`` networks take ``(pixel - mean) / std`` with channels in the order of
     ``colour``, ``mean`` and ``std`` in grey levels (0..255); pixels outside the frame are 0 before that. ``uint8``
-    networks take BGR pixels and do the same themselves.
+    networks take BGR pixels and do the same themselves. A file's own dtype may be another, half precision or integers.
 
     Output: ``decode`` ``heatmap`` (argmax and quarter shift) and ``heatmap-dark`` read (N, K, h, w); ``simcc`` reads
     (N, K, width * simcc_split) and (N, K, height * simcc_split), x first; ``points`` reads (N, K, 3): x px, y px in
-    index coordinates of the crop, and score. ``cell`` places heatmap cell i at crop pixel i * stride (``corner``, as
+    index coordinates of the crop, and score; or (N, K, 2), with scores (N, K) as another output or 1. ``axes`` ``yx``
+    swaps the two, ``units`` ``fractions`` makes them shares of the crop's size. ``blazepose`` reads MediaPipe's
+    (N, 195). Heatmaps may be (N, h, w, K). ``cell`` places heatmap cell i at crop pixel i * stride (``corner``, as
     HRNet and its descendants are trained) or in the middle of the stride pixels it covers (``centre``).
+
+    ``joint_names``, with ``limbs`` as pairs of them, define a ``skeleton`` that does not ship.
 
     ``inputs`` and ``outputs`` are tensor names in the order above; empty means all of the file's, in its order.
     ``keeps`` are the shapes (C, h, w) of the feature maps per frame, of dtype ``kept_type``, if the network is split
@@ -64,6 +72,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     name: str
     input_size: tuple[Pixels, Pixels]
     skeleton: str = "coco17"
+    joint_names: Annotated[tuple[JointName, ...], Meta(max_length=1024)] = ()
+    limbs: Annotated[tuple[tuple[str, str], ...], Meta(max_length=4096)] = ()
     past: Frames = 0
     future: Frames = 0
     order: tuple[int, ...] = ()
@@ -76,6 +86,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     affine: AffineRule = "standard"
     decode: Decode = "heatmap"
     cell: Cell = "corner"
+    axes: Axes = "xy"
+    units: Units = "pixels"
     blur_px: Annotated[int, Meta(ge=3, le=63)] = 11
     simcc_split: Annotated[float, Meta(gt=0, le=16)] = 2.0
     inputs: tuple[str, ...] = ()
@@ -88,14 +100,15 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     notes: dict[str, str | float] = {}
 
     def __post_init__(self) -> None:
-        if self.skeleton not in SKELETONS:
-            raise ValueError(f"skeleton {self.skeleton!r} is not one of {', '.join(SKELETONS)}")
+        check_skeleton(self.skeleton, self.joint_names, self.limbs)
         if not all(self.std):
             raise ValueError(f"std {list(self.std)} must not contain 0")
         if self.order and sorted(self.order) != list(self.offsets):
             raise ValueError(f"order {list(self.order)} must name each of the offsets {list(self.offsets)} once")
         if self.decode == "heatmap-dark" and self.blur_px % 2 == 0:
             raise ValueError(f"blur_px {self.blur_px} must be odd")
+        if self.layout == "nhwc" and self.frames > 1:
+            raise ValueError(f"layout 'nhwc' is for one frame, but past {self.past} and future {self.future} are not 0")
         if (self.pixel == "uint8") != (self.layout == "nthwc"):
             raise ValueError(f"pixel {self.pixel!r} does not go with layout {self.layout!r}: uint8 with nthwc, only")
 
@@ -122,22 +135,36 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one person's input, without the batch: (T, 3, H, W), (3 T, H, W) or (T, H, W, 3)."""
+        """The shape of one person's input, without the batch: (T, 3, H, W), (3 T, H, W), (T, H, W, 3) or (H, W, 3)."""
         width, height = self.input_size
         if self.layout == "nthwc":
             return self.frames, height, width, 3
+        if self.layout == "nhwc":
+            return height, width, 3
         return (self.frames, 3, height, width) if self.layout == "ntchw" else (3 * self.frames, height, width)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
         """The shape of one frame of one person, without the batch, as a separate backbone takes it."""
         width, height = self.input_size
-        return (height, width, 3) if self.pixel == "uint8" else (3, height, width)
+        return (height, width, 3) if self.layout in ("nthwc", "nhwc") else (3, height, width)
 
     @property
     def feeding_order(self) -> tuple[int, ...]:
         """Indices into a window (oldest first) in the order in which the network takes the frames."""
         return tuple(offset + self.past for offset in self.order or self.offsets)
+
+
+def check_skeleton(name: str, joint_names: Sequence[str], limbs: Sequence[tuple[str, str]]) -> None:
+    """Make a skeleton of one's own known. Raises ``ValueError`` for an unknown one, and for one of contradictions."""
+    if joint_names:
+        register(name, joint_names, limbs)
+    elif limbs:
+        raise ValueError("limbs need joint_names, the names that they join")
+    elif name not in SKELETONS:
+        raise ValueError(
+            f"skeleton {name!r} is not one of {', '.join(SKELETONS)}; give joint_names, in the order of the outputs"
+        )
 
 
 def read_signature(path: Path) -> Signature:

@@ -181,7 +181,8 @@ def test_ambiguous_shapes_raise(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         load(str(path))
     assert str(caught.value).startswith(
-        f"model {path}: it has no Signature, and none can be inferred from its shapes; write "
+        f"model {path}: it has no Signature, and its outputs 'heatmaps' (any, 15, 16, 12) float32 for an input of "
+        "48x64 have 15 joints, of no usual skeleton; write "
     )
 
 

@@ -41,7 +41,7 @@ def complete(words: str, shell: str = "bash") -> list[str]:
         ("posestream launch files", ["filesrc"]),
         ("posestream launch testsrc ! det", ["detect"]),
         ("posestream validate testsrc ! detect model = yolox-n", ["yolox-nano"]),
-        ("posestream eval model fami-small --skeleton coco", ["coco17"]),
+        ("posestream eval model fami-small --skeleton coco1", ["coco17"]),
     ],
 )
 def test_names_are_completed_where_arguments_take_them(words: str, offered: list[str]) -> None:
