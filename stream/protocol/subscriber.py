@@ -43,6 +43,10 @@ __all__ = [
 ]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
+
+MAX_WAITING = 64
+"""256 MiB of the longest messages, which is what a subscriber may take that nobody polls."""
+
 # How long a waiting thread holds the socket, and so delays another one that closes it.
 _SLICE_S = 0.05
 # Enough to empty the socket, but bounded, so that a flood does not delay the caller's timeout.
@@ -74,7 +78,7 @@ class Subscriber:
     * **prefix** - the publisher's ``keypointsink prefix=``.
     * **server_key** - the publisher's public ``.key`` file; required beyond loopback.
     * **client_key** - your own ``.key_secret`` file, if the publisher restricts its subscribers.
-    * **max_waiting** - how many messages wait for you; further ones are lost.
+    * **max_waiting** - how many messages of up to 4 MiB wait for you; further ones wait at the publisher, or are lost.
 
     One thread may iterate while another calls :meth:`close`. Raises :class:`TransportError` for an invalid address and
     for unusable keys, and while receiving :class:`VersionError` for a publisher of another major version.
@@ -92,7 +96,7 @@ class Subscriber:
         prefix: str = "",
         server_key: str | Path | None = None,
         client_key: str | Path | None = None,
-        max_waiting: int = 1000,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self.address = address
         self._latest, self._until_end, self._timeout_s = latest, until_end, timeout_s

@@ -52,6 +52,9 @@ class Peers:
         self._warned: set[str] = set()
         self.refused = 0
 
+    def __contains__(self, descriptor: object) -> bool:
+        return descriptor in self._peers
+
     def __len__(self) -> int:
         return len(self._peers)
 

@@ -21,6 +21,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from stream.transports import zmq_socket
 from stream.transports.curve import REMEDY, Keys
 from stream.transports.peers import REVOKED, AllowedKeys, Peers, disconnect
+from stream.transports.snapshots import Snapshots
 from stream.transports.socket_monitor import SocketMonitor
 from stream.transports.zmq_socket import bind_address
 
@@ -37,6 +38,13 @@ _MAX_EVENTS_PER_TURN, _MAX_TURNS = 64, 20
 """So that neither publishing nor heartbeats wait long while clients send many subscriptions."""
 
 _TURN_S = 0.002
+
+_PARTS_OF_QUEUE = 4
+"""A client is sent so large a part of its queue of a snapshot at a time, which leaves room for what is published."""
+
+_FINISH_S = 1.0
+"""How long closing waits for clients to receive their snapshots."""
+
 _RECEIVE_BUFFER_BYTES = 16 * 1024
 _SUBSCRIBED, _UNSUBSCRIBED = 1, 0
 _DOMAIN = "posestream"
@@ -98,8 +106,9 @@ class Publisher:
     ) -> None:
         access = access or Access()
         check_address(address, owner, has_keys=access.keys is not None)
-        self._snapshot, self._heartbeat, self._heartbeat_s = snapshot, heartbeat, heartbeat_ms / 1e3
-        self._published = self._snapshots = self._heartbeats = self._malformed = 0
+        self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_ms / 1e3
+        self._snapshots = Snapshots(snapshot, self._send_if_room, max(1, max_waiting // _PARTS_OF_QUEUE))
+        self._published = self._completed = self._heartbeats = self._malformed = 0
         self._lock = threading.Lock()
         self._stop, self._asked = threading.Event(), threading.Event()
         self._next_heartbeat_s = self._next_keys_s = 0.0
@@ -129,7 +138,7 @@ class Publisher:
     def statistics(self) -> PublisherStatistics:
         """The counters so far."""
         return PublisherStatistics(
-            self._published, self._snapshots, self._heartbeats, self._malformed, len(self._peers), self._peers.refused
+            self._published, self._completed, self._heartbeats, self._malformed, len(self._peers), self._peers.refused
         )
 
     def wait_until_asked(self, timeout_s: float) -> None:
@@ -165,10 +174,19 @@ class Publisher:
             self._watch_connections(round(POLL_INTERVAL_S * 1000))
             self._read_keys_if_due()
             self._answer()
+            self._continue_snapshots()
             self._send_heartbeat_if_due()
-        self._answer()
+        self._finish_snapshots()
         self._next_heartbeat_s = 0.0
         self._send_heartbeat_if_due()
+
+    def _finish_snapshots(self) -> None:
+        until_s = time.monotonic() + _FINISH_S
+        self._answer()
+        self._continue_snapshots()
+        while self._snapshots and time.monotonic() < until_s:
+            self._watch_connections(round(_TURN_S * 1000))
+            self._continue_snapshots()
 
     def _watch_connections(self, timeout_ms: int) -> None:
         """Wait for connections to begin or end."""
@@ -213,19 +231,28 @@ class Publisher:
             self._peers.unsubscribe(descriptor, topic)
         elif kind == bytes([_SUBSCRIBED]) and _is_text(topic):
             if self._peers.subscribe(descriptor, topic, key):
-                self._send_snapshot(topic.decode())
+                self._snapshots.ask(descriptor, topic.decode())
         else:
             self._malformed += 1
             self._peers.count_stray(descriptor)
 
-    def _send_snapshot(self, topic: str) -> None:
+    def _continue_snapshots(self) -> None:
         with self._lock:
-            payloads = self._snapshot(topic)
-            self._snapshots += bool(payloads)
-            for payload in payloads:
-                self._socket.send_multipart((topic.encode(), payload))
-        if payloads:
+            completed = self._snapshots.take_turn(self._peers)
+        self._completed += completed
+        if completed:
             self._asked.set()
+
+    def _send_if_room(self, topic: str, payload: bytes) -> bool:
+        """Send to the client of ``topic``; False if its queue is full, where :meth:`publish` would drop."""
+        self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+        try:
+            self._socket.send_multipart((topic.encode(), payload), zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        finally:
+            self._socket.setsockopt(zmq.XPUB_NODROP, 0)
+        return True
 
     def _send_heartbeat_if_due(self) -> None:
         if time.monotonic() >= self._next_heartbeat_s:

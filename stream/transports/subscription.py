@@ -46,7 +46,7 @@ class Subscription:
         *,
         keys: PeerKeys | None = None,
         max_bytes: int,
-        max_waiting: int = 1000,
+        max_waiting: int = 64,
         owner: str = "subscriber",
     ) -> None:
         self._address, self._topics, self._keys, self._owner = address, topics, keys, owner

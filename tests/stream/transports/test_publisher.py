@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from stream.transports.publisher import Publisher
 from tests.stream.publishing import TIMEOUT_S, open_client, wait_until
@@ -83,3 +84,20 @@ def test_its_thread_ends_on_close() -> None:
     with open_publisher():
         assert threading.active_count() > before
     wait_until(lambda: threading.active_count() == before, "its thread ended")
+
+
+def test_a_snapshot_larger_than_the_queue_of_a_client_is_complete() -> None:
+    messages = [bytes([number]) * 64_000 for number in range(150)]
+    with (
+        Publisher(
+            "tcp://127.0.0.1:*",
+            snapshot=lambda topic: messages if topic == "ask" else [],
+            heartbeat=lambda: ("beat", b""),
+            max_waiting=32,
+        ) as publisher,
+        open_client(publisher.endpoint, "ask", rcvhwm=1, rcvbuf=64_000) as client,
+    ):
+        assert client.recv_multipart()[1] == messages[0]
+        time.sleep(0.2)  # it does not keep up
+        assert [client.recv_multipart()[1] for _ in messages[1:]] == messages[1:]
+        wait_until(lambda: publisher.statistics().snapshots == 1, "the snapshot is complete")
