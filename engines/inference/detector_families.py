@@ -231,12 +231,12 @@ def _to_pixels(boxes: Floats, size: Size) -> Floats:
     return boxes * np.tile(size, 2).astype(np.float32)
 
 
-_WHITE: Triple = (255, 255, 255)
+WHITE: Triple = (255, 255, 255)
 _YOLOX = Preprocessing("top-left", 114, "bgr")
-_YOLO = Preprocessing("centre", 114, "rgb", std=_WHITE)
+_YOLO = Preprocessing("centre", 114, "rgb", std=WHITE)
 _RTMDET = Preprocessing("top-left", 114, "bgr", IMAGENET_MEAN[::-1], IMAGENET_STD[::-1])
 _NANODET = Preprocessing("centre", 0, "bgr", IMAGENET_MEAN[::-1], IMAGENET_STD[::-1])
-_DETR = Preprocessing("stretch", 0, "rgb", std=_WHITE)
+_DETR = Preprocessing("stretch", 0, "rgb", std=WHITE)
 _DETR_IMAGENET = Preprocessing("stretch", 0, "rgb", IMAGENET_MEAN, IMAGENET_STD)
 
 _ALL = (_YOLO, _YOLOX, _DETR_IMAGENET)

@@ -19,7 +19,9 @@ from engines.errors import EngineError
 from engines.hub import catalogue
 from engines.inference.batching import get_batch_size, pad_batch, split_batches
 from engines.inference.nms import suppress
+from engines.inference.single_stage_files import PictureAdapter, resolve
 from engines.resource import Resource
+from engines.spec.fingerprint import fingerprint_file
 from engines.spec.manifest import PictureManifest, is_export, read_any_manifest, read_picture_manifest, verify_files
 from engines.spec.picture_signature import INPUT, OUTPUTS, PictureSignature, describe_graph
 from engines.spec.tensors import Array, Description
@@ -173,9 +175,31 @@ def find_picture_manifest(model: str) -> PictureManifest:
     if is_export(folder):
         return read_picture_manifest(folder)
     raise EngineError(
-        f"model {model!r}: this is not the folder of an exported network of whole pictures; make one with "
-        f"'posestream export NETWORK', where NETWORK is {' or '.join(list_picture_networks())}"
+        f"model {model!r}: this is neither an .onnx (YOLO-pose, RTMO) nor the folder of an exported network of whole "
+        f"pictures; make one with 'posestream export NETWORK', where NETWORK is {' or '.join(list_picture_networks())}"
     )
+
+
+def load_picture_signature(model: str) -> PictureSignature:
+    """The signature of ``model``; the network is opened only if it is an ``.onnx`` of others.
+
+    Raises :class:`EngineError` as :func:`load_picture_engine` does.
+    """
+    if is_onnx(model):
+        return resolve(_get_file(model)).to_picture_signature()
+    return find_picture_manifest(model).signature
+
+
+def is_onnx(model: str) -> bool:
+    """Whether ``model`` is the path of a file rather than of an export's folder."""
+    return model.endswith(".onnx")
+
+
+def _get_file(model: str) -> Path:
+    path = Path(model).expanduser()
+    if not path.is_file():
+        raise EngineError(f"model {model!r}: there is no such file")
+    return path
 
 
 def takes_pictures(model: str) -> bool:
@@ -193,12 +217,17 @@ def list_picture_networks() -> list[str]:
 def load_picture_engine(
     model: str, backend: str = "auto", threads: int = 1, max_batch: int = 1, scales: Sequence[float] = (1.0,)
 ) -> PictureEngine:
-    """The engine of the export in folder ``model``; its network is loaded on :meth:`PictureEngine.open`.
+    """The engine of ``model``, the folder of an export or an ``.onnx``; loaded on :meth:`PictureEngine.open`.
 
     ``backend`` and ``threads`` are as in :func:`engines.backends.registry.make_backend`, ``scales`` as in
-    :class:`PictureEngine`. Raises :class:`EngineError`
-    as :func:`find_picture_manifest` does, and if a file is not the one that was exported.
+    :class:`PictureEngine`. Raises :class:`EngineError` as :func:`find_picture_manifest` and
+    :func:`engines.inference.single_stage_files.resolve` do, and if a file is not the one that was exported.
     """
+    if is_onnx(model):
+        path = _get_file(model)
+        resolved = resolve(path)
+        adapter = PictureAdapter(make_backend(path, backend, threads), resolved)
+        return PictureEngine(resolved.to_picture_signature(), adapter, fingerprint_file(path), max_batch, scales)
     manifest, folder = find_picture_manifest(model), Path(model).expanduser()
     verify_files(manifest, folder)
     graph = make_backend(folder / manifest.graphs["fused"], backend, threads)

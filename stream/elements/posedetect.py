@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 
 from engines.errors import EngineError
-from engines.inference.single_stage import DetectedPeople, PictureEngine, find_picture_manifest, load_picture_engine
+from engines.inference.single_stage import DetectedPeople, PictureEngine, load_picture_engine, load_picture_signature
 from engines.spec.picture_signature import PictureSignature
 from stream.caps import Caps
 from stream.element import Transform
@@ -20,7 +20,7 @@ from stream.messages import NO_ID, Frame, Poses, WindowFrame
 
 @dataclass
 class PoseDetect(Transform):
-    """Runs a single-stage pose network (InsPose) on whole frames.
+    """Runs a single-stage pose network (InsPose, YOLO-pose, RTMO) on whole frames.
 
     It replaces ``detect``, ``window`` and ``pose``; its cost does not grow with the number of people. People have no
     ids; put ``track`` after it to assign them. A person's box is the one the network suppresses duplicates by, and
@@ -30,7 +30,7 @@ class PoseDetect(Transform):
     sink = Caps("video/raw")
     src = Caps("people/poses")
 
-    model: Annotated[str, Meta(description="the folder written by 'posestream export inspose-…'")]
+    model: Annotated[str, Meta(description="the folder written by 'posestream export inspose-…', or an .onnx")]
     backend: Annotated[str, Meta(description="backend that runs the network")] = "auto"
     threads: Annotated[int, Meta(ge=1, description="CPU threads of the network")] = 1
     min_score: Annotated[
@@ -47,9 +47,9 @@ class PoseDetect(Transform):
 
     @property
     def signature(self) -> PictureSignature:
-        """The model's inputs and outputs; read without opening the model. Raises :class:`EngineError`."""
+        """The model's inputs and outputs; read without opening an export. Raises :class:`EngineError`."""
         if self._signature is None:
-            self._signature = find_picture_manifest(self.model).signature
+            self._signature = load_picture_signature(self.model)
         return self._signature
 
     def src_caps(self, sink: Caps | None) -> Caps:  # noqa: ARG002

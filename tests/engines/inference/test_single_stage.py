@@ -132,7 +132,7 @@ def test_a_network_of_crops_raises_with_the_remedy(tmp_path: Path) -> None:
 def test_a_name_that_is_no_export_raises_with_the_remedy() -> None:
     manifest_path = load_error("rtmpose-s")
     assert manifest_path.startswith(
-        "model 'rtmpose-s': this is not the folder of an exported network of whole pictures; make one"
+        "model 'rtmpose-s': this is neither an .onnx (YOLO-pose, RTMO) nor the folder of an exported network"
     )
     assert "'posestream export NETWORK', where NETWORK is inspose-compact or" in manifest_path
 

@@ -1,0 +1,209 @@
+"""Single-stage networks as others export them: recognition by a trial picture, and an adapter for the engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.backends.base import Backend
+from engines.backends.registry import make_backend
+from engines.errors import EngineError
+from engines.inference.detector import USUAL_SIZE, read_size
+from engines.inference.detector_families import Outputs, Preprocessing
+from engines.inference.detector_trial import CERTAIN, CLEAR, FAR_PX, MIN_IOU, SURE
+from engines.inference.image_input import ImageInput, format_tensors, get_image_input
+from engines.inference.signature_inference import USUAL
+from engines.inference.single_stage_families import FAMILIES, Candidates
+from engines.skeletons import SHIPPED, SKELETONS
+from engines.spec.picture_signature import INPUT, OUTPUTS, describe_graph
+from engines.spec.single_stage_signature import SingleStageSignature, read_single_stage_signature
+from engines.spec.tensors import Array, Description
+from engines.vision.boxes import compute_iou
+from engines.vision.trial_picture import draw_person
+
+_log = logging.getLogger(__name__)
+
+
+class PictureAdapter:
+    """A network of others as a graph of :class:`engines.spec.picture_signature.PictureSignature`; a backend.
+
+    ``signature`` must have every field filled, see :func:`resolve`.
+    """
+
+    def __init__(self, backend: Backend, signature: SingleStageSignature) -> None:
+        self.signature = signature
+        self._backend = backend
+        self._image: ImageInput | None = None
+
+    def open(self) -> None:
+        self._backend.open()
+        self._image = get_image_input(f"model {self.signature.name}", self._backend.describe())
+
+    def describe(self) -> Description:
+        own = self._backend.describe()
+        found = describe_graph(self.signature.to_picture_signature(), own.device)
+        pictures = found.inputs[0]
+        shape = (self._get_image().tensor.shape[0], *pictures.shape[1:])
+        return replace(found, inputs=(replace(pictures, shape=shape),), max_batch=own.max_batch)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        signature = self.signature
+        outputs = _run(self._backend, self._get_image(), feeds[INPUT], _get_preprocessing(signature))
+        candidates = FAMILIES[signature.family].decode(outputs, signature.input_size or USUAL_SIZE)
+        points = np.concatenate([candidates.points[..., :2], np.clip(candidates.points[..., 2:], 0, 1)], axis=3)
+        finite = np.isfinite(points).all(axis=3, keepdims=True)
+        arrays = np.where(finite, points, 0), candidates.scores, candidates.boxes
+        return dict(zip(OUTPUTS, arrays, strict=True))
+
+    def close(self) -> None:
+        self._backend.close()
+        self._image = None
+
+    def _get_image(self) -> ImageInput:
+        if self._image is None:
+            raise EngineError(f"model {self.signature.name}: it is not open; call open() first")
+        return self._image
+
+
+def resolve(path: Path) -> SingleStageSignature:
+    """The signature of the network at ``path`` with every field filled, by its outputs for a trial picture.
+
+    What the ``.json`` beside it states is kept. Raises :class:`EngineError` with outputs and the keys to write if they
+    are of no family, or of an unusual number of joints; logs a warning if the network does not find the drawn person.
+    """
+    beside = path.with_suffix(".json")
+    given = read_single_stage_signature(beside) if beside.is_file() else SingleStageSignature()
+    backend = make_backend(path)
+    backend.open()
+    try:
+        return _recognise(path, backend, msgspec.structs.replace(given, name=given.name or path.stem))
+    finally:
+        backend.close()
+
+
+def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> SingleStageSignature:
+    image = get_image_input(f"model {path}", backend.describe())
+    usual = given.input_size or read_size(backend.describe()) or USUAL_SIZE
+    size = (image.size[0] or usual[0], image.size[1] or usual[1])
+    given = msgspec.structs.replace(given, input_size=size)
+    pictures = draw_person(size)[0][None]
+    first = FAMILIES["yolo-pose" if given.family == "auto" else given.family]
+    outputs = _run(backend, image, pictures, _fill_preprocessing(given, image, first.preprocessing[0]))
+    family, joints = _find_family(path, backend, given, outputs)
+    given = msgspec.structs.replace(given, family=family, skeleton=_find_skeleton(path, backend, given, family, joints))
+    tried = []
+    for preprocessing in FAMILIES[family].preprocessing:
+        wanted = _fill_preprocessing(given, image, preprocessing)
+        found = FAMILIES[family].decode(_run(backend, image, pictures, wanted), size)
+        tried.append((_find_drawn_person(found, size), wanted))
+        if tried[-1][0] >= CERTAIN:
+            break
+    best = max(score for score, _ in tried)
+    chosen = next(one for score, one in tried if best < SURE or score >= CLEAR * best)
+    signature = msgspec.structs.replace(
+        given, fit=given.fit or FAMILIES[family].preprocessing[0].fit, pad=chosen.pad, **_get_scaling(chosen)
+    )
+    if best < SURE and None in (given.colour, given.mean, given.std):
+        _log.warning(
+            "model %s: read as family=%s, but it finds no person in the drawn trial picture, so its preprocessing is "
+            "assumed; write %s to be sure: %s",
+            path,
+            family,
+            beside_name(path),
+            _to_keys({"family": family, "fit": signature.fit, **_get_scaling(chosen)}),
+        )
+    return signature
+
+
+def beside_name(path: Path) -> str:
+    """The name of the signature's file."""
+    return path.with_suffix(".json").name
+
+
+def _find_family(path: Path, backend: Backend, given: SingleStageSignature, outputs: Outputs) -> tuple[str, int]:
+    """The family and its number of joints: of three columns each, no two families fit the same table."""
+    size = given.input_size or USUAL_SIZE
+    names = FAMILIES if given.family == "auto" else [given.family]
+    found = [(name, joints) for name in names if (joints := FAMILIES[name].count_joints(outputs, size))]
+    if not found:
+        raise EngineError(
+            f"model {path}: its outputs {_describe(backend, size)} are of no family of whole pictures "
+            f"({', '.join(FAMILIES)}); export it as one of these, or use 'detect' for networks that return boxes and "
+            "'pose' for those of single people"
+        )
+    return found[0]
+
+
+def _find_skeleton(path: Path, backend: Backend, given: SingleStageSignature, family: str, joints: int) -> str:
+    size = given.input_size or USUAL_SIZE
+    if given.skeleton:
+        if len(SKELETONS[given.skeleton]) != joints:
+            raise EngineError(
+                f"model {path}: its outputs {_describe(backend, size)} have {joints} joints, but skeleton "
+                f"{given.skeleton!r} has {len(SKELETONS[given.skeleton])}; correct {beside_name(path)}"
+            )
+        return given.skeleton
+    if joints in USUAL:
+        return USUAL[joints]
+    known = [{"family": family, "skeleton": name} for name in SHIPPED if len(SKELETONS[name]) == joints]
+    names = [f"joint_{number}" for number in range(joints)]
+    own = [{"family": family, "skeleton": f"{path.stem}{joints}", "joint_names": names}]
+    raise EngineError(
+        f"model {path}: its outputs {_describe(backend, size)} have {joints} joints, of no usual skeleton; write "
+        f"{path.with_suffix('.json')}: {' or '.join(map(_to_keys, known or own))}"
+    )
+
+
+def _find_drawn_person(found: Candidates, size: tuple[int, int]) -> float:
+    """The score of the candidate at the drawn person's place, 0 if there is none."""
+    boxes = np.where(np.isfinite(found.boxes[0]), np.clip(found.boxes[0], -FAR_PX, FAR_PX), 0)
+    at_place = found.scores[0][compute_iou(draw_person(size)[1][None], boxes)[0] >= MIN_IOU]
+    return float(at_place[(at_place >= 0) & (at_place <= 1)].max(initial=0))
+
+
+def _run(
+    backend: Backend, image: ImageInput, pictures: NDArray[np.uint8], preprocessing: Preprocessing
+) -> dict[str, Array]:
+    """All outputs for ``pictures`` (N, H, W, 3); a fixed batch is filled up with the last one, and its rows are cut."""
+    batch = image.tensor.shape[0] or len(pictures)
+    filled = [*pictures, *([pictures[-1]] * (batch - len(pictures)))]
+    fed = image.make(filled, preprocessing.colour, preprocessing.mean, preprocessing.std)
+    outputs = backend.run({image.tensor.name: fed})
+    return {tensor.name: outputs[tensor.name][: len(pictures)] for tensor in backend.describe().outputs}
+
+
+def _fill_preprocessing(given: SingleStageSignature, image: ImageInput, usual: Preprocessing) -> Preprocessing:
+    mean, std = ((0, 0, 0), (1, 1, 1)) if image.is_integer else (usual.mean, usual.std)
+    pad = usual.pad if given.pad is None else given.pad
+    return Preprocessing(
+        given.fit or usual.fit, pad, given.colour or usual.colour, given.mean or mean, given.std or std
+    )
+
+
+def _get_preprocessing(signature: SingleStageSignature) -> Preprocessing:
+    own = FAMILIES[signature.family].preprocessing[0]
+    return Preprocessing(
+        signature.fit or own.fit,
+        signature.pad or 0,
+        signature.colour or own.colour,
+        signature.mean or own.mean,
+        signature.std or own.std,
+    )
+
+
+def _get_scaling(preprocessing: Preprocessing) -> dict[str, object]:
+    return {"colour": preprocessing.colour, "mean": preprocessing.mean, "std": preprocessing.std}
+
+
+def _to_keys(fields: Mapping[str, object]) -> str:
+    return msgspec.json.encode(fields).decode()
+
+
+def _describe(backend: Backend, size: tuple[int, int]) -> str:
+    return f"{format_tensors(backend.describe().outputs)} for an input of {size[0]}x{size[1]}"
