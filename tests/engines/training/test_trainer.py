@@ -153,7 +153,8 @@ def test_every_step_reports_gradient_norm_rate_and_speed(tmp_path: Path) -> None
     reports: list[dict[str, float]] = []
     one = trainer(tmp_path, recipe(optimisation=Optimisation(rate=1e-3, clip=1e-4)))
     one.run(lambda _, terms: reports.append(terms), until=1)
-    assert reports[0].keys() == {"heatmap", "total", "gradient_norm", "rate", "samples_per_second"}
+    names = {"heatmap", "total", "gradient_norm", "gradient/heatmap", "rate", "samples_per_second"}
+    assert reports[0].keys() == names
     assert reports[0]["rate"] == 1e-3
     assert reports[0]["samples_per_second"] > 0
     # The norm before clipping; the clipped gradient has the maximum norm.
