@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,14 +118,18 @@ def translate(published: StateDict, layout: str) -> StateDict:
     return rename_keys(LAYOUTS[layout].network, wanted)
 
 
-def load_checkpoint(model: nn.Module, path: Path, layout: str, into: str = "") -> list[str]:
-    """Fill ``model``, or its submodule ``into`` such as ``hrnet``, from a published file.
+def load_checkpoint(model: nn.Module, path: Path, layout: str, into: str = "", skip: Sequence[str] = ()) -> list[str]:
+    """Fill ``model``, or its submodule ``into`` such as ``hrnet``, from a published file, but for the modules ``skip``.
 
     Returns the names of the parameters that were not filled, which ``layout`` allows. Raises :class:`EngineError`
     listing missing and unexpected parameters and different shapes; ``model`` is then unchanged.
     """
     target = model.get_submodule(into) if into else model
     ours, theirs = _match(target, read_checkpoint(path), layout)
+    ours, theirs = (
+        {key: value for key, value in entries.items() if not key.startswith(tuple(f"{name}." for name in skip))}
+        for entries in (ours, theirs)
+    )
     mismatches = _find_mismatches(ours, theirs, LAYOUTS[layout])
     if any(mismatches.values()):
         raise EngineError(

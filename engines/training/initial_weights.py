@@ -17,7 +17,7 @@ def load_initial_weights(model: nn.Module, recipe: Recipe, spec: NetworkSpec) ->
     """Fill ``model`` as the recipe says. Raises :class:`EngineError` naming a missing file and where it comes from."""
     for initial in recipe.initial_weights:
         path = _find(recipe.network, spec, initial)
-        checkpoints.load_checkpoint(model, path, initial.layout, initial.into)
+        checkpoints.load_checkpoint(model, path, initial.layout, initial.into, initial.skip)
 
 
 def _find(network: str, spec: NetworkSpec, initial: InitialWeights) -> Path:

@@ -113,22 +113,24 @@ class MutualInformation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 class InitialWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A checkpoint to start from, its layout (``engines.hub.checkpoints.LAYOUTS``; ``ours``: this project's names), and
-    the submodule to load it into."""
+    the submodule to load it into. Modules of it that ``skip`` names keep their first weights: a last layer whose joints
+    are not those of the checkpoint."""
 
     file: str
     layout: str = "ours"
     into: str = ""
+    skip: tuple[str, ...] = ()
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A training.
 
     ``network`` is an entry of the catalogue; ``options`` override the arguments of its class, which are the ablations
-    of its paper. ``resizing`` is for networks of whole pictures; without it pictures have the size of the entry.
-    ``head_init`` is for what ``initial_weights`` do not fill: ``random``, as
-    in the papers, or ``single-frame``, so that the first output is the backbone's own (``engines.training.head_init``).
-    ``terms`` weights what is added to the heatmap loss: ``mutual_information``, FAMI-Pose's β and TDMI's α,
-    computed as ``information`` says. ``frozen`` names submodules
+    of its paper, and ``skeleton`` its joints. ``resizing`` is for networks of whole pictures; without it pictures have
+    the size of the entry. ``head_init`` is for what ``initial_weights`` do not fill: ``random``, as in the papers, or
+    ``single-frame``, so that the first output is the backbone's own (``engines.training.head_init``).
+    ``terms`` weights what is added to the heatmap loss: ``mutual_information``, FAMI-Pose's β and TDMI's α, computed as
+    ``information`` says; ``feature_level``, FaSRnet's α. ``frozen`` names submodules
     whose weights and batch normalisation statistics stay unchanged. ``sigma`` of the target heatmaps, in cells.
     ``precision``: ``fp32``, or ``bf16`` and ``fp16`` by autocast.
     """
@@ -136,6 +138,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     network: str
     data: Synthetic | Dataset
     options: dict[str, Any] = {}
+    skeleton: str | None = None
     resizing: Resizing | None = None
     loss: Literal["heatmap", "cross-entropy"] = "heatmap"
     terms: dict[str, float] = {}

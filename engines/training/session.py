@@ -159,7 +159,7 @@ def prepare(
         samples, validator = task.load_data(workers, console)
         _init_head(model, recipe, samples)
         out.mkdir(parents=True, exist_ok=True)
-        if recipe.options and group.is_main_process:
+        if (recipe.options or recipe.skeleton) and group.is_main_process:
             _write_entry(out / ENTRY, recipe, spec)
     trainer = Trainer(recipe, model, samples, out, group, objective=task.make_objective(model))
     with group.fail_together():
@@ -175,9 +175,10 @@ def prepare(
 
 
 def _write_entry(path: Path, recipe: Recipe, spec: NetworkSpec) -> None:
-    """An entry for 'posestream export', whose own one lacks the recipe's options."""
+    """An entry for 'posestream export', whose own one lacks the recipe's options and joints."""
     _, entry = catalogue.find_entry(recipe.network)
-    options = ", ".join(f"{name}={value}" for name, value in recipe.options.items())
+    changes = {**recipe.options, **({"skeleton": recipe.skeleton} if recipe.skeleton else {})}
+    options = ", ".join(f"{name}={value}" for name, value in changes.items())
     changed = msgspec.structs.replace(entry, title=f"{entry.title}; {options}", network=spec)
     path.write_text(yaml.safe_dump(msgspec.to_builtins(changed, enc_hook=str), sort_keys=False), "utf-8")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from engines.errors import EngineError
 from engines.hub import catalogue
+from engines.skeletons import SKELETONS
 from engines.spec.network import NetworkSpec
 from engines.training.crop_task import CropTask
 from engines.training.picture_task import PictureTask
@@ -13,11 +15,18 @@ from engines.training.task import Task
 
 
 def find_spec(recipe: Recipe) -> NetworkSpec:
-    """The network's architecture with the recipe's options, whose cost is not known."""
+    """The network's architecture with the recipe's options and joints, whose cost is not known.
+
+    Raises :class:`EngineError` for an unknown skeleton.
+    """
     _, spec = catalogue.find_network(recipe.network)
-    if not recipe.options:
+    skeleton = recipe.skeleton or spec.skeleton
+    if skeleton not in SKELETONS:
+        raise EngineError(f"skeleton {skeleton!r} is not known; there are {', '.join(SKELETONS)}")
+    if not recipe.options and skeleton == spec.skeleton:
         return spec
-    return msgspec.structs.replace(spec, options={**spec.options, **recipe.options}, cost=None)
+    options = {**spec.options, **recipe.options}
+    return msgspec.structs.replace(spec, options=options, skeleton=skeleton, cost=None)
 
 
 def make_task(recipe: Recipe, spec: NetworkSpec) -> Task:

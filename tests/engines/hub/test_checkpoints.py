@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,16 @@ def test_a_backbone_is_filled_inside_a_temporal_network(tmp_path: Path, trained:
     model = FAMIPose(SMALL)
     checkpoints.load_checkpoint(model, tmp_path / "net.pth", "hrnet", into="hrnet")
     assert are_equal(model.hrnet.state_dict(), trained.state_dict())
+
+
+def test_a_skipped_layer_keeps_its_weights_though_the_file_has_other_joints(tmp_path: Path, trained: Any) -> None:
+    torch.save(trained.state_dict(), tmp_path / "net.pth")
+    model = HRNet(replace(SMALL, joints=14))
+    before = model.final_layer.weight.clone()
+    assert "final_layer" in load_error(model, tmp_path / "net.pth")
+    checkpoints.load_checkpoint(model, tmp_path / "net.pth", "hrnet", skip=["final_layer"])
+    assert torch.equal(model.final_layer.weight, before)
+    assert torch.equal(model.conv1.weight, trained.conv1.weight)
 
 
 def test_old_files_without_counters_load(tmp_path: Path, trained: Any) -> None:

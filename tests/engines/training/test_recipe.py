@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -30,6 +31,19 @@ def test_every_shipped_recipe_is_valid(file: Path) -> None:
         model.get_submodule(name) for name in (*read.frozen, *(initial.into for initial in read.initial_weights))
     )
     assert all(milestone < read.epochs for milestone in read.optimisation.milestones)
+
+
+def test_a_recipe_may_change_the_joints_of_its_network() -> None:
+    read = read_recipe(ROOT / "configs/training/fami-subjhmdb.yaml")
+    assert find_spec(read).skeleton == "jhmdb15"
+    with torch.device("meta"):
+        assert network.build(read.network, find_spec(read)).hrnet.final_layer.out_channels == 15
+
+
+def test_an_unknown_skeleton_is_an_error_listing_the_known_ones() -> None:
+    read = msgspec.structs.replace(read_recipe(ROOT / "configs/training/fami-subjhmdb.yaml"), skeleton="dog20")
+    with pytest.raises(EngineError, match="skeleton 'dog20' is not known; there are coco17, "):
+        find_spec(read)
 
 
 @pytest.mark.parametrize(
