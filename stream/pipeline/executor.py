@@ -25,7 +25,8 @@ MAX_FAILURES = 5
 """An element that fails on this many items in a row is broken; fewer are taken for broken items."""
 
 OnFailure = Callable[[Element, Key | None, Exception], None]
-"""Receives the element, the key of the item that is lost (None at the end of a stream), and what was raised."""
+"""Receives the element, the key of the item that is lost, and what was raised. At the end of the stream of a camera the
+seq of the key is ``EOS_SEQ``; at the end of all, where a sink is flushed, the key is None."""
 
 
 class Executor(Resource):
@@ -104,14 +105,15 @@ class Executor(Resource):
         A sink receives the end of ``camera`` after the last item.
         """
         outputs: list[Any] = []
+        key = None if camera is None else (camera, EOS_SEQ)
         for index, element in enumerate(self._elements):
             if isinstance(element, Transform):
-                held = self._collect(element, element.flush(camera), None)
-                if camera is not None:
-                    self._on_transformed(element, [(camera, EOS_SEQ)])
+                held = self._collect(element, element.flush(camera), key)
+                if key is not None:
+                    self._on_transformed(element, [key])
                 outputs += self._pass(self._elements[index + 1 :], held)
             elif isinstance(element, Sink) and camera is not None:
-                self._attempt(element, partial(element.end, camera), None)
+                self._attempt(element, partial(element.end, camera), key)
         return outputs
 
     def end(self, camera: str) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stream.element import Sink
+from stream.messages import EOS_SEQ
 from stream.pipeline.pipeline import Pipeline
 from stream.registry import label
 from stream.runtime import bus
@@ -33,14 +34,19 @@ class Losses:
         self._has_files_only = all(part.source and not part.source.is_live for part in sources)
         self._elements = {(part.name, label(element)): element for part in pipeline.parts for element in part.elements}
         self._failed: dict[tuple[str, str, str], _Loss] = {}
+        self._at_end: dict[tuple[str, str, str], str] = {}
         self._dropped: dict[tuple[str, str, str], int] = {}
 
     def take(self, notice: bus.AnyNotice) -> None:
         """Take note of one notice of a part."""
         match notice:
             case bus.Error(fatal=False, needs_user=False) if self._counts(notice):
-                loss = self._failed.setdefault((notice.part, notice.element, notice.camera), _Loss())
-                if not notice.camera or notice.seq > loss.last_seq:  # a restarted part takes an item in again
+                where = notice.part, notice.element, notice.camera
+                if not notice.camera or notice.seq == EOS_SEQ:
+                    self._at_end[where] = notice.text
+                    return
+                loss = self._failed.setdefault(where, _Loss())
+                if notice.seq > loss.last_seq:  # a restarted part takes an item in again
                     loss.count += 1
                     loss.last_seq, loss.last_error = notice.seq, notice.text
             case bus.Qos(part=part, camera=camera, reason=reason) if reason in _REASONS and camera in self._files:
@@ -54,19 +60,24 @@ class Losses:
 
     def describe(self) -> str:
         """One line: who lost how many items of which camera, and why; empty where nothing was lost."""
-        failed = [self._describe_failures(*where, loss) for where, loss in self._failed.items()]
+        failed = [
+            f"{self._name(*where)} failed on {_items(loss.count)} of camera {where[2]!r}, last on {loss.last_seq}: "
+            f"{loss.last_error}"
+            for where, loss in self._failed.items()
+        ]
+        at_end = [
+            f"{self._name(*where)} failed at the end of {f'camera {where[2]!r}' if where[2] else 'the stream'}: {error}"
+            for where, error in self._at_end.items()
+        ]
         dropped = [
             f"{part} dropped {_items(count)} of camera {camera!r} ({reason})"
             for (part, camera, reason), count in self._dropped.items()
         ]
-        return "; ".join(failed + dropped)
+        return "; ".join(failed + at_end + dropped)
 
-    def _describe_failures(self, part: str, element: str, camera: str, loss: _Loss) -> str:
+    def _name(self, part: str, element: str, _camera: str) -> str:
         parts = [name for name, other in self._elements if other == element]
-        who = element if len(parts) == 1 or part == element else f"{element} of part {part}"
-        if not camera:
-            return f"{who} failed at the end of the stream: {loss.last_error}"
-        return f"{who} failed on {_items(loss.count)} of camera {camera!r}, last on {loss.last_seq}: {loss.last_error}"
+        return element if len(parts) == 1 or part == element else f"{element} of part {part}"
 
 
 def _items(count: int) -> str:

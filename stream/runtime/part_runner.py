@@ -240,7 +240,7 @@ class PartRunner:
     def _on_failure(self, element: Element, key: Key | None, error: Exception) -> None:
         camera, seq = key or ("", -1)
         self.tally.errors += 1
-        if key is not None:
+        if key is not None and seq != EOS_SEQ:
             self.tally.drop(camera, "failed")
         self._print_once(element, error)
         text = f"{type(error).__name__}: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stream.messages import EOS_SEQ
 from stream.pipeline.launch import parse_launch
 from stream.runtime import bus
 from stream.runtime.losses import Losses
@@ -29,6 +30,18 @@ def test_failures_and_bad_items_of_a_file_are_named_by_element_camera_and_number
         "detect failed on 1 frame of camera 'clip', last on 7: ValueError: odd; "
         "fakesink failed at the end of the stream: OSError: disk full; "
         "detect dropped 5 frames of camera 'clip' (stale)"
+    )
+
+
+def test_failures_at_the_end_are_named_camera_by_camera() -> None:
+    text = "testsrc num_frames=9 name=hall ! queue name=out\ntestsrc num_frames=9 name=yard ! queue name=out\n"
+    losses = Losses(parse_launch(f"{text}from out ! fakesink"))
+    for camera in ("hall", "yard"):
+        error = f"OSError: 3 frames of {camera} are missing"
+        losses.take(bus.Error(part="fakesink", element="fakesink", camera=camera, seq=EOS_SEQ, text=error))
+    assert losses.describe() == (
+        "fakesink failed at the end of camera 'hall': OSError: 3 frames of hall are missing; "
+        "fakesink failed at the end of camera 'yard': OSError: 3 frames of yard are missing"
     )
 
 
