@@ -86,7 +86,7 @@ def spoil_text(line: Victim, fault: Fault) -> str:
 
 @kind("mark, lock or process id spoiled", 2)
 def spoil_marks(line: Victim, fault: Fault) -> str:
-    return _spoil(line, fault, [*_named(line, "run.json"), *_named(line, "lock"), *_named(line, "*.pid")])
+    return _spoil(line, fault, [*_named(line, "run.json"), *_named(line, "*.pid")])
 
 
 @kind("whole run directory emptied", 1.5)

@@ -45,7 +45,7 @@ __all__ = [
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
 
 MAX_WAITING = 64
-"""256 MiB of the longest messages, which is what a subscriber may take that nobody polls."""
+"""256 MiB of the longest messages, which is what a subscriber that is not polled may take."""
 
 # How long a waiting thread holds the socket, and so delays another one that closes it.
 _SLICE_S = 0.05

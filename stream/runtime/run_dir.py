@@ -1,8 +1,9 @@
 """Run directories: the sockets and files of one running line, and the removal of what killed lines left behind.
 
 A run directory holds the line as YAML, the sockets, the memory of each part, and the process ids. Its owner is the
-process that holds the lock on the file ``lock`` in it. A lock ends with its process, however that ends, so a directory
-whose lock is free is stale: its files are removed, with the processes and the shared memory of its run.
+process that holds the lock on the directory itself, which no removal of files can undo. A lock ends with its process,
+however that ends, so a directory whose lock is free is stale: its files are removed, with the processes and the shared
+memory of its run.
 
 Other users may write to the folder that holds run directories. So nothing in a directory is believed, followed or
 removed unless the directory is no symbolic link, belongs to this user alone, and is marked by a ``run.json`` of ours.
@@ -37,11 +38,14 @@ _logger = logging.getLogger(__name__)
 _BASE = "POSESTREAM_RUN_DIR"
 """Environment variable that names the folder of run directories."""
 
-_MARK, _LOCK, _TOKEN = "run.json", "lock", "token"
-_FILES = {_MARK, _LOCK, _TOKEN, "line.yaml"}
+_MARK, _TOKEN = "run.json", "token"
+_FILES = {_MARK, _TOKEN, "line.yaml"}
 _SUFFIXES = {".pid", ".memory", ".draft"}
 _WORKER = "stream.runtime.worker"
 _KILL_S = 5.0
+_LOCK_S = 1.0
+"""How long to wait for a lock: a sweep, a list of runs or a part that starts holds it for a moment."""
+
 _RESTART = "end what runs there, remove it, and start again"
 
 
@@ -71,12 +75,13 @@ def make_private(directory: Path) -> Path:
 def claim(directory: Path) -> Path:
     """Make the directory if it is missing, and mark it as a run directory.
 
-    Raises :class:`TransportError` if others may enter it, or if it holds files of another origin.
+    Raises :class:`TransportError` if others may enter it, if it holds files of another origin, or if it has lost its
+    mark and a line runs there.
     """
     is_new = _make(directory)
-    while not _read_mark(directory):
+    if not _read_mark(directory):
         # Several parts that are started by hand may do this at the same time.
-        with contextlib.suppress(BlockingIOError), _lock_directory(directory, fcntl.LOCK_EX):
+        with _holding(_wait_for_lock(directory)):
             _mark(directory, is_new=is_new)
     with contextlib.suppress(FileExistsError):
         _create(directory / _TOKEN, RunToken.generate().text)
@@ -100,12 +105,8 @@ class RunDirectory:
 
     def __init__(self, directory: Path | None = None, title: str = "") -> None:
         self.path = claim(directory or make_private(base_directory()) / secrets.token_hex(4))
-        self._lock = _take_lock(self.path / _LOCK)
-        if self._lock is None:
-            raise TransportError(f"run directory {self.path} is in use by another line; end it, or choose another")
         # systemd-tmpfiles, which removes old files from /tmp, leaves alone what is in a locked directory.
-        self._protection = contextlib.ExitStack()
-        self._protection.enter_context(_lock_directory(self.path, fcntl.LOCK_SH))
+        self._lock: int | None = _wait_for_lock(self.path)
         for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
             former.unlink()
         run = {"title": title, "pid": os.getpid(), "started_s": time.time()}
@@ -154,7 +155,6 @@ class RunDirectory:
         if self._lock is not None:
             unlink_all(self.run_id)
             _remove(self.path, is_new=self._is_new)
-            self._protection.close()
             os.close(self._lock)
             self._lock = None
 
@@ -179,15 +179,13 @@ def sweep(directory: Path) -> bool:
     """Remove processes, shared memory and files of one run; False when its owner is alive, or it is no run of ours."""
     if _read_run(directory) is None:
         return False
-    lock = _take_lock(directory / _LOCK)
+    lock = _take_lock(directory)
     if lock is None:
         return False
-    try:
+    with _holding(lock):
         kill_processes(directory)
         unlink_all(get_run_id(directory))
         _remove(directory, is_new=_read_mark(directory).get("is_new") is True)
-    finally:
-        os.close(lock)
     return True
 
 
@@ -306,11 +304,11 @@ def _runs() -> list[Run]:
 
 
 def _remove(directory: Path, *, is_new: bool) -> None:
-    """Remove the files that posestream makes, the mark and the lock last, and the directory if a run made it."""
-    last = [directory / _MARK, directory / _LOCK]
+    """Remove the files that posestream makes, the mark last, and the directory if a run made it."""
+    mark = directory / _MARK
     with contextlib.suppress(FileNotFoundError):  # the directory was removed
-        others = [path for path in directory.iterdir() if path not in last]
-        for path in [*filter(_is_ours, others), *last]:
+        others = [path for path in directory.iterdir() if path != mark]
+        for path in [*filter(_is_ours, others), mark]:
             with contextlib.suppress(OSError):
                 path.unlink()
     if is_new:
@@ -329,28 +327,10 @@ def _is_ours(path: Path) -> bool:
 # -- locks and files --------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _lock_directory(directory: Path, kind: int) -> Iterator[None]:
-    """Hold a lock on the directory itself. Raises ``BlockingIOError`` while another process holds it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _take_lock(directory: Path) -> int | None:
+    """A descriptor that holds the lock of a directory, or None when another process does."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_stale(directory: Path) -> bool:
-    lock = _take_lock(directory / _LOCK)
-    if lock is not None:
-        os.close(lock)
-    return lock is not None
-
-
-def _take_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock on a file, or None when another process does."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
@@ -359,6 +339,31 @@ def _take_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _wait_for_lock(directory: Path) -> int:
+    """A descriptor that holds the lock of a directory. Raises :class:`TransportError` when another process keeps it."""
+    until_s = time.monotonic() + _LOCK_S
+    while (lock := _take_lock(directory)) is None:
+        if time.monotonic() > until_s:
+            raise TransportError(f"run directory {directory} is in use by another line; end it, or choose another")
+        time.sleep(0.01)
+    return lock
+
+
+@contextlib.contextmanager
+def _holding(lock: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _is_stale(directory: Path) -> bool:
+    lock = _take_lock(directory)
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
 
 
 def _create(path: Path, text: str) -> None:

@@ -88,7 +88,7 @@ class PartLoop:
         self.part_runner = PartRunner(
             part.name, part.elements, part.cameras, links, memory, reporter.post, self._release
         )
-        self._links = links
+        self._links, self._memory = links, memory
         self._incarnation = memory["incarnation"] = memory.get("incarnation", -1) + 1
         self._input: Input = (
             SourceInput(part.source, self.part_runner, memory, in_flight, is_restart=self._incarnation > 0)
@@ -128,6 +128,7 @@ class PartLoop:
         """One turn of the loop: follow the target, then take, process and send what there is, or wait for it."""
         self._reporter.turned()
         self._follow_target()
+        self._memory.restore()
         if self._links.ring is not None:
             self._links.ring.restore()
         self.part_runner.receive_acknowledgements()

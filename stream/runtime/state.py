@@ -8,6 +8,7 @@ length, one word, is written last, and what it holds is done again when the file
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import sys
@@ -18,6 +19,9 @@ from pathlib import Path
 
 from stream.errors import PosestreamError, TransportError
 from stream.messages import Key
+from stream.transports.file_identity import identify
+
+_logger = logging.getLogger(__name__)
 
 _SLOTS = 1024
 _NAME_BYTES = 120
@@ -39,6 +43,9 @@ class Memory(MutableMapping[str, int]):
     def store(self, changes: Changes) -> None:
         """Store all of these values (None: delete the name), or none where the process is killed meanwhile."""
 
+    def restore(self) -> None:
+        """Make sure that the next process will find it; call it often."""
+
 
 class PersistentMemory(Memory):
     """A map from names of at most 120 bytes to 64-bit integers, kept in ``path``; at most 1024 of them.
@@ -48,11 +55,31 @@ class PersistentMemory(Memory):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._map = _map_file(path)
-        self._values = memoryview(self._map).cast("q")
+        self._open()
         self._apply_journal()
         self._slots: dict[str, int] = dict(self._read_names())
         self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in set(self._slots.values())]
+
+    def _open(self) -> None:
+        self._map = _map_file(self._path)
+        self._values = memoryview(self._map).cast("q")
+        self._file = identify(self._path)
+
+    def restore(self) -> None:
+        """Write the file anew if it was removed, or replaced by another."""
+        if identify(self._path) == self._file:
+            return
+        draft = self._path.with_suffix(".draft")
+        try:
+            draft.unlink(missing_ok=True)
+            draft.touch(mode=0o600)
+            draft.write_bytes(self._map)
+            draft.replace(self._path)
+        except OSError:
+            return  # as without room on the disk: tried again, and if the part is restarted before, the line ends
+        self.close()
+        self._open()
+        _logger.warning("memory %s was removed by another program and is written anew", self._path)
 
     def _read_names(self) -> Iterator[tuple[str, int]]:
         for slot in range(_SLOTS):

@@ -20,6 +20,7 @@ from typing import NoReturn
 import zmq
 
 from stream.errors import TransportError
+from stream.transports.file_identity import FileIdentity, identify
 
 _logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class IpcListener:
         """
         if time.monotonic() >= self._next_check_s:
             self._next_check_s = time.monotonic() + _CHECK_S
-            if _identify(self._path) != self._file:
+            if identify(self._path) != self._file:
                 self._restore()
 
     def _restore(self) -> None:
@@ -65,11 +66,11 @@ class IpcListener:
 
     def close(self) -> None:
         """Remove the path if it is ours; idempotent. Close the ZeroMQ socket as well."""
-        if _identify(self._path) == self._file:
+        if identify(self._path) == self._file:
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
-    def _bind(self, *, is_replaced: bool = False) -> tuple[int, int] | None:
+    def _bind(self, *, is_replaced: bool = False) -> FileIdentity | None:
         clear(self._path, self._owner, is_replaced=is_replaced)
         with network.socket(network.AF_UNIX, network.SOCK_STREAM) as listening:
             listening.setblocking(False)
@@ -82,7 +83,7 @@ class IpcListener:
                 listening.detach()  # ZeroMQ closes it
             finally:
                 self._socket.setsockopt(zmq.USE_FD, -1)
-        return _identify(self._path)
+        return identify(self._path)
 
 
 def clear(path: Path, owner: str, *, is_replaced: bool = False) -> None:
@@ -122,15 +123,6 @@ def clear(path: Path, owner: str, *, is_replaced: bool = False) -> None:
 
 def _raise_in_use(path: Path) -> NoReturn:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), str(path))
-
-
-def _identify(path: Path) -> tuple[int, int] | None:
-    """The device and inode of what is at the path; None where nothing is."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _describe(error: Exception) -> str:

@@ -14,6 +14,7 @@ so unlinking a segment does not affect readers, except those that are restarted:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -52,6 +53,7 @@ class _Segment:
 
     def __init__(self, name: str, memory: mmap.mmap) -> None:
         self.name, self._memory = name, memory
+        self._file = shm_segment.identify(name)
         self.slots, self.shape = _read_title(name, memory)
         start, stride = _pixels_offset(self.slots), _stride(self.shape)
         # Memory views, since numpy takes ten times as long to read one number.
@@ -71,10 +73,17 @@ class _Segment:
         return cls(name, shm_segment.attach(name, writable=writable))
 
     def copy(self, owner: str) -> _Segment:
-        """Create a segment of the same name and content; this one must have lost its name."""
+        """Create a segment of the same name and content; this one has lost its name."""
+        with contextlib.suppress(OSError):  # what cannot be removed is named by the error below
+            shm_segment.unlink(self.name)
         memory = shm_segment.create(self.name, len(self._memory), owner)
         memory[:] = self._memory
         return _Segment(self.name, memory)
+
+    @property
+    def is_named(self) -> bool:
+        """False once its file was removed, or replaced by another."""
+        return shm_segment.identify(self.name) == self._file
 
     def pixels(self, slot: int) -> Pixels:
         """A new view of a slot's pixels."""
@@ -133,13 +142,13 @@ class FrameRing:
         self._remove_old()
 
     def restore(self) -> None:
-        """Create anew the segments whose files were removed, as systemd does at a user's last logout (``RemoveIPC``).
+        """Create anew the segments whose files were removed, as systemd does at a user's last logout, or replaced.
 
         A restarted reader finds the frames in flight in the copy. Later frames are in a new segment, since other
         readers still have the former one mapped under the old name.
         """
         for ring in self._rings:
-            if not shm_segment.exists(ring.name):
+            if not ring.is_named:
                 ring.restore(self._who)
                 _logger.warning(
                     "%s: shared memory %s was removed by another program and is created anew; if that happens when you "
@@ -198,6 +207,10 @@ class _Ring:
     @property
     def name(self) -> str:
         return self._segment.name
+
+    @property
+    def is_named(self) -> bool:
+        return self._segment.is_named
 
     @property
     def layout(self) -> tuple[int, Shape]:

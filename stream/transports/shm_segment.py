@@ -20,6 +20,8 @@ import tempfile
 from pathlib import Path
 
 from stream.errors import TransportError
+from stream.transports import file_identity
+from stream.transports.file_identity import FileIdentity
 
 _SHM = Path("/dev/shm")
 _NAME = re.compile(r"posestream-[A-Za-z0-9_.-]{1,180}")
@@ -84,6 +86,11 @@ def attach(name: str, *, writable: bool = False) -> mmap.mmap:
 def exists(name: str) -> bool:
     """True until the segment is unlinked; processes that have mapped it may use it longer."""
     return _path(name).exists()
+
+
+def identify(name: str) -> FileIdentity | None:
+    """The file that has this name now: another one after the segment was unlinked, or its file exchanged."""
+    return file_identity.identify(_path(name))
 
 
 def unlink(name: str) -> None:

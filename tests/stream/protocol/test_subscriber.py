@@ -60,7 +60,7 @@ def test_it_may_start_before_the_publisher_and_stops_with_until_end() -> None:
         assert subscriber.finished
 
 
-def test_what_nobody_polls_is_bounded_in_bytes() -> None:
+def test_what_waits_to_be_polled_is_bounded_in_bytes() -> None:
     with Subscriber(free_address()) as subscriber:
         assert subscriber._subscription._socket.rcvhwm * schema.MAX_MESSAGE_BYTES <= 256 * 1024**2
 

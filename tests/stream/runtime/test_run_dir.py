@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from stream.errors import TransportError
+from stream.runtime import run_dir
 from stream.runtime.run_dir import (
     RunDirectory,
     base_directory,
@@ -108,7 +109,7 @@ def test_a_file_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "run")
 
 
-@pytest.mark.parametrize("content", ["photo.jpg", "lock", "run.json", "detect.memory"])
+@pytest.mark.parametrize("content", ["photo.jpg", "token", "run.json", "detect.memory"])
 def test_a_directory_of_the_user_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / content).write_text('{"title": "training", "pid": 1, "started_s": 0}')
     tmp_path.chmod(0o700)
@@ -170,21 +171,19 @@ def test_a_sweep_believes_no_folder_that_another_user_made(monkeypatch: pytest.M
         monkeypatch.undo()
         assert part.poll() is None
         part.kill()
-    assert contents(dead) == ["detect.pid", "lock", "run.json", "token"]
+    assert contents(dead) == ["detect.pid", "run.json", "token"]
 
 
 def test_a_sweep_follows_no_links(tmp_path: Path) -> None:
     """Neither to a folder of run directories, nor to a run, nor from a run to files."""
     base = make_private(base_directory())
     thesis = make_private(tmp_path / "thesis")
-    (thesis / "lock").touch()
     (thesis / "thesis.tex").write_text("precious")
     (base / "link").symlink_to(thesis)
     run = make_private(base / "run")
-    (run / "lock").touch()
     (run / "run.json").symlink_to(abandoned_elsewhere(tmp_path) / "run.json")
     assert sweep_stale() == []
-    assert contents(thesis) == ["lock", "thesis.tex"]
+    assert contents(thesis) == ["thesis.tex"]
     base.rename(tmp_path / "moved")
     base.symlink_to(tmp_path / "moved")
     abandoned_inside = claim(tmp_path / "moved" / "dead")
@@ -212,6 +211,20 @@ def test_a_directory_has_one_owner_at_a_time(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "run")
     first.close()
     RunDirectory(tmp_path / "run").close()
+
+
+def test_a_living_run_stays_one_whatever_files_are_removed_from_its_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_dir, "_LOCK_S", 0.05)
+    with closing(RunDirectory()) as run:
+        for path in run.path.iterdir():
+            if path.name != "run.json":
+                path.unlink()
+        assert [found.directory for found in list_runs()] == [run.path]
+        assert sweep_stale() == []
+        (run.path / "run.json").unlink()
+        for use in (claim, RunDirectory):
+            with pytest.raises(TransportError, match="is in use by another line; end it, or choose another"):
+                use(run.path)
 
 
 def test_runs_in_directories_of_the_same_name_do_not_share_memory(tmp_path: Path) -> None:
@@ -278,7 +291,7 @@ def test_damaged_notes_are_no_obstacle(content: bytes) -> None:
     (damaged / "run.json").write_bytes(content)
     assert list_runs() == []
     assert sweep_stale() == [dead]
-    assert contents(damaged) == ["lock", "run.json", "token"]
+    assert contents(damaged) == ["run.json", "token"]
 
 
 # -- the token --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from stream.messages import EOS_SEQ, Eos, Frame
 from stream.pipeline.launch import parse_launch
 from stream.pipeline.wiring import Part
 from stream.runtime import bus
+from stream.runtime.run_dir import claim
 from stream.runtime.runner import Options, PartLoop, run_part
 from stream.testing import make_frame
 from tests.stream.runtime.bench import CAMERA, Bench, Clock, Gives, Memory, Takes, send
@@ -202,12 +203,13 @@ def test_an_exception_of_a_source_ends_the_loop_in_the_state_null() -> None:
 
 @pytest.mark.parametrize("left", [None, b"", b"\xff" * 1000], ids=["removed", "truncated", "overwritten"])
 def test_a_restarted_part_without_its_memory_ends_the_line(left: bytes | None, tmp_path: Path) -> None:
+    run_dir = claim(tmp_path / "run")
     if left is not None:
-        (tmp_path / "testsrc.memory").write_bytes(left)
+        (run_dir / "testsrc.memory").write_bytes(left)
     pipeline = parse_launch("testsrc num_frames=1 ! fakesink")
     with pytest.raises(StartError) as raised:
-        run_part(pipeline, "testsrc", tmp_path, Options(is_restart=True))
+        run_part(pipeline, "testsrc", run_dir, Options(is_restart=True))
     assert str(raised.value) == (
-        f"testsrc.memory in {tmp_path} was removed or damaged while the line ran, so that what it had finished "
+        f"testsrc.memory in {run_dir} was removed or damaged while the line ran, so that what it had finished "
         "is unknown; run the line again, and leave the files of its run directory alone"
     )

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +30,32 @@ def test_what_is_stored_is_there_when_it_is_opened_again(path: Path) -> None:
     first["größte"] = -(2**63)
     first.close()
     assert dict(PersistentMemory(path)) == {"next id": 42, "größte": -(2**63)}
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.unlink() or path.write_text("mine")])
+def test_a_file_that_was_removed_or_replaced_is_written_anew(
+    path: Path, spoil: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = PersistentMemory(path)
+    memory["next id"] = 41
+    spoil(path)
+    memory.restore()
+    memory.store({"next id": 42, "last": 7})
+    memory.restore()
+    assert dict(PersistentMemory(path)) == {"next id": 42, "last": 7}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert caplog.messages == [f"memory {path} was removed by another program and is written anew"]
+
+
+def test_a_file_that_cannot_be_written_anew_is_left_until_it_can(path: Path) -> None:
+    memory = PersistentMemory(path)
+    memory["next id"] = 41
+    path.unlink()
+    path.mkdir()
+    memory.restore()
+    path.rmdir()
+    memory.restore()
+    assert dict(PersistentMemory(path)) == {"next id": 41}
 
 
 def test_what_was_stored_survives_kill_9(path: Path) -> None:

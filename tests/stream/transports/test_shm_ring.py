@@ -406,6 +406,24 @@ def test_a_segment_that_lost_its_name_is_created_anew_for_readers_that_restart(
     assert shm_segment.find_names(shm_segment.segment_prefix(run_id)) == [after.ring]
 
 
+def test_a_segment_whose_file_was_replaced_is_created_anew(run_id: str) -> None:
+    ring = FrameRing(run_id, "camera", 3)
+    before = send(ring, 7)
+    path = shm_segment.folder() / before.ring
+    size = path.stat().st_size
+    path.unlink()
+    path.write_bytes(bytes(size))
+    ring.restore()
+    assert (FrameReader().resolve(before) == 7).all()
+    path.unlink()
+    path.mkdir()
+    try:
+        with pytest.raises(TransportError, match="cannot be created: File exists; stop the program that uses it"):
+            ring.restore()
+    finally:
+        path.rmdir()
+
+
 def test_memory_of_another_user_is_neither_attached_nor_removed(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = send(FrameRing(run_id, "camera", 1), 0)
     owner = os.getuid()
