@@ -206,11 +206,15 @@ SKELETONS: Mapping[str, Skeleton] = _KNOWN
 SHIPPED = tuple(_KNOWN)
 """The names of those that ship."""
 
+MAX_OWN = 256
+"""Skeletons of Signatures and messages in one process."""
+
 
 def register(name: str, joints: Sequence[str], limbs: Sequence[tuple[str, str]] = ()) -> Skeleton:
     """Make a skeleton known in this process, under its ``name``; ``limbs`` are pairs of names of joints.
 
-    Raises ``ValueError`` if the name has other joints already, or a limb ends at an unknown joint.
+    Raises ``ValueError`` if the name has other joints already, a limb ends at an unknown joint, or there are
+    :data:`MAX_OWN` others.
     """
     unknown = {joint for limb in limbs for joint in limb} - set(joints)
     if unknown or len(set(joints)) < len(joints):
@@ -219,8 +223,12 @@ def register(name: str, joints: Sequence[str], limbs: Sequence[tuple[str, str]] 
             if unknown
             else f"skeleton {name!r} has two joints of one name"
         )
+    if name in _KNOWN and _KNOWN[name].joints == tuple(joints):
+        return _KNOWN[name]
     order = list(joints)
     made = Skeleton(name, tuple(joints), tuple((order.index(start), order.index(end)) for start, end in limbs))
+    if name not in _KNOWN and len(_KNOWN) >= len(SHIPPED) + MAX_OWN:
+        raise ValueError(f"skeleton {name!r}: this process knows {MAX_OWN} skeletons besides those that ship already")
     known = _KNOWN.setdefault(name, made)
     if known.joints != made.joints:
         raise ValueError(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
+from engines.skeletons import SHIPPED, SKELETONS, register
 from stream.errors import WireError
 from stream.messages import Eos, Frame, Message, People, Poses, Truth, Window, WindowFrame
 from stream.transports.wire_schema import (
@@ -35,6 +36,7 @@ from stream.transports.wire_schema import (
     InlinePicture,
     PeopleBody,
     PosesBody,
+    SkeletonBody,
     TruthBody,
     WindowBody,
     WindowFrameBody,
@@ -166,6 +168,7 @@ class _Packer:
             poses.model,
             poses.fingerprint,
             [WindowFrameBody(one.offset, one.seq, one.pts_ns, one.state) for one in poses.window],
+            _pack_skeleton(poses.skeleton),
         )
 
 
@@ -177,6 +180,14 @@ def _pack_people(message: People | Poses) -> tuple[bytes, bytes, bytes]:
         _bytes(message.scores, "<f4", (count,), "scores", message),
         _bytes(message.ids, "<i8", (count,), "ids", message),
     )
+
+
+def _pack_skeleton(name: str) -> SkeletonBody | None:
+    """A skeleton that a Signature brought, for processes that do not know it; None for those that ship."""
+    if name in SHIPPED or name not in SKELETONS:
+        return None
+    own = SKELETONS[name]
+    return SkeletonBody(list(own.joints), [(own.joints[start], own.joints[end]) for start, end in own.limbs])
 
 
 def _pack_truth(truth: Truth, frame: Frame) -> TruthBody:
@@ -315,6 +326,8 @@ def _read_boxes(body: PeopleBody | PosesBody) -> tuple[NDArray[np.float32], NDAr
 
 
 def _read_poses(body: PosesBody, frames: list[Frame]) -> Poses:
+    if body.own is not None:
+        _register(body.skeleton, body.own)
     count = len(body.ids) // 8
     return Poses(
         frames[body.frame],
@@ -325,6 +338,13 @@ def _read_poses(body: PosesBody, frames: list[Frame]) -> Poses:
         body.fingerprint,
         tuple(WindowFrame(one.offset, one.seq, one.pts_ns, one.state) for one in body.window),
     )
+
+
+def _register(name: str, own: SkeletonBody) -> None:
+    try:
+        register(name, own.joints, own.limbs)
+    except ValueError as error:
+        raise WireError(f"poses cannot be read: {_one_line(error)}") from None
 
 
 def _array(data: bytes, dtype: type[_Scalar], shape: tuple[int, ...]) -> NDArray[_Scalar]:

@@ -19,6 +19,7 @@ VERSION = "posestream.wire.1"
 MAX_FRAMES = 128
 MAX_PEOPLE = 4096
 MAX_JOINTS = 1024
+MAX_LIMBS = 4096
 MAX_SIDE_PX = 16384
 MAX_HEAD_BYTES = 8 * 1024 * 1024
 
@@ -117,8 +118,15 @@ class WindowFrameBody(Body):
     state: FrameState
 
 
+class SkeletonBody(Body):
+    """A skeleton that does not ship: ``joints``, and ``limbs`` as pairs of their names."""
+
+    joints: Annotated[list[Name], Meta(max_length=MAX_JOINTS)]
+    limbs: Annotated[list[tuple[Name, Name]], Meta(max_length=MAX_LIMBS)]
+
+
 class PosesBody(Body, tag="poses"):
-    """:class:`stream.messages.Poses`."""
+    """:class:`stream.messages.Poses`; ``own`` describes its skeleton if that does not ship."""
 
     frame: Index
     boxes: Boxes
@@ -130,6 +138,7 @@ class PosesBody(Body, tag="poses"):
     model: Name
     fingerprint: Name
     window: Annotated[list[WindowFrameBody], Meta(max_length=MAX_FRAMES)]
+    own: SkeletonBody | None
 
 
 class EosBody(Body, tag="eos"):

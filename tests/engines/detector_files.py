@@ -161,3 +161,14 @@ def boxes_scores(boxes_dtype: Any = np.float32, labels: Any = np.int64) -> dict[
     classes = np.full((1, 50), 5, labels)
     classes[0, 0] = 0
     return {"boxes": Output(boxes.astype(boxes_dtype)), "scores": Output(scores, gated), "labels": Output(classes)}
+
+
+JOINTS = np.stack([np.linspace(40, 80, 17), np.linspace(20, 90, 17), np.full(17, 0.8)], axis=1).astype(np.float32)
+"""Keypoints (17, 3) of the person, in index coordinates of the input."""
+
+
+def rtmo(dtype: Any = np.float32) -> dict[str, Output]:
+    """``dets`` (1, n, 5) and ``keypoints`` (1, n, 17, 3)."""
+    dets, points = np.zeros((1, 20, 5), np.float32), np.zeros((1, 20, 17, 3), np.float32)
+    dets[0, 0], points[0, 0] = [*PERSON, SCORE], JOINTS
+    return {"dets": split_scores(dets, slice(4, 5), dtype=dtype), "keypoints": Output(points.astype(dtype))}

@@ -20,18 +20,17 @@ from tests.engines.detector_files import (
     CELLS,
     CENTRE,
     GREY_LEVELS,
+    JOINTS,
     PERSON,
     SCORE,
     SIZE,
     UNIT_VALUES,
     Output,
     cells,
+    rtmo,
     save_detector,
     split_scores,
 )
-
-JOINTS = np.stack([np.linspace(40, 80, 17), np.linspace(20, 90, 17), np.full(17, 0.8)], axis=1).astype(np.float32)
-"""Keypoints (17, 3) of the person, in index coordinates of the input."""
 
 
 def yolo_pose(*, turned: bool = True, joints: int = 17, dtype: Any = np.float32) -> dict[str, Output]:
@@ -47,13 +46,6 @@ def end_to_end() -> dict[str, Output]:
     table = np.zeros((1, 300, 57), np.float32)
     table[0, :2] = [[*PERSON, SCORE, 0, *JOINTS.ravel()], [0, 0, 90, 90, SCORE, 1, *JOINTS.ravel()]]
     return {"output0": split_scores(table, slice(4, 5))}
-
-
-def rtmo(dtype: Any = np.float32) -> dict[str, Output]:
-    """``dets`` (1, n, 5) and ``keypoints`` (1, n, 17, 3)."""
-    dets, points = np.zeros((1, 20, 5), np.float32), np.zeros((1, 20, 17, 3), np.float32)
-    dets[0, 0], points[0, 0] = [*PERSON, SCORE], JOINTS
-    return {"dets": split_scores(dets, slice(4, 5), dtype=dtype), "keypoints": Output(points.astype(dtype))}
 
 
 def find_people(path: Path, size: tuple[int, int] = SIZE) -> tuple[DetectedPeople, PictureEngine]:

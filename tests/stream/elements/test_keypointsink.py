@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engines import skeletons
+from engines.spec.signature import Signature
 from stream.element import Context
 from stream.elements.keypointsink import KeypointSink
 from stream.protocol import schema
@@ -143,6 +145,16 @@ def test_an_unknown_skeleton_is_published_without_names() -> None:
 
 
 # -- new subscribers ---------------------------------------------------------------------------------------------------
+
+
+def test_a_skeleton_of_a_signature_reaches_subscribers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(skeletons._KNOWN, "hand2", None)  # forgotten afterwards
+    del skeletons._KNOWN["hand2"]
+    Signature(name="hand", input_size=(64, 64), skeleton="hand2", joint_names=("root", "tip"), limbs=(("root", "tip"),))
+    with open_sink() as sink, open_client(sink.endpoint, "skeleton/", "snapshot/5f/") as client:
+        sink.consume(dataclasses.replace(make_poses(0), skeleton="hand2"))
+        skeleton = receive_kind(client, Skeleton)
+        assert (skeleton.name, skeleton.joints, skeleton.limbs) == ("hand2", ("root", "tip"), ((0, 1),))
 
 
 def test_a_snapshot_has_the_skeletons_the_last_message_and_a_heartbeat_as_its_end() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engines.spec.manifest import read_picture_manifest
+from engines.vision.trial_picture import draw_person
 from stream.caps import Caps
 from stream.elements.posedetect import PoseDetect
 from stream.errors import EngineError, PropertyError
@@ -19,6 +20,8 @@ from stream.registry import make
 from stream.testing import Harness, check_element
 from stream.testing.items import make_frame
 from tests.engines import exports
+from tests.engines.detector_files import GREY_LEVELS, rtmo, save_detector
+from tests.engines.detector_files import SIZE as FILE_SIZE
 from tests.engines.pictures import SIZE, dark, write_export
 
 
@@ -50,6 +53,16 @@ def test_people_of_a_frame_come_out_with_keypoints_and_without_ids(model: str) -
     assert poses.fingerprint == read_picture_manifest(Path(model)).fingerprint
     assert [(one.offset, one.seq, one.state) for one in poses.window] == [(0, 7, "real")]
     assert poses.frame.ledger["inferred"] == harness.clock()
+
+
+def test_a_published_network_runs_from_its_file(tmp_path: Path) -> None:
+    path = save_detector(tmp_path / "net.onnx", rtmo(), mean=GREY_LEVELS)
+    frame = replace(make_frame(0, "hall"), pixels=draw_person(FILE_SIZE)[0])
+    with Harness(f"posedetect model={path}") as harness:
+        (poses,) = harness.push(frame)
+        assert str(harness.caps[1]) == "people/poses, skeleton=coco17"
+    assert isinstance(poses, Poses)
+    assert (poses.keypoints.shape, poses.model, len(poses.fingerprint)) == ((1, 17, 3), "net", 16)
 
 
 def test_people_below_min_score_are_dropped(model: str) -> None:
@@ -119,7 +132,9 @@ def test_the_wrong_kind_of_network_raises_with_the_right_element(model: str, tmp
 
 def test_a_name_that_is_not_an_export_raises_with_the_command_to_make_one() -> None:
     message = catch_error("posedetect", "inspose-r50")
-    assert message.startswith("posedetect: model 'inspose-r50': this is not the folder of an exported network of whole")
+    assert message.startswith(
+        "posedetect: model 'inspose-r50': this is neither an .onnx (YOLO-pose, RTMO) nor the folder"
+    )
     assert "posestream export" in message
 
 

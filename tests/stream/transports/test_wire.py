@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from engines import skeletons
 from stream.errors import StaleFrame, WireError
 from stream.messages import EOS_SEQ, Eos, Frame, FrameState, People, Poses, Truth, Window, WindowFrame
 from stream.transports import wire
@@ -121,6 +122,22 @@ def test_every_message_comes_back_equal_by_reference(message: Any) -> None:
     buffers = wire.pack(message, reference=reference)
     assert len(buffers) == 1
     assert same(message, wire.unpack(buffers, resolve=lambda ref: memory[int(ref.ring.removeprefix("ring-"))]))
+
+
+def test_a_skeleton_that_does_not_ship_becomes_known_where_poses_are_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(skeletons._KNOWN, "antenna2", None)  # forgotten afterwards
+    del skeletons._KNOWN["antenna2"]
+    sent = skeletons.register("antenna2", ["root", "tip"], [("root", "tip")])
+    buffers = wire.pack(dataclasses.replace(POSES, skeleton="antenna2"))
+    del skeletons._KNOWN["antenna2"]  # as in another process
+    received = wire.unpack(buffers)
+    assert isinstance(received, Poses)
+    assert received.skeleton == "antenna2"
+    assert skeletons.SKELETONS["antenna2"] == sent
+    del skeletons._KNOWN["antenna2"]
+    skeletons.register("antenna2", ["left", "right"])
+    with pytest.raises(WireError, match="skeleton 'antenna2' has 2 other joints"):
+        wire.unpack(buffers)
 
 
 def test_a_frame_that_a_window_repeats_is_sent_once() -> None:
