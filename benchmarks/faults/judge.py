@@ -15,6 +15,8 @@ from benchmarks.faults.held import Content, Held
 _COUNTS = re.compile(r"(\d+) (?:frames?|items?) of camera '(\w+)'")
 _ENDINGS = {128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 _MOST_RESTARTS = 5
+_MOST_FUTURE = 2
+"""The most frames after its own that a window of a drawn line looks at."""
 
 
 @dataclass
@@ -44,7 +46,7 @@ def judge(scenario: Scenario, outcome: Outcome, reference: Content) -> list[str]
         name = f"{held.sink.kind} sink"
         found += [f"{name}: {fault}" for fault in held.faults]
         found += [f"{name}: {fault}" for fault in _judge_order(held)]
-        found += [f"{name}: {fault}" for fault in _judge_content(held, reference, without_history=has_gaps)]
+        found += [f"{name}: {fault}" for fault in _judge_content(held, reference, outcome, without_history=has_gaps)]
         if held.is_torn and not outcome.is_supervisor_killed and outcome.code == 0:
             found.append(f"{name}: the last line is torn, and the exit status is 0")
     if not scenario.is_live:
@@ -81,15 +83,20 @@ def _judge_order(held: Held) -> list[str]:
     ][:3]
 
 
-def _judge_content(held: Held, reference: Content, *, without_history: bool) -> list[str]:
-    """Where frames were dropped, windows and what follows from them are others; boxes are not."""
-    reduce = _get_boxes if without_history else _get_all
-    return [
-        f"{camera}: frame {seq} holds {_describe_difference(reduce(content), reduce(reference[camera].get(seq)))}"
-        for camera, frames in held.content.items()
-        for seq, content in frames.items()
-        if (not without_history or seq in reference[camera]) and reduce(content) != reduce(reference[camera].get(seq))
-    ][:3]
+def _judge_content(held: Held, reference: Content, outcome: Outcome, *, without_history: bool) -> list[str]:
+    """Where frames were dropped, windows and what follows from them are others; boxes are not. Of a stream that was
+    ended early, the windows of the last frames lack those that the reference has after them."""
+    found = []
+    for camera, frames in held.content.items():
+        expected = reference[camera]
+        last = sorted(frames)[-_MOST_FUTURE:] if outcome.was_ended else []
+        for seq, content in frames.items():
+            reduce = _get_boxes if without_history or seq in last else _get_all
+            if (not without_history or seq in expected) and reduce(content) != reduce(expected.get(seq)):
+                found.append(
+                    f"{camera}: frame {seq} holds {_describe_difference(reduce(content), reduce(expected.get(seq)))}"
+                )
+    return found[:3]
 
 
 def _get_all(record: Any) -> Any:
