@@ -38,8 +38,8 @@ _logger = logging.getLogger(__name__)
 _BASE = "POSESTREAM_RUN_DIR"
 """Environment variable that names the folder of run directories."""
 
-_MARK, _TOKEN = "run.json", "token"
-_FILES = {_MARK, _TOKEN, "line.yaml"}
+_MARK, _LOCK, _TOKEN = "run.json", "lock", "token"
+_FILES = {_MARK, _LOCK, _TOKEN, "line.yaml"}
 _SUFFIXES = {".pid", ".memory", ".draft"}
 _WORKER = "stream.runtime.worker"
 _KILL_S = 5.0
@@ -107,6 +107,8 @@ class RunDirectory:
         self.path = claim(directory or make_private(base_directory()) / secrets.token_hex(4))
         # systemd-tmpfiles, which removes old files from /tmp, leaves alone what is in a locked directory.
         self._lock: int | None = _wait_for_lock(self.path)
+        # An earlier version on this host sweeps up a run unless this file in it is locked.
+        self._former_lock = _lock_file(self.path / _LOCK)
         for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
             former.unlink()
         run = {"title": title, "pid": os.getpid(), "started_s": time.time()}
@@ -156,6 +158,7 @@ class RunDirectory:
             unlink_all(self.run_id)
             _remove(self.path, is_new=self._is_new)
             os.close(self._lock)
+            os.close(self._former_lock)
             self._lock = None
 
 
@@ -338,6 +341,13 @@ def _take_lock(directory: Path) -> int | None:
     except OSError:
         os.close(descriptor)
         return None
+    return descriptor
+
+
+def _lock_file(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(OSError):  # the sweep of an earlier version holds it for a moment
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
 
 
