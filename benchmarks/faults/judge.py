@@ -56,9 +56,10 @@ def judge(scenario: Scenario, outcome: Outcome, reference: Content) -> list[str]
 
 def _judge_stderr(outcome: Outcome) -> list[str]:
     found = []
-    # Where memory runs out while modules are imported, Python itself prints one.
+    # Where memory runs out while modules are imported, Python itself prints one, and another from its own start.
     tracebacks = outcome.stderr.split("Traceback (most recent call last)")[1:]
-    if any("MemoryError" not in text and "failed to map segment" not in text for text in tracebacks):
+    excused = ("MemoryError", "failed to map segment", "<frozen site>")
+    if any(not any(word in text for word in excused) for text in tracebacks):
         found.append("a traceback on stderr")
     is_explained = outcome.code in (0, None, *_ENDINGS) or outcome.is_supervisor_killed
     # Before Python is up, a signal ends the process as any other.

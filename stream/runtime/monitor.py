@@ -23,8 +23,9 @@ from stream.runtime.import_path import child_environment
 from stream.runtime.losses import Losses
 from stream.runtime.process import OnStderr, PartProcess, spawn_part
 from stream.runtime.restart_policy import RestartPolicy
-from stream.runtime.run_dir import RunDirectory, load_token
+from stream.runtime.run_dir import RunDirectory
 from stream.transports.bus_sockets import BusPublisher, BusReceiver
+from stream.transports.run_token import RunToken
 
 _logger = logging.getLogger(__name__)
 
@@ -271,8 +272,7 @@ class Monitor:
 class SocketHub:
     """The supervisor's end of the bus as three sockets in a run directory; a context manager."""
 
-    def __init__(self, run_dir: Path) -> None:
-        token = load_token(run_dir)
+    def __init__(self, run_dir: Path, token: RunToken) -> None:
         with contextlib.ExitStack() as opened:
             self._posts = opened.enter_context(contextlib.closing(BusReceiver(_address(run_dir, POSTS), keys=token)))
             self._targets = opened.enter_context(
@@ -313,7 +313,7 @@ def open_monitor(
     """
     with contextlib.ExitStack() as opened:
         run = opened.enter_context(_run_directory(directory, str(plan.pipeline)))
-        hub = opened.enter_context(contextlib.closing(SocketHub(run.path)))
+        hub = opened.enter_context(contextlib.closing(SocketHub(run.path, run.token)))
         lifeline = opened.enter_context(_lifeline())
         run.write("line.yaml", plan.pipeline.to_yaml())  # without passwords; for parts that are started elsewhere
         line = plan.pipeline.to_yaml(reveal=True)

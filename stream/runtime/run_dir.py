@@ -79,12 +79,20 @@ def claim(directory: Path) -> Path:
     mark and a line runs there.
     """
     is_new = _make(directory)
-    if not _read_mark(directory):
-        # Several parts that are started by hand may do this at the same time.
-        with _holding(_wait_for_lock(directory)):
-            _mark(directory, is_new=is_new)
-    with contextlib.suppress(FileExistsError):
-        _create(directory / _TOKEN, RunToken.generate().text)
+    try:
+        if not _read_mark(directory):
+            # Several parts that are started by hand may do this at the same time.
+            with _holding(_wait_for_lock(directory)):
+                _mark(directory, is_new=is_new)
+        with contextlib.suppress(FileExistsError):
+            _create(directory / _TOKEN, RunToken.generate().text)
+    except OSError as error:
+        if is_new:
+            _remove(directory, is_new=True)
+        raise TransportError(
+            f"run directory {directory} cannot be filled: {error.strerror}; make room, or choose another folder with "
+            f"--run-dir or {_BASE}"
+        ) from error
     return directory
 
 
@@ -109,13 +117,19 @@ class RunDirectory:
         self._lock: int | None = _wait_for_lock(self.path)
         # An earlier version on this host sweeps up a run unless this file in it is locked.
         self._former_lock = _lock_file(self.path / _LOCK)
-        for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
-            former.unlink()
-        run = {"title": title, "pid": os.getpid(), "started_s": time.time()}
         mark = _read_mark(self.path)
-        self._is_new = mark.get("is_new") is True  # remembered, since the mark may be removed while the line runs
-        self._files = {_TOKEN: load_token(self.path).text}
-        self.write(_MARK, json.dumps(mark | run))
+        # What the directory holds is remembered, since it may be removed while the line runs.
+        self._is_new = mark.get("is_new") is True
+        try:
+            for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
+                former.unlink()
+            self.token = load_token(self.path)
+            self._files = {_TOKEN: self.token.text}
+            run = {"title": title, "pid": os.getpid(), "started_s": time.time()}
+            self.write(_MARK, json.dumps(mark | run))
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, name: str, text: str) -> None:
         """Write a file that only this user can read, and that :meth:`restore` keeps as it is."""
@@ -379,12 +393,12 @@ def _is_stale(directory: Path) -> bool:
 def _create(path: Path, text: str) -> None:
     """Write a new file, complete from the start. Raises ``FileExistsError``."""
     draft = path.with_suffix(f".{secrets.token_hex(4)}.draft")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
     try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
         os.link(draft, path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:
@@ -392,8 +406,12 @@ def _write(path: Path, text: str) -> None:
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -323,3 +325,34 @@ def test_files_that_were_removed_or_damaged_are_written_anew(tmp_path: Path) -> 
         (run.path / "line.yaml").write_bytes(b"\xff")
         run.restore()
         assert {name: (run.path / name).read_text() for name in before} == before
+
+
+@pytest.mark.parametrize("name", ["_create", "_write"])
+def test_a_full_disk_at_the_start_is_one_line_and_leaves_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, _text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(run_dir, name, fail)
+    with pytest.raises(TransportError, match=r"cannot be filled: No space left on device; make room"):
+        RunDirectory(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_mark_finds_no_room_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim(tmp_path / "run")
+    monkeypatch.setattr(Path, "write_text", Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    with pytest.raises(TransportError, match=r"run.json cannot be written: No space left on device"):
+        RunDirectory(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_token_of_a_run_is_known_though_its_directory_was_emptied(tmp_path: Path) -> None:
+    with closing(RunDirectory(tmp_path / "run")) as run:
+        token = load_token(run.path)
+        for path in run.path.iterdir():
+            path.unlink()
+        assert run.token == token
+        run.restore()
+        assert load_token(run.path) == token
