@@ -27,6 +27,11 @@ _MARK = "POSESTREAM_TEST"
 _TIMEOUT_S = 30.0
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors, since a worker that runs lines waits for other processes most of the time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests marked ``large`` unless ``-m`` names them, and group those that must not run in parallel."""
     if "large" not in config.option.markexpr:
@@ -35,17 +40,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in large]
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+            item.add_marker(pytest.mark.xdist_group(_find_group(item)))
+        # Groups are handed out in order: the longest ones begin first, or one worker would end long after the others.
+        items.sort(key=lambda item: [*_GROUPS, ""].index(_get_named_group(item)))
 
 
-_LINES = ("tests/stream/", "tests/docs/", "tests/test_examples.py", "tests/test_documents.py", "tests/test_wheel.py")
-"""Tests that start and kill processes and share memory; they look for leftovers, so they run one after another."""
+_GROUPS = {
+    "lines": ("tests/stream/test_", "tests/stream/cli/", "tests/stream/evaluation/", "tests/stream/elements/"),
+    "documents": ("tests/docs/", "tests/test_examples.py", "tests/test_documents.py", "tests/test_wheel.py"),
+}
+"""Tests that start lines and processes, which would disturb each other; those of a group run one after another."""
 
 
-def _group_of(item: pytest.Item) -> str:
-    """One worker runs a group: all of the lines, or a file, so that what a file makes once is made once."""
-    file = item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else item.path.name
-    return "lines" if file.startswith(_LINES) else file
+def _find_group(item: pytest.Item) -> str:
+    """One worker runs a group: a named one, or a file, so that what a file makes once is made once."""
+    return _get_named_group(item) or _get_file(item)
+
+
+def _get_named_group(item: pytest.Item) -> str:
+    return next((name for name, files in _GROUPS.items() if _get_file(item).startswith(files)), "")
+
+
+def _get_file(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else item.path.name
 
 
 @pytest.fixture(scope="session")
