@@ -6,12 +6,13 @@ Exit codes: 0 done; 1 something is wrong with the line, a file, a camera, a netw
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TypeGuard
 
 import typer
 from typer import TyperException
@@ -37,6 +38,9 @@ from stream.errors import PosestreamError, describe_error, find_element_note, fo
 from stream.logs import logging_to_stderr, redacting_stderr
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+_STREAMS = (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY))
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 _LINES, _LOOK, _NETWORKS = "Run lines", "Look", "Networks and keys"
 _COMMANDS = (
@@ -114,7 +118,24 @@ def main() -> None:
     """Run the installed command ``posestream``."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as posestream.__main__ leaves it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _open_closed_streams()
     sys.exit(execute(sys.argv[1:]))
+
+
+def _open_closed_streams() -> None:
+    """Open those of stdin, stdout and stderr that are closed, as in ``posestream … <&-``, before a file gets their
+    number: a part of the line would be given that file.
+
+    What is written to a stdout that was closed fails, as it should; a closed stderr is wanted.
+    """
+    for number, (name, flags) in enumerate(_STREAMS):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, flags)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -128,6 +149,10 @@ def execute(arguments: Sequence[str]) -> int:
             return INTERRUPTED
         except (BrokenPipeError, SystemExit):  # Typer turns a broken pipe into the second
             return _drop_output()
+        except OSError as error:
+            code = _report(error, is_debug=common.debug)
+            if _is_of_output(error):
+                _drop_output()
         except Exception as error:  # noqa: BLE001 - the last place where an error can become one line
             return _report(error, is_debug=common.debug)
     return code if isinstance(code, int) else 0
@@ -158,9 +183,16 @@ def _describe(error: Exception) -> str:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "posestream"
         return f"{message}; see '{command} --help'" if message else ""
+    if _is_of_output(error):
+        return f"cannot write to stdout: {error.strerror}; redirect it to where there is room"
     if isinstance(error, PosestreamError) or find_element_note(error):
         return " ".join(describe_error(error).split())
     return f"{describe_error(error)} (a fault of posestream; add --debug for the traceback, and please report it)"
+
+
+def _is_of_output(error: Exception) -> TypeGuard[OSError]:
+    """True where stdout cannot take what is printed: its disk is full, or it is closed."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM
 
 
 def _drop_output() -> int:

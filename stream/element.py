@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -165,6 +166,10 @@ class Source(Element):
         """
         return None
 
+    def inputs(self) -> Iterable[Path]:
+        """The files that it reads, as far as they are known before opening; no sink of the line may write to them."""
+        return ()
+
     def describe_silence(self) -> str:
         """Why a live source gives no frame now, in a few words; empty where that is not known. Any thread may ask."""
         return ""
@@ -199,6 +204,11 @@ class Transform(Element):
 
 class Sink(Element):
     """The destination of items; implement :meth:`consume`."""
+
+    def outputs(self, cameras: Sequence[str]) -> Iterable[str]:  # noqa: ARG002 - for sinks that write
+        """The files, folders and addresses that it needs for itself, for frames of ``cameras``; no other sink of the
+        line may have one of them."""
+        return ()
 
     def consume(self, item: Any) -> None:
         """Deliver one item; it counts as delivered when this returns."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from msgspec import Meta
@@ -57,6 +59,11 @@ class Filesrc(Source):
     def __enter__(self) -> Self:
         files.find_files(self.location)  # report a missing file when the line opens
         return self
+
+    def inputs(self) -> tuple[Path, ...]:
+        with suppress(SourceError):
+            return files.find_files(self.location)
+        return ()
 
     @property
     def is_live(self) -> bool:

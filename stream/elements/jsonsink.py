@@ -13,7 +13,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
-from stream.output.locations import check_target, insert_camera, make_folder_of, open_at_once, write_error
+from stream.output.locations import check_target, insert_camera, make_folder_of, open_alone, write_error
 from stream.output.results import Record, coco_results, posetrack_document
 from stream.protocol.json import json_line, round_floats
 from stream.protocol.schema import poses_map
@@ -60,6 +60,9 @@ class JsonSink(Sink):
         if self.format != "lines" and self.location == _STDOUT:
             raise PropertyError(f"jsonsink: format={self.format} is one document, not a stream; set location=FILE.json")
         self._files: dict[str, _Lines] = {}
+
+    def outputs(self, cameras: Sequence[str]) -> list[str]:
+        return [insert_camera(self.location, camera) for camera in cameras if self.location != _STDOUT]
 
     def __enter__(self) -> Self:
         self._files = {}
@@ -100,8 +103,13 @@ class JsonSink(Sink):
         """Print to stdout; the memory records what was printed before a restart."""
         camera, seq = item.key
         if seq > self.context.memory.get(f"printed/{camera}", -1) or self.context.incarnation == 0:
-            sys.stdout.write(line.decode())
-            sys.stdout.flush()
+            try:
+                sys.stdout.write(line.decode())
+                sys.stdout.flush()
+            except BrokenPipeError:  # its reader has seen enough
+                raise
+            except OSError as error:
+                raise TransportError(f"jsonsink cannot write to stdout: {error.strerror}; set location=FILE") from None
             self.context.memory[f"printed/{camera}"] = seq
 
     def _open(self, camera: str) -> _Lines:
@@ -135,7 +143,7 @@ class _Lines:
         try:
             if resume and path.is_file():
                 self._resume()
-            self._handle = io.FileIO(path, "ab" if resume else "wb", opener=open_at_once)
+            self._handle = io.FileIO(path, "ab" if resume else "wb", opener=open_alone)
             self._size = os.fstat(self._handle.fileno()).st_size
         except OSError as error:
             raise _write_error(path, error) from None

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import secrets
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +80,9 @@ class KeypointSink(Sink):
     def check_camera(self, camera: str) -> None:
         """Raise :class:`PropertyError` for a name that the protocol does not allow."""
         _check_camera(camera)
+
+    def outputs(self, cameras: Sequence[str]) -> list[str]:  # noqa: ARG002 - one address for all of them
+        return [] if self.bind.endswith((":*", ":0")) else [self.bind]
 
     def __enter__(self) -> Self:
         restarted = self.context.incarnation > 0

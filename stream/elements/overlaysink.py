@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ class OverlaySink(Sink):
         self._files: dict[str, PictureFile] = {}
         self._owners: dict[str, str] = {}
         self._arrivals: dict[str, deque[int]] = {}
+
+    def outputs(self, cameras: Sequence[str]) -> list[str]:
+        return [self._location(camera) for camera in cameras if self.location]
 
     def __enter__(self) -> Self:
         self._files, self._owners, self._arrivals = {}, {}, {}

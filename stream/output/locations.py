@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
+import stat
 from pathlib import Path
 
 from stream.capture.regular_file import describe_kind
@@ -45,11 +48,30 @@ def check_target(path: Path, owner: str) -> None:
         raise write_error(owner, path, f"it is {kind}, not a file")
 
 
-def open_at_once(path: str, flags: int) -> int:
-    """An ``opener`` for :func:`open` that raises where a pipe has no reader, instead of waiting for one."""
-    handle = os.open(path, flags | os.O_NONBLOCK, 0o666)
-    os.set_blocking(handle, True)
+def open_alone(path: str, flags: int) -> int:
+    """An ``opener`` for :func:`open` that raises where a pipe has no reader, instead of waiting for one, and where
+    another program has opened the file in this way, before anything in it is removed."""
+    handle = os.open(path, flags & ~os.O_TRUNC | os.O_NONBLOCK, 0o666)
+    try:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            _lock(handle)
+            if flags & os.O_TRUNC:
+                os.ftruncate(handle, 0)
+        os.set_blocking(handle, True)
+    except BaseException:
+        os.close(handle)
+        raise
     return handle
+
+
+def _lock(handle: int) -> None:
+    """Lock a file until it is closed, where its file system can."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(errno.EBUSY, "another sink is writing to it") from None
+    except OSError:
+        _log.debug("the file system has no locks")
 
 
 def write_error(owner: str, path: Path, why: str | None) -> TransportError:

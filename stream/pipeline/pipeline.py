@@ -19,6 +19,7 @@ from stream.elements.queue import Queue
 from stream.errors import LinkError
 from stream.pipeline.executor import run_in_process
 from stream.pipeline.negotiation import Agreement, negotiate, set_caps
+from stream.pipeline.outputs import check_outputs
 from stream.pipeline.serialize import are_equal, to_launch_string, to_yaml
 from stream.pipeline.wiring import Junction, Line, Part, Wiring, camera_name, wire
 from stream.registry import error_context, label, validate
@@ -185,7 +186,9 @@ class Pipeline:
 
     def check(self) -> None:
         """Raise :class:`PosestreamError` for what keeps an element from running on this machine, such as a missing
-        network. Negotiates, and opens nothing."""
+        network, and :class:`LinkError` for an output that two sinks write or a source reads. Negotiates, and opens
+        nothing."""
+        check_outputs(self.parts)
         for part in self.parts:
             sources = self.find_sources(part.cameras)
             for element in part.elements:
@@ -200,6 +203,7 @@ class Pipeline:
         Sources take turns, a frame each. Nothing is dropped, queues do not leak, and what an element raises is raised
         here: use it for tests, debugging and files. The results equal those of a run in processes.
         """
+        check_outputs(self.parts)
         return run_in_process(self.parts)
 
     # -- spellings ----------------------------------------------------------------------------------------------------

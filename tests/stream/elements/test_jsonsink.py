@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import resource
 from collections.abc import Sequence
@@ -103,6 +105,18 @@ def test_after_a_kill_at_any_byte_and_a_restart_every_frame_is_there_once_in_ord
     again.__exit__(None, None, None)
     for camera in ("hall", "yard"):
         assert [line["frame_seq"] for line in read_lines(path) if line["camera"] == camera] == list(range(6))
+
+
+class _FullDisk(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_behind_stdout_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", _FullDisk())
+    with JsonSink() as sink, pytest.raises(TransportError) as caught:
+        sink.consume(make_poses(3, "hall"))
+    assert str(caught.value) == "jsonsink cannot write to stdout: No space left on device; set location=FILE"
 
 
 def test_a_restarted_stage_does_not_print_a_frame_twice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from stream.element import Sink
 from stream.errors import TransportError
-from stream.output.locations import check_target, insert_camera, make_folder, make_folder_of, open_at_once
+from stream.output.locations import check_target, insert_camera, make_folder, make_folder_of, open_alone
 from stream.registry import make
 from stream.testing import make_poses
 
@@ -132,6 +133,31 @@ def test_lines_go_to_a_pipe_that_is_read_and_do_not_wait_for_a_reader(tmp_path: 
 def test_a_file_that_is_opened_at_once_waits_as_others_when_written(tmp_path: Path) -> None:
     handle = os.open(tmp_path / "a", os.O_CREAT | os.O_WRONLY)
     os.close(handle)
-    handle = open_at_once(str(tmp_path / "a"), os.O_WRONLY)
+    handle = open_alone(str(tmp_path / "a"), os.O_WRONLY)
     assert os.get_blocking(handle)
     os.close(handle)
+
+
+def test_a_file_that_another_sink_writes_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "poses.jsonl"
+    with make_sink("jsonsink", path) as first:
+        first.consume(make_poses(0, "hall"))
+        written = path.read_bytes()
+        with pytest.raises(TransportError) as caught, make_sink("jsonsink", path):
+            pass
+        assert (
+            str(caught.value)
+            == f"jsonsink cannot write {path}: another sink is writing to it; choose another location="
+        )
+        assert path.read_bytes() == written != b""
+    write(make_sink("jsonsink", path), "yard")
+    assert b"hall" not in path.read_bytes()
+
+
+def test_a_file_system_without_locks_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_handle: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    write(make_sink("jsonsink", tmp_path / "poses.jsonl"), "hall")
+    assert (tmp_path / "poses.jsonl").read_bytes().count(b"\n") == 2

@@ -1,0 +1,59 @@
+"""What sinks write to has one writer, and no source reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterable, Iterator
+from pathlib import Path
+
+from stream.capture.regular_file import describe_kind
+from stream.capture.stills import is_picture
+from stream.element import Sink, Source
+from stream.errors import LinkError
+from stream.pipeline.wiring import Part
+from stream.registry import error_context, label
+
+
+def check_outputs(parts: Iterable[Part]) -> None:
+    """Raise :class:`LinkError` where a sink would overwrite what a source reads, or two sinks each other's output."""
+    elements = [(element, part.cameras) for part in parts for element in part.elements]
+    writers: dict[Hashable, Sink] = {}
+    for sink, cameras in elements:
+        if isinstance(sink, Sink):
+            for output in _list_outputs(sink, cameras):
+                other = writers.setdefault(_identify(output), sink)
+                if other is not sink:
+                    both = f"{label(other)} and {label(sink)}"
+                    raise LinkError(f"two sinks write to {output!r} ({both}); give each an output of its own")
+    for source, _ in elements if writers else ():
+        if isinstance(source, Source):
+            _check_inputs(source, writers)
+
+
+def _list_outputs(sink: Sink, cameras: tuple[str, ...]) -> Iterator[str]:
+    with error_context(sink):
+        outputs = dict.fromkeys(sink.outputs(cameras))
+    return (output for output in outputs if "://" in output or not describe_kind(Path(output)))
+
+
+def _check_inputs(source: Source, writers: dict[Hashable, Sink]) -> None:
+    """A folder that a sink fills is an output too: pictures that are read from it might be replaced."""
+    for path in source.inputs():
+        sink = writers.get(_identify(str(path))) or (is_picture(path) and writers.get(_identify(str(path.parent))))
+        if sink:
+            raise LinkError(
+                f"{label(sink)} would overwrite {str(path)!r}, which {label(source)} reads; "
+                f"choose another location= for {label(sink)}"
+            )
+
+
+def _identify(output: str) -> Hashable:
+    """Equal for two names of one file or folder (links, other spellings), whether or not it is there; for addresses,
+    their text."""
+    if "://" in output:
+        return output
+    try:
+        status = os.stat(output)  # noqa: PTH116 - Path.stat raises ValueError for fewer names
+    except (OSError, ValueError):
+        return os.path.realpath(output) if "\0" not in output else output
+    return status.st_dev, status.st_ino

@@ -1,0 +1,44 @@
+"""The command where stdin, stdout or stderr is closed, or its disk is full."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_FULL = Path("/dev/full")
+# What a part of a line meets: a child with pipes, that uses the three streams of the command.
+_STREAMS = """
+import os, subprocess, sys
+from stream.__main__ import _open_closed_streams
+_open_closed_streams()
+code = "import os, sys; [os.fstat(number) for number in range(3)]; os.write(2, sys.stdin.buffer.read())"
+done = subprocess.run([sys.executable, "-c", code], input=b"whole", stderr=subprocess.PIPE)
+sys.stdin.read()
+open(sys.argv[1], "wb").write(done.stderr)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_does_not_take_the_pipe_of_a_part(tmp_path: Path, closed: str) -> None:
+    command = f'exec "$0" -c "$1" "$2" {closed}'
+    subprocess.run(["/bin/sh", "-c", command, sys.executable, _STREAMS, tmp_path / "said"], check=True)
+    assert (tmp_path / "said").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [
+        (">&-", "Bad file descriptor"),
+        pytest.param(
+            ">/dev/full", "No space left on device", marks=pytest.mark.skipif(not _FULL.exists(), reason="no /dev/full")
+        ),
+    ],
+)
+def test_what_cannot_be_printed_is_one_line_and_an_exit_code(redirection: str, reason: str) -> None:
+    command = f'exec "$0" -m posestream --version {redirection}'
+    done = subprocess.run(["/bin/sh", "-c", command, sys.executable], stderr=subprocess.PIPE, text=True, check=False)
+    expected = f"posestream: cannot write to stdout: {reason}; redirect it to where there is room\n"
+    assert (done.stderr, done.returncode) == (expected, 1)
