@@ -29,6 +29,10 @@ USUAL_SIZE = (640, 640)
 """(width, height) px of a network that takes any size."""
 
 
+OTHER_SIDES = (416, 320, 512, 384, 256, 224, 192, 1280)
+"""Sides px of inputs that are tried if that fails."""
+
+
 class Detector(Resource):
     """A detection network with the preprocessing and decoding of its family."""
 
@@ -117,6 +121,7 @@ class Detector(Resource):
             classes=read_classes(description),
             run=lambda preprocessing: self._run_trial(draw_person(size)[0], preprocessing),
             is_integer=image.is_integer,
+            takes_any_size=None in image.size and self.signature.input_size is None,
         )
         return recognise(network, self.signature)
 
@@ -127,10 +132,22 @@ class Detector(Resource):
             if None not in self._get_image().size or self.signature.input_size is not None:
                 raise
             width, height = self.input_size
+            side = next(filter(self._runs_at, OTHER_SIDES), width)
             raise EngineError(
-                f"{error}; its input {self._get_image().tensor} takes any size, but was not made for {width}x{height}: "
-                f'write into {self.name}.json beside it {{"input_size": [width, height]}}'
+                f"detector {self.name}: its input {self._get_image().tensor} takes any size, but it fails for "
+                f'{width}x{height}; write into {self.name}.json beside it {{"input_size":[{side},{side}]}}, '
+                "or what it was made for"
             ) from error
+
+    def _runs_at(self, side: int) -> bool:
+        """Whether the network runs for a square input of this side, px."""
+        image = self._get_image()
+        fed = image.make([np.zeros((side, side, 3), np.uint8)], "rgb", (0, 0, 0), (1, 1, 1))
+        try:
+            self._backend.run({image.tensor.name: fed, **self._make_size_feeds(1)})
+        except EngineError:
+            return False
+        return True
 
 
 def _get_preprocessing(resolved: DetectorSignature) -> Preprocessing:

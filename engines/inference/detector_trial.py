@@ -74,6 +74,7 @@ class Network:
     classes: Sequence[str]
     run: Run
     is_integer: bool = False
+    takes_any_size: bool = False
 
 
 def recognise(network: Network, given: DetectorSignature) -> DetectorSignature:
@@ -203,10 +204,11 @@ def _select(signature: DetectorSignature, keys: Sequence[str]) -> str:
 
 
 def _say_unknown(network: Network) -> str:
+    size = f", write input_size into {network.name}.json if it was made for another" if network.takes_any_size else ""
     return (
         f"detector {network.name}: its outputs {network.outputs} for an input of {network.size[0]}x{network.size[1]} "
         f"are of no family ({', '.join(FAMILIES)}); export it with outputs boxes (1, n, 4) and scores (1, n), or use "
-        f"posedetect if it returns keypoints too"
+        f"posedetect if it returns keypoints too{size}"
     )
 
 

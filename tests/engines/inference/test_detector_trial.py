@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from engines.errors import EngineError
 from engines.inference.detector import Detector, load_detector
 from engines.vision.trial_picture import draw_person
 from tests.engines import detector_files as files
+from tests.engines import networks
 from tests.engines.detector_files import GREY_LEVELS, PERSON, SCORE, SIZE, UNIT_VALUES, Output
 
 
@@ -164,10 +165,25 @@ def test_a_network_that_finds_no_person_says_what_is_assumed(tmp_path: Path, cap
         assert not caplog.records
 
 
-def test_an_input_of_any_size_that_fails_is_refused_with_the_key(tmp_path: Path) -> None:
+def test_an_input_of_any_size_that_fails_is_refused_with_a_size_that_runs(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    # 320 times 320 pixels and no others can be added to this constant.
+    constants: dict[str, Any] = {"plane": np.zeros((1, 3, 320, 320), np.float32)}
+    nodes = [helper.make_node("Add", ["images", "plane"], ["maps"])]
+    shape: networks.Shape = [1, 3, "h", "w"]
+    networks.save(path, nodes, {"images": shape}, {"maps": shape}, constants)
+    with pytest.raises(EngineError) as caught:
+        load_detector(str(path)).open()
+    assert str(caught.value) == (
+        "detector net: its input (1, 3, any, any) float32 takes any size, but it fails for 640x640; write into "
+        'net.json beside it {"input_size":[320,320]}, or what it was made for'
+    )
+
+
+def test_an_input_of_any_size_that_is_another_is_refused_with_the_key(tmp_path: Path) -> None:
     shape = (1, 3, "height", "width")
     path = files.save_detector(tmp_path / "net.onnx", files.yolov8(), shape=shape)
-    with pytest.raises(EngineError, match="for an input of 640x640 are of no family"):
+    with pytest.raises(EngineError, match=r"640x640 are of no family .*, write input_size into net\.json"):
         load_detector(str(path)).open()
     path.with_suffix(".json").write_text(f'{{"input_size": [{SIZE[0]}, {SIZE[1]}]}}')
     check_person(path, "yolov8")
