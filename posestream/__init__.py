@@ -16,7 +16,8 @@ Each name is imported when it is first used, so ``import posestream`` is quick.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+# Not imported: the command posestream passes here before it can set how Ctrl-C ends it (posestream.__main__).
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from engines.inference.engine import load as load
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from stream.errors import StaleFrame as StaleFrame
     from stream.errors import StartError as StartError
     from stream.errors import TransportError as TransportError
+    from stream.errors import VersionError as VersionError
     from stream.errors import WireError as WireError
     from stream.pipeline.launch import parse_launch as parse_launch
     from stream.pipeline.pipeline import Pipeline as Pipeline
@@ -60,6 +62,7 @@ _NAMES = {
         "StaleFrame",
         "StartError",
         "TransportError",
+        "VersionError",
         "WireError",
     ),
     "stream.pipeline.launch": ("parse_launch",),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 
@@ -44,9 +46,27 @@ def split_common_options(arguments: Sequence[str]) -> tuple[list[str], CommonOpt
 
 
 def add_command(app: typer.Typer, function: Callable[..., Any], name: str = "", panel: str = "") -> None:
-    """Add ``function`` as a command; its docstring is the help text."""
+    """Add ``function`` as a command, which refuses numbers that are not finite; its docstring is the help text."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **options: Any) -> Any:
+        for option, value in options.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise typer.BadParameter(f"{value} is not a finite number", param_hint=repr(_spell(function, option)))
+        return function(*arguments, **options)
+
     text = help_text(function.__doc__ or "")
-    app.command(name or function.__name__, help=text, rich_help_panel=panel or None)(function)
+    app.command(name or function.__name__, help=text, rich_help_panel=panel or None)(command)
+
+
+def _spell(function: Callable[..., Any], option: str) -> str:
+    """An option as it is typed."""
+    declared = getattr(get_type_hints(function, include_extras=True)[option], "__metadata__", ())
+    for one in declared:
+        for spelling in (getattr(one, "default", None), *(getattr(one, "param_decls", None) or ())):
+            if isinstance(spelling, str) and spelling.startswith("-"):
+                return spelling
+    return f"--{option.replace('_', '-')}"
 
 
 def add_listing(app: typer.Typer, docstring: str, name: str, panel: str) -> None:

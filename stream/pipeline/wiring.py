@@ -11,7 +11,7 @@ from engines.redaction import redact
 from stream.element import Element, Sink, Source
 from stream.elements.queue import Queue
 from stream.elements.tee import Tee
-from stream.errors import LinkError
+from stream.errors import LinkError, TransportError
 from stream.registry import get_properties, label, suggest
 
 
@@ -243,6 +243,27 @@ def _check_queues(parts: Sequence[Part], queues: dict[str, Queue]) -> None:
         if queue.address and readers > 1:
             remedy = "branch with a tee, a queue for each"
             raise LinkError(f"queue {name!r} has an address, which one part can bind, but {readers} read it; {remedy}")
+    _check_addresses({name: queue.address for name, queue in queues.items() if queue.address})
+
+
+def _check_addresses(addresses: Mapping[str, str]) -> None:
+    """Addresses can be bound, and found by both sides. Whether there are keys is checked where the parts run."""
+    by_address: dict[str, str] = {}
+    for name, address in addresses.items():
+        # Not imported above: most lines have no addresses, and need no ZeroMQ to be checked.
+        from stream.transports.zmq_socket import check_address
+
+        try:
+            check_address(address, f"queue {name!r}", has_keys=True)
+        except TransportError as error:
+            raise LinkError(str(error)) from None
+        if address.startswith("inproc://") or address.endswith(":*"):
+            raise LinkError(
+                f"queue {name!r}: the other process cannot find {redact(address)}; write ipc://PATH or tcp://HOST:PORT"
+            )
+        other = by_address.setdefault(address, name)
+        if other != name:
+            raise LinkError(f"queues {other!r} and {name!r} have the same address {redact(address)}; change one")
 
 
 def _check_tees(parts: Sequence[Part]) -> None:

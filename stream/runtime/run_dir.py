@@ -114,9 +114,10 @@ class RunDirectory:
     def __init__(self, directory: Path | None = None, title: str = "") -> None:
         self.path = claim(directory or make_private(base_directory()) / secrets.token_hex(4))
         # systemd-tmpfiles, which removes old files from /tmp, leaves alone what is in a locked directory.
-        self._lock: int | None = _wait_for_lock(self.path)
-        # An earlier version on this host sweeps up a run unless this file in it is locked.
-        self._former_lock = _lock_file(self.path / _LOCK)
+        self._locks = [_wait_for_lock(self.path)]
+        with contextlib.suppress(OSError):
+            # An earlier version on this host sweeps up a run unless this file in it is locked.
+            self._locks.append(_lock_file(self.path / _LOCK))
         mark = _read_mark(self.path)
         # What the directory holds is remembered, since it may be removed while the line runs.
         self._is_new = mark.get("is_new") is True
@@ -168,12 +169,12 @@ class RunDirectory:
 
     def close(self) -> None:
         """Remove what is left of the run; idempotent."""
-        if self._lock is not None:
+        if self._locks:
             unlink_all(self.run_id)
             _remove(self.path, is_new=self._is_new)
-            os.close(self._lock)
-            os.close(self._former_lock)
-            self._lock = None
+            for lock in self._locks:
+                os.close(lock)
+            self._locks = []
 
 
 def get_run_id(directory: Path) -> str:

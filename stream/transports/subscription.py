@@ -15,7 +15,7 @@ import zmq
 from stream.errors import TransportError
 from stream.transports.curve import Keys
 from stream.transports.socket_monitor import ConnectionWatch
-from stream.transports.zmq_socket import Socket, close_socket, is_loopback, open_socket, receive_parts
+from stream.transports.zmq_socket import Socket, check_address, close_socket, is_loopback, open_socket, receive_parts
 
 _PEER_PING_MS = 2_000
 _PEER_TIMEOUT_MS = 6_000
@@ -51,6 +51,7 @@ class Subscription:
     ) -> None:
         self._address, self._topics, self._keys, self._owner = address, topics, keys, owner
         self._max_bytes, self._max_waiting = max_bytes, max_waiting
+        check_address(address, owner, has_keys=True)
         if keys is None and not is_loopback(address):
             raise TransportError(
                 f"{owner}: {address} is another host, which requires CURVE keys; give server_key= (its .key file)"

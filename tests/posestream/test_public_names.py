@@ -8,6 +8,7 @@ import inspect
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,15 @@ def test_importing_posestream_takes_few_milliseconds_and_brings_in_nothing_heavy
     )
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
     assert min(float(run.stdout) for run in runs) * 1000 < MOST_MS  # 8 ms when measured; the first run compiles
+
+
+def test_the_package_imports_nothing_before_its_command_can_set_how_ctrl_c_ends_it() -> None:
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); old = {*sys.modules}; import posestream; print({*sys.modules} - old)"
+    )
+    root = str(Path(posestream.__file__).parents[1])
+    run = subprocess.run([sys.executable, "-SIc", code, root], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(run.stdout) == {"posestream", "__future__"}
 
 
 @pytest.mark.parametrize("name", DESCRIBED)

@@ -72,6 +72,9 @@ WRONG: dict[str, tuple[list[str], list[str], int]] = {
     "schema of nothing": (["inspect", "--json-schema"], ["--json-schema", "inspect detect"], 1),
     "top of nothing": (["top", "--run-dir", "{folder}"], ["{folder}", "launch"], 1),
     "pull the unknown": (["pull", "yolox-nanu"], ["yolox-nanu", "yolox-nano"], 1),
+    "a time that is no number": (["top", "--seconds", "nan"], ["--seconds"], 2),
+    "a port that is none": (["subscribe", "tcp://127.0.0.1:99999"], ["no port from 1 to 65535"], 1),
+    "a port of a queue that is none": (["validate", f"{LINE} ! queue address=tcp://127.0.0.1:0 ! fakesink"], ["no port from 1"], 1),
     "keys twice": (["keygen", "{folder}/keys"], ["server.key_secret", "exists"], 1),
     "demo into nowhere": (["demo", "--output", "{folder}/not/there.mp4"], ["there.mp4"], 1),
 }  # fmt: skip

@@ -70,6 +70,22 @@ FIND = "tests.toys.find"
             f"{SRC} ! queue name=q address=tcp://*:5000 ; from q ! fakesink ; from q ! {FIND}",
             "queue 'q' has an address, which one part can bind, but 2 read it; branch with a tee, a queue for each",
         ),
+        *(
+            (f"{SRC} ! queue name=q address={address} ! fakesink", message)
+            for address, message in {
+                "tcp://127.0.0.1:0": "queue 'q': 'tcp://127.0.0.1:0' has no port from 1 to 65535; write tcp://HOST:PORT",
+                "tcp://*:99999": "queue 'q': 'tcp://*:99999' has no port from 1 to 65535; write tcp://HOST:PORT",
+                "127.0.0.1:5000": "queue 'q': '127.0.0.1:5000' is not an address; write ipc://PATH or tcp://HOST:PORT",
+                "tcp://127.0.0.1:*": "queue 'q': the other process cannot find tcp://127.0.0.1:*; "
+                "write ipc://PATH or tcp://HOST:PORT",
+                "inproc://q": "queue 'q': the other process cannot find inproc://q; "
+                "write ipc://PATH or tcp://HOST:PORT",
+            }.items()
+        ),
+        (
+            f"{SRC} ! queue name=a address=ipc:///tmp/q ! {FIND} ! queue name=b address=ipc:///tmp/q ! fakesink",
+            "queues 'a' and 'b' have the same address ipc:///tmp/q; change one",
+        ),
         (
             f"from a ! {FIND} ! queue name=b ; from b ! {FIND} ! queue name=a",
             "the lines form a cycle (find ! find); a line must lead away from its source",

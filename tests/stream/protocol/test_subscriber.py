@@ -277,7 +277,7 @@ def is_stable(count: Callable[[], int]) -> bool:
         ),
         (
             {"address": "localhost"},
-            "subscriber: 'localhost': Invalid argument; write tcp://HOST:PORT or ipc://PATH",
+            "subscriber: 'localhost' is not an address; write ipc://PATH or tcp://HOST:PORT",
         ),
         (
             {"server_key": "nowhere.key"},
