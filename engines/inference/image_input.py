@@ -15,6 +15,9 @@ from engines.vision.letterbox import to_tensor
 
 CHANNELS = 3
 
+DTYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64")
+"""What an image can be fed as."""
+
 
 @dataclass(frozen=True)
 class ImageInput:
@@ -45,7 +48,7 @@ class ImageInput:
 
 def is_integer(tensor: Tensor) -> bool:
     """True if the tensor holds whole numbers."""
-    return np.dtype(tensor.dtype).kind in "iu"
+    return tensor.dtype.startswith(("int", "uint"))  # other names may not be numpy's
 
 
 def to_dtype(planes: Array, dtype: str) -> Array:
@@ -58,7 +61,7 @@ def to_dtype(planes: Array, dtype: str) -> Array:
 
 def find_image_input(description: Description) -> ImageInput | None:
     """The only input that takes one image (N, 3, H, W) or (N, H, W, 3); None unless there is exactly one."""
-    found = [image for tensor in description.inputs if (image := _to_image(tensor)) is not None]
+    found = [image for tensor in description.inputs if tensor.dtype in DTYPES if (image := _to_image(tensor))]
     return found[0] if len(found) == 1 else None
 
 

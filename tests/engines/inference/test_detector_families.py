@@ -157,6 +157,14 @@ def test_a_network_without_an_image_input_raises(tmp_path: Path) -> None:
     )
 
 
+def test_an_image_of_a_type_that_cannot_be_fed_raises_with_it() -> None:
+    backend = FixedBackend({"boxes": np.zeros((1, 1, 4), np.float32)})
+    picture = Tensor("images", (1, 3, 64, 96), "tensor(bfloat16)")
+    backend.description = Description((picture,), backend.description.outputs, "cpu")
+    with pytest.raises(EngineError, match=r"its inputs are 'images' \(1, 3, 64, 96\) tensor\(bfloat16\), but it must"):
+        Detector("said", backend, DetectorSignature()).open()
+
+
 # Boxes that three networks by two teams agree on, read off a picture with the people drawn in.
 THREE_PEOPLE = np.array([[0, 4, 650, 845], [698, 20, 1049, 858], [90, 324, 663, 857]], np.float32)
 
