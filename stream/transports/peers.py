@@ -43,11 +43,12 @@ class Peers:
     """The connected clients, by the descriptor of their connection.
 
     ``disconnect(descriptor)`` ends a connection; ``max_peers`` is the number of connections, those that have not
-    finished their handshake included. ``refused`` counts the connections that were ended for one of the limits.
+    finished their handshake included, and ``limit`` what sets it. ``refused`` counts the connections that were ended
+    for one of the limits.
     """
 
-    def __init__(self, max_peers: int, disconnect: Callable[[int], None], owner: str) -> None:
-        self._max_peers, self._disconnect, self._owner = max_peers, disconnect, owner
+    def __init__(self, max_peers: int, disconnect: Callable[[int], None], owner: str, limit: str = "the limit") -> None:
+        self._max_peers, self._disconnect, self._owner, self._limit = max_peers, disconnect, owner, limit
         self._peers: dict[int, _Peer] = {}
         self._warned: set[str] = set()
         self.refused = 0
@@ -67,7 +68,7 @@ class Peers:
         """A client has connected."""
         self._peers[descriptor] = _Peer()
         if len(self._peers) > self._max_peers:
-            self.refuse(descriptor, f"{self._max_peers} clients are connected already (max_subscribers=)")
+            self.refuse(descriptor, f"{self._max_peers} clients are connected already ({self._limit})")
 
     def disconnected(self, descriptor: int) -> None:
         """The connection of a client has ended."""

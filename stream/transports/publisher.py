@@ -125,7 +125,9 @@ class Publisher:
         except BaseException:
             self._end_context()
             raise
-        self._peers = Peers(max_subscribers, lambda descriptor: disconnect(descriptor, self.endpoint), owner)
+        self._peers = Peers(
+            max_subscribers, lambda descriptor: disconnect(descriptor, self.endpoint), owner, "max_subscribers="
+        )
         self._thread = threading.Thread(target=self._serve, name=f"{owner}-subscriptions", daemon=True)
         self._thread.start()
 

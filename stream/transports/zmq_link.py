@@ -19,6 +19,7 @@ from stream.transports.base import Leaky
 from stream.transports.connection import Connection
 from stream.transports.endpoint import HopInbox, HopOutbox
 from stream.transports.ipc_listener import IpcListener
+from stream.transports.peers import Peers, disconnect
 from stream.transports.reliable import Parts
 from stream.transports.socket_monitor import SocketMonitor
 from stream.transports.zmq_socket import (
@@ -34,7 +35,11 @@ from stream.transports.zmq_socket import (
 
 _logger = logging.getLogger(__name__)
 
+_CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+
+MAX_CONNECTIONS = 256
+"""Of an inbox, those of strangers included, whose handshakes end within 5 s: more could take all descriptors."""
 
 _LINGER_MS = 500
 """How long a closed inbox may still send its last acknowledgements, usually those of the end of the stream."""
@@ -139,7 +144,8 @@ class _Router:
         self.address, self._link = address, f"link to {receiver}"
         self.refused = 0
         self.pollable: Socket = open_socket(zmq.ROUTER, linger_ms=_LINGER_MS)
-        self._failures = SocketMonitor(self.pollable, _FAILURES)
+        self._events = SocketMonitor(self.pollable, _FAILURES | _CONNECTIONS)
+        self._peers = Peers(MAX_CONNECTIONS, self._disconnect, self._link)
         self._listener: IpcListener | None = None
         with _closing_on_error(self):
             self.pollable.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a restarted sender replaces its old connection
@@ -161,7 +167,14 @@ class _Router:
     def _look_after_socket(self) -> None:
         if self._listener is not None:
             self._listener.restore()
-        refused = sum(1 for _ in self._failures.read())
+        refused = 0
+        for kind, descriptor in self._events.read():
+            if kind == zmq.EVENT_ACCEPTED:
+                self._peers.connect(descriptor)
+            elif kind == zmq.EVENT_DISCONNECTED:
+                self._peers.disconnected(descriptor)
+            else:
+                refused += 1
         if refused and not self.refused:
             _logger.warning(
                 "%s: a program that is no part of this run has tried to connect to %s and was refused; refusals are "
@@ -171,11 +184,15 @@ class _Router:
             )
         self.refused += refused
 
+    def _disconnect(self, descriptor: int) -> None:
+        is_tcp = self.address.startswith("tcp://")
+        disconnect(descriptor, self.pollable.getsockopt_string(zmq.LAST_ENDPOINT) if is_tcp else self.address)
+
     def wait(self, timeout_ms: int) -> None:
         zmq.zmq_poll([(self.pollable, zmq.POLLIN)], timeout_ms)
 
     def close(self) -> None:
         if not self.pollable.closed and self._listener is not None:
             self._listener.close()
-        self._failures.close()
+        self._events.close()
         close_socket(self.pollable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import socket as network
 import subprocess
 import sys
 import time
@@ -166,16 +167,40 @@ def test_an_invalid_message_is_carried_and_raises_when_unpacked(address: str, cl
 
 @pytest.mark.parametrize("raw", [b"GET / HTTP/1.1\r\n\r\n", bytes(4096), b"\xff" * 64 + b"\x7f" * 64])
 def test_bytes_that_are_not_zeromq_are_ignored(raw: bytes, closing: Callable[[Any], Any]) -> None:
-    import socket
-
     inbox = closing(zmq_link.open_inbox("tcp://127.0.0.1:*", "pose"))
     where = inbox.pollable.getsockopt_string(zmq.LAST_ENDPOINT)
     host, port = where.removeprefix("tcp://").split(":")
-    with socket.create_connection((host, int(port))) as connection:
+    with network.create_connection((host, int(port))) as connection:
         connection.sendall(raw)
         outbox = closing(zmq_link.open_outbox(where, "track"))
         outbox.send(("hall", 0), [b"x"])
         assert receive(outbox, inbox, 1)
+
+
+@pytest.mark.parametrize("scheme", ["ipc", "tcp"])
+def test_an_inbox_has_a_limited_number_of_connections(
+    scheme: str, address: str, closing: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zmq_link, "MAX_CONNECTIONS", 10)
+    monkeypatch.setattr(zmq_socket, "_HANDSHAKE_MS", 60_000)  # not what ends them here
+    inbox = closing(zmq_link.open_inbox(address if scheme == "ipc" else "tcp://127.0.0.1:*", "pose"))
+    where = inbox.pollable.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0") if scheme == "tcp" else address
+    count = _descriptors()
+    strangers = [_connect_silently(where) for _ in range(50)]
+    until(lambda: inbox.receive(1, 10) == [] and _descriptors() <= count + len(strangers) + 10)
+    for stranger in strangers:
+        stranger.close()
+    outbox = closing(zmq_link.open_outbox(where, "track"))
+    outbox.send(("hall", 0), [b"x"])
+    assert receive(outbox, inbox, 1)
+
+
+def _connect_silently(address: str) -> network.socket:
+    if address.startswith("tcp://"):
+        return network.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
+    connection = network.socket(network.AF_UNIX)
+    connection.connect(address.removeprefix("ipc://"))
+    return connection
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------
