@@ -12,7 +12,6 @@ removed unless the directory is no symbolic link, belongs to this user alone, an
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -20,7 +19,6 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,17 @@ import psutil
 from engines.formats.files import FormatError
 from engines.formats.json import decode_json
 from stream.errors import TransportError
+from stream.runtime.private_files import (
+    create,
+    find_fault,
+    holding,
+    holds,
+    lock_file,
+    read_own,
+    take_lock,
+    wait_for_lock,
+    write,
+)
 from stream.transports.run_token import RunToken
 from stream.transports.shm_segment import unlink_all
 
@@ -43,9 +52,6 @@ _FILES = {_MARK, _LOCK, _TOKEN, "line.yaml"}
 _SUFFIXES = {".pid", ".memory", ".draft"}
 _WORKER = "stream.runtime.worker"
 _KILL_S = 5.0
-_LOCK_S = 1.0
-"""How long to wait for a lock: a sweep, a list of runs or a part that starts holds it for a moment."""
-
 _RESTART = "end what runs there, remove it, and start again"
 
 
@@ -82,10 +88,10 @@ def claim(directory: Path) -> Path:
     try:
         if not _read_mark(directory):
             # Several parts that are started by hand may do this at the same time.
-            with _holding(_wait_for_lock(directory)):
+            with holding(wait_for_lock(directory)):
                 _mark(directory, is_new=is_new)
         with contextlib.suppress(FileExistsError):
-            _create(directory / _TOKEN, RunToken.generate().text)
+            create(directory / _TOKEN, RunToken.generate().text)
     except OSError as error:
         if is_new:
             _remove(directory, is_new=True)
@@ -99,7 +105,7 @@ def claim(directory: Path) -> Path:
 def load_token(directory: Path) -> RunToken:
     """The token of the run in a directory that was claimed. Raises :class:`TransportError`."""
     try:
-        token = RunToken(_read_own(directory / _TOKEN).decode())
+        token = RunToken(read_own(directory / _TOKEN).decode())
     except (OSError, ValueError) as error:
         raise TransportError(f"the token of run directory {directory} cannot be read: {error}; {_RESTART}") from None
     if not token.is_valid:
@@ -114,10 +120,10 @@ class RunDirectory:
     def __init__(self, directory: Path | None = None, title: str = "") -> None:
         self.path = claim(directory or make_private(base_directory()) / secrets.token_hex(4))
         # systemd-tmpfiles, which removes old files from /tmp, leaves alone what is in a locked directory.
-        self._locks = [_wait_for_lock(self.path)]
+        self._locks = [wait_for_lock(self.path)]
         with contextlib.suppress(OSError):
             # An earlier version on this host sweeps up a run unless this file in it is locked.
-            self._locks.append(_lock_file(self.path / _LOCK))
+            self._locks.append(lock_file(self.path / _LOCK))
         mark = _read_mark(self.path)
         # What the directory holds is remembered, since it may be removed while the line runs.
         self._is_new = mark.get("is_new") is True
@@ -143,10 +149,10 @@ class RunDirectory:
         Raises :class:`TransportError` when one cannot be written.
         """
         for name, text in self._files.items():
-            if _holds(self.path / name, text):
+            if holds(self.path / name, text):
                 continue
             try:
-                _write(self.path / name, text)
+                write(self.path / name, text)
             except OSError as error:
                 raise TransportError(
                     f"{self.path / name} cannot be written: {error.strerror}; "
@@ -161,7 +167,7 @@ class RunDirectory:
     def note_process(self, part: str, pid: int) -> None:
         """Write down the process that runs a part, so that a later sweep can end it, if there is room for it."""
         with contextlib.suppress(OSError):  # parts end with their supervisor anyway; a sweep only makes sure
-            _write(self.path / f"{part}.pid", json.dumps({"pid": pid}))
+            write(self.path / f"{part}.pid", json.dumps({"pid": pid}))
 
     def forget_process(self, part: str) -> None:
         """The process of a part has ended."""
@@ -197,10 +203,10 @@ def sweep(directory: Path) -> bool:
     """Remove processes, shared memory and files of one run; False when its owner is alive, or it is no run of ours."""
     if _read_run(directory) is None:
         return False
-    lock = _take_lock(directory)
+    lock = take_lock(directory)
     if lock is None:
         return False
-    with _holding(lock):
+    with holding(lock):
         kill_processes(directory)
         unlink_all(get_run_id(directory))
         _remove(directory, is_new=_read_mark(directory).get("is_new") is True)
@@ -223,7 +229,7 @@ def kill_processes(directory: Path) -> None:
     killed = []
     for note in directory.glob("*.pid"):
         with contextlib.suppress(OSError, FormatError, ValueError, KeyError, TypeError, psutil.Error):
-            process = psutil.Process(int(decode_json(_read_own(note))["pid"]))
+            process = psutil.Process(int(decode_json(read_own(note))["pid"]))
             if _is_part(process, directory):
                 process.kill()
                 killed.append(process)
@@ -250,27 +256,10 @@ def _make(directory: Path) -> bool:
         is_new = False
     except OSError as error:
         raise TransportError(f"run directory {directory} cannot be made: {error.strerror}; choose another") from error
-    fault = _find_fault(directory)
+    fault = find_fault(directory)
     if fault:
         raise TransportError(f"run directory {directory} {fault}, or choose another with --run-dir or {_BASE}")
     return is_new
-
-
-def _find_fault(directory: Path) -> str:
-    """Why others may enter or exchange a directory, with the remedy; empty where it is this user's alone."""
-    try:
-        found = directory.lstat()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}; make it"
-    if stat.S_ISLNK(found.st_mode):
-        return "is a symbolic link; name the folder that it leads to"
-    if not stat.S_ISDIR(found.st_mode):
-        return "is a file; remove it"
-    if found.st_uid != os.getuid():
-        return f"belongs to user {found.st_uid}, not to you ({os.getuid()}); have it removed"
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        return f"is open to others (mode {stat.S_IMODE(found.st_mode):o}); chmod 700 it if it is yours"
-    return ""
 
 
 def _mark(directory: Path, *, is_new: bool) -> None:
@@ -283,15 +272,15 @@ def _mark(directory: Path, *, is_new: bool) -> None:
             f"run directory {directory} holds files that posestream did not make, such as {found.name}; "
             "choose an empty folder, or one that does not exist"
         )
-    _write(directory / _MARK, json.dumps({"made_by": "posestream", "is_new": is_new}))
+    write(directory / _MARK, json.dumps({"made_by": "posestream", "is_new": is_new}))
 
 
 def _read_mark(directory: Path) -> dict[str, Any]:
     """What is in the ``run.json`` of ours; empty without one, or in a directory that others may enter."""
-    if _find_fault(directory):
+    if find_fault(directory):
         return {}
     try:
-        written = decode_json(_read_own(directory / _MARK))
+        written = decode_json(read_own(directory / _MARK))
     except (OSError, FormatError):
         return {}
     return written if isinstance(written, dict) and written.get("made_by") == "posestream" else {}
@@ -305,18 +294,9 @@ def _read_run(directory: Path) -> Run | None:
         return None
 
 
-def _read_own(path: Path) -> bytes:
-    """The content of a regular file of this user, its first MiB at most; links are not followed."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
-            raise OSError(f"{path} is no file of user {os.getuid()}")
-        return file.read(1024**2)
-
-
 def _runs() -> list[Run]:
     folder = base_directory()
-    if _find_fault(folder):
+    if find_fault(folder):
         return []
     return [run for path in sorted(folder.iterdir()) if (run := _read_run(path)) is not None]
 
@@ -342,81 +322,8 @@ def _is_ours(path: Path) -> bool:
     return stat.S_ISREG(mode) and (path.name in _FILES or path.suffix in _SUFFIXES)
 
 
-# -- locks and files --------------------------------------------------------------------------------------------------
-
-
-def _take_lock(directory: Path) -> int | None:
-    """A descriptor that holds the lock of a directory, or None when another process does."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _lock_file(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with contextlib.suppress(OSError):  # the sweep of an earlier version holds it for a moment
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
-
-
-def _wait_for_lock(directory: Path) -> int:
-    """A descriptor that holds the lock of a directory. Raises :class:`TransportError` when another process keeps it."""
-    until_s = time.monotonic() + _LOCK_S
-    while (lock := _take_lock(directory)) is None:
-        if time.monotonic() > until_s:
-            raise TransportError(f"run directory {directory} is in use by another line; end it, or choose another")
-        time.sleep(0.01)
-    return lock
-
-
-@contextlib.contextmanager
-def _holding(lock: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
 def _is_stale(directory: Path) -> bool:
-    lock = _take_lock(directory)
+    lock = take_lock(directory)
     if lock is not None:
         os.close(lock)
     return lock is not None
-
-
-def _create(path: Path, text: str) -> None:
-    """Write a new file, complete from the start. Raises ``FileExistsError``."""
-    draft = path.with_suffix(f".{secrets.token_hex(4)}.draft")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file at once, so that no reader sees half of it; it may hold a password or a token."""
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def _holds(path: Path, text: str) -> bool:
-    try:
-        return _read_own(path) == text.encode()
-    except (OSError, ValueError):
-        return False

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from stream.errors import PosestreamError, TransportError
 from stream.messages import Key
+from stream.runtime.private_files import write
 from stream.transports.file_identity import identify
 
 _logger = logging.getLogger(__name__)
@@ -69,12 +70,8 @@ class PersistentMemory(Memory):
         """Write the file anew if it was removed, or replaced by another."""
         if identify(self._path) == self._file:
             return
-        draft = self._path.with_suffix(".draft")
         try:
-            draft.unlink(missing_ok=True)
-            draft.touch(mode=0o600)
-            draft.write_bytes(self._map)
-            draft.replace(self._path)
+            write(self._path, bytes(self._map))
         except OSError:
             return  # as without room on the disk: tried again, and if the part is restarted before, the line ends
         self.close()
