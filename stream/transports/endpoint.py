@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from stream.messages import Key
 from stream.transports.base import Buffers, Delivery, Leaky, LinkStatistics
-from stream.transports.reliable import HopReceiver, HopSender, Parts
+from stream.transports.hop_notes import Parts
+from stream.transports.reliable import HopReceiver, HopSender
 
 PING_MS = 200
 """How often a sender pings while items are unacknowledged; a loss is detected within this time."""

@@ -13,7 +13,7 @@ from threading import Condition
 from stream.errors import TransportError
 from stream.transports.base import Leaky
 from stream.transports.endpoint import HopInbox, HopOutbox
-from stream.transports.reliable import Parts
+from stream.transports.hop_notes import Parts
 
 
 class Exchange:

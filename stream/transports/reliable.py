@@ -19,21 +19,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
 
-import msgspec
-from msgspec import Meta, Struct
-
-from engines.formats.files import FormatError
-from engines.formats.msgpack import decode_msgpack
 from stream.errors import TransportError
 from stream.messages import EOS_SEQ, Key
 from stream.transports.base import MAX_BUFFER_BYTES, MAX_BUFFERS, Buffers, Delivery, Leaky, LinkStatistics
+from stream.transports.hop_notes import Data, Done, Hello, Parts, Ping, decode, encode, receiver_decoder, sender_decoder
 from stream.transports.queue import DeliveryQueue
-
-Parts = Sequence[bytes | memoryview]
 
 MAX_SENDERS = 1024
 """Maximum number of senders of an inbox; further ones are refused."""
@@ -41,69 +34,9 @@ MAX_SENDERS = 1024
 MAX_CAMERAS = 4096
 """Maximum number of cameras of an inbox; items of further cameras are refused as malformed."""
 
-MAX_NOTE_BYTES = 64 * 1024
-
-Token = Annotated[bytes, Meta(min_length=8, max_length=8)]
-MaybeToken = Annotated[bytes, Meta(max_length=8)]
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Camera = Annotated[str, Meta(max_length=256)]
-Seq = Annotated[int, Meta(ge=0, le=EOS_SEQ)]
-
-
-class Data(Struct, array_like=True, tag="hop1.data", forbid_unknown_fields=True):
-    """One item; its buffers follow."""
-
-    epoch: Token
-    session: Token
-    serial: Count
-    camera: Camera
-    seq: Seq
-
-
-class Ping(Struct, array_like=True, tag="hop1.ping", forbid_unknown_fields=True):
-    """Requests a :class:`Hello`; ``epoch`` is empty before the first one."""
-
-    epoch: MaybeToken
-    session: Token
-    next_serial: Count
-
-
-class Hello(Struct, array_like=True, tag="hop1.hello", forbid_unknown_fields=True):
-    """The state of the hop; ``acks`` counts the notes of done sent in this session."""
-
-    epoch: Token
-    session: Token
-    in_step: bool
-    acks: Count
-
-
-class Done(Struct, array_like=True, tag="hop1.done", forbid_unknown_fields=True):
-    """Acknowledges these items."""
-
-    session: Token
-    keys: Annotated[list[tuple[Camera, Seq]], Meta(max_length=MAX_NOTE_BYTES)]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_receiver_decoder = msgspec.msgpack.Decoder(Data | Ping)
-_sender_decoder = msgspec.msgpack.Decoder(Hello | Done)
-
-
-_Note = TypeVar("_Note")
-
 
 def _draw_token() -> bytes:
     return secrets.token_bytes(8)
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[_Note], parts: Parts) -> _Note | None:
-    """Decode the note in the first part; None if it is malformed."""
-    if not parts or len(parts) > 1 + MAX_BUFFERS:
-        return None
-    try:
-        return decode_msgpack(decoder, parts[0], MAX_NOTE_BYTES)
-    except FormatError:
-        return None
 
 
 @dataclass(slots=True)
@@ -165,7 +98,7 @@ class HopSender:
         while self._epoch and self._unsent:
             camera, seq = key = self._unsent[0]
             if item := self._open.get(key):
-                return [_encode(Data(self._epoch, self._session, self._serial, camera, seq)), *item.buffers]
+                return [encode(Data(self._epoch, self._session, self._serial, camera, seq)), *item.buffers]
             self._unsent.popleft()  # it was acknowledged before it could be sent again
         return None
 
@@ -178,11 +111,11 @@ class HopSender:
 
     def ping(self) -> Parts:
         """Make a ping, which the receiver answers."""
-        return [_encode(Ping(self._epoch, self._session, self._serial))]
+        return [encode(Ping(self._epoch, self._session, self._serial))]
 
     def handle(self, parts: Parts) -> None:
         """Handle a message of the receiver."""
-        match _decode(_sender_decoder, parts):
+        match decode(sender_decoder, parts):
             case Hello() as hello:
                 self._handle_hello(hello)
             case Done() as done:
@@ -259,7 +192,7 @@ class HopReceiver:
 
     def handle(self, sender: bytes, parts: Parts) -> None:
         """Handle a message of a sender; a malformed one is counted and dropped."""
-        match _decode(_receiver_decoder, parts):
+        match decode(receiver_decoder, parts):
             case Data() as data:
                 self._handle_data(sender, data, tuple(parts[1:]))
             case Ping() as ping:
@@ -294,7 +227,7 @@ class HopReceiver:
 
     def _reply(self, sender: bytes, session: bytes, in_step: bool) -> None:
         acks = self._senders[sender].acks if in_step else 0
-        self._replies.append((sender, [_encode(Hello(self._epoch, session, in_step, acks))]))
+        self._replies.append((sender, [encode(Hello(self._epoch, session, in_step, acks))]))
 
     def _handle_item(self, sender: bytes, key: Key, buffers: tuple[bytes | memoryview, ...]) -> None:
         camera, seq = key
@@ -326,7 +259,7 @@ class HopReceiver:
         known = self._senders.get(sender)
         if known is not None:
             known.acks += 1
-            self._replies.append((sender, [_encode(Done(known.session, [key]))]))
+            self._replies.append((sender, [encode(Done(known.session, [key]))]))
 
     def take(self, max_items: int) -> list[Delivery]:
         """Take the oldest waiting items."""

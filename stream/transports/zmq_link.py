@@ -18,9 +18,9 @@ import zmq
 from stream.transports.base import Leaky
 from stream.transports.connection import Connection
 from stream.transports.endpoint import HopInbox, HopOutbox
+from stream.transports.hop_notes import Parts
 from stream.transports.ipc_listener import IpcListener
 from stream.transports.peers import Peers, disconnect
-from stream.transports.reliable import Parts
 from stream.transports.socket_monitor import SocketMonitor
 from stream.transports.zmq_socket import (
     Credentials,

@@ -21,7 +21,7 @@ from stream.runtime.endpoints import Links
 from stream.runtime.runner import Options, PartLoop
 from stream.runtime.state import Changes
 from stream.transports.endpoint import PING_MS, HopInbox, HopOutbox
-from stream.transports.reliable import Parts
+from stream.transports.hop_notes import Parts
 from tests.stream.runtime.bench import Memory
 from tests.stream.runtime.line_elements import Batches, Gives, Records, Remembers, Windows, chain
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stream.errors import TransportError
 from stream.messages import EOS_SEQ, Key
 from stream.transports import reliable
-from stream.transports.reliable import Data, Done, Hello, HopReceiver, HopSender, Parts, Ping
+from stream.transports.hop_notes import Data, Done, Hello, Parts, Ping
+from stream.transports.reliable import HopReceiver, HopSender
 
 SENDER = b"track"
 
