@@ -222,7 +222,7 @@ def _follow(supervisor: Supervisor, pipeline: Pipeline, progress: LineProgress |
                     progress.begin()
                 case Stats(part=part, items=items) if part in sources:
                     progress.reach(part, items)
-                case Qos(part=part, camera=camera, reason=reason, dropped=dropped):
+                case Qos(part=part, camera=camera, reason=reason, dropped=dropped) if dropped:
                     what = f"{reason} of {camera!r}" if len(pipeline.cameras) > 1 else reason
                     progress.drop(what, dropped, part if part in sources and reason == "no credit" else "")
 

@@ -28,6 +28,8 @@ their frames. PLAYING: frames flow."""
 STATES: tuple[State, ...] = ("NULL", "READY", "PAUSED", "PLAYING")
 
 DropReason = Literal["leaky", "no credit", "late", "failed", "stale", "malformed"]
+LOSSES: tuple[DropReason, ...] = ("failed", "stale", "malformed")
+"""Reasons for drops that no one asked for; a file line with one of them fails."""
 """Why items were dropped: a newer one came while it waited in a leaky queue; a live source had as many frames in flight
 as it may; it was older than the lateness allowed; an element raised an exception; its pixels were overwritten by a
 source that was restarted; its bytes were no valid message."""
@@ -71,11 +73,15 @@ class Eos(Notice, frozen=True, kw_only=True, tag="eos"):
 
 
 class Qos(Notice, frozen=True, kw_only=True, tag="qos"):
-    """``dropped`` items of ``camera`` were dropped since the last such notice."""
+    """``dropped`` items of ``camera`` were dropped since the last such notice, and ``total`` since the line started.
+
+    A part that was restarted repeats its totals, since the last notice of its former process may not have been sent.
+    """
 
     camera: Name
     reason: DropReason
-    dropped: Annotated[int, Meta(ge=1)]
+    dropped: Annotated[int, Meta(ge=0)]
+    total: Annotated[int, Meta(ge=0)] = 0
 
 
 class StateChanged(Notice, frozen=True, kw_only=True, tag="state"):

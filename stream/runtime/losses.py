@@ -14,9 +14,6 @@ from stream.pipeline.pipeline import Pipeline
 from stream.registry import label
 from stream.runtime import bus
 
-_REASONS = ("stale", "malformed")
-"""Why items are dropped that no one asked to drop; failures are counted one by one, as errors."""
-
 
 @dataclass
 class _Loss:
@@ -49,9 +46,9 @@ class Losses:
                 if notice.seq > loss.last_seq:  # a restarted part takes an item in again
                     loss.count += 1
                     loss.last_seq, loss.last_error = notice.seq, notice.text
-            case bus.Qos(part=part, camera=camera, reason=reason) if reason in _REASONS and camera in self._files:
+            case bus.Qos(part=part, camera=camera, reason=reason) if reason in bus.LOSSES and camera in self._files:
                 key = part, camera, reason
-                self._dropped[key] = self._dropped.get(key, 0) + notice.dropped
+                self._dropped[key] = max(self._dropped.get(key, 0), notice.total)
 
     def _counts(self, error: bus.Error) -> bool:
         element = self._elements.get((error.part, error.element))
@@ -71,9 +68,15 @@ class Losses:
         ]
         dropped = [
             f"{part} dropped {_items(count)} of camera {camera!r} ({reason})"
-            for (part, camera, reason), count in self._dropped.items()
+            for (part, camera, reason), total in self._dropped.items()
+            if (count := total - self._count_told(part, camera, reason)) > 0
         ]
         return "; ".join(failed + at_end + dropped)
+
+    def _count_told(self, part: str, camera: str, reason: str) -> int:
+        """Failures are told one by one; the rest of the total are those whose notice was lost with its process."""
+        losses = self._failed.items() if reason == "failed" else ()
+        return sum(loss.count for where, loss in losses if (where[0], where[2]) == (part, camera))
 
     def _name(self, part: str, element: str, _camera: str) -> str:
         parts = [name for name, other in self._elements if other == element]

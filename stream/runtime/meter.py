@@ -76,5 +76,8 @@ def percentile(ordered: list[float], percent: float) -> float:
 
 
 def resident_bytes() -> int:
-    """The memory that this process has in use now."""
-    return psutil.Process().memory_info().rss
+    """The memory that this process has in use now; 0 while that cannot be read, for want of a free descriptor."""
+    try:
+        return psutil.Process().memory_info().rss
+    except (OSError, psutil.Error):
+        return 0

@@ -28,29 +28,43 @@ _logger = logging.getLogger(__name__)
 Post = Callable[[bus.AnyNotice], None]
 Release = Callable[[Key], None]
 
-_FINISHED, _RELEASED, _DELIVERED = "finished ", "released ", "delivered "
+_FINISHED, _RELEASED, _DELIVERED, _DROPPED = "finished ", "released ", "delivered ", "dropped "
 
 
 class Tally:
-    """Counts drops and errors; the heartbeat's thread may take from it while the part's thread adds to it."""
+    """Counts drops and errors; the heartbeat's thread may take from it while the part's thread adds to it.
 
-    def __init__(self) -> None:
+    ``before`` is what was dropped before a restart, by camera and reason.
+    """
+
+    def __init__(self, before: Mapping[tuple[str, bus.DropReason], int] | None = None) -> None:
         self.dropped = 0
         self.errors = 0
-        self._new_drops: dict[tuple[str, bus.DropReason], int] = {}
+        self._totals = dict(before or {})
+        self._new_drops = dict.fromkeys(self._totals, 0)
         self._lock = threading.Lock()
 
     def drop(self, camera: str, reason: bus.DropReason, count: int = 1) -> None:
         """Count dropped items of a camera."""
         self.dropped += count
+        key = camera, reason
         with self._lock:
-            self._new_drops[camera, reason] = self._new_drops.get((camera, reason), 0) + count
+            self._totals[key] = self._totals.get(key, 0) + count
+            self._new_drops[key] = self._new_drops.get(key, 0) + count
 
     def take(self) -> list[bus.Qos]:
-        """The items dropped since the last call."""
+        """The items dropped since the last call; at the first one, what was dropped before a restart too."""
         with self._lock:
             new_drops, self._new_drops = self._new_drops, {}
-        return [bus.Qos(camera=camera, reason=reason, dropped=count) for (camera, reason), count in new_drops.items()]
+            return [
+                bus.Qos(camera=camera, reason=reason, dropped=count, total=self._totals[camera, reason])
+                for (camera, reason), count in new_drops.items()
+            ]
+
+    def totals(self) -> dict[tuple[str, bus.DropReason], int]:
+        """How many items were dropped since the line started, by camera and reason."""
+        with self._lock:
+            return dict(self._totals)
 
 
 class PartRunner:
@@ -72,10 +86,12 @@ class PartRunner:
         release: Release,
     ) -> None:
         self.name, self.cameras, self.links = name, tuple(cameras), links
-        self.meter, self.tally = Meter(), Tally()
         self._memory, self._post, self._release = memory, post, release
         self._reach = sum(element.reach for element in elements)
-        self._progress = {name: seq for name, seq in memory.items() if name.startswith((_FINISHED, _RELEASED))}
+        self._progress = {
+            name: seq for name, seq in memory.items() if name.startswith((_FINISHED, _RELEASED, _DROPPED))
+        }
+        self.meter, self.tally = Meter(), Tally(_read_drops(self._progress))
         before = (_numbers(self._progress, kind) for kind in (_FINISHED, _RELEASED))
         self.flow = Flow(len(links.outboxes), self._reach, *before)
         self.executor = Executor(
@@ -218,11 +234,21 @@ class PartRunner:
         """Store how far this part is, together with what elements remember of the inputs it will not take in again."""
         progress = {_FINISHED + camera: seq for camera, seq in self.flow.finished_seqs().items()}
         progress |= {_RELEASED + camera: seq for camera, seq in self.flow.released_seqs().items()}
-        changes = dict(progress.items() - self._progress.items())
-        self._progress |= changes
+        changes = self._take_changes(progress)
         remembered = [draft.commit(released) for draft in self.drafts.values()] if released else []
         if changes or any(remembered):
             self._memory.store({**changes, **dict(ChainMap(*remembered))})
+
+    def _take_changes(self, progress: Mapping[str, int]) -> dict[str, int]:
+        """What of ``progress`` and of the items that were lost is not stored yet."""
+        losses = {
+            f"{_DROPPED}{reason} {camera}": count
+            for (camera, reason), count in self.tally.totals().items()
+            if reason in bus.LOSSES
+        }
+        changes = dict({**progress, **losses}.items() - self._progress.items())
+        self._progress |= changes
+        return changes
 
     def _post_ends(self) -> None:
         for camera in self.executor.ended - self._posted_ends:
@@ -235,7 +261,10 @@ class PartRunner:
 
     def _on_delivered(self, key: Key) -> None:
         """Stored item by item: a part killed between two items of a batch does not deliver the first one again."""
-        self._memory[_DELIVERED + key[0]] = key[1]
+        if losses := self._take_changes({}):
+            self._memory.store({_DELIVERED + key[0]: key[1], **losses})
+        else:
+            self._memory[_DELIVERED + key[0]] = key[1]
 
     def _on_failure(self, element: Element, key: Key | None, error: Exception) -> None:
         camera, seq = key or ("", -1)
@@ -264,3 +293,11 @@ class PartRunner:
 def _numbers(progress: Mapping[str, int], kind: str) -> dict[str, int]:
     """The numbers of one kind, by camera."""
     return {name.removeprefix(kind): seq for name, seq in progress.items() if name.startswith(kind)}
+
+
+def _read_drops(progress: Mapping[str, int]) -> dict[tuple[str, bus.DropReason], int]:
+    return {
+        (camera, reason): count
+        for reason in bus.LOSSES
+        for camera, count in _numbers(progress, f"{_DROPPED}{reason} ").items()
+    }

@@ -47,7 +47,7 @@ def test_a_camera_drops_new_frames_when_as_many_are_in_flight_as_may_be(bench: B
     taking = frames_input(runner, source, 2, Memory())
     assert [taking.advance("PLAYING") for _ in range(5)] == [True] * 5
     assert runner.unfinished == 2
-    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="no credit", dropped=3)]
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="no credit", dropped=3, total=3)]
 
 
 def test_an_acknowledgement_from_the_end_is_credit_for_the_next_frame(bench: Bench) -> None:
@@ -144,7 +144,7 @@ def test_items_older_than_the_lateness_allowed_are_dropped_and_done(bench: Bench
     send(outbox, *frames, Eos(CAMERA))
     advance(taking, outbox, lambda: runner.is_finished)
     assert sink.taken == [1]  # exactly 10 ms old, the other one frame older
-    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="late", dropped=1)]
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="late", dropped=1, total=1)]
     assert (CAMERA, 0) in bench.done
 
 
@@ -167,7 +167,7 @@ def test_what_a_leaky_inbox_drops_is_counted(bench: Bench) -> None:
     outbox = bench.outbox()
     send(outbox, *(make_frame(seq) for seq in range(4)))
     advance(taking, outbox, lambda: (CAMERA, 3) in bench.done)
-    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="leaky", dropped=3)]
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="leaky", dropped=3, total=3)]
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_what_is_not_the_message_it_says_is_dropped_and_done(bench: Bench, buffe
     send(outbox, make_frame(1), Eos(CAMERA))
     advance(taking, outbox, lambda: runner.is_finished)
     assert sink.taken == [1]
-    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="malformed", dropped=1)]
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="malformed", dropped=1, total=1)]

@@ -22,14 +22,26 @@ def test_failures_and_bad_items_of_a_file_are_named_by_element_camera_and_number
     for seq in (3, 4):
         losses.take(failure("fakesink", "clip", seq))
     losses.take(failure("detect", "clip", 7, "ValueError: odd"))
-    losses.take(bus.Qos(part="detect", camera="clip", reason="stale", dropped=2))
-    losses.take(bus.Qos(part="detect", camera="clip", reason="stale", dropped=3))
+    losses.take(bus.Qos(part="detect", camera="clip", reason="stale", dropped=2, total=2))
+    losses.take(bus.Qos(part="detect", camera="clip", reason="stale", dropped=3, total=5))
     losses.take(failure("fakesink", "", -1))
     assert losses.describe() == (
         "fakesink failed on 2 frames of camera 'clip', last on 4: OSError: disk full; "
         "detect failed on 1 frame of camera 'clip', last on 7: ValueError: odd; "
         "fakesink failed at the end of the stream: OSError: disk full; "
         "detect dropped 5 frames of camera 'clip' (stale)"
+    )
+
+
+def test_losses_whose_notices_went_with_their_process_are_told_by_the_totals_of_its_successor() -> None:
+    losses = Losses(parse_launch(FILE))
+    losses.take(failure("detect", "clip", 3, "ValueError: odd"))
+    losses.take(bus.Qos(part="detect", camera="clip", reason="failed", dropped=0, total=3))
+    losses.take(bus.Qos(part="detect", camera="clip", reason="stale", dropped=0, total=8))
+    losses.take(bus.Qos(part="detect", camera="clip", reason="stale", dropped=0, total=8))
+    assert losses.describe() == (
+        "detect failed on 1 frame of camera 'clip', last on 3: ValueError: odd; "
+        "detect dropped 2 frames of camera 'clip' (failed); detect dropped 8 frames of camera 'clip' (stale)"
     )
 
 

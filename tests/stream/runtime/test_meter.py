@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+from unittest.mock import Mock
+
+import psutil
 import pytest
 
 from stream.runtime.meter import SPAN_S, Meter, Reading, resident_bytes
@@ -42,3 +46,8 @@ def test_a_young_meter_divides_by_its_own_age() -> None:
 
 def test_this_process_has_memory() -> None:
     assert resident_bytes() > 5_000_000  # an interpreter with numpy takes tens of MB
+
+
+def test_a_part_without_a_free_descriptor_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "Process", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+    assert resident_bytes() == 0

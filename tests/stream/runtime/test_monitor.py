@@ -325,7 +325,7 @@ def test_an_error_that_only_the_user_can_correct_fails_the_run_after_its_end(lin
 def test_every_camera_that_failed_is_named_once_with_what_was_lost_elsewhere(line: Line) -> None:
     for camera, file in (("hall", "a.mp4"), ("roof", "b.mp4"), ("hall", "a.mp4")):
         line.post(bus.Error(part="testsrc", camera=camera, text=f"{file} is damaged; copy it again", needs_user=True))
-    line.post(bus.Qos(part="detect", camera="testsrc", reason="stale", dropped=2))
+    line.post(bus.Qos(part="detect", camera="testsrc", reason="stale", dropped=2, total=2))
     line.turn(1.0)
     line.finished = True
     line.turn(5.0)

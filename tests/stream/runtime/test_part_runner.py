@@ -67,6 +67,21 @@ def test_an_item_is_not_consumed_again_after_a_restart(bench: Bench) -> None:
     assert memory["delivered cam"] == 2
 
 
+def test_what_was_lost_is_told_again_after_a_restart(
+    bench: Bench,
+) -> None:
+    memory = Memory()
+    runner = bench.part_runner(Takes(), inbox="in", memory=memory)
+    outbox, taking = bench.outbox(), InboxInput(runner, None)
+    outbox.send((CAMERA, 0), [b"no message"])
+    advance(taking, outbox, lambda: bench.done == [(CAMERA, 0)])  # and killed before its next heartbeat
+    assert runner.links.inbox is not None
+    runner.links.inbox.close()
+    restarted = bench.part_runner(Takes(), inbox="in", memory=memory)
+    assert restarted.tally.take() == [bus.Qos(camera=CAMERA, reason="malformed", dropped=0, total=1)]
+    assert restarted.tally.take() == []
+
+
 def test_a_second_item_of_one_frame_is_not_sent_and_warned_of_once(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -97,4 +112,4 @@ def test_an_element_that_gives_no_messages_is_at_fault(bench: Bench) -> None:
         runner.process([make_frame(seq) for seq in range(9)])
     errors = [notice for notice in bench.posted if isinstance(notice, bus.Error)]
     assert [(error.element, error.seq) for error in errors] == [("mute", seq) for seq in range(5)]
-    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="failed", dropped=5)]
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="failed", dropped=5, total=5)]
