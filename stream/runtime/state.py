@@ -275,6 +275,10 @@ def _map_file(path: Path) -> mmap.mmap:
     try:
         if os.fstat(descriptor).st_size != size:
             os.ftruncate(descriptor, size)
+        if hasattr(os, "posix_fallocate"):  # or a full disk would be a bus error at any time, which kills the process
+            os.posix_fallocate(descriptor, 0, size)
         return mmap.mmap(descriptor, size)
+    except OSError as error:
+        raise TransportError(f"memory {path} needs {size:,} bytes: {error.strerror}; make room on its disk") from error
     finally:
         os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from stream.errors import PosestreamError
+from stream.errors import PosestreamError, TransportError
 from stream.runtime.state import Draft, PersistentMemory, Section
 
 
@@ -56,6 +57,24 @@ def test_a_file_that_cannot_be_written_anew_is_left_until_it_can(path: Path) -> 
     path.rmdir()
     memory.restore()
     assert dict(PersistentMemory(path)) == {"next id": 41}
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room")
+def test_a_full_disk_is_an_error_when_it_is_opened_and_no_bus_error_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PersistentMemory(path).close()
+    found = path.stat()
+    assert found.st_blocks * 512 >= found.st_size  # all of it has its room on the disk
+
+    def refuse(_file: int, _start: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", refuse)
+    with pytest.raises(TransportError) as caught:
+        PersistentMemory(path)
+    expected = f"memory {path} needs {found.st_size:,} bytes: No space left on device; make room on its disk"
+    assert str(caught.value) == expected
 
 
 def test_what_was_stored_survives_kill_9(path: Path) -> None:
