@@ -20,7 +20,7 @@ from benchmarks.faults.kinds import KINDS
 from stream.transports.shm_segment import folder
 
 _NEW_MOUNTS, _RECURSIVE, _PRIVATE = 0x00020000, 0x4000, 1 << 18
-_SIZES = {"shared memory": "24m", "disk": "6m", "runs": "3m"}
+_SIZES = {"shared memory": "24m", "disk": "6m", "runs": "32m"}
 
 
 @dataclass(frozen=True)
