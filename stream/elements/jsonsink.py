@@ -83,8 +83,9 @@ class JsonSink(Sink):
 
     def flush(self) -> None:
         """Write the documents."""
-        if self.format != "lines":
-            for lines in self._files.values():
+        for lines in self._files.values():
+            lines.check_present()
+            if self.format != "lines":
                 self._write_document(lines)
 
     def __exit__(
@@ -173,6 +174,11 @@ class _Lines:
         with suppress(OSError):  # a pipe or a device cannot be cut off
             os.ftruncate(self._handle.fileno(), self._size)
             self._handle.seek(self._size)
+
+    def check_present(self) -> None:
+        """Raise :class:`TransportError` if the file was removed, and with it what was written."""
+        if not os.fstat(self._handle.fileno()).st_nlink:
+            raise _write_error(self.path, FileNotFoundError(errno.ENOENT, "it was removed while the line ran"))
 
     def records(self) -> Iterator[Record]:
         """Read back all records."""
