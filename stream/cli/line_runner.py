@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stream.caps import ANY, Caps
-from stream.element import Transform
+from stream.element import Sink, Transform
+from stream.errors import TransportError
+from stream.registry import label
 
 if TYPE_CHECKING:
     from stream.cli.progress import LineProgress
@@ -42,9 +44,28 @@ def run_here(pipeline: Pipeline, progress: LineProgress | None = None) -> int:
         progress.begin()
         pipeline = pipeline.with_lines(*(_count_frames(line, progress) for line in pipeline.lines))
     with _sigterm_as_interrupt():
-        for _ in pipeline.run():
-            pass
+        try:
+            for _ in pipeline.run():
+                pass
+        except BrokenPipeError:
+            check_other_outputs(pipeline)
+            raise
     return 0
+
+
+def check_other_outputs(pipeline: Pipeline) -> None:
+    """Raise :class:`TransportError` if sinks wrote elsewhere than to stdout, whose reader has gone before the end."""
+    sinks = [
+        label(element)
+        for part in pipeline.parts
+        for element in part.elements
+        if isinstance(element, Sink) and any(element.outputs(part.cameras))
+    ]
+    if sinks:
+        raise TransportError(
+            f"the program that reads stdout has ended, and the line with it, so that the output of {', '.join(sinks)} "
+            "may lack frames; write to a file instead of stdout"
+        )
 
 
 def run_in_processes(pipeline: Pipeline, run_dir: Path | None, progress: LineProgress | None = None) -> int:
@@ -52,9 +73,12 @@ def run_in_processes(pipeline: Pipeline, run_dir: Path | None, progress: LinePro
     from stream.runtime.supervisor import Supervisor
 
     output = PartOutput()
+    is_cut_off = False
 
     def print_line(part: str, line: str) -> None:
+        nonlocal is_cut_off
         if is_reader_gone():
+            is_cut_off = True
             supervisor.kill()
         else:
             output.print_line(part, line)
@@ -62,6 +86,8 @@ def run_in_processes(pipeline: Pipeline, run_dir: Path | None, progress: LinePro
     with Supervisor(pipeline, run_dir, on_stderr=print_line) as supervisor, _follow(supervisor, pipeline, progress):
         number = supervisor.run()
     output.flush()
+    if is_cut_off:
+        check_other_outputs(pipeline)
     return 128 + number if number else 0
 
 

@@ -13,6 +13,7 @@ import errno
 import io
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from stream.protocol.schema import poses_map
 
 _SUBSCRIPTION_KEYS = ("version", "kind", "session", "seq")
 _STDOUT = "-"
+_REMOVED = "it was removed while the line ran"
 _record = msgspec.json.Decoder(Record)
 
 
@@ -121,12 +123,22 @@ class JsonSink(Sink):
             if self.format != "lines":
                 check_target(path, "jsonsink")
                 path = Path(f"{location}.part")
+            self._check_resumed(path)
             self._files[location] = _Lines(path, resume=self.context.incarnation > 0, one_camera=self.format != "lines")
         return self._files[location]
+
+    def _check_resumed(self, path: Path) -> None:
+        """Raise :class:`TransportError` if the file was removed before a restart, which the memory shows."""
+        name = f"file/{zlib.crc32(os.fsencode(path)):08x}"  # short, as names in the memory are
+        if self.context.incarnation and name in self.context.memory and not path.exists():
+            raise _write_error(path, FileNotFoundError(errno.ENOENT, _REMOVED))
+        self.context.memory[name] = 1
 
     def _write_document(self, lines: _Lines) -> None:
         if lines.is_written:
             return
+        if not lines.path.exists():
+            raise _write_error(lines.path, FileNotFoundError(errno.ENOENT, _REMOVED))
         target = lines.path.with_suffix("")
         write = _write_coco if self.format == "coco" else _write_posetrack
         _replace(target, lambda file: write(lines.records(), file))
@@ -178,7 +190,7 @@ class _Lines:
     def check_present(self) -> None:
         """Raise :class:`TransportError` if the file was removed, and with it what was written."""
         if not os.fstat(self._handle.fileno()).st_nlink:
-            raise _write_error(self.path, FileNotFoundError(errno.ENOENT, "it was removed while the line ran"))
+            raise _write_error(self.path, FileNotFoundError(errno.ENOENT, _REMOVED))
 
     def records(self) -> Iterator[Record]:
         """Read back all records."""

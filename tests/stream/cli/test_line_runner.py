@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -72,3 +73,23 @@ def test_elsewhere_a_file_line_that_dropped_nothing_is_silent(
 ) -> None:
     assert execute(["launch", f"{SMALL} ! queue ! fakesink"]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--in-process"]])
+def test_a_reader_of_stdout_that_leaves_is_an_error_only_where_another_output_may_lack_frames(
+    tmp_path: Path, options: list[str]
+) -> None:
+    poses = "testsrc num_frames=1000 width=64 height=64 people=0 ! detect model=truth ! window ! pose model=hrnet-small"
+    both = f"{poses} ! tee name=t; from t ! queue ! jsonsink; from t ! queue ! jsonsink location={tmp_path}/a.jsonl"
+    error = (
+        "posestream: the program that reads stdout has ended, and the line with it, so that the output of jsonsink may "
+        "lack frames; write to a file instead of stdout\n"
+    )
+    for line, expected in ((f"{poses} ! jsonsink", (0, "")), (both, (1, error))):
+        command = [sys.executable, "-m", "posestream", "-q", "launch", line, *options]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert (process.wait(), process.stderr.read()) == expected

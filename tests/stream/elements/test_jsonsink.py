@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import resource
 from collections.abc import Sequence
@@ -105,36 +103,6 @@ def test_after_a_kill_at_any_byte_and_a_restart_every_frame_is_there_once_in_ord
     again.__exit__(None, None, None)
     for camera in ("hall", "yard"):
         assert [line["frame_seq"] for line in read_lines(path) if line["camera"] == camera] == list(range(6))
-
-
-@pytest.mark.parametrize("form", ["lines", "coco"])
-def test_a_file_that_was_removed_meanwhile_is_an_error_at_the_end(tmp_path: Path, form: str) -> None:
-    path = tmp_path / "poses.json"
-    written = path if form == "lines" else tmp_path / "poses.json.part"
-    with JsonSink(location=str(path), format=form) as sink:
-        sink.consume(make_poses(0, "hall"))
-        sink.flush()
-        written.rename(tmp_path / "moved")  # as a rotation of logs does
-        if form == "lines":
-            sink.flush()
-        (tmp_path / "moved").unlink()
-        with pytest.raises(TransportError) as caught:
-            sink.flush()
-        (tmp_path / "poses.json.part").touch()
-    expected = f"jsonsink cannot write {written}: it was removed while the line ran; choose another location="
-    assert str(caught.value) == expected
-
-
-class _FullDisk(io.StringIO):
-    def flush(self) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_a_full_disk_behind_stdout_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdout", _FullDisk())
-    with JsonSink() as sink, pytest.raises(TransportError) as caught:
-        sink.consume(make_poses(3, "hall"))
-    assert str(caught.value) == "jsonsink cannot write to stdout: No space left on device; set location=FILE"
 
 
 def test_a_restarted_stage_does_not_print_a_frame_twice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,61 @@
+"""A file of results that is removed while it is written, and a disk behind stdout that is full."""
+
+from __future__ import annotations
+
+import errno
+import io
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from stream.element import Context
+from stream.elements.jsonsink import JsonSink
+from stream.errors import TransportError
+from stream.testing import make_poses
+
+_REMOVED = "jsonsink cannot write %s: it was removed while the line ran; choose another location="
+
+
+@pytest.mark.parametrize("form", ["lines", "coco"])
+def test_a_file_that_was_removed_meanwhile_is_an_error_at_the_end(
+    tmp_path: Path, form: Literal["lines", "coco"]
+) -> None:
+    path = tmp_path / "poses.json"
+    written = path if form == "lines" else tmp_path / "poses.json.part"
+    with suppress(TransportError), JsonSink(location=str(path), format=form) as sink:
+        sink.consume(make_poses(0, "hall"))
+        written.unlink()
+        with pytest.raises(TransportError) as caught:
+            sink.flush()
+    assert str(caught.value) == _REMOVED % written
+
+
+def test_a_file_that_was_removed_before_a_restart_is_an_error(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    path = tmp_path / "poses.jsonl"
+    for incarnation in (0, 1):
+        with JsonSink(location=f"{tmp_path}/{{camera}}.jsonl") as sink:
+            sink.context = Context(memory=memory, incarnation=incarnation)
+            sink.consume(make_poses(incarnation, "poses"))
+    path.unlink()
+    with JsonSink(location=f"{tmp_path}/{{camera}}.jsonl") as sink:
+        sink.context = Context(memory=memory, incarnation=2)
+        sink.consume(make_poses(2, "another"))
+        with pytest.raises(TransportError) as caught:
+            sink.consume(make_poses(2, "poses"))
+    assert str(caught.value) == _REMOVED % path
+    assert (tmp_path / "another.jsonl").exists()
+
+
+class _FullDisk(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_behind_stdout_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", _FullDisk())
+    with JsonSink() as sink, pytest.raises(TransportError) as caught:
+        sink.consume(make_poses(3, "hall"))
+    assert str(caught.value) == "jsonsink cannot write to stdout: No space left on device; set location=FILE"
