@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stream.errors import PropertyError, TransportError
-from stream.output.locations import check_target, make_folder, make_folder_of, write_error
+from stream.output.locations import check_target, make_folder, make_folder_of, open_alone, write_error
 
 Picture = NDArray[np.uint8]
 
@@ -118,7 +118,7 @@ class VideoFile:
         make_folder_of(path, owner)
         check_target(path, owner)
         try:
-            path.touch()
+            self._lock = io.FileIO(path, "ab", opener=open_alone)  # held while FFmpeg writes by a handle of its own
         except OSError as error:
             raise write_error(owner, path, error.strerror or str(error)) from None
 
@@ -138,7 +138,7 @@ class VideoFile:
         if self._is_closed:
             return
         self._is_closed = True
-        with self._writing():
+        with self._lock, self._writing():
             if self._first is None:
                 self._path.unlink()
             elif self._encoder is None:

@@ -138,20 +138,21 @@ def test_a_file_that_is_opened_at_once_waits_as_others_when_written(tmp_path: Pa
     os.close(handle)
 
 
-def test_a_file_that_another_sink_writes_is_left_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "poses.jsonl"
-    with make_sink("jsonsink", path) as first:
-        first.consume(make_poses(0, "hall"))
+@pytest.mark.parametrize("line", ["jsonsink", "overlaysink"])
+def test_a_file_that_another_sink_writes_is_left_as_it_is(tmp_path: Path, line: str) -> None:
+    path = tmp_path / f"poses{SUFFIX[line]}"
+    with make_sink(line, path) as first:
+        for seq in range(3):
+            first.consume(make_poses(seq, "hall"))
         written = path.read_bytes()
-        with pytest.raises(TransportError) as caught, make_sink("jsonsink", path):
+        with pytest.raises(TransportError) as caught, make_sink(line, path):
             pass
         assert (
-            str(caught.value)
-            == f"jsonsink cannot write {path}: another sink is writing to it; choose another location="
+            str(caught.value) == f"{line} cannot write {path}: another sink is writing to it; choose another location="
         )
-        assert path.read_bytes() == written != b""
-    write(make_sink("jsonsink", path), "yard")
-    assert b"hall" not in path.read_bytes()
+        assert path.read_bytes() == written
+    write(make_sink(line, path), "yard")
+    assert path.read_bytes() != written
 
 
 def test_a_file_system_without_locks_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
