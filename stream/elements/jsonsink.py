@@ -28,14 +28,21 @@ from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
-from stream.output.locations import check_target, insert_camera, make_folder_of, open_alone, write_error
+from stream.output.locations import (
+    REMOVED,
+    check_present,
+    check_target,
+    insert_camera,
+    make_folder_of,
+    open_alone,
+    write_error,
+)
 from stream.output.results import Record, coco_results, posetrack_document
 from stream.protocol.json import json_line, round_floats
 from stream.protocol.schema import poses_map
 
 _SUBSCRIPTION_KEYS = ("version", "kind", "session", "seq")
 _STDOUT = "-"
-_REMOVED = "it was removed while the line ran"
 _record = msgspec.json.Decoder(Record)
 
 
@@ -131,14 +138,14 @@ class JsonSink(Sink):
         """Raise :class:`TransportError` if the file was removed before a restart, which the memory shows."""
         name = f"file/{zlib.crc32(os.fsencode(path)):08x}"  # short, as names in the memory are
         if self.context.incarnation and name in self.context.memory and not path.exists():
-            raise _write_error(path, FileNotFoundError(errno.ENOENT, _REMOVED))
+            raise write_error("jsonsink", path, REMOVED)
         self.context.memory[name] = 1
 
     def _write_document(self, lines: _Lines) -> None:
         if lines.is_written:
             return
         if not lines.path.exists():
-            raise _write_error(lines.path, FileNotFoundError(errno.ENOENT, _REMOVED))
+            raise write_error("jsonsink", lines.path, REMOVED)
         target = lines.path.with_suffix("")
         write = _write_coco if self.format == "coco" else _write_posetrack
         _replace(target, lambda file: write(lines.records(), file))
@@ -189,8 +196,7 @@ class _Lines:
 
     def check_present(self) -> None:
         """Raise :class:`TransportError` if the file was removed, and with it what was written."""
-        if not os.fstat(self._handle.fileno()).st_nlink:
-            raise _write_error(self.path, FileNotFoundError(errno.ENOENT, _REMOVED))
+        check_present(self._handle, self.path, "jsonsink")
 
     def records(self) -> Iterator[Record]:
         """Read back all records."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import logging
 import os
 import stat
@@ -13,6 +14,9 @@ from stream.capture.regular_file import describe_kind
 from stream.errors import TransportError
 
 _log = logging.getLogger(__name__)
+
+REMOVED = "it was removed while the line ran"
+"""Why a file cannot be written that another program has removed."""
 
 _ESCAPES = str.maketrans({"%": "%25", "/": "%2F", "\0": "%00"})
 
@@ -72,6 +76,12 @@ def _lock(handle: int) -> None:
         raise OSError(errno.EBUSY, "another sink is writing to it") from None
     except OSError:
         _log.debug("the file system has no locks")
+
+
+def check_present(file: io.FileIO, path: Path, owner: str) -> None:
+    """Raise :class:`TransportError` if the file that is open was removed, and with it what was written."""
+    if not os.fstat(file.fileno()).st_nlink:
+        raise write_error(owner, path, REMOVED)
 
 
 def write_error(owner: str, path: Path, why: str | None) -> TransportError:

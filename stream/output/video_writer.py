@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stream.errors import PropertyError, TransportError
-from stream.output.locations import check_target, make_folder, make_folder_of, open_alone, write_error
+from stream.output.locations import check_present, check_target, make_folder, make_folder_of, open_alone, write_error
 
 Picture = NDArray[np.uint8]
 
@@ -145,6 +145,7 @@ class VideoFile:
                 self._start(_DEFAULT_FPS)
             if self._encoder is not None:
                 self._encoder.close()
+                check_present(self._lock, self._path, self._who)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

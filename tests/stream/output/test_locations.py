@@ -155,6 +155,20 @@ def test_a_file_that_another_sink_writes_is_left_as_it_is(tmp_path: Path, line: 
     assert path.read_bytes() != written
 
 
+@pytest.mark.parametrize("line", ["jsonsink", "overlaysink"])
+def test_a_file_that_is_removed_while_it_is_written_is_an_error_at_the_end(tmp_path: Path, line: str) -> None:
+    path = tmp_path / f"poses{SUFFIX[line]}"
+    with make_sink(line, path) as sink:
+        for seq in range(3):
+            sink.consume(make_poses(seq, "hall"))
+        path.unlink()
+        with pytest.raises(TransportError) as caught:
+            sink.flush()
+    assert (
+        str(caught.value) == f"{line} cannot write {path}: it was removed while the line ran; choose another location="
+    )
+
+
 def test_a_file_system_without_locks_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_handle: int, _operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
