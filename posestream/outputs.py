@@ -14,6 +14,7 @@ from stream.capture.regular_file import describe_kind
 from stream.capture.stills import is_still
 from stream.element import Sink
 from stream.errors import PropertyError, TransportError
+from stream.output.locations import open_temporary
 from stream.output.video_writer import open_pictures
 from stream.protocol.json import json_line
 from stream.registry import make
@@ -130,7 +131,7 @@ def _open_json(path: Path, *, is_document: bool) -> Iterator[Add]:
     """JSON lines, or one document that has what does not change between frames once, and ``frames``."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with _os_errors(path), part.open("wb") as file:
+        with _os_errors(path), open(part, "wb", opener=open_temporary) as file:
 
             def add(result: Result) -> None:
                 content = result.to_dict()

@@ -110,6 +110,7 @@ def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_fol
     script = (
         "import importlib, pkgutil, posestream, stream, engines, configs\n"
         "extra = ('backends.pytorch', 'backends.trt', 'hub.checkpoints', 'testing.costs', 'testing.models',"
+        " 'testing.learning', 'testing.responses',"
         " 'layers', 'losses', 'models', 'plugins', 'training')\n"
         "skipped = ('posestream.__main__', 'stream.__main__', 'stream.runtime.worker', 'stream.runtime.janitor')\n"
         "skipped += tuple(f'engines.{name}' for name in extra)\n"

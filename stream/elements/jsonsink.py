@@ -35,6 +35,7 @@ from stream.output.locations import (
     insert_camera,
     make_folder_of,
     open_alone,
+    open_temporary,
     write_error,
 )
 from stream.output.results import Record, coco_results, posetrack_document
@@ -163,7 +164,9 @@ class _Lines:
         try:
             if resume and path.is_file():
                 self._resume()
-            self._handle = io.FileIO(path, "ab" if resume else "wb", opener=open_alone)
+            self._handle = io.FileIO(
+                path, "ab" if resume else "wb", opener=open_temporary if one_camera else open_alone
+            )
             self._size = os.fstat(self._handle.fileno()).st_size
         except OSError as error:
             raise _write_error(path, error) from None
@@ -251,7 +254,7 @@ def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a new file beside ``target`` and move it there in one step."""
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
+        with open(beside, "wb", opener=open_temporary) as file:
             write(file)
         beside.replace(target)
     except OSError as error:

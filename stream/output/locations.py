@@ -68,6 +68,12 @@ def open_alone(path: str, flags: int) -> int:
     return handle
 
 
+def open_temporary(path: str, flags: int) -> int:
+    """As :func:`open_alone`, for names of our own in folders where others may write: it raises at a symbolic link,
+    which could lead to any file of this user."""
+    return open_alone(path, flags | os.O_NOFOLLOW)
+
+
 def _lock(handle: int) -> None:
     """Lock a file until it is closed, where its file system can."""
     try:

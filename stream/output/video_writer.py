@@ -20,7 +20,15 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from stream.errors import PropertyError, TransportError
-from stream.output.locations import check_present, check_target, make_folder, make_folder_of, open_alone, write_error
+from stream.output.locations import (
+    check_present,
+    check_target,
+    make_folder,
+    make_folder_of,
+    open_alone,
+    open_temporary,
+    write_error,
+)
 
 Picture = NDArray[np.uint8]
 
@@ -90,7 +98,8 @@ class PictureFolder:
         file = self._path / f"{seq:06d}.png"
         part = file.with_suffix(".part")
         try:
-            part.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            with open(part, "wb", opener=open_temporary) as temporary:
+                temporary.write(cv2.imencode(".png", picture)[1].tobytes())
             part.replace(file)
         except OSError as error:
             with suppress(OSError):

@@ -3,8 +3,8 @@
 Every notice is frozen, small and typed, travels as one msgpack map and names its part. Nothing depends on a single
 notice: what matters is repeated in :class:`Stats`, the heartbeat of a part.
 
->>> decode(encode(Qos(part="detect", camera="hall", reason="leaky", dropped=3)))
-Qos(part='detect', camera='hall', reason='leaky', dropped=3)
+>>> decode(encode(Eos(part="detect", camera="hall")))
+Eos(part='detect', camera='hall')
 >>> decode(b"anything else") is None
 True
 """

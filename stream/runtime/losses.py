@@ -69,12 +69,12 @@ class Losses:
         dropped = [
             f"{part} dropped {_items(count)} of camera {camera!r} ({reason})"
             for (part, camera, reason), total in self._dropped.items()
-            if (count := total - self._count_told(part, camera, reason)) > 0
+            if (count := total - self._count_reported(part, camera, reason)) > 0
         ]
         return "; ".join(failed + at_end + dropped)
 
-    def _count_told(self, part: str, camera: str, reason: str) -> int:
-        """Failures are told one by one; the rest of the total are those whose notice was lost with its process."""
+    def _count_reported(self, part: str, camera: str, reason: str) -> int:
+        """Failures are reported one by one; the rest of the total are those whose notice was lost with its process."""
         losses = self._failed.items() if reason == "failed" else ()
         return sum(loss.count for where, loss in losses if (where[0], where[2]) == (part, camera))
 

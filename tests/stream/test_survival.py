@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -234,9 +235,13 @@ def test_a_broken_element_ends_its_part_and_then_the_line(tmp_path: Path) -> Non
         supervisor.play()
         with pytest.raises(PartError) as raised:
             supervisor.wait(_LONG_S)
-    assert str(raised.value) == (
+    failure, _, losses = str(raised.value).partition("; frames lost before that: ")
+    assert failure == (
         "locate was restarted 1 times within 60 s and failed again; last error: "
         "locate failed on 5 items in a row, last with RuntimeError: broken since 20; fix the element or what feeds it"
+    )
+    assert re.fullmatch(
+        r"locate failed on \d+ frames of camera 'hall', last on \d+: RuntimeError: broken since 20", losses
     )
 
 
@@ -254,7 +259,9 @@ def test_of_a_damaged_file_every_frame_before_the_damage_is_delivered_and_the_ru
     text = five(tmp_path / "notes", "num_frames=40 fails_at=30")
     with Supervisor(parse_launch(text)) as supervisor:
         supervisor.play()
-        with pytest.raises(PartError, match=r"^painted: hall: damaged at frame 30; copy the file again$"):
+        with pytest.raises(
+            PartError, match=r"^painted: camera 'hall': hall: damaged at frame 30; copy the file again$"
+        ):
             supervisor.wait(_LONG_S)
     assert [key_of(line)[1] for line in lines_in(tmp_path / "notes")] == list(range(30))
 

@@ -45,7 +45,8 @@ def _one_thread() -> Any:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_temporal_network_learns(name: str) -> None:
-    check_learns(NETWORKS[name]())
+    # TDMI's heatmap loss is two hundred times its information in the first steps; it takes its place after sixty.
+    check_learns(NETWORKS[name](), steps=80 if name == "tdmi" else 40)
 
 
 def test_kernels_that_everybody_shares_are_named() -> None:

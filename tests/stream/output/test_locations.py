@@ -8,7 +8,7 @@ import pytest
 
 from stream.element import Sink
 from stream.errors import TransportError
-from stream.output.locations import check_target, insert_camera, make_folder, make_folder_of, open_alone
+from stream.output.locations import check_target, insert_camera, make_folder, make_folder_of, open_alone, open_temporary
 from stream.registry import make
 from stream.testing import make_poses
 
@@ -176,3 +176,24 @@ def test_a_file_system_without_locks_is_written(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("fcntl.flock", refuse)
     write(make_sink("jsonsink", tmp_path / "poses.jsonl"), "hall")
     assert (tmp_path / "poses.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_a_temporary_name_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    (tmp_path / "out.json.part").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), open(tmp_path / "out.json.part", "wb", opener=open_temporary):
+        pass
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("sink", ["jsonsink format=coco", "overlaysink"])
+def test_a_link_planted_at_a_temporary_name_does_not_lead_to_another_file(sink: str, tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    is_json = sink.startswith("jsonsink")
+    (tmp_path / ("out.json.part" if is_json else "000000.part")).symlink_to(victim)
+    element = make_sink(sink, tmp_path / "out.json" if is_json else tmp_path)
+    with pytest.raises(TransportError, match="symbolic links"), element:
+        element.consume(make_poses(0))
+    assert victim.read_text() == "mine"

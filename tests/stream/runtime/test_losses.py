@@ -33,7 +33,7 @@ def test_failures_and_bad_items_of_a_file_are_named_by_element_camera_and_number
     )
 
 
-def test_losses_whose_notices_went_with_their_process_are_told_by_the_totals_of_its_successor() -> None:
+def test_losses_whose_notices_were_lost_with_a_process_are_in_the_totals_of_its_successor() -> None:
     losses = Losses(parse_launch(FILE))
     losses.take(failure("detect", "clip", 3, "ValueError: odd"))
     losses.take(bus.Qos(part="detect", camera="clip", reason="failed", dropped=0, total=3))

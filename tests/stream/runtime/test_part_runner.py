@@ -67,7 +67,7 @@ def test_an_item_is_not_consumed_again_after_a_restart(bench: Bench) -> None:
     assert memory["delivered cam"] == 2
 
 
-def test_what_was_lost_is_told_again_after_a_restart(
+def test_what_was_lost_is_repeated_after_a_restart(
     bench: Bench,
 ) -> None:
     memory = Memory()
