@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from stream.protocol.subscriber import Subscriber
 
 _REFRESH_HZ = 10
+_SILENCE_S = 5.0
 
 
 def subscribe(
@@ -79,11 +81,28 @@ def subscribe(
 
 
 def _first(subscriber: Subscriber, count: int | None) -> Iterator[PoseMessage]:
-    """The first ``count`` messages; all where None."""
-    for number, message in enumerate(subscriber, 1):
-        yield message
-        if number == count:
-            return
+    """The first ``count`` messages; all where None. Silence before the first one is said."""
+    silence = threading.Timer(_SILENCE_S, _warn_of_silence, [subscriber])
+    silence.daemon = True
+    silence.start()
+    try:
+        for number, message in enumerate(subscriber, 1):
+            silence.cancel()
+            yield message
+            if number == count:
+                return
+    finally:
+        silence.cancel()
+
+
+def _warn_of_silence(subscriber: Subscriber) -> None:
+    if subscriber.refusal:
+        why = f"it refuses this subscriber: {subscriber.refusal}"
+    elif subscriber.alive:
+        why = "it publishes nothing of what was asked for"
+    else:
+        why = "no line publishes there; start one that ends in keypointsink"
+    print(f"nothing from {subscriber.address} for {_SILENCE_S:g} s ({why}); still trying", file=sys.stderr, flush=True)
 
 
 def _print_json(subscriber: Subscriber, count: int | None) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from stream.__main__ import execute
+from stream.cli import subscribe
 from stream.elements.keypointsink import KeypointSink
 from stream.testing import make_poses
 from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
@@ -90,3 +91,15 @@ def test_silence_is_one_line_and_an_exit_code(capsys: Capture) -> None:
 def test_another_host_without_keys_is_one_line(capsys: Capture) -> None:
     assert execute(["subscribe", "tcp://192.168.1.20:5570"]) == 1
     assert capsys.readouterr().err.startswith("posestream: subscriber: tcp://192.168.1.20:5570 is another host")
+
+
+def test_an_address_where_nothing_is_published_is_named_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(subscribe, "_SILENCE_S", 0.05)
+    assert execute(["subscribe", "tcp://127.0.0.1:9", "--timeout", "0.5", "--count", "1"]) != 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == (
+        "nothing from tcp://127.0.0.1:9 for 0.05 s (no line publishes there; start one that ends in keypointsink); "
+        "still trying"
+    )
