@@ -119,6 +119,10 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as posestream.__main__ leaves it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_closed_streams()
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd() would import pathlib for every command
+    except FileNotFoundError:  # no part could start there
+        sys.exit("posestream: the working directory was removed; go to another one and run the command again")
     sys.exit(execute(sys.argv[1:]))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream.capture.regular_file import describe_kind
 from stream.errors import LaunchError
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def find_line(name: str) -> Path:
     shipped = _folder() / f"{given.stem}.yaml"
     if given.is_file():
         return given
-    if given.exists() or len(given.parts) > 1:
+    if given.exists():
+        kind = "a folder" if given.is_dir() else describe_kind(given)
+        raise LaunchError(f"'{given}' is {kind}, not a file; save the line in a YAML file, and give its path")
+    if len(given.parts) > 1:
         raise LaunchError(f"no file '{given}'; give the path of a YAML file that holds 'line:'")
     if shipped.exists() and given.suffix in ("", *_YAML):
         return shipped

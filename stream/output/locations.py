@@ -22,13 +22,14 @@ _ESCAPES = str.maketrans({"%": "%25", "/": "%2F", "\0": "%00"})
 
 
 def insert_camera(location: str, camera: str) -> str:
-    """Replace ``{camera}`` in ``location``; the names of two cameras never become one.
+    """Replace ``{camera}`` in ``location``, and ``~`` before it; the names of two cameras never become one.
 
     >>> insert_camera("out/{camera}.mp4", "hall"), insert_camera("out/{camera}.mp4", "floor 1/hall")
     ('out/hall.mp4', 'out/floor 1%2Fhall.mp4')
     """
     name = camera.translate(_ESCAPES)
-    return location.replace("{camera}", name.replace(".", "%2E") if set(name) == {"."} else name)
+    expanded = os.path.expanduser(location)  # noqa: PTH111 - it may be "-", and a camera's name may begin with ~
+    return expanded.replace("{camera}", name.replace(".", "%2E") if set(name) == {"."} else name)
 
 
 def make_folder_of(path: Path, owner: str) -> None:

@@ -69,7 +69,7 @@ def base_directory() -> Path:
     """The folder of this user's run directories. Short, since a socket path has at most about a hundred bytes."""
     given = os.environ.get(_BASE)
     # The temporary folder of macOS alone would take half of a socket's path.
-    return Path(given) if given else Path("/tmp") / f"posestream-{os.getuid()}"
+    return Path(given).absolute() if given else Path("/tmp") / f"posestream-{os.getuid()}"
 
 
 def make_private(directory: Path) -> Path:

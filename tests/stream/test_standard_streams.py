@@ -42,3 +42,15 @@ def test_what_cannot_be_printed_is_one_line_and_an_exit_code(redirection: str, r
     done = subprocess.run(["/bin/sh", "-c", command, sys.executable], stderr=subprocess.PIPE, text=True, check=False)
     expected = f"posestream: cannot write to stdout: {reason}; redirect it to where there is room\n"
     assert (done.stderr, done.returncode) == (expected, 1)
+
+
+def test_a_working_directory_that_was_removed_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = 'cd gone && rmdir ../gone && exec "$0" -P -m stream validate "testsrc ! fakesink"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "posestream: the working directory was removed; go to another one and run the command again\n",
+    )

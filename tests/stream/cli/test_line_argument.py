@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from stream.__main__ import execute
-from stream.cli.line_argument import load_line, override, parse_line, read_line, shipped_lines
+from stream.cli.line_argument import find_line, load_line, override, parse_line, read_line, shipped_lines
 from stream.errors import LaunchError, PosestreamError
 
 Capture = pytest.CaptureFixture[str]
@@ -96,3 +97,10 @@ def test_an_overridden_line_runs(tmp_path: Path, capsys: Capture) -> None:
     file.write_text("line: [{testsrc: {width: 64, height: 64}}, {fakesink: {dump: true}}]\n")
     assert execute(["run", str(file), "num_frames=2", "camera=hall"]) == 0
     assert capsys.readouterr().out.splitlines() == ["hall 0 frame 64x64", "hall 1 frame 64x64"]
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "line.yaml")
+    for path, kind in ((tmp_path, "a folder"), (tmp_path / "line.yaml", "a pipe")):
+        with pytest.raises(LaunchError, match=f"'{path}' is {kind}, not a file; save the line in a YAML file"):
+            find_line(str(path))
