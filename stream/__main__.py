@@ -41,6 +41,12 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 _STREAMS = (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY))
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+_LIMITS: dict[int | None, str] = {
+    errno.EMFILE: "the limit of open files of a process is too low for this; raise it, as with 'ulimit -n 1024'",
+    errno.ENFILE: "the system has too many open files; end other programs",
+    errno.ENOMEM: "no memory is left; end other programs, or give this one more",
+}
+"""What the machine lacks, and what to do."""
 
 _LINES, _LOOK, _NETWORKS = "Run lines", "Look", "Networks and keys"
 _COMMANDS = (
@@ -189,6 +195,8 @@ def _describe(error: Exception) -> str:
         return f"{message}; see '{command} --help'" if message else ""
     if _is_of_output(error):
         return f"cannot write to stdout: {error.strerror}; redirect it to where there is room"
+    if (limit := _LIMITS.get(getattr(error, "errno", None))) and not isinstance(error, PosestreamError):
+        return f"{describe_error(error)}; {limit}"
     if isinstance(error, PosestreamError) or find_element_note(error):
         return " ".join(describe_error(error).split())
     return f"{describe_error(error)} (a fault of posestream; add --debug for the traceback, and please report it)"

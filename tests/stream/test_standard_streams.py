@@ -54,3 +54,13 @@ def test_a_working_directory_that_was_removed_is_one_line(tmp_path: Path) -> Non
         1,
         "posestream: the working directory was removed; go to another one and run the command again\n",
     )
+
+
+def test_too_few_descriptors_are_one_line_with_the_remedy() -> None:
+    command = 'ulimit -n 24; exec "$0" -P -m stream launch "testsrc num_frames=3 ! queue ! fakesink"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "ulimit -n 1024" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
