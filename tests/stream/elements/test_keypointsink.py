@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterator, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,10 @@ def test_a_snapshot_has_the_end_of_a_camera() -> None:
     assert kinds == [Skeleton, PoseMessage, EndOfStream, Heartbeat]
 
 
+def has_sent_snapshots(sink: KeypointSink, number: int) -> bool:
+    return count_snapshots(sink) == number
+
+
 def test_a_snapshot_goes_to_the_new_subscriber_only() -> None:
     with open_sink() as sink, Subscriber(sink.endpoint) as first:
         wait_until(lambda: count_snapshots(sink) == 1, "the first client has subscribed")
@@ -195,7 +200,7 @@ def test_a_snapshot_goes_to_the_new_subscriber_only() -> None:
                 found = client.poll(TIMEOUT_S)
                 assert found is not None
                 assert found.retained
-            assert count_snapshots(sink) == number
+                wait_until(partial(has_sent_snapshots, sink, number), f"snapshot {number} has been sent")
         sink.consume(make_poses(1))
         following = first.poll(TIMEOUT_S)
         assert following is not None
