@@ -137,10 +137,21 @@ class JsonSink(Sink):
 
     def _check_resumed(self, path: Path) -> None:
         """Raise :class:`TransportError` if the file was removed before a restart, which the memory shows."""
-        name = f"file/{zlib.crc32(os.fsencode(path)):08x}"  # short, as names in the memory are
-        if self.context.incarnation and name in self.context.memory and not path.exists():
+        name = _name_in_memory(path)
+        if self.context.incarnation and self.context.memory.get(name) == _OPENED and not path.exists():
             raise write_error("jsonsink", path, REMOVED)
-        self.context.memory[name] = 1
+        self.context.memory[name] = _OPENED
+
+    def end(self, camera: str) -> None:
+        """Write the document of a camera at its end: after that, a restarted part gets nothing of it again."""
+        location = insert_camera(self.location, camera)
+        if self.format == "lines" or self.location == _STDOUT:
+            return
+        before = self.context.memory.get(_name_in_memory(Path(f"{location}.part")))
+        if location in self._files or (self.context.incarnation and before == _OPENED):
+            lines = self._open(camera)
+            self._write_document(lines)
+            self.context.memory[_name_in_memory(lines.path)] = _WRITTEN
 
     def _write_document(self, lines: _Lines) -> None:
         if lines.is_written:
@@ -151,6 +162,14 @@ class JsonSink(Sink):
         write = _write_coco if self.format == "coco" else _write_posetrack
         _replace(target, lambda file: write(lines.records(), file))
         lines.is_written = True
+
+
+_OPENED, _WRITTEN = 1, 2
+
+
+def _name_in_memory(path: Path) -> str:
+    """Short, as names in the memory are."""
+    return f"file/{zlib.crc32(os.fsencode(path)):08x}"
 
 
 class _Lines:

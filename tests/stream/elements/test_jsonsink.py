@@ -313,3 +313,35 @@ def test_a_full_disk_leaves_no_torn_line_and_writing_goes_on_when_there_is_room(
     sink.consume(make_poses(3))
     abandon(sink)
     assert [line["frame_seq"] for line in read_lines(path)] == [0, 3]
+
+
+def test_a_camera_that_ended_before_a_restart_has_its_document(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    first = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+    first.context = Context(memory=memory)
+    first.__enter__()
+    first.consume(make_poses(0, "hall"))
+    first.end("hall")
+    abandon(first)
+    assert len(json.loads((tmp_path / "hall.json").read_text())) > 0
+    for incarnation in (1, 2):  # the end may come again, when it could not be acknowledged
+        again = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+        again.context = Context(memory=memory, incarnation=incarnation)
+        with again:
+            again.end("hall")
+            again.flush()
+    assert len(json.loads((tmp_path / "hall.json").read_text())) > 0
+
+
+def test_the_document_of_a_camera_whose_part_was_killed_before_its_end_is_written_at_its_end(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    first = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+    first.context = Context(memory=memory)
+    first.__enter__()
+    first.consume(make_poses(0, "hall"))
+    again = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+    again.context = Context(memory=memory, incarnation=1)
+    abandon(first)
+    with again:
+        again.end("hall")
+    assert len(json.loads((tmp_path / "hall.json").read_text())) > 0
