@@ -99,7 +99,7 @@ def _warn_of_silence(subscriber: Subscriber) -> None:
     if subscriber.refusal:
         why = f"it refuses this subscriber: {subscriber.refusal}"
     elif subscriber.alive:
-        why = "it publishes nothing of what was asked for"
+        why = "a line publishes there, but nothing of what was asked for yet"
     else:
         why = "no line publishes there; start one that ends in keypointsink"
     print(f"nothing from {subscriber.address} for {_SILENCE_S:g} s ({why}); still trying", file=sys.stderr, flush=True)

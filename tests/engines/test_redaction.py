@@ -45,7 +45,7 @@ def test_a_user_password_or_token_in_an_address_is_hidden(text: str, safe: str) 
         "rtsp://[fe80::1]:554/a@b",
         "http://host/a@b?stream=2",
         "tcp://*:5570",
-        "ipc:///tmp/run/frames.sock",
+        "ipc:///run/line/frames.sock",
         "detect: min_score=3 is not valid",
         "a mail to me@example.org",
         "rtsp://10.0.0.7:554/a@b",

@@ -199,7 +199,9 @@ def test_a_link_planted_at_a_temporary_name_does_not_lead_to_another_file(sink: 
     assert victim.read_text() == "mine"
 
 
-def test_the_home_folder_is_meant_before_a_location_and_not_in_a_cameras_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/rosalind")
-    assert insert_camera("~/{camera}.jsonl", "~") == "/home/rosalind/~.jsonl"
+def test_the_home_folder_is_meant_before_a_location_and_not_in_a_cameras_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert insert_camera("~/{camera}.jsonl", "~") == f"{tmp_path}/~.jsonl"
     assert insert_camera("{camera}/x.jsonl", "~") == "~/x.jsonl"

@@ -83,8 +83,8 @@ FIND = "tests.toys.find"
             }.items()
         ),
         (
-            f"{SRC} ! queue name=a address=ipc:///tmp/q ! {FIND} ! queue name=b address=ipc:///tmp/q ! fakesink",
-            "queues 'a' and 'b' have the same address ipc:///tmp/q; change one",
+            f"{SRC} ! queue name=a address=ipc:///run/q ! {FIND} ! queue name=b address=ipc:///run/q ! fakesink",
+            "queues 'a' and 'b' have the same address ipc:///run/q; change one",
         ),
         (
             f"from a ! {FIND} ! queue name=b ; from b ! {FIND} ! queue name=a",
