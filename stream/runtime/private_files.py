@@ -91,13 +91,6 @@ def take_lock(directory: Path) -> int | None:
     return descriptor
 
 
-def lock_file(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with contextlib.suppress(OSError):  # the sweep of an earlier version holds it for a moment
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
-
-
 def wait_for_lock(directory: Path) -> int:
     """A descriptor that holds the lock of a directory. Raises :class:`TransportError` when another process keeps it."""
     until_s = time.monotonic() + _LOCK_S

@@ -33,7 +33,6 @@ from stream.runtime.private_files import (
     find_fault,
     holding,
     holds,
-    lock_file,
     read_own,
     take_lock,
     wait_for_lock,
@@ -47,8 +46,8 @@ _logger = logging.getLogger(__name__)
 _BASE = "POSESTREAM_RUN_DIR"
 """Environment variable that names the folder of run directories."""
 
-_MARK, _LOCK, _TOKEN = "run.json", "lock", "token"
-_FILES = {_MARK, _LOCK, _TOKEN, "line.yaml"}
+_MARK, _TOKEN = "run.json", "token"
+_FILES = {_MARK, _TOKEN, "line.yaml"}
 _SUFFIXES = {".pid", ".memory", ".draft"}
 _WORKER = "stream.runtime.worker"
 _KILL_S = 5.0
@@ -120,10 +119,7 @@ class RunDirectory:
     def __init__(self, directory: Path | None = None, title: str = "") -> None:
         self.path = claim(directory or make_private(base_directory()) / secrets.token_hex(4))
         # systemd-tmpfiles, which removes old files from /tmp, leaves alone what is in a locked directory.
-        self._locks = [wait_for_lock(self.path)]
-        with contextlib.suppress(OSError):
-            # An earlier version on this host sweeps up a run unless this file in it is locked.
-            self._locks.append(lock_file(self.path / _LOCK))
+        self._lock: int | None = wait_for_lock(self.path)
         mark = _read_mark(self.path)
         # What the directory holds is remembered, since it may be removed while the line runs.
         self._is_new = mark.get("is_new") is True
@@ -175,12 +171,11 @@ class RunDirectory:
 
     def close(self) -> None:
         """Remove what is left of the run; idempotent."""
-        if self._locks:
+        if self._lock is not None:
             unlink_all(self.run_id)
             _remove(self.path, is_new=self._is_new)
-            for lock in self._locks:
-                os.close(lock)
-            self._locks = []
+            os.close(self._lock)
+            self._lock = None
 
 
 def get_run_id(directory: Path) -> str:

@@ -140,7 +140,7 @@ def test_a_sweep_believes_no_folder_that_another_user_made(monkeypatch: pytest.M
         monkeypatch.undo()
         assert part.poll() is None
         part.kill()
-    assert contents(dead) == ["detect.pid", "lock", "run.json", "token"]
+    assert contents(dead) == ["detect.pid", "run.json", "token"]
 
 
 def test_a_sweep_follows_no_links(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_damaged_notes_are_no_obstacle(content: bytes) -> None:
     (damaged / "run.json").write_bytes(content)
     assert list_runs() == []
     assert sweep_stale() == [dead]
-    assert contents(damaged) == ["lock", "run.json", "token"]
+    assert contents(damaged) == ["run.json", "token"]
 
 
 # -- the token --------------------------------------------------------------------------------------------------------
