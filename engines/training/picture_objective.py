@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from engines.errors import EngineError
 from engines.losses.assignment import pseudo_boxes
 from engines.losses.inspose import People, paper_losses, released_losses
-from engines.models.inspose import InsPose, InsPoseReleased, Instances, Predictions, decode, decode_released
+from engines.models.inspose import InsPose, Instances, Predictions, decode
+from engines.models.inspose_released import InsPoseReleased, decode_released
 from engines.training.objective import Terms
 from engines.training.recipe import Recipe
 

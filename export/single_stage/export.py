@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from engines.backends.pytorch.single_stage_module import Pictures, find_best, select
 from engines.datasets.synthetic.scene import Scene
 from engines.errors import EngineError
-from engines.models.inspose import InsPose, InsPoseReleased
+from engines.models.inspose import InsPose
+from engines.models.inspose_released import InsPoseReleased
 from engines.spec.manifest import Part, PictureManifest
 from engines.spec.network import NetworkSpec
 from engines.spec.picture_signature import CANDIDATES, INPUT, OUTPUTS, PictureSignature, check_size

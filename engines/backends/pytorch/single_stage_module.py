@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from engines.layers.kp_nets import KEYPOINTS, STRIDES, kp_nets, locations, moved_cells, rectangles, resize_maps
 from engines.layers.upsample2x import upsample2x
-from engines.models.inspose import InsPose, InsPoseReleased, Predictions
+from engines.models.inspose import InsPose, Predictions
+from engines.models.inspose_released import InsPoseReleased
 from engines.spec.picture_signature import CANDIDATES, PictureSignature, Suppression
 from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD, Triple
 

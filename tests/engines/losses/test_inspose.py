@@ -23,7 +23,8 @@ from engines.losses.inspose import (  # noqa: E402
     positives,
     released_losses,
 )
-from engines.models.inspose import InsPose, InsPoseReleased, Predictions  # noqa: E402
+from engines.models.inspose import InsPose, Predictions  # noqa: E402
+from engines.models.inspose_released import InsPoseReleased  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
 
 SIZE = (256, 320)

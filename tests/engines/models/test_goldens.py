@@ -22,7 +22,7 @@ from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPoseReleased  # noqa: E402
 from engines.models.fasrnet_released import FaSRnetReleased  # noqa: E402
 from engines.models.hrnet import W32, W48, HRNet  # noqa: E402
-from engines.models.inspose import InsPoseReleased, decode_released, star_offsets  # noqa: E402
+from engines.models.inspose_released import InsPoseReleased, decode_released, star_offsets  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
 from tests.engines.models import golden  # noqa: E402
 

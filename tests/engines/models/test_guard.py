@@ -21,7 +21,8 @@ from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.fasrnet_released import FaSRnetReleased  # noqa: E402
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
 from engines.models.imapose import IMAPose  # noqa: E402
-from engines.models.inspose import InsPose, InsPoseReleased  # noqa: E402
+from engines.models.inspose import InsPose  # noqa: E402
+from engines.models.inspose_released import InsPoseReleased  # noqa: E402
 from engines.models.posewarper import PoseWarper  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
 from tests.engines.models import golden  # noqa: E402

@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install
 from engines.errors import EngineError  # noqa: E402
 from engines.losses.inspose import People  # noqa: E402
 from engines.models.hrnet import HRNet, HRNetConfig  # noqa: E402
-from engines.models.inspose import InsPose, InsPoseReleased  # noqa: E402
+from engines.models.inspose import InsPose  # noqa: E402
+from engines.models.inspose_released import InsPoseReleased  # noqa: E402
 from engines.training.drawn_pictures import DrawnPictures  # noqa: E402
 from engines.training.picture_objective import RELEASED_TERMS, PictureObjective  # noqa: E402
 from engines.training.picture_samples import PictureBatch  # noqa: E402

@@ -31,7 +31,7 @@ from engines.inference.nms import suppress  # noqa: E402
 from engines.inference.single_stage import load_picture_engine  # noqa: E402
 from engines.layers.nms import nms  # noqa: E402
 from engines.models import inspose  # noqa: E402
-from engines.models.inspose import InsPoseReleased  # noqa: E402
+from engines.models.inspose_released import InsPoseReleased  # noqa: E402
 from engines.models.resnet_fpn import FPN  # noqa: E402
 from engines.spec.manifest import read_picture_manifest, verify_files  # noqa: E402
 from engines.spec.picture_signature import OUTPUTS, Suppression  # noqa: E402

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 from engines.backends.pytorch import single_stage_module  # noqa: E402
 from engines.backends.pytorch.single_stage_module import Pictures  # noqa: E402
 from engines.layers.nms import nms, soft_nms  # noqa: E402
-from engines.models.inspose import InsPose, InsPoseReleased, decode, decode_released  # noqa: E402
+from engines.models.inspose import InsPose, decode  # noqa: E402
+from engines.models.inspose_released import InsPoseReleased, decode_released  # noqa: E402
 
 SIZE = (96, 160)
 """Height and width: 12·20 + 6·10 + 3·5 + 2·3 + 1·2 locations."""
