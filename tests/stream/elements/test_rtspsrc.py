@@ -1,23 +1,13 @@
-"""``rtspsrc`` with three kinds of camera: a fake of Motion JPEG over HTTP, a fake of RTSP, and a real RTSP server.
-
-The real server is GStreamer's, run by the system's Python; its tests are skipped where GStreamer is missing.
-"""
+"""``rtspsrc`` with a fake camera that sends Motion JPEG over HTTP, its addresses, and a transport stream over UDP."""
 
 from __future__ import annotations
 
-import base64
-import logging
-import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +22,7 @@ from stream.messages import Frame
 from stream.registry import make
 from stream.testing import check_element
 from stream.testing.videos import numbered_picture, read_number, write_video
-
-# Timeout for conditions that take a second or two on an idle machine and longer on a busy one.
-TIMEOUT_S = 60.0
-
-
-def until(source: Rtspsrc, is_done: Callable[[list[Frame]], bool]) -> list[Frame]:
-    """Collect frames until ``is_done``; fails if that does not happen."""
-    frames: list[Frame] = []
-    deadline_s = time.monotonic() + TIMEOUT_S
-    with source, closing(source.frames()) as items:  # type: ignore[type-var]
-        for frame in items:
-            frames += [] if frame is None else [frame]
-            if is_done(frames):
-                return frames
-            assert time.monotonic() < deadline_s, f"only {len(frames)} frames within {TIMEOUT_S} s"
-    raise AssertionError("the source ended")
-
-
-def count(wanted: int) -> Callable[[list[Frame]], bool]:
-    return lambda frames: len(frames) >= wanted
-
-
-def catch_error(source: Rtspsrc) -> str:
-    with pytest.raises(SourceError) as caught:
-        until(source, count(10**9))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-# -- Motion JPEG over HTTP --------------------------------------------------------------------------------------------
+from tests.stream.live_sources import TIMEOUT_S, catch_error, count, until
 
 
 class MjpegCamera:
@@ -218,20 +179,17 @@ def _threads_and_descriptors() -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("answer", "wanted"),
     [
-        (
-            401,
-            "refuses this user and password (Server returned 401 Unauthorized (authorization failed)); check",
-        ),
+        (401, "refuses this user and password (Server returned 401 Unauthorized (authorization failed)); check"),
         (403, "refuses this user and password (Server returned 403 Forbidden (access denied)); check both"),
         (404, "the path does not exist (Server returned 404 Not Found); start it, check the address"),
         (500, "Server returned 5XX Server Error reply; start it, check the address"),
     ],
 )
-def test_an_http_error_is_reported_without_the_password(mjpeg: Any, answer: int, message: str) -> None:
+def test_an_http_error_is_reported_without_the_password(mjpeg: Any, answer: int, wanted: str) -> None:
     message = catch_error(Rtspsrc(url=Url(mjpeg(1, answer=answer).url)))
-    assert message in message
+    assert wanted in message
     assert "http://***@127.0.0.1" in message
     assert "hunter2" not in message
 
@@ -239,94 +197,6 @@ def test_an_http_error_is_reported_without_the_password(mjpeg: Any, answer: int,
 def test_it_keeps_the_contract_of_elements(mjpeg: Any) -> None:
     camera = mjpeg(30)
     check_element(lambda: Rtspsrc(url=Url(camera.url), num_frames=20))
-
-
-# -- a fake RTSP server -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def serve_rtsp(status: str, *headers: str, requests: list[str] | None = None) -> Iterator[str]:
-    """Run a server that answers every request with ``status``, or not at all if it is empty, and notes ``requests``."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-        def answer(connection: socket.socket) -> None:
-            with connection:
-                while request := _receive(connection):
-                    (requests if requests is not None else []).append(request)
-                    sequence = next(line for line in request.split("\r\n") if line.lower().startswith("cseq"))
-                    if status:
-                        connection.sendall("\r\n".join([f"RTSP/1.0 {status}", sequence, *headers, "\r\n"]).encode())
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"rtsp://admin:hunter2@127.0.0.1:{listening.getsockname()[1]}/door"
-        listening.shutdown(socket.SHUT_RDWR)
-
-
-def _receive(connection: socket.socket) -> str:
-    try:
-        return connection.recv(65536).decode(errors="replace")
-    except OSError:
-        return ""
-
-
-REFUSALS = [
-    ("401 Unauthorized", 'WWW-Authenticate: Basic realm="cam"', "refuses this user and password"),
-    ("401 Unauthorized", 'WWW-Authenticate: Digest realm="cam", nonce="1"', "refuses this user and password"),
-    ("403 Forbidden", "Server: cam", "refuses this user and password"),
-    ("404 Not Found", "Server: cam", "the path does not exist"),
-    ("453 Not Enough Bandwidth", "Server: cam", "Server returned 4XX Client Error"),
-]
-
-
-@pytest.mark.parametrize(("status", "header", "message"), REFUSALS)
-def test_an_rtsp_error_is_reported_without_the_password(status: str, header: str, message: str) -> None:
-    with serve_rtsp(status, header) as url:
-        message = catch_error(Rtspsrc(url=Url(url)))
-    assert message in message
-    assert "'rtsp://***@127.0.0.1:" in message
-    assert "hunter2" not in message
-
-
-@pytest.mark.parametrize("password", ["hun'ter\"2", "hun/ter#2", "hun@t:er2", "hun ter2", "hünter:2%"])
-@pytest.mark.parametrize("typed", ["", "${HALL_PASSWORD}"], ids=["typed", "from the environment"])
-def test_a_camera_receives_a_password_of_any_characters(
-    password: str, typed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HALL_PASSWORD", password)
-    requests: list[str] = []
-    with serve_rtsp("401 Unauthorized", 'WWW-Authenticate: Basic realm="cam"', requests=requests) as url:
-        catch_error(Rtspsrc(url=Url(url.replace("hunter2", typed or password.replace("%", "%25")))))
-    sent = re.findall(r"Authorization: Basic (\S+)", "".join(requests))
-    assert {base64.b64decode(one).decode() for one in sent} == {f"admin:{password}"}
-
-
-def test_a_wrong_password_is_not_retried() -> None:
-    """Cameras lock an account after a few attempts."""
-    with serve_rtsp("401 Unauthorized", 'WWW-Authenticate: Basic realm="cam"') as url:
-        assert "refuses this user and password" in catch_error(Rtspsrc(url=Url(url), retry="always"))
-
-
-def test_a_silent_server_is_given_up_after_open_timeout_s() -> None:
-    with serve_rtsp("") as url:
-        assert ": no answer for 0.5 s; start it, check the address" in catch_error(
-            Rtspsrc(url=Url(url), open_timeout_s=0.5)
-        )
-
-
-def test_a_refused_connection_raises_at_once() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        url = f"rtsp://127.0.0.1:{taken.getsockname()[1]}/door"
-    assert catch_error(Rtspsrc(url=Url(url))) == (
-        f"cannot reach '{url}': Connection refused; start it, check the address, or wait for it with retry=always"
-    )
 
 
 def test_a_camera_that_starts_later_is_waited_for_with_retry_always(
@@ -341,22 +211,6 @@ def test_a_camera_that_starts_later_is_waited_for_with_retry_always(
 
     until(source, starts_up)
     assert "Server returned 5XX" in caplog.text
-
-
-def test_a_process_can_exit_while_it_connects_to_a_silent_server() -> None:
-    program = """
-import sys
-from stream.elements.rtspsrc import Rtspsrc
-source = Rtspsrc(url=sys.argv[1], open_timeout_s=600, stall_timeout_s=600)
-with source:
-    assert next(source.frames()) is None
-print("left", flush=True)
-"""
-    with serve_rtsp("") as url:
-        command = [sys.executable, "-c", program, url]
-        # Opening may take ten minutes; the process exits within a second or two.
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------
@@ -446,125 +300,3 @@ def test_a_transport_stream_over_udp_is_read(tmp_path: Path) -> None:
         done.set()
         thread.join()
     assert sum(read_number(frame.pixels) is not None for frame in frames) >= 5
-
-
-# -- a real server ----------------------------------------------------------------------------------------------------
-
-
-class RtspServer:
-    """``rtsp_server.py`` of the shared tools, which loops an H.264 clip."""
-
-    def __init__(self, script: Path) -> None:
-        self._script = script
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self.port = taken.getsockname()[1]
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"rtsp://admin:hunter2@127.0.0.1:{self.port}/test"
-
-    def start(self, clip: Path) -> None:
-        command = ["/usr/bin/python3", str(self._script), str(clip), "--port", str(self.port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert "access units" in self._process.stdout.readline()
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-            self._process = None
-
-
-@pytest.fixture
-def rtsp(shared: Path) -> Iterator[RtspServer]:
-    probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
-    python = Path("/usr/bin/python3")
-    if not python.exists() or subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode:
-        pytest.skip("no RTSP server: the system's Python lacks GStreamer's (gir1.2-gst-rtsp-server-1.0, python3-gi)")
-    server = RtspServer(shared / "tools" / "rtsp_server.py")
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def barcode(shared: Path) -> Path:
-    return shared / "data" / "rtsp" / "juggle_barcode_720p24.mp4"
-
-
-def steps(frames: list[Frame]) -> set[tuple[int, int]]:
-    """The increments of ``seq`` and of the number in the picture, from frame to frame."""
-    numbers = [(frame.seq, read_number(frame.pixels)) for frame in frames]
-    assert all(number is not None for _, number in numbers), "a picture is broken"
-    pairs = pairwise(numbers)
-    return {(after[0] - before[0], (after[1] - before[1]) % 247) for before, after in pairs}  # type: ignore[operator]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_no_frame_of_a_real_stream_is_lost_or_broken(rtsp: RtspServer, barcode: Path, transport: Any) -> None:
-    rtsp.start(barcode)
-    frames = until(Rtspsrc(url=Url(rtsp.url), transport=transport, max_items=200), count(72))
-    assert steps(frames) == {(1, 1)}
-    rate = 71e9 / (frames[-1].pts_ns - frames[0].pts_ns)
-    assert rate == pytest.approx(24, rel=0.01), "the stream's own clock, whatever the network does"
-
-
-@pytest.mark.slow
-def test_a_restarted_server_with_another_resolution_is_reconnected(
-    rtsp: RtspServer, barcode: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    small = tmp_path / "small.mp4"
-    write_video(small, [numbered_picture(number) for number in range(50)])
-    rtsp.start(barcode)
-
-    def changes(frames: list[Frame]) -> bool:
-        if len(frames) == 10 and frames[-1].size == (1280, 720):
-            rtsp.kill()
-            rtsp.start(small)
-        return bool(frames) and frames[-1].size == (320, 240)
-
-    frames = until(Rtspsrc(url=Url(rtsp.url), max_items=5, backoff_s=0.1), changes)
-    times = [frame.pts_ns for frame in frames]
-    assert times == sorted(set(times))
-    numbers = [frame.seq for frame in frames]
-    assert numbers == sorted(set(numbers))
-    assert "is back after" in caplog.text
-    assert "hunter2" not in caplog.text
-
-
-@pytest.mark.slow
-def test_a_frozen_server_is_detected_and_used_when_it_continues(
-    rtsp: RtspServer, barcode: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    rtsp.start(barcode)
-    frozen_at: list[int] = []
-
-    def freezes_and_continues(frames: list[Frame]) -> bool:
-        if len(frames) == 30 and not frozen_at:
-            frozen_at.append(len(frames))
-            rtsp.signal(signal.SIGSTOP)
-        if "no picture for" in caplog.text:
-            rtsp.signal(signal.SIGCONT)
-            return any(after.pts_ns - before.pts_ns > 1e9 for before, after in pairwise(frames))
-        return False
-
-    frames = until(
-        Rtspsrc(url=Url(rtsp.url), stall_timeout_s=1.0, open_timeout_s=2.0, backoff_s=0.1), freezes_and_continues
-    )
-    times = [frame.pts_ns for frame in frames]
-    assert times == sorted(set(times))
-
-
-def test_a_wrong_path_on_a_real_server_raises(rtsp: RtspServer, barcode: Path) -> None:
-    rtsp.start(barcode)
-    message = catch_error(Rtspsrc(url=Url(rtsp.url + "ing")))
-    assert f"cannot reach 'rtsp://***@127.0.0.1:{rtsp.port}/testing': the path does not exist" in message
