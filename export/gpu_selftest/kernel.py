@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ def _measure_errors(given: Arguments) -> dict[str, float]:
 def rms_error(got: Tensor, wanted: Tensor) -> float:
     """The root mean square error; infinite if there is a NaN."""
     found = float((got.double() - wanted).square().mean().sqrt())
-    return found if found == found else float("inf")
+    return math.inf if math.isnan(found) else found
 
 
 def judge(errors: dict[str, dict[str, float]]) -> Found:

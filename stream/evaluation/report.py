@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +81,8 @@ class Report:
 
 
 def _format(value: float) -> str:
-    return "–" if value != value else f"{value:.2f}"
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def _nan_to_none(value: float) -> float | None:
-    return None if value != value else value
+    return None if math.isnan(value) else value
