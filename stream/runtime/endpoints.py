@@ -138,15 +138,15 @@ def _find_keys(keys: Keys | None, token: RunToken, address: str) -> Credentials:
 
 def get_address(queue: QueueSpec, consumer: str, run_dir: Path) -> str:
     """The address at which the part ``consumer`` receives what comes through ``queue``."""
-    return queue.address or f"ipc://{socket_path(run_dir, f'{queue.name}.{consumer}')}"
+    return queue.address or get_socket_address(run_dir, f"{queue.name}.{consumer}")
 
 
-def socket_path(run_dir: Path, name: str) -> Path:
-    """A path for a socket called ``name``; a digest of the name where the path would be too long for the system."""
+def get_socket_address(run_dir: Path, name: str) -> str:
+    """The address of a socket called ``name``; a digest of the name where the path would be too long for the system."""
     path = run_dir / f"{name}.sock"
-    if len(str(path).encode()) <= MAX_PATH_BYTES:
-        return path
-    return run_dir / f"{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}.sock"
+    if len(str(path).encode()) > MAX_PATH_BYTES:
+        path = run_dir / f"{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}.sock"
+    return f"ipc://{path}"
 
 
 def is_local(queue: QueueSpec) -> bool:

@@ -18,7 +18,7 @@ import msgspec
 
 from stream.logs import RedactingFormatter
 from stream.runtime import bus
-from stream.runtime.endpoints import socket_path
+from stream.runtime.endpoints import get_socket_address
 from stream.runtime.run_dir import load_token
 from stream.transports.bus_sockets import BusSender, BusSubscriber
 
@@ -145,8 +145,8 @@ def open_heartbeat(part: str, run_dir: Path, first: bus.Target) -> Heartbeat:
     heartbeat = Heartbeat(
         part,
         first,
-        BusSender(f"ipc://{socket_path(run_dir, POSTS)}", keys=token),
-        BusSubscriber(f"ipc://{socket_path(run_dir, TARGETS)}", keys=token),
+        BusSender(get_socket_address(run_dir, POSTS), keys=token),
+        BusSubscriber(get_socket_address(run_dir, TARGETS), keys=token),
         has_run_ended=lambda: not run_dir.is_dir(),
     )
     heartbeat.start()

@@ -12,20 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from stream.errors import PartError, PosestreamError, StartError
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
-from stream.runtime.endpoints import socket_path
-from stream.runtime.heartbeat import BUS, POSTS, TARGETS
+from stream.runtime.hub import Hub, SocketHub
 from stream.runtime.import_path import child_environment
 from stream.runtime.losses import Losses
 from stream.runtime.process import OnStderr, PartProcess, spawn_part
 from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.run_dir import RunDirectory
-from stream.transports.bus_sockets import BusPublisher, BusReceiver
-from stream.transports.run_token import RunToken
 
 _logger = logging.getLogger(__name__)
 
@@ -54,19 +51,6 @@ class Plan:
     options: tuple[str, ...]
     policy: RestartPolicy
     on_stderr: OnStderr = field(repr=False)
-
-
-class Hub(Protocol):
-    """The supervisor's end of the bus."""
-
-    def receive(self, timeout_ms: int) -> Sequence[bytes]:
-        """What the parts have posted, waiting for at most so long."""
-
-    def publish_target(self, notice: bytes) -> None:
-        """Send the target state to every part."""
-
-    def publish(self, notice: bytes) -> None:
-        """Send a notice to everything that watches the line."""
 
 
 class Monitor:
@@ -267,41 +251,6 @@ class Monitor:
         for process in self.processes:
             process.wait()
         self._resources.close()
-
-
-class SocketHub:
-    """The supervisor's end of the bus as three sockets in a run directory; a context manager."""
-
-    def __init__(self, run_dir: Path, token: RunToken) -> None:
-        with contextlib.ExitStack() as opened:
-            self._posts = opened.enter_context(contextlib.closing(BusReceiver(_address(run_dir, POSTS), keys=token)))
-            self._targets = opened.enter_context(
-                contextlib.closing(BusPublisher(_address(run_dir, TARGETS), keys=token))
-            )
-            self._bus = opened.enter_context(contextlib.closing(BusPublisher(_address(run_dir, BUS))))
-            self._opened = opened.pop_all()
-
-    def close(self) -> None:
-        """Close the sockets; idempotent."""
-        self._opened.close()
-
-    def receive(self, timeout_ms: int) -> list[bytes]:
-        """What the parts have posted, waiting for at most so long."""
-        for end in (self._posts, self._targets, self._bus):
-            end.restore()
-        return self._posts.receive(timeout_ms=timeout_ms)
-
-    def publish_target(self, notice: bytes) -> None:
-        """Send the target state to every part."""
-        self._targets.publish(notice)
-
-    def publish(self, notice: bytes) -> None:
-        """Send a notice to everything that watches the line."""
-        self._bus.publish(notice)
-
-
-def _address(run_dir: Path, name: str) -> str:
-    return f"ipc://{socket_path(run_dir, name)}"
 
 
 def open_monitor(

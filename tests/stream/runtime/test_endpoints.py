@@ -19,9 +19,9 @@ from stream.runtime.endpoints import (
     Links,
     get_address,
     get_frames,
+    get_socket_address,
     is_local,
     open_links,
-    socket_path,
 )
 from stream.runtime.run_dir import claim, get_run_id
 from stream.testing import make_frame
@@ -52,12 +52,13 @@ def test_a_queue_with_a_tcp_address_is_remote_even_on_loopback(
     assert (get_address(queue, "fakesink", Path("/run/l")), is_local(queue)) == (address, is_in_reach)
 
 
-def test_a_socket_path_that_would_be_too_long_has_a_digest_for_a_name() -> None:
+def test_a_socket_whose_path_would_be_too_long_has_a_digest_for_a_name() -> None:
     folder = Path("/tmp/posestream-1000/0123abcd")
-    short, long = (socket_path(folder, "q" * length) for length in (20, 90))
-    assert short.name == "q" * 20 + ".sock"
-    assert (len(long.name), len(str(long)) <= MAX_PATH_BYTES) == (17, True)
-    assert long != socket_path(folder, "q" * 91)
+    short, long = (get_socket_address(folder, "q" * length) for length in (20, 90))
+    assert short == f"ipc://{folder}/{'q' * 20}.sock"
+    path = Path(long.removeprefix("ipc://"))
+    assert (path.parent, len(path.name), len(str(path)) <= MAX_PATH_BYTES) == (folder, 17, True)
+    assert long != get_socket_address(folder, "q" * 91)
 
 
 def test_a_message_is_packed_by_reference_for_local_receivers_and_with_its_pixels_for_others(run_dir: Path) -> None:
