@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from stream.errors import WireError as WireError
     from stream.pipeline.launch import parse_launch as parse_launch
     from stream.pipeline.pipeline import Pipeline as Pipeline
-    from stream.protocol.schema import Person as Person
-    from stream.protocol.schema import PoseMessage as PoseMessage
+    from stream.protocol.pose_message import Person as Person
+    from stream.protocol.pose_message import PoseMessage as PoseMessage
     from stream.protocol.subscriber import Subscriber as Subscriber
 
     __version__: str
@@ -67,7 +67,7 @@ _NAMES = {
     ),
     "stream.pipeline.launch": ("parse_launch",),
     "stream.pipeline.pipeline": ("Pipeline",),
-    "stream.protocol.schema": ("Person", "PoseMessage"),
+    "stream.protocol.pose_message": ("Person", "PoseMessage"),
     "stream.protocol.subscriber": ("Subscriber",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -16,7 +16,7 @@ from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
 from stream.protocol.json import json_line
-from stream.protocol.schema import Person
+from stream.protocol.pose_message import Person
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from stream.pipeline.launch import parse_yaml as parse_yaml
     from stream.pipeline.pipeline import Pipeline as Pipeline
     from stream.pipeline.wiring import Line as Line
-    from stream.protocol.schema import Person as Person
-    from stream.protocol.schema import PoseMessage as PoseMessage
+    from stream.protocol.pose_message import Person as Person
+    from stream.protocol.pose_message import PoseMessage as PoseMessage
     from stream.protocol.subscriber import Subscriber as Subscriber
     from stream.protocol.subscriber import generate_keys as generate_keys
     from stream.registry import element_names as element_names
@@ -73,7 +73,7 @@ _NAMES = {
     "pipeline.launch": ("load_yaml", "parse_launch", "parse_yaml"),
     "messages": ("Frame", "People", "Poses", "Truth", "Window"),
     "pipeline.pipeline": ("Pipeline",),
-    "protocol.schema": ("Person", "PoseMessage"),
+    "protocol.pose_message": ("Person", "PoseMessage"),
     "registry": ("element_names", "make"),
     "runtime.supervisor": ("Supervisor",),
     "protocol.subscriber": ("Subscriber", "generate_keys"),

@@ -16,7 +16,7 @@ from rich.text import Text
 from engines.datasets.synthetic.scene import Scene
 from engines.metrics import Pck, compute_matched_pck
 from stream.cli.live_table import LiveTable
-from stream.protocol.schema import PoseMessage
+from stream.protocol.pose_message import PoseMessage
 from stream.protocol.sequence import Statistics
 from stream.runtime.meter import percentile
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from stream.protocol.schema import Person, PoseMessage
+from stream.protocol.pose_message import Person, PoseMessage
 from stream.protocol.sequence import Counts, Statistics
 
 _FPS_OVER_NS = 2_000_000_000

@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from stream.protocol.schema import PoseMessage
+    from stream.protocol.pose_message import PoseMessage
     from stream.protocol.subscriber import Subscriber
 
 _REFRESH_HZ = 10

@@ -14,7 +14,7 @@ from stream.errors import SourceError
 from stream.evaluation.line_variants import STREAM, Request
 from stream.evaluation.runs import OfflineRecord, to_record
 from stream.output.results import Record
-from stream.protocol.schema import PoseMessage
+from stream.protocol.pose_message import PoseMessage
 
 _TOLERANCE = 0.25
 """Maximum deviation of a stream's frame from its time in the clip, as a fraction of the frame period."""

@@ -18,7 +18,7 @@ from stream.evaluation.report import Reading, Report
 from stream.evaluation.runs import OfflineRecord, OnStderr, Span, run_live, run_offline
 from stream.evaluation.scorers import Judge, Pair
 from stream.output.results import Record
-from stream.protocol.schema import PoseMessage
+from stream.protocol.pose_message import PoseMessage
 from stream.registry import label
 from stream.runtime.meter import percentile
 

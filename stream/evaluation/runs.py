@@ -12,7 +12,7 @@ import msgspec
 from stream.errors import SilenceError
 from stream.output.results import PersonRecord, Record
 from stream.pipeline.pipeline import Pipeline
-from stream.protocol.schema import PoseMessage
+from stream.protocol.pose_message import PoseMessage
 from stream.protocol.subscriber import Subscriber
 from stream.runtime.supervisor import Supervisor
 

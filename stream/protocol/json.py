@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from stream.protocol.schema import Person, PoseMessage
+from stream.protocol.pose_message import Person, PoseMessage
 
 DECIMALS = 4
 """A ten-thousandth of a pixel is far below the accuracy of any network; more digits of a float32 are noise."""

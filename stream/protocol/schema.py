@@ -14,20 +14,19 @@ stream.errors.WireError: not a message of protocol 1: Expected `object`, got `in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgpack
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
 from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
 from stream.errors import VersionError, WireError
 from stream.messages import Poses, WindowFrame
+from stream.protocol.pose_message import Person, PoseMessage
 
 VERSION = (1, 1)
 """Major and minor. A new minor adds keys and kinds, which old readers ignore; a new major may change anything."""
@@ -105,89 +104,6 @@ class EndOfStream(_Head, frozen=True, kw_only=True, tag="end"):
     camera: Text
     seq: Unsigned
     wall_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """One person of a frame, and a mapping from the names of joints to keypoints.
-
-    ``box`` is x1, y1, x2, y2 in px; ``keypoints`` (K, 3) float32: x px, y px, score in 0..1, in the skeleton's order.
-    ``joints`` are the names of the K keypoints. ``person["left_wrist"]`` is a row of ``keypoints``, and
-    ``dict(person)`` has all of them.
-
-    >>> person = Person(1, (0, 0, 9, 9), 0.9, np.array([[4, 2, 0.8]], np.float32), ("nose",))
-    >>> x, y, score = person["nose"]
-    >>> float(x), float(y)
-    (4.0, 2.0)
-    """
-
-    id: int
-    box: tuple[float, float, float, float]
-    score: float
-    keypoints: NDArray[np.float32] = field(repr=False)
-    joints: tuple[str, ...] = field(default=(), repr=False)
-
-    def keys(self) -> tuple[str, ...]:
-        """The names of the joints."""
-        return self.joints
-
-    def __getitem__(self, joint: str) -> NDArray[np.float32]:
-        """Return x px, y px and score (3,) of a joint. Raises ``KeyError`` for a joint that the skeleton lacks."""
-        if joint not in self.joints:
-            known = ", ".join(self.joints) or "none: the publisher has not sent its skeleton"
-            raise KeyError(f"no joint {joint!r}; this skeleton has {known}")
-        row: NDArray[np.float32] = self.keypoints[self.joints.index(joint)]
-        return row
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of the joints."""
-        return iter(self.joints)
-
-
-@dataclass(frozen=True, slots=True)
-class PoseMessage:
-    """The people in one frame of one camera, as a subscriber receives them.
-
-    ``seq`` numbers the messages of a camera without gaps, so a gap is a loss; ``frame_seq`` is the number of the frame.
-    ``pts_ns`` is the source's own clock. ``wall_ns`` (capture), the values of ``ledger`` and ``received_ns`` are ns
-    since 1970 UTC, the last by the subscriber's clock. ``size`` is (width, height) in px. ``retained`` is True for the
-    last message before the subscription, which may be old. ``joints`` are the names of the keypoints.
-
-    >>> message = PoseMessage("hall", 0, 7, 0, 1_000_000_000, (640, 480), "coco17", (), received_ns=1_040_000_000)
-    >>> message.age_ms, message.ids
-    (40.0, ())
-    """
-
-    camera: str
-    seq: int
-    frame_seq: int
-    pts_ns: int
-    wall_ns: int
-    size: tuple[int, int]
-    skeleton: str
-    people: tuple[Person, ...]
-    model: str = ""
-    fingerprint: str = ""
-    window: tuple[WindowFrame, ...] = ()
-    ledger: Mapping[str, int] = field(default_factory=dict)
-    session: str = ""
-    received_ns: int = 0
-    retained: bool = False
-    joints: tuple[str, ...] = ()
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """The ids of the people, in order."""
-        return tuple(person.id for person in self.people)
-
-    @property
-    def age_ms(self) -> float:
-        """Time from capture to reception, in ms; between hosts, as accurate as their clocks."""
-        return (self.received_ns - self.wall_ns) / 1e6
-
-    def person(self, person_id: int) -> Person | None:
-        """Return the person with this id, or None if the frame does not have it."""
-        return next((person for person in self.people if person.id == person_id), None)
 
 
 Published = PoseMessage | Skeleton | Heartbeat | EndOfStream

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from stream.errors import VersionError, WireError
 from stream.protocol import schema
-from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
+from stream.protocol.pose_message import PoseMessage
+from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 
 MAX_HELD_BACK, MAX_HELD_BACK_BYTES = 256, 16 * 1024 * 1024
 """Maximum number and size of the messages that wait for the skeleton with the names of their joints."""

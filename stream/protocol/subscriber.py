@@ -24,7 +24,8 @@ from typing import Self
 
 from stream.errors import SilenceError
 from stream.protocol import schema
-from stream.protocol.schema import EndOfStream, Heartbeat, Person, PoseMessage, Skeleton
+from stream.protocol.pose_message import Person, PoseMessage
+from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 from stream.protocol.sequence import Counts, Reception, Statistics
 from stream.transports import curve
 from stream.transports.curve import generate_keys

@@ -12,7 +12,7 @@ import pytest
 from docs.clients.conformance.run import find_difference
 from scripts.conformance_cases import FOLDER, cases, text
 from stream.errors import VersionError
-from stream.protocol.schema import PoseMessage
+from stream.protocol.pose_message import PoseMessage
 from stream.protocol.sequence import Reception
 
 FILES = sorted(FOLDER.glob("*.json"))

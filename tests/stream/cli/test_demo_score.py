@@ -11,7 +11,7 @@ from rich.console import Console
 from engines.datasets.synthetic.scene import Scene
 from stream.cli import demo_score as module
 from stream.cli.demo_score import Score, show
-from stream.protocol.schema import Person, PoseMessage
+from stream.protocol.pose_message import Person, PoseMessage
 
 SIZE = (320, 240)
 FPS = 10.0

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from stream.cli.live_table import LiveTable, format_line
 from stream.protocol import schema
-from stream.protocol.schema import PoseMessage
+from stream.protocol.pose_message import PoseMessage
 from stream.protocol.sequence import Counts, Statistics
 from stream.testing import make_poses
 

@@ -18,7 +18,8 @@ from engines.spec.signature import Signature
 from stream.element import Context
 from stream.elements.keypointsink import KeypointSink
 from stream.protocol import schema
-from stream.protocol.schema import EndOfStream, Heartbeat, PoseMessage, Skeleton
+from stream.protocol.pose_message import PoseMessage
+from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 from stream.protocol.subscriber import Subscriber
 from stream.testing import check_element, make_poses
 from stream.transports.publisher import Publisher

@@ -9,7 +9,7 @@ import numpy as np
 from engines.datasets.synthetic.scene import Scene
 from stream.evaluation.runs import OfflineRecord
 from stream.output.results import PersonRecord
-from stream.protocol.schema import Person, PoseMessage
+from stream.protocol.pose_message import Person, PoseMessage
 
 FPS = 10.0
 SIZE = (320, 240)

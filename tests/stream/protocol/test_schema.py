@@ -17,7 +17,8 @@ import pytest
 from stream.errors import WireError
 from stream.messages import Frame, Poses, WindowFrame
 from stream.protocol import schema
-from stream.protocol.schema import EndOfStream, Heartbeat, Person, PoseMessage, Skeleton
+from stream.protocol.pose_message import PoseMessage
+from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 from stream.testing import make_poses
 
 SESSION = "4c1f0e5ad2b39871"
@@ -266,20 +267,3 @@ def test_snapshot_topics_are_recognised() -> None:
     assert schema.parse_snapshot_topic("snapshot/5f3a/") == ""
     for topic in ("poses/snapshot/1/2", "snapshot/", "snapshot//poses/", "snapshot/5f3a"):
         assert schema.parse_snapshot_topic(topic) is None
-
-
-def test_a_person_maps_names_of_joints_to_keypoints() -> None:
-    person = Person(3, (0, 0, 4, 4), 0.9, np.arange(6, dtype=np.float32).reshape(2, 3), ("grip", "tip"))
-    assert {joint: row.tolist() for joint, row in dict(person).items()} == {"grip": [0, 1, 2], "tip": [3, 4, 5]}
-    assert list(person) == ["grip", "tip"]
-
-
-@pytest.mark.parametrize(
-    ("joints", "known"),
-    [(("grip", "tip"), "grip, tip"), ((), "none: the publisher has not sent its skeleton")],
-)
-def test_an_unknown_joint_raises_with_the_known_ones(joints: tuple[str, ...], known: str) -> None:
-    person = Person(3, (0, 0, 4, 4), 0.9, np.zeros((2, 3), np.float32), joints)
-    with pytest.raises(KeyError) as caught:
-        person["hilt"]
-    assert caught.value.args == (f"no joint 'hilt'; this skeleton has {known}",)

@@ -9,7 +9,7 @@ import pytest
 
 from stream.errors import VersionError
 from stream.protocol import schema
-from stream.protocol.schema import PoseMessage
+from stream.protocol.pose_message import PoseMessage
 from stream.protocol.sequence import MAX_CAMERAS, MAX_HELD_BACK, MAX_HELD_BACK_BYTES, MAX_SKELETONS, Counts, Reception
 from stream.testing import make_poses
 

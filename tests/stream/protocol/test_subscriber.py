@@ -19,7 +19,7 @@ import stream
 from stream.elements.keypointsink import KeypointSink
 from stream.errors import SilenceError, TransportError, VersionError
 from stream.protocol import schema
-from stream.protocol.schema import PoseMessage
+from stream.protocol.pose_message import PoseMessage
 from stream.protocol.subscriber import Subscriber
 from stream.testing import make_poses
 from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
