@@ -25,7 +25,7 @@ MAX_BYTES = 1 << 20
 """Longer messages are not notices; they are counted in ``malformed`` and dropped."""
 
 _LINGER_MS = 500
-"""How long a closed sender may still send: the error that ends a stage is its last notice."""
+"""How long a closed sender may still send: the error that ends a part is its last notice."""
 
 
 class _BusSocket:

@@ -32,11 +32,12 @@ _CHECK_S = 1.0
 class IpcListener:
     """Binds a ZeroMQ ``socket`` to ``address``, and keeps it bound; ``owner`` names it in messages.
 
+    With ``is_private`` this user alone may connect, otherwise whom the umask allows it.
     Raises :class:`TransportError` if a file is in the way, and ``OSError`` as ``bind`` does.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], address: str, owner: str) -> None:
-        self._socket, self._address, self._owner = socket, address, owner
+    def __init__(self, socket: zmq.Socket[bytes], address: str, owner: str, *, is_private: bool = True) -> None:
+        self._socket, self._address, self._owner, self._is_private = socket, address, owner, is_private
         self._path = Path(address.removeprefix("ipc://"))
         self._next_check_s = 0.0
         self._has_warned = False
@@ -75,7 +76,8 @@ class IpcListener:
         with network.socket(network.AF_UNIX, network.SOCK_STREAM) as listening:
             listening.setblocking(False)
             listening.bind(str(self._path))
-            self._path.chmod(0o600)
+            if self._is_private:
+                self._path.chmod(0o600)
             listening.listen(_BACKLOG)
             self._socket.setsockopt(zmq.USE_FD, listening.fileno())
             try:

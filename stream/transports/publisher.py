@@ -23,7 +23,7 @@ from stream.transports.curve import REMEDY, Keys
 from stream.transports.peers import REVOKED, AllowedKeys, Peers, disconnect
 from stream.transports.snapshots import Snapshots
 from stream.transports.socket_monitor import SocketMonitor
-from stream.transports.zmq_socket import bind_address
+from stream.transports.zmq_socket import HANDSHAKE_MS, bind_address
 
 POLL_INTERVAL_S = 0.05
 """How long a new subscriber waits for its snapshot at most: unnoticeable, and cheap to poll."""
@@ -50,7 +50,6 @@ _SUBSCRIBED, _UNSUBSCRIBED = 1, 0
 _DOMAIN = "posestream"
 _PEER_PING_MS = 5_000
 _PEER_TIMEOUT_MS = 15_000
-_HANDSHAKE_MS = 5_000
 _KEYS_INTERVAL_S = 1.0
 _CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
@@ -121,7 +120,7 @@ class Publisher:
             self._socket = _open_xpub(self._context, max_waiting)
             self._monitor = SocketMonitor(self._socket, _CONNECTIONS)
             _encrypt(self._socket, access)
-            self.endpoint = bind_address(self._socket, address, owner, bind_timeout_s)
+            self.endpoint, self._listener = bind_address(self._socket, address, owner, bind_timeout_s, is_private=False)
         except BaseException:
             self._end_context()
             raise
@@ -158,6 +157,8 @@ class Publisher:
         self._thread.join()
         with self._lock:
             self._monitor.close()
+            if self._listener is not None:
+                self._listener.close()
             self._socket.close(linger_ms)
         self._end_context()
 
@@ -174,6 +175,7 @@ class Publisher:
     def _serve(self) -> None:
         while not self._stop.is_set():
             self._watch_connections(round(POLL_INTERVAL_S * 1000))
+            self._restore_path()
             self._read_keys_if_due()
             self._answer()
             self._continue_snapshots()
@@ -189,6 +191,11 @@ class Publisher:
         while self._snapshots and time.monotonic() < until_s:
             self._watch_connections(round(_TURN_S * 1000))
             self._continue_snapshots()
+
+    def _restore_path(self) -> None:
+        if self._listener is not None:
+            with self._lock:
+                self._listener.restore()
 
     def _watch_connections(self, timeout_ms: int) -> None:
         """Wait for connections to begin or end."""
@@ -280,7 +287,7 @@ def _open_xpub(context: zmq.Context[zmq.Socket[bytes]], max_waiting: int) -> zmq
     socket.setsockopt(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION_BYTES)
     socket.setsockopt(zmq.RCVHWM, _SUBSCRIPTIONS_WAITING)
     socket.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _PEER_PING_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_TIMEOUT_MS)
     socket.setsockopt(zmq.LINGER, 0)

@@ -19,7 +19,6 @@ from stream.transports.zmq_socket import Socket, check_address, close_socket, is
 
 _PEER_PING_MS = 2_000
 _PEER_TIMEOUT_MS = 6_000
-_HANDSHAKE_MS = 5_000
 _RECONNECT_MS = 100
 """Also the pause between two connections to a peer that refuses them."""
 
@@ -117,7 +116,6 @@ class Subscription:
         socket.setsockopt(zmq.MAXMSGSIZE, self._max_bytes)
         socket.setsockopt(zmq.HEARTBEAT_IVL, _PEER_PING_MS)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_TIMEOUT_MS)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.ipv6 = "[" in self._address
         socket.connect(self._address)

@@ -16,14 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from typing import TypeVar
 
 import zmq
 import zmq.auth.thread
 
 from stream.errors import TransportError
-from stream.transports import ipc_listener
 from stream.transports.base import MAX_BUFFER_BYTES, MAX_BUFFERS
 from stream.transports.curve import VARIABLE, Keys
 from stream.transports.ipc_listener import IpcListener
@@ -40,7 +39,7 @@ _TCP = re.compile(r"tcp://(\*|\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):(\d+|\*)", re
 
 _LINE_KEY_REMEDY = f"make a key file with posestream keygen --line FILE and set {VARIABLE} to its path on every host"
 
-_HANDSHAKE_MS = 5000
+HANDSHAKE_MS = 5000
 """How long a peer may take to introduce itself."""
 
 Socket = zmq.Socket[bytes]
@@ -125,7 +124,7 @@ def open_socket(kind: int, *, linger_ms: int = 0, high_water: int = 1000) -> Soc
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_BUFFER_BYTES)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
     return socket
@@ -148,24 +147,14 @@ def closing_on_error(socket: Socket) -> Iterator[None]:
         raise
 
 
-def bind(socket: Socket, address: str, owner: str, keys: Credentials | None = None) -> str:
-    """Bind to ``address``; return it, with the chosen port if it ended in ``:*``.
+def listen(socket: Socket, address: str, owner: str, keys: Credentials | None = None) -> IpcListener | None:
+    """Bind to ``address``; for an ``ipc://`` path, return what binds it anew when the path is removed.
 
     Raises :class:`TransportError` for an invalid address, a port in use, an unknown host, or one beyond loopback
     without CURVE keys. ``owner`` names the socket in the message.
     """
     _require(socket, address, owner, keys)
-    bound = bind_address(socket, address, owner, _BIND_TIMEOUT_S)
-    return bound if address.endswith(":*") else address
-
-
-def listen(socket: Socket, address: str, owner: str, keys: Credentials | None = None) -> IpcListener | None:
-    """Bind as :func:`bind` does; for an ``ipc://`` path, return what binds it anew when the path is removed."""
-    if not address.startswith("ipc://") or address.startswith("ipc://@"):  # the latter has no file
-        bind(socket, address, owner, keys)
-        return None
-    _require(socket, address, owner, keys)
-    return _retry(lambda: IpcListener(socket, address, owner), address, owner, _BIND_TIMEOUT_S)
+    return bind_address(socket, address, owner, _BIND_TIMEOUT_S, is_private=True)[1]
 
 
 def _require(socket: Socket, address: str, owner: str, keys: Credentials | None) -> None:
@@ -182,17 +171,24 @@ def _require(socket: Socket, address: str, owner: str, keys: Credentials | None)
         socket.zap_domain = _DOMAIN
 
 
-def bind_address(socket: Socket, address: str, owner: str, timeout_s: float) -> str:
-    """Bind to a checked address, and retry up to ``timeout_s`` while the port is in use; return ZeroMQ's endpoint."""
-    socket.ipv6 = "[" in address
+def bind_address(
+    socket: Socket, address: str, owner: str, timeout_s: float, *, is_private: bool
+) -> tuple[str, IpcListener | None]:
+    """Bind to a checked address, and retry up to ``timeout_s`` while it is in use.
+
+    Returns the endpoint, with the port that was chosen, and for an ``ipc://`` path what binds it anew; ``is_private``
+    where this user alone may connect to the path.
+    """
+    if address.startswith("ipc://") and not address.startswith("ipc://@"):  # the latter has no file
+        listener = partial(IpcListener, socket, address, owner, is_private=is_private)
+        return address, _retry(listener, address, owner, timeout_s)
 
     def attempt() -> str:
-        if address.startswith("ipc://") and not address.startswith("ipc://@"):
-            ipc_listener.clear(Path(address.removeprefix("ipc://")), owner)  # ZeroMQ removes whatever is there
         socket.bind(_resolve_host(address))
         return socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
-    return _retry(attempt, address, owner, timeout_s)
+    socket.ipv6 = "[" in address
+    return _retry(attempt, address, owner, timeout_s), None
 
 
 def _retry(attempt: Callable[[], _Bound], address: str, owner: str, timeout_s: float) -> _Bound:

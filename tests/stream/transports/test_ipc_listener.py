@@ -53,7 +53,7 @@ def test_a_file_is_not_removed_for_a_socket(path: Path, kind: int) -> None:
     path.write_text("precious")
     socket = zmq_socket.open_socket(kind)
     with pytest.raises(TransportError, match="a file is there; move it or choose another path"):
-        zmq_socket.bind(socket, f"ipc://{path}", "pose")
+        zmq_socket.listen(socket, f"ipc://{path}", "pose")
     zmq_socket.close_socket(socket)
     assert path.read_text() == "precious"
 

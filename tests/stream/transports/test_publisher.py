@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 from stream.transports.publisher import Publisher
 from tests.stream.publishing import TIMEOUT_S, open_client, wait_until
@@ -14,10 +15,8 @@ def make_snapshot(topic: str) -> list[bytes]:
     return [b"first", b"second"] if topic.startswith("ask") else []
 
 
-def open_publisher(heartbeat_ms: int = 20) -> Publisher:
-    return Publisher(
-        "tcp://127.0.0.1:*", snapshot=make_snapshot, heartbeat=lambda: ("beat", b"alive"), heartbeat_ms=heartbeat_ms
-    )
+def open_publisher(heartbeat_ms: int = 20, address: str = "tcp://127.0.0.1:*") -> Publisher:
+    return Publisher(address, snapshot=make_snapshot, heartbeat=lambda: ("beat", b"alive"), heartbeat_ms=heartbeat_ms)
 
 
 def test_the_endpoint_has_the_chosen_port() -> None:
@@ -77,6 +76,19 @@ def test_closing_sends_published_messages_and_is_idempotent() -> None:
         publisher.close()
         publisher.close()
         assert [int(client.recv_multipart()[1]) for _ in range(100)] == list(range(100))
+
+
+def test_a_new_subscriber_finds_a_publisher_whose_path_was_removed(tmp_path: Path) -> None:
+    path = tmp_path / "poses.sock"
+    with open_publisher(address=f"ipc://{path}") as publisher, open_client(publisher.endpoint, "beat") as first:
+        first.recv_multipart()
+        path.unlink()
+        with open_client(publisher.endpoint, "ask") as second:
+            assert second.recv_multipart() == [b"ask", b"first"]
+        while first.poll(0):
+            first.recv_multipart()
+        assert first.recv_multipart() == [b"beat", b"alive"], "the connections that exist are kept"
+    assert not path.exists()
 
 
 def test_its_thread_ends_on_close() -> None:

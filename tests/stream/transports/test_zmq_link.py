@@ -182,7 +182,7 @@ def test_an_inbox_has_a_limited_number_of_connections(
     scheme: str, address: str, closing: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zmq_link, "MAX_CONNECTIONS", 10)
-    monkeypatch.setattr(zmq_socket, "_HANDSHAKE_MS", 60_000)  # not what ends them here
+    monkeypatch.setattr(zmq_socket, "HANDSHAKE_MS", 60_000)  # not what ends them here
     inbox = closing(zmq_link.open_inbox(address if scheme == "ipc" else "tcp://127.0.0.1:*", "pose"))
     where = inbox.pollable.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0") if scheme == "tcp" else address
     count = _descriptors()

@@ -10,7 +10,7 @@ import zmq
 
 from stream.errors import TransportError
 from stream.transports.curve import Keys
-from stream.transports.zmq_socket import Socket, bind, close_socket, connect, is_loopback, open_socket
+from stream.transports.zmq_socket import Socket, bind_address, close_socket, connect, is_loopback, listen, open_socket
 
 
 @pytest.fixture
@@ -26,20 +26,21 @@ def test_a_socket_is_bounded_and_quick_to_close(router: Socket) -> None:
 
 
 def test_the_chosen_port_is_returned(router: Socket) -> None:
-    address = bind(router, "tcp://127.0.0.1:*", "pose")
+    address, _ = bind_address(router, "tcp://127.0.0.1:*", "pose", 0.0, is_private=True)
     assert address.startswith("tcp://127.0.0.1:")
     assert int(address.rpartition(":")[2]) > 0
 
 
 def test_a_host_name_is_resolved(router: Socket) -> None:
-    assert bind(router, "tcp://localhost:*", "pose").startswith("tcp://127.0.0.1:")
+    address, _ = bind_address(router, "tcp://localhost:*", "pose", 0.0, is_private=True)
+    assert address.startswith("tcp://127.0.0.1:")
 
 
 def test_a_port_in_use_raises(router: Socket) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         address = f"tcp://127.0.0.1:{holder.getsockname()[1]}"
         with pytest.raises(TransportError) as caught:
-            bind(router, address, "link to pose")
+            listen(router, address, "link to pose")
     assert str(caught.value) == (
         f"link to pose cannot listen on {address}: the port is in use; "
         "stop the program that uses it or choose another port"
@@ -66,7 +67,7 @@ def test_a_port_in_use_raises(router: Socket) -> None:
 )
 def test_an_unusable_address_raises(router: Socket, address: str, words: str) -> None:
     with pytest.raises(TransportError) as caught:
-        bind(router, address, "link to pose")
+        listen(router, address, "link to pose")
     assert words in str(caught.value)
     assert str(caught.value).startswith("link to pose")
 
@@ -80,7 +81,7 @@ def test_an_unusable_address_raises(router: Socket, address: str, words: str) ->
 )
 def test_an_address_of_another_host_raises(router: Socket, address: str, words: str) -> None:
     with pytest.raises(TransportError) as caught:
-        bind(router, address, "link to pose", Keys.generate())
+        listen(router, address, "link to pose", Keys.generate())
     assert words in str(caught.value)
 
 
