@@ -1,99 +1,35 @@
 """Pixels by reference: a ring of slots in shared memory with one writing process and any number of readers.
 
 The owner (:class:`FrameRing`) allocates a slot to write into, passes on a :class:`stream.transports.wire.FrameRef` to
-it, and reuses the slot only after the frame was released, that is, acknowledged from the end of the header. Every slot
+it, and reuses the slot only after the frame was released, that is, acknowledged from the end of the line. Every slot
 has a generation, odd while it is written: a reader (:class:`FrameReader`) that checks it after use detects whether the
 pixels were overwritten. That happens only if an owner was killed.
 
-A segment begins with a page that identifies it and a header per slot: generation, camera, seq and a flag for "held". A
-restarted owner attaches its former segment and finds the frames that are still in flight. A change of resolution makes
-a new segment; the old one is removed when none of its frames is in flight. A mapping lives as long as any array on it,
-so unlinking a segment does not affect readers, except those that are restarted: they find it by its name.
+A restarted owner attaches its former segment and finds the frames that are still in flight. A change of resolution
+makes a new segment; the old one is removed when none of its frames is in flight. A mapping lives as long as any array
+on it, so unlinking a segment does not affect readers, except those that are restarted: they find it by its name.
 :meth:`FrameRing.restore` creates what has lost its name anew.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import logging
-import mmap
-import struct
 import time
 import weakref
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream.errors import StaleFrame, TransportError
 from stream.messages import Frame, Key
 from stream.transports import shm_segment
-from stream.transports.shm_segment import segment_prefix, sweep, unlink_all
+from stream.transports.frame_segment import CAMERA, GENERATION, HELD, SEQ, FrameSegment, Pixels, Shape
+from stream.transports.shm_segment import segment_prefix
 from stream.transports.wire_schema import MAX_SIDE_PX, FrameRef
 
-__all__ = ["FrameReader", "FrameRing", "segment_prefix", "sweep", "unlink_all"]
-
 _logger = logging.getLogger(__name__)
-
-Pixels = NDArray[np.uint8]
-Shape = tuple[int, int, int]
-
-_MAGIC = b"posering"
-_TITLE = struct.Struct("<8sIIII")  # magic, layout version, slots, height, width
-_LAYOUT = 1
-_PAGE = 4096
-_GENERATION, _CAMERA, _SEQ, _HELD = range(4)
-_HEADER_FIELDS = 8  # of 8 bytes each: one cache line per slot, so that no two slots share one
-
-
-class _Segment:
-    """A mapped segment: the headers and pixels of its slots."""
-
-    def __init__(self, name: str, memory: mmap.mmap) -> None:
-        self.name, self._memory = name, memory
-        self._file = shm_segment.identify(name)
-        self.slots, self.shape = _read_title(name, memory)
-        start, stride = _pixels_offset(self.slots), _stride(self.shape)
-        # Memory views, since numpy takes ten times as long to read one number.
-        headers = memoryview(memory)[_PAGE : _PAGE + self.slots * _HEADER_FIELDS * 8].cast("Q")
-        self.headers = [headers[slot * _HEADER_FIELDS : (slot + 1) * _HEADER_FIELDS] for slot in range(self.slots)]
-        whole = np.frombuffer(memory, np.uint8, self.slots * stride, start).reshape(self.slots, stride)
-        self._slots = [pixels[: _byte_size(self.shape)].reshape(self.shape) for pixels in whole]
-
-    @classmethod
-    def create(cls, name: str, slots: int, shape: Shape, owner: str) -> _Segment:
-        memory = shm_segment.create(name, _pixels_offset(slots) + slots * _stride(shape), owner)
-        memory[: _TITLE.size] = _TITLE.pack(_MAGIC, _LAYOUT, slots, shape[0], shape[1])
-        return cls(name, memory)
-
-    @classmethod
-    def attach(cls, name: str, *, writable: bool = False) -> _Segment:
-        return cls(name, shm_segment.attach(name, writable=writable))
-
-    def copy(self, owner: str) -> _Segment:
-        """Create a segment of the same name and content; this one has lost its name."""
-        with contextlib.suppress(OSError):  # what cannot be removed is named by the error below
-            shm_segment.unlink(self.name)
-        memory = shm_segment.create(self.name, len(self._memory), owner)
-        memory[:] = self._memory
-        return _Segment(self.name, memory)
-
-    @property
-    def is_named(self) -> bool:
-        """False once its file was removed, or replaced by another."""
-        return shm_segment.identify(self.name) == self._file
-
-    def pixels(self, slot: int) -> Pixels:
-        """A new view of a slot's pixels."""
-        return self._slots[slot].view()
-
-    def generation(self, slot: int) -> int:
-        return self.headers[slot][_GENERATION]
-
-    def ref(self, slot: int) -> FrameRef:
-        return FrameRef(self.name, slot, self.generation(slot), self.shape)
 
 
 class FrameRing:
@@ -181,7 +117,7 @@ class FrameRing:
             raise TransportError(f"{self._who}: a frame of {shape} is not (H, W, 3) up to {MAX_SIDE_PX}")
         # Named by the clock: names sort by age, and a name that was used before may still be mapped.
         name = f"{self._prefix}{time.time_ns():016x}"
-        return _Ring(_Segment.create(name, self.slots, shape, self._who))
+        return _Ring(FrameSegment.create(name, self.slots, shape, self._who))
 
     def _remove_old(self) -> None:
         """Remove rings of former shapes without frames in flight."""
@@ -193,10 +129,10 @@ class FrameRing:
 class _Ring:
     """A segment on its owner's side: which slots are in use."""
 
-    def __init__(self, segment: _Segment) -> None:
+    def __init__(self, segment: FrameSegment) -> None:
         self._segment = segment
         self._allocated: dict[int, weakref.ref[Pixels]] = {}
-        self._inherited = {slot for slot, header in enumerate(segment.headers) if header[_HELD]}
+        self._inherited = {slot for slot, header in enumerate(segment.headers) if header[HELD]}
         self.is_copy = False
         """True when the segment is a copy of the one that readers have mapped; nothing may be written to it."""
 
@@ -218,7 +154,7 @@ class _Ring:
 
     @property
     def held(self) -> int:
-        return sum(header[_HELD] for header in self._segment.headers)
+        return sum(header[HELD] for header in self._segment.headers)
 
     @property
     def is_busy(self) -> bool:
@@ -230,8 +166,8 @@ class _Ring:
         if slot is None:
             return None
         header = self._segment.headers[slot]
-        header[_GENERATION] += 1 + header[_GENERATION] % 2  # to odd; a slot left odd by a killed owner stays odd
-        header[_HELD] = 0
+        header[GENERATION] += 1 + header[GENERATION] % 2  # to odd; a slot left odd by a killed owner stays odd
+        header[HELD] = 0
         self._inherited.discard(slot)
         pixels = self._segment.pixels(slot)
         self._allocated[slot] = weakref.ref(pixels)
@@ -240,10 +176,10 @@ class _Ring:
     def _find_free(self) -> int | None:
         # The first free slot, not the next in turn: its memory is most likely in the processor's cache.
         headers = enumerate(self._segment.headers)
-        free = next((slot for slot, header in headers if not header[_HELD] and self._get_array(slot) is None), None)
+        free = next((slot for slot, header in headers if not header[HELD] and self._get_array(slot) is None), None)
         if free is None and self._inherited:
             # Frames from before a restart that are never acknowledged would block the ring: drop the oldest.
-            return min(self._inherited, key=lambda slot: self._segment.headers[slot][_SEQ])
+            return min(self._inherited, key=lambda slot: self._segment.headers[slot][SEQ])
         return free
 
     def _get_array(self, slot: int) -> Pixels | None:
@@ -273,32 +209,32 @@ class _Ring:
     def _seal(self, slot: int, frame: Frame) -> bool:
         """Hold the slot for this frame; False if another frame with the same pixels holds it."""
         header = self._segment.headers[slot]
-        if header[_HELD]:
+        if header[HELD]:
             return self._holds(slot, frame.key)
         if self.is_copy:
             return False  # these pixels are not in the copy
         frame.pixels.setflags(write=False)
-        header[_CAMERA], header[_SEQ] = _digest(frame.camera), frame.seq
-        header[_GENERATION] += header[_GENERATION] % 2
-        header[_HELD] = 1
+        header[CAMERA], header[SEQ] = _digest(frame.camera), frame.seq
+        header[GENERATION] += header[GENERATION] % 2
+        header[HELD] = 1
         return True
 
     def release(self, key: Key) -> None:
         for slot in range(self._segment.slots):
             if self._holds(slot, key):
-                self._segment.headers[slot][_HELD] = 0
+                self._segment.headers[slot][HELD] = 0
                 self._inherited.discard(slot)
 
     def _holds(self, slot: int, key: Key) -> bool:
         header = self._segment.headers[slot]
-        return bool(header[_HELD]) and header[_SEQ] == key[1] and header[_CAMERA] == _digest(key[0])
+        return bool(header[HELD]) and header[SEQ] == key[1] and header[CAMERA] == _digest(key[0])
 
 
 class FrameReader:
     """The reading end: pixels for references, from any number of rings."""
 
     def __init__(self) -> None:
-        self._segments: dict[str, _Segment] = {}
+        self._segments: dict[str, FrameSegment] = {}
         self._refs: dict[int, tuple[weakref.ref[Pixels], FrameRef]] = {}
 
     def resolve(self, ref: FrameRef) -> Pixels:
@@ -334,7 +270,7 @@ class FrameReader:
         self._segments.clear()
         self._refs.clear()
 
-    def _get_segment(self, ref: FrameRef) -> _Segment:
+    def _get_segment(self, ref: FrameRef) -> FrameSegment:
         segment = self._segments.get(ref.ring) or self._attach(ref.ring)
         if ref.slot >= segment.slots or ref.shape != segment.shape:
             raise TransportError(
@@ -342,15 +278,15 @@ class FrameReader:
             )
         return segment
 
-    def _attach(self, name: str) -> _Segment:
-        segment = _Segment.attach(name)
+    def _attach(self, name: str) -> FrameSegment:
+        segment = FrameSegment.attach(name)
         # A new ring often replaces an old one, so release the rings that were unlinked.
         used = {ref.ring for _, ref in self._refs.values()}
         self._segments = {k: one for k, one in self._segments.items() if k in used or shm_segment.exists(k)}
         self._segments[name] = segment
         return segment
 
-    def _compare(self, segment: _Segment, ref: FrameRef) -> None:
+    def _compare(self, segment: FrameSegment, ref: FrameRef) -> None:
         generation = segment.generation(ref.slot)
         if generation != ref.generation:
             raise StaleFrame(
@@ -371,39 +307,13 @@ def _nothing() -> None:
     return None
 
 
-def _attach_former(name: str) -> _Segment | None:
+def _attach_former(name: str) -> FrameSegment | None:
     """Attach a segment from before a restart; an invalid or incomplete one is removed."""
     try:
-        return _Segment.attach(name, writable=True)
+        return FrameSegment.attach(name, writable=True)
     except TransportError:
         shm_segment.unlink(name)
         return None
-
-
-def _read_title(name: str, memory: mmap.mmap) -> tuple[int, Shape]:
-    if len(memory) < _PAGE:
-        raise TransportError(f"shared memory {name} is not a frame ring: it has {len(memory)} bytes")
-    magic, layout, slots, height, width = _TITLE.unpack_from(memory)
-    shape = (int(height), int(width), 3)
-    if magic != _MAGIC or layout != _LAYOUT or len(memory) != _pixels_offset(slots) + slots * _stride(shape):
-        raise TransportError(f"shared memory {name} is not a frame ring of this version; stop the program that made it")
-    return int(slots), shape
-
-
-def _byte_size(shape: Shape) -> int:
-    return shape[0] * shape[1] * shape[2]
-
-
-def _stride(shape: Shape) -> int:
-    return _round_to_pages(_byte_size(shape))
-
-
-def _pixels_offset(slots: int) -> int:
-    return _PAGE + _round_to_pages(slots * _HEADER_FIELDS * 8)
-
-
-def _round_to_pages(size: int) -> int:
-    return -(-size // _PAGE) * _PAGE
 
 
 @functools.lru_cache(maxsize=256)

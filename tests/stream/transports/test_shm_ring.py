@@ -19,7 +19,7 @@ import pytest
 
 from stream.errors import StaleFrame, TransportError
 from stream.messages import Frame
-from stream.transports import shm_ring, shm_segment, wire
+from stream.transports import shm_segment, wire
 from stream.transports.shm_ring import FrameReader, FrameRing
 from stream.transports.wire import FrameRef
 
@@ -304,9 +304,9 @@ def test_closing_unlinks_the_segments_and_readers_keep_their_pixels(run_id: str)
 def test_sweeping_removes_the_segments_of_one_run_only(run_id: str) -> None:
     other = f"{run_id}-2"
     refs = [send(FrameRing(name, owner, 2), 0) for name in (run_id, other) for owner in ("camera", "door 1")]
-    assert shm_ring.unlink_all(run_id) == sorted(ref.ring for ref in refs[:2])
-    assert shm_ring.unlink_all(other) == sorted(ref.ring for ref in refs[2:])
-    assert shm_ring.sweep("") == []
+    assert shm_segment.unlink_all(run_id) == sorted(ref.ring for ref in refs[:2])
+    assert shm_segment.unlink_all(other) == sorted(ref.ring for ref in refs[2:])
+    assert shm_segment.sweep("") == []
 
 
 def test_owners_with_similar_names_do_not_share_a_ring(run_id: str) -> None:
@@ -340,7 +340,7 @@ def test_a_segment_outlives_its_killed_owner_until_it_is_swept(run_id: str) -> N
     pixels = reader.resolve(FrameRef(ring, int(slot), int(generation), SHAPE))
     assert (pixels == 9).all()
     assert FrameRing(run_id, "camera", 4).in_flight == 1
-    assert shm_ring.unlink_all(run_id) == [ring]
+    assert shm_segment.unlink_all(run_id) == [ring]
 
 
 def test_two_hundred_restarts_leak_no_segment_and_no_descriptor(run_id: str) -> None:
@@ -363,7 +363,7 @@ def test_a_system_without_dev_shm_uses_its_temporary_folder(
     assert (FrameReader().resolve(ref) == 7).all()
     assert [path.name for path in tmp_path.iterdir()] == [ref.ring]
     assert (tmp_path / ref.ring).stat().st_blocks * 512 >= 3 * 700 * 600 * 3  # every byte is allocated
-    assert shm_ring.unlink_all(run_id) == [ref.ring]
+    assert shm_segment.unlink_all(run_id) == [ref.ring]
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room in a file")
