@@ -115,7 +115,7 @@ class LiveSource(Source):
                 yield self._frame(first + number, shot.at(timeline.place(shot.pts_ns)))
 
     def _memory(self) -> MutableMapping[str, int]:
-        """What the stage stored before a restart; cleared if it was not restarted."""
+        """What the part stored before a restart; cleared if it was not restarted."""
         if not self.context.incarnation:
             for name in ("seq", "pts_ns", "origin_ns"):
                 self.context.memory.pop(name, None)

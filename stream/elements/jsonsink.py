@@ -1,10 +1,10 @@
 """``jsonsink``: writes poses as JSON lines, COCO keypoint results or PoseTrack JSON.
 
 A file of JSON lines is valid at any time, except for a last line that is being written; where the disk is full, that
-line is removed. If the stage is killed and
-restarted, it drops an incomplete last line, reads the others, and continues without missing or repeating a frame. The
-other formats are single documents: frames are first collected as JSON lines in ``<location>.part``, and the document
-is moved to ``location`` in one step at the end, so the file there is always complete.
+line is removed. If the part is killed and restarted, it drops an incomplete last line, reads the others, and continues
+without missing or repeating a frame. The other formats are single documents: frames are first collected as JSON lines
+in ``<location>.part``, and the document is moved to ``location`` in one step at the end, so the file there is always
+complete.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``keypointsink``: publishes keypoints to any number of subscribers; the protocol is ``docs/reference/protocol.md``.
 
 A slow subscriber loses messages and never slows the line. The messages of a camera are numbered without gaps, also
-across restarts of this stage: a frame that was published is not published again, and one that may not have been is
+across restarts of its part: a frame that was published is not published again, and one that may not have been is
 sent with the number it had.
 """
 

@@ -34,7 +34,7 @@ _VIDEOS = ", ".join(CODECS)
 class OverlaySink(Sink):
     """Draws poses on their frames and writes them to ``location``, with the frames' own times.
 
-    If the stage is killed, a video lacks about its last two seconds, and the restarted stage continues in a new file
+    If its part is killed, a video lacks about its last two seconds, and the restarted part continues in a new file
     beside it, ``NAME.2.mp4``; the run then fails at its end and says how many frames are missing. A folder of PNGs
     loses nothing. Raises :class:`TransportError`.
     """
@@ -145,7 +145,7 @@ class OverlaySink(Sink):
 
 
 def _number_restart(path: Path, incarnation: int) -> Path:
-    """A video cannot be appended to, so a restarted stage writes another beside it."""
+    """A video cannot be appended to, so a restarted part writes another beside it."""
     if incarnation == 0 or path.suffix.lower() not in CODECS:
         return path
     return path.with_name(f"{path.stem}.{incarnation + 1}{path.suffix}")

@@ -29,7 +29,7 @@ class Smooth(Transform):
     """Smooths x and y of every joint of every id; scores, boxes and people without an id are unchanged.
 
     Time is ``pts_ns``, so dropped frames and a varying frame rate are handled. The filter of a person is reset after an
-    absence longer than ``max_gap_ms``, and all filters when the stage is restarted. With the defaults, at 30 frames per
+    absence longer than ``max_gap_ms``, and all filters when its part is restarted. With the defaults, at 30 frames per
     second, a third of the jitter of a joint at rest remains, and one that moves at 300 px/s lags by 16 ms (measured and
     tested).
     """

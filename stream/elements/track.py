@@ -46,7 +46,7 @@ class Track(Transform):
     Put it after ``detect`` or ``posedetect``. Boxes, keypoints and their order are unchanged. The id of a detection is
     -1 until ``confirm`` detections in a row confirm the person (at once in a camera's first frame with people), so that
     a false detection in one frame gets no id. On frames that the detector skipped, boxes are moved along each person's
-    motion. Ids start at 1 in each camera and are never reused, also across restarts of the stage; people in view then
+    motion. Ids start at 1 in each camera and are never reused, also across restarts of its part; people in view then
     keep theirs.
 
     The tracker was chosen by measurement, see docs/reference/models.md: ByteTrack's motion model is in absolute pixels

@@ -1,4 +1,4 @@
-"""A fake camera replaces ``open_capture``; the cameras of this machine are only describe_devices."""
+"""A fake camera replaces ``open_capture``; the cameras of this machine are only listed."""
 
 from __future__ import annotations
 
