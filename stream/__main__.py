@@ -195,11 +195,19 @@ def _describe(error: Exception) -> str:
         return f"{message}; see '{command} --help'" if message else ""
     if _is_of_output(error):
         return f"cannot write to stdout: {error.strerror}; redirect it to where there is room"
-    if (limit := _LIMITS.get(getattr(error, "errno", None))) and not isinstance(error, PosestreamError):
-        return f"{describe_error(error)}; {limit}"
+    if limit := _LIMITS.get(_find_errno(error)):  # whose remedy helps, where that of the message would not
+        what, *_ = describe_error(error).split("; ")
+        return f"{' '.join(what.split())}; {limit}"
     if isinstance(error, PosestreamError) or find_element_note(error):
         return " ".join(describe_error(error).split())
     return f"{describe_error(error)} (a fault of posestream; add --debug for the traceback, and please report it)"
+
+
+def _find_errno(error: BaseException | None) -> int | None:
+    """The errno of the system's error that ``error`` is, or that caused it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error.errno if error is not None else None
 
 
 def _is_of_output(error: Exception) -> TypeGuard[OSError]:

@@ -23,6 +23,7 @@ from typing import Self
 from stream.errors import PartError, PosestreamError, describe_error
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
+from stream.runtime.limits import raise_file_limit
 from stream.runtime.monitor import Monitor, Orders, Plan, open_monitor
 from stream.runtime.process import OnStderr
 from stream.runtime.restart_policy import RestartPolicy
@@ -174,6 +175,7 @@ class Supervisor:
 
     def _start(self) -> None:
         if self._monitor is None:
+            raise_file_limit(len(self.parts))
             sweep_stale()
             self._monitor = self._open_monitor(self._plan, self._orders, self._directory, self._keep)
             threading.Thread(target=self._supervise, args=(self._monitor,), name="supervisor", daemon=True).start()
