@@ -27,6 +27,7 @@ from engines.backends.base import FeatureCache
 from engines.backends.registry import make_backend, make_feature_cache
 from engines.errors import EngineError
 from engines.inference.decoding import decode
+from engines.inference.side_by_side import SideBySide
 from engines.models.temporal import TemporalModel
 from engines.spec.manifest import Parity, Part, Precision
 from engines.spec.signature import Signature
@@ -112,9 +113,12 @@ def run_fused(folder: Path, name: str, signature: Signature, samples: Samples, t
     """The fused graph on windows in batches of different sizes."""
     backend = make_backend(folder / name, "onnxrt:cpu", threads)
     backend.open()
+    side_by_side = SideBySide()
+    side_by_side.open(backend.describe().side_by_side)
     try:
-        return _run_in_batches(lambda crops: backend.run({"crops": crops}), samples.inputs(signature))
+        return _run_in_batches(lambda crops: backend.run({"crops": crops}), samples.inputs(signature), side_by_side)
     finally:
+        side_by_side.close()
         backend.close()
 
 
@@ -127,7 +131,7 @@ def run_split(
     )
     cache.open()
     try:
-        return _run_in_batches(lambda crops: _store_and_read(cache, crops), samples.inputs(signature), batch)
+        return _run_in_batches(lambda crops: _store_and_read(cache, crops), samples.inputs(signature), batch=batch)
     finally:
         cache.close()
 
@@ -141,13 +145,17 @@ def _store_and_read(cache: FeatureCache, crops: NDArray[np.generic]) -> dict[str
 
 
 def _run_in_batches(
-    run: Callable[[NDArray[np.generic]], dict[str, NDArray[np.generic]]], inputs: NDArray[np.generic], batch: int = 3
+    run: Callable[[NDArray[np.generic]], dict[str, NDArray[np.generic]]],
+    inputs: NDArray[np.generic],
+    side_by_side: SideBySide | None = None,
+    *,
+    batch: int = 3,
 ) -> Outcome:
     """Half of them in batches, the others one by one, so that a graph with a fixed batch fails."""
     together = len(inputs) // 2 // batch * batch
     batches = [*np.split(inputs[:together], together // batch)] if together else []
     batches += np.split(inputs[together:], len(inputs) - together)
-    outputs = [run(np.ascontiguousarray(crops)) for crops in batches]
+    outputs = (side_by_side or SideBySide()).map(run, map(np.ascontiguousarray, batches))
     heatmaps, points = (
         np.concatenate([np.asarray(output[name], np.float32) for output in outputs]) for name in ("heatmaps", "points")
     )

@@ -37,7 +37,10 @@ def estimate(
         ),
     ] = "auto",
     backend: Annotated[str, typer.Option("--backend", help="What runs both networks, as onnxrt:cuda.")] = "auto",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of each network.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Processor threads of each network.", show_default="all cores"),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; - prints JSON lines.")] = Path("poses"),
     format: Annotated[  # noqa: A002 - it is the option's name
         Literal["json", "lines", "coco", "posetrack"],
@@ -73,7 +76,7 @@ def estimate(
         model=model or DEFAULT_MODEL,
         detector=detector,
         backend=backend,
-        threads=threads,
+        threads=threads or "auto",
         track=track,
         smooth=smooth,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.backends.cores import Threads
 from engines.hub.catalogue import DEFAULT_MODEL
 from engines.spec.manifest import PictureManifest, is_export, read_any_manifest
 from posestream.inputs import Input, Report, open_input
@@ -25,7 +26,7 @@ def estimate(
     model: str | Path = DEFAULT_MODEL,
     detector: str | Path = "auto",
     backend: str = "auto",
-    threads: int = 1,
+    threads: Threads = "auto",
     track: bool = True,
     smooth: bool = False,
     min_score: float | None = None,
@@ -45,7 +46,8 @@ def estimate(
     ``model`` is a pose network: a name that ``posestream models`` lists, an ``.onnx`` with its Signature beside it, or
     the folder of an export. ``detector`` is an ``.onnx`` or a name; ``"auto"`` uses YOLOX-nano, or the exact boxes of
     frames that testsrc has drawn. The networks that ship were trained on people drawn by testsrc; name others for real
-    people. ``backend``, such as ``"onnxrt:cuda"``, runs both networks, on ``threads`` threads each.
+    people. ``backend``, such as ``"onnxrt:cuda"``, runs both networks, each on ``threads`` CPU
+    threads; ``auto`` takes all cores.
 
     ``track`` gives people ids that stay the same from frame to frame; in photos, they have none. ``smooth`` removes
     jitter from tracked keypoints. Detections that score below ``min_score`` (0..1) are left out.
@@ -91,7 +93,7 @@ def _without_ids(poses: Poses) -> Poses:
 
 
 def _networks(
-    model: str, detector: str, backend: str, threads: int, min_score: float | None, *, is_tracked: bool
+    model: str, detector: str, backend: str, threads: Threads, min_score: float | None, *, is_tracked: bool
 ) -> list[Element]:
     """The elements from frames to poses."""
     tracker = [make("track")] if is_tracked else []

@@ -1,9 +1,10 @@
 """The interfaces of backends: a backend runs a model file, named arrays in and named arrays out.
 
 To add a backend, add a module ``engines/backends/<name>.py`` with ``create(path, *, threads, mode)``, which returns a
-:class:`Backend` that is not open. ``<name>`` is the name of the backend. Test it with
-:func:`engines.testing.backends.check_backend`. A backend that caches features itself also has
-``create_feature_cache(backbone, head, *, slots, threads, mode)``, which returns a :class:`FeatureCache`.
+:class:`Backend` that is not open. ``<name>`` is the name of the backend, ``threads`` the number of CPU threads, or
+``auto``, which leaves it to the backend. Test it with :func:`engines.testing.backends.check_backend`. A backend that
+caches features itself also has ``create_feature_cache(backbone, head, *, slots, threads, mode)``, which returns a
+:class:`FeatureCache`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from engines.spec.tensors import Array, Description, Tensor
 
 
 class Backend(Protocol):
-    """A model file on one device, used by one thread at a time."""
+    """A model file on one device, used by one thread at a time, but in ``run`` by ``describe().side_by_side``."""
 
     def open(self) -> None:
         """Load the file; does nothing if already open. Raises :class:`EngineError` naming the file."""
@@ -41,7 +42,7 @@ class FeatureCache(Protocol):
     """Backbone and head of one network, and numbered slots for feature maps between them, on the same device.
 
     A slot holds the maps of one crop. The caller decides which crop is in which slot, and must not read a slot that it
-    has not filled. Used by one thread at a time.
+    has not filled. Used by one thread at a time, but in ``store``, and in ``read``, by ``describe().side_by_side``.
     """
 
     def open(self) -> None:

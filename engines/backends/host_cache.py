@@ -31,7 +31,8 @@ class HostFeatureCache:
     def describe(self) -> Description:
         head = self._head.describe()
         inputs = self._backbone.describe().inputs
-        return Description(inputs, head.outputs, head.device, frames=head.inputs[0].shape[1])
+        frames = head.inputs[0].shape[1]
+        return Description(inputs, head.outputs, head.device, frames=frames, side_by_side=head.side_by_side)
 
     def store(self, slots: NDArray[np.intp], crops: Array) -> None:
         (name,) = (tensor.name for tensor in self._backbone.describe().inputs)

@@ -1,8 +1,9 @@
 """The backend ``onnxrt``: any ``.onnx`` in ONNX Runtime, on CUDA if this build has it, else on the CPU.
 
-``onnxrt:<mode>`` selects one of :data:`PROVIDERS`. It uses one thread by default, and threads do not spin: on two
-shared cores, two spinning threads took twice the time of one (76 against 35 ms for YOLOX-nano), since a pipeline has
-other processes that need the core.
+``onnxrt:<mode>`` selects one of :data:`PROVIDERS`. A run on the CPU takes one thread, and several threads may run a
+session at once (:mod:`engines.inference.side_by_side`). Threads that share a run do worse: on two shared cores, two
+that spin took twice the time of one (76 against 35 ms for YOLOX-nano), since a pipeline has other processes that need
+the core, and two that sleep gained nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, cast
 import onnxruntime
 
 from engines.backends.base import check_feeds
+from engines.backends.cores import Threads, count_cores
 from engines.errors import EngineError, first_line
 from engines.spec.cache import cache_folder
 from engines.spec.fingerprint import fingerprint_file
@@ -54,11 +56,14 @@ ONLY_ERRORS = 3
 
 
 class OnnxRuntime:
-    """An ``.onnx`` file in ONNX Runtime; a :class:`engines.backends.base.Backend`."""
+    """An ``.onnx`` file in ONNX Runtime; a :class:`engines.backends.base.Backend`.
 
-    def __init__(self, path: Path, *, threads: int = 1, providers: tuple[str, ...] = ()) -> None:
+    On the CPU, ``threads`` may run it at once.
+    """
+
+    def __init__(self, path: Path, *, threads: Threads = "auto", providers: tuple[str, ...] = ()) -> None:
         self.path = path
-        self.threads = threads
+        self.threads = count_cores() if threads == "auto" else threads
         self.providers = providers
         self._session: Any = None
         self._description: Description | None = None
@@ -66,7 +71,7 @@ class OnnxRuntime:
     def open(self) -> None:
         if self._session is None:
             self._session = self._load()
-            self._description = _describe(self._session)
+            self._description = _describe(self._session, self.threads)
 
     def describe(self) -> Description:
         if self._description is None:
@@ -91,23 +96,9 @@ class OnnxRuntime:
         if not self.path.is_file():
             raise EngineError(f"model {self.path}: there is no such file")
         available = list_providers()
-        session = self._create_session([name for name in self.providers or PREFERRED if name in available])
+        session = _create_session(self.path, [name for name in self.providers or PREFERRED if name in available])
         self._check_provider(session)
         return session
-
-    def _create_session(self, providers: list[str]) -> Any:
-        if "CUDAExecutionProvider" in providers:
-            _load_cuda_libraries()
-        options = [make_provider_options(name, self.path) for name in providers]
-        try:
-            return onnxruntime.InferenceSession(
-                str(self.path), self._make_options(), providers=providers, provider_options=options
-            )
-        except Exception as error:
-            raise EngineError(
-                f"model {self.path}: ONNX Runtime {onnxruntime.__version__} cannot read it as ONNX "
-                f"({_get_reason(error)}); export it, or download it, again"
-            ) from error
 
     def _check_provider(self, session: Any) -> None:
         """Raise if the required provider could not start; ONNX Runtime leaves it out with a line on stderr."""
@@ -119,13 +110,30 @@ class OnnxRuntime:
                 f"see 'posestream doctor' for the driver and its libraries, or choose backend=onnxrt:cpu"
             )
 
-    def _make_options(self) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ONLY_ERRORS
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return options
+
+def _create_session(path: Path, providers: list[str]) -> Any:
+    if "CUDAExecutionProvider" in providers:
+        _load_cuda_libraries()
+    options = [make_provider_options(name, path) for name in providers]
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), make_session_options(), providers=providers, provider_options=options
+        )
+    except Exception as error:
+        raise EngineError(
+            f"model {path}: ONNX Runtime {onnxruntime.__version__} cannot read it as ONNX "
+            f"({_get_reason(error)}); export it, or download it, again"
+        ) from error
+
+
+def make_session_options() -> Any:
+    """Options of a session whose runs take one thread, which does not spin."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ONLY_ERRORS
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _make_run_options() -> Any:
@@ -135,7 +143,7 @@ def _make_run_options() -> Any:
     return options
 
 
-def create(path: Path, *, threads: int = 1, mode: str = "") -> OnnxRuntime:
+def create(path: Path, *, threads: Threads = "auto", mode: str = "") -> OnnxRuntime:
     """A backend for ``path``. ``mode`` is ``cpu``, ``cuda`` or ``tensorrt``, the provider that is required."""
     return OnnxRuntime(path, threads=threads, providers=_get_providers(mode) if mode else ())
 
@@ -198,10 +206,11 @@ def _load_cuda_libraries() -> None:
             onnxruntime.preload_dlls()
 
 
-def _describe(session: Any) -> Description:
+def _describe(session: Any, threads: int) -> Description:
     inputs, outputs = (tuple(map(_to_tensor, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))
     metadata = dict(session.get_modelmeta().custom_metadata_map)
-    return Description(inputs, outputs, device=provider_name(session.get_providers()[0]), metadata=metadata)
+    device = provider_name(session.get_providers()[0])
+    return Description(inputs, outputs, device, side_by_side=threads if device == "cpu" else 1, metadata=metadata)
 
 
 def _to_tensor(argument: Any) -> Tensor:

@@ -10,6 +10,7 @@ from typing import cast
 
 from engines.backends.auto import choose
 from engines.backends.base import Backend, FeatureCache
+from engines.backends.cores import Threads
 from engines.backends.host_cache import HostFeatureCache
 from engines.errors import EngineError, install_hint
 
@@ -19,22 +20,25 @@ MODULES = {"torch": "pytorch.backend", "tensorrt": "trt"}
 EXTRAS = {"pytorch.backend": "torch", "trt": "tensorrt"}
 """The extra that each module needs."""
 
-NOT_BACKENDS = ("auto", "base", "host_cache", "registry")
+NOT_BACKENDS = ("auto", "base", "cores", "host_cache", "registry")
 """Modules of this package that are not backends."""
 
 
-def make_backend(path: Path, name: str = "auto", threads: int = 1) -> Backend:
+def make_backend(path: Path, name: str = "auto", threads: Threads = "auto") -> Backend:
     """A backend for the graph at ``path``, not yet open.
 
     ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``; ``auto`` chooses
-    one, see :mod:`engines.backends.auto`. ``threads`` is the number of CPU threads. Raises :class:`EngineError` for an
+    one, see :mod:`engines.backends.auto`. ``threads`` is the number of CPU threads; ``auto`` leaves it to the backend.
+    Raises :class:`EngineError` for an
     unknown name or mode, and if a package is not installed.
     """
     module, options = _import_backend(_resolve(name, path))
     return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
 
 
-def make_feature_cache(backbone: Path, head: Path, slots: int, name: str = "auto", threads: int = 1) -> FeatureCache:
+def make_feature_cache(
+    backbone: Path, head: Path, slots: int, name: str = "auto", threads: Threads = "auto"
+) -> FeatureCache:
     """A feature cache of ``slots`` crops for a network's backbone and head, not yet open.
 
     ``name`` and ``threads`` are as in :func:`make_backend`. It is in host memory if the backend's module has no

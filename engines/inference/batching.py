@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,19 +37,28 @@ class Work:
         return 1 - self.computed / self.frames if self.frames else 0.0
 
 
-def split_batches(count: int, size: int) -> Iterator[slice]:
-    """Slices of ``count`` rows, at most ``size`` each.
+def split_batches(count: int, size: int, shares: int = 1) -> list[slice]:
+    """Slices of ``count`` rows, nearly equal and at most ``size`` each; at least ``shares`` of them, if there are rows.
 
-    >>> list(split_batches(5, 2))
+    >>> split_batches(5, 2)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    >>> split_batches(3, 16, shares=2)
+    [slice(0, 2, None), slice(2, 3, None)]
     """
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
+    parts = max(-(-count // size), min(count, shares))
+    bounds = [-(-count * part // parts) for part in range(parts + 1)] if parts else []
+    return [slice(*pair) for pair in pairwise(bounds)]
 
 
-def get_batch_size(description: Description, limit: int) -> int:
-    """Rows in one run: the network's fixed batch, else ``limit`` or the network's largest batch if that is smaller."""
-    return description.batch or min(limit, description.max_batch or limit)
+def plan_batches(count: int, description: Description, limit: int) -> list[slice]:
+    """Slices of ``count`` rows, one for each run of the network.
+
+    A run takes the network's fixed batch, else at most ``limit`` rows or the network's largest batch. A network of any
+    batch gets as many runs as may go side by side.
+    """
+    if description.batch:
+        return split_batches(count, description.batch)
+    return split_batches(count, min(limit, description.max_batch or limit), description.side_by_side)
 
 
 def pad_batch(rows: Array, description: Description) -> Array:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends.base import FeatureCache
-from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
+from engines.inference.batching import Work, pad_batch, plan_batches
 from engines.inference.crop_lock import Anchor, CropPolicy
 from engines.inference.decoding import decode
 from engines.inference.feature_slots import FeatureSlots, SlotKey, split_by_slots
 from engines.inference.regions import box_to_region, crop_region, to_keypoints
+from engines.inference.side_by_side import SideBySide
 from engines.inference.signature_check import check_split_signature
 from engines.spec.signature import Signature
 from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
@@ -47,14 +49,17 @@ class CachedRunner:
         self._cache = cache
         self._slots = FeatureSlots(slots)
         self._crops = crops
+        self._threads = SideBySide()
 
     def open(self) -> None:
         """Load both graphs. Raises :class:`EngineError` if they do not fit the Signature."""
         self._cache.open()
         check_split_signature(self.signature, self._cache.describe())
+        self._threads.open(self._cache.describe().side_by_side)
 
     def close(self) -> None:
         """Release memory and device, and forget all cached features."""
+        self._threads.close()
         self._cache.close()
         self._clear()
 
@@ -101,16 +106,20 @@ class CachedRunner:
         frames = sum(len(row.keys) for row in rows)
         self.work.add(people=len(rows), frames=frames, computed=len(missing))
         windows = np.array([[self._slots[key] for key in row.keys] for row in rows], np.intp)
-        batches = split_batches(len(rows), get_batch_size(self._cache.describe(), self.max_batch))
-        return [found for batch in batches for found in self._run_head(windows[batch], rows[batch])]
+        batches = plan_batches(len(rows), self._cache.describe(), self.max_batch)
+        found = self._threads.map(lambda batch: self._run_head(windows[batch], rows[batch]), batches)
+        return list(chain.from_iterable(found))
 
     def _compute_features(self, missing: Sequence[SlotKey], rows: Sequence[_Row]) -> None:
         sources = {key: (row, index) for row in rows for index, key in enumerate(row.keys)}
         description = self._cache.describe()
-        for batch in split_batches(len(missing), get_batch_size(description, self.max_batch)):
+
+        def compute(batch: slice) -> None:
             crops = np.stack([self._crop(*sources[key]) for key in missing[batch]])
             slots = np.array([self._slots[key] for key in missing[batch]], np.intp)
             self._cache.store(pad_batch(slots, description), pad_batch(crops, description))
+
+        self._threads.map(compute, plan_batches(len(missing), description, self.max_batch))
 
     def _crop(self, row: _Row, index: int) -> NDArray[np.generic]:
         return crop_region(self.signature, row.person.window.frames[index], row.anchor.region)

@@ -14,6 +14,7 @@ import numpy as np
 
 from engines.backends.auto import Choice, choose
 from engines.backends.base import Backend
+from engines.backends.cores import Threads
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub.catalogue import DEFAULT_MODEL
@@ -29,7 +30,19 @@ from engines.spec.fingerprint import fingerprint_file
 from engines.spec.signature import Signature
 from engines.vision.windows import Key, Keypoints, PersonWindows
 
-__all__ = ["MARGIN", "PEOPLE", "Crop", "Engine", "Key", "Keypoints", "PersonWindows", "Work", "load", "load_signature"]
+__all__ = [
+    "MARGIN",
+    "PEOPLE",
+    "Crop",
+    "Engine",
+    "Key",
+    "Keypoints",
+    "PersonWindows",
+    "Threads",
+    "Work",
+    "load",
+    "load_signature",
+]
 
 
 NOT_CHOSEN = Choice("", "given ready-made")
@@ -108,7 +121,7 @@ class Engine(Resource):
 def load(
     model: str = DEFAULT_MODEL,
     backend: str = "auto",
-    threads: int = 1,
+    threads: Threads = "auto",
     *,
     crop: Crop = "auto",
     margin: float = MARGIN,
@@ -129,7 +142,7 @@ def load(
     return _load_file(found, load_signature(model, crop), backend, threads)
 
 
-def _load_file(found: Model, signature: Signature, backend: str, threads: int) -> Engine:
+def _load_file(found: Model, signature: Signature, backend: str, threads: Threads) -> Engine:
     path = found.find_weights()
     fingerprint = fingerprint_file(path)
     if signature.fingerprint not in ("", fingerprint):

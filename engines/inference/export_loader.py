@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.backends.base import Backend
+from engines.backends.cores import Threads
 from engines.backends.registry import make_backend, make_feature_cache
 from engines.errors import EngineError
 from engines.inference.cached import CachedRunner
@@ -32,7 +33,7 @@ SPLIT_PARTS = frozenset({"backbone", "head"})
 
 
 def make_runner(
-    folder: Path, manifest: Manifest, backend: str, threads: int, crop: Crop, margin: float, people: int
+    folder: Path, manifest: Manifest, backend: str, threads: Threads, crop: Crop, margin: float, people: int
 ) -> Backend | CachedRunner:
     """What runs the export in ``folder``, not yet open: a backend of one graph, or backbone and head.
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends.base import Backend
-from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
+from engines.inference.batching import Work, pad_batch, plan_batches
 from engines.inference.decoding import decode
 from engines.inference.image_input import to_dtype
 from engines.inference.regions import Region, box_to_region, crop_region, to_keypoints
+from engines.inference.side_by_side import SideBySide
 from engines.inference.signature_check import adapt_layout, check_signature
 from engines.spec.signature import Signature
 from engines.spec.tensors import Array, Tensor
@@ -32,6 +34,7 @@ class FullWindowRunner:
         self.max_batch = max_batch
         self.work = Work()
         self._backend = backend
+        self._threads = SideBySide()
         self._is_warned = False
 
     def open(self) -> None:
@@ -39,16 +42,21 @@ class FullWindowRunner:
         self._backend.open()
         self.signature = adapt_layout(self.signature, self._backend.describe())
         check_signature(self.signature, self._backend.describe())
+        self._threads.open(self._backend.describe().side_by_side)
 
     def close(self) -> None:
         """Release memory and device."""
+        self._threads.close()
         self._backend.close()
 
     def estimate(self, windows: Sequence[PersonWindows]) -> list[Keypoints]:
         """Keypoints (K, 3) of every person, window by window; see :meth:`engines.inference.engine.Engine.estimate`."""
         people = list_people(windows)
-        size = get_batch_size(self._backend.describe(), self.max_batch)
-        return [row for batch in split_batches(len(people), size) for row in self._run(people[batch])]
+        batches = plan_batches(len(people), self._backend.describe(), self.max_batch)
+        found = self._threads.map(lambda batch: self._run(people[batch]), batches)
+        frames = len(people) * self.signature.frames
+        self.work.add(people=len(people), frames=frames, computed=frames)
+        return list(chain.from_iterable(found))
 
     def _run(self, people: Sequence[Person]) -> list[Keypoints]:
         regions = [box_to_region(self.signature, person.box) for person in people]
@@ -57,8 +65,6 @@ class FullWindowRunner:
         outputs = self._backend.run({self._input.name: fed})
         points, scores = decode(self.signature, [outputs[name] for name in self._output_names])
         self._check_numbers(points)
-        frames = len(people) * self.signature.frames
-        self.work.add(people=len(people), frames=frames, computed=frames)
         rows = zip(points, scores, regions, strict=False)  # stops before the rows that pad the batch
         return [to_keypoints(self.signature, *row) for row in rows]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends.base import Backend
+from engines.backends.cores import Threads
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.inference.batching import get_batch_size, pad_batch, split_batches
+from engines.inference.batching import pad_batch, plan_batches
 from engines.inference.nms import suppress
+from engines.inference.side_by_side import SideBySide
 from engines.inference.single_stage_files import PictureAdapter, resolve
 from engines.resource import Resource
 from engines.spec.fingerprint import fingerprint_file
@@ -72,6 +75,7 @@ class PictureEngine(Resource):
         self.max_batch = max_batch
         self.scales = tuple(scales)
         self._backend = backend
+        self._threads = SideBySide()
         self._is_open = False
 
     def open(self) -> None:
@@ -82,18 +86,21 @@ class PictureEngine(Resource):
         if not self._is_open:
             self._backend.open()
             _check_signature(self.signature, self._backend.describe())
+            self._threads.open(self._backend.describe().side_by_side)
             self._is_open = True
 
     def close(self) -> None:
         """Release memory and device; does nothing if already closed."""
+        self._threads.close()
         self._backend.close()
         self._is_open = False
 
     def estimate(self, frames: Sequence[NDArray[np.uint8]]) -> list[DetectedPeople]:
         """The people of each frame (H, W, 3) uint8 BGR; sizes may differ. Raises :class:`EngineError`."""
         self.open()
-        size = get_batch_size(self._backend.describe(), self.max_batch)
-        return [people for batch in split_batches(len(frames), size) for people in self._run(frames[batch])]
+        batches = plan_batches(len(frames), self._backend.describe(), self.max_batch)
+        found = self._threads.map(lambda batch: self._run(frames[batch]), batches)
+        return list(chain.from_iterable(found))
 
     @property
     def device(self) -> str:
@@ -215,7 +222,7 @@ def list_picture_networks() -> list[str]:
 
 
 def load_picture_engine(
-    model: str, backend: str = "auto", threads: int = 1, max_batch: int = 1, scales: Sequence[float] = (1.0,)
+    model: str, backend: str = "auto", threads: Threads = "auto", max_batch: int = 1, scales: Sequence[float] = (1.0,)
 ) -> PictureEngine:
     """The engine of ``model``, the folder of an export or an ``.onnx``; loaded on :meth:`PictureEngine.open`.
 

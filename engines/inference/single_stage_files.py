@@ -50,7 +50,9 @@ class PictureAdapter:
         found = describe_graph(self.signature.to_picture_signature(), own.device)
         pictures = found.inputs[0]
         shape = (self._get_image().tensor.shape[0], *pictures.shape[1:])
-        return replace(found, inputs=(replace(pictures, shape=shape),), max_batch=own.max_batch)
+        return replace(
+            found, inputs=(replace(pictures, shape=shape),), max_batch=own.max_batch, side_by_side=own.side_by_side
+        )
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         signature = self.signature

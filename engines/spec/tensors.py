@@ -38,7 +38,8 @@ class Description:
     """Inputs and outputs of a network, in its own order, and the ``device`` it runs on.
 
     ``max_batch`` is the largest batch it was built for, ``frames`` the window length that its head takes; None if any
-    value is accepted. ``metadata`` is what the exporter wrote into the file, if anything.
+    value is accepted. ``side_by_side`` is how many threads may run it at once. ``metadata`` is what the exporter wrote
+    into the file, if anything.
     """
 
     inputs: tuple[Tensor, ...]
@@ -46,6 +47,7 @@ class Description:
     device: str
     max_batch: int | None = None
     frames: int | None = None
+    side_by_side: int = 1
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property

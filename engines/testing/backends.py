@@ -61,7 +61,7 @@ def _check_lifecycle(make: Callable[[], Backend]) -> None:
 
 
 def _check_threads(make: Callable[[], Backend]) -> None:
-    """A backend is used by one thread at a time, but a pipeline opens, runs and closes it from different threads."""
+    """A pipeline opens, runs and closes a backend from different threads, and runs it in ``side_by_side`` at once."""
     backend = make()
     backend.open()
     feeds = make_random_feeds(backend.describe())
@@ -70,11 +70,23 @@ def _check_threads(make: Callable[[], Backend]) -> None:
         there = other.submit(backend.run, feeds)
         assert there.exception() is None, f"run() from another thread than open()'s failed: {there.exception()}"
         assert are_equal(here, there.result()), "run() from another thread must give the same outputs"
+        _check_side_by_side(backend, feeds, here)
         closed = other.submit(backend.close)
         assert closed.exception() is None, f"close() from another thread than open()'s failed: {closed.exception()}"
     assert raises_engine_error(lambda: backend.run(feeds)), (
         "run() after close() in another thread must raise EngineError"
     )
+
+
+def _check_side_by_side(backend: Backend, feeds: Mapping[str, Array], alone: Mapping[str, Array]) -> None:
+    count = backend.describe().side_by_side
+    assert count >= 1, f"describe().side_by_side is {count}; at least one thread runs a backend"
+    if count > 1:
+        with ThreadPoolExecutor(min(count, 4)) as others:
+            runs = [others.submit(backend.run, feeds) for _ in range(8)]
+            assert all(are_equal(run.result(), alone) for run in runs), (
+                "run() in several threads at once must give the outputs of one, or describe().side_by_side be 1"
+            )
 
 
 def _check_description(description: Description) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from engines.backends.pytorch.single_stage_module import Locations, Pictures, find_best, select
 from engines.backends.registry import make_backend
+from engines.inference.side_by_side import SideBySide
 from engines.models.inspose import Predictions
 from engines.spec.manifest import Parity, Precision
 from engines.spec.picture_signature import INPUT, OUTPUTS
@@ -77,12 +78,16 @@ def run_graph(graph: Path, samples: Samples, threads: int) -> list[dict[str, Arr
     """The graph's results for each picture: the first two in one run, the others alone, to test different batches."""
     backend = make_backend(graph, "onnxrt:cpu", threads)
     backend.open()
+    side_by_side = SideBySide()
     try:
         runs = [samples.crops[:2], *(samples.crops[i : i + 1] for i in range(2, len(samples.crops)))]
-        outputs = [(len(run), backend.run({INPUT: run})) for run in runs]
+        side_by_side.open(backend.describe().side_by_side)
+        outputs = side_by_side.map(lambda run: backend.run({INPUT: run}), runs)
     finally:
+        side_by_side.close()
         backend.close()
-    return [{name: found[name][[row]] for name in found} for count, found in outputs for row in range(count)]
+    pairs = zip(runs, outputs, strict=True)
+    return [{name: found[name][[row]] for name in found} for run, found in pairs for row in range(len(run))]
 
 
 def to_planes(picture: NDArray[np.uint8]) -> Tensor:

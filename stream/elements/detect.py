@@ -57,7 +57,11 @@ class Detect(Transform):
     min_height_px: Annotated[float, Meta(ge=0, description="smaller people are dropped")] = 0.0
     interval: Annotated[int, Meta(ge=1, le=1000, description="detect on one frame in this many")] = 1
     backend: Annotated[str, Meta(description="backend that runs the network")] = "auto"
-    threads: Annotated[int, Meta(ge=1, description="CPU threads of the network")] = 1
+    threads: Annotated[
+        Annotated[int, Meta(ge=1)] | Literal["auto"],
+        Meta(description="CPU threads, each for a frame of its own; auto: as many as there are cores"),
+    ] = "auto"
+    max_batch: Annotated[int, Meta(ge=1, le=64, description="waiting frames that are taken at once")] = 4
 
     def __post_init__(self) -> None:
         self._detector: Detector | None = None
@@ -95,11 +99,28 @@ class Detect(Transform):
             self._detector = None
 
     def process(self, item: Frame) -> Iterator[People]:
-        last = self._cameras.setdefault(item.camera, _Detections())
-        is_due = last.interval != item.seq // self.interval
-        if is_due:
-            last.interval, last.boxes = item.seq // self.interval, self._select(item)
-        yield People.from_boxes(item.stamp("detected", self.context.now_ns()), *last.boxes, detected=is_due)
+        yield from self.process_many([item])
+
+    def process_many(self, items: Sequence[Frame]) -> Iterator[People]:
+        due = self._find_due(items)
+        found = dict(zip(due, map(self._select, self._detect([items[index] for index in due])), strict=True))
+        for index, item in enumerate(items):
+            last = self._cameras.setdefault(item.camera, _Detections())
+            if index in found:
+                last.interval, last.boxes = item.seq // self.interval, found[index]
+            frame = item.stamp("detected", self.context.now_ns())
+            yield People.from_boxes(frame, *last.boxes, detected=index in found)
+
+    def _find_due(self, items: Sequence[Frame]) -> list[int]:
+        """Indices of the frames that begin an interval of their camera; changes nothing, since detection may fail."""
+        intervals = {camera: last.interval for camera, last in self._cameras.items()}
+        due = []
+        for index, item in enumerate(items):
+            interval = item.seq // self.interval
+            if intervals.get(item.camera) != interval:
+                due.append(index)
+                intervals[item.camera] = interval
+        return due
 
     def flush(self, camera: str | None = None) -> Iterator[People]:
         """Forget the last boxes, so that detection runs on the first frame of a restarted stream."""
@@ -107,21 +128,28 @@ class Detect(Transform):
             self._cameras.pop(name, None)
         yield from ()
 
-    def _select(self, frame: Frame) -> Boxes:
-        """Detect, and keep the best people that are tall enough."""
-        boxes, scores = self._detect(frame)
+    def _select(self, found: Boxes) -> Boxes:
+        """The best people that are tall enough."""
+        boxes, scores = found
         tall = boxes[:, 3] - boxes[:, 1] >= self.min_height_px
         boxes, scores = boxes[tall], scores[tall]
         best = np.sort(np.argsort(-scores, kind="stable")[: self.max_people])
         return boxes[best], scores[best]
 
-    def _detect(self, frame: Frame) -> Boxes:
-        if self.model == TRUTH or (self.model == AUTO and frame.truth is not None):
-            return _read_truth(frame)
+    def _detect(self, frames: Sequence[Frame]) -> list[Boxes]:
+        unknown = iter(self._run([frame.pixels for frame in frames if not self._reads_truth(frame)]))
+        return [_read_truth(frame) if self._reads_truth(frame) else next(unknown) for frame in frames]
+
+    def _reads_truth(self, frame: Frame) -> bool:
+        return self.model == TRUTH or (self.model == AUTO and frame.truth is not None)
+
+    def _run(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        if not pictures:
+            return []
         if self._detector is None:
             self._find()
         detector = self._detector or self._open(DEFAULT_MODEL)
-        return detector.detect(frame.pixels, self.min_score, self.iou)
+        return detector.detect_each(pictures, self.min_score, self.iou)
 
     def _open(self, model: str) -> Detector:
         detector = load_detector(model, self.family, self.backend, self.threads)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from msgspec import Meta
 
@@ -48,7 +48,10 @@ class Pose(Transform):
     backend: Annotated[str, Meta(description="backend that runs the network: NAME or NAME:MODE, e.g. onnxrt:cuda")] = (
         "auto"
     )
-    threads: Annotated[int, Meta(ge=1, description="CPU threads of the network")] = 1
+    threads: Annotated[
+        Annotated[int, Meta(ge=1)] | Literal["auto"],
+        Meta(description="CPU threads, each for people of its own; auto: as many as there are cores"),
+    ] = "auto"
     max_batch: Annotated[int, Meta(ge=1, le=256, description="waiting windows that may share a run")] = 8
     crop: Annotated[
         Crop,

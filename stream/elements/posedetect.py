@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from msgspec import Meta
@@ -32,14 +32,17 @@ class PoseDetect(Transform):
 
     model: Annotated[str, Meta(description="the folder written by 'posestream export inspose-…', or an .onnx")]
     backend: Annotated[str, Meta(description="backend that runs the network")] = "auto"
-    threads: Annotated[int, Meta(ge=1, description="CPU threads of the network")] = 1
+    threads: Annotated[
+        Annotated[int, Meta(ge=1)] | Literal["auto"],
+        Meta(description="CPU threads, each for frames of its own; auto: as many as there are cores"),
+    ] = "auto"
     min_score: Annotated[
         float, Meta(ge=0, le=1, description="people below this score are dropped, after duplicates were suppressed")
     ] = 0.3
     max_batch: Annotated[
         int,
-        Meta(ge=1, le=64, description="waiting frames that may share a run; raise it for GPUs and many cameras"),
-    ] = 1
+        Meta(ge=1, le=64, description="waiting frames that are taken at once; raise it for GPUs and many cameras"),
+    ] = 4
 
     def __post_init__(self) -> None:
         self._engine: PictureEngine | None = None

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.backends.base import check_feeds, check_slots, check_windows
+from engines.backends.cores import Threads
 from engines.backends.pytorch.execution import Call, Tensors, inference_mode
 from engines.backends.pytorch.loading import describe_part, find_part, load_export, make_call
 from engines.backends.pytorch.modes import Mode, parse_mode
@@ -158,13 +159,18 @@ def _free_memory(mode: Mode) -> None:
         torch.cuda.empty_cache()
 
 
-def create(path: Path, *, threads: int = 1, mode: str = "") -> PyTorch:
+def create(path: Path, *, threads: Threads = "auto", mode: str = "") -> PyTorch:
     """A backend for the graph at ``path``, not yet open; ``mode`` as in the module's documentation."""
-    return PyTorch(path, threads, parse_mode(mode))
+    return PyTorch(path, _count(threads), parse_mode(mode))
 
 
 def create_feature_cache(
-    backbone: Path, head: Path, *, slots: int, threads: int = 1, mode: str = ""
+    backbone: Path, head: Path, *, slots: int, threads: Threads = "auto", mode: str = ""
 ) -> DeviceFeatureCache:
     """A feature cache of ``slots`` crops, not yet open; ``mode`` as in the module's documentation."""
-    return DeviceFeatureCache(backbone, head, slots, threads, parse_mode(mode))
+    return DeviceFeatureCache(backbone, head, slots, _count(threads), parse_mode(mode))
+
+
+def _count(threads: Threads) -> int:
+    """One for ``auto``: PyTorch's threads spin while they wait for each other, at the cost of the rest of a line."""
+    return 1 if threads == "auto" else threads

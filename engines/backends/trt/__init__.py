@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from engines.backends.base import Backend, FeatureCache
+from engines.backends.cores import Threads
 from engines.backends.trt import requirements
 from engines.backends.trt.options import parse_mode
 
 
-def create(path: Path, *, threads: int = 1, mode: str = "") -> Backend:  # noqa: ARG001 - a GPU counts no threads
+def create(path: Path, *, threads: Threads = "auto", mode: str = "") -> Backend:  # noqa: ARG001 - a GPU has its own
     """What ``make_backend`` calls. ``mode``: ``nograph``, ``nobuild``, or both joined by ``+``.
 
     Raises :class:`EngineError` if TensorRT or PyCUDA is missing. A missing GPU is an error of ``open()``.
@@ -30,7 +31,7 @@ def create_feature_cache(
     head: Path,
     *,
     slots: int,
-    threads: int = 1,  # noqa: ARG001
+    threads: Threads = "auto",  # noqa: ARG001
     mode: str = "",
 ) -> FeatureCache:
     """What ``make_feature_cache`` calls: maps stay on the device. ``mode`` and errors as in :func:`create`."""

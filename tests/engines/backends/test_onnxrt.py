@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engines.backends.onnxrt import OnnxRuntime, make_provider_options
+from engines.backends.onnxrt import OnnxRuntime, make_provider_options, make_session_options
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.spec import cache
@@ -54,8 +54,8 @@ def test_a_wrong_shape_raises_naming_both(tmp_path: Path) -> None:
     )
 
 
-def test_threads_are_limited_and_do_not_spin(tmp_path: Path) -> None:
-    options = OnnxRuntime(tmp_path / "any.onnx", threads=1)._make_options()
+def test_threads_are_limited_and_do_not_spin() -> None:
+    options = make_session_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

@@ -5,19 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.inference.batching import Work, get_batch_size, pad_batch, split_batches
+from engines.inference.batching import Work, pad_batch, plan_batches, split_batches
 from engines.spec.tensors import Description, Tensor
 
 
-def make_description(batch: int | None, max_batch: int | None = None) -> Description:
-    return Description((Tensor("crops", (batch, 3), "uint8"),), (), "cpu", max_batch=max_batch)
+def make_description(batch: int | None, max_batch: int | None = None, threads: int = 1) -> Description:
+    return Description((Tensor("crops", (batch, 3), "uint8"),), (), "cpu", max_batch=max_batch, side_by_side=threads)
 
 
 @pytest.mark.parametrize(
     ("batch", "max_batch", "size"), [(None, None, 16), (4, None, 4), (32, None, 32), (None, 8, 8), (None, 64, 16)]
 )
 def test_a_batch_is_as_large_as_the_network_takes(batch: int | None, max_batch: int | None, size: int) -> None:
-    assert get_batch_size(make_description(batch, max_batch), 16) == size
+    assert plan_batches(3 * size, make_description(batch, max_batch), 16)[0] == slice(0, size)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"),
+    [(1, None, [1]), (2, None, [1, 1]), (3, None, [2, 1]), (40, None, [14, 13, 13]), (3, 1, [1, 1, 1]), (5, 4, [3, 2])],
+)
+def test_threads_that_run_side_by_side_share_the_rows_unless_the_batch_is_fixed(
+    count: int, batch: int | None, sizes: list[int]
+) -> None:
+    batches = plan_batches(count, make_description(batch, threads=2), 16)
+    assert [rows.stop - rows.start for rows in batches] == sizes
+    assert [row for rows in batches for row in range(count)[rows]] == list(range(count))
 
 
 def test_a_fixed_batch_is_padded_with_the_last_row() -> None:
@@ -28,7 +40,7 @@ def test_a_fixed_batch_is_padded_with_the_last_row() -> None:
 
 
 def test_no_rows_are_no_batch() -> None:
-    assert list(split_batches(0, 4)) == []
+    assert split_batches(0, 4, shares=2) == []
 
 
 def test_reused_is_the_share_of_frames_from_the_cache() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -128,6 +129,23 @@ class MixesSamples(OnnxRuntime):
         return {name: array + array.mean(axis=0, keepdims=True) for name, array in outputs.items()}
 
 
+class DisturbedByOthers(OnnxRuntime):
+    """Says that several threads may run it at once, which changes its outputs."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, threads=4)
+        self.alone = threading.Lock()
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        is_alone = self.alone.acquire(blocking=False)
+        try:
+            time.sleep(0.002)
+            return {name: array + np.float32(not is_alone) for name, array in super().run(feeds).items()}
+        finally:
+            if is_alone:
+                self.alone.release()
+
+
 def test_onnx_runtime_passes(path: Path) -> None:
     check_backend(lambda: OnnxRuntime(path))
 
@@ -149,6 +167,7 @@ def test_a_network_of_fixed_batch_passes(tmp_path: Path) -> None:
         (Nondeterministic, "the same inputs must give the same outputs"),
         (IgnoresUnknownInputs, "run() with an unknown input must raise EngineError"),
         (SingleThread, "run() from another thread than open()'s failed"),
+        (DisturbedByOthers, "run() in several threads at once must give the outputs of one"),
         (ReadOnlyOutputs, "outputs belong to the caller, who may write to them"),
         (ConvertsDtypes, "an input of dtype uint8 in place of float32 must raise EngineError naming both"),
         (MixesSamples, "output 'heatmaps' of a sample depends on the other samples of the batch"),

@@ -12,6 +12,8 @@ import pytest
 
 from engines.inference.detector import Detector
 from engines.spec import cache
+from engines.vision.trial_picture import draw_person
+from stream.elements.detect import Detect
 from stream.errors import EngineError, PropertyError
 from stream.messages import Frame, Truth
 from stream.registry import make
@@ -145,3 +147,34 @@ def test_the_network_is_closed_at_the_end(model: str, monkeypatch: pytest.Monkey
     with Harness(f"detect model={model}") as harness:
         harness.push(make_frame(0))
     assert closed == ["kazu_person_rpi"]
+
+
+@pytest.mark.parametrize("interval", [1, 2, 3])
+def test_frames_taken_at_once_give_what_each_gives_alone(model: str, interval: int) -> None:
+    frames = [
+        replace(make_frame(seq, camera), pixels=draw_person((96 + 8 * seq, 128))[0])
+        for seq in range(5)
+        for camera in ("hall", "yard")
+    ]
+    text = f"detect model={model} min_score=0.1 interval={interval} threads=2"
+    with Harness(text) as one, Harness(text) as other:
+        alone = [people for frame in frames for people in one.push(frame)]
+        other.open()
+        together = [people for at in range(0, 10, 4) for people in other.element.process_many(frames[at : at + 4])]
+    assert sum(len(people.boxes) for people in alone) > 0
+    for wanted, found in zip(alone, together, strict=True):
+        assert (found.key, found.detected) == (wanted.key, wanted.detected)
+        np.testing.assert_array_equal(found.boxes, wanted.boxes)
+        np.testing.assert_array_equal(found.scores, wanted.scores)
+
+
+def test_a_batch_that_fails_leaves_the_intervals_as_they_were() -> None:
+    element = Detect(model="truth", interval=2)
+    with element, pytest.raises(EngineError):
+        list(element.process_many([with_truth(0), make_frame(2, "hall")]))
+    with element:
+        list(element.process_many([with_truth(0)]))
+        with pytest.raises(EngineError):
+            list(element.process_many([with_truth(1), make_frame(2, "hall")]))
+        found = [people for seq in (1, 3) for people in element.process(with_truth(seq))]
+    assert [people.detected for people in found] == [False, True]

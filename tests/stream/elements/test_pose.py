@@ -96,7 +96,7 @@ def test_a_frame_without_people_yields_poses_without_people(single: str) -> None
 def test_waiting_windows_share_a_run_without_changing_the_results(single: str, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = [make_window(seq, camera, count=seq % 3) for seq in range(4) for camera in ("hall", "yard")]
     batches: list[int] = []
-    with Pose(model=single) as element:
+    with Pose(model=single, threads=1) as element:
         alone = [poses for window in windows for poses in element.process(window)]
         engine: Any = element._engine
         backend = engine._runner._backend
