@@ -3,6 +3,7 @@
     python -m benchmarks.faults                          1,000 faults, then a table
     python -m benchmarks.faults --seed 7 --write         another one; writes benchmarks/results/faults.json and .md
     python -m benchmarks.faults --only 7:12              trial 12 of campaign 7 alone, with all that is known of it
+    python -m benchmarks.faults --keep runs/faults       keeps each trial's result, and goes on where it was ended
 
 A trial is a line of one, two or four cameras and one to eight faults. A file line that exits with 0 must hold every
 frame of every camera once, in order, with what an undisturbed line gives; one that does not must say why, and name what
@@ -20,9 +21,12 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.drawing import draw
+from benchmarks.faults.kept import Kept
 from benchmarks.faults.kinds import KINDS
 from benchmarks.faults.place import find_reasons, open_place
 from benchmarks.faults.table import make_table
@@ -41,6 +45,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
     parser.add_argument("--first", type=int, default=0, help="index of the first trial")
     parser.add_argument("--only", metavar="SEED:INDEX", help="run this trial alone")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep results here; those that are here are not retaken"
+    )
     parser.add_argument("--kinds", nargs="+", metavar="KIND", choices=sorted(KINDS), help="draw only these faults")
     options = parser.parse_args()
     kinds = options.kinds or []
@@ -48,7 +55,8 @@ def main() -> int:
         seed, _, index = options.only.partition(":")
         return run_one(int(seed), int(index), kinds)
     began_s = time.monotonic()
-    results = list(run_many(options.seed, options.first, options.faults, options.jobs, kinds))
+    kept = Kept(options.keep, options.seed, kinds)
+    results = list(run_many(options.seed, options.first, options.faults, options.jobs, kinds, kept))
     command = f"python -m benchmarks.faults --seed {options.seed} --faults {options.faults} --jobs {options.jobs}"
     command += _to_option(kinds)
     text = make_table(results, time.monotonic() - began_s, command, find_reasons())
@@ -67,14 +75,15 @@ def run_one(seed: int, index: int, kinds: list[str]) -> int:
     return bool(report.violations)
 
 
-def run_many(seed: int, first: int, faults: int, jobs: int, kinds: list[str]) -> Iterator[dict[str, Any]]:
-    """Run trials, each in a process of its own, until so many faults have happened; no ``kinds`` are all."""
+def run_many(seed: int, first: int, faults: int, jobs: int, kinds: list[str], kept: Kept) -> Iterator[dict[str, Any]]:
+    """Run trials, each in a process of its own, until so many faults have happened; no ``kinds`` are all. A trial whose
+    result is kept is not run again."""
     done, index = 0, first
     running: set[Future[dict[str, Any]]] = set()
     with ThreadPoolExecutor(jobs) as pool:
         while done < faults or running:
             while done < faults and len(running) < jobs:
-                running.add(pool.submit(run_apart, seed, index, kinds))
+                running.add(pool.submit(kept.get, index, partial(run_apart, seed, index, kinds)))
                 index += 1
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:

@@ -58,7 +58,7 @@ def _judge_stderr(outcome: Outcome) -> list[str]:
     found = []
     # Where memory runs out while modules are imported, Python itself prints one, and another from its own start.
     tracebacks = outcome.stderr.split("Traceback (most recent call last)")[1:]
-    excused = ("MemoryError", "failed to map segment", "<frozen site>")
+    excused = ("MemoryError", "failed to map segment", "<frozen site>", "Cannot allocate memory")
     if any(not any(word in text for word in excused) for text in tracebacks):
         found.append("a traceback on stderr")
     is_explained = outcome.code in (0, None, *_ENDINGS) or outcome.is_supervisor_killed
@@ -145,6 +145,9 @@ def _judge_losses(scenario: Scenario, outcome: Outcome, reference: Content) -> l
             if outcome.code == 0:
                 found.append(f"{name} ({_shorten(lacks)}), and the exit status is 0")
             holes = [seq for seq in lacks if held.frames.get(camera) and seq < held.frames[camera][-1]]
+            # A supervisor that is killed counts nothing together; its parts have said that they failed.
+            if outcome.is_supervisor_killed and "cannot write" in outcome.stderr:
+                continue
             if holes and outcome.code not in (0, None) and named[camera] < len(holes):
                 found.append(f"{name}, with holes ({_shorten(holes)}), and stderr names {named[camera]} of {camera}")
     return found

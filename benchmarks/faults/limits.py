@@ -103,12 +103,18 @@ def set_clock(line: Victim, fault: Fault) -> str:
     return f"clock set {step_s:+g} s"
 
 
+def _schedule(line: Victim, policy: int) -> None:
+    with contextlib.suppress(OSError, Missed, psutil.Error):
+        for pid in (line.supervisor, *line.parts().values()):
+            for thread in psutil.Process(pid).threads():
+                os.sched_setscheduler(thread.id, policy, os.sched_param(0))
+
+
 @kind("starvation", 2, survives=True)
 def starve(line: Victim, fault: Fault) -> str:
-    """All processes run only when nothing else does, and something else does, on every core but for moments."""
-    with contextlib.suppress(OSError):
-        for pid in (line.supervisor, *line.parts().values()):
-            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    """For a while, all processes run only when nothing else does, and something else does on every core."""
+    _schedule(line, os.SCHED_IDLE)
+    line.later(fault.hold_s, lambda: _schedule(line, os.SCHED_OTHER))
     loop = f"import time\nend = time.monotonic() + {fault.hold_s / 2}\nwhile time.monotonic() < end: pass"
     for _ in range(os.cpu_count() or 1):
         hog = subprocess.Popen([sys.executable, "-S", "-c", loop])

@@ -31,7 +31,7 @@ from stream.transports.shm_segment import folder
 
 ROOT = Path(__file__).resolve().parents[2]
 _MARK = "POSESTREAM_FAULTS"
-_DEADLINE_S = 100.0
+_DEADLINE_S = 150.0
 _CLEAN_S = 12.0
 _TURN_S = 0.004
 _RETRY_S = 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from benchmarks.faults.__main__ import run_apart
 from benchmarks.faults.drawing import Scenario, Sink, draw
 from benchmarks.faults.held import Content, Held, read_held
 from benchmarks.faults.judge import Outcome, judge
+from benchmarks.faults.kept import Kept
 from benchmarks.faults.kinds import KINDS
 
 LINES, VIDEO = Sink("lines", "main.jsonl"), Sink("video", "video-{camera}.mp4")
@@ -46,6 +48,19 @@ def test_a_trial_depends_on_its_seed_and_index_alone() -> None:
     kinds = sorted(KINDS)
     assert draw(1, 5, kinds) == draw(1, 5, kinds)
     assert len({draw(1, index, kinds).text for index in range(20)}) > 15
+
+
+def test_a_kept_result_is_taken_again_for_other_kinds_of_faults_only(tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def take() -> dict[str, Any]:
+        taken.append(len(taken))
+        return {"faults": [], "count": len(taken)}
+
+    for kinds in ([], [], ["clock set"]):
+        Kept(tmp_path / "kept", 7, kinds).get(12, take)
+    assert Kept(tmp_path / "kept", 7, ["clock set"]).get(12, take) == {"faults": [], "count": 2}
+    assert Kept().get(12, take) == {"faults": [], "count": 3}
 
 
 # -- the judge --------------------------------------------------------------------------------------------------------
@@ -93,6 +108,12 @@ def test_what_is_wrong_is_found(seqs: list[int], code: int | None, stderr: str, 
 )
 def test_what_is_lost_and_named_passes(seqs: list[int], code: int, stderr: str) -> None:
     assert not judge(scenario(), outcome(seqs, code=code, stderr=stderr, must_survive=False), reference())
+
+
+@pytest.mark.parametrize("stderr", ["", "jsonsink: cannot write /disk/main.jsonl: No space left on device"])
+def test_of_a_supervisor_that_is_killed_no_count_is_wanted_where_a_sink_has_failed(stderr: str) -> None:
+    killed = replace(outcome([0, 2, 3], code=-9, stderr=stderr, must_survive=False), is_supervisor_killed=True)
+    assert bool(judge(scenario(), killed, reference())) is not bool(stderr)
 
 
 def test_a_frame_that_holds_something_else_is_found() -> None:
