@@ -20,7 +20,7 @@ from pathlib import Path
 from stream.errors import PosestreamError, TransportError
 from stream.messages import Key
 from stream.runtime.private_files import write
-from stream.transports.file_identity import identify
+from stream.transports.file_identity import FileIdentity, is_at
 
 _logger = logging.getLogger(__name__)
 
@@ -61,21 +61,22 @@ class PersistentMemory(Memory):
         self._slots: dict[str, int] = dict(self._read_names())
         self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in set(self._slots.values())]
 
-    def _open(self) -> None:
-        self._map = _map_file(self._path)
+    def _open(self, *, is_new: bool = True) -> None:
+        self._map, self._file = _map_file(self._path, is_new=is_new)
         self._values = memoryview(self._map).cast("q")
-        self._file = identify(self._path)
 
     def restore(self) -> None:
         """Write the file anew if it was removed, or replaced by another."""
-        if identify(self._path) == self._file:
+        if is_at(self._path, self._file):
             return
+        former, values = self._map, self._values
         try:
-            write(self._path, bytes(self._map))
-        except OSError:
+            write(self._path, bytes(former))
+            self._open(is_new=False)
+        except (OSError, TransportError):
             return  # as without room on the disk: tried again, and if the part is restarted before, the line ends
-        self.close()
-        self._open()
+        values.release()
+        former.close()
         _logger.warning("memory %s was removed by another program and is written anew", self._path)
 
     def _read_names(self) -> Iterator[tuple[str, int]]:
@@ -266,10 +267,11 @@ def _encode(name: str) -> bytes:
     return encoded.ljust(_NAME_BYTES, b"\0")
 
 
-def _map_file(path: Path) -> mmap.mmap:
+def _map_file(path: Path, *, is_new: bool) -> tuple[mmap.mmap, FileIdentity]:
+    """A file, made if it may be new, and which one it is."""
     size = _FILE_BYTES
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if is_new else 0), 0o600)
     except OSError as error:
         raise TransportError(f"memory {path} cannot be opened: {error.strerror}; check the run directory") from error
     try:
@@ -277,7 +279,8 @@ def _map_file(path: Path) -> mmap.mmap:
             os.ftruncate(descriptor, size)
         if hasattr(os, "posix_fallocate"):  # or a full disk would be a bus error at any time, which kills the process
             os.posix_fallocate(descriptor, 0, size)
-        return mmap.mmap(descriptor, size)
+        found = os.fstat(descriptor)
+        return mmap.mmap(descriptor, size), (found.st_dev, found.st_ino)
     except OSError as error:
         raise TransportError(f"memory {path} needs {size:,} bytes: {error.strerror}; make room on its disk") from error
     finally:

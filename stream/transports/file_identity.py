@@ -15,3 +15,8 @@ def identify(path: Path) -> FileIdentity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def is_at(path: Path, file: FileIdentity | None) -> bool:
+    """True while this file is at the path; False for None, a file that was removed before it was identified."""
+    return file is not None and identify(path) == file

@@ -62,7 +62,7 @@ class FrameSegment:
     @property
     def is_named(self) -> bool:
         """False once its file was removed, or replaced by another."""
-        return shm_segment.identify(self.name) == self._file
+        return self._file is not None and shm_segment.identify(self.name) == self._file
 
     def pixels(self, slot: int) -> Pixels:
         """A new view of a slot's pixels."""

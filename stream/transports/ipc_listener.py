@@ -20,7 +20,7 @@ from typing import NoReturn
 import zmq
 
 from stream.errors import TransportError
-from stream.transports.file_identity import FileIdentity, identify
+from stream.transports.file_identity import FileIdentity, identify, is_at
 
 _logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class IpcListener:
         """
         if time.monotonic() >= self._next_check_s:
             self._next_check_s = time.monotonic() + _CHECK_S
-            if identify(self._path) != self._file:
+            if not is_at(self._path, self._file):
                 self._restore()
 
     def _restore(self) -> None:
@@ -67,7 +67,7 @@ class IpcListener:
 
     def close(self) -> None:
         """Remove the path if it is ours; idempotent. Close the ZeroMQ socket as well."""
-        if identify(self._path) == self._file:
+        if is_at(self._path, self._file):
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
@@ -77,7 +77,8 @@ class IpcListener:
             listening.setblocking(False)
             listening.bind(str(self._path))
             if self._is_private:
-                self._path.chmod(0o600)
+                with contextlib.suppress(FileNotFoundError):  # removed already: it is made anew
+                    self._path.chmod(0o600)
             listening.listen(_BACKLOG)
             self._socket.setsockopt(zmq.USE_FD, listening.fileno())
             try:

@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 
 from stream.errors import PosestreamError, TransportError
+from stream.runtime import private_files, state
 from stream.runtime.state import Draft, PersistentMemory, Section
 
 
@@ -46,6 +47,24 @@ def test_a_file_that_was_removed_or_replaced_is_written_anew(
     assert dict(PersistentMemory(path)) == {"next id": 42, "last": 7}
     assert path.stat().st_mode & 0o777 == 0o600
     assert caplog.messages == [f"memory {path} was removed by another program and is written anew"]
+
+
+def test_a_file_that_is_removed_again_while_it_is_written_anew_keeps_its_values(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_and_remove(path: Path, content: str | bytes) -> None:
+        private_files.write(path, content)
+        path.unlink()
+
+    memory = PersistentMemory(path)
+    memory["next id"] = 41
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "write", write_and_remove)
+        memory.restore()
+    assert memory["next id"] == 41
+    memory.restore()
+    assert dict(PersistentMemory(path)) == {"next id": 41}
 
 
 def test_a_file_that_cannot_be_written_anew_is_left_until_it_can(path: Path) -> None:

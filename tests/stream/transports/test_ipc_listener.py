@@ -35,6 +35,24 @@ def test_a_restarted_sender_finds_an_inbox_whose_path_was_removed(path: Path, cl
     assert path.is_socket()
 
 
+def test_a_path_that_was_removed_before_it_was_looked_at_is_made_anew(
+    path: Path, closing: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind = network.socket.bind
+
+    class Removed(network.socket):
+        def bind(self, address: Any) -> None:
+            bind(self, address)
+            Path(address).unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "socket", Removed)
+        inbox = closing(zmq_link.open_inbox(f"ipc://{path}", "pose", keys=TOKEN))
+    outbox = closing(zmq_link.open_outbox(f"ipc://{path}", "track", keys=TOKEN))
+    outbox.send(("hall", 0), [b"x"])
+    assert receive(outbox, inbox) == [b"x"]
+
+
 @pytest.mark.parametrize("is_listening", [True, False])
 def test_only_a_socket_without_a_listener_is_replaced(path: Path, is_listening: bool) -> None:
     with network.socket(network.AF_UNIX) as other:
