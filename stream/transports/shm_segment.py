@@ -52,15 +52,13 @@ def create(name: str, size: int, owner: str) -> mmap.mmap:
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     except OSError as error:
-        raise TransportError(
-            f"{owner}: shared memory {path} cannot be created: {error.strerror}; stop the program that uses it"
-        ) from None
+        raise _not_created(path, owner, error) from None
     try:
         _reserve(file, size)
         return mmap.mmap(file, size, flags=_SHARED)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise (_no_room(size, owner) if error.errno == errno.ENOSPC else error) from None
+        raise (_no_room(size, owner) if error.errno == errno.ENOSPC else _not_created(path, owner, error)) from None
     finally:
         os.close(file)
 
@@ -145,6 +143,12 @@ def _reserve(file: int, size: int) -> None:
         return
     for start in range(0, size, len(_ZEROS)):
         os.write(file, _ZEROS[: size - start])
+
+
+def _not_created(path: Path, owner: str, error: OSError) -> TransportError:
+    is_taken = error.errno == errno.EEXIST
+    remedy = "stop the program that uses it" if is_taken else "see 'ulimit -a' for the limits of this process"
+    return TransportError(f"{owner}: shared memory {path} cannot be created: {error.strerror}; {remedy}")
 
 
 def _no_room(size: int, owner: str) -> TransportError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -282,6 +284,24 @@ def test_room_that_ends_during_the_allocation_raises_the_same_and_leaves_nothing
     assert not shm_segment.find_names(shm_segment.segment_prefix(run_id))
 
 
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOMEM, errno.EINTR, errno.EIO])
+def test_a_limit_reached_during_the_allocation_raises_in_one_line_and_leaves_nothing(
+    number: int, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: int, start: int, size: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    with pytest.raises(TransportError) as caught:
+        FrameRing(run_id, "camera", 3).allocate(SHAPE)
+    assert re.fullmatch(
+        rf"frame ring of camera: shared memory {shm_segment.folder()}/posestream-\S+ cannot be created: "
+        rf"{os.strerror(number)}; see 'ulimit -a' for the limits of this process",
+        str(caught.value),
+    )
+    assert not shm_segment.find_names(shm_segment.segment_prefix(run_id))
+
+
 @pytest.mark.parametrize("shape", [(0, 6, 3), (4, 6, 4), (4, 6), (4, 40_000, 3)])
 def test_a_frame_of_another_shape_raises(shape: tuple[int, int, int], run_id: str) -> None:
     with pytest.raises(TransportError, match=r"frame ring of camera: a frame of .* is not \(H, W, 3\) up to 16384"):
@@ -404,6 +424,23 @@ def test_a_segment_that_lost_its_name_is_created_anew_for_readers_that_restart(
     del unsent
     ring.release(("hall", 8))
     assert shm_segment.find_names(shm_segment.segment_prefix(run_id)) == [after.ring]
+
+
+def test_a_segment_that_was_removed_before_it_was_looked_at_is_created_anew(
+    run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, create = FrameRing(run_id, "camera", 3), shm_segment.create
+
+    def create_and_remove(name: str, *rest: Any) -> Any:
+        made = create(name, *rest)
+        shm_segment.unlink(name)
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shm_segment, "create", create_and_remove)
+        before = send(ring, 7)
+    ring.restore()
+    assert (FrameReader().resolve(before) == 7).all()
 
 
 def test_a_segment_whose_file_was_replaced_is_created_anew(run_id: str) -> None:
