@@ -8,11 +8,12 @@ PosestreamError                 the root: one line with both parties, the value 
  ├─ EngineError                 a network, its Signature, a data set or a backend that cannot be used
  ├─ TransportError              a socket, port, key or shared-memory segment that is not available
  │   ├─ StaleFrame              pixels that were overwritten before they were read
+ │   ├─ FullDiskError           a disk or quota without room for what a sink writes
  │   └─ SilenceError            a publisher that sent nothing within its subscriber's timeout
  ├─ WireError                   bytes that are not a message of this version
  │   └─ VersionError            a publisher of another major version of the protocol
  └─ PartError                   an element that fails on every item, or a part that ends again and again
-     └─ StartError              a part that failed before its first item: a restart would not help
+     └─ StartError              a part that failed before its first item, or whose disk is full; no restart helps
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from engines.redaction import redact
 
 __all__ = (
     "EngineError",
+    "FullDiskError",
     "LaunchError",
     "LinkError",
     "PartError",
@@ -63,6 +65,10 @@ class StaleFrame(TransportError):  # noqa: N818  # the state of a frame, as the 
     """The slot that held these pixels was overwritten before they were read."""
 
 
+class FullDiskError(TransportError):
+    """There is no room for what a sink writes: its disk or quota is full, or may not be written to."""
+
+
 class SilenceError(TransportError, TimeoutError):
     """A publisher sent nothing within its subscriber's timeout."""
 
@@ -80,7 +86,7 @@ class PartError(PosestreamError):
 
 
 class StartError(PartError):
-    """A part failed before its first item; a restart does not help until the cause is removed."""
+    """A part failed before its first item, or its disk is full; a restart does not help until the cause is removed."""
 
 
 _NOTE = "in element "

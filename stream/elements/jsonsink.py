@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -39,6 +38,7 @@ from stream.output.locations import (
     write_error,
 )
 from stream.output.results import Record, coco_results, posetrack_document
+from stream.output.standard_output import StandardOutput
 from stream.protocol.json import json_line, round_floats
 from stream.protocol.schema import poses_map
 
@@ -70,6 +70,7 @@ class JsonSink(Sink):
         if self.format != "lines" and self.location == _STDOUT:
             raise PropertyError(f"jsonsink: format={self.format} is one document, not a stream; set location=FILE.json")
         self._files: dict[str, _Lines] = {}
+        self._stdout = StandardOutput()
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:
         return [insert_camera(self.location, camera) for camera in cameras if self.location != _STDOUT]
@@ -115,12 +116,11 @@ class JsonSink(Sink):
         camera, seq = item.key
         if seq > self.context.memory.get(f"printed/{camera}", -1) or self.context.incarnation == 0:
             try:
-                sys.stdout.write(line.decode())
-                sys.stdout.flush()
+                self._stdout.write(line)
             except BrokenPipeError:  # its reader has seen enough
                 raise
             except OSError as error:
-                raise TransportError(f"jsonsink cannot write to stdout: {error.strerror}; set location=FILE") from None
+                raise write_error("jsonsink", "to stdout", error) from None
             self.context.memory[f"printed/{camera}"] = seq
 
     def _open(self, camera: str) -> _Lines:
@@ -252,7 +252,7 @@ class _Lines:
 
 def _write_error(path: Path, error: OSError) -> TransportError:
     has_no_reader = error.errno == errno.ENXIO
-    return write_error("jsonsink", path, "it is a pipe that no process reads" if has_no_reader else error.strerror)
+    return write_error("jsonsink", path, "it is a pipe that no process reads" if has_no_reader else error)
 
 
 def _write_coco(records: Iterator[Record], file: BinaryIO) -> None:

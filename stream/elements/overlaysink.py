@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import sys
 from collections import deque
@@ -23,10 +25,13 @@ from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
 from stream.output.locations import insert_camera
-from stream.output.video_writer import CODECS, PictureFile, open_pictures
+from stream.output.video_writer import CODECS, Picture, PictureFile, open_pictures
+
+_log = logging.getLogger(__name__)
 
 _FPS_PERIOD_NS = 2_000_000_000
 _COUNT = "pictures/"
+_MOST_BYTES_AT_RESTART = 64 * 1024**2
 _VIDEOS = ", ".join(CODECS)
 
 
@@ -56,6 +61,8 @@ class OverlaySink(Sink):
                 f"overlaysink: no output is set; set location=FILE ({_VIDEOS}) or a folder, or display=true"
             )
         self._files: dict[str, PictureFile] = {}
+        self._incomplete: set[str] = set()
+        self._ended: set[str] = set()
         self._owners: dict[str, str] = {}
         self._arrivals: dict[str, deque[int]] = {}
 
@@ -66,6 +73,7 @@ class OverlaySink(Sink):
         self._files, self._owners, self._arrivals = {}, {}, {}
         if self.display:
             _check_display()
+        self._warn_of_losses(_MOST_BYTES_AT_RESTART)
         if self.location and "{camera}" not in self.location:
             self._open("")  # report an unwritable file before the first frame
         return self
@@ -74,20 +82,34 @@ class OverlaySink(Sink):
         caption = self._caption(item) if self.caption else ""
         picture = overlay.draw(item, scale=self.scale, min_score=self.min_score, caption=caption)
         if self.location:
-            self._open(item.frame.camera).add(picture, item.frame.seq, item.frame.pts_ns)
+            self._add(item, picture)
             name = _COUNT + item.frame.camera
             self.context.memory[name] = self.context.memory.get(name, 0) + 1
         if self.display:
             cv2.imshow(f"posestream {item.frame.camera}", picture)
             cv2.waitKey(1)
 
+    def _add(self, item: Poses, picture: Picture) -> None:
+        camera = item.frame.camera
+        try:
+            self._open(camera).add(picture, item.frame.seq, item.frame.pts_ns)
+        except TransportError:
+            self._incomplete.add(camera)
+            raise
+
     def end(self, camera: str) -> None:
-        """Finish the camera's file. Raises :class:`TransportError` if pictures were lost in a restart."""
-        location = self._location(camera)
-        if location in self._files:
-            self._files[location].close()
-        if self.context.incarnation and Path(location).suffix.lower() in CODECS:
-            self._check_count(camera, Path(location))
+        """Finish the camera's file. Raises :class:`TransportError` if pictures that were written before are lost."""
+        self._ended.add(camera)
+        file = self._files.get(self._location(camera))
+        try:
+            if file is not None:
+                file.close()
+        except TransportError as error:
+            self._incomplete.add(camera)
+            loss = self._describe_loss(camera)
+            raise type(error)("; ".join(filter(None, [str(error), loss]))) from None
+        if loss := self._describe_loss(camera):
+            raise TransportError(loss)
 
     def flush(self) -> None:
         """Finish the files."""
@@ -97,10 +119,13 @@ class OverlaySink(Sink):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.flush()
-        self._files = {}
-        if self.display:
-            cv2.destroyAllWindows()
+        try:
+            self.flush()
+        finally:
+            self._warn_of_losses()
+            self._files = {}
+            if self.display:
+                cv2.destroyAllWindows()
 
     def _open(self, camera: str) -> PictureFile:
         """Open the file for this camera's pictures, unless it is open; a file holds one camera."""
@@ -119,16 +144,34 @@ class OverlaySink(Sink):
     def _location(self, camera: str) -> str:
         return insert_camera(self.location, camera)
 
-    def _check_count(self, camera: str, path: Path) -> None:
-        """Compare what the videos of a camera hold with what was written; an encoder that was killed held some back."""
-        files = [_number_restart(path, number) for number in range(self.context.incarnation + 1)]
-        lost = self.context.memory.get(_COUNT + camera, 0) - sum(map(_count_pictures, files))
-        if lost > 0:
-            frames = "1 frame" if lost == 1 else f"{lost} frames"
-            raise TransportError(
-                f"overlaysink: {path} lacks {frames} of camera {camera!r}, not yet written when this part was killed; "
-                "run the line again, or write a folder of PNGs"
-            )
+    def _warn_of_losses(self, most_bytes: float = math.inf) -> None:
+        """Say what streams that have not ended lack: the line may fail before they do. Videos that together are larger
+        than ``most_bytes`` are left for later, since they take long to read."""
+        for name in [name for name in self.context.memory if name.startswith(_COUNT)]:
+            camera = name.removeprefix(_COUNT)
+            if camera in self._ended or sum(map(_get_size, self._videos(camera))) > most_bytes:
+                continue
+            if loss := self._describe_loss(camera):
+                _log.warning("%s", loss)
+
+    def _describe_loss(self, camera: str) -> str:
+        """How many pictures the videos of a camera lack of those that were given to encoders, which hold some back when
+        they are killed or their disk is full; empty where none."""
+        videos = self._videos(camera) if self.context.incarnation or camera in self._incomplete else []
+        lost = self.context.memory.get(_COUNT + camera, 0) - sum(map(_count_pictures, videos)) if videos else 0
+        if lost <= 0:
+            return ""
+        frames = "1 frame" if lost == 1 else f"{lost} frames"
+        return (
+            f"overlaysink: {videos[0]} lacks {frames} of camera {camera!r}, not yet written when this part was killed "
+            "or its disk was full; run the line again, or write a folder of PNGs"
+        )
+
+    def _videos(self, camera: str) -> list[Path]:
+        """The videos of a camera, one for each restart; none where pictures go to a folder."""
+        path = Path(self._location(camera))
+        is_video = path.suffix.lower() in CODECS
+        return [_number_restart(path, number) for number in range(self.context.incarnation + 1)] if is_video else []
 
     def _caption(self, item: Poses) -> str:
         frame = item.frame
@@ -149,6 +192,12 @@ def _number_restart(path: Path, incarnation: int) -> Path:
     if incarnation == 0 or path.suffix.lower() not in CODECS:
         return path
     return path.with_name(f"{path.stem}.{incarnation + 1}{path.suffix}")
+
+
+def _get_size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _count_pictures(path: Path) -> int:

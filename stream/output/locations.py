@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from stream.capture.regular_file import describe_kind
-from stream.errors import TransportError
+from stream.errors import FullDiskError, TransportError
 
 _log = logging.getLogger(__name__)
 
@@ -91,9 +91,15 @@ def check_present(file: io.FileIO, path: Path, owner: str) -> None:
         raise write_error(owner, path, REMOVED)
 
 
-def write_error(owner: str, path: Path, why: str | None) -> TransportError:
-    """The error of ``owner``, which cannot write ``path``."""
-    return TransportError(f"{owner} cannot write {path}: {why}; choose another location=")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def write_error(owner: str, path: Path | str, why: OSError | str) -> TransportError:
+    """The error of ``owner``, which cannot write ``path``; a :class:`FullDiskError` where there is no room."""
+    is_full = isinstance(why, OSError) and why.errno in _FULL
+    text = why if isinstance(why, str) else why.strerror or str(why)
+    remedy = "make room, or choose another location=" if is_full else "choose another location="
+    return (FullDiskError if is_full else TransportError)(f"{owner} cannot write {path}: {text}; {remedy}")
 
 
 def _make_folder(folder: Path, owner: str) -> None:
@@ -102,4 +108,4 @@ def _make_folder(folder: Path, owner: str) -> None:
     except FileExistsError:
         raise write_error(owner, folder, f"it is {describe_kind(folder) or 'a file'}, not a folder") from None
     except OSError as error:
-        raise write_error(owner, folder, error.strerror) from None
+        raise write_error(owner, folder, error) from None

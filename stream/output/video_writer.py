@@ -104,7 +104,7 @@ class PictureFolder:
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            raise write_error(self._who, file, error.strerror or str(error)) from None
+            raise write_error(self._who, file, error) from None
 
     def close(self) -> None:
         """Do nothing: no file is open."""
@@ -129,7 +129,7 @@ class VideoFile:
         try:
             self._lock = io.FileIO(path, "ab", opener=open_alone)  # held while FFmpeg writes by a handle of its own
         except OSError as error:
-            raise write_error(owner, path, error.strerror or str(error)) from None
+            raise write_error(owner, path, error) from None
 
     def add(self, picture: Picture, seq: int, pts_ns: int) -> None:  # noqa: ARG002 - pictures are placed by time
         """Encode ``picture``. The first waits for the second, whose distance gives the frame rate."""
@@ -277,4 +277,4 @@ def _write_errors(owner: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, av.error.FFmpegError) as error:
-        raise write_error(owner, path, error.strerror or str(error)) from None
+        raise write_error(owner, path, OSError(error.errno, error.strerror or str(error))) from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stream.element import Context, Element, Transform
-from stream.errors import StartError, describe_error
+from stream.errors import FullDiskError, StartError, describe_error
 from stream.messages import Key
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.wiring import Part
@@ -272,7 +272,7 @@ def _run(
                 loop.run()
     except Exception as error:
         has_begun = loop is not None and loop.has_begun
-        if is_first and not has_begun:
+        if (is_first and not has_begun) or _is_disk_full(error, pipeline):
             raise StartError(describe_error(error)) from error
         raise
     else:
@@ -280,6 +280,12 @@ def _run(
             (run_dir / f"{part.name}.memory").unlink(missing_ok=True)  # the next start is a new run
     finally:
         memory.close()
+
+
+def _is_disk_full(error: Exception, pipeline: Pipeline) -> bool:
+    """True where a line of files cannot be written, and so has failed. A camera goes on: there may be room again."""
+    sources = [part.source for part in pipeline.parts if part.source is not None]
+    return isinstance(error, FullDiskError) and not any(source.is_live for source in sources)
 
 
 @contextmanager

@@ -267,7 +267,7 @@ def test_posetrack_joints_that_coco_lacks_are_zero(tmp_path: Path) -> None:
         (
             {"location": "/dev/full"},
             [make_poses(0)],
-            "jsonsink cannot write /dev/full: No space left on device; choose another location=",
+            "jsonsink cannot write /dev/full: No space left on device; make room, or choose another location=",
         ),
     ],
 )
@@ -304,7 +304,7 @@ def test_a_full_disk_leaves_no_torn_line_and_writing_goes_on_when_there_is_room(
     try:
         for seq in (1, 2):
             with pytest.raises(
-                TransportError, match=r"jsonsink cannot write .*poses.jsonl: .*; choose another location="
+                TransportError, match=r"jsonsink cannot write .*poses.jsonl: .* choose another location="
             ):
                 sink.consume(make_poses(seq))
     finally:

@@ -58,4 +58,6 @@ def test_a_full_disk_behind_stdout_is_an_error_of_one_line(monkeypatch: pytest.M
     monkeypatch.setattr("sys.stdout", _FullDisk())
     with JsonSink() as sink, pytest.raises(TransportError) as caught:
         sink.consume(make_poses(3, "hall"))
-    assert str(caught.value) == "jsonsink cannot write to stdout: No space left on device; set location=FILE"
+    assert str(caught.value) == (
+        "jsonsink cannot write to stdout: No space left on device; make room, or choose another location="
+    )

@@ -7,7 +7,7 @@ import re
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stream.element import Context
+from stream.elements import overlaysink
 from stream.elements.overlaysink import OverlaySink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
@@ -165,8 +166,8 @@ def test_a_restarted_stage_says_at_the_end_how_many_frames_its_videos_lack(suffi
     lost = 123 - len(read(location)) - len(read(location.with_name(f"out.2{suffix}")))
     assert lost > 0
     assert str(raised.value) == (
-        f"overlaysink: {location} lacks {lost} frames of camera 'hall', not yet written when this part was killed; "
-        "run the line again, or write a folder of PNGs"
+        f"overlaysink: {location} lacks {lost} frames of camera 'hall', not yet written when this part was killed "
+        "or its disk was full; run the line again, or write a folder of PNGs"
     )
 
 
@@ -331,3 +332,59 @@ def test_drawing_is_fast_enough(tmp_path: Path) -> None:
     for _ in range(10):
         draw(item)
     assert (time.process_time() - start_s) / 10 < 0.5
+
+
+def cut_off(location: Path, memory: dict[str, int], count: int) -> None:
+    """Write a video whose sink is killed after ``count`` pictures."""
+    sink = OverlaySink(location=str(location), caption=False)
+    sink.context = Context(memory=memory)
+    sink.__enter__()
+    for seq in range(count):
+        sink.consume(poses_at(seq, seq * 40, level=seq % 200))
+    killed = location.read_bytes()
+    sink.__exit__(None, None, None)
+    location.write_bytes(killed)
+
+
+def test_what_a_killed_sink_lost_is_said_at_its_restart_and_where_the_line_fails_before_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory: dict[str, int] = {}
+    cut_off(tmp_path / "hall.mkv", memory, 120)
+    lost = 120 - len(read(tmp_path / "hall.mkv"))
+    said = (
+        f"overlaysink: {tmp_path}/hall.mkv lacks {lost} frames of camera 'hall', not yet written when this part was "
+        "killed or its disk was full; run the line again, or write a folder of PNGs"
+    )
+    for large in (False, True):  # a large video is not read before the part starts
+        caplog.clear()
+        again = OverlaySink(location=f"{tmp_path}/{{camera}}.mkv", caption=False)
+        again.context = Context(incarnation=1, memory=dict(memory))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(overlaysink, "_MOST_BYTES_AT_RESTART", 0 if large else 1 << 20)
+            again.__enter__()
+        assert caplog.messages == ([] if large else [said])
+        again.consume(poses_at(120, 4800))
+        again.__exit__(None, None, None)
+        assert caplog.messages[-1] == said
+    assert lost > 0
+
+
+def test_a_disk_that_was_full_costs_what_the_encoder_held_and_that_is_said(tmp_path: Path) -> None:
+    location = tmp_path / "hall.mkv"
+    sink = OverlaySink(location=str(location), caption=False)
+    sink.__enter__()
+    noise, taken = np.random.default_rng(0), 0
+    with room_for(100_000):
+        for seq in range(120):
+            poses = poses_at(seq, seq * 40)
+            poses.frame.pixels[:] = noise.integers(0, 255, poses.frame.pixels.shape, np.uint8)
+            with suppress(TransportError):
+                sink.consume(poses)
+                taken += 1
+    with pytest.raises(TransportError) as raised:
+        sink.end("hall")
+    refused, _, loss = str(raised.value).partition("; choose another location=; ")
+    assert refused == f"overlaysink cannot write {location}: File too large"
+    assert loss.startswith(f"overlaysink: {location} lacks {taken - len(read(location))} frames of camera 'hall', not ")
+    assert 0 < len(read(location)) < taken < 120

@@ -111,7 +111,9 @@ def test_a_folder_and_a_device_are_no_files_but_nothing_may_become_one(tmp_path:
 
 def test_lines_go_to_a_device_and_a_full_one_says_so() -> None:
     write(make_sink("jsonsink", "/dev/null"), "hall")
-    with pytest.raises(TransportError, match="jsonsink cannot write /dev/full: No space left on device; choose"):
+    with pytest.raises(
+        TransportError, match="jsonsink cannot write /dev/full: No space left on device; make room, or choose"
+    ):
         write(make_sink("jsonsink", "/dev/full"), "hall")
 
 

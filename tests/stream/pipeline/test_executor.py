@@ -11,7 +11,7 @@ import pytest
 from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
 from stream.elements.queue import Queue
-from stream.errors import EngineError, PartError, describe_error
+from stream.errors import EngineError, FullDiskError, PartError, describe_error
 from stream.messages import Eos, Frame, Key
 from stream.pipeline.executor import Executor, through
 from stream.pipeline.pipeline import Pipeline
@@ -134,6 +134,19 @@ def test_five_failures_in_a_row_raise() -> None:
     assert str(broken.value) == (
         "picky failed on 5 items in a row, last with ValueError: not 4; fix the element or what feeds it"
     )
+
+
+def test_a_disk_that_is_full_for_five_items_raises_its_own_error() -> None:
+    full = FullDiskError("picky cannot write out.jsonl: No space left on device; make room")
+
+    class Full(Picky):
+        def process_many(self, items: Sequence[Frame]) -> Iterator[Frame]:
+            raise full
+            yield
+
+    with pytest.raises(FullDiskError) as raised:
+        Executor([Full()], on_failure=Failures()).process(frames(*range(9)))
+    assert raised.value is full
 
 
 def test_a_success_resets_the_count_of_failures() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stream.element import Element
-from stream.errors import StartError
+from stream.errors import FullDiskError, StartError
 from stream.messages import EOS_SEQ, Eos, Frame
 from stream.pipeline.launch import parse_launch
 from stream.pipeline.wiring import Part
@@ -199,6 +199,22 @@ def test_an_exception_of_a_source_ends_the_loop_in_the_state_null() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         loop.loop.run()
     assert (loop.reporter.states()[-1], loop.loop.has_begun) == ("NULL", False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(("realtime", "expected"), [("false", StartError), ("true", FullDiskError)])
+def test_a_full_disk_ends_a_line_over_files_at_once_and_is_tried_again_by_a_camera(
+    realtime: str, expected: type[Exception], tmp_path: Path
+) -> None:
+    line = f"testsrc width=64 height=64 fps=200 num_frames=9 realtime={realtime} ! detect ! track ! window ! toy"
+    ends = "benchmarks.faults.tally past=0 future=0 batch=1 ! jsonsink location=/dev/full"
+    pipeline = parse_launch(line.replace("toy", ends))
+    with pytest.raises((StartError, FullDiskError)) as raised:
+        run_part(pipeline, pipeline.parts[0].name, claim(tmp_path / "run"), Options(is_supervised=False))
+    assert type(raised.value) is expected
+    assert str(raised.value) == (
+        "jsonsink cannot write /dev/full: No space left on device; make room, or choose another location="
+    )
 
 
 @pytest.mark.parametrize("left", [None, b"", b"\xff" * 1000], ids=["removed", "truncated", "overwritten"])
