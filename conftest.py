@@ -12,5 +12,7 @@ if importlib.util.find_spec("torch") is None:
         "engines/testing/models.py",
         "export/*.py",
     ]
+if importlib.util.find_spec("openvino") is None:
+    collect_ignore_glob += ["engines/backends/openvino.py"]
 if importlib.util.find_spec("tensorrt") is None or importlib.util.find_spec("pycuda") is None:
     collect_ignore_glob += ["engines/backends/trt/*.py", "engines/plugins/*/plugin.py"]

@@ -1,8 +1,8 @@
 """The backend ``auto``: the best one available for a graph on this machine, and why.
 
 In order of preference: a TensorRT engine that was built for this machine (none is built here, which takes minutes),
-PyTorch on CUDA if the graph has weights for it, ONNX Runtime on CUDA, ONNX Runtime on the CPU. The choice is made from
-files, without importing PyTorch or TensorRT.
+PyTorch on CUDA if the graph has weights for it, ONNX Runtime on CUDA, ONNX Runtime on the CPU. IR and TFLite are run by
+OpenVINO. The choice is made from files, without importing PyTorch or TensorRT.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from engines.errors import EngineError, install_hint
 from engines.spec.manifest import is_export, read_any_manifest
+from engines.spec.model_files import IR, TFLITE
 
 AUTO = "auto"
 
@@ -43,6 +44,8 @@ def choose(*graphs: Path, name: str = AUTO) -> Choice:
     """The backend for ``graphs``, a fused graph or backbone and head: ``name`` itself unless that is ``auto``."""
     if name != AUTO:
         return Choice(name, "asked for by name")
+    if others := {path.suffix for path in graphs} & {IR, TFLITE}:
+        return Choice("openvino:cpu", f"only OpenVINO reads {min(others)}")
     if absent := why_no_gpu():
         return Choice("onnxrt:cpu", absent)
     return _choose_for_gpu(graphs)

@@ -4,7 +4,7 @@ To add a backend, add a module ``engines/backends/<name>.py`` with ``create(path
 :class:`Backend` that is not open. ``<name>`` is the name of the backend, ``threads`` the number of CPU threads, or
 ``auto``, which leaves it to the backend. Test it with :func:`engines.testing.backends.check_backend`. A backend that
 caches features itself also has ``create_feature_cache(backbone, head, *, slots, threads, mode)``, which returns a
-:class:`FeatureCache`.
+:class:`FeatureCache`; one that reads other files than ``.onnx`` lists their ends in ``SUFFIXES``.
 """
 
 from __future__ import annotations

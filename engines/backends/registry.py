@@ -13,12 +13,16 @@ from engines.backends.base import Backend, FeatureCache
 from engines.backends.cores import Threads
 from engines.backends.host_cache import HostFeatureCache
 from engines.errors import EngineError, install_hint
+from engines.spec.model_files import MODEL_SUFFIXES, ONNX
 
 MODULES = {"torch": "pytorch.backend", "tensorrt": "trt"}
 """Modules whose name differs from the backend's, since a library has that name."""
 
-EXTRAS = {"pytorch.backend": "torch", "trt": "tensorrt"}
+EXTRAS = {"openvino": "openvino", "pytorch.backend": "torch", "trt": "tensorrt"}
 """The extra that each module needs."""
+
+DEFAULT_SUFFIXES = (ONNX,)
+"""The files that a backend reads whose module has no ``SUFFIXES``."""
 
 NOT_BACKENDS = ("auto", "base", "cores", "host_cache", "registry")
 """Modules of this package that are not backends."""
@@ -33,6 +37,7 @@ def make_backend(path: Path, name: str = "auto", threads: Threads = "auto") -> B
     unknown name or mode, and if a package is not installed.
     """
     module, options = _import_backend(_resolve(name, path))
+    _check_suffix(module, name, path)
     return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
 
 
@@ -52,6 +57,14 @@ def make_feature_cache(
     create = cast(Callable[..., Backend], module.create)
     first, second = (create(part, threads=threads, **options) for part in (backbone, head))
     return HostFeatureCache(first, second, slots)
+
+
+def _check_suffix(module: ModuleType, name: str, path: Path) -> None:
+    read = getattr(module, "SUFFIXES", DEFAULT_SUFFIXES)
+    if path.suffix in MODEL_SUFFIXES and path.suffix not in read:
+        raise EngineError(
+            f"backend {name!r} reads {', '.join(read)}, not {path.name}; use backend=openvino, or leave backend out"
+        )
 
 
 def _resolve(name: str, *graphs: Path) -> str:

@@ -1,9 +1,9 @@
-"""Models by name: a network in this package, an export's folder, an ``.onnx`` or an entry of the catalogue.
+"""Models by name: a network in this package, an export's folder, a file or an entry of the catalogue.
 
 A name is tried as, in this order,
 
 1. one of :data:`engines.hub.catalogue.SHIPPED`,
-2. a path that ends in ``.onnx``, with its signature beside it in a ``.json`` of the same stem,
+2. a path that ends in ``.onnx``, ``.xml`` or ``.tflite``, with its signature beside it in a ``.json`` of the same stem,
 3. the folder of an export,
 4. the name of an entry, or the path of its ``.yaml``.
 
@@ -20,6 +20,7 @@ from engines.errors import EngineError
 from engines.hub.catalogue import SHIPPED, SHIPPED_FOLDER, Entry, Kind, find_entry, is_entry, weights_path
 from engines.spec.detector_signature import DetectorSignature, read_detector_signature
 from engines.spec.manifest import MANIFEST, Manifest, is_export, read_manifest
+from engines.spec.model_files import is_model_file
 from engines.spec.signature import Signature, read_signature
 
 
@@ -61,7 +62,7 @@ def find_model(model: str, kind: Kind) -> Model:
     """
     if model in SHIPPED:
         return _open_export(SHIPPED_FOLDER / model, kind)
-    if model.endswith(".onnx"):
+    if is_model_file(model):
         return _open_file(Path(model).expanduser(), kind)
     folder = Path(model).expanduser()
     if folder.is_dir() and (is_export(folder) or not is_entry(model)):

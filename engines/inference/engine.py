@@ -26,7 +26,7 @@ from engines.inference.export_loader import MARGIN, PEOPLE, Crop
 from engines.inference.full_window import MAX_BATCH, FullWindowRunner
 from engines.inference.signature_inference import infer_signature
 from engines.resource import Resource
-from engines.spec.fingerprint import fingerprint_file
+from engines.spec.model_files import fingerprint_model
 from engines.spec.signature import Signature
 from engines.vision.windows import Key, Keypoints, PersonWindows
 
@@ -144,7 +144,7 @@ def load(
 
 def _load_file(found: Model, signature: Signature, backend: str, threads: Threads) -> Engine:
     path = found.find_weights()
-    fingerprint = fingerprint_file(path)
+    fingerprint = fingerprint_model(path)
     if signature.fingerprint not in ("", fingerprint):
         raise EngineError(
             f"model {path}: its Signature was made for the file {signature.fingerprint}, but this one is "

@@ -24,8 +24,8 @@ from engines.inference.nms import suppress
 from engines.inference.side_by_side import SideBySide
 from engines.inference.single_stage_files import PictureAdapter, resolve
 from engines.resource import Resource
-from engines.spec.fingerprint import fingerprint_file
 from engines.spec.manifest import PictureManifest, is_export, read_any_manifest, read_picture_manifest, verify_files
+from engines.spec.model_files import fingerprint_model, is_model_file
 from engines.spec.picture_signature import INPUT, OUTPUTS, PictureSignature, describe_graph
 from engines.spec.tensors import Array, Description
 from engines.vision.boxes import find_people
@@ -192,14 +192,9 @@ def load_picture_signature(model: str) -> PictureSignature:
 
     Raises :class:`EngineError` as :func:`load_picture_engine` does.
     """
-    if is_onnx(model):
+    if is_model_file(model):
         return resolve(_get_file(model)).to_picture_signature()
     return find_picture_manifest(model).signature
-
-
-def is_onnx(model: str) -> bool:
-    """Whether ``model`` is the path of a file rather than of an export's folder."""
-    return model.endswith(".onnx")
 
 
 def _get_file(model: str) -> Path:
@@ -230,11 +225,11 @@ def load_picture_engine(
     :class:`PictureEngine`. Raises :class:`EngineError` as :func:`find_picture_manifest` and
     :func:`engines.inference.single_stage_files.resolve` do, and if a file is not the one that was exported.
     """
-    if is_onnx(model):
+    if is_model_file(model):
         path = _get_file(model)
         resolved = resolve(path)
         adapter = PictureAdapter(make_backend(path, backend, threads), resolved)
-        return PictureEngine(resolved.to_picture_signature(), adapter, fingerprint_file(path), max_batch, scales)
+        return PictureEngine(resolved.to_picture_signature(), adapter, fingerprint_model(path), max_batch, scales)
     manifest, folder = find_picture_manifest(model), Path(model).expanduser()
     verify_files(manifest, folder)
     graph = make_backend(folder / manifest.graphs["fused"], backend, threads)

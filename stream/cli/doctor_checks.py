@@ -184,8 +184,16 @@ def _on_gpu(topic: str) -> Iterator[Result]:
         yield Result(topic, "note" if lacking else "good", text, lacking)
 
 
+_EXTRAS = (
+    ("torch", "training and export"),
+    ("tensorrt", "TensorRT engines"),
+    ("openvino", "networks as OpenVINO's .xml and as .tflite, and Intel's GPUs and NPUs"),
+)
+"""Packages of extras that have a name of their own, and what they are for."""
+
+
 def _extras(topic: str) -> Iterator[Result]:
-    for package, use in (("torch", "training and export"), ("tensorrt", "TensorRT engines")):
+    for package, use in _EXTRAS:
         if importlib.util.find_spec(package) is None:
             yield Result(
                 topic,

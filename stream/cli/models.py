@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from engines.hub.catalogue import Kind
     from engines.spec.network import NetworkSpec, ReportedScore
 
-RUNNING = """Networks that run: 'pose model=NAME', 'detect model=NAME', or an .onnx's path
+RUNNING = """Networks that run: 'pose model=NAME', 'detect model=NAME', or a file's path (.onnx, .xml, .tflite)
   here    no: 'posestream pull NAME' downloads it"""
 PAPERS = """Networks of the papers: engines.create(NAME) builds one in PyTorch
   M       million parameters

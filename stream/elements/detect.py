@@ -29,10 +29,10 @@ Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 class Detect(Transform):
     """Detects people with a network; boxes and scores are sorted best first.
 
-    ``model`` is a path to an ``.onnx`` (YOLO of any kind, RT-DETR, NanoDet, any export of boxes and scores; recognised
-    by its outputs for a trial picture, or given as ``family``), a name from the catalogue (docs/reference/models.md),
-    or ``truth``, the ground truth of a synthetic source. ``auto`` uses the ground truth of frames that have it, and
-    yolox-nano for the others.
+    ``model`` is a path to an ``.onnx``, ``.xml`` or ``.tflite`` (YOLO of any kind, RT-DETR, NanoDet, any export of
+    boxes and scores; recognised by its outputs for a trial picture, or given as ``family``), a name from the catalogue
+    (docs/reference/models.md), or ``truth``, the ground truth of a synthetic source. ``auto`` uses the ground truth of
+    frames that have it, and yolox-nano for the others.
 
     With ``interval=N`` the detector runs on one frame in N; the others carry the last boxes, marked as not detected,
     and a ``track`` downstream moves them.
@@ -41,7 +41,9 @@ class Detect(Transform):
     sink = Caps("video/raw")
     src = Caps("people/boxes")
 
-    model: Annotated[str, Meta(description="an .onnx, a name from the catalogue, 'truth', or 'auto'")] = AUTO
+    model: Annotated[
+        str, Meta(description="an .onnx, .xml or .tflite, a name from the catalogue, 'truth', or 'auto'")
+    ] = AUTO
     family: Annotated[
         Literal[
             "auto", "yolox", "yolox-decoded", "yolov5", "yolov8", "end-to-end", "nanodet", "dets-labels", "boxes-scores"

@@ -30,7 +30,9 @@ class PoseDetect(Transform):
     sink = Caps("video/raw")
     src = Caps("people/poses")
 
-    model: Annotated[str, Meta(description="the folder written by 'posestream export inspose-…', or an .onnx")]
+    model: Annotated[
+        str, Meta(description="the folder written by 'posestream export inspose-…', or an .onnx, .xml or .tflite")
+    ]
     backend: Annotated[str, Meta(description="backend that runs the network")] = "auto"
     threads: Annotated[
         Annotated[int, Meta(ge=1)] | Literal["auto"],
