@@ -36,6 +36,11 @@ def wait(milliseconds: int) -> Steps:
     return [{"wait_ms": milliseconds}]
 
 
+def clock(time_ns: int) -> Steps:
+    """The clock of the client's host shows this time from now on."""
+    return [{"clock_ns": time_ns}]
+
+
 def poses_map(seq: int, camera: str = "hall", session: str = ONE, people: int = 1) -> dict[str, Any]:
     """A map of a frame, whose number is ten times that of the message."""
     return schema.poses_map(make_poses(10 * seq, camera, count=people), session=session, seq=seq)
@@ -118,7 +123,7 @@ SILENT: Events = [{"event": "silent"}]
 
 def cases() -> dict[str, Case]:
     """All cases by the name of their file."""
-    return {**_joining(), **_losses(), **_ends(), **_selections(), **_versions(), **_hostile()}
+    return {**_joining(), **_losses(), **_ends(), **_selections(), **_versions(), **_forecasts(), **_hostile()}
 
 
 def _case(about: str, steps: Steps, expect: Events, camera: str | None = "hall", prefix: str = "") -> Case:
@@ -321,6 +326,40 @@ def _widen(content: Any) -> bytes:
     packed = msgpack.packb(msgpack.unpackb(pack(content)))
     assert isinstance(packed, bytes)
     return packed
+
+
+def _forecasts() -> dict[str, Case]:
+    """Two people of two joints each; only the first has a forecast, for 1/8 s after the frame and until 1/4 s."""
+    seen: dict[str, Any] = {
+        "id": 1,
+        "box": [8.0, 16.0, 24.0, 48.0],
+        "score": 0.75,
+        "keypoints": [[10.0, 20.0, 0.5], [20.0, 40.0, 0.25]],
+        "predicted": [[14.0, 20.0, 32.0, 0.0, 1.5], [20.0, 44.0, 0.0, 16.0, 2.0]],
+    }
+    other = {"id": 2, "box": [1.0, 2.0, 3.0, 4.0], "score": 0.5, "keypoints": [[1.0, 2.0, 0.5], [3.0, 4.0, 0.5]]}
+    content = poses_map(0) | {"people": [seen, other]}
+    wall_ns = content["wall_ns"]
+    times = {"predicted_for_ns": wall_ns + 125_000_000, "predicted_until_ns": wall_ns + 250_000_000}
+
+    def read(after_ns: int, first: list[list[float]], box: list[float], extra: dict[str, int] = times) -> Case:
+        moved = seen | {"keypoints": first, "box": box}
+        expected = _delivered(content | extra, retained=False, joints=JOINTS) | {"at": [moved, other]}
+        steps = EMPTY_SNAPSHOT + clock(wall_ns + after_ns) + message(b"poses/hall", pack(content | extra))
+        return _case("people are read at a moment of the client's own", steps, [expected])
+
+    short = content | times | {"people": [seen | {"predicted": seen["predicted"][:1]}]}
+    return {
+        "forecast": read(187_500_000, [[16.0, 20.0, 0.5], [20.0, 45.0, 0.25]], [11.0, 18.5, 27.0, 50.5]),
+        "forecast-early": read(-1_000_000, [[10.0, 20.0, 0.5], [20.0, 42.0, 0.25]], [8.0, 17.0, 24.0, 49.0]),
+        "forecast-late": read(9_000_000_000, [[18.0, 20.0, 0.5], [20.0, 46.0, 0.25]], [12.0, 19.0, 28.0, 51.0]),
+        "forecast-without-times": read(187_500_000, seen["keypoints"], seen["box"], {}),
+        "forecast-malformed": _case(
+            "a forecast has one entry for each keypoint",
+            EMPTY_SNAPSHOT + message(b"poses/hall", pack(short)) + poses(0),
+            MALFORMED + got(0),
+        ),
+    }
 
 
 def _hostile() -> dict[str, Case]:

@@ -157,8 +157,22 @@ class WindowFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """Where the joints of a frame's people will be at ``for_ns``, a ``wall_ns`` after that of the frame.
+
+    ``joints`` (N, K, 5) float32: x px, y px at that moment, the speed along x and y then, px/s, and the spread, px: the
+    radius around (x, y) within which the joint will be in two of three cases. The speed may be used to extrapolate
+    until ``until_ns`` and not beyond.
+    """
+
+    for_ns: int
+    until_ns: int
+    joints: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Poses:
-    """The keypoints of all people in one frame.
+    """The keypoints of all people in one frame, as they were seen, and a ``forecast`` of them if an element made one.
 
     ``keypoints`` (N, K, 3) float32: x px, y px in the frame, score in 0..1; the ``skeleton`` defines the order of K.
     ``fingerprint`` identifies the model file that computed them.
@@ -173,6 +187,7 @@ class Poses:
     model: str = ""
     fingerprint: str = ""
     window: tuple[WindowFrame, ...] = ()
+    forecast: Forecast | None = None
 
     @property
     def key(self) -> Key:

@@ -54,8 +54,16 @@ def message_map(message: PoseMessage) -> dict[str, Any]:
         "people": [_person_map(person) for person in message.people],
         "window": [dataclasses.asdict(frame) for frame in message.window],
         "ledger": message.ledger,
+        **_forecast_times(message),
     }
 
 
 def _person_map(person: Person) -> dict[str, Any]:
-    return {"id": person.id, "box": person.box, "score": person.score, "keypoints": person.keypoints.tolist()}
+    known = {"id": person.id, "box": person.box, "score": person.score, "keypoints": person.keypoints.tolist()}
+    return known if person.predicted is None else known | {"predicted": person.predicted.tolist()}
+
+
+def _forecast_times(message: PoseMessage) -> dict[str, int | None]:
+    if message.predicted_for_ns is None:
+        return {}
+    return {"predicted_for_ns": message.predicted_for_ns, "predicted_until_ns": message.predicted_until_ns}

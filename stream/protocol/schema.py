@@ -1,4 +1,4 @@
-"""The keypoint protocol, version 1.1: messages as bytes and as Python objects, without sockets.
+"""The keypoint protocol, version 1.2: messages as bytes and as Python objects, without sockets.
 
 ``docs/reference/protocol.md`` is the specification; this module is its only implementation on the publishing side and
 the reference implementation on the receiving side. A message is a topic and a msgpack map, whose key ``kind`` is one of
@@ -6,7 +6,7 @@ four:
 
 >>> sent = encode_end(session="00c0ffee00c0ffee", seq=42, camera="hall", wall_ns=0)
 >>> decode(sent)
-EndOfStream(version=(1, 1), session='00c0ffee00c0ffee', camera='hall', seq=42, wall_ns=0)
+EndOfStream(version=(1, 2), session='00c0ffee00c0ffee', camera='hall', seq=42, wall_ns=0)
 >>> decode(b"not a message")
 Traceback (most recent call last):
 stream.errors.WireError: not a message of protocol 1: Expected `object`, got `int`
@@ -20,19 +20,20 @@ from typing import Annotated, Any
 import msgpack
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
+from numpy.typing import NDArray
 
 from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
 from stream.errors import VersionError, WireError
-from stream.messages import Poses, WindowFrame
+from stream.messages import Forecast, Poses, WindowFrame
 from stream.protocol.pose_message import Person, PoseMessage
 
-VERSION = (1, 1)
+VERSION = (1, 2)
 """Major and minor. A new minor adds keys and kinds, which old readers ignore; a new major may change anything."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Maximum size of a message: a thousand people with 133 joints take 2 MB."""
+"""Maximum size of a message: a thousand people with 133 joints take 2 MB, seven hundred with forecasts 4 MB."""
 
 Unsigned = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=255)]
@@ -54,6 +55,16 @@ class PersonMap(Struct, frozen=True, kw_only=True):
         list[tuple[float, float, float]],
         Meta(max_length=1024, description="x px, y px, score 0..1; one per joint, in the skeleton's order"),
     ]
+    predicted: (
+        Annotated[
+            list[tuple[float, float, float, float, float]],
+            Meta(
+                max_length=1024,
+                description="at predicted_for_ns: x px, y px, their speeds px/s, spread px; one per joint; since 1.2",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class _Head(Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -76,6 +87,12 @@ class PosesMap(_Head, frozen=True, kw_only=True, tag="poses"):
     people: Annotated[list[PersonMap], Meta(max_length=65535)]
     window: Annotated[list[WindowFrame], Meta(max_length=1024)]
     ledger: Annotated[dict[Text, int], Meta(max_length=64, description="step: its time, ns since 1970 UTC")]
+    predicted_for_ns: Annotated[
+        int | UnsetType, Meta(description="the moment of people[].predicted, ns since 1970 UTC; since 1.2")
+    ] = UNSET
+    predicted_until_ns: Annotated[
+        int | UnsetType, Meta(description="extrapolate with the speeds until here and not beyond; since 1.2")
+    ] = UNSET
 
 
 class Skeleton(_Head, frozen=True, kw_only=True, tag="skeleton"):
@@ -170,6 +187,7 @@ def poses_map(poses: Poses, *, session: str, seq: int) -> dict[str, Any]:
         "people": _people(poses),
         "window": [_window_frame(frame) for frame in poses.window],
         "ledger": dict(poses.frame.ledger),
+        **_forecast_times(poses.forecast),
     }
 
 
@@ -221,14 +239,23 @@ def encode_end(*, session: str, seq: int, camera: str, wall_ns: int) -> bytes:
 
 
 def _people(poses: Poses) -> list[dict[str, Any]]:
-    if not (np.isfinite(poses.keypoints).all() and np.isfinite(poses.boxes).all() and np.isfinite(poses.scores).all()):
+    columns: dict[str, NDArray[Any]] = {
+        "id": poses.ids,
+        "box": poses.boxes,
+        "score": poses.scores,
+        "keypoints": poses.keypoints,
+    }
+    if poses.forecast is not None:
+        columns["predicted"] = poses.forecast.joints
+    if not all(np.isfinite(column).all() for column in columns.values()):
         camera, seq = poses.key
         raise WireError(f"frame {seq} of {camera!r} has a keypoint, box or score that is not finite; check its model")
-    rows = zip(poses.ids.tolist(), poses.boxes.tolist(), poses.scores.tolist(), poses.keypoints.tolist(), strict=True)
-    return [dict(zip(_PERSON_KEYS, row, strict=True)) for row in rows]
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-_PERSON_KEYS = ("id", "box", "score", "keypoints")
+def _forecast_times(forecast: Forecast | None) -> dict[str, int]:
+    return {"predicted_for_ns": forecast.for_ns, "predicted_until_ns": forecast.until_ns} if forecast else {}
 
 
 def _window_frame(frame: WindowFrame) -> dict[str, Any]:
@@ -315,12 +342,24 @@ def _read_poses(found: PosesMap) -> PoseMessage:
         window=tuple(found.window),
         ledger=found.ledger,
         session=found.session,
+        predicted_for_ns=_read_time(found.predicted_for_ns),
+        predicted_until_ns=_read_time(found.predicted_until_ns),
     )
+
+
+def _read_time(time_ns: int | UnsetType) -> int | None:
+    return None if isinstance(time_ns, UnsetType) else time_ns
 
 
 def _read_person(found: PersonMap) -> Person:
     with np.errstate(over="ignore"):  # a number that is too large becomes infinite and is refused below
         keypoints = np.array(found.keypoints, np.float32).reshape(-1, 3)
+        given = [] if isinstance(found.predicted, UnsetType) else found.predicted
+        predicted = np.array(given, np.float32).reshape(-1, 5)
     if not (np.isfinite(keypoints).all() and np.isfinite((*found.box, found.score)).all()):
         raise WireError(f"person {found.id} has a keypoint, box or score that is not finite")
-    return Person(found.id, found.box, found.score, keypoints)
+    if found.predicted is UNSET:
+        return Person(found.id, found.box, found.score, keypoints)
+    if len(predicted) != len(keypoints) or not np.isfinite(predicted).all():
+        raise WireError(f"person {found.id} has forecasts that are not finite, or not one for each keypoint")
+    return Person(found.id, found.box, found.score, keypoints, predicted=predicted)

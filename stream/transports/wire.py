@@ -22,13 +22,14 @@ from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
 from engines.skeletons import SHIPPED, SKELETONS, register
 from stream.errors import WireError
-from stream.messages import Eos, Frame, Message, People, Poses, Truth, Window, WindowFrame
+from stream.messages import Eos, Forecast, Frame, Message, People, Poses, Truth, Window, WindowFrame
 from stream.transports.wire_schema import (
     MAX_FRAMES,
     MAX_HEAD_BYTES,
     VERSION,
     AnyBody,
     EosBody,
+    ForecastBody,
     FrameBody,
     FrameMessageBody,
     FrameRef,
@@ -169,6 +170,7 @@ class _Packer:
             poses.fingerprint,
             [WindowFrameBody(one.offset, one.seq, one.pts_ns, one.state) for one in poses.window],
             _pack_skeleton(poses.skeleton),
+            _pack_forecast(poses, (count, joints, 5)),
         )
 
 
@@ -180,6 +182,13 @@ def _pack_people(message: People | Poses) -> tuple[bytes, bytes, bytes]:
         _bytes(message.scores, "<f4", (count,), "scores", message),
         _bytes(message.ids, "<i8", (count,), "ids", message),
     )
+
+
+def _pack_forecast(poses: Poses, shape: tuple[int, int, int]) -> ForecastBody | None:
+    forecast = poses.forecast
+    if forecast is None:
+        return None
+    return ForecastBody(forecast.for_ns, forecast.until_ns, _bytes(forecast.joints, "<f4", shape, "forecasts", poses))
 
 
 def _pack_skeleton(name: str) -> SkeletonBody | None:
@@ -337,7 +346,15 @@ def _read_poses(body: PosesBody, frames: list[Frame]) -> Poses:
         body.model,
         body.fingerprint,
         tuple(WindowFrame(one.offset, one.seq, one.pts_ns, one.state) for one in body.window),
+        _read_forecast(body, count),
     )
+
+
+def _read_forecast(body: PosesBody, count: int) -> Forecast | None:
+    if body.forecast is None:
+        return None
+    values = _array(body.forecast.values, np.float32, (count, body.joints, 5))
+    return Forecast(body.forecast.for_ns, body.forecast.until_ns, values)
 
 
 def _register(name: str, own: SkeletonBody) -> None:

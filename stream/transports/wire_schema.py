@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from stream.messages import EOS_SEQ, FrameState
 
-VERSION = "posestream.wire.1"
+VERSION = "posestream.wire.2"
 """First field of every head; heads with another version are refused."""
 
 MAX_FRAMES = 128
@@ -125,6 +125,14 @@ class SkeletonBody(Body):
     limbs: Annotated[list[tuple[Name, Name]], Meta(max_length=MAX_LIMBS)]
 
 
+class ForecastBody(Body):
+    """:class:`stream.messages.Forecast`; ``values`` (N, joints, 5) float32."""
+
+    for_ns: Int64
+    until_ns: Int64
+    values: Keypoints
+
+
 class PosesBody(Body, tag="poses"):
     """:class:`stream.messages.Poses`; ``own`` describes its skeleton if that does not ship."""
 
@@ -139,6 +147,7 @@ class PosesBody(Body, tag="poses"):
     fingerprint: Name
     window: Annotated[list[WindowFrameBody], Meta(max_length=MAX_FRAMES)]
     own: SkeletonBody | None
+    forecast: ForecastBody | None
 
 
 class EosBody(Body, tag="eos"):

@@ -12,7 +12,7 @@ import pytest
 from docs.clients.conformance.run import find_difference
 from scripts.conformance_cases import FOLDER, cases, text
 from stream.errors import VersionError
-from stream.protocol.pose_message import PoseMessage
+from stream.protocol.pose_message import Person, PoseMessage
 from stream.protocol.sequence import Reception
 
 FILES = sorted(FOLDER.glob("*.json"))
@@ -28,7 +28,7 @@ class Client:
     """Turns the steps of a case into events, by the reception of ``posestream.Subscriber``."""
 
     def __init__(self, case: dict[str, Any]) -> None:
-        self._now_ms = 0
+        self._now_ms, self._clock_ns = 0, None
         selected = frozenset([case["camera"]]) if case["camera"] is not None else None
         self._reception = Reception(selected, prefix=case["prefix"], now_s=lambda: self._now_ms / 1000)
         self._lost: dict[str, int] = {}
@@ -38,6 +38,7 @@ class Client:
     def run(self, step: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Take a step; yield its events."""
         self._now_ms += step.get("wait_ms", 0)
+        self._clock_ns = step.get("clock_ns", self._clock_ns)
         delivered = [message for parts in self._parts(step) for message in self._reception.take(*parts, now_ns=0)]
         statistics = self._reception.statistics()
         for camera, counts in statistics.cameras.items():
@@ -45,7 +46,7 @@ class Client:
                 yield {"event": "lost", "camera": camera, "count": missing}
             self._lost[camera] = counts.lost
         yield from ({"event": "malformed"} for _ in range(statistics.malformed - self._malformed))
-        yield from map(event, delivered)
+        yield from (event(message, self._clock_ns) for message in delivered)
         yield from ({"event": "end", "camera": camera} for camera in self._reception.ended_cameras - self._ended)
         if self._was_alive and not self._reception.alive:
             yield {"event": "silent"}
@@ -61,18 +62,21 @@ class Client:
                 self._reception.count_malformed()
 
 
-def event(message: PoseMessage) -> dict[str, Any]:
-    people = [
-        {"id": person.id, "box": list(person.box), "score": person.score, "keypoints": person.keypoints.tolist()}
-        for person in message.people
-    ]
+def event(message: PoseMessage, clock_ns: int | None) -> dict[str, Any]:
+    at = {} if clock_ns is None else {"at": list(map(person_map, message.at(clock_ns).people))}
     return {
         "event": "poses",
         **{key: getattr(message, key) for key in ("camera", "seq", "frame_seq", "retained")},
         **{key: str(getattr(message, key)) for key in ("pts_ns", "wall_ns")},
         "joints": list(message.joints),
-        "people": people,
+        "people": list(map(person_map, message.people)),
+        **at,
     }
+
+
+def person_map(person: Person) -> dict[str, Any]:
+    known = {"id": person.id, "box": list(person.box), "score": person.score, "keypoints": person.keypoints.tolist()}
+    return known if person.predicted is None else known | {"predicted": person.predicted.tolist()}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int refused;
+static int refused, has_clock;
+static int64_t clock_ns;
 
 static void print_text(poses_bytes text) {
   putchar('"');
@@ -23,15 +24,7 @@ static void print_numbers(const double *numbers, size_t count) {
   putchar(']');
 }
 
-static void print_poses(const poses_event *event) {
-  printf(",\"seq\":%" PRId64 ",\"frame_seq\":%" PRId64, event->seq, event->frame_seq);
-  printf(",\"pts_ns\":\"%" PRId64 "\",\"wall_ns\":\"%" PRId64 "\"", event->pts_ns, event->wall_ns);
-  printf(",\"retained\":%s,\"joints\":[", event->retained ? "true" : "false");
-  for (size_t i = 0; i < event->joint_count; i++) {
-    if (i) putchar(',');
-    print_text(event->joints[i]);
-  }
-  printf("],\"people\":[");
+static void print_people(const poses_event *event) {
   for (size_t i = 0; i < event->person_count; i++) {
     const poses_person *person = &event->people[i];
     printf("%s{\"id\":%" PRId64 ",\"score\":%.17g,\"box\":", i ? "," : "", person->id, person->score);
@@ -41,8 +34,31 @@ static void print_poses(const poses_event *event) {
       if (j) putchar(',');
       print_numbers(person->keypoints[j], 3);
     }
-    printf("]}");
+    printf("]");
+    if (person->predicted != NULL) printf(",\"predicted\":[");
+    for (size_t j = 0; person->predicted != NULL && j < person->keypoint_count; j++) {
+      if (j) putchar(',');
+      print_numbers(person->predicted[j], 5);
+    }
+    printf(person->predicted != NULL ? "]}" : "}");
   }
+}
+
+static void print_poses(const poses_event *event) {
+  printf(",\"seq\":%" PRId64 ",\"frame_seq\":%" PRId64, event->seq, event->frame_seq);
+  printf(",\"pts_ns\":\"%" PRId64 "\",\"wall_ns\":\"%" PRId64 "\"", event->pts_ns, event->wall_ns);
+  printf(",\"retained\":%s,\"joints\":[", event->retained ? "true" : "false");
+  for (size_t i = 0; i < event->joint_count; i++) {
+    if (i) putchar(',');
+    print_text(event->joints[i]);
+  }
+  printf("],\"people\":[");
+  print_people(event);
+  putchar(']');
+  if (!has_clock) return;
+  for (size_t i = 0; i < event->person_count; i++) poses_move(event, &event->people[i], clock_ns);
+  printf(",\"at\":[");
+  print_people(event);
   putchar(']');
 }
 
@@ -90,6 +106,7 @@ int main(int argc, char **argv) {
     line[strcspn(line, "\n")] = 0;
     if (strncmp(line, "message ", 8) == 0) take(client, line + 8, now_ms);
     if (strncmp(line, "wait ", 5) == 0) now_ms += atoll(line + 5);
+    if (strncmp(line, "clock ", 6) == 0) { clock_ns = atoll(line + 6); has_clock = 1; }
     poses_tick(client, now_ms); /* connections that are lost and made change nothing here */
   }
   free(line);

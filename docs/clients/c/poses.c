@@ -244,6 +244,19 @@ static poses_bytes *read_joints(poses_client *client, poses_bytes name, size_t *
   return NULL;
 }
 
+/* The forecasts of a person, one for each keypoint; none is no error. */
+static int read_predicted(reader map, poses_person *person) {
+  reader in;
+  value predicted = find(map, "predicted", &in);
+  if (predicted.type == INVALID) return 1;
+  if (predicted.type != ARRAY || predicted.count != person->keypoint_count) return 0;
+  person->predicted = calloc(predicted.count + 1, sizeof *person->predicted);
+  if (person->predicted == NULL) return 0;
+  for (size_t i = 0; i < predicted.count; i++)
+    if (!read_numbers(&in, person->predicted[i], 5)) return 0;
+  return 1;
+}
+
 static int read_person(reader map, poses_person *person) {
   reader in;
   value score = find(map, "score", NULL);
@@ -262,11 +275,14 @@ static int read_person(reader map, poses_person *person) {
   if (person->keypoints == NULL) return 0;
   for (; person->keypoint_count < keypoints.count; person->keypoint_count++)
     if (!read_numbers(&in, person->keypoints[person->keypoint_count], 3)) return 0;
-  return 1;
+  return read_predicted(map, person);
 }
 
 static void free_people(poses_person *people, size_t count) {
-  for (size_t i = 0; people != NULL && i < count; i++) free(people[i].keypoints);
+  for (size_t i = 0; people != NULL && i < count; i++) {
+    free(people[i].keypoints);
+    free(people[i].predicted);
+  }
   free(people);
 }
 
@@ -306,6 +322,8 @@ static void take_poses(poses_client *client, reader map, poses_bytes name, int64
     report_malformed(client);
     return;
   }
+  event.has_forecast = find_integer(map, "predicted_for_ns", &event.predicted_for_ns) &&
+                       find_integer(map, "predicted_until_ns", &event.predicted_until_ns);
   camera_state *camera = take_number(client, name, seq);
   if (camera != NULL) {
     poses_bytes *joints = read_joints(client, skeleton.text, &event.joint_count);
@@ -315,6 +333,23 @@ static void take_poses(poses_client *client, reader map, poses_bytes name, int64
     free(joints);
   }
   free_people(people, event.person_count);
+}
+
+void poses_move(const poses_event *event, poses_person *person, int64_t now_ns) {
+  if (!event->has_forecast || person->predicted == NULL || person->keypoint_count == 0) return;
+  if (now_ns < event->wall_ns) now_ns = event->wall_ns;
+  if (now_ns > event->predicted_until_ns) now_ns = event->predicted_until_ns;
+  double after_s = (double)(now_ns - event->predicted_for_ns) / 1e9, count = (double)person->keypoint_count;
+  for (size_t axis = 0; axis < 2; axis++) {
+    double sum = 0;
+    for (size_t i = 0; i < person->keypoint_count; i++) {
+      double moved = person->predicted[i][axis] + after_s * person->predicted[i][2 + axis];
+      sum += moved - person->keypoints[i][axis];
+      person->keypoints[i][axis] = moved;
+    }
+    person->box[axis] += sum / count;
+    person->box[2 + axis] += sum / count;
+  }
 }
 
 static int is_in(reader list, size_t count, poses_bytes text) {

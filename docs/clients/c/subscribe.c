@@ -11,11 +11,13 @@
 
 enum { MAX_PARTS = 8, PAUSE_MS = 500, DEAF_MS = 10000 };
 
-static int64_t now_ms(void) {
+static int64_t now_ns(void) {
   struct timespec now;
   timespec_get(&now, TIME_UTC);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
+
+static int64_t now_ms(void) { return now_ns() / 1000000; }
 
 static void print_event(void *user, const poses_event *event) {
   int length = (int)event->camera.size;
@@ -32,6 +34,7 @@ static void print_event(void *user, const poses_event *event) {
     case POSES_MESSAGE:
       printf("%.*s %" PRId64 ": %zu people", length, camera, event->frame_seq, event->person_count);
       for (size_t i = 0; i < event->person_count && event->people[i].keypoint_count > 0; i++) {
+        poses_move(event, &event->people[i], now_ns());
         const double *first = event->people[i].keypoints[0];
         poses_bytes unknown = {(const uint8_t *)"joint 0", 7}, name = event->joint_count ? event->joints[0] : unknown;
         printf("; #%" PRId64 " %.*s at (%.0f, %.0f) px", event->people[i].id, (int)name.size, (const char *)name.data,

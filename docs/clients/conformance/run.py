@@ -47,6 +47,8 @@ def line(step: dict[str, Any]) -> str:
             return " ".join(["message", *(part or "-" for part in parts)]) + "\n"
         case {"wait_ms": milliseconds}:
             return f"wait {milliseconds}\n"
+        case {"clock_ns": time_ns}:
+            return f"clock {time_ns}\n"
         case {"connection": state}:
             return f"connection {state}\n"
     raise ValueError(f"unknown step {step}")

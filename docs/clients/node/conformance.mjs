@@ -2,18 +2,20 @@
 
 import { createInterface } from "node:readline"
 import { parseArgs } from "node:util"
-import { Reception } from "./reception.mjs"
+import { Reception, peopleAt } from "./reception.mjs"
 
 const text = { type: "string" }
 const { values } = parseArgs({ options: { camera: text, prefix: text } })
 const reception = new Reception(values)
 const bytes = (word) => Buffer.from(word === "-" ? "" : word, "hex")
 let nowMs = 0
+let clockNs
 
 function events(line) {
   const [step, ...words] = line.split(" ")
   if (step === "message") return reception.take(words.map(bytes), nowMs)
   if (step === "wait") return reception.tick((nowMs += Number(words[0])))
+  if (step === "clock") clockNs = BigInt(words[0])
   return []
 }
 
@@ -22,6 +24,7 @@ function json({ event, message, retained, joints, ...more }) {
   const { camera, people, pts_ns, wall_ns } = message
   const [seq, frame_seq] = [Number(message.seq), Number(message.frame_seq)]
   const content = { event, camera, seq, frame_seq, people, pts_ns, wall_ns, retained, joints: joints ?? [] }
+  if (clockNs !== undefined) content.at = peopleAt(message, clockNs)
   const plain = (key, value) => (typeof value !== "bigint" ? value : key.endsWith("_ns") ? `${value}` : Number(value))
   return JSON.stringify({ ...content, pts_ns: `${pts_ns}`, wall_ns: `${wall_ns}` }, plain)
 }

@@ -103,6 +103,29 @@ export class Reception {
   }
 }
 
+/**
+ * The people of a poses message where they are at `nowNs` (a BigInt, ns since 1970 UTC): boxes and keypoints follow the
+ * forecasts, which are extrapolated to `predicted_until_ns` and not beyond. Without forecasts they are unchanged.
+ */
+export function peopleAt(message, nowNs) {
+  if (message.predicted_for_ns === undefined || message.predicted_until_ns === undefined) return message.people
+  const [first, predicted, last] = [message.wall_ns, message.predicted_for_ns, message.predicted_until_ns].map(BigInt)
+  const moment = nowNs < first ? first : nowNs > last ? last : nowNs
+  const afterS = Number(moment - predicted) / 1e9
+  return message.people.map((person) => (person.predicted?.length ? move(person, afterS) : person))
+}
+
+function move(person, afterS) {
+  const keypoints = person.keypoints.map(([, , score], joint) => {
+    const [x, y, right, down] = person.predicted[joint]
+    return [x + afterS * right, y + afterS * down, score]
+  })
+  const mean = (axis) => keypoints.reduce((sum, point, joint) => sum + point[axis] - person.keypoints[joint][axis], 0) / keypoints.length
+  const [right, down] = [mean(0), mean(1)]
+  const [x1, y1, x2, y2] = person.box
+  return { ...person, keypoints, box: [x1 + right, y1 + down, x2 + right, y2 + down] }
+}
+
 function read(parts) {
   let message
   try {
@@ -111,7 +134,13 @@ function read(parts) {
   } catch {
     return undefined
   }
-  return typeof message === "object" && message !== null && Array.isArray(message.version) ? message : undefined
+  if (typeof message !== "object" || message === null || !Array.isArray(message.version)) return undefined
+  return (message.people ?? []).every(hasWholeForecast) ? message : undefined
+}
+
+/** True if a person has a forecast for each keypoint, or none at all. */
+function hasWholeForecast({ keypoints, predicted }) {
+  return predicted === undefined || predicted.length === keypoints.length
 }
 
 function countLost(camera, seq) {

@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs"
 import { pathToFileURL } from "node:url"
 import { parseArgs } from "node:util"
 import { Subscriber, curveKeyPair } from "zeromq"
-import { Reception } from "./reception.mjs"
+import { Reception, peopleAt } from "./reception.mjs"
 
 /** Yields every new poses message of `camera` (of all where undefined), and the `end` of each camera. */
 export class Poses {
@@ -62,7 +62,7 @@ export function curve(serverKey, clientKey) {
 }
 
 function line(poses, message) {
-  const people = message.people.map((person) => {
+  const people = peopleAt(message, BigInt(Date.now()) * 1_000_000n).map((person) => {
     const [x, y, score] = person.keypoints[0]
     const joint = poses.joints(message)?.[0] ?? "joint 0"
     return `#${person.id} ${joint} at (${x.toFixed(0)}, ${y.toFixed(0)}) px, score ${score.toFixed(2)}`

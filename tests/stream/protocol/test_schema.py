@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from stream.errors import WireError
-from stream.messages import Frame, Poses, WindowFrame
+from stream.messages import Forecast, Frame, Poses, WindowFrame
 from stream.protocol import schema
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
@@ -39,7 +39,9 @@ def make_documented() -> Poses:
     )
     box, score = np.array([[610.5, 122.0, 744.25, 689.75]], np.float32), np.array([0.875], np.float32)
     keypoints = np.array([[[652.5, 171.25, 0.96875], [668.0, 301.5, 0.5]]], np.float32)
-    return Poses(frame, box, score, np.array([3]), keypoints, "wand2", "tiny", "9f1c2a7be04d5566", window)
+    predicted = np.array([[[654.5, 171.25, 40, 0, 2.5], [670.0, 301.5, 40, 0, 4]]], np.float32)
+    forecast = Forecast(captured + 135_000_000, captured + 235_000_000, predicted)
+    return Poses(frame, box, score, np.array([3]), keypoints, "wand2", "tiny", "9f1c2a7be04d5566", window, forecast)
 
 
 @pytest.fixture
@@ -99,6 +101,9 @@ def test_poses_survive_a_round_trip() -> None:
     assert (person.id, person.box, person.score) == (3, (610.5, 122.0, 744.25, 689.75), 0.875)
     np.testing.assert_array_equal(person.keypoints, sent.keypoints[0])
     assert person.keypoints.dtype == np.float32
+    assert sent.forecast is not None
+    assert (received.predicted_for_ns, received.predicted_until_ns) == (sent.forecast.for_ns, sent.forecast.until_ns)
+    np.testing.assert_array_equal(person.predicted, sent.forecast.joints[0])
     assert received.ids == (3,)
     assert received.person(3) is person
     assert received.person(4) is None
@@ -157,6 +162,16 @@ def change(**keys: Any) -> bytes:
     return bytes(msgpack.packb({key: value for key, value in content.items() if value is not ...}))
 
 
+def test_a_message_without_forecasts_has_none_of_their_keys() -> None:
+    content = schema.poses_map(make_poses(0), session=SESSION, seq=0)
+    assert not {key for key in content if key.startswith("predicted")}
+    assert all("predicted" not in person for person in content["people"])
+    received = schema.decode(schema.encode_poses(make_poses(0), session=SESSION, seq=0))
+    assert isinstance(received, PoseMessage)
+    assert (received.predicted_for_ns, received.people[0].predicted) == (None, None)
+    assert received.at(received.wall_ns + 1_000_000_000) is received
+
+
 def test_keys_and_steps_of_a_later_minor_version_are_ignored() -> None:
     received = schema.decode(change(version=[1, 7], mood="sunny", ledger={"captured": 1, "smoothed": 2}))
     assert isinstance(received, PoseMessage)
@@ -170,11 +185,14 @@ def test_a_kind_of_a_later_minor_version_is_ignored() -> None:
 def test_another_major_version_raises_with_both_versions() -> None:
     with pytest.raises(WireError) as caught:
         schema.decode(change(version=[2, 0]))
-    assert str(caught.value) == ("the publisher uses protocol 2.0 and this subscriber 1.1; upgrade the older one")
+    assert str(caught.value) == ("the publisher uses protocol 2.0 and this subscriber 1.2; upgrade the older one")
 
 
 # -- make_hostile bytes
 # -----------------------------------------------------------------------------------------------------
+
+
+_PREDICTED = {"id": 1, "box": [0, 0, 1, 1], "score": 1, "keypoints": [[0, 0, 1]]}
 
 
 @pytest.mark.parametrize(
@@ -204,6 +222,18 @@ def test_another_major_version_raises_with_both_versions() -> None:
         (
             change(people=[{"id": 1, "box": [0, 0, 1, float("nan")], "score": 1, "keypoints": []}]),
             "person 1 has a keypoint, box or score that is not finite",
+        ),
+        (
+            change(people=[_PREDICTED | {"predicted": [[0, 1e300, 0, 0, 1]]}]),
+            "person 1 has forecasts that are not finite, or not one for each keypoint",
+        ),
+        (
+            change(people=[_PREDICTED | {"predicted": []}]),
+            "person 1 has forecasts that are not finite, or not one for each keypoint",
+        ),
+        (
+            change(people=[_PREDICTED | {"predicted": [[0, 0, 0]]}]),
+            "not a 'poses' message of protocol 1: Expected `array` of length 5, got 3",
         ),
         (b"\x91" * 100_000, "not a message of protocol 1: "),
         (b"\xdd\xff\xff\xff\xff", "not a message of protocol 1: "),

@@ -218,8 +218,8 @@ def test_a_publisher_of_another_major_version_is_refused_in_one_line() -> None:
         assert false.poll(round(TIMEOUT_S * 1000))
         while false.poll(100):
             false.recv()
-        false.send_multipart([b"poses/hall", payload.replace(b"\x92\x01\x01", b"\x92\x02\x00")])
-        with pytest.raises(VersionError, match=r"^the publisher uses protocol 2\.0 and this subscriber 1\.1; upgrade"):
+        false.send_multipart([b"poses/hall", payload.replace(b"\x92\x01\x02", b"\x92\x02\x00")])
+        with pytest.raises(VersionError, match=r"^the publisher uses protocol 2\.0 and this subscriber 1\.2; upgrade"):
             next(subscriber)
 
 

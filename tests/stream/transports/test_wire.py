@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 from engines import skeletons
 from stream.errors import StaleFrame, WireError
-from stream.messages import EOS_SEQ, Eos, Frame, FrameState, People, Poses, Truth, Window, WindowFrame
+from stream.messages import EOS_SEQ, Eos, Forecast, Frame, FrameState, People, Poses, Truth, Window, WindowFrame
 from stream.transports import wire
 from stream.transports.wire_schema import MAX_FRAMES, VERSION, FrameRef
 
@@ -74,7 +74,8 @@ def poses(draw: st.DrawFn) -> Poses:
     count, joints = draw(st.integers(0, 3)), draw(st.integers(0, 4))
     found = draw(_floats(count, 4)), draw(_floats(count)), draw(_ids(count)), draw(_floats(count, joints, 3))
     seen = draw(st.lists(st.builds(WindowFrame, INT64, SEQ, INT64, STATES), max_size=4))
-    return Poses(draw(frames()), *found, draw(NAMES), draw(NAMES), draw(NAMES), tuple(seen))
+    forecast = draw(st.none() | st.builds(Forecast, INT64, INT64, _floats(count, joints, 5)))
+    return Poses(draw(frames()), *found, draw(NAMES), draw(NAMES), draw(NAMES), tuple(seen), forecast)
 
 
 MESSAGES = frames() | people() | windows() | poses() | st.builds(Eos, NAMES)
@@ -251,7 +252,7 @@ POSES = Poses(a_frame(), *(PEOPLE.boxes, PEOPLE.scores, PEOPLE.ids), np.zeros((2
         ([b"\xc1"], "a head cannot be decoded"),
         (
             _changed_head(PEOPLE, (0,), "posestream.wire.9"),
-            "has version 'posestream.wire.9'; only 'posestream.wire.1' is supp",
+            "has version 'posestream.wire.9'; only 'posestream.wire.2' is supp",
         ),
         (_changed_head(PEOPLE, (*PICTURE, 1), 7), "a picture is in buffer 7 of 1"),
         (_changed_head(PEOPLE, (*PICTURE, 2), [4, 7, 3]), "a picture of (4, 7, 3) has 72 bytes"),
