@@ -243,9 +243,14 @@ def convert(keypoints: NDArray[np.float32], source: str, target: str) -> NDArray
 
     Joints that ``source`` lacks are 0, 0, 0: COCO has no ``head_top``, so PoseTrack's gets score 0.
     """
-    joints, target_joints = SKELETONS[source].joints, SKELETONS[target].joints
-    converted = np.zeros((len(keypoints), len(target_joints), 3), np.float32)
-    for index, joint in enumerate(target_joints):
+    return reorder(keypoints, SKELETONS[source].joints, SKELETONS[target].joints)
+
+
+def reorder(keypoints: NDArray[np.float32], joints: Sequence[str], wanted: Sequence[str]) -> NDArray[np.float32]:
+    """Keypoints (N, len(wanted), 3) float32 of the joints ``wanted``, from (N, len(joints), 3) of ``joints``; 0, 0, 0
+    for those that are not among them."""
+    reordered = np.zeros((len(keypoints), len(wanted), 3), np.float32)
+    for index, joint in enumerate(wanted):
         if joint in joints:
-            converted[:, index] = keypoints[:, joints.index(joint)]
-    return converted
+            reordered[:, index] = keypoints[:, joints.index(joint)]
+    return reordered

@@ -99,7 +99,7 @@ def _lines(summary: Summary, outputs: Outputs, seconds: float) -> Iterator[str]:
         done = f"{_count(summary.inputs, 'input', 'inputs')}, {_count(summary.frames, 'frame', 'frames')}, {people}"
         yield f"{done} in {seconds:.1f} s ({summary.frames / seconds:.1f} frames a second)"
     if outputs.written:
-        kinds = Counter(path.suffix for path in outputs.written)
+        kinds = Counter("folder" if path.is_dir() else path.suffix for path in outputs.written)
         yield f"wrote {', '.join(f'{number} {kind}' for kind, number in kinds.items())} to {outputs.folder}"
     if summary.failed:
         yield f"failed, for the reasons above: {', '.join(summary.failed)}"

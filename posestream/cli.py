@@ -43,8 +43,8 @@ def estimate(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; - prints JSON lines.")] = Path("poses"),
     format: Annotated[  # noqa: A002 - it is the option's name
-        Literal["json", "lines", "coco", "posetrack"],
-        typer.Option("--format", "-f", help="One JSON document, JSON lines, or the data sets' result files."),
+        Literal["json", "lines", "coco", "posetrack", "openpose", "csv", "trc", "parquet"],
+        typer.Option("--format", "-f", help="One JSON document, JSON lines, or the result files of 'jsonsink'."),
     ] = "json",
     pictures: Annotated[bool, typer.Option("--pictures", help="Draw the people into a copy of each photo.")] = False,
     video: Annotated[bool, typer.Option("--video", help="Draw the people into a copy of each video.")] = False,

@@ -12,9 +12,12 @@ from typing import Literal
 from posestream.result import Result
 from stream.capture.regular_file import describe_kind
 from stream.capture.stills import is_still
-from stream.element import Sink
+from stream.elements.jsonsink import JsonSink
 from stream.errors import PropertyError, TransportError
-from stream.output.locations import open_temporary
+from stream.output.json_lines import make_line, read_record
+from stream.output.locations import open_temporary, replace_file
+from stream.output.openpose import openpose_document
+from stream.output.tables import check_parquet
 from stream.output.video_writer import open_pictures
 from stream.protocol.json import json_line
 from stream.registry import make
@@ -22,7 +25,9 @@ from stream.registry import make
 Add = Callable[[Result], object]
 """Takes the results of one input, one after the other."""
 
-Format = Literal["json", "lines", "coco", "posetrack"]
+Format = Literal["json", "lines", "coco", "posetrack", "openpose", "csv", "trc", "parquet"]
+
+_SUFFIXES = {"lines": "jsonl", "csv": "csv", "parquet": "parquet"}
 
 _FRAME_KEYS = ("index", "time_s", "size", "people")
 
@@ -31,8 +36,9 @@ _FRAME_KEYS = ("index", "time_s", "size", "people")
 class Outputs:
     """Where and how results are written; ``folder`` None prints JSON lines. ``written`` lists the files so far.
 
-    An input ``clip.mp4`` becomes ``clip.json`` (``clip.jsonl`` for lines), and ``clip_poses.mp4`` with ``video``; a
-    photo becomes ``photo_poses.jpg`` with ``pictures``. Where two inputs have one name, the second gets a number.
+    An input ``clip.mp4`` becomes ``clip.json``, or by ``format`` ``clip.jsonl``, ``clip.csv``, ``clip.parquet``,
+    ``clip_1.trc`` for person 1 and the folder ``clip``, and ``clip_poses.mp4`` with ``video``; a photo becomes
+    ``photo_poses.jpg`` with ``pictures``. Where two inputs have one name, the second gets a number.
     """
 
     folder: Path | None
@@ -44,8 +50,10 @@ class Outputs:
     def __post_init__(self) -> None:
         self._stems: set[str] = set()
         self._inputs: set[Path] = set()
-        if self.folder is None and (self.pictures or self.video or self.format in ("coco", "posetrack")):
+        if self.folder is None and (self.pictures or self.video or self.format not in ("json", "lines")):
             raise PropertyError("--out - prints JSON lines and nothing else; give a folder, as in --out poses")
+        if self.format == "parquet":
+            check_parquet()
         if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
             kind = describe_kind(self.folder) or "a file"
             raise PropertyError(f"--out {self.folder} is {kind}, not a folder; give another, as in --out poses")
@@ -64,18 +72,32 @@ class Outputs:
             yield _print
             return
         with ExitStack() as files:
-            writers = [files.enter_context(self._writer(path, source)) for path in self._paths(self.folder, source)]
+            writers = [files.enter_context(writer) for writer in self._writers(self.folder, source)]
             yield lambda result: [add(result) for add in writers]
 
-    def _paths(self, folder: Path, source: Path) -> Iterator[Path]:
+    def _writers(self, folder: Path, source: Path) -> Iterator[AbstractContextManager[Add]]:
         with _os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         stem = self._free_stem(source.stem)
-        yield folder / f"{stem}.{'jsonl' if self.format == 'lines' else 'json'}"
+        yield self._keypoint_writer(folder, stem, source)
         if self.pictures and is_still(source):
-            yield folder / f"{stem}_poses.jpg"
+            yield _open_picture(self._claim(folder / f"{stem}_poses.jpg"))
         if self.video and not is_still(source):
-            yield folder / f"{stem}_poses.mp4"
+            yield _open_video(self._claim(folder / f"{stem}_poses.mp4"))
+
+    def _keypoint_writer(self, folder: Path, stem: str, source: Path) -> AbstractContextManager[Add]:
+        if self.format in ("json", "lines"):
+            path = self._claim(folder / f"{stem}.{_SUFFIXES.get(self.format, 'json')}")
+            return _open_json(path, is_document=self.format == "json")
+        if self.format == "trc":
+            path = folder / f"{stem}_{{id}}.trc"
+            return _open_result_file(path, self.format, source.stem, self.written)
+        if self.format == "openpose":
+            if is_still(source):
+                return _open_openpose(self._claim(folder / f"{stem}_keypoints.json"))
+            return _open_result_file(self._claim(folder / stem), self.format, source.stem)
+        path = self._claim(folder / f"{stem}.{_SUFFIXES.get(self.format, 'json')}")
+        return _open_result_file(path, self.format, source.stem)
 
     def _free_stem(self, stem: str) -> str:
         free, number = stem, 2
@@ -84,17 +106,12 @@ class Outputs:
         self._stems.add(free)
         return free
 
-    def _writer(self, path: Path, source: Path) -> AbstractContextManager[Add]:
+    def _claim(self, path: Path) -> Path:
+        """The path, which is one of those written; raises :class:`TransportError` if it is an input."""
         if path.resolve() in self._inputs:
             raise TransportError(f"{path} is an input and would be overwritten; choose another folder with --out")
         self.written.append(path)
-        if path.suffix == ".jpg":
-            return _open_picture(path)
-        if path.suffix == ".mp4":
-            return _open_video(path)
-        if self.format in ("coco", "posetrack"):
-            return _open_result_file(path, self.format, source.stem)
-        return _open_json(path, is_document=self.format == "json")
+        return path
 
 
 def _print(result: Result) -> None:
@@ -117,13 +134,27 @@ def _open_video(path: Path) -> Iterator[Add]:
 
 
 @contextmanager
-def _open_result_file(path: Path, kind: str, sequence: str) -> Iterator[Add]:
-    """A data set's result file, which calls the camera ``sequence``."""
+def _open_result_file(path: Path, kind: str, sequence: str, written: list[Path] | None = None) -> Iterator[Add]:
+    """A result file of another format, which calls the camera ``sequence``; ``written`` gets the files of ``{id}``."""
     sink = make("jsonsink", location=str(path), format=kind)
-    assert isinstance(sink, Sink)
+    assert isinstance(sink, JsonSink)
     with sink:
         yield lambda result: sink.consume(replace(result.poses, frame=replace(result.poses.frame, camera=sequence)))
         sink.flush()
+        if written is not None:
+            written += sink.written
+
+
+@contextmanager
+def _open_openpose(path: Path) -> Iterator[Add]:
+    """The file of a photo."""
+
+    def add(result: Result) -> None:
+        content = json_line(openpose_document(read_record(make_line(result.poses))))
+        with _os_errors(path):
+            replace_file(path, lambda file: file.write(content))
+
+    yield add
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def summarise(frames: int, seconds: float, dropped: Mapping[str, int], files: li
 def written_files(pipeline: Pipeline, since_s: float) -> list[Path]:
     """The files and folders that the sinks have written since ``since_s``, in seconds of ``time.time()``."""
     patterns = [
-        Path(location.replace("{camera}", "*"))
+        Path(location.replace("{camera}", "*").replace("{id}", "*"))
         for sink in _sinks(pipeline)
         if (location := str(getattr(sink, "location", ""))) not in ("", "-")
     ]

@@ -1,102 +1,108 @@
-"""``jsonsink``: writes poses as JSON lines, COCO keypoint results or PoseTrack JSON.
+"""``jsonsink``: writes poses as JSON lines, or in the formats of data sets and of tools for keypoints.
 
 A file of JSON lines is valid at any time, except for a last line that is being written; where the disk is full, that
 line is removed. If the part is killed and restarted, it drops an incomplete last line, reads the others, and continues
-without missing or repeating a frame. The other formats are single documents: frames are first collected as JSON lines
-in ``<location>.part``, and the document is moved to ``location`` in one step at the end, so the file there is always
-complete.
+without missing or repeating a frame. OpenPose's format is a folder with a file per frame, each complete or absent. The
+other formats are single documents: frames are first collected as JSON lines in ``<location>.part``, and the document is
+moved to ``location`` in one step at the end, so the file there is always complete.
 """
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, BinaryIO, Literal, Self
+from typing import Annotated, Literal, Self
 
-import msgspec
 from msgspec import Meta
 
 from stream.caps import Caps
-from stream.element import Sink
-from stream.errors import PropertyError, TransportError
-from stream.messages import Poses
-from stream.output.locations import (
-    REMOVED,
-    check_present,
-    check_target,
-    insert_camera,
-    make_folder_of,
-    open_alone,
-    open_temporary,
-    write_error,
-)
-from stream.output.results import Record, coco_results, posetrack_document
+from stream.element import Sink, Source
+from stream.errors import PropertyError
+from stream.messages import NO_ID, Poses
+from stream.output.documents import DOCUMENTS
+from stream.output.json_lines import JsonLines, make_line, read_record
+from stream.output.locations import REMOVED, check_target, insert_camera, write_error
+from stream.output.openpose import OpenPoseFolder
 from stream.output.standard_output import StandardOutput
-from stream.protocol.json import json_line, round_floats
-from stream.protocol.schema import poses_map
+from stream.output.tables import check_parquet, csv_text
 
-_SUBSCRIPTION_KEYS = ("version", "kind", "session", "seq")
 _STDOUT = "-"
-_record = msgspec.json.Decoder(Record)
+_SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".trc": "trc"}
 
 
 @dataclass
 class JsonSink(Sink):
     """Writes one JSON object per frame, keys as in docs/reference/protocol.md, or a result file of ``format``.
 
-    A frame that was read from a file has the key ``file`` too, the path of the picture or video.
-    Coordinates are px with four decimals. A new run starts a new file. Raises :class:`TransportError` if a file cannot
-    be written.
+    A line has the key ``joints`` too, the names of the keypoints. Coordinates are px with four decimals. A new run
+    starts a new file. docs/how-to/keypoint-files.md describes the formats. Raises :class:`TransportError` if a file
+    cannot be written.
     """
 
     sink = Caps("people/poses")
 
     location: Annotated[
-        str, Meta(description="file to write, - for stdout; with {camera} in it, one file per camera")
+        str,
+        Meta(
+            description="file to write (openpose: a folder), - for stdout; with {camera} in it, one per camera; with "
+            "{id}, one per person (trc)"
+        ),
     ] = _STDOUT
     format: Annotated[
-        Literal["lines", "coco", "posetrack"],
-        Meta(description="JSON lines, COCO keypoint results, or PoseTrack 2018 JSON"),
+        Literal["lines", "coco", "posetrack", "openpose", "csv", "trc", "parquet"],
+        Meta(
+            description="JSON lines, COCO keypoint results, PoseTrack 2018 JSON, OpenPose JSON (BODY_25), a table as "
+            "CSV or Parquet (extra parquet), or TRC of OpenSim (one person per file)"
+        ),
     ] = "lines"
 
     def __post_init__(self) -> None:
-        if self.format != "lines" and self.location == _STDOUT:
-            raise PropertyError(f"jsonsink: format={self.format} is one document, not a stream; set location=FILE.json")
-        self._files: dict[str, _Lines] = {}
+        self._files: dict[str, JsonLines] = {}
+        self._folders: dict[str, OpenPoseFolder] = {}
+        self.written: list[Path] = []
+        """The files of documents that are complete."""
         self._stdout = StandardOutput()
+        self._is_begun = False
+        self._check_location()
+
+    def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002 - whatever the sources
+        if self.format == "parquet":
+            check_parquet()
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:
         return [insert_camera(self.location, camera) for camera in cameras if self.location != _STDOUT]
 
     def __enter__(self) -> Self:
-        self._files = {}
+        self.check(())
+        self._files, self._folders, self.written = {}, {}, []
+        self._is_begun = self.context.incarnation > 0 and _BEGUN in self.context.memory
         if self.location != _STDOUT and "{camera}" not in self.location:
-            self._open("")  # report an unwritable file before the first frame
+            # Report what cannot be written before the first frame.
+            self._open_folder("") if self.format == "openpose" else self._open("")
         return self
 
     def consume(self, item: Poses) -> None:
-        content = poses_map(item, session="", seq=0)
-        for key in _SUBSCRIPTION_KEYS:
-            del content[key]
-        if item.frame.file:
-            content["file"] = item.frame.file
+        if self.format == "trc" and (item.ids == NO_ID).any():
+            raise PropertyError(
+                "jsonsink: format=trc follows people by their ids, which these lack; put track after detect"
+            )
+        line = make_line(item)
         if self.location == _STDOUT:
-            self._print(item, json_line(content))
+            self._print(item, line)
+        elif self.format == "openpose":
+            self._open_folder(item.frame.camera).add(read_record(line))
         else:
-            self._open(item.frame.camera).add(item.frame.camera, item.frame.seq, json_line(content))
+            self._open(item.frame.camera).add(item.frame.camera, item.frame.seq, line)
 
     def flush(self) -> None:
         """Write the documents."""
         for lines in self._files.values():
             lines.check_present()
-            if self.format != "lines":
+            if self.format in DOCUMENTS:
                 self._write_document(lines)
 
     def __exit__(
@@ -105,34 +111,71 @@ class JsonSink(Sink):
         will_restart = kind is not None and issubclass(kind, Exception)
         for lines in self._files.values():
             lines.close()
-            if self.format != "lines":
+            if self.format in DOCUMENTS:
                 self._write_document(lines)
                 if not will_restart:
                     lines.path.unlink(missing_ok=True)
-        self._files = {}
+        self._files, self._folders = {}, {}
+
+    def _check_location(self) -> None:
+        """Raise :class:`PropertyError` where the format cannot be written to the location, or another is meant."""
+        meant = _SUFFIXES.get(Path(self.location).suffix.lower(), self.format)
+        if meant != self.format and self.location != _STDOUT:
+            raise PropertyError(
+                f"jsonsink: location={self.location} ends as a {meant} file, but format={self.format}; "
+                f"set format={meant}, or another location"
+            )
+        example = "FOLDER" if self.format == "openpose" else ""
+        if self.format in DOCUMENTS and self.format != "csv":
+            example = DOCUMENTS[self.format].location
+        if example and self.location == _STDOUT:
+            what = "a folder of documents" if self.format == "openpose" else "one document"
+            raise PropertyError(f"jsonsink: format={self.format} is {what}, not a stream; set location={example}")
+        if self.format == "trc" and "{id}" not in self.location:
+            raise PropertyError(
+                f"jsonsink: location={self.location}: a file of format=trc holds one person; "
+                "put {id} into it, as in w_{id}.trc"
+            )
 
     def _print(self, item: Poses, line: bytes) -> None:
         """Print to stdout; the memory records what was printed before a restart."""
-        camera, seq = item.key
-        if seq > self.context.memory.get(f"printed/{camera}", -1) or self.context.incarnation == 0:
+        (camera, seq), memory = item.key, self.context.memory
+        if seq > memory.get(f"printed/{camera}", -1) or self.context.incarnation == 0:
+            if self.format == "csv":
+                line = csv_text(read_record(line), has_header=not self._is_begun).encode()
             try:
                 self._stdout.write(line)
             except BrokenPipeError:  # its reader has seen enough
                 raise
             except OSError as error:
                 raise write_error("jsonsink", "to stdout", error) from None
-            self.context.memory[f"printed/{camera}"] = seq
+            memory[f"printed/{camera}"] = seq
+            memory[_BEGUN] = self._is_begun = True
 
-    def _open(self, camera: str) -> _Lines:
+    def _open_folder(self, camera: str) -> OpenPoseFolder:
+        """Open the folder for this camera's poses, unless it is open."""
+        location = insert_camera(self.location, camera)
+        if location not in self._folders:
+            self._folders[location] = OpenPoseFolder(Path(location))
+            if not self.context.incarnation:
+                self._folders[location].warn_of_old_files()
+        return self._folders[location]
+
+    def _open(self, camera: str) -> JsonLines:
         """Open the file for this camera's poses, unless it is open."""
         location = insert_camera(self.location, camera)
         if location not in self._files:
-            path = Path(location)
-            if self.format != "lines":
+            path, document = Path(location), DOCUMENTS.get(self.format)
+            if document:
                 check_target(path, "jsonsink")
                 path = Path(f"{location}.part")
             self._check_resumed(path)
-            self._files[location] = _Lines(path, resume=self.context.incarnation > 0, one_camera=self.format != "lines")
+            self._files[location] = JsonLines(
+                path,
+                resume=self.context.incarnation > 0,
+                is_temporary=document is not None,
+                one_camera=document is not None and document.has_one_camera,
+            )
         return self._files[location]
 
     def _check_resumed(self, path: Path) -> None:
@@ -145,7 +188,7 @@ class JsonSink(Sink):
     def end(self, camera: str) -> None:
         """Write the document of a camera at its end: after that, a restarted part gets nothing of it again."""
         location = insert_camera(self.location, camera)
-        if self.format == "lines" or self.location == _STDOUT:
+        if self.format not in DOCUMENTS or self.location == _STDOUT:
             return
         before = self.context.memory.get(_name_in_memory(Path(f"{location}.part")))
         if location in self._files or (self.context.incarnation and before == _OPENED):
@@ -153,130 +196,20 @@ class JsonSink(Sink):
             self._write_document(lines)
             self.context.memory[_name_in_memory(lines.path)] = _WRITTEN
 
-    def _write_document(self, lines: _Lines) -> None:
+    def _write_document(self, lines: JsonLines) -> None:
         if lines.is_written:
             return
         if not lines.path.exists():
             raise write_error("jsonsink", lines.path, REMOVED)
-        target = lines.path.with_suffix("")
-        write = _write_coco if self.format == "coco" else _write_posetrack
-        _replace(target, lambda file: write(lines.records(), file))
+        self.written += DOCUMENTS[self.format].write(lines)
         lines.is_written = True
 
 
 _OPENED, _WRITTEN = 1, 2
+_BEGUN = "printed"
+"""In the memory once something was printed to stdout, and with it the header of a table."""
 
 
 def _name_in_memory(path: Path) -> str:
     """Short, as names in the memory are."""
     return f"file/{zlib.crc32(os.fsencode(path)):08x}"
-
-
-class _Lines:
-    """A file of JSON lines, and the last frame in it by camera; with ``one_camera``, it refuses a second camera."""
-
-    def __init__(self, path: Path, *, resume: bool, one_camera: bool) -> None:
-        self.path, self._one_camera = path, one_camera
-        self.is_written = False
-        self._last: dict[str, int] = {}
-        make_folder_of(path, "jsonsink")
-        try:
-            if resume and path.is_file():
-                self._resume()
-            self._handle = io.FileIO(
-                path, "ab" if resume else "wb", opener=open_temporary if one_camera else open_alone
-            )
-            self._size = os.fstat(self._handle.fileno()).st_size
-        except OSError as error:
-            raise _write_error(path, error) from None
-
-    def add(self, camera: str, seq: int, line: bytes) -> None:
-        """Write one line, unless this frame or a later one is in the file."""
-        if self._one_camera and self._last and camera not in self._last:
-            (first,) = self._last
-            raise PropertyError(
-                f"jsonsink: {self.path.with_suffix('')} holds camera {first!r} and cannot hold {camera!r} as well; "
-                "put {camera} into location="
-            )
-        if seq <= self._last.get(camera, -1):
-            return
-        try:
-            if self._handle.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            self._drop_torn_line()
-            raise _write_error(self.path, error) from None
-        self._size += len(line)
-        self._last[camera] = seq
-        self.is_written = False
-
-    def _drop_torn_line(self) -> None:
-        """Remove what was written of a line before the disk was full, so that the next one starts a line of its own."""
-        with suppress(OSError):  # a pipe or a device cannot be cut off
-            os.ftruncate(self._handle.fileno(), self._size)
-            self._handle.seek(self._size)
-
-    def check_present(self) -> None:
-        """Raise :class:`TransportError` if the file was removed, and with it what was written."""
-        check_present(self._handle, self.path, "jsonsink")
-
-    def records(self) -> Iterator[Record]:
-        """Read back all records."""
-        with self.path.open("rb") as file:
-            for line in file:
-                yield _record.decode(line)
-
-    def close(self) -> None:
-        """Close the file; idempotent."""
-        self._handle.close()
-
-    def _resume(self) -> None:
-        """Read the last frame of each camera, and drop an incomplete last line."""
-        size = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    record = self._decode(line)
-                    self._last[record.camera] = max(record.frame_seq, self._last.get(record.camera, -1))
-                    size += len(line)
-        os.truncate(self.path, size)
-
-    def _decode(self, line: bytes) -> Record:
-        try:
-            return _record.decode(line)
-        except msgspec.MsgspecError as error:
-            raise TransportError(
-                f"jsonsink cannot resume {self.path}: {line[:30]!r}… is not a line it wrote ({error}); remove the file"
-            ) from None
-
-
-def _write_error(path: Path, error: OSError) -> TransportError:
-    has_no_reader = error.errno == errno.ENXIO
-    return write_error("jsonsink", path, "it is a pipe that no process reads" if has_no_reader else error)
-
-
-def _write_coco(records: Iterator[Record], file: BinaryIO) -> None:
-    """Write a list with one result per line."""
-    file.write(b"[")
-    separator = b"\n"
-    for result in (result for record in records for result in coco_results(record)):
-        file.write(separator + json_line(result).rstrip())
-        separator = b",\n"
-    file.write(b"\n]\n")
-
-
-def _write_posetrack(records: Iterator[Record], file: BinaryIO) -> None:
-    file.write(msgspec.json.encode(round_floats(posetrack_document(list(records)))) + b"\n")
-
-
-def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a new file beside ``target`` and move it there in one step."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb", opener=open_temporary) as file:
-            write(file)
-        beside.replace(target)
-    except OSError as error:
-        raise _write_error(target, error) from None
-    finally:
-        beside.unlink(missing_ok=True)

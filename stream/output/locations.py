@@ -8,7 +8,9 @@ import io
 import logging
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from stream.capture.regular_file import describe_kind
 from stream.errors import FullDiskError, TransportError
@@ -73,6 +75,17 @@ def open_temporary(path: str, flags: int) -> int:
     """As :func:`open_alone`, for names of our own in folders where others may write: it raises at a symbolic link,
     which could lead to any file of this user."""
     return open_alone(path, flags | os.O_NOFOLLOW)
+
+
+def replace_file(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a new file beside ``target`` and move it there in one step. Raises ``OSError``."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(beside, "wb", opener=open_temporary) as file:
+            write(file)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _lock(handle: int) -> None:

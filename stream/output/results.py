@@ -7,7 +7,9 @@ target's skeleton has is written as 0, 0, 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.skeletons import SKELETONS, convert
+from engines.skeletons import SKELETONS, reorder
 from stream.capture.stills import is_picture
 from stream.errors import PropertyError
 
 _PERSON = 1
 _HALF_PX = 0.5
 _IMAGES_PER_VIDEO = 10_000
+_MAX_IMAGE_ID = 2**53 - 1
+"""JavaScript and others read greater numbers of JSON inexactly; names of pictures may hold a time of 20 digits."""
+
 _ANNOTATIONS_PER_IMAGE = 100
 """As in PoseTrack's files; more in a file with more people in a frame, so that no two ids are equal."""
 
@@ -44,16 +49,41 @@ class Record(msgspec.Struct, frozen=True):
     skeleton: str
     people: list[PersonRecord]
     file: str = ""
+    pts_ns: int = 0
+    joints: tuple[str, ...] = ()
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The names of the keypoints, in their order; numbers for a skeleton without names."""
+        if self.joints or self.skeleton in SKELETONS:
+            return self.joints or SKELETONS[self.skeleton].joints
+        return tuple(map(str, range(len(self.people[0].keypoints) if self.people else 0)))
 
 
-def coco_results(record: Record) -> list[dict[str, Any]]:
+def find_image_ids(records: Iterable[Record]) -> Callable[[Record], int]:
+    """Find which number is the ``image_id`` of a frame in COCO's results.
+
+    It is the one at the end of the picture's name (``000000000139.jpg`` is 139) where each frame is a picture with a
+    number of its own; else, that of the frame.
+    """
+    seen: set[int | None] = {None}
+    for record in records:
+        number = _picture_number(record)
+        if number in seen:
+            return lambda record: record.frame_seq
+        seen.add(number)
+    return lambda record: _picture_number(record) or 0
+
+
+def coco_results(record: Record, image_id: int | None = None) -> list[dict[str, Any]]:
     """Make the COCO keypoint results of one frame.
 
-    ``image_id`` is the frame's number, ``file_name`` the name of the file that it was read from, if any, and ``score``
-    that of the box times the mean of the keypoints.
+    ``image_id`` is the frame's number unless another is given (:func:`find_image_ids`), ``file_name`` the name of the
+    file that it was read from, if any, and ``score`` that of the box times the mean of the keypoints.
     """
     found = convert_skeleton(record, "coco17")
-    return [_coco_result(record, person, points) for person, points in zip(record.people, found, strict=True)]
+    number = record.frame_seq if image_id is None else image_id
+    return [_coco_result(record, number, person, points) for person, points in zip(record.people, found, strict=True)]
 
 
 def posetrack_document(records: Sequence[Record]) -> dict[str, Any]:
@@ -61,17 +91,18 @@ def posetrack_document(records: Sequence[Record]) -> dict[str, Any]:
     count = max((record.frame_seq for record in records), default=-1) + 1
     most_people = max((len(record.people) for record in records), default=0)
     per_image = max(_ANNOTATIONS_PER_IMAGE, 10 ** len(str(most_people - 1)))
+    frames = Counter(record.file for record in records)
     return {
-        "images": [_posetrack_image(record, count) for record in records],
+        "images": [_posetrack_image(record, count, is_alone=frames[record.file] == 1) for record in records],
         "categories": [_posetrack_category()],
         "annotations": [annotation for record in records for annotation in _posetrack_annotations(record, per_image)],
     }
 
 
-def _coco_result(record: Record, person: PersonRecord, points: NDArray[np.float32]) -> dict[str, Any]:
+def _coco_result(record: Record, image_id: int, person: PersonRecord, points: NDArray[np.float32]) -> dict[str, Any]:
     x1, y1, x2, y2 = person.box
     return {
-        "image_id": record.frame_seq,
+        "image_id": image_id,
         **({"file_name": Path(record.file).name} if record.file else {}),
         "category_id": _PERSON,
         "keypoints": points.ravel().tolist(),
@@ -81,11 +112,11 @@ def _coco_result(record: Record, person: PersonRecord, points: NDArray[np.float3
     }
 
 
-def _posetrack_image(record: Record, count: int) -> dict[str, Any]:
+def _posetrack_image(record: Record, count: int, *, is_alone: bool) -> dict[str, Any]:
     return {
         "has_no_densepose": True,
         "is_labeled": True,
-        "file_name": f"images/val/{record.camera}/{_picture_name(record)}",
+        "file_name": f"images/val/{record.camera}/{_picture_name(record, is_alone=is_alone)}",
         "nframes": count,
         "frame_id": _image_id(record),
         "vid_id": _video_id(record.camera),
@@ -95,10 +126,18 @@ def _posetrack_image(record: Record, count: int) -> dict[str, Any]:
     }
 
 
-def _picture_name(record: Record) -> str:
-    """The name of the picture that the frame was read from; of a frame of a video or a camera, its number."""
+def _picture_name(record: Record, *, is_alone: bool) -> str:
+    """The name of the picture that the frame was read from, if no other frame was (``is_alone``); of one of a video, an
+    animation or a camera, its number."""
     file = Path(record.file)
-    return file.name if is_picture(file) else f"{record.frame_seq:06d}.jpg"
+    return file.name if is_alone and is_picture(file) else f"{record.frame_seq:06d}.jpg"
+
+
+def _picture_number(record: Record) -> int | None:
+    """The number at the end of the picture's name; None without one, and for a video or a camera."""
+    file = Path(record.file)
+    digits = re.search(r"[0-9]+$", file.stem) if is_picture(file) else None
+    return int(digits[0]) if digits and int(digits[0]) <= _MAX_IMAGE_ID else None
 
 
 def _posetrack_category() -> dict[str, Any]:
@@ -128,26 +167,27 @@ def _posetrack_annotations(record: Record, per_image: int) -> Iterable[dict[str,
 
 def convert_skeleton(record: Record, target: str) -> NDArray[np.float32]:
     """Convert the keypoints to the order of ``target`` and pixel indices, (N, K, 3); PoseTrack has no ears."""
-    if record.skeleton not in SKELETONS:
-        known = ", ".join(SKELETONS)
+    absent = {"left_ear", "right_ear"} if target == "posetrack17" else set[str]()
+    return select_joints(record, target, tuple("" if one in absent else one for one in SKELETONS[target].joints))
+
+
+def select_joints(record: Record, target: str, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the joints ``names`` of all people, by pixel index, (N, len(names), 3).
+
+    0, 0, 0 for those that have no score or that their skeleton lacks. Raises :class:`PropertyError`, which calls the
+    format ``target``, where it has none of them.
+    """
+    joints = record.joint_names
+    if record.people and not set(joints) & set(names):
         raise PropertyError(
             f"jsonsink: keypoints of {record.camera!r} are of skeleton {record.skeleton!r}, which cannot be "
-            f"converted to {target}; use format=lines, or a model of one of: {known}"
+            f"converted to {target}; use format=lines, or a model of one of: {', '.join(SKELETONS)}"
         )
-    shape = (len(record.people), len(SKELETONS[record.skeleton]), 3)
-    given = np.array([person.keypoints for person in record.people], np.float32).reshape(shape)
-    points = convert(given, record.skeleton, target)
+    given = np.array([person.keypoints for person in record.people], np.float32)
+    points = reorder(given.reshape(len(record.people), len(joints), 3), joints, names)
     points[..., :2] -= _HALF_PX
-    points[_find_missing(record.skeleton, target, points)] = 0
+    points[points[..., 2] <= 0] = 0
     return points
-
-
-def _find_missing(source: str, target: str, points: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(N, K) True for joints that the source lacks, that have no score, or that PoseTrack does not annotate."""
-    absent = {"left_ear", "right_ear"} if target == "posetrack17" else set[str]()
-    has = [joint in SKELETONS[source].joints and joint not in absent for joint in SKELETONS[target].joints]
-    missing: NDArray[np.bool_] = ~np.array(has) | (points[..., 2] <= 0)
-    return missing
 
 
 def _video_id(camera: str) -> str:

@@ -79,14 +79,29 @@ def test_json_lines_are_printed_where_asked_for(media: Path, networks: list[str]
         ("lines", "clip.jsonl", '{"source":'),
         ("coco", "clip.json", '[\n{"image_id":0,'),
         ("posetrack", "clip.json", '{"images":'),
+        ("csv", "clip.csv", "camera,file,seq,time_s,id,joint,x,y,score\nclip,"),
+        ("trc", "clip_1.trc clip_2.trc", "PathFileType\t4\t(X/Y/Z)\tclip_1.trc\n"),
     ],
 )
 def test_each_format_is_written(
     kind: str, name: str, begin: str, media: Path, networks: list[str], tmp_path: Path
 ) -> None:
     assert execute(["estimate", str(media / "clip.mp4"), "-f", kind, "--out", str(tmp_path / "o"), *networks]) == 0
-    assert [path.name for path in (tmp_path / "o").iterdir()] == [name]
-    assert (tmp_path / "o" / name).read_text().startswith(begin)
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == name.split()
+    assert (tmp_path / "o" / name.partition(" ")[0]).read_text().startswith(begin)
+
+
+def test_photos_in_openposes_format_lie_side_by_side(
+    media: Path, networks: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    (media / "more").mkdir()
+    (media / "more" / "2.png").write_bytes((media / "2.png").read_bytes())
+    sources = [str(media / "2.png"), str(media / "more/2.png"), str(media / "clip.mp4")]
+    assert execute(["estimate", *sources, "-f", "openpose", "--out", str(tmp_path / "o"), *networks]) == 0
+    names = [path.name for path in sorted((tmp_path / "o").iterdir())]
+    assert names == ["2-2_keypoints.json", "2_keypoints.json", "clip"]
+    assert f"wrote 2 .json, 1 folder to {tmp_path}/o" in capsys.readouterr().err
+    assert len(list((tmp_path / "o/clip").iterdir())) == 4
 
 
 @pytest.mark.parametrize("options", [["--pictures"], ["--video"], ["--format", "coco"]])

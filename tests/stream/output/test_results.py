@@ -9,7 +9,7 @@ import pytest
 
 from stream.elements.jsonsink import JsonSink
 from stream.messages import Poses
-from stream.output.results import PersonRecord, Record, posetrack_document
+from stream.output.results import PersonRecord, Record, coco_results, posetrack_document
 from stream.testing import make_poses
 
 
@@ -38,7 +38,45 @@ def test_a_line_has_the_path_of_the_file_of_its_frame(tmp_path: Path) -> None:
 def test_a_coco_result_has_the_name_of_the_file_of_its_frame(tmp_path: Path) -> None:
     results = write(tmp_path / "a.json", "coco", FILES)
     assert [result.get("file_name") for result in results] == ["000001.png", "12.jpg", "a.mp4", None]
-    assert [result["image_id"] for result in results] == [0, 1, 2, 3]
+    assert [result["image_id"] for result in results] == [0, 1, 2, 3], "not all are pictures"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["000000000139.jpg", "a/COCO_val2014_000000000285.jpg", "IMG_7.png"], [139, 285, 7]),
+        (["3.jpg", "3.png", "5.jpg"], [0, 1, 2]),  # two have one number
+        (["3.jpg", "b.jpg", "5.jpg"], [0, 1, 2]),  # one has none
+        (["a3.tif", "a3.tif"], [0, 1]),  # pages of one file
+        (["3/a.jpg", "4/b.jpg"], [0, 1]),
+        (["clip3.mp4", "clip4.mp4"], [0, 1]),
+        (["20240101123059123456.jpg"], [0]),  # more digits than a number of JSON may have
+        (["9007199254740991.jpg"], [2**53 - 1]),
+        (["٣.jpg"], [0]),
+    ],
+)
+def test_the_image_id_of_coco_is_the_number_of_the_picture_where_each_has_one(
+    tmp_path: Path, files: list[str], expected: list[int]
+) -> None:
+    results = write(tmp_path / "a.json", "coco", files)
+    assert [result["image_id"] for result in results] == expected
+
+
+def test_the_pages_of_one_picture_have_names_of_their_own_in_posetrack(tmp_path: Path) -> None:
+    images = write(tmp_path / "a.json", "posetrack", ["7.tif", "8.tif", "8.tif"])["images"]
+    assert [image["file_name"] for image in images] == [
+        "images/val/walk/7.tif",
+        "images/val/walk/000001.jpg",
+        "images/val/walk/000002.jpg",
+    ]
+
+
+def test_joints_in_the_line_name_the_keypoints_of_a_skeleton_that_this_process_does_not_know() -> None:
+    person = PersonRecord(1, (0, 0, 9, 9), 1.0, [(3.5, 4.5, 0.5), (5.5, 6.5, 0.25)])
+    record = Record("hall", 0, (9, 9), "own2", [person], joints=("left_wrist", "tail"))
+    (result,) = coco_results(record)
+    points = [result["keypoints"][start : start + 3] for start in range(0, 51, 3)]
+    assert points == [[3, 4, 0.5] if number == 9 else [0, 0, 0] for number in range(17)]
 
 
 def test_a_posetrack_image_has_the_name_of_its_picture_or_the_number_of_its_frame(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""A file of JSON lines, one for each frame, that can be continued after its writer was killed at any byte."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from engines.skeletons import SKELETONS
+from stream.errors import PropertyError, TransportError
+from stream.messages import Poses
+from stream.output.locations import check_present, make_folder_of, open_alone, open_temporary, write_error
+from stream.output.results import Record
+from stream.protocol.json import json_line
+from stream.protocol.schema import poses_map
+
+OWNER = "jsonsink"
+"""The element that writes, as messages name it."""
+
+read_record = msgspec.json.Decoder(Record).decode
+"""Reads a line; raises :class:`msgspec.MsgspecError`."""
+
+
+_SUBSCRIPTION_KEYS = ("version", "kind", "session", "seq")
+
+
+def make_line(poses: Poses) -> bytes:
+    """The line of a frame: what is published, less what numbers the messages, and the names of the ``joints``."""
+    content = poses_map(poses, session="", seq=0)
+    for key in _SUBSCRIPTION_KEYS:
+        del content[key]
+    if poses.frame.file:
+        content["file"] = poses.frame.file
+    known = SKELETONS.get(poses.skeleton)
+    return json_line(content | {"joints": known.joints if known else ()})
+
+
+class JsonLines:
+    """A file of JSON lines, and the last frame in it by camera.
+
+    ``is_temporary`` is True where a document will be made from it, at ``target``. With ``one_camera``, it refuses a
+    second camera. With ``resume``, it drops an incomplete last line and continues after the others. Raises
+    :class:`TransportError` where it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, resume: bool, is_temporary: bool = False, one_camera: bool = False) -> None:
+        self.path, self._one_camera = path, one_camera
+        self.target = path.with_suffix("") if is_temporary else path
+        self.is_written = False
+        self._last: dict[str, int] = {}
+        make_folder_of(path, OWNER)
+        try:
+            if resume and path.is_file():
+                self._resume()
+            opener = open_temporary if is_temporary else open_alone
+            self._handle = io.FileIO(path, "ab" if resume else "wb", opener=opener)
+            self._size = os.fstat(self._handle.fileno()).st_size
+        except OSError as error:
+            raise make_error(path, error) from None
+
+    def add(self, camera: str, seq: int, line: bytes) -> None:
+        """Write one line, unless this frame or a later one is in the file."""
+        if self._one_camera and self._last and camera not in self._last:
+            (first,) = self._last
+            refuse_camera(self.target, first, camera)
+        if seq <= self._last.get(camera, -1):
+            return
+        try:
+            if self._handle.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._drop_torn_line()
+            raise make_error(self.path, error) from None
+        self._size += len(line)
+        self._last[camera] = seq
+        self.is_written = False
+
+    def check_present(self) -> None:
+        """Raise :class:`TransportError` if the file was removed, and with it what was written."""
+        check_present(self._handle, self.path, OWNER)
+
+    def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
+        """Read back the records, from the line ``start`` (from 0) to before the line ``stop``."""
+        with self.path.open("rb") as file:
+            for line in islice(file, start, stop):
+                yield read_record(line)
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._handle.close()
+
+    def _drop_torn_line(self) -> None:
+        """Remove what was written of a line before the disk was full, so that the next one starts a line of its own."""
+        with suppress(OSError):  # a pipe or a device cannot be cut off
+            os.ftruncate(self._handle.fileno(), self._size)
+            self._handle.seek(self._size)
+
+    def _resume(self) -> None:
+        """Read the last frame of each camera, and drop an incomplete last line."""
+        size = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    record = self._decode(line)
+                    self._last[record.camera] = max(record.frame_seq, self._last.get(record.camera, -1))
+                    size += len(line)
+        os.truncate(self.path, size)
+
+    def _decode(self, line: bytes) -> Record:
+        try:
+            return read_record(line)
+        except msgspec.MsgspecError as error:
+            raise TransportError(
+                f"{OWNER} cannot resume {self.path}: {line[:30]!r}… is not a line it wrote ({error}); remove the file"
+            ) from None
+
+
+def make_error(path: Path, error: OSError) -> TransportError:
+    """The error of one line for a file that cannot be written."""
+    has_no_reader = error.errno == errno.ENXIO
+    return write_error(OWNER, path, "it is a pipe that no process reads" if has_no_reader else error)
+
+
+def refuse_camera(target: Path, first: str, camera: str) -> None:
+    """Raise :class:`PropertyError` for a second camera where there is room for one."""
+    raise PropertyError(
+        f"{OWNER}: {target} holds camera {first!r} and cannot hold {camera!r} as well; put {{camera}} into location="
+    )

@@ -1,0 +1,188 @@
+"""Documents: complete or absent, with each frame once, after kills, an early stop, and a full disk."""
+
+from __future__ import annotations
+
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.element import Context
+from stream.elements.jsonsink import JsonSink
+from stream.errors import TransportError
+from stream.testing import make_poses
+
+DOCUMENTS = {
+    "coco": ("out.json", ["out.json"]),
+    "posetrack": ("out.json", ["out.json"]),
+    "csv": ("out.csv", ["out.csv"]),
+    "parquet": ("out.parquet", ["out.parquet"]),
+    "trc": ("out{id}.trc", ["out1.trc", "out2.trc"]),
+}
+"""The location of each document, and the files of two people."""
+
+
+def open_sink(sink: JsonSink, incarnation: int = 0) -> JsonSink:
+    sink.context = Context(name="jsonsink", incarnation=incarnation)
+    return sink.__enter__()
+
+
+def abandon(sink: JsonSink) -> None:
+    """Close the files as a kill does, without any clean-up."""
+    for lines in sink._files.values():
+        lines.close()
+
+
+def skip_without_pyarrow(kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="needs pyarrow (pip install '.[parquet]')")
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def list_frames(kind: str, files: dict[str, bytes]) -> list[int]:
+    """The frame of each person in it, in order."""
+    content = files[DOCUMENTS[kind][1][0]]
+    if kind == "parquet":
+        from pyarrow import BufferReader, parquet
+
+        return parquet.read_table(BufferReader(content))["seq"].to_pylist()[::17]
+    if kind == "csv":
+        return [int(row.split(",")[2]) for row in content.decode().splitlines()[1::17]]
+    if kind == "trc":
+        assert files["out2.trc"].splitlines()[5:] != content.splitlines()[5:]
+        return [int(row.split(b"\t")[0]) for row in content.splitlines()[5:] for _ in range(2)]
+    found = json.loads(content)
+    first = 0 if kind == "coco" else 10_000_000_000
+    return [result["image_id"] - first for result in (found if kind == "coco" else found["annotations"])]
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_a_document_is_complete_or_absent_after_any_kill(tmp_path: Path, kind: Any) -> None:
+    skip_without_pyarrow(kind)
+    name, files = DOCUMENTS[kind]
+    location = str(tmp_path / name)
+    sink = open_sink(JsonSink(location=location, format=kind))
+    for seq in range(3):
+        sink.consume(make_poses(seq))
+        assert [path.name for path in tmp_path.iterdir()] == [f"{name}.part"]
+    abandon(sink)
+    again = open_sink(JsonSink(location=location, format=kind), incarnation=1)
+    for seq in range(1, 5):
+        again.consume(make_poses(seq))
+    again.flush()
+    assert sorted(map(str, again.written)) == [str(tmp_path / file) for file in files]
+    complete = read_files(tmp_path)
+    abandon(again)  # killed after the end of the stream, before upstream was notified
+    last = open_sink(JsonSink(location=location, format=kind), incarnation=2)
+    last.consume(make_poses(4))
+    last.flush()
+    last.__exit__(None, None, None)
+    assert list(read_files(tmp_path)) == files
+    assert read_files(tmp_path) == {file: complete[file] for file in files}
+    assert list_frames(kind, complete) == [seq for seq in range(5) for _ in range(2)]
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_a_line_stopped_early_leaves_a_complete_document(tmp_path: Path, kind: Any) -> None:
+    skip_without_pyarrow(kind)
+    name, files = DOCUMENTS[kind]
+    sink = open_sink(JsonSink(location=str(tmp_path / name), format=kind))
+    sink.consume(make_poses(0))
+    sink.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert list(read_files(tmp_path)) == files
+    assert list_frames(kind, read_files(tmp_path)) == [0, 0]
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_a_disk_that_is_full_at_the_end_leaves_the_frames_and_no_torn_document(tmp_path: Path, kind: Any) -> None:
+    skip_without_pyarrow(kind)
+    name, files = DOCUMENTS[kind]
+    location = str(tmp_path / name)
+    sink = open_sink(JsonSink(location=location, format=kind))
+    sink.consume(make_poses(0))
+    sink.consume(make_poses(1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(TransportError) as caught:
+            sink.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value) == (
+        f"jsonsink cannot write {tmp_path / files[0]}: File too large; choose another location="
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.part"]
+    sink.flush()
+    sink.__exit__(None, None, None)
+    assert list(read_files(tmp_path)) == files
+    assert list_frames(kind, read_files(tmp_path)) == [0, 0, 1, 1]
+
+
+def test_a_full_disk_leaves_no_torn_file_of_openpose(tmp_path: Path) -> None:
+    with JsonSink(location=str(tmp_path), format="openpose") as sink:
+        sink.consume(make_poses(0))
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        try:
+            with pytest.raises(TransportError, match=r"cam_000000000001_keypoints\.json: File too large;"):
+                sink.consume(make_poses(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sink.consume(make_poses(2))
+    assert list(read_files(tmp_path)) == [f"cam_{seq:012d}_keypoints.json" for seq in (0, 2)]
+
+
+def test_two_cameras_share_a_table_also_after_one_ended_and_a_restart(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    sinks = []
+    for incarnation in (0, 1):
+        sink = JsonSink(location=str(tmp_path / "out.csv"), format="csv")
+        sink.context = Context(memory=memory, incarnation=incarnation)
+        sinks.append(sink.__enter__())
+        for camera in ("hall", "yard")[incarnation:]:
+            sink.consume(make_poses(incarnation, camera))
+        if not incarnation:
+            sink.end("hall")
+            abandon(sink)
+    sinks[1].end("yard")
+    sinks[1].flush()
+    sinks[1].__exit__(None, None, None)
+    rows = [row.split(",")[:3] for row in (tmp_path / "out.csv").read_text().splitlines()[1::34]]
+    assert rows == [["hall", "", "0"], ["yard", "", "0"], ["yard", "", "1"]]
+
+
+def test_a_camera_that_ended_before_a_restart_has_its_document(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    first = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+    first.context = Context(memory=memory)
+    first.__enter__()
+    first.consume(make_poses(0, "hall"))
+    first.end("hall")
+    abandon(first)
+    assert len(json.loads((tmp_path / "hall.json").read_text())) > 0
+    for incarnation in (1, 2):  # the end may come again, when it could not be acknowledged
+        again = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+        again.context = Context(memory=memory, incarnation=incarnation)
+        with again:
+            again.end("hall")
+            again.flush()
+    assert len(json.loads((tmp_path / "hall.json").read_text())) > 0
+
+
+def test_the_document_of_a_camera_whose_part_was_killed_before_its_end_is_written_at_its_end(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    first = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+    first.context = Context(memory=memory)
+    first.__enter__()
+    first.consume(make_poses(0, "hall"))
+    again = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+    again.context = Context(memory=memory, incarnation=1)
+    abandon(first)
+    with again:
+        again.end("hall")
+    assert len(json.loads((tmp_path / "hall.json").read_text())) > 0
