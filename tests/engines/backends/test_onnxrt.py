@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,7 +112,92 @@ def test_a_provider_of_another_package_raises_listing_the_available_ones(tmp_pat
 def test_an_unknown_mode_raises_listing_the_modes(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         make_backend(tmp_path / "any.onnx", "onnxrt:abacus")
-    assert str(caught.value) == ("backend 'onnxrt:abacus': there is no such mode; choose one of cpu, cuda, tensorrt")
+    assert str(caught.value) == (
+        "backend 'onnxrt:abacus': there is no such mode; choose one of cpu, cuda, tensorrt, coreml, directml, "
+        "openvino, rocm, migraphx"
+    )
+
+
+def fake_providers(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[tuple[list[str], list[dict[str, str]], Any]]:
+    """An ONNX Runtime with these providers; the list gets the providers, their options and those of each session."""
+    taken: list[tuple[list[str], list[dict[str, str]], Any]] = []
+
+    def session(path: str, options: Any, providers: list[str], provider_options: list[dict[str, str]]) -> Any:
+        taken.append((providers, provider_options, options))
+        meta = SimpleNamespace(custom_metadata_map={})
+        return SimpleNamespace(
+            get_inputs=list, get_outputs=list, get_providers=lambda: providers, get_modelmeta=lambda: meta
+        )
+
+    monkeypatch.setattr("engines.backends.onnxrt.list_providers", lambda: names)
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    return taken
+
+
+EVERY = (
+    "TensorrtExecutionProvider",
+    "CUDAExecutionProvider",
+    "CoreMLExecutionProvider",
+    "DmlExecutionProvider",
+    "OpenVINOExecutionProvider",
+    "ROCMExecutionProvider",
+    "MIGraphXExecutionProvider",
+    "CPUExecutionProvider",
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "provider", "options"),
+    [
+        ("cuda", "CUDAExecutionProvider", {}),
+        ("cuda:1", "CUDAExecutionProvider", {"device_id": "1"}),
+        ("coreml", "CoreMLExecutionProvider", {}),
+        ("directml:1", "DmlExecutionProvider", {"device_id": "1"}),
+        ("rocm:0", "ROCMExecutionProvider", {"device_id": "0"}),
+        ("migraphx", "MIGraphXExecutionProvider", {}),
+        ("openvino", "OpenVINOExecutionProvider", {"device_type": "CPU"}),
+        ("openvino:gpu:1", "OpenVINOExecutionProvider", {"device_type": "GPU.1"}),
+    ],
+)
+def test_a_mode_selects_provider_and_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, provider: str, options: dict[str, str]
+) -> None:
+    taken = fake_providers(monkeypatch, *EVERY)
+    backend = make_backend(networks.brightness(tmp_path / "bright.onnx"), f"onnxrt:{mode}")
+    backend.open()
+    ((names, given, session),) = taken
+    assert names == [provider, "CPUExecutionProvider"]
+    assert options.items() <= given[0].items()
+    assert given[1] == {}
+    assert ("device_id" in given[0]) == ("device_id" in options)
+    assert session.enable_mem_pattern == (provider != "DmlExecutionProvider")
+    assert backend.describe().device == mode.partition(":")[0]
+
+
+def test_a_device_applies_to_every_provider_of_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
+    taken = fake_providers(monkeypatch, *EVERY)
+    make_backend(networks.brightness(tmp_path / "bright.onnx"), "onnxrt:tensorrt:1").open()
+    assert [options.get("device_id") for options in taken[0][1]] == ["1", "1", None]
+
+
+@pytest.mark.parametrize(
+    ("mode", "end"),
+    [
+        ("cuda:one", "there is no device 'one'; its devices are numbers, as in cuda:1 for the second"),
+        ("cuda:", "there is no device ''; its devices are numbers, as in cuda:1 for the second"),
+        ("cpu:0", "there is no device '0'; cpu has one device; leave it out"),
+        ("openvino:1", "there is no device '1'; its devices are cpu, gpu, npu, and gpu:1 for the second GPU"),
+        ("openvino:gpu:", "there is no device 'gpu:'; its devices are cpu, gpu, npu, and gpu:1 for the second GPU"),
+    ],
+)
+def test_an_unknown_device_raises_with_the_known_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, end: str
+) -> None:
+    fake_providers(monkeypatch, *EVERY)
+    with pytest.raises(EngineError) as caught:
+        make_backend(tmp_path / "any.onnx", f"onnxrt:{mode}")
+    assert str(caught.value) == f"backend 'onnxrt:{mode}': {end}"
 
 
 def test_a_provider_that_fell_back_to_the_cpu_raises(tmp_path: Path) -> None:
