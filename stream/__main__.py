@@ -18,6 +18,7 @@ import typer
 from typer import TyperException
 
 from stream.cli import (
+    bridge,
     compare,
     demo,
     doctor,
@@ -56,6 +57,7 @@ _COMMANDS = (
     (validate.validate, _LINES),
     (inspect.inspect, _LOOK),
     (subscribe.subscribe, _LOOK),
+    (bridge.bridge, _LOOK),
     (top.top, _LOOK),
     (doctor.doctor, _LOOK),
     (models.models, _NETWORKS),

@@ -1,0 +1,106 @@
+"""``posestream bridge``: passes the keypoints that a line publishes on to MQTT, Kafka, OSC or WebSocket."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from stream.bridges.bridge import Bridge
+    from stream.protocol.subscriber import Subscriber
+
+
+def bridge(
+    to: Annotated[
+        str, typer.Argument(help="Where to: mqtt://, mqtts://, kafka://, osc:// or ws://HOST[:PORT][/TOPIC].")
+    ],
+    address: Annotated[str, typer.Option("--from", help="Where a keypointsink publishes.")] = "tcp://127.0.0.1:5570",
+    camera: Annotated[
+        list[str] | None, typer.Option("--camera", "-c", help="Only this camera; may be repeated.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0, help="Messages a second of each camera; 0 for all. MQTT: 5, others: all."),
+    ] = None,
+    people: Annotated[bool, typer.Option("--people", help="A message for each person (MQTT, Kafka).")] = False,
+    qos: Annotated[int, typer.Option("--qos", min=0, max=1, help="Quality of service (MQTT).")] = 0,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="NAME=VALUE for librdkafka (Kafka); may be repeated.")
+    ] = None,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", min=1, help="Messages kept while the other side is away.")
+    ] = 100,
+    until_end: Annotated[bool, typer.Option("--until-end", help="Stop when all these cameras have ended.")] = False,
+    server_key: Annotated[
+        Path | None, typer.Option("--server-key", help="The publisher's public .key file; needed for another host.")
+    ] = None,
+    client_key: Annotated[
+        Path | None,
+        typer.Option("--client-key", help="Your .key_secret file, where the publisher admits known clients only."),
+    ] = None,
+) -> None:
+    """Pass the keypoints that a line publishes on, as JSON (OSC: as numbers), until Ctrl-C.
+
+    It may be started before the line and before the broker, and connects again to both. ${NAME} in the address stands
+    for a variable of the environment, so that no password is typed.
+
+    Examples:
+
+        posestream bridge mqtt://192.168.1.20/posestream --rate 5
+
+        posestream bridge mqtts://me:${PASSWORD}@broker.example.org/site --people --camera hall
+
+        posestream bridge kafka://192.168.1.30:9092/poses
+
+        posestream bridge osc://127.0.0.1:9000
+
+        posestream bridge ws://127.0.0.1:8765
+    """
+    from engines.url import Url
+    from stream.bridges.bridge import Bridge
+    from stream.bridges.opening import open_outlet
+    from stream.protocol.subscriber import Subscriber
+    from stream.runtime.signals import handle_signals
+
+    target = Url(to)
+    with (
+        open_outlet(target, people=people, qos=qos, options=_split(option or [])) as outlet,
+        Subscriber(
+            address, camera=camera or None, until_end=until_end, server_key=server_key, client_key=client_key
+        ) as subscriber,
+    ):
+        rate_hz = outlet.default_rate_hz if rate is None else rate or None
+        running = Bridge(subscriber, outlet, target, rate_hz=rate_hz, max_waiting=max_waiting, report=_print)
+        with handle_signals(lambda _count: None) as received:
+            running.run(lambda: bool(received))
+        outlet.close()
+        _summarise(running, subscriber)
+    if running.undelivered and until_end:
+        raise typer.Exit(1)
+
+
+def _split(options: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in options]
+    for name, mark, value in pairs:
+        if not (name and mark):
+            raise typer.BadParameter(f"{name + mark + value!r} is not NAME=VALUE", param_hint="'--option'")
+    return {name: value for name, _, value in pairs}
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _summarise(bridge: Bridge, subscriber: Subscriber) -> None:
+    """One line: what was sent, and what was not, by reason."""
+    sent = ", ".join(f"{camera}: {count:,}" for camera, count in sorted(bridge.sent.items())) or "nothing"
+    reasons = {
+        "left out by the rate": bridge.thinned,
+        "not delivered": bridge.undelivered,
+        "lost before the bridge": subscriber.statistics.total.lost,
+    }
+    rest = "".join(f"; {count:,} {reason}" for reason, count in reasons.items() if count)
+    _print(f"sent {sent}{rest}")
