@@ -45,7 +45,7 @@ class KafkaOutlet(Outlet):
                 "sasl.password": target.password,
             }
         try:
-            # Its own log on stderr would repeat what error_cb is told.
+            # Its own log on stderr would repeat what error_cb receives.
             self._producer = Producer({**settings, "log_level": "0", **(options or {}), "error_cb": self._on_error})
         except KafkaException as error:
             raise TransportError(f"{address}: librdkafka refuses its options: {error.args[0].str()}") from None
