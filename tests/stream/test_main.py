@@ -320,7 +320,8 @@ def test_subscribe_shows_what_a_line_publishes(start: Start, tmp_path: Path) -> 
         "launch", f"testsrc realtime=true fps=10 ! detect ! track ! queue ! window ! pose ! keypointsink bind={address}"
     )
     result, fault = start("subscribe", address, "--count", "2", "--timeout", "60").communicate(timeout=90)
-    assert fault == ""
+    # A busy machine may take more than 5 s to start the line.
+    assert [line for line in fault.splitlines() if not line.endswith("; still trying")] == []
     assert [line.startswith("testsrc ") for line in result.splitlines()] == [True, True]
 
 
