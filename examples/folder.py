@@ -1,6 +1,6 @@
 """Estimates every photo and video in a folder and writes one CSV table: a row for each joint of each person.
 
-    python examples/folder.py holiday/ --model rtmpose-s --detector yolox-nano --out keypoints.csv
+    python examples/folder.py holiday/ --out keypoints.csv
 
 A file that cannot be read is reported, and the next one follows. 'posestream estimate' does the same and writes JSON.
 """
@@ -17,8 +17,8 @@ def main() -> None:
     """Estimate the folder that is named on the command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("folder")
-    arguments.add_argument("--model", default="rtmpose-s")
-    arguments.add_argument("--detector", default="yolox-nano")
+    arguments.add_argument("--model", default="auto")
+    arguments.add_argument("--detector", default="auto")
     arguments.add_argument("--out", type=Path, default=Path("keypoints.csv"))
     given = arguments.parse_args()
 

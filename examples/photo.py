@@ -1,7 +1,6 @@
 """Finds the people in one photo, prints where their wrists are, and saves a copy with their skeletons.
 
-posestream pull rtmpose-s && posestream pull yolox-nano
-python examples/photo.py photo.jpg --model rtmpose-s --detector yolox-nano
+python examples/photo.py photo.jpg
 """
 
 import argparse
@@ -13,8 +12,8 @@ def main() -> None:
     """Estimate the photo that is named on the command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("photo")
-    arguments.add_argument("--model", default="rtmpose-s")
-    arguments.add_argument("--detector", default="yolox-nano")
+    arguments.add_argument("--model", default="auto")
+    arguments.add_argument("--detector", default="auto")
     arguments.add_argument("--out", default="photo_poses.jpg")
     given = arguments.parse_args()
 

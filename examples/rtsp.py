@@ -1,6 +1,6 @@
 """Watches a network camera and prints a line whenever the number of people changes.
 
-    python examples/rtsp.py rtsp://USER:PASSWORD@192.168.1.64/stream --model rtmpose-s --detector yolox-nano
+    python examples/rtsp.py rtsp://USER:PASSWORD@192.168.1.64/stream
 
 The source is an element with options of its own: it waits for a camera that is off and reconnects to one that is lost.
 'posestream inspect rtspsrc' lists all of them. Ctrl-C ends the program.
@@ -17,8 +17,8 @@ def main() -> None:
     """Watch the address that is named on the command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("address")
-    arguments.add_argument("--model", default="rtmpose-s")
-    arguments.add_argument("--detector", default="yolox-nano")
+    arguments.add_argument("--model", default="auto")
+    arguments.add_argument("--detector", default="auto")
     arguments.add_argument("--frames", type=int, help="end after so many")
     given = arguments.parse_args()
 

@@ -1,7 +1,7 @@
 """Counts each person's squats: down when both knees are bent below 120 degrees, up when they are straight again.
 
-python examples/squat_counter.py 0 --model rtmpose-s --detector yolox-nano        # your camera
-python examples/squat_counter.py squats.mp4 --model rtmpose-s --detector yolox-nano
+python examples/squat_counter.py 0        # your camera
+python examples/squat_counter.py squats.mp4
 """
 
 import argparse
@@ -27,8 +27,8 @@ def main() -> None:
     """Count in the video or camera that is named on the command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("source", help="a video, or the number of a camera")
-    arguments.add_argument("--model", default="rtmpose-s")
-    arguments.add_argument("--detector", default="yolox-nano")
+    arguments.add_argument("--model", default="auto")
+    arguments.add_argument("--detector", default="auto")
     given = arguments.parse_args()
 
     squats, down = Counter[int](), set[int]()

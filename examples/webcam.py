@@ -1,6 +1,6 @@
 """Shows your camera's picture with people's skeletons drawn on it, until you press q.
 
-    python examples/webcam.py --model rtmpose-s --detector yolox-nano
+    python examples/webcam.py
 
 Without a display, give --out FOLDER: the pictures go there. --source takes a video in place of the camera.
 """
@@ -17,8 +17,8 @@ def main() -> None:
     """Show or save what the camera sees."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--source", default="0", help="the number of a camera, or a file")
-    arguments.add_argument("--model", default="rtmpose-s")
-    arguments.add_argument("--detector", default="yolox-nano")
+    arguments.add_argument("--model", default="auto")
+    arguments.add_argument("--detector", default="auto")
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
 

@@ -69,8 +69,11 @@ def export_crops(name: str, spec: NetworkSpec, request: Request, folder: Path) -
         signature = _make_signature(name, spec, request)
         people = calibration.make_samples(signature, request.frames)
         batch = torch.from_numpy(calibration.normalise(people.crops[[0, -1]], signature))  # people, and noise
-        model, source = load_network(name, spec, request.choice, batch if len(spec.window) > 1 else batch[:, 0])
-        signature = msgspec.structs.replace(signature, keeps=wrappers.kept_shapes(model, spec.input_size))
+        model, source, trained_on = load_network(
+            name, spec, request.choice, batch if len(spec.window) > 1 else batch[:, 0]
+        )
+        keeps = wrappers.kept_shapes(model, spec.input_size)
+        signature = msgspec.structs.replace(signature, keeps=keeps, trained_on=trained_on)
     models = {
         graph.part: trace(graph, request) for graph in wrappers.make_graphs(model, signature, _make_decoder(signature))
     }

@@ -14,6 +14,7 @@ from engines.hub import catalogue, checkpoints
 from engines.spec.fingerprint import hash_file
 from engines.spec.manifest import Source
 from engines.spec.network import NetworkSpec, build
+from engines.spec.training_data import NOTHING, REAL
 
 OURS = "ours"
 _POINTS = 9
@@ -30,18 +31,27 @@ class Choice:
     random: bool = False
 
 
-def load_network(name: str, spec: NetworkSpec, choice: Choice, batch: Tensor) -> tuple[nn.Module, Source]:
-    """The network with its weights, and their source.
+def load_network(name: str, spec: NetworkSpec, choice: Choice, batch: Tensor) -> tuple[nn.Module, Source, str]:
+    """The network with its weights, their source, and what they were trained on, empty if that is not known.
 
     Random weights are scaled to ``batch``. Raises :class:`EngineError` if a checkpoint does not fit, fills only a part,
     or is missing.
     """
     model = build(name, spec)
     if choice.random:
-        return randomise(model, batch), Source(note=RANDOM)
+        return randomise(model, batch), Source(note=RANDOM), NOTHING
     path, layouts = _find_checkpoint(name, spec, choice)
     layout = _fill(model, path, layouts)
-    return model.eval(), Source(file=path.name, sha256=hash_file(path), layout=layout)
+    source = Source(file=path.name, sha256=hash_file(path), layout=layout)
+    return model.eval(), source, _find_trained_on(spec, path, layout)
+
+
+def _find_trained_on(spec: NetworkSpec, path: Path, layout: str) -> str:
+    """What the file says it was trained on; what others have published was trained on real people."""
+    published = {catalogue.checkpoint_path(checkpoint).name for checkpoint in spec.checkpoints}
+    if layout != OURS or path.name in published:
+        return REAL
+    return checkpoints.read_trained_on(path)
 
 
 def _find_checkpoint(name: str, spec: NetworkSpec, choice: Choice) -> tuple[Path, Sequence[str]]:

@@ -4,7 +4,7 @@ Estimate them in a for-loop, in this process:
 
     import posestream
 
-    for result in posestream.estimate("clip.mp4", model="rtmpose-s"):
+    for result in posestream.estimate("clip.mp4"):
         for person in result.people:
             print(result.time_s, person.id, person["left_wrist"])
 

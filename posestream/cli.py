@@ -19,14 +19,14 @@ def estimate(
         typer.Argument(metavar="SOURCE", help="Photos, videos, folders, and patterns in quotes.", show_default=False),
     ],
     model: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--model",
             "-m",
             help="Pose network: a name that 'posestream models' lists, a file, a folder.",
             autocompletion=complete_models,
         ),
-    ] = None,
+    ] = "auto",
     detector: Annotated[
         str,
         typer.Option(
@@ -46,39 +46,44 @@ def estimate(
         Literal["json", "lines", "coco", "posetrack", "openpose", "csv", "trc", "parquet"],
         typer.Option("--format", "-f", help="One JSON document, JSON lines, or the result files of 'jsonsink'."),
     ] = "json",
-    pictures: Annotated[bool, typer.Option("--pictures", help="Draw the people into a copy of each photo.")] = False,
+    pictures: Annotated[
+        bool | None,
+        typer.Option("--pictures/--no-pictures", help="Draw the people into a copy of each photo; the default."),
+    ] = None,
     video: Annotated[bool, typer.Option("--video", help="Draw the people into a copy of each video.")] = False,
     track: Annotated[bool, typer.Option(help="Give people ids that stay the same through a video.")] = True,
     smooth: Annotated[bool, typer.Option("--smooth", help="Take the jitter out of tracked keypoints.")] = False,
 ) -> int:
-    """Estimate the keypoints of people in photos and videos; write one JSON file for each input.
+    """Estimate the keypoints of people in photos and videos; write one JSON file and one picture for each input.
 
-    An input that cannot be read is reported, the others are processed, and the exit code is 1.
+    Without --model and --detector it runs the networks for real people, which are downloaded once. An input that
+    cannot be read is reported, the others are processed, and the exit code is 1.
 
     Examples:
 
-        posestream estimate photo.jpg --model rtmpose-s --pictures
+        posestream estimate photo.jpg
 
-        posestream estimate holiday/ 'clips/*.mp4' --model rtmpose-s --out keypoints --video
+        posestream estimate holiday/ 'clips/*.mp4' --out keypoints --video
 
         posestream estimate clip.mp4 --model my-export --detector people.onnx --format coco
 
-        posestream estimate photo.jpg --model rtmpose-s --out - | jq '.people[0].box'
+        posestream estimate photo.jpg --out - | jq '.people[0].box'
     """
     from functools import partial
 
-    from engines.hub.catalogue import DEFAULT_MODEL
     from posestream import batch, estimation
     from posestream.outputs import Outputs
 
     estimating = partial(
         estimation.estimate,
-        model=model or DEFAULT_MODEL,
+        model=model,
         detector=detector,
         backend=backend,
         threads=threads or "auto",
         track=track,
         smooth=smooth,
     )
-    outputs = Outputs(None if str(out) == "-" else out, format, pictures=pictures, video=video)
+    folder = None if str(out) == "-" else out
+    has_pictures = folder is not None if pictures is None else pictures
+    outputs = Outputs(folder, format, pictures=has_pictures, video=video)
     return batch.run(sources, estimating, outputs)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from engines.backends.cores import Threads
-from engines.hub.catalogue import DEFAULT_MODEL
 from engines.spec.manifest import PictureManifest, is_export, read_any_manifest
 from posestream.inputs import Input, Report, open_input
 from posestream.result import Result
@@ -23,7 +22,7 @@ from stream.registry import make
 def estimate(
     source: Input,
     *,
-    model: str | Path = DEFAULT_MODEL,
+    model: str | Path = "auto",
     detector: str | Path = "auto",
     backend: str = "auto",
     threads: Threads = "auto",
@@ -44,10 +43,9 @@ def estimate(
     * a source element, such as ``stream.make("testsrc")``.
 
     ``model`` is a pose network: a name that ``posestream models`` lists, an ``.onnx`` with its Signature beside it, or
-    the folder of an export. ``detector`` is an ``.onnx`` or a name; ``"auto"`` uses YOLOX-nano, or the exact boxes of
-    frames that testsrc has drawn. The networks that ship were trained on people drawn by testsrc; name others for real
-    people. ``backend``, such as ``"onnxrt:cuda"``, runs both networks, each on ``threads`` CPU
-    threads; ``auto`` takes all cores.
+    the folder of an export. ``detector`` is an ``.onnx`` or a name. ``"auto"`` is YOLOX-nano and TinyPose, which are
+    downloaded once; for frames that testsrc has drawn, it is their exact boxes and ``fami-small``. ``backend``, such as
+    ``"onnxrt:cuda"``, runs both networks, each on ``threads`` CPU threads; ``auto`` takes all cores.
 
     ``track`` gives people ids that stay the same from frame to frame; in photos, they have none. ``smooth`` removes
     jitter from tracked keypoints. Detections that score below ``min_score`` (0..1) are left out.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,12 @@ def make_source(name: str, **properties: object) -> Source:
     return element
 
 
+def _are_drawn(items: Iterable[Any]) -> bool:
+    """True if the first of ``items`` is a frame that testsrc has drawn; an iterator's is not known."""
+    first = items[0] if isinstance(items, Sequence) and items else None
+    return isinstance(first, Frame) and first.truth is not None
+
+
 def find_files(location: str | Path) -> list[Path]:
     """The photos and videos that a path, a folder or a pattern names, ``2.jpg`` before ``10.jpg``.
 
@@ -95,6 +101,7 @@ class Files(Source):
     """
 
     src = Caps("video/raw")
+    has_truth = False
 
     def __init__(self, paths: Iterable[Path], report: Report | None = None) -> None:
         self.paths = tuple(dict.fromkeys(paths))
@@ -134,6 +141,7 @@ class Frames(Source):
 
     def __init__(self, items: Iterable[Any], fps: float, *, is_sequence: bool = True) -> None:
         self._items, self._fps, self.is_sequence = items, fps, is_sequence
+        self.has_truth = _are_drawn(items)
 
     def frames(self) -> Iterator[Any]:
         """The frames, then ``Eos`` for each camera."""

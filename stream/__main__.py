@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, TypeGuard
 
 import typer
 from typer import TyperException
 
+from engines.spec.cache import OFFLINE_VARIABLE
 from stream.cli import (
     bridge,
     compare,
@@ -76,7 +78,7 @@ def make_app(command: str | None) -> typer.Typer:
     app = typer.Typer(
         name="posestream",
         help="Real-time temporal human pose: live video in, keypoints out. Begin with 'posestream demo'.",
-        epilog="'posestream COMMAND --help' shows examples. -v, -q and --debug may stand anywhere.",
+        epilog="'posestream COMMAND --help' shows examples. -v, -q, --debug and --offline may stand anywhere.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
@@ -105,7 +107,7 @@ def _print_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-def _options(  # the values of the last three are read by split_common_options, wherever they stand
+def _options(  # the values of the last four are read by split_common_options, wherever they stand
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -117,6 +119,9 @@ def _options(  # the values of the last three are read by split_common_options, 
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Print the traceback of an error; also with POSESTREAM_DEBUG=1.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Download no network; also with POSESTREAM_OFFLINE=1.")
     ] = False,
 ) -> None:
     """Options that every command has."""
@@ -153,7 +158,11 @@ def _open_closed_streams() -> None:
 def execute(arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` spell and return its exit code; an error is one line on stderr."""
     words, common = split_common_options(arguments)
-    with redacting_stderr(" ".join(arguments)), logging_to_stderr(common.level, prefix="posestream: "):
+    with (
+        redacting_stderr(" ".join(arguments)),
+        logging_to_stderr(common.level, prefix="posestream: "),
+        _offline(is_wanted=common.offline),
+    ):
         try:
             code = make_app(_find_command(words))(words, prog_name="posestream", standalone_mode=False)
             sys.stdout.flush()
@@ -168,6 +177,20 @@ def execute(arguments: Sequence[str]) -> int:
         except Exception as error:  # noqa: BLE001 - the last place where an error can become one line
             return _report(error, is_debug=common.debug)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _offline(*, is_wanted: bool) -> Iterator[None]:
+    """Forbid downloads, in this process and in those that it starts."""
+    before = os.environ.get(OFFLINE_VARIABLE)
+    if is_wanted:
+        os.environ[OFFLINE_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        if is_wanted:
+            os.environ.pop(OFFLINE_VARIABLE)
+            os.environ |= {} if before is None else {OFFLINE_VARIABLE: before}
 
 
 def _find_command(words: Sequence[str]) -> str | None:

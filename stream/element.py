@@ -86,6 +86,9 @@ class Element:
 
     # -- negotiation ----------------------------------------------------------------------------------------------
 
+    def set_sources(self, sources: Sequence[Source]) -> None:
+        """Receive the sources whose frames reach it, once, before caps are negotiated."""
+
     def sink_caps(self) -> Caps | None:
         """The caps of the input, given the properties; by default the ``sink`` template."""
         return type(self).sink
@@ -112,6 +115,11 @@ class Element:
     def check(self, sources: Sequence[Source]) -> None:
         """Raise :class:`PosestreamError` for what keeps it from running on this machine behind ``sources``, such as a
         network that is missing; before the line runs, so it opens nothing."""
+
+    def networks(self) -> Iterable[str]:
+        """The names and paths of the networks that it runs; before the line starts, those that are missing are fetched
+        if :mod:`engines.hub.fetching` can."""
+        return ()
 
     # -- restarts ---------------------------------------------------------------------------------------------------
 
@@ -144,8 +152,8 @@ class Element:
 class Source(Element):
     """The origin of items; implement :meth:`frames`."""
 
-    has_truth: ClassVar[bool | None] = None
-    """Whether its frames carry the ground truth of who is in them; None where that is not known."""
+    has_truth: bool | None = None
+    """Whether its frames carry the ground truth of who is in them, as drawn ones do; None where that is not known."""
 
     @property
     def is_live(self) -> bool:
@@ -178,6 +186,11 @@ class Source(Element):
         """Yield frames until the stream ends; while there is none, yield ``None`` at least twice a second, so that the
         pipeline can be paused and stopped. Raises :class:`SourceError`."""
         raise NotImplementedError
+
+
+def drawn_by_all(sources: Sequence[Source]) -> bool:
+    """True if each of ``sources`` draws its people, so that networks trained on drawn people suit them."""
+    return bool(sources) and all(source.has_truth is True for source in sources)
 
 
 class Transform(Element):

@@ -20,6 +20,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Small tensors gain nothing from threads: half-precision trainings take 35 s of processor time with two, 21 s with one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# No test downloads a network; those of downloads have a server of their own.
+os.environ["POSESTREAM_OFFLINE"] = "1"
+
 ROOT = Path(__file__).resolve().parents[1]
 _SEGMENTS = Path("/dev/shm")
 _MARK = "POSESTREAM_TEST"

@@ -1,27 +1,26 @@
 """The catalogue: entries of ``configs/models``, one YAML file for each network, and the networks in this package.
 
 An entry describes ready-made weights (of kind ``pose`` or ``detector``) or an architecture to train and export (of kind
-``network``). The weights of an entry are in the cache folder once ``engines.hub.download`` has fetched them.
+``network``). The weights of an entry are in the cache folder once ``engines.hub.pulling`` has fetched them.
 """
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 import configs
 from engines.errors import EngineError
 from engines.formats.files import FormatError
 from engines.formats.yaml import read_yaml
+from engines.hub.sources import Source
 from engines.spec.cache import cache_folder
 from engines.spec.detector_signature import DetectorSignature
 from engines.spec.network import Checkpoint, NetworkSpec
 from engines.spec.signature import Signature
-from engines.url import Url
 
 Kind = Literal["pose", "detector", "network"]
 
@@ -33,25 +32,24 @@ SHIPPED = {
 SHIPPED_FOLDER = Path(__file__).resolve().parent / "weights"
 """The folder with an export for each of :data:`SHIPPED`."""
 DEFAULT_MODEL = "fami-small"
-"""The pose network that runs if none is named."""
-
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+"""The pose network for the people that testsrc draws."""
+REAL_PEOPLE_DETECTOR, REAL_PEOPLE_POSE = "yolox-nano", "tinypose-256x192"
+"""The detector and the pose network for all other pictures, if none is named."""
+SETS = {"people": (REAL_PEOPLE_DETECTOR, REAL_PEOPLE_POSE)}
+"""Networks that are pulled together, by the name of the set."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry: ``configs/models/<name>.yaml``.
 
-    ``url`` is the address of the ``.onnx``, or of a zip that contains it as ``member``. ``sha256`` is that of the
-    downloaded file, None if its publisher states none. Exactly one of ``signature``, ``detector`` and ``network`` is
-    given, according to ``kind``. Raises ``ValueError`` otherwise.
+    ``sources`` are where the weights of ready-made networks can be had. Exactly one of ``signature``, ``detector`` and
+    ``network`` is given, according to ``kind``. Raises ``ValueError`` otherwise.
     """
 
     kind: Kind
     title: str
     licence: str
-    url: Url = Url("")
-    member: str | None = None
-    sha256: Sha256 | None = None
+    sources: tuple[Source, ...] = ()
     notes: str = ""
     signature: Signature | None = None
     detector: DetectorSignature | None = None
@@ -61,8 +59,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         sections = {"pose": self.signature, "detector": self.detector, "network": self.network}
         if any((kind == self.kind) != (section is not None) for kind, section in sections.items()):
             raise ValueError(f"kind {self.kind!r} goes with {'signature' if self.kind == 'pose' else self.kind}, only")
-        if self.kind != "network" and not self.url:
-            raise ValueError(f"kind {self.kind!r} needs the url of its weights")
+        if (self.kind == "network") == bool(self.sources):
+            verb = "has no" if self.kind == "network" else "needs the"
+            raise ValueError(f"kind {self.kind!r} {verb} sources of its weights")
+
+    @property
+    def is_verified(self) -> bool:
+        """True if some source of it is verified."""
+        return any(source.verified for source in self.sources)
 
 
 def list_names(kind: Kind | None = None) -> tuple[str, ...]:
@@ -118,9 +122,18 @@ def read_entry(path: Path) -> Entry:
         raise EngineError(error.within(f"model {path}")) from None  # it may quote a password
 
 
-def weights_path(name: str) -> Path:
-    """The path in the cache of the weights of the entry called ``name``; the file need not exist."""
-    return cache_folder() / "models" / f"{name}.onnx"
+def weights_path(name: str, entry: Entry) -> Path:
+    """The path in the cache of the weights of the entry called ``name``, for a backend to open.
+
+    Of several formats it is the one that is here; if none is, it is where the first source is put.
+    """
+    paths = [[cached_path(name, file.suffix) for file in source.files] for source in entry.sources]
+    return next((files[0] for files in paths if all(file.is_file() for file in files)), paths[0][0])
+
+
+def cached_path(name: str, suffix: str) -> Path:
+    """The path in the cache of one file of the entry called ``name``; the file need not exist."""
+    return cache_folder() / "models" / f"{name}{suffix}"
 
 
 def checkpoint_path(checkpoint: Checkpoint) -> Path:

@@ -28,6 +28,9 @@ _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 _SHOWN = 6
 _COUNTER = "num_batches_tracked"
 
+TRAINED_ON = "trained_on"
+"""The key of the metadata in a ``.safetensors`` file that says what its weights were trained on."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -91,6 +94,19 @@ def _read_safetensors(path: Path) -> Any:
 
     try:
         return load_file(path)
+    except SafetensorError as error:
+        raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {error}") from None
+
+
+def read_trained_on(path: Path) -> str:
+    """What a ``.safetensors`` file says that its weights were trained on; empty for any other file."""
+    if path.suffix != ".safetensors":
+        return ""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return str((file.metadata() or {}).get(TRAINED_ON, ""))
     except SafetensorError as error:
         raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {error}") from None
 

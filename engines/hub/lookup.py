@@ -18,6 +18,7 @@ import msgspec
 
 from engines.errors import EngineError
 from engines.hub.catalogue import SHIPPED, SHIPPED_FOLDER, Entry, Kind, find_entry, is_entry, weights_path
+from engines.hub.fetching import is_fetched, pull_argument
 from engines.spec.detector_signature import DetectorSignature, read_detector_signature
 from engines.spec.manifest import MANIFEST, Manifest, is_export, read_manifest
 from engines.spec.model_files import is_model_file
@@ -46,12 +47,16 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"model {str(self.path)!r}: there is no such file")
         raise EngineError(
             f"model {self.name!r} is not on this machine (looked for {self.path}); "
-            f"get it with 'posestream pull {self.name}' ({self.entry.licence}), or give the path of an .onnx"
+            f"get it with 'posestream pull {pull_argument(self.name)}' ({self.entry.licence}), or give the path of an "
+            ".onnx"
         )
 
     def check(self) -> None:
-        """Raise :class:`EngineError` with the remedy if it is not here. The files of an export are verified later."""
-        if self.manifest is None:
+        """Raise :class:`EngineError` with the remedy if it is not here and will not be fetched.
+
+        The files of an export are verified later.
+        """
+        if self.manifest is None and not is_fetched(self.name, self.entry):
             self.find_weights()
 
 
@@ -79,7 +84,9 @@ def _open_entry(model: str, kind: Kind) -> Model:
         )
     if entry.kind != kind:
         raise EngineError(f"model {model!r} is a {entry.kind} network, but a {kind} network is wanted")
-    return Model(name=name, path=weights_path(name), signature=entry.signature, detector=entry.detector, entry=entry)
+    return Model(
+        name=name, path=weights_path(name, entry), signature=entry.signature, detector=entry.detector, entry=entry
+    )
 
 
 def _open_file(path: Path, kind: Kind) -> Model:

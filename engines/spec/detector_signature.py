@@ -26,7 +26,7 @@ class DetectorSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     levels in the order of ``colour``. ``boxes`` are ``corners`` (x1, y1, x2, y2) or ``centres`` (x, y, width, height),
     in ``units`` of pixels or fractions of the input's size. ``scores`` are ``probabilities`` in 0..1 or ``logits``, or
     logits for a ``softmax`` whose last class is nothing. ``person`` is the index of the person class. ``suppress`` says
-    that boxes of one person overlap, of which only the best is kept.
+    that boxes of one person overlap, of which only the best is kept. ``trained_on`` is as in a Signature.
     """
 
     name: str = ""
@@ -42,6 +42,7 @@ class DetectorSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     scores: ScoreKind | None = None
     person: Annotated[int, Meta(ge=0)] | None = None
     suppress: bool | None = None
+    trained_on: str = ""
     licence: str = ""
     source: str = ""
 

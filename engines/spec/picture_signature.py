@@ -53,7 +53,7 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     Outputs, best first: ``points`` (N, M, K, 3), x px, y px in index coordinates of the input, and score; ``scores``
     (N, M) in 0..1; ``boxes`` (N, M, 4) px, which ``suppression`` compares. M is ``candidates``. At most ``max_people``
-    are left after suppression.
+    are left after suppression. ``trained_on`` says what it learned from (see :mod:`engines.spec.training_data`).
     """
 
     name: str
@@ -68,6 +68,7 @@ class PictureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     candidates: Annotated[int, Meta(ge=1, le=3840)] = CANDIDATES
     suppression: Suppression = Suppression()
     max_people: Annotated[int, Meta(ge=1, le=1000)] = 100
+    trained_on: str = ""
 
     def __post_init__(self) -> None:
         check_skeleton(self.skeleton, self.joint_names, self.limbs)

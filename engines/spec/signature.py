@@ -64,6 +64,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ``joint_names``, with ``limbs`` as pairs of them, define a ``skeleton`` that does not ship.
 
+    ``trained_on`` says what it learned from (see :mod:`engines.spec.training_data`), empty if that is not known.
+
     ``inputs`` and ``outputs`` are tensor names in the order above; empty means all of the file's, in its order.
     ``keeps`` are the shapes (C, h, w) of the feature maps per frame, of dtype ``kept_type``, if the network is split
     into backbone and head. ``fingerprint`` binds the Signature to one file: the first 16 hex digits of its sha256.
@@ -95,6 +97,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keeps: tuple[tuple[int, int, int], ...] = ()
     kept_type: KeptType = "float32"
     fingerprint: str = ""
+    trained_on: str = ""
     licence: str = ""
     source: str = ""
     notes: dict[str, str | float] = {}

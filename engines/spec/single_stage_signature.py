@@ -42,6 +42,7 @@ class SingleStageSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     std: Triple | None = None
     suppression: Suppression = Suppression(iou=0.65)
     max_people: Annotated[int, Meta(ge=1, le=1000)] = 100
+    trained_on: str = ""
     licence: str = ""
     source: str = ""
 
@@ -64,6 +65,7 @@ class SingleStageSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
             pad=(pad, pad, pad),
             suppression=self.suppression,
             max_people=self.max_people,
+            trained_on=self.trained_on,
         )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from engines.errors import EngineError
 from engines.formats.files import FormatError
 from engines.formats.json import read_json
+from engines.hub.checkpoints import TRAINED_ON
 
 MODEL, EMA, OPTIMISER, STATE = "model.safetensors", "ema.safetensors", "optimiser.safetensors", "state.json"
 
@@ -34,10 +35,11 @@ class State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     scaler: dict[str, Any] = {}
 
 
-def save_weights(module: nn.Module, path: Path) -> None:
-    """Write every parameter and buffer under its name."""
+def save_weights(module: nn.Module, path: Path, trained_on: str = "") -> None:
+    """Write every parameter and buffer under its name, and what they were ``trained_on``."""
     # safetensors refuses tensors that share memory (tied weights), so each is cloned.
-    save_file({name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}, path)
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    save_file(tensors, path, metadata={TRAINED_ON: trained_on} if trained_on else None)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -24,11 +24,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from engines.errors import EngineError
+from engines.spec.training_data import DRAWN, REAL
 from engines.training import checkpoint, gradients
 from engines.training.batches import Prefetcher, Samples, StepInput, shuffle
 from engines.training.distributed import ProcessGroup, RemoteRankError
 from engines.training.objective import Objective
-from engines.training.recipe import Optimisation, Recipe
+from engines.training.recipe import Optimisation, Recipe, Synthetic
 
 Reporter = Callable[[int, dict[str, float]], None]
 """Called after every step with its number, its loss terms (over the whole batch, on every rank), ``gradient_norm``
@@ -254,7 +255,8 @@ class Trainer:
             score = validate(self.result)
             if self.state.best is None or score > self.state.best:
                 self.state.best = score
-                checkpoint.save_weights(self.result, self.folder / "best.safetensors")
+                trained_on = DRAWN if isinstance(self.recipe.data, Synthetic) else REAL
+                checkpoint.save_weights(self.result, self.folder / "best.safetensors", trained_on)
         self.save()
 
 

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import numpy as np
 import onnx
 import torch
@@ -59,7 +60,7 @@ def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path)
     check_size(name, size)
     with step("weights"):
         samples = make_samples(size, request.frames)
-        model, source = load_network(name, spec, request.choice, parity.to_planes(samples.crops[0]))
+        model, source, trained_on = load_network(name, spec, request.choice, parity.to_planes(samples.crops[0]))
     pictures = Pictures(cast(InsPose | InsPoseReleased, model), request.candidates or CANDIDATES).eval()
     models: dict[Part, onnx.ModelProto] = {"fused": trace(_make_graph(pictures, size), request)}
     if request.precision != "fp32":
@@ -76,6 +77,7 @@ def export_picture(name: str, spec: NetworkSpec, request: Request, folder: Path)
         shutil.rmtree(trial)
     write_final_graphs(models, folder, *parity.MEASURED)
     signature = build_signature(name, spec, pictures, size, _count_candidates(models["fused"]))
+    signature = msgspec.structs.replace(signature, trained_on=trained_on)
     record(PictureManifest, signature, spec, request, source, names, {"fused": account}, folder)
 
 

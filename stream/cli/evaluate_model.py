@@ -107,9 +107,11 @@ def model(
         posestream eval model inspose-r50-fp32 --data coco --root ~/coco --scales 1,0.75,0.5
     """
     from engines.evaluation.results import check_writable, write
+    from engines.hub.fetching import fetch_missing
     from engines.inference.engine import load
     from engines.inference.single_stage import takes_pictures
     from stream.errors import PropertyError
+    from stream.logs import is_quiet
 
     if takes_pictures(model):
         odd = {"--detections": detections, "--min-score": min_score, "--border": border, "--crop": crop}
@@ -123,6 +125,7 @@ def model(
     else:
         if scales is not None:
             raise PropertyError(f"eval model: --scales {scales} is for networks of whole pictures; leave it out")
+        fetch_missing([model], quiet=is_quiet())
         engine = load(model, backend, threads, crop=crop or "exact")
         source = find_source(data, root, recipe, split=split, skeleton=skeleton, border=border)
         evaluation, account = _evaluate_crops(engine, source, detections, min_score, limit, results)

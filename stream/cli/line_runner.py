@@ -29,7 +29,11 @@ _LISTENER_JOIN_S = 5.0
 
 def run_line(pipeline: Pipeline, *, in_process: bool, run_dir: Path | None) -> int:
     """Run the whole line to its end and return the exit code; a line that ends before a sink prints its output."""
+    from engines.hub.fetching import fetch_missing
+    from stream.logs import is_quiet
+
     closed = close_open_ends(pipeline)
+    fetch_missing(closed.networks, quiet=is_quiet())
     closed.check()
     has_processes = not in_process and (len(closed.parts) > 1 or run_dir is not None)
     with _reporting(closed, has_processes=has_processes) as progress:

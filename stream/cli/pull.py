@@ -1,4 +1,4 @@
-"""``posestream pull``: downloads a network of the catalogue."""
+"""``posestream pull``: downloads networks of the catalogue."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ def pull(
     name: Annotated[
         str,
         typer.Argument(
-            help="A name that 'posestream models' lists.", show_default=False, autocompletion=complete_models
+            help="A name that 'posestream models' lists, or 'people'.",
+            show_default=False,
+            autocompletion=complete_models,
         ),
     ],
+    again: Annotated[bool, typer.Option("--again", help="Download it even if it is here.")] = False,
 ) -> None:
-    """Download the weights of a network into your cache; no other command downloads anything.
+    """Download a network into your cache; 'people' is the pair that runs on real people if none is named.
 
-    Example:
+    That pair, and all networks whose bytes are known, are also downloaded when a line needs them first, unless you
+    say --offline or set POSESTREAM_OFFLINE=1. An interrupted download resumes.
 
-        posestream pull yolox-nano
+    Examples:
+
+        posestream pull people
+
+        posestream pull rtmpose-s
     """
-    from engines.hub.download import pull as fetch
+    from engines.hub import catalogue
+    from engines.hub.fetching import pull_and_show
+    from stream.logs import is_quiet
 
-    print(f"{name}: {fetch(name)}")
+    for each in catalogue.SETS.get(name, (name,)):
+        print(f"{each}: {pull_and_show(each, quiet=is_quiet(), again=again)}", flush=True)

@@ -13,7 +13,9 @@ from typing import Any, get_type_hints
 
 import typer
 
-_DEBUG, _VERBOSE, _QUIET = "--debug", "--verbose", "--quiet"
+from engines.spec.cache import is_offline
+
+_DEBUG, _VERBOSE, _QUIET, _OFFLINE = "--debug", "--verbose", "--quiet", "--offline"
 _SHORT = {"-v": _VERBOSE, "-vv": _VERBOSE * 2, "-q": _QUIET}
 
 
@@ -23,6 +25,7 @@ class CommonOptions:
 
     verbosity: int = 0
     debug: bool = False
+    offline: bool = False
 
     @property
     def level(self) -> int:
@@ -34,15 +37,16 @@ def split_common_options(arguments: Sequence[str]) -> tuple[list[str], CommonOpt
     """The arguments without the common options, and those; what follows ``--`` is left alone.
 
     >>> split_common_options(["launch", "-v", "testsrc ! fakesink"])
-    (['launch', 'testsrc ! fakesink'], CommonOptions(verbosity=1, debug=False))
+    (['launch', 'testsrc ! fakesink'], CommonOptions(verbosity=1, debug=False, offline=False))
     """
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     given = [_SHORT.get(word, word) for word in arguments[:end]]
     verbosity = sum(word.count(_VERBOSE) for word in given if word in (_VERBOSE, _VERBOSE * 2))
     is_debug = _DEBUG in given or os.environ.get("POSESTREAM_DEBUG", "") not in ("", "0")
-    common = {_VERBOSE, _VERBOSE * 2, _QUIET, _DEBUG}
+    common = {_VERBOSE, _VERBOSE * 2, _QUIET, _DEBUG, _OFFLINE}
     rest = [word for word, full in zip(arguments, given, strict=False) if full not in common]
-    return [*rest, *arguments[end:]], CommonOptions(-1 if _QUIET in given else verbosity, is_debug)
+    options = CommonOptions(-1 if _QUIET in given else verbosity, is_debug, _OFFLINE in given or is_offline())
+    return [*rest, *arguments[end:]], options
 
 
 def add_command(app: typer.Typer, function: Callable[..., Any], name: str = "", panel: str = "") -> None:

@@ -19,7 +19,8 @@ def validate(
 ) -> None:
     """Check a line without running it: parts, links and their caps, look-ahead in milliseconds.
 
-    Opens no camera, no file and no network, but says if a network is missing; needs no GPU and no torch.
+    Opens no camera, no file and no network, but says which networks are missing or will be fetched; needs no GPU
+    and no torch.
 
     Examples:
 
@@ -27,6 +28,7 @@ def validate(
 
         posestream validate demo.yaml
     """
+    from engines.hub.fetching import announce
     from engines.redaction import redact
     from stream.cli.line_argument import read_line
     from stream.pipeline.describe import describe
@@ -34,3 +36,5 @@ def validate(
     pipeline = read_line(line)
     print(redact(describe(pipeline)), flush=True)
     pipeline.check()
+    for text in announce(pipeline.networks):
+        print(text)

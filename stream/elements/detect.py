@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -12,15 +13,18 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from engines.errors import EngineError
+from engines.hub.catalogue import REAL_PEOPLE_DETECTOR
 from engines.hub.lookup import find_model
 from engines.inference.detector import Detector, load_detector
+from engines.spec.training_data import describe_mismatch
 from stream.caps import Caps
-from stream.element import Source, Transform
+from stream.element import Source, Transform, drawn_by_all
 from stream.messages import Frame, People
+
+_log = logging.getLogger(__name__)
 
 TRUTH = "truth"
 AUTO = "auto"
-DEFAULT_MODEL = "yolox-nano"
 
 Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -32,7 +36,7 @@ class Detect(Transform):
     ``model`` is a path to an ``.onnx``, ``.xml`` or ``.tflite`` (YOLO of any kind, RT-DETR, NanoDet, any export of
     boxes and scores; recognised by its outputs for a trial picture, or given as ``family``), a name from the catalogue
     (docs/reference/models.md), or ``truth``, the ground truth of a synthetic source. ``auto`` uses the ground truth of
-    frames that have it, and yolox-nano for the others.
+    frames that have it, and yolox-nano for the others; that one is downloaded when it is needed first.
 
     With ``interval=N`` the detector runs on one frame in N; the others carry the last boxes, marked as not detected,
     and a ``track`` downstream moves them.
@@ -68,19 +72,22 @@ class Detect(Transform):
     def __post_init__(self) -> None:
         self._detector: Detector | None = None
         self._cameras: dict[str, _Detections] = {}
+        self._is_drawn = self._is_checked = False
 
-    def check(self, sources: Sequence[Source]) -> None:
-        if self.model != TRUTH and (self.model != AUTO or any(source.has_truth is False for source in sources)):
-            self._find()
+    def set_sources(self, sources: Sequence[Source]) -> None:
+        self._is_drawn = drawn_by_all(sources)
 
-    def _find(self) -> None:
-        """Raise :class:`EngineError` if the network is not here; for AUTO it is the default one."""
-        try:
-            find_model(DEFAULT_MODEL if self.model == AUTO else self.model, "detector").check()
-        except EngineError as error:
-            if self.model != AUTO:
-                raise
-            raise EngineError(f"no detector is named (model=, --detector), and of the default one: {error}") from error
+    def networks(self) -> Iterator[str]:
+        if self.model != TRUTH and not (self.model == AUTO and self._is_drawn):
+            yield self._network
+
+    @property
+    def _network(self) -> str:
+        return REAL_PEOPLE_DETECTOR if self.model == AUTO else self.model
+
+    def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002
+        for name in self.networks():
+            find_model(name, "detector").check()
 
     @property
     def reach(self) -> int:
@@ -139,19 +146,26 @@ class Detect(Transform):
         return boxes[best], scores[best]
 
     def _detect(self, frames: Sequence[Frame]) -> list[Boxes]:
-        unknown = iter(self._run([frame.pixels for frame in frames if not self._reads_truth(frame)]))
+        unknown = iter(self._run([frame for frame in frames if not self._reads_truth(frame)]))
         return [_read_truth(frame) if self._reads_truth(frame) else next(unknown) for frame in frames]
 
     def _reads_truth(self, frame: Frame) -> bool:
         return self.model == TRUTH or (self.model == AUTO and frame.truth is not None)
 
-    def _run(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
-        if not pictures:
+    def _run(self, frames: Sequence[Frame]) -> list[Boxes]:
+        if not frames:
             return []
-        if self._detector is None:
-            self._find()
-        detector = self._detector or self._open(DEFAULT_MODEL)
-        return detector.detect_each(pictures, self.min_score, self.iou)
+        detector = self._detector or self._open(self._network)
+        self._warn_of_training(detector, frames[0])
+        return detector.detect_each([frame.pixels for frame in frames], self.min_score, self.iou)
+
+    def _warn_of_training(self, detector: Detector, frame: Frame) -> None:
+        """Say once that the network is shown pictures of a kind that it has not learned from."""
+        if not self._is_checked and self.context.incarnation == 0:
+            trained_on, is_drawn = detector.resolved.trained_on, frame.truth is not None
+            if warning := describe_mismatch(detector.name, trained_on, is_drawn=is_drawn):
+                _log.warning("%s", warning)
+        self._is_checked = True
 
     def _open(self, model: str) -> Detector:
         detector = load_detector(model, self.family, self.backend, self.threads)

@@ -11,20 +11,26 @@ from typing import Annotated, Literal, Self
 from msgspec import Meta
 
 from engines.errors import EngineError
-from engines.hub.catalogue import SHIPPED
+from engines.hub.catalogue import DEFAULT_MODEL, REAL_PEOPLE_POSE
 from engines.hub.lookup import find_model
 from engines.inference.engine import MARGIN, PEOPLE, Crop, Engine, Keypoints, PersonWindows, Work, load, load_signature
 from engines.spec.signature import Signature
+from engines.spec.training_data import describe_mismatch
 from stream.caps import Caps
-from stream.element import Source, Transform
+from stream.element import Source, Transform, drawn_by_all
 from stream.messages import Poses, Window, WindowFrame
 
 _log = logging.getLogger(__name__)
+
+AUTO = "auto"
 
 
 @dataclass
 class Pose(Transform):
     """Runs a top-down pose network on the people of each window: crop, network, decoding, mapping back to the frame.
+
+    Without a ``model``, fami-small runs on the people that testsrc draws, and tinypose-256x192 on all others; that one
+    is downloaded when it is needed first.
 
     The model's Signature fixes the length of the windows, ``past`` and ``future``, when the line is linked. All people
     of all waiting windows, of any camera, share one batch. A frame without people yields Poses without people, so that
@@ -41,10 +47,10 @@ class Pose(Transform):
     model: Annotated[
         str,
         Meta(
-            description="'fami-small' or 'hrnet-small', which ship, the folder of an export, an .onnx with its "
-            "Signature, or a name from the catalogue"
+            description="a name that 'posestream models' lists, the folder of an export, or an .onnx with its "
+            "Signature; auto chooses by what flows"
         ),
-    ] = "fami-small"
+    ] = AUTO
     backend: Annotated[str, Meta(description="backend that runs the network: NAME or NAME:MODE, e.g. onnxrt:cuda")] = (
         "auto"
     )
@@ -71,16 +77,31 @@ class Pose(Transform):
         self._signature: Signature | None = None
         self._work = Work()
         self._is_checked = False
+        self._is_drawn = False
+
+    def set_sources(self, sources: Sequence[Source]) -> None:
+        self._is_drawn = drawn_by_all(sources)
+        self._signature = None
+
+    @property
+    def resolved_model(self) -> str:
+        """The model that runs: ``model``, or what auto stands for."""
+        if self.model != AUTO:
+            return self.model
+        return DEFAULT_MODEL if self._is_drawn else REAL_PEOPLE_POSE
+
+    def networks(self) -> Iterator[str]:
+        yield self.resolved_model
 
     @property
     def signature(self) -> Signature:
         """The model's inputs and outputs; read without opening the model. Raises :class:`EngineError`."""
         if self._signature is None:
-            self._signature = load_signature(self.model, self.crop)
+            self._signature = load_signature(self.resolved_model, self.crop)
         return self._signature
 
     def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002
-        find_model(self.model, "pose").check()
+        find_model(self.resolved_model, "pose").check()
 
     def sink_caps(self) -> Caps:
         return Caps("people/window", past=self.signature.past, future=self.signature.future)
@@ -90,7 +111,7 @@ class Pose(Transform):
 
     def __enter__(self) -> Self:
         self._engine = load(
-            self.model,
+            self.resolved_model,
             self.backend,
             self.threads,
             crop=self.crop,
@@ -121,19 +142,17 @@ class Pose(Transform):
         engine = self._engine
         if engine is None:
             raise EngineError(f"model {self.model!r} is not open; use the element in a 'with'")
-        self._warn_of_real_people(items[0])
+        self._warn_of_training(engine, items[0])
         estimates = engine.estimate([_make_request(window) for window in items])
         for window, keypoints in zip(items, estimates, strict=True):
             yield self._poses(engine, window, keypoints)
 
-    def _warn_of_real_people(self, window: Window) -> None:
-        """Say once that a network trained on synthetic people is shown others."""
-        if not self._is_checked and self.model in SHIPPED and window.key_frame.truth is None:
-            _log.warning(
-                "model %r was trained on synthetic people only, its keypoints of real people are wrong; name another "
-                "with model=",
-                self.model,
-            )
+    def _warn_of_training(self, engine: Engine, window: Window) -> None:
+        """Say once that the network is shown pictures of a kind that it has not learned from."""
+        if not self._is_checked and self.context.incarnation == 0:
+            signature, is_drawn = engine.signature, window.key_frame.truth is not None
+            if warning := describe_mismatch(signature.name, signature.trained_on, is_drawn=is_drawn):
+                _log.warning("%s", warning)
         self._is_checked = True
 
     def _poses(self, engine: Engine, window: Window, keypoints: Keypoints) -> Poses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,9 +14,12 @@ from msgspec import Meta
 from engines.errors import EngineError
 from engines.inference.single_stage import DetectedPeople, PictureEngine, load_picture_engine, load_picture_signature
 from engines.spec.picture_signature import PictureSignature
+from engines.spec.training_data import describe_mismatch
 from stream.caps import Caps
 from stream.element import Transform
 from stream.messages import NO_ID, Frame, Poses, WindowFrame
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,6 +53,7 @@ class PoseDetect(Transform):
     def __post_init__(self) -> None:
         self._engine: PictureEngine | None = None
         self._signature: PictureSignature | None = None
+        self._is_checked = False
 
     @property
     def signature(self) -> PictureSignature:
@@ -79,9 +84,18 @@ class PoseDetect(Transform):
         engine = self._engine
         if engine is None:
             raise EngineError(f"model {self.model!r} is not open; use the element in a 'with'")
+        self._warn_of_training(engine, items[0])
         estimates = engine.estimate([frame.pixels for frame in items])
         for frame, found in zip(items, estimates, strict=True):
             yield self._poses(engine, frame, found)
+
+    def _warn_of_training(self, engine: PictureEngine, frame: Frame) -> None:
+        """Say once that the network is shown pictures of a kind that it has not learned from."""
+        if not self._is_checked and self.context.incarnation == 0:
+            signature, is_drawn = engine.signature, frame.truth is not None
+            if warning := describe_mismatch(signature.name, signature.trained_on, is_drawn=is_drawn):
+                _log.warning("%s", warning)
+        self._is_checked = True
 
     def _poses(self, engine: PictureEngine, frame: Frame, found: DetectedPeople) -> Poses:
         is_kept = found.scores >= self.min_score

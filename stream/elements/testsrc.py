@@ -31,6 +31,7 @@ class Testsrc(Source):
     """
 
     src = Caps("video/raw")
+    has_truth = True
     __test__ = False  # a name that begins with Test is not a test
 
     camera: Annotated[str, Meta(description="camera name in the frames; empty for the element's own name")] = ""

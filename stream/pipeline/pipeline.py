@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from engines.hub.fetching import fetch_missing
 from stream.caps import Caps
 from stream.element import Element, Source
 from stream.elements.queue import Queue
 from stream.errors import LinkError
+from stream.logs import is_quiet
 from stream.pipeline.executor import run_in_process
 from stream.pipeline.negotiation import Agreement, negotiate, set_caps
 from stream.pipeline.outputs import check_outputs
@@ -103,6 +105,9 @@ class Pipeline:
 
     @cached_property
     def _agreement(self) -> Agreement:
+        for part in self._wiring.parts:
+            for element in part.elements:
+                element.set_sources(self.find_sources(part.cameras))
         agreement = negotiate(self._junctions, self._elements)
         set_caps(self._elements, agreement)
         return agreement
@@ -184,6 +189,11 @@ class Pipeline:
             return element.reach
         return src.get("past") + 1 + src.get("future")
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names and paths of the networks that the line runs, each once."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.networks))
+
     def check(self) -> None:
         """Raise :class:`PosestreamError` for what keeps an element from running on this machine, such as a missing
         network, and :class:`LinkError` for an output that two sinks write or a source reads. Negotiates, and opens
@@ -201,9 +211,11 @@ class Pipeline:
         """Run all lines in this process; yields the items that leave an open end.
 
         Sources take turns, a frame each. Nothing is dropped, queues do not leak, and what an element raises is raised
-        here: use it for tests, debugging and files. The results equal those of a run in processes.
+        here: use it for tests, debugging and files. The results equal those of a run in processes. Networks that are
+        missing are fetched first, see :mod:`engines.hub.fetching`.
         """
         check_outputs(self.parts)
+        fetch_missing(self.networks, quiet=is_quiet())
         return run_in_process(self.parts)
 
     # -- spellings ----------------------------------------------------------------------------------------------------

@@ -44,6 +44,11 @@ class Part:
     cameras: tuple[str, ...] = ()
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """The names and paths of the networks that it runs, each once; known after negotiation."""
+        return tuple(dict.fromkeys(name for element in self.elements for name in element.networks()))
+
+    @property
     def source(self) -> Source | None:
         """The source it begins with, if it does."""
         first = self.elements[0]

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from engines.hub.fetching import fetch_missing
 from stream.element import Context, Element, Transform
 from stream.errors import FullDiskError, StartError, describe_error
+from stream.logs import is_quiet
 from stream.messages import Key
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.wiring import Part
@@ -239,6 +241,7 @@ def run_part_alone(pipeline: Pipeline, name: str, run_dir: Path) -> int:
     ``run_dir`` is made if need be. In the run directory of a supervised line the part follows that line's supervisor
     too. A second signal raises ``KeyboardInterrupt``. For the main thread.
     """
+    fetch_missing(pipeline.part(name).networks, quiet=is_quiet())
     with handle_signals(_interrupt) as received:
         run_part(pipeline, name, claim(run_dir), Options(is_supervised=False), lambda: bool(received))
     return 128 + received[0] if received else 0

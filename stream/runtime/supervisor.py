@@ -20,7 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from engines.hub.fetching import fetch_missing
 from stream.errors import PartError, PosestreamError, describe_error
+from stream.logs import is_quiet
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.limits import raise_file_limit
@@ -62,6 +64,7 @@ class Supervisor:
         self.parts = tuple(part.name for part in pipeline.parts)
         _check_external(external, self.parts)
         options = () if lateness_ms is None else ("--lateness-ms", str(lateness_ms))
+        self._networks = [name for part in pipeline.parts if part.name not in external for name in part.networks]
         self._plan = Plan(pipeline, self.parts, frozenset(external), options, policy or RestartPolicy(), on_stderr)
         self._orders = Orders()
         self._directory, self._open_monitor = run_dir, open_monitor
@@ -175,6 +178,7 @@ class Supervisor:
 
     def _start(self) -> None:
         if self._monitor is None:
+            fetch_missing(self._networks, quiet=is_quiet())
             raise_file_limit(len(self.parts))
             sweep_stale()
             self._monitor = self._open_monitor(self._plan, self._orders, self._directory, self._keep)

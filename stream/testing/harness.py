@@ -135,6 +135,9 @@ class Harness(Resource):
 
     def _negotiate(self, sink: Caps | None, src: Caps | None) -> None:
         chain = self.elements
+        if isinstance(chain[0], Source):
+            for element in chain[1:]:
+                element.set_sources([chain[0]])
         inside = [Junction((giver,), (taker,)) for giver, taker in pairwise(chain)]
         begin = [] if isinstance(chain[0], Source) else [Junction((), chain[:1])]
         end = [] if isinstance(chain[-1], Sink) else [Junction(chain[-1:], ())]

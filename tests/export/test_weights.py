@@ -13,6 +13,7 @@ from engines.errors import EngineError  # noqa: E402
 from engines.hub import catalogue  # noqa: E402
 from engines.spec import cache  # noqa: E402
 from engines.spec.network import Checkpoint, HRNetSpec, NetworkSpec, build  # noqa: E402
+from engines.training.checkpoint import save_weights  # noqa: E402
 from export.weights import Choice, list_layouts, load_network, randomise  # noqa: E402
 
 SMALL = HRNetSpec(width=24, modules=(1, 1, 1), blocks=1, stem_width=16, bottlenecks=1)
@@ -40,8 +41,9 @@ def message_of(spec: NetworkSpec, choice: Choice) -> str:
 
 def test_our_own_names_are_recognised(tmp_path: Path) -> None:
     path = saved(build("small", SPEC), tmp_path / "own.pth")
-    model, source = load_network("small", SPEC, Choice(weights=path), BATCH)
+    model, source, trained_on = load_network("small", SPEC, Choice(weights=path), BATCH)
     assert (source.file, source.layout, len(source.sha256)) == ("own.pth", "ours", 64)
+    assert trained_on == ""
     assert not model.training
 
 
@@ -49,8 +51,8 @@ def test_published_names_are_recognised(tmp_path: Path) -> None:
     state = build("small", ALONE).state_dict()
     head = {"final_layer.weight": "head.final_layer.weight", "final_layer.bias": "head.final_layer.bias"}
     torch.save({head.get(name, f"backbone.{name}"): value for name, value in state.items()}, tmp_path / "mm.pth")
-    _, source = load_network("small", ALONE, Choice(weights=tmp_path / "mm.pth"), BATCH)
-    assert source.layout == "hrnet-mmpose"
+    _, source, trained_on = load_network("small", ALONE, Choice(weights=tmp_path / "mm.pth"), BATCH)
+    assert (source.layout, trained_on) == ("hrnet-mmpose", "real people")
 
 
 def test_layouts_of_a_network_are_ours_its_family_and_what_its_entry_lists() -> None:
@@ -121,13 +123,20 @@ def test_a_network_with_published_weights_says_how_to_get_them_and_takes_them_on
     path = catalogue.checkpoint_path(listed)
     path.parent.mkdir(parents=True)
     saved(build("small", spec), path)
-    _, source = load_network("small", spec, Choice(), BATCH)
-    assert (source.file, source.layout) == ("published.pth", "hrnet")
+    _, source, trained_on = load_network("small", spec, Choice(), BATCH)
+    assert (source.file, source.layout, trained_on) == ("published.pth", "hrnet", "real people")
+
+
+def test_a_training_says_what_its_weights_were_trained_on(tmp_path: Path) -> None:
+    save_weights(build("small", SPEC), tmp_path / "best.safetensors", "drawn people")
+    _, _, trained_on = load_network("small", SPEC, Choice(weights=tmp_path / "best.safetensors"), BATCH)
+    assert trained_on == "drawn people"
 
 
 def test_random_weights_keep_activations_of_order_one_and_are_reported() -> None:
-    model, source = load_network("small", SPEC, Choice(random=True), BATCH)
+    model, source, trained_on = load_network("small", SPEC, Choice(random=True), BATCH)
     assert source.note.startswith("random weights")
+    assert trained_on == "nothing: random weights"
     with torch.no_grad():
         deviation = float(model(BATCH).std())
     assert 0.05 < deviation < 5

@@ -64,7 +64,8 @@ def test_files_are_distinguished_by_name_and_counted_from_zero(toy: Estimate, me
 
 
 def test_windows_do_not_reach_from_one_file_into_another(media: Path, detector: Path) -> None:
-    photo, *video = (result.poses for result in estimate(f"{media}/*.[jm]p[g4]", detector=detector))
+    results = estimate(f"{media}/*.[jm]p[g4]", model="fami-small", detector=detector)
+    photo, *video = (result.poses for result in results)
     assert [frame.state for frame in photo.window] == ["padded", "real", "padded"]
     assert [frame.state for frame in video[0].window] == ["padded", "real", "real"]
     assert [frame.state for frame in video[-1].window] == ["real", "real", "padded"]
@@ -100,11 +101,11 @@ def test_what_ships_warns_once_where_people_are_not_drawn(
     media: Path, detector: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        list(estimate(media / "clip.mp4", detector=detector))
+        list(estimate(media / "clip.mp4", model="fami-small", detector=detector))
     (message,) = caplog.messages
     assert message == (
-        "model 'fami-small' was trained on synthetic people only, its keypoints of real people are wrong; name another "
-        "with model="
+        "model 'fami-small-128x96' was trained on drawn people only, what it finds of real people is wrong; name "
+        "another with model=, or leave model out"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,70 @@ def test_every_entry_has_a_title_and_a_licence(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*catalogue.list_names("pose"), *catalogue.list_names("detector")])
-def test_every_entry_with_weights_has_a_url_and_a_signature(name: str) -> None:
+def test_every_entry_with_weights_has_addresses_and_a_signature(name: str) -> None:
     _, entry = catalogue.find_entry(name)
-    assert str(entry.url).startswith("https://")
+    assert entry.sources
+    for source in entry.sources:
+        assert all(str(file.url).startswith(("https://", "npm:", "pypi:")) for file in source.files)
+        assert source.verified or source.note, "an address that is not verified says why"
     signature = entry.signature or entry.detector
     assert signature is not None
     assert signature.name == name
+
+
+def write_entry(path: Path, *sources: object) -> Path:
+    entry = {"kind": "detector", "title": "t", "licence": "MIT", "detector": {"name": "net"}, "sources": sources}
+    path.write_text(json.dumps(entry))
+    return path
+
+
+BAD_FILES = [
+    ({"url": "npm:pose==1.0.0", "member": "pose.binarypb"}, "member 'pose.binarypb' is read by no backend"),
+    ({"url": "https://a.b/net.pth"}, "file '/net.pth' is read by no backend; they read .onnx, .xml, .tflite"),
+    ({"url": "https://a.b/net.tar.gz"}, "https://a.b/net.tar.gz is an archive; name the file in it as member"),
+    ({"url": "pypi:pose==1.0"}, "pypi:pose==1.0 is an archive; name the file in it as member"),
+    ({"url": "https://a.b/net.xml"}, "files: one .onnx or .tflite, or an .xml and then its .bin"),
+    ({"url": "https://a.b/net.bin"}, "files: one .onnx or .tflite, or an .xml and then its .bin"),
+    ({"url": "https://a.b/net.onnx", "integrity": "md5-abc"}, "sources[0].files[0].integrity"),
+]
+BAD_SOURCES = [
+    ({"files": [{"url": "https://a.b/net.onnx"}], "verified": True}, "a verified source needs the sha256 of each file"),
+    ({"files": []}, "sources[0].files"),
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [*(({"files": [file]}, words) for file, words in BAD_FILES), *BAD_SOURCES]
+)
+def test_a_source_that_no_backend_could_use_is_refused_by_name(tmp_path: Path, source: object, words: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        catalogue.read_entry(write_entry(tmp_path / "net.yaml", source))
+    assert words in str(caught.value)
+
+
+def test_the_pair_for_real_people_is_verified_and_of_known_size() -> None:
+    for name in catalogue.SETS["people"]:
+        best = catalogue.find_entry(name)[1].sources[0]
+        assert best.verified
+        assert best.bytes
+    pose = catalogue.find_entry(catalogue.REAL_PEOPLE_POSE)[1]
+    assert pose.signature is not None
+    assert pose.signature.trained_on == "real people"
+
+
+def test_addresses_are_those_of_rtmlib() -> None:
+    rtmlib = pytest.importorskip("rtmlib")
+    theirs = "".join(path.read_text() for path in Path(rtmlib.__file__).parent.rglob("*.py"))
+    ours = [
+        str(file.url)
+        for name in (*catalogue.list_names("pose"), *catalogue.list_names("detector"))
+        for source in catalogue.find_entry(name)[1].sources
+        for file in source.files
+        if str(file.url).startswith("https://download.openmmlab.com/")
+    ]
+    assert len(ours) >= 3
+    # rtmpose-t is not among rtmlib's; its address is that of its publisher, of the same form.
+    assert [url for url in ours if url not in theirs and "rtmpose-t_" not in url] == []
 
 
 @pytest.mark.parametrize("name", catalogue.list_names("network"))
@@ -42,10 +101,13 @@ def test_every_published_checkpoint_has_a_licence_and_an_address(name: str) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("kind: pose\ntitle: a\nlicence: b\nurl: c\n", "kind 'pose' goes with signature, only"),
-        ("kind: detector\ntitle: a\nlicence: b\ndetector: {name: x, family: yolox}\n", "needs the url of its weights"),
+        ("kind: pose\ntitle: a\nlicence: b\n", "kind 'pose' goes with signature, only"),
+        (
+            "kind: detector\ntitle: a\nlicence: b\ndetector: {name: x, family: yolox}\n",
+            "needs the sources of its weights",
+        ),
         ("kind: network\ntitle: a\nlicence: b\n", "kind 'network' goes with network, only"),
-        ("kind: dog\ntitle: a\nlicence: b\nurl: c\n", "$.kind"),
+        ("kind: dog\ntitle: a\nlicence: b\n", "$.kind"),
         ("kind: [\n", "line 2"),
         ("title: a\n", "kind"),
     ],

@@ -5,90 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
-import threading
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from engines.errors import EngineError
 from engines.hub import catalogue
-from engines.hub.download import pull
+from engines.hub.pulling import pull
 from engines.spec import cache
-
-WEIGHTS = bytes(range(256)) * 2000
-
-
-@dataclass
-class Shelf:
-    """What the server has, and what it was asked for."""
-
-    content: bytes = WEIGHTS
-    tag: str = '"one"'
-    cut_after: int | None = None
-    missing: bool = False
-    ranges: list[str | None] = field(default_factory=list)
-    authorizations: list[str | None] = field(default_factory=list)
-    address: str = ""
-
-
-@pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    shelf = Shelf()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            shelf.ranges.append(self.headers.get("Range"))
-            shelf.authorizations.append(self.headers.get("Authorization"))
-            if shelf.missing:
-                self.send_error(404)
-                return
-            start = self._start()
-            if start is not None and start >= len(shelf.content):
-                self.send_error(416)
-                return
-            self.send_response(200 if start is None else 206)
-            rest = shelf.content[start or 0 :]
-            self.send_header("Content-Length", str(len(rest)))
-            self.send_header("ETag", shelf.tag)
-            self.end_headers()
-            self.wfile.write(rest[: shelf.cut_after])
-
-        def _start(self) -> int | None:
-            asked = self.headers.get("Range")
-            same = self.headers.get("If-Range") == shelf.tag
-            return int(asked.removeprefix("bytes=").removesuffix("-")) if asked and same else None
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    shelf.address = f"http://127.0.0.1:{server.server_port}/weights"
-    yield shelf
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> Path:
-    """A catalogue entry of our own that points to the shelf, and a cache of our own."""
-    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
-    path = tmp_path / "net.yaml"
-    write(path, shelf.address)
-    return path
-
-
-def write(path: Path, url: str, sha256: str = "null", member: str = "null") -> None:
-    path.write_text(
-        f"kind: detector\ntitle: a network\nlicence: MIT\nurl: {url}\nsha256: {sha256}\nmember: {member}\n"
-        "detector: {name: net, family: yolox}\n"
-    )
+from tests.engines.hub.shelf import WEIGHTS, Shelf, list_cache, pull_error, write
 
 
 @pytest.mark.parametrize("password", ["hun'ter2", "hun/ter#2", "hun ter2", "hünter:2"])
@@ -98,31 +23,20 @@ def test_a_password_reaches_the_server_and_no_message(
     monkeypatch.setenv("SHELF_PASSWORD", password)
     for address in (f"adm:{password}", "adm:${SHELF_PASSWORD}"):
         url = shelf.address.replace("//", f"//{address}@")
-        write(entry, json.dumps(url))
+        write(entry, url)
         pull(str(entry), again=True)
         assert base64.b64decode(str(shelf.authorizations[-1]).removeprefix("Basic ")).decode() == f"adm:{password}"
         assert "hun" not in repr(catalogue.read_entry(entry))
         shelf.missing = True
-        catalogue.weights_path("net").unlink()
+        catalogue.cached_path("net", ".onnx").unlink()
         assert "hun" not in pull_error(entry)
         shelf.missing = False
-
-
-def list_cache() -> list[str]:
-    return sorted(file.name for file in (cache.cache_folder() / "models").iterdir())
-
-
-def pull_error(entry: Path) -> str:
-    with pytest.raises(EngineError) as caught:
-        pull(str(entry))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_weights_are_installed_in_the_cache_with_their_licence(entry: Path, shelf: Shelf) -> None:
     seen: list[tuple[int, int | None]] = []
     result = pull(str(entry), lambda here, whole: seen.append((here, whole)))
-    assert result.path == catalogue.weights_path("net")
+    assert result.path == catalogue.cached_path("net", ".onnx")
     assert result.path.read_bytes() == WEIGHTS
     assert result.licence == "MIT"
     assert result.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
@@ -142,7 +56,7 @@ def test_weights_in_the_cache_are_not_pulled_again_by_default(entry: Path, shelf
 def test_a_broken_download_is_resumed(entry: Path, shelf: Shelf) -> None:
     shelf.cut_after = 100_000
     assert pull_error(entry).endswith(f"broke off after 100000 of {len(WEIGHTS)} bytes; pull again to resume")
-    assert not catalogue.weights_path("net").exists()
+    assert not catalogue.cached_path("net", ".onnx").exists()
     shelf.cut_after = None
     seen: list[tuple[int, int | None]] = []
     assert pull(str(entry), lambda here, whole: seen.append((here, whole))).path.read_bytes() == WEIGHTS
@@ -159,16 +73,16 @@ def test_a_file_that_changed_meanwhile_is_downloaded_from_the_start(entry: Path,
 
 
 def test_a_complete_part_that_was_never_installed_is_used(entry: Path, shelf: Shelf) -> None:
-    folder = catalogue.weights_path("net").parent
+    folder = catalogue.cached_path("net", ".onnx").parent
     folder.mkdir(parents=True)
-    (folder / "net.part").write_bytes(WEIGHTS)
-    (folder / "net.tag").write_text(shelf.tag)
+    (folder / "net.onnx.part").write_bytes(WEIGHTS)
+    (folder / "net.onnx.part.tag").write_text(shelf.tag)
     assert pull(str(entry)).path.read_bytes() == WEIGHTS
     assert shelf.ranges == [f"bytes={len(WEIGHTS)}-"]
 
 
 def test_a_wrong_digest_raises_naming_both_and_deletes_the_file(entry: Path, shelf: Shelf) -> None:
-    write(entry, shelf.address, sha256=f"'{'0' * 64}'")
+    write(entry, shelf.address, sha256="0" * 64)
     message = pull_error(entry)
     assert hashlib.sha256(WEIGHTS).hexdigest() in message
     assert "0" * 64 in message
@@ -215,14 +129,17 @@ def test_a_zip_without_the_network_raises_listing_its_files(entry: Path, shelf: 
 
 def test_a_file_that_is_not_a_zip_raises(entry: Path, shelf: Shelf) -> None:
     write(entry, shelf.address, member="end2end.onnx")
-    assert "is not a zip; pull again" in pull_error(entry)
+    assert "is neither a zip nor a tar archive; pull again" in pull_error(entry)
     assert list_cache() == []
 
 
 def test_the_result_is_printed_in_one_line(entry: Path, shelf: Shelf) -> None:
     digest = hashlib.sha256(WEIGHTS).hexdigest()
-    assert str(pull(str(entry))) == f"{catalogue.weights_path('net')} (licence: MIT; sha256 {digest})"
-    assert str(pull(str(entry))) == f"{catalogue.weights_path('net')} (licence: MIT; was here already)"
+    assert str(pull(str(entry))) == (
+        f"{catalogue.cached_path('net', '.onnx')} (licence: MIT; sha256 {digest}, which was compared with nothing: "
+        "the catalogue knows none)"
+    )
+    assert str(pull(str(entry))) == f"{catalogue.cached_path('net', '.onnx')} (licence: MIT; was here already)"
 
 
 # -- published checkpoints ------------------------------------------

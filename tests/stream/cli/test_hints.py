@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +17,6 @@ from stream.runtime.run_dir import RunDirectory
 
 Capture = pytest.CaptureFixture[str]
 YOLOX = "model 'yolox-nano' is not on this machine"
-UNNAMED = f"no detector is named (model=, --detector), and of the default one: {YOLOX}"
 LINE = "testsrc ! detect ! track ! window"
 
 
@@ -51,10 +51,10 @@ def test_a_mistake_is_one_line_with_the_next_step(capsys: Capture, arguments: li
     ("arguments", "words"),
     [
         (["validate", "testsrc ! detect model=yolox-nano ! fakesink"], f"posestream: detect: {YOLOX}"),
-        (["launch", "testsrc ! detect model=yolox-nano ! queue ! fakesink"], f"posestream: detect: {YOLOX}"),
+        (["launch", "testsrc ! detect model=yolox-nano ! queue ! fakesink"], f"posestream: {YOLOX}, and POSESTREAM_"),
         (["validate", f"{LINE} ! pose model=rtmpose-s ! fakesink"], "pose: model 'rtmpose-s'"),
-        (["launch", "rtspsrc url=rtsp://h/a ! detect ! fakesink"], UNNAMED),
-        (["estimate", "photo.png", "--model", "hrnet-small"], UNNAMED),
+        (["launch", "rtspsrc url=rtsp://h/a ! detect ! fakesink"], f"posestream: {YOLOX}, and POSESTREAM_"),
+        (["estimate", "photo.png", "--model", "hrnet-small"], f"posestream: {YOLOX}, and POSESTREAM_"),
     ],
 )  # fmt: skip
 def test_a_missing_network_is_said_once_before_anything_starts(
@@ -66,6 +66,21 @@ def test_a_missing_network_is_said_once_before_anything_starts(
     assert words in printed
     assert printed.count("not on this machine") == 1
     assert "posestream pull" in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_line_whose_networks_will_be_fetched_is_valid(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSESTREAM_OFFLINE")
+    line = "rtspsrc url=rtsp://h/a ! detect ! track ! window ! pose ! fakesink"
+    assert execute(["validate", line]) == 0
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert first == (
+        "to be fetched when the line starts: yolox-nano (3.7 MB, Apache-2.0, from raw.githubusercontent.com)"
+    )
+    assert second.startswith("to be fetched when the line starts: tinypose-256x192 (4.1 MB, Apache-2.0, converted by")
+    assert execute(["validate", line, "--offline"]) == 1
+    assert "get it with 'posestream pull people'" in capsys.readouterr().err
+    assert "POSESTREAM_OFFLINE" not in os.environ
 
 
 def test_the_truth_of_a_drawn_source_needs_no_network(capsys: Capture) -> None:

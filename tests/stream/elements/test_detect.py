@@ -67,7 +67,7 @@ def test_a_detector_that_is_not_installed_raises_with_the_command_to_get_it(
     with pytest.raises(EngineError) as caught:
         Harness("detect model=yolox-nano").push(make_frame(0))
     assert str(caught.value).startswith("detect: model 'yolox-nano' is not on this machine")
-    assert "posestream pull yolox-nano" in str(caught.value)
+    assert "posestream pull people" in str(caught.value)
     # Without model=, frames without ground truth go to yolox-nano.
     with Harness("detect") as harness, pytest.raises(EngineError) as caught:
         harness.push(make_frame(0))

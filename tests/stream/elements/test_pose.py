@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from engines.spec import cache
 from engines.spec.fingerprint import fingerprint_file
 from engines.spec.signature import Signature, write_signature
+from engines.spec.training_data import DRAWN, NOTHING, REAL
 from stream.caps import Caps
 from stream.elements.pose import Pose
+from stream.elements.testsrc import Testsrc
 from stream.errors import EngineError, LinkError
 from stream.messages import Poses
 from stream.pipeline.launch import parse_launch
@@ -56,6 +59,35 @@ def test_the_model_fixes_the_window(temporal: str) -> None:
     with pytest.raises(LinkError) as caught:
         Harness(f"window past=1 ! pose model={temporal}").open()
     assert "past=1 is not past=2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "is_drawn", "words"),
+    [
+        (DRAWN, False, "model 'single' was trained on drawn people only, what it finds of real people is wrong; name"),
+        (DRAWN, True, ""),
+        (NOTHING, False, "model 'single' was exported with random weights, what it finds is meaningless; train it"),
+        (NOTHING, True, "model 'single' was exported with random weights"),
+        (REAL, False, ""),
+        (REAL, True, ""),
+        ("", False, ""),
+    ],
+)
+def test_a_network_warns_once_of_pictures_it_has_not_learned_from(
+    single: str, caplog: pytest.LogCaptureFixture, trained_on: str, is_drawn: bool, words: str
+) -> None:
+    signature = Signature(name="single", input_size=SIZE, trained_on=trained_on)
+    write_signature(signature, Path(single).with_suffix(".json"))
+    frame = next(Testsrc(people=1).frames())
+    truth = frame.truth if frame and is_drawn else None
+    windows = [
+        replace(window, frames=tuple(replace(frame, truth=truth) for frame in window.frames))
+        for window in map(make_window, range(3))
+    ]
+    with Harness(f"pose model={single}") as harness:
+        harness.push_all(windows)
+    assert len(caplog.messages) == bool(words)
+    assert "".join(caplog.messages).startswith(words)
 
 
 def test_the_window_is_known_before_the_network_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from engines.spec.manifest import read_picture_manifest
+from engines.spec.manifest import read_picture_manifest, write_manifest
+from engines.spec.training_data import NOTHING
 from engines.vision.trial_picture import draw_person
 from stream.caps import Caps
 from stream.elements.posedetect import PoseDetect
@@ -63,6 +65,16 @@ def test_a_published_network_runs_from_its_file(tmp_path: Path) -> None:
         assert str(harness.caps[1]) == "people/poses, skeleton=coco17"
     assert isinstance(poses, Poses)
     assert (poses.keypoints.shape, poses.model, len(poses.fingerprint)) == ((1, 17, 3), "net", 16)
+
+
+def test_a_network_of_random_weights_warns_once(model: str, caplog: pytest.LogCaptureFixture) -> None:
+    manifest = read_picture_manifest(Path(model))
+    signature = msgspec.structs.replace(manifest.signature, trained_on=NOTHING)
+    write_manifest(msgspec.structs.replace(manifest, signature=signature), Path(model))
+    with Harness(f"posedetect model={model}") as harness:
+        harness.push_all([make_spots(seq) for seq in range(3)])
+    (message,) = caplog.messages
+    assert message.startswith("model 'brightest' was exported with random weights, what it finds is meaningless; train")
 
 
 def test_people_below_min_score_are_dropped(model: str) -> None:
