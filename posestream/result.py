@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,7 +16,10 @@ from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
 from stream.protocol.json import json_line
-from stream.protocol.pose_message import Person
+from stream.protocol.pose_message import Person, to_supervision
+
+if TYPE_CHECKING:
+    from supervision import Detections, KeyPoints
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,6 +88,13 @@ class Result:
         Joints that score below ``min_score`` are left out. ``caption`` goes into the top left corner.
         """
         return overlay.draw(self.poses, min_score=min_score, scale=scale, caption=caption)
+
+    def to_supervision(self) -> tuple[KeyPoints, Detections]:
+        """``KeyPoints`` and ``Detections`` of the package supervision, to draw, filter and count with its tools.
+
+        Both have the people in the order of ``people``; ``Detections`` have the ids as ``tracker_id``.
+        """
+        return to_supervision(self.people, len(self.joints))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pixels, as plain numbers, strings, lists and dicts; ``file`` where ``source`` differs."""

@@ -35,8 +35,6 @@ def make_line(poses: Poses) -> bytes:
     content = poses_map(poses, session="", seq=0)
     for key in _SUBSCRIPTION_KEYS:
         del content[key]
-    if poses.frame.file:
-        content["file"] = poses.frame.file
     known = SKELETONS.get(poses.skeleton)
     return json_line(content | {"joints": known.joints if known else ()})
 

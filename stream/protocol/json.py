@@ -42,6 +42,7 @@ def message_map(message: PoseMessage) -> dict[str, Any]:
         "camera": message.camera,
         "seq": message.seq,
         "frame_seq": message.frame_seq,
+        **({"file": message.file} if message.file else {}),
         "pts_ns": message.pts_ns,
         "wall_ns": message.wall_ns,
         "received_ns": message.received_ns,

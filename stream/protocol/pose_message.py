@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.messages import WindowFrame
+from stream.messages import NO_ID, WindowFrame
+
+if TYPE_CHECKING:
+    from supervision import Detections, KeyPoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class PoseMessage:
     since 1970 UTC, the last by the subscriber's clock. ``size`` is (width, height) in px. ``retained`` is True for the
     last message before the subscription, which may be old. ``joints`` are the names of the keypoints.
     ``predicted_for_ns`` is the moment that the forecasts of the people are for, and ``predicted_until_ns`` the last one
-    to which they may be extrapolated; None in a message without forecasts.
+    to which they may be extrapolated; None in a message without forecasts. ``file`` is the path of the picture or video
+    that the frame was read from, as the line was given it; empty for a camera.
 
     >>> message = PoseMessage("hall", 0, 7, 0, 1_000_000_000, (640, 480), "coco17", (), received_ns=1_040_000_000)
     >>> message.age_ms, message.ids
@@ -97,6 +102,7 @@ class PoseMessage:
     joints: tuple[str, ...] = ()
     predicted_for_ns: int | None = None
     predicted_until_ns: int | None = None
+    file: str = ""
 
     def at(self, now_ns: int | None = None) -> PoseMessage:
         """Return the message with its people where they are at ``now_ns``, ns since 1970 UTC; None for this moment.
@@ -120,6 +126,19 @@ class PoseMessage:
         after_s = (moment_ns - self.predicted_for_ns) / 1e9
         return replace(self, people=tuple(person.moved(after_s) for person in self.people))
 
+    def to_supervision(self) -> tuple[KeyPoints, Detections]:
+        """Convert the people to ``KeyPoints`` and ``Detections`` of the package supervision, in the same order.
+
+        Coordinates are px as in ``keypoints``; ``Detections`` have the boxes, and the ids as ``tracker_id`` (None where
+        no person has one).
+
+        >>> person = Person(3, (0, 0, 9, 9), 0.9, np.array([[4, 2, 0.8]], np.float32), ("nose",))
+        >>> key_points, detections = PoseMessage("hall", 0, 7, 0, 0, (640, 480), "one", (person,)).to_supervision()
+        >>> key_points.xy.tolist(), detections.tracker_id.tolist()
+        ([[[4.0, 2.0]]], [3])
+        """
+        return to_supervision(self.people, len(self.joints))
+
     @property
     def ids(self) -> tuple[int, ...]:
         """The ids of the people, in order."""
@@ -133,3 +152,25 @@ class PoseMessage:
     def person(self, person_id: int) -> Person | None:
         """Return the person with this id, or None if the frame does not have it."""
         return next((person for person in self.people if person.id == person_id), None)
+
+
+def to_supervision(people: Sequence[Person], joints: int) -> tuple[KeyPoints, Detections]:
+    """Convert people with so many ``joints`` to supervision's classes (:meth:`PoseMessage.to_supervision`)."""
+    from supervision import Detections, KeyPoints
+
+    count = len(people)
+    points = np.array([person.keypoints for person in people], np.float32).reshape(count, -1 if count else joints, 3)
+    boxes = np.array([person.box for person in people], np.float32).reshape(count, 4)
+    scores = np.array([person.score for person in people], np.float32)
+    ids, classes = np.array([person.id for person in people], int), np.zeros(count, int)
+    names = {"class_name": np.full(count, "person")}
+    key_points = KeyPoints(
+        xy=points[..., :2].copy(),
+        keypoint_confidence=points[..., 2].copy(),
+        detection_confidence=scores,
+        class_id=classes,
+        data=dict(names),
+    )
+    is_tracked = bool((ids != NO_ID).any())
+    detections = Detections(boxes, None, scores, classes, ids if is_tracked else None, dict(names))
+    return key_points, detections

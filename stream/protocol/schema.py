@@ -38,6 +38,9 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 Unsigned = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=255)]
 Topic = Annotated[str, Meta(max_length=1024)]
+File = Annotated[str, Meta(max_length=16384)]
+"""A path of up to 4,096 bytes, each of which takes up to four characters, as ``\\xe9``."""
+
 Session = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Version = tuple[Annotated[int, Meta(ge=0, le=65535)], Annotated[int, Meta(ge=0, le=65535)]]
 
@@ -87,6 +90,7 @@ class PosesMap(_Head, frozen=True, kw_only=True, tag="poses"):
     people: Annotated[list[PersonMap], Meta(max_length=65535)]
     window: Annotated[list[WindowFrame], Meta(max_length=1024)]
     ledger: Annotated[dict[Text, int], Meta(max_length=64, description="step: its time, ns since 1970 UTC")]
+    file: Annotated[File, Meta(description="picture or video that the frame was read from; since 1.2")] = ""
     predicted_for_ns: Annotated[
         int | UnsetType, Meta(description="the moment of people[].predicted, ns since 1970 UTC; since 1.2")
     ] = UNSET
@@ -187,6 +191,7 @@ def poses_map(poses: Poses, *, session: str, seq: int) -> dict[str, Any]:
         "people": _people(poses),
         "window": [_window_frame(frame) for frame in poses.window],
         "ledger": dict(poses.frame.ledger),
+        **({"file": poses.frame.file} if poses.frame.file else {}),
         **_forecast_times(poses.forecast),
     }
 
@@ -342,6 +347,7 @@ def _read_poses(found: PosesMap) -> PoseMessage:
         window=tuple(found.window),
         ledger=found.ledger,
         session=found.session,
+        file=found.file,
         predicted_for_ns=_read_time(found.predicted_for_ns),
         predicted_until_ns=_read_time(found.predicted_until_ns),
     )

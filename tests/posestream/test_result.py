@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,6 +50,33 @@ def test_the_dict_is_what_json_can_hold(result: Result) -> None:
         np.array([person["keypoints"] for person in content["people"]], np.float32), result.poses.keypoints
     )
     assert [person["id"] for person in content["people"]] == [person.id for person in result.people]
+
+
+def test_supervision_gets_the_same_people(result: Result) -> None:
+    import supervision
+
+    converted: Any = result.to_supervision()
+    (key_points, detections), poses = converted, result.poses
+    assert [type(one) for one in converted] == [supervision.KeyPoints, supervision.Detections]
+    assert np.array_equal(key_points.xy, poses.keypoints[..., :2])
+    assert np.array_equal(key_points.keypoint_confidence, poses.keypoints[..., 2])
+    assert np.array_equal(key_points.detection_confidence, poses.scores)
+    assert np.array_equal(detections.xyxy, poses.boxes)
+    assert np.array_equal(detections.confidence, poses.scores)
+    assert np.array_equal(detections.tracker_id, poses.ids)
+    assert detections.data["class_name"].tolist() == ["person", "person"]
+    assert len(key_points[key_points.detection_confidence > 0.5]) == 2
+    drawn = supervision.VertexAnnotator(radius=1).annotate(np.zeros_like(result.frame), key_points)
+    x, y = poses.keypoints[0, 0, :2].astype(int)
+    assert drawn[y, x].any()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_supervision_gets_no_ids_where_there_are_none(count: int) -> None:
+    poses = make_poses(0, count=count)
+    key_points, detections = Result(replace(poses, ids=np.full(count, -1))).to_supervision()
+    assert (key_points.xy.shape, detections.xyxy.shape) == ((count, 17, 2), (count, 4))
+    assert detections.tracker_id is None
 
 
 def test_drawing_leaves_the_frame_as_it_is(result: Result) -> None:

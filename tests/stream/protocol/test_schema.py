@@ -17,6 +17,7 @@ import pytest
 from stream.errors import WireError
 from stream.messages import Forecast, Frame, Poses, WindowFrame
 from stream.protocol import schema
+from stream.protocol.json import message_map
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 from stream.testing import make_poses
@@ -107,6 +108,21 @@ def test_poses_survive_a_round_trip() -> None:
     assert received.ids == (3,)
     assert received.person(3) is person
     assert received.person(4) is None
+
+
+def test_the_file_of_a_frame_is_a_key_where_it_has_one() -> None:
+    poses = make_poses(3)
+    assert "file" not in schema.poses_map(poses, session=SESSION, seq=0)
+    for file in ("shots/000004.png", "a" * 4096, "\\xe9" * 4096):
+        sent = dataclasses.replace(poses, frame=dataclasses.replace(poses.frame, file=file))
+        assert msgpack.unpackb(schema.encode_poses(sent, session=SESSION, seq=0))["file"] == file
+        received = schema.decode(schema.encode_poses(sent, session=SESSION, seq=0))
+        assert isinstance(received, PoseMessage)
+        assert received.file == message_map(received)["file"] == file
+    without = schema.decode(schema.encode_poses(poses, session=SESSION, seq=0))
+    assert isinstance(without, PoseMessage)
+    assert without.file == ""
+    assert "file" not in message_map(without)
 
 
 def test_float32_survives_bit_for_bit() -> None:
