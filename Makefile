@@ -18,9 +18,10 @@ demo: $(VENV)/.run  ## see keypoints arrive for SECONDS_OF_DEMO (30): no camera,
 
 # Style, types, import contracts, README commands and the wheel are tests too: see tests/test_rules.py,
 # tests/test_documents.py and tests/test_wheel.py. So one summary line covers everything.
-# tests/conftest.py decides which tests share a worker; four workers at most, since each may hold PyTorch.
+# One worker runs all tests of a file, so that what a file makes once is made once. (--dist loadgroup of pytest-xdist 3.8
+# groups nothing with pytest 9.2.) Four workers at most, since each may hold PyTorch.
 test: $(VENV)/.dev  ## style, strict types, import contracts, tests, doctests, README commands, the built wheel
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## style, strict types and import contracts only
 	@$(BIN)/ruff check .

@@ -36,36 +36,34 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked ``large`` unless ``-m`` names them, and group those that must not run in parallel."""
+    """Leave out tests marked ``large`` unless ``-m`` names them, and begin with the files that take longest."""
     if "large" not in config.option.markexpr:
         large = [item for item in items if item.get_closest_marker("large")]
         config.hook.pytest_deselected(items=large)
         items[:] = [item for item in items if item not in large]
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_find_group(item)))
-        # Groups are handed out in order: the longest ones begin first, or one worker would end long after the others.
-        items.sort(key=lambda item: [*_GROUPS, ""].index(_get_named_group(item)))
+    if hasattr(config, "workerinput"):
+        items.sort(key=_find_rank)
 
 
-_GROUPS = {
-    "lines": ("tests/stream/test_", "tests/stream/cli/", "tests/stream/evaluation/", "tests/stream/elements/"),
-    "documents": ("tests/docs/", "tests/test_examples.py", "tests/test_documents.py", "tests/test_wheel.py"),
-}
-"""Tests that start lines and processes, which would disturb each other; those of a group run one after another."""
+LONGEST = (
+    "tests/stream/test_survival.py",
+    "tests/test_wheel.py",
+    "tests/test_documents.py",
+    "tests/stream/test_faults.py",
+    "tests/test_rules.py",
+    "tests/stream/test_main.py",
+    "tests/stream/evaluation/test_live.py",
+    "tests/export/test_exporter.py",
+    "tests/stream/test_feature_reuse.py",
+    "tests/stream/cli/test_line_runner.py",
+)
+"""Files in the order in which workers take them; all others follow. Without it, one worker ends long after the others.
+``--no-loadscope-reorder`` keeps the order: pytest-xdist would begin with the files that have most tests."""
 
 
-def _find_group(item: pytest.Item) -> str:
-    """One worker runs a group: a named one, or a file, so that what a file makes once is made once."""
-    return _get_named_group(item) or _get_file(item)
-
-
-def _get_named_group(item: pytest.Item) -> str:
-    return next((name for name, files in _GROUPS.items() if _get_file(item).startswith(files)), "")
-
-
-def _get_file(item: pytest.Item) -> str:
-    return item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else item.path.name
+def _find_rank(item: pytest.Item) -> int:
+    file = item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else item.path.name
+    return LONGEST.index(file) if file in LONGEST else len(LONGEST)
 
 
 @pytest.fixture(scope="session")
