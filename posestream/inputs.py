@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from engines.url import Url
 from stream.caps import Caps
 from stream.capture import files
-from stream.capture.stills import is_picture, is_still
+from stream.capture.picture_suffixes import is_picture
+from stream.capture.stills import is_still
 from stream.element import Element, Source
 from stream.errors import SourceError
 from stream.messages import Eos, Frame

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from engines.redaction import mask_credentials
+from stream.capture.picture_suffixes import is_picture
 from stream.capture.regular_file import check_regular
-from stream.capture.stills import is_picture
 from stream.errors import SourceError
 
 _log = logging.getLogger(__name__)

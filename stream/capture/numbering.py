@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from stream.capture.stills import is_picture
+from stream.capture.picture_suffixes import is_picture
 
 _MAX_STEPS_PER_PICTURE = 2
 """A folder that lacks more than half of its numbers is a collection of photos, as ``IMG_2034.jpg`` and

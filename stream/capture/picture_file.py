@@ -14,8 +14,9 @@ import numpy as np
 
 from stream.capture.decoded_picture import ArrayPicture, Picture, Pixels, Shot
 from stream.capture.heif_grid import read_grid
+from stream.capture.picture_suffixes import HEIF_SUFFIXES
 from stream.capture.regular_file import check_readable
-from stream.capture.stills import HEIF_SUFFIXES, count_pictures, opencv_name, read_still
+from stream.capture.stills import count_pictures, opencv_name, read_still
 from stream.capture.video_file import Damaged, VideoFile, header_fps
 from stream.errors import SourceError
 

@@ -12,7 +12,8 @@ from stream.capture.decoded_picture import Shot
 from stream.capture.files import printable
 from stream.capture.numbering import count_missing
 from stream.capture.picture_file import nominal_fps, read_pictures
-from stream.capture.stills import count_pictures, is_picture
+from stream.capture.picture_suffixes import is_picture
+from stream.capture.stills import count_pictures
 from stream.capture.timeline import bridge_jumps
 from stream.capture.video_file import Damaged, VideoFile, header_fps, header_length
 from stream.errors import SourceError

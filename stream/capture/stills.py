@@ -11,24 +11,12 @@ import cv2
 import numpy as np
 
 from stream.capture.decoded_picture import Pixels
+from stream.capture.picture_suffixes import is_picture
 from stream.capture.regular_file import check_readable
 from stream.errors import SourceError
 
-HEIF_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
-"""Pictures that FFmpeg reads: OpenCV leaves those of AVIF lying that are to be rotated, and has no HEIC."""
-
-PICTURE_SUFFIXES = HEIF_SUFFIXES | {
-    *(".bmp", ".dib", ".exr", ".hdr", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-}
-
 _MULTIPLE = frozenset({".avif", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes of formats that can hold several pictures: animations, and pages of a TIFF."""
-
-
-def is_picture(path: Path) -> bool:
-    """True if the suffix is that of a picture, which may be animated."""
-    return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def is_still(path: Path) -> bool:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.capture.stills import is_picture, is_still
+from stream.capture.picture_suffixes import is_picture
+from stream.capture.stills import is_still
 from stream.output.json_lines import OWNER, make_error, refuse_camera
 from stream.output.locations import make_folder, replace_file
 from stream.output.results import Record, select_joints

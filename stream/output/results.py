@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.skeletons import SKELETONS, reorder
-from stream.capture.stills import is_picture
+from stream.capture.picture_suffixes import is_picture
 from stream.errors import PropertyError
 
 _PERSON = 1

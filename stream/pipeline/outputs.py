@@ -6,8 +6,8 @@ import os
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
+from stream.capture.picture_suffixes import is_picture
 from stream.capture.regular_file import describe_kind
-from stream.capture.stills import is_picture
 from stream.element import Sink, Source
 from stream.errors import LinkError
 from stream.pipeline.wiring import Part

@@ -56,7 +56,7 @@ def test_a_working_directory_that_was_removed_is_one_line(tmp_path: Path) -> Non
     )
 
 
-@pytest.mark.parametrize("limit", [16, 24, 40, 79])
+@pytest.mark.parametrize("limit", [16, 79])
 def test_too_few_descriptors_are_one_line_with_the_remedy(limit: int) -> None:
     command = f'ulimit -n {limit}; exec "$0" -P -m stream launch "testsrc num_frames=3 ! queue ! fakesink"'
     done = subprocess.run(

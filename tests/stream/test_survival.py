@@ -72,6 +72,11 @@ def five(notebook: Path, source: str = "", locate: str = "", gauge: str = "") ->
     )
 
 
+def three(notebook: Path, source: str = "", locate: str = "") -> str:
+    """A line of three processes, where two links are as good as four: each process costs half a second."""
+    return f"{TOYS}painted {source} ! queue ! {TOYS}locate {locate} ! queue ! {TOYS}notebook location={notebook}"
+
+
 def expected(text: str, notebook: Path) -> list[str]:
     """What the same line writes in one process."""
     for _ in parse_launch(text).run():
@@ -175,8 +180,7 @@ def of(camera: str, lines: list[str]) -> list[str]:
 
 
 def test_a_part_that_is_killed_after_the_shared_memory_lost_its_names_loses_no_frame(tmp_path: Path) -> None:
-    source = f"{TOYS}painted num_frames=60 interval_ms=20"
-    text = f"{source} ! queue ! {TOYS}locate ! queue ! {TOYS}notebook location={tmp_path}/n"
+    text = three(tmp_path / "n", "num_frames=60 interval_ms=20")
     with Supervisor(parse_launch(text), on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
         assert until(lambda: lines_in(tmp_path / "n"))
@@ -187,7 +191,7 @@ def test_a_part_that_is_killed_after_the_shared_memory_lost_its_names_loses_no_f
 
 
 def test_a_part_that_hangs_is_started_again(tmp_path: Path) -> None:
-    text = five(tmp_path / "notes", "num_frames=40", "hangs_at=20")
+    text = three(tmp_path / "notes", "num_frames=40", "hangs_at=20")
     with Supervisor(parse_launch(text), policy=RestartPolicy(hang_s=1.0)) as supervisor:
         supervisor.play()
         notices = list(supervisor.messages())
@@ -201,8 +205,7 @@ def test_a_part_that_hangs_is_started_again(tmp_path: Path) -> None:
 
 
 def test_an_exception_costs_its_item_and_is_reported_with_element_camera_and_seq(tmp_path: Path) -> None:
-    sink = f"{TOYS}notebook location={tmp_path}/n"
-    text = f"{TOYS}painted num_frames=40 ! queue ! {TOYS}locate fails_every=10 ! queue ! {sink}"
+    text = three(tmp_path / "n", "num_frames=40", "fails_every=10")
     with Supervisor(parse_launch(text)) as supervisor:
         supervisor.play()
         errors = [notice for notice in supervisor.messages() if isinstance(notice, bus.Error)]
@@ -216,21 +219,21 @@ def test_an_exception_costs_its_item_and_is_reported_with_element_camera_and_seq
 
 
 def test_a_part_that_crashes_again_and_again_fails_the_line_with_its_last_error(tmp_path: Path) -> None:
-    text = five(tmp_path / "notes", "num_frames=40", "dies_from=20")
+    text = three(tmp_path / "notes", "num_frames=40", "dies_from=20")
     lines: list[str] = []
-    policy = RestartPolicy(first_delay_s=0.01)
+    policy = RestartPolicy(restarts=2, first_delay_s=0.01)
     with Supervisor(parse_launch(text), policy=policy, on_stderr=lambda _part, line: lines.append(line)) as supervisor:
         supervisor.play()
         restarts = [notice for notice in supervisor.messages() if isinstance(notice, bus.Restarted)]
-        with pytest.raises(PartError, match="locate was restarted 5 times within 60 s and failed again") as raised:
+        with pytest.raises(PartError, match="locate was restarted 2 times within 60 s and failed again") as raised:
             supervisor.wait(_LONG_S)
-    assert [notice.count for notice in restarts] == [1, 2, 3, 4, 5]
+    assert [notice.count for notice in restarts] == [1, 2]
     assert "; last error: it was killed by SIGSEGV: " in str(raised.value)
     assert any("locate.py" in line for line in lines), "faulthandler prints where it crashed"
 
 
 def test_a_broken_element_ends_its_part_and_then_the_line(tmp_path: Path) -> None:
-    text = five(tmp_path / "notes", "num_frames=100", "fails_from=20")
+    text = three(tmp_path / "notes", "num_frames=100", "fails_from=20")
     with Supervisor(parse_launch(text), policy=RestartPolicy(restarts=1), on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
         with pytest.raises(PartError) as raised:
@@ -246,7 +249,7 @@ def test_a_broken_element_ends_its_part_and_then_the_line(tmp_path: Path) -> Non
 
 
 def test_an_error_that_only_the_user_can_correct_ends_the_line_at_once(tmp_path: Path) -> None:
-    text = five(tmp_path / "notes", "is_missing=true")
+    text = three(tmp_path / "notes", "is_missing=true")
     with Supervisor(parse_launch(text), on_stderr=lambda *_: None) as supervisor:
         supervisor.play()
         restarts = [notice for notice in supervisor.messages() if isinstance(notice, bus.Restarted)]
@@ -256,7 +259,7 @@ def test_an_error_that_only_the_user_can_correct_ends_the_line_at_once(tmp_path:
 
 
 def test_of_a_damaged_file_every_frame_before_the_damage_is_delivered_and_the_run_fails(tmp_path: Path) -> None:
-    text = five(tmp_path / "notes", "num_frames=40 fails_at=30")
+    text = three(tmp_path / "notes", "num_frames=40 fails_at=30")
     with Supervisor(parse_launch(text)) as supervisor:
         supervisor.play()
         with pytest.raises(
@@ -360,7 +363,7 @@ def test_kill_9_of_the_supervisor_takes_a_stopped_part_along(
 
 
 def test_an_exception_beside_the_supervisor_ends_the_line(tmp_path: Path) -> None:
-    text = five(tmp_path / "notes", "num_frames=1000000")
+    text = three(tmp_path / "notes", "num_frames=1000000")
     supervisor = Supervisor(parse_launch(text))
     with pytest.raises(ZeroDivisionError):
         _fail_beside(supervisor)
@@ -392,7 +395,7 @@ def test_a_part_started_on_the_command_line_joins_a_supervised_line(tmp_path: Pa
 
 
 def test_the_restarts_of_a_part_leave_nothing_behind_in_the_others() -> None:
-    outcome = measure(restarts=6, warm_up=3)
+    outcome = measure(restarts=4, warm_up=2)
     for name in outcome.before:
         growth = outcome.growth(name)
         assert (growth.descriptors, growth.threads) == (0, 0), name

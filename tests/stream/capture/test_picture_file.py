@@ -9,7 +9,8 @@ import pytest
 
 from stream.capture.decoded_picture import Shot
 from stream.capture.picture_file import nominal_fps, read_pictures
-from stream.capture.stills import count_pictures, is_picture, is_still
+from stream.capture.picture_suffixes import is_picture
+from stream.capture.stills import count_pictures, is_still
 from stream.errors import SourceError
 from stream.testing.videos import numbered_picture, read_number
 from tests.stream.capture.turned import Pixels, encode, encode_tiff, exif, is_upright
