@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, Self
 
+import msgspec
 import numpy as np
 from msgspec import Meta
 
-from engines.datasets.synthetic.conditions import CONDITIONS, Kind
+from engines.datasets.synthetic.conditions import CONDITIONS, Conditions, Kind
 from engines.datasets.synthetic.scene import Picture, Scene
 from stream.caps import Caps
 from stream.capture.pacing import last_seq, sleep_until
@@ -52,20 +53,26 @@ class Testsrc(Source):
         Meta(description="difficulty: motion blur and a moving camera, objects in front, or people close together"),
     ] = "easy"
 
+    pace: Annotated[
+        Annotated[float, Meta(gt=0, le=5)] | None,
+        Meta(description="speed of people, relative to walking; the default depends on conditions"),
+    ] = None
+
     def __post_init__(self) -> None:
         self._scene: Scene | None = None
 
     def __enter__(self) -> Self:
-        self._scene = Scene(
-            self.seed,
-            self.people,
-            self.width,
-            self.height,
-            blur=self.blur,
-            noise=self.noise,
-            conditions=CONDITIONS[self.conditions],
-        )
+        self._scene = self.make_scene()
         return self
+
+    def make_scene(self) -> Scene:
+        """The scene that it shows, whose ground truth of any moment can be computed again."""
+        conditions: Conditions = CONDITIONS[self.conditions]
+        if self.pace is not None:
+            conditions = msgspec.structs.replace(conditions, pace=self.pace)
+        return Scene(
+            self.seed, self.people, self.width, self.height, blur=self.blur, noise=self.noise, conditions=conditions
+        )
 
     @property
     def is_live(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,14 @@ _SAMPLES = 20
 @dataclass(frozen=True)
 class Alignment:
     """Both runs with a common frame count: the ``answers`` of the live run, and the ``offline`` records by frame number
-    in the clip. ``begin`` is set for a stream, whose position in the clip had to be found."""
+    in the clip. ``begin`` is set for a stream, whose position in the clip had to be found. ``messages`` are those that
+    the answers came in, by frame."""
 
     loop: Loop
     answers: tuple[Answer[Record], ...]
     offline: Mapping[int, Record]
     begin: LoopStart | None = None
+    messages: Mapping[int, PoseMessage] = field(default_factory=dict)
 
 
 def align(
@@ -58,7 +60,7 @@ def align(
         Answer(frame, message.wall_ns, message.received_ns, to_record(message))
         for frame, message in zip(frames, messages, strict=True)
     )
-    return Alignment(loop, tuple(answers), offline, begin)
+    return Alignment(loop, tuple(answers), offline, begin, dict(zip(frames, messages, strict=True)))
 
 
 def _times(records: Sequence[OfflineRecord]) -> list[int]:

@@ -11,8 +11,7 @@ import numpy as np
 from engines.datasets.coco_json import CocoFile, read_coco
 from engines.datasets.files import read_json
 from engines.datasets.posetrack import read_annotations
-from engines.datasets.synthetic.conditions import CONDITIONS
-from engines.datasets.synthetic.scene import Picture, Scene
+from engines.datasets.synthetic.scene import Picture
 from engines.errors import EngineError
 from engines.evaluation.coco import BODY_OF_BOX
 from stream.elements.filesrc import Filesrc
@@ -37,7 +36,7 @@ def load_judge(request: Request) -> Judge:
 
 def _annotate_source(source: Testsrc) -> Callable[[int], list[Annotation]]:
     """The annotations of the people in a ``testsrc``."""
-    scene = Scene(source.seed, source.people, source.width, source.height, conditions=CONDITIONS[source.conditions])
+    scene = source.make_scene()
     return lambda number: annotate(scene.truth_at(number / source.fps))
 
 

@@ -15,7 +15,7 @@ from stream.evaluation.alignment import Alignment, align
 from stream.evaluation.ground_truth import load_judge
 from stream.evaluation.line_variants import DRAWN, STREAM, Request, live_line, offline_line
 from stream.evaluation.report import Reading, Report
-from stream.evaluation.runs import OfflineRecord, OnStderr, Span, run_live, run_offline
+from stream.evaluation.runs import OfflineRecord, OnStderr, Span, run_live, run_offline, to_record
 from stream.evaluation.scorers import Judge, Pair
 from stream.output.results import Record
 from stream.protocol.pose_message import PoseMessage
@@ -97,6 +97,8 @@ def make_report(request: Request, alignment: Alignment, judge: Judge, span: Span
         "held": _contents(held_answers(frames, moments_ns, alignment.answers)),
         "streaming": _contents(streaming_answers(moments_ns, alignment.answers)),
     }
+    if any(message.predicted_for_ns is not None for message in alignment.messages.values()):
+        readings["now"] = _read_now(alignment, moments_ns)
     only = {frame for frame, answer in zip(frames, own, strict=True) if answer}
     scored = {
         name: _score(judge, alignment, frames, records, only if name == "answered" else None)
@@ -126,6 +128,15 @@ def select_frames(alignment: Alignment, span: Span) -> list[int]:
 
 def _contents(answers: Sequence[Answer[Record] | None]) -> list[Record | None]:
     return [answer.content if answer else None for answer in answers]
+
+
+def _read_now(alignment: Alignment, moments_ns: Sequence[int]) -> list[Record | None]:
+    """At each moment, the people of the newest answer where its forecasts say that they are then."""
+    newest = streaming_answers(moments_ns, alignment.answers)
+    return [
+        to_record(alignment.messages[answer.frame].at(moment_ns)) if answer else None
+        for moment_ns, answer in zip(moments_ns, newest, strict=True)
+    ]
 
 
 def _score(

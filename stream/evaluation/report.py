@@ -12,8 +12,9 @@ READINGS = {
     "answered": "live, answered frames only",
     "held": "live, dropped frames by the last answer",
     "streaming": "streaming, every frame by the last answer",
+    "now": "streaming, by the forecasts of the last answer",
 }
-"""The four readings, from the easiest to the hardest (:mod:`engines.evaluation.live`)."""
+"""The readings, from the easiest to the hardest (:mod:`engines.evaluation.live`); the last one needs forecasts."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Reading:
 @dataclass(frozen=True)
 class Report:
     """The ``frames`` of the source within ``seconds`` at ``fps``, of which ``dropped`` have no answer; the ages of the
-    others, from capture to arrival; and the four ``readings`` by name."""
+    others, from capture to arrival; and the ``readings`` by name, the last one only of a line with forecasts."""
 
     source: str
     model: str
@@ -70,10 +71,11 @@ class Report:
             f"age of keypoints p50 {self.age_p50_ms:.0f} ms, p95 {self.age_p95_ms:.0f} ms"
         )
         yield ""
-        width = max(map(len, READINGS.values()))
+        shown = {name: words for name, words in READINGS.items() if name in self.readings}
+        width = max(map(len, shown.values()))
         columns = list(next(iter(self.readings.values())).scores)
         yield f"{self.measure + ', %':{width}}  {'frames':>6}  " + "  ".join(f"{name:>7}" for name in columns)
-        for name, words in READINGS.items():
+        for name, words in shown.items():
             one = self.readings[name]
             scores = "  ".join(f"{_format(value):>7}" for value in one.scores.values())
             yield f"{words:{width}}  {one.frames:>6}  {scores}"

@@ -144,8 +144,9 @@ def test_limbs_keep_their_length() -> None:
     seen, points = np.ones((1, 3)), np.array([[[0.0, 0], [20, 0], [5, 5]]])
     length = np.array([[10.0]])
     kept = limbs.keep(points, length, length, seen)
-    stretched = 10 * (1 + SLACK)
-    np.testing.assert_allclose(kept, [[[10 - stretched / 2, 0], [10 + stretched / 2, 0], [5, 5]]])
+    half = 10 * (1 + SLACK) / 2
+    expected = np.array([[[10 - half, 0], [10 + half, 0], [5, 5]]])
+    np.testing.assert_allclose(kept, expected)
     np.testing.assert_array_equal(limbs.keep(points, length * 2, length * 2, seen), points)
     np.testing.assert_array_equal(limbs.keep(points, length, length, np.array([[1.0, 0, 1]])), points)
     assert limbs.measure(points).tolist() == [[20.0]]

@@ -38,7 +38,7 @@ def push(element: Predict, items: Sequence[Poses], age_ms: float = 12.0) -> list
     """Each item through the element, so long after its capture."""
     now = {"ns": 0}
     element.context = Context(now_ns=lambda: now["ns"])
-    found = []
+    found: list[Poses] = []
     with element:
         for item in items:
             now["ns"] = item.frame.wall_ns + round(age_ms * 1e6)

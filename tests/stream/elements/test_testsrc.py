@@ -44,6 +44,14 @@ def test_another_process_renders_the_same_frames(root: Path) -> None:
     assert digest(frames(seed=6, num_frames=3)) != digest(frames(seed=5, num_frames=3))
 
 
+def test_people_of_half_the_pace_take_twice_the_time() -> None:
+    slow, usual = (frames(num_frames=5, fps=10, pace=pace) for pace in (0.5, None))
+    late, early = slow[4].truth, usual[2].truth
+    assert late is not None
+    assert early is not None
+    np.testing.assert_allclose(late.keypoints, early.keypoints, atol=1e-3)
+
+
 def test_times_are_those_of_the_frame_rate() -> None:
     assert [frame.pts_ns for frame in frames(num_frames=4, fps=25)] == [0, 40_000_000, 80_000_000, 120_000_000]
 

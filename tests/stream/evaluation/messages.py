@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,6 +28,22 @@ def people(frame: int, *, time_s: float | None = None) -> list[Person]:
     return [
         Person(int(row), tuple(box.tolist()), 1.0, points)
         for row, box, points in zip(truth.ids, truth.boxes, keypoints, strict=True)
+    ]
+
+
+def forecast_run(late_ms: Mapping[int, float]) -> list[PoseMessage]:
+    """Those of :func:`live_run`, with the ground truth of the next frame as forecasts."""
+    return [
+        replace(
+            message,
+            people=tuple(
+                replace(person, predicted=np.hstack([later.keypoints[:, :2], np.zeros((17, 3), np.float32)]))
+                for person, later in zip(message.people, people(message.frame_seq + 1), strict=True)
+            ),
+            predicted_for_ns=message.wall_ns + STEP_NS,
+            predicted_until_ns=message.wall_ns + STEP_NS,
+        )
+        for message in live_run(late_ms)
     ]
 
 

@@ -28,7 +28,7 @@ from stream.evaluation.report import Report
 from stream.evaluation.runs import Span, run_live, run_offline
 from stream.pipeline.launch import parse_launch, parse_yaml
 from stream.testing.drawn_clip import write_drawn
-from tests.stream.evaluation.messages import LINE, live_run, offline_run
+from tests.stream.evaluation.messages import LINE, forecast_run, live_run, offline_run
 
 AP, PCK = "AP", "PCK@0.2"
 ALL = Span(seconds=100, warmup_s=0)
@@ -62,6 +62,15 @@ def test_delay_lowers_the_streaming_score_only() -> None:
     assert (result.dropped, result.age_p50_ms) == (0, 150.0)
     assert scores(result)["held"] == pytest.approx(100.0)
     assert scores(result)["streaming"] < 60
+
+
+def test_forecasts_are_read_at_the_moment_of_the_frame() -> None:
+    """Each answer arrives in time for the next frame, and forecasts it exactly; the first frame has no answer."""
+    run = align(DRAWN, forecast_run(dict.fromkeys(range(15), 50.0)), offline_run(20), None)
+    result = make_report(DRAWN, run, load_judge(DRAWN), Span(seconds=9, warmup_s=0.1), "by hand")
+    assert scores(result)["streaming"] < 60
+    assert scores(result)["now"] == pytest.approx(100.0)
+    assert str(result).splitlines()[-1].startswith("streaming, by the forecasts of the last answer")
 
 
 def test_a_longer_delay_lowers_the_score_more() -> None:
