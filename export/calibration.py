@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engines.datasets.synthetic.scene import Scene
 from engines.errors import EngineError
-from engines.inference.regions import box_to_region, crop_region
+from engines.inference.regions import box_to_region, crop_regions
 from engines.spec.signature import Signature
 from engines.vision.letterbox import to_tensor
 
@@ -98,7 +98,7 @@ def _crop_windows(frames: Sequence[NDArray[np.uint8]], boxes: NDArray[np.float32
     """(people, T, H, W, 3): every frame cut by the region of the key frame's box, as an engine does."""
     width, height = signature.input_size
     plain = msgspec.structs.replace(signature, pixel="uint8", layout="nthwc")
-    people = [[crop_region(plain, frame, box_to_region(plain, box)) for frame in frames] for box in boxes]
+    people = [crop_regions(plain, frames, [box_to_region(plain, box)] * len(frames)) for box in boxes]
     return np.array(people, np.uint8).reshape(-1, len(frames), height, width, 3)
 
 

@@ -10,7 +10,8 @@ caches features itself also has ``create_feature_cache(backbone, head, *, slots,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,10 +69,16 @@ def check_feeds(model: str, inputs: tuple[Tensor, ...], feeds: Mapping[str, Arra
         raise EngineError(f"{model}: its inputs are {sorted(names)}, but it was fed {sorted(feeds)}")
     for tensor in inputs:
         given = feeds[tensor.name]
-        if not tensor.accepts(given.shape) or str(given.dtype) != tensor.dtype:
+        if not tensor.accepts(given.shape) or _name_dtype(given.dtype) != tensor.dtype:
             raise EngineError(
                 f"{model}: its input {tensor.name!r} is {tensor}, but it was fed {given.shape} {given.dtype}"
             )
+
+
+@cache
+def _name_dtype(dtype: np.dtype[Any]) -> str:
+    """``str(dtype)``, which NumPy builds anew on each call."""
+    return str(dtype)
 
 
 def check_slots(slots: NDArray[np.intp], crops: Array, total: int) -> None:

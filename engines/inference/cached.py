@@ -18,7 +18,7 @@ from engines.inference.batching import Work, pad_batch, plan_batches
 from engines.inference.crop_lock import Anchor, CropPolicy
 from engines.inference.decoding import decode
 from engines.inference.feature_slots import FeatureSlots, SlotKey, split_by_slots
-from engines.inference.regions import box_to_region, crop_region, to_keypoints
+from engines.inference.regions import box_to_region, crop_regions, to_keypoints
 from engines.inference.side_by_side import SideBySide
 from engines.inference.signature_check import check_split_signature
 from engines.spec.signature import Signature
@@ -115,19 +115,18 @@ class CachedRunner:
         description = self._cache.describe()
 
         def compute(batch: slice) -> None:
-            crops = np.stack([self._crop(*sources[key]) for key in missing[batch]])
+            rows_and_frames = [sources[key] for key in missing[batch]]
+            frames = [row.person.window.frames[index] for row, index in rows_and_frames]
+            crops = crop_regions(self.signature, frames, [row.anchor.region for row, _ in rows_and_frames])
             slots = np.array([self._slots[key] for key in missing[batch]], np.intp)
             self._cache.store(pad_batch(slots, description), pad_batch(crops, description))
 
         self._threads.map(compute, plan_batches(len(missing), description, self.max_batch))
 
-    def _crop(self, row: _Row, index: int) -> NDArray[np.generic]:
-        return crop_region(self.signature, row.person.window.frames[index], row.anchor.region)
-
-    def _run_head(self, windows: NDArray[np.intp], rows: Sequence[_Row]) -> list[Keypoints]:
+    def _run_head(self, windows: NDArray[np.intp], rows: Sequence[_Row]) -> Keypoints:
         description = self._cache.describe()
         outputs = self._cache.read(pad_batch(windows, description))
         names = self.signature.outputs or tuple(tensor.name for tensor in description.outputs)
         points, scores = decode(self.signature, [outputs[name] for name in names])
-        triples = zip(points, scores, rows, strict=False)  # stops before the rows that pad the batch
-        return [to_keypoints(self.signature, found, sure, row.anchor.region) for found, sure, row in triples]
+        count = len(rows)  # without the rows that pad the batch
+        return to_keypoints(self.signature, points[:count], scores[:count], [row.anchor.region for row in rows])

@@ -12,6 +12,10 @@ both limits are ``margin`` away, so a trembling box does not anchor again at eve
 box (1.25 times, as published): up to a margin of 0.17 the box itself never leaves the crop. With ``margin=0`` a crop
 stays only while it is exactly the paper's.
 
+Someone who walks leaves crop after crop on the same side. From the second one on, the new crop is anchored ahead of
+them by :data:`LEAD` of the margin, within which it stays for longer, as they have nearly the whole margin to cross
+instead of half of it. Up and down no crop is ahead: who crouches comes up again.
+
 The crop itself is not widened; docs/decisions/2026-11-21-crop-lock.md has the measurements. The rule is a function of
 boxes alone and reads no pixels.
 """
@@ -29,6 +33,10 @@ ROUNDING = 1e-6
 """Relative error allowed between two single-precision computations of the same region."""
 
 
+LEAD = 0.7
+"""How far ahead of a walking person their crop is anchored, as a share of the margin on one side."""
+
+
 @dataclass(frozen=True)
 class Anchor:
     """A crop: its ``region``, and a ``number`` that no other crop has."""
@@ -39,8 +47,13 @@ class Anchor:
 
 @dataclass
 class _Locked:
+    """A person's crop, where the middle of their region was when it was anchored, x px, and how far they had moved then
+    since the one before, px."""
+
     anchor: Anchor
     last_seq: int
+    start: float
+    step: float = 0.0
 
 
 @dataclass
@@ -119,11 +132,13 @@ class CropLock:
             return self._make_anchor(wanted)
         known = self._cameras[camera]
         locked = known.people.get(identity)
-        anchor = (
-            locked.anchor if locked and self._still_fits(locked.anchor.region, wanted) else self._make_anchor(wanted)
-        )
-        known.people[identity] = _Locked(anchor, known.seq)
-        return anchor
+        if locked is None:
+            locked = _Locked(self._make_anchor(wanted), known.seq, float(wanted.center[0]))
+        elif not self._still_fits(locked.anchor.region, wanted):
+            locked = self._anchor_anew(locked, wanted)
+        locked.last_seq = known.seq
+        known.people[identity] = locked
+        return locked.anchor
 
     def list_active(self) -> frozenset[int]:
         return frozenset(locked.anchor.number for camera in self._cameras.values() for locked in camera.people.values())
@@ -134,7 +149,14 @@ class CropLock:
     def _make_anchor(self, wanted: Region) -> Anchor:
         return Anchor(wanted, next(self._numbers))
 
+    def _anchor_anew(self, locked: _Locked, wanted: Region) -> _Locked:
+        """A crop around ``wanted``, or ahead of it if the person left the last two on the same side."""
+        start = float(wanted.center[0])
+        step = start - locked.start
+        room = LEAD * self.margin * wanted.width / 2 if step * locked.step > 0 else 0.0
+        ahead = wanted.move(max(-room, min(step, room))) if room else wanted
+        return _Locked(self._make_anchor(ahead), locked.last_seq, start, step)
+
     def _still_fits(self, locked: Region, wanted: Region) -> bool:
-        smallest = float(locked.scale[0]) / (1 + self.margin)
-        is_large_enough = float(wanted.scale[0]) >= smallest * (1 - ROUNDING)
-        return is_large_enough and locked.widen(1 + self.margin).contains(wanted)
+        widest = (1 + self.margin) * (1 + ROUNDING)
+        return wanted.width * widest >= locked.width and locked.reaches(wanted, widest)

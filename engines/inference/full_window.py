@@ -13,11 +13,11 @@ from engines.backends.base import Backend
 from engines.inference.batching import Work, pad_batch, plan_batches
 from engines.inference.decoding import decode
 from engines.inference.image_input import to_dtype
-from engines.inference.regions import Region, box_to_region, crop_region, to_keypoints
+from engines.inference.regions import box_to_region, crop_regions, to_keypoints
 from engines.inference.side_by_side import SideBySide
 from engines.inference.signature_check import adapt_layout, check_signature
 from engines.spec.signature import Signature
-from engines.spec.tensors import Array, Tensor
+from engines.spec.tensors import Tensor
 from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
 
 _log = logging.getLogger(__name__)
@@ -58,27 +58,25 @@ class FullWindowRunner:
         self.work.add(people=len(people), frames=frames, computed=frames)
         return list(chain.from_iterable(found))
 
-    def _run(self, people: Sequence[Person]) -> list[Keypoints]:
+    def _run(self, people: Sequence[Person]) -> Keypoints:
         regions = [box_to_region(self.signature, person.box) for person in people]
-        inputs = np.stack([self._make_input(*pair) for pair in zip(people, regions, strict=True)])
+        order = self.signature.feeding_order
+        # Every frame of a window is cropped by the region of the key frame's box.
+        frames = [person.window.frames[index] for person in people for index in order]
+        crops = crop_regions(self.signature, frames, [region for region in regions for _ in order])
+        inputs = crops.reshape(len(people), *self.signature.input_shape)
         fed = to_dtype(pad_batch(inputs, self._backend.describe()), self._input.dtype)
         outputs = self._backend.run({self._input.name: fed})
         points, scores = decode(self.signature, [outputs[name] for name in self._output_names])
         self._check_numbers(points)
-        rows = zip(points, scores, regions, strict=False)  # stops before the rows that pad the batch
-        return [to_keypoints(self.signature, *row) for row in rows]
+        count = len(people)  # without the rows that pad the batch
+        return to_keypoints(self.signature, points[:count], scores[:count], regions)
 
     def _check_numbers(self, points: NDArray[np.float64]) -> None:
         """Warn once of keypoints that are not finite, which are returned as 0, 0, 0."""
         if not self._is_warned and not np.isfinite(points).all():
             self._is_warned = True
             _log.warning("model %s: it returns keypoints that are not finite; export it again", self.signature.name)
-
-    def _make_input(self, person: Person, region: Region) -> Array:
-        """The input of one person: every frame cropped by the region of the key frame's box."""
-        frames = (person.window.frames[index] for index in self.signature.feeding_order)
-        crops = np.stack([crop_region(self.signature, frame, region) for frame in frames])
-        return crops.reshape(self.signature.input_shape)
 
     @property
     def _input(self) -> Tensor:

@@ -6,15 +6,19 @@ temporal network reads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.spec.signature import Signature
+from engines.spec.signature import AffineRule, Signature
 from engines.spec.tensors import Array
 from engines.vision import crop
 from engines.vision.letterbox import to_tensor
+
+_Crop = tuple[tuple[int, int], AffineRule]
+"""Size, (width, height) px, and rule of a crop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,9 @@ class Region:
 
     center: NDArray[np.float32]
     scale: NDArray[np.float32]
+    _affines: dict[tuple[tuple[int, int], AffineRule], crop.Affine] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @property
     def corners(self) -> NDArray[np.float64]:
@@ -34,10 +41,30 @@ class Region:
         """The region with the same centre and ``factor`` times the size."""
         return Region(self.center, (self.scale * factor).astype(np.float32))
 
-    def contains(self, other: Region) -> bool:
-        """True if ``other`` lies within this region."""
-        own, others = self.corners, other.corners
-        return bool((own[:2] <= others[:2]).all() and (others[2:] <= own[2:]).all())
+    def move(self, distance: float) -> Region:
+        """The region ``distance`` px to the right."""
+        return Region(self.center + np.array([distance, 0], np.float32), self.scale)
+
+    @property
+    def width(self) -> float:
+        """px."""
+        return float(self.scale[0]) * crop.SCALE_UNIT_PX
+
+    def reaches(self, other: Region, factor: float) -> bool:
+        """True if ``other`` lies within this region of ``factor`` times the size."""
+        centers = zip(self.center.tolist(), other.center.tolist(), strict=True)
+        scales = zip(self.scale.tolist(), other.scale.tolist(), strict=True)
+        return all(
+            2 * abs(theirs - own) <= (factor * own_scale - their_scale) * crop.SCALE_UNIT_PX
+            for (own, theirs), (own_scale, their_scale) in zip(centers, scales, strict=True)
+        )
+
+    def get_affine(self, size: tuple[int, int], rule: AffineRule = "standard") -> crop.Affine:
+        """The affine (2, 3) from the frame to a crop of ``size`` (width, height) px; the same array on every call."""
+        key = size, rule
+        if key not in self._affines:
+            self._affines[key] = crop.crop_affine(self.center, self.scale, size, rule=rule)
+        return self._affines[key]
 
 
 def box_to_region(signature: Signature, box: NDArray[np.float32]) -> Region:
@@ -47,27 +74,32 @@ def box_to_region(signature: Signature, box: NDArray[np.float32]) -> Region:
     return Region(*crop.box_to_center_scale(xywh, signature.input_size, signature.enlarge))
 
 
-def crop_region(signature: Signature, pixels: NDArray[np.uint8], region: Region) -> Array:
-    """The crop of ``region`` from a frame (H, W, 3) uint8 BGR, as the network takes it.
+def crop_regions(signature: Signature, frames: Sequence[NDArray[np.uint8]], regions: Sequence[Region]) -> Array:
+    """The crops (N, ...) of ``regions``, each from its frame (H, W, 3) uint8 BGR, as the network takes them.
 
-    It is (h, w, 3) uint8 or, normalised, (3, h, w) or (h, w, 3) float32, according to ``pixel`` and ``layout``.
+    A crop is (h, w, 3) uint8 or, normalised, (3, h, w) or (h, w, 3) float32, according to ``pixel`` and ``layout``.
     """
-    affine = crop.crop_affine(region.center, region.scale, signature.input_size, rule=signature.affine)
-    cropped = crop.crop(pixels, affine, signature.input_size)
+    size = signature.input_size
+    crops = np.empty((len(frames), size[1], size[0], 3), np.uint8)
+    for index, (pixels, region) in enumerate(zip(frames, regions, strict=True)):
+        crop.crop(pixels, region.get_affine(size, signature.affine), size, out=crops[index])
     if signature.pixel == "uint8":
-        return cropped
-    planes = to_tensor(cropped, signature.colour, signature.mean, signature.std)
-    return planes.transpose(1, 2, 0) if signature.layout == "nhwc" else planes
+        return crops
+    planes = to_tensor(crops, signature.colour, signature.mean, signature.std)
+    return planes.transpose(0, 2, 3, 1) if signature.layout == "nhwc" else planes
 
 
 def to_keypoints(
-    signature: Signature, points: NDArray[np.float64], scores: NDArray[np.float32], region: Region
+    signature: Signature, points: NDArray[np.float64], scores: NDArray[np.float32], regions: Sequence[Region]
 ) -> NDArray[np.float32]:
-    """Keypoints (K, 3) x px, y px in the frame and score in 0..1; 0, 0, 0 if a number is not finite.
+    """Keypoints (N, K, 3) x px, y px in the frame and score in 0..1; 0, 0, 0 if a number is not finite.
 
-    ``points`` (K, 2) are index coordinates in the crop of ``region``, ``scores`` (K,). The transform always follows the
-    standard rule, even if crops are made by another: so the networks were published.
+    ``points`` (N, K, 2) are index coordinates in the crops of ``regions``, ``scores`` (N, K). The transform always
+    follows the standard rule, even if crops are made by another: so the networks were published.
     """
-    affine = crop.crop_affine(region.center, region.scale, signature.input_size)
-    keypoints = np.concatenate([crop.to_frame(points, affine), np.clip(scores, 0, 1)[:, None]], axis=1)
-    return np.where(np.isfinite(keypoints).all(axis=1, keepdims=True), keypoints, 0).astype(np.float32)
+    keypoints = np.empty((*scores.shape, 3))
+    for row, region, found in zip(keypoints, regions, points, strict=True):
+        row[:, :2] = crop.to_frame(found, region.get_affine(signature.input_size))
+    np.clip(scores, 0, 1, out=keypoints[..., 2])
+    keypoints[~np.isfinite(keypoints).all(axis=2)] = 0
+    return keypoints.astype(np.float32)

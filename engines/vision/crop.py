@@ -149,13 +149,15 @@ def box_to_affine(
     return crop_affine(center, scale, output_size, rule=rule)
 
 
-def crop(pixels: NDArray[np.uint8], affine: Affine, output_size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The crop (height, width, 3) uint8 of ``pixels``, bilinear, black outside the frame.
+def crop(
+    pixels: NDArray[np.uint8], affine: Affine, output_size: tuple[int, int], out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """The crop (height, width, 3) uint8 of ``pixels``, bilinear, black outside the frame; in ``out``, if given.
 
     OpenCV 4 interpolates in steps of 1/32 px and differs from exact interpolation by several grey levels, OpenCV 5 by
     one.
     """
-    warped = cv2.warpAffine(pixels, affine, output_size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    warped = cv2.warpAffine(pixels, affine, output_size, out, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
     return cast(NDArray[np.uint8], warped)
 
 

@@ -61,12 +61,12 @@ def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: 
 
 
 def to_tensor(pixels: NDArray[np.uint8], colour: str, mean: Triple, std: Triple) -> NDArray[np.float32]:
-    """``(pixel - mean) / std`` as (3, H, W) float32 in the channel order ``colour``, from (H, W, 3) uint8 BGR.
+    """``(pixel - mean) / std`` as (..., 3, H, W) float32 in the channel order ``colour``, from (..., H, W, 3) uint8.
 
-    ``mean`` and ``std`` are grey levels in that order.
+    Pixels are BGR; ``mean`` and ``std`` are grey levels in that order.
     """
     ordered = pixels[..., ::-1] if colour == "rgb" else pixels
-    planes = np.ascontiguousarray(ordered.transpose(2, 0, 1), np.float32)
+    planes = np.ascontiguousarray(np.moveaxis(ordered, -1, -3), np.float32)
     planes -= np.array(mean, np.float32)[:, None, None]
     planes /= np.array(std, np.float32)[:, None, None]
     return planes

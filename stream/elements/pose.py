@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Annotated, Literal, Self
 
@@ -18,7 +18,9 @@ from engines.spec.signature import Signature
 from engines.spec.training_data import describe_mismatch
 from stream.caps import Caps
 from stream.element import Source, Transform, drawn_by_all
-from stream.messages import Poses, Window, WindowFrame
+from stream.errors import PropertyError
+from stream.messages import FrameState, Poses, Window, WindowFrame
+from stream.registry import label
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ class Pose(Transform):
     The model's Signature fixes the length of the windows, ``past`` and ``future``, when the line is linked. All people
     of all waiting windows, of any camera, share one batch. A frame without people yields Poses without people, so that
     subscribers see it.
+
+    A network that reads future frames makes the line wait for them. With a smaller ``lookahead`` it waits for fewer,
+    with ``lookahead=0`` for none: the newest frame takes their place, as the papers do at the end of a clip.
 
     A temporal network exported as two graphs (see docs/reference/models.md) can compute each frame of a person once and
     cache its features while the person's crop is unchanged: crop=lock, which auto uses where it can. crop=exact follows
@@ -68,6 +73,10 @@ class Pose(Transform):
     crop_margin: Annotated[
         float, Meta(ge=0, le=1, description="crop=lock: margin around the box, as a fraction of the crop")
     ] = MARGIN
+    lookahead: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="frames after the key frame to wait for; all that the model reads when left out"),
+    ] = None
     people: Annotated[
         int, Meta(ge=1, le=1024, description="crop=lock: people whose features are cached, over all cameras")
     ] = PEOPLE
@@ -104,7 +113,17 @@ class Pose(Transform):
         find_model(self.resolved_model, "pose").check()
 
     def sink_caps(self) -> Caps:
-        return Caps("people/window", past=self.signature.past, future=self.signature.future)
+        return Caps("people/window", past=self.signature.past, future=self._get_lookahead())
+
+    def _get_lookahead(self) -> int:
+        """Frames after the key frame to wait for. Raises :class:`PropertyError` if the model reads fewer."""
+        most = self.signature.future
+        if self.lookahead is not None and self.lookahead > most:
+            raise PropertyError(
+                f"{label(self)}: lookahead={self.lookahead}, but model {self.signature.name} reads {most} "
+                f"frame{'' if most == 1 else 's'} after the key frame; leave lookahead out, or set it to at most {most}"
+            )
+        return most if self.lookahead is None else self.lookahead
 
     def src_caps(self, sink: Caps | None) -> Caps:  # noqa: ARG002
         return Caps("people/poses", skeleton=self.signature.skeleton)
@@ -143,8 +162,9 @@ class Pose(Transform):
         if engine is None:
             raise EngineError(f"model {self.model!r} is not open; use the element in a 'with'")
         self._warn_of_training(engine, items[0])
-        estimates = engine.estimate([_make_request(window) for window in items])
-        for window, keypoints in zip(items, estimates, strict=True):
+        windows = [_repeat_newest(window, engine.signature.frames) for window in items]
+        estimates = engine.estimate([_make_request(window) for window in windows])
+        for window, keypoints in zip(windows, estimates, strict=True):
             yield self._poses(engine, window, keypoints)
 
     def _warn_of_training(self, engine: Engine, window: Window) -> None:
@@ -174,6 +194,16 @@ def _log_choice(engine: Engine) -> None:
     """Log the backend; a warning if it leaves a GPU idle."""
     level = logging.WARNING if engine.choice.leaves_gpu_idle else logging.INFO
     _log.log(level, "pose: model %s runs on %s", engine.signature.name, engine.choice)
+
+
+def _repeat_newest(window: Window, length: int) -> Window:
+    """A window of ``length`` frames, the newest of which takes the place of those that were not waited for."""
+    missing = length - len(window.frames)
+    if missing <= 0:
+        return window
+    padding: list[FrameState] = ["padded"] * missing
+    frames = window.frames + window.frames[-1:] * missing
+    return replace(window, frames=frames, states=(*window.states, *padding))
 
 
 def _make_request(window: Window) -> PersonWindows:

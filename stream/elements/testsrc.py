@@ -28,7 +28,8 @@ class Testsrc(Source):
     Frames are (height, width, 3) uint8 BGR; the same seed gives the same frames on every machine and in any process.
     ``frame.truth`` holds the boxes of the drawn silhouettes (N, 4) px, ids from 1, and the 17 joints of COCO
     (N, 17, 3): x, y px and visibility (0 outside the picture, 1 hidden by a person, 2 visible). With ``realtime`` it
-    behaves as a camera: frames are delivered at their time, and dropped if the line is full.
+    behaves as a camera: frames are delivered at their time, and dropped if the line is full. Each is drawn before its
+    time, as a camera has nothing to draw, so drawing does not count as age.
     """
 
     src = Caps("video/raw")
@@ -92,11 +93,12 @@ class Testsrc(Source):
         first = last_seq(self.context) + 1 if self.realtime else 0
         start_ns = time.monotonic_ns() - self._pts_ns(first)
         for seq in range(first, self.num_frames) if self.num_frames else count(first):
+            picture = scene.at(seq / self.fps, seq)
             if self.realtime:
                 yield from sleep_until(start_ns + self._pts_ns(seq))
                 self.context.memory["seq"] = seq
             captured_ns = self.context.now_ns()
-            yield self._frame(scene.at(seq / self.fps, seq), seq, self._pts_ns(seq), captured_ns)
+            yield self._frame(picture, seq, self._pts_ns(seq), captured_ns)
 
     def _pts_ns(self, seq: int) -> int:
         return round(seq * 1e9 / self.fps)

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.backends.onnxrt import OnnxRuntime
 from engines.inference.crop_lock import CropLock
-from engines.inference.regions import box_to_region, crop_region, to_keypoints
+from engines.inference.regions import box_to_region, crop_regions, to_keypoints
 from engines.spec.manifest import (
     File,
     Manifest,
@@ -194,7 +194,7 @@ def _estimate(network: OnnxRuntime, signature: Signature, window: PersonWindows,
     found = []
     for box, identity in zip(window.boxes, window.ids, strict=True):
         region = lock.get_anchor(camera, int(identity), box_to_region(signature, box)).region
-        crops = np.stack([crop_region(signature, frame, region) for frame in window.frames])
+        crops = crop_regions(signature, window.frames, [region] * len(window.frames))
         points = network.run({"crops": crops[None]})["points"][0]
-        found.append(to_keypoints(signature, points[:, :2].astype(np.float64), points[:, 2], region))
+        found.append(to_keypoints(signature, points[None, :, :2].astype(np.float64), points[None, :, 2], [region])[0])
     return np.stack(found) if found else np.zeros((0, JOINTS, 3), np.float32)

@@ -11,7 +11,7 @@ import pytest
 
 from engines.datasets.synthetic.scene import Scene
 from engines.errors import EngineError
-from engines.inference.regions import box_to_region, crop_region
+from engines.inference.regions import box_to_region, crop_regions
 from engines.spec.signature import Signature
 from export import calibration
 
@@ -31,7 +31,7 @@ def test_drawn_people_are_cut_by_the_true_box_of_the_key_frame(pixel: str) -> No
     scene = Scene(11, 3, 640, 480)
     seen = [scene.at(offset / 25, offset) for offset in (-1, 0, 1)]
     region = box_to_region(signature, seen[1].boxes[0])
-    wanted = np.stack([crop_region(signature, picture.pixels, region) for picture in seen])
+    wanted = crop_regions(signature, [picture.pixels for picture in seen], [region] * len(seen))
     shown = calibration.Samples(calibration.draw_windows(signature, count=1), "")
     np.testing.assert_array_equal(shown.inputs(signature)[0], wanted)
 

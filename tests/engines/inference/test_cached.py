@@ -20,7 +20,7 @@ from engines.errors import EngineError
 from engines.inference.cached import CachedRunner
 from engines.inference.crop_lock import CropLock, CropPolicy, ExactCrop
 from engines.inference.engine import Engine, Keypoints, PersonWindows
-from engines.inference.regions import Region, box_to_region, crop_region, to_keypoints
+from engines.inference.regions import Region, box_to_region, crop_regions, to_keypoints
 from engines.spec.signature import Signature
 from engines.spec.tensors import Array, Description, Tensor
 
@@ -100,8 +100,9 @@ def _one_window(window: PersonWindows, crops: CropPolicy) -> Keypoints:
 
 
 def _one_person(window: PersonWindows, region: Region) -> Keypoints:
-    found = points(np.stack([features(crop_region(SIGNATURE, frame, region)) for frame in window.frames]))
-    return to_keypoints(SIGNATURE, found[:, :2].astype(np.float64), found[:, 2], region)
+    crops = crop_regions(SIGNATURE, window.frames, [region] * FRAMES)
+    found = points(np.stack([features(crop) for crop in crops]))
+    return to_keypoints(SIGNATURE, found[None, :, :2].astype(np.float64), found[None, :, 2], [region])[0]
 
 
 # -- streams -----------------------------------------------------------------------------------------------------------

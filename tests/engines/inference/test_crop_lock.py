@@ -56,6 +56,36 @@ def test_a_crop_is_kept_while_the_size_stays_within_the_margin(factor: float, is
     assert (get_number(lock, 1, other) == first) is is_kept
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+def test_the_crop_of_someone_who_walks_is_ahead_of_them_from_the_second_on(direction: int) -> None:
+    lock = CropLock(MARGIN)
+    wanted = [region(x=300 + direction * 4.0 * seq) for seq in range(40)]
+    numbers = [get_number(lock, seq, each) for seq, each in enumerate(wanted)]
+    # The margin is 14.06 px on each side: four steps until the first crop is left, which tells no direction yet. The
+    # next is anchored 0.7 x 14.06 = 9.84 px ahead: six steps fit.
+    lengths = [numbers.count(number) for number in dict.fromkeys(numbers)]
+    assert lengths[:5] == [4, 4, 6, 6, 6]
+
+
+def test_the_lead_is_at_most_what_the_person_moved() -> None:
+    lock = CropLock(MARGIN)
+    heights = [200.0, 240.0, 290.0, 350.0]  # they come nearer, and a little to the right
+    for seq, height in enumerate(heights):
+        wanted = region(x=200.0 + seq, height=height)
+        lock.start_frame("hall", seq, SIZE)
+        got = lock.get_anchor("hall", 1, wanted).region
+        assert got.center[0] - wanted.center[0] == (0 if seq < 2 else 1)
+
+
+def test_no_crop_is_ahead_of_someone_who_turns_or_moves_up_and_down() -> None:
+    lock = CropLock(MARGIN)
+    places = [(200, 100), (230, 100), (200, 100), (230, 100), (230, 150), (230, 200), (230, 250)]
+    for seq, (x, y) in enumerate(places):
+        wanted = region(x=float(x), y=float(y))
+        lock.start_frame("hall", seq, SIZE)
+        assert lock.get_anchor("hall", 1, wanted).region is wanted
+
+
 def test_without_a_margin_a_crop_is_kept_while_the_box_is_the_same() -> None:
     lock = CropLock(0.0)
     first = get_number(lock, 0, region())

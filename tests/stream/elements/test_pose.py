@@ -19,7 +19,7 @@ from engines.spec.training_data import DRAWN, NOTHING, REAL
 from stream.caps import Caps
 from stream.elements.pose import Pose
 from stream.elements.testsrc import Testsrc
-from stream.errors import EngineError, LinkError
+from stream.errors import EngineError, LinkError, PropertyError
 from stream.messages import Poses
 from stream.pipeline.launch import parse_launch
 from stream.registry import make
@@ -88,6 +88,40 @@ def test_a_network_warns_once_of_pictures_it_has_not_learned_from(
         harness.push_all(windows)
     assert len(caplog.messages) == bool(words)
     assert "".join(caplog.messages).startswith(words)
+
+
+def test_a_line_waits_for_no_more_future_frames_than_lookahead(temporal: str) -> None:
+    with Harness(f"window ! pose model={temporal} lookahead=0") as harness:
+        assert str(harness.caps[1]) == "people/window, past=2, future=0"
+        assert [poses.key for poses in harness.push(make_people(0))] == [("cam", 0)]
+        (poses,) = harness.push(make_people(1))
+    assert [(frame.offset, frame.seq, frame.state) for frame in poses.window] == [
+        (-2, 0, "padded"),
+        (-1, 0, "real"),
+        (0, 1, "real"),
+        (1, 1, "padded"),
+    ]
+
+
+@pytest.mark.parametrize("crop", ["exact", "lock"])
+def test_without_lookahead_every_frame_is_estimated_as_the_last_of_a_clip(crop: str) -> None:
+    line = "testsrc width=160 height=120 people=2 num_frames={} ! detect ! track ! window ! pose crop={} lookahead={}"
+    live = list(parse_launch(line.format(3, crop, 0)).run())
+    for count in (1, 2, 3):
+        last = list(parse_launch(line.format(count, crop, 1)).run())[-1]
+        np.testing.assert_array_equal(live[count - 1].keypoints, last.keypoints)
+        assert len(last.keypoints) > 0
+        assert live[count - 1].window == last.window
+
+
+def test_a_lookahead_that_the_model_does_not_read_raises_in_one_line(temporal: str, single: str) -> None:
+    for model, most in ((temporal, "1 frame"), (single, "0 frames")):
+        with pytest.raises(PropertyError) as caught:
+            Harness(f"window ! pose model={model} lookahead=2").open()
+        assert str(caught.value) == (
+            f"pose: lookahead=2, but model {Path(model).stem} reads {most} after the key frame; leave lookahead out, "
+            f"or set it to at most {most[0]}"
+        )
 
 
 def test_the_window_is_known_before_the_network_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

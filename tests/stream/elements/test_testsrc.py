@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from engines.datasets.synthetic.scene import Picture, Scene
 from stream.element import Context
 from stream.elements.testsrc import Testsrc
 from stream.messages import Frame
@@ -81,6 +84,27 @@ def test_a_restarted_realtime_source_continues_after_its_last_frame() -> None:
         (8, 40_000_000),
     ]
     assert source.context.memory == {"seq": 8}
+
+
+def test_a_realtime_frame_is_drawn_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    draw = Scene.at
+
+    def record_draw(scene: Scene, time_s: float, number: int) -> Picture:
+        events.append("draw")
+        return draw(scene, time_s, number)
+
+    def record_wait(_: int) -> Iterator[None]:
+        events.append("wait")
+        return iter(())
+
+    monkeypatch.setattr(Scene, "at", record_draw)
+    monkeypatch.setattr("stream.elements.testsrc.sleep_until", record_wait)
+    source = Testsrc(width=64, height=64, people=1, realtime=True, fps=500, num_frames=3)
+    with source:
+        for frame in source.frames():
+            events += ["frame" if frame else "none"]
+    assert events == ["draw", "wait", "frame"] * 3
 
 
 def test_a_restarted_offline_source_starts_over_so_that_no_frame_is_lost() -> None:
