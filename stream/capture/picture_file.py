@@ -14,7 +14,7 @@ import numpy as np
 
 from stream.capture.decoded_picture import ArrayPicture, Picture, Pixels, Shot
 from stream.capture.heif_grid import read_grid
-from stream.capture.picture_suffixes import HEIF_SUFFIXES
+from stream.capture.picture_suffixes import HEIF_SUFFIXES, find_format
 from stream.capture.regular_file import check_readable
 from stream.capture.stills import count_pictures, opencv_name, read_still
 from stream.capture.video_file import Damaged, VideoFile, header_fps
@@ -31,10 +31,11 @@ def read_pictures(
 
     Raises :class:`SourceError` if the file is not a picture, or when what remains of it cannot be decoded.
     """
-    captured_ns, suffix, count = now_ns(), path.suffix.lower(), count_pictures(path)
+    check_readable(path)
+    captured_ns, suffix, count = now_ns(), find_format(path), count_pictures(path)
     if count == 1 and suffix in HEIF_SUFFIXES:
         yield Shot(_read_heif(path, now_ns), 0, duration_ns, captured_ns)
-    elif count > 1 and suffix in (".avif", ".png"):
+    elif count > 1 and suffix in (".avif", ".gif", ".png"):
         with VideoFile(path, damaged, now_ns) as video:
             yield from video.shots()
     elif count > 1:
@@ -49,10 +50,12 @@ def read_pictures(
 
 def nominal_fps(path: Path, still_fps: float) -> float | None:
     """The rate of the pictures in the file; None for an animation whose header has none."""
-    suffix = path.suffix.lower()
-    if count_pictures(path) == 1 or suffix not in (".avif", ".png", ".webp"):
+    if count_pictures(path) == 1:
         return still_fps
-    return None if suffix == ".webp" else header_fps(path)
+    suffix = find_format(path)
+    if suffix == ".webp":
+        return None
+    return header_fps(path) if suffix in (".avif", ".gif", ".png") else still_fps
 
 
 def _read_heif(path: Path, now_ns: Callable[[], int]) -> Picture:

@@ -11,24 +11,24 @@ import cv2
 import numpy as np
 
 from stream.capture.decoded_picture import Pixels
-from stream.capture.picture_suffixes import is_picture
+from stream.capture.picture_suffixes import find_format, is_picture
 from stream.capture.regular_file import check_readable
 from stream.errors import SourceError
 
-_MULTIPLE = frozenset({".avif", ".png", ".tif", ".tiff", ".webp"})
-"""Suffixes of formats that can hold several pictures: animations, and pages of a TIFF."""
+_MULTIPLE = frozenset({".avif", ".gif", ".png", ".tif", ".tiff", ".webp"})
+"""Formats that can hold several pictures: animations, and pages of a TIFF."""
 
 
 def is_still(path: Path) -> bool:
-    """True if the file is one picture: its suffix says so, and it holds no more than one."""
+    """True if the file is one picture: its name ends as one, and it holds no more than one."""
     return is_picture(path) and count_pictures(path) <= 1
 
 
 def count_pictures(path: Path) -> int:
     """Count the frames or pages of a picture, by its header; 1 if it cannot be read."""
-    if path.suffix.lower() not in _MULTIPLE or not path.is_file():
-        return 1
     try:
+        if not path.is_file() or find_format(path) not in _MULTIPLE:
+            return 1
         with opencv_name(path) as name:
             return max(1, cv2.imcount(name))
     except (OSError, cv2.error):

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from stream.capture import video_header
 from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
+from stream.capture.picture_suffixes import find_format
 from stream.capture.regular_file import check_readable
 from stream.errors import SourceError
 
@@ -164,7 +165,7 @@ def _open(path: Path) -> Any:
     import av
 
     # FFmpeg would take 12:30.mp4 for an address, and x%d.gif for a pattern of still pictures.
-    form = _ANIMATIONS.get(path.suffix.lower()) if "%" in path.name else None
+    form = _FORMATS.get(find_format(path)) if "%" in path.name else None
     try:
         # Titles are in any encoding, and PyAV takes it for UTF-8.
         return av.open(f"file:{path}", format=form, metadata_errors="replace")
@@ -172,8 +173,8 @@ def _open(path: Path) -> Any:
         raise SourceError(f"{str(path)!r} is not a video: {_why_unreadable(path, error)}") from error
 
 
-_ANIMATIONS = {".gif": "gif", ".png": "apng"}
-"""FFmpeg's names for formats whose suffix is that of still pictures too."""
+_FORMATS = {".avif": "mov", ".gif": "gif", ".heic": "mov", ".png": "apng"}
+"""FFmpeg's names for formats of pictures that it reads here."""
 
 
 def _why_unreadable(path: Path, error: Any) -> str:

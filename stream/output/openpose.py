@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.capture.picture_suffixes import is_picture
-from stream.capture.stills import is_still
 from stream.output.json_lines import OWNER, make_error, refuse_camera
 from stream.output.locations import make_folder, replace_file
 from stream.output.results import Record, select_joints
@@ -90,7 +89,13 @@ def frame_name(record: Record) -> str:
     file = Path(record.file)
     if not record.file:
         return _number(record.camera.replace("/", "%2F"), record)
-    return file.stem if is_picture(file) and is_still(file) else _number(file.stem, record)
+    return file.stem if is_picture(file) and _is_still(file) else _number(file.stem, record)
+
+
+def _is_still(file: Path) -> bool:
+    from stream.capture.stills import is_still  # imports OpenCV, which no other sink of keypoints needs
+
+    return is_still(file)
 
 
 def _number(name: str, record: Record) -> str:

@@ -50,6 +50,36 @@ def test_every_frame_of_an_animation_is_read_with_its_duration(tmp_path: Path, s
     assert (count_pictures(path), is_picture(path), is_still(path)) == (6, True, False)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a %d.jpg", "a.webp", "a.png"])
+@pytest.mark.parametrize("kind", [".webp", ".png", ".avif", ".gif"])
+def test_an_animation_is_known_by_its_content_whatever_its_name(tmp_path: Path, kind: str, name: str) -> None:
+    path = write_animation(tmp_path / f"x{kind}", [100, 40, 200]).rename(tmp_path / name)
+    assert [(begin, duration) for _, begin, duration in read(path)] == [(0, 100), (100, 40), (140, 200)]
+    assert (count_pictures(path), is_still(path)) == (3, False)
+
+
+def test_pages_of_a_tiff_are_known_by_its_content(tmp_path: Path) -> None:
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), [numbered_picture(number) for number in range(3)])
+    path = (tmp_path / "a.tif").rename(tmp_path / "a.jpg")
+    assert read(path) == [(0, 0, 40), (1, 40, 40), (2, 80, 40)]
+    assert nominal_fps(path, 25.0) == 25.0
+
+
+def test_a_heic_and_a_lying_avif_may_be_called_jpg(shared: Path, tmp_path: Path) -> None:
+    for name in ("xiaomi.heic", "o6.avif"):
+        source, path = shared / "cases/stills" / name, tmp_path / f"{name}.jpg"
+        path.write_bytes(source.read_bytes())
+        (expected,), (found,) = read_pictures(source, STILL_NS), read_pictures(path, STILL_NS)
+        assert np.array_equal(pixels_of(found), pixels_of(expected))
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif", ".png"])
+def test_a_jpeg_may_be_called_otherwise(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(cv2.imencode(".jpg", numbered_picture(7))[1].tobytes())
+    assert read(path) == [(7, 0, 40)]
+
+
 def test_a_long_animation_is_read_in_chunks(tmp_path: Path) -> None:
     path = write_animation(tmp_path / "a.webp", [20] * 35)
     assert read(path) == [(n, 20 * n, 20) for n in range(35)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream.elements.jsonsink import JsonSink
@@ -60,6 +61,25 @@ def test_the_image_id_of_coco_is_the_number_of_the_picture_where_each_has_one(
 ) -> None:
     results = write(tmp_path / "a.json", "coco", files)
     assert [result["image_id"] for result in results] == expected
+
+
+def test_coco_evaluates_the_results_of_its_own_pictures(shared: Path, tmp_path: Path) -> None:
+    coco = pytest.importorskip("engines.evaluation.coco")
+    pytest.importorskip("pycocotools", reason="needs pycocotools (pip install '.[eval]')")
+    truth = shared / "data/annot/coco_val_mini/person_keypoints.json"
+    document = json.loads(truth.read_text())
+    with JsonSink(location=str(tmp_path / "a.json"), format="coco") as sink:
+        for seq, image in enumerate(sorted(document["images"], key=lambda image: image["file_name"])):
+            people = [one for one in document["annotations"] if one["image_id"] == image["id"] and one["num_keypoints"]]
+            keypoints = np.array([one["keypoints"] for one in people], np.float32).reshape(-1, 17, 3)
+            keypoints += (0.5, 0.5, 0)
+            keypoints[..., 2] = 1
+            boxes, ones = np.zeros((len(people), 4), np.float32), np.ones(len(people), np.float32)
+            frame = replace(make_poses(seq).frame, file=f"val2017/{image['file_name']}")
+            sink.consume(Poses(frame, boxes, ones, np.arange(len(people)), keypoints, "coco17"))
+        sink.flush()
+    scores = coco.score_coco(truth, tmp_path / "a.json")
+    assert (scores["AP"], scores["AR"]) == pytest.approx((1, 1))
 
 
 def test_the_pages_of_one_picture_have_names_of_their_own_in_posetrack(tmp_path: Path) -> None:
