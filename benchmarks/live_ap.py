@@ -100,7 +100,7 @@ def _evaluate_stream(options: argparse.Namespace, fps: int) -> dict[str, Any]:
 
 def _line(options: argparse.Namespace, source: str, detector: str) -> str:
     pose = f"pose model='{options.model}'"
-    return f"{source} ! queue ! {detector} ! track ! queue ! window ! queue ! {pose} ! queue ! keypointsink"
+    return f"{source} ! queue ! {detector} ! track ! queue ! window ! {pose} ! keypointsink"
 
 
 def _evaluate(options: argparse.Namespace, request: Request) -> dict[str, Any]:

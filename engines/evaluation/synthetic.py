@@ -7,7 +7,7 @@ in; crops, windows and decoding by ``engines.inference.engine``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,15 +57,22 @@ class SyntheticScores:
 
 
 def evaluate_synthetic(
-    engine: Engine, scenes: int = SCENES, on_scene: Callable[[], object] = lambda: None
+    engine: Engine,
+    scenes: int = SCENES,
+    on_scene: Callable[[], object] = lambda: None,
+    lookahead: int | None = None,
 ) -> SyntheticScores:
-    """Score ``engine`` in true boxes; calls ``on_scene`` after each scene. Raises :class:`EngineError`."""
+    """Score ``engine`` in true boxes; calls ``on_scene`` after each scene. Raises :class:`EngineError`.
+
+    Of the frames after the key frame it is shown ``lookahead``, if given; the newest takes the place of the others, as
+    with ``pose lookahead=``.
+    """
     scores = SyntheticScores()
     for kind in CONDITIONS:
         counts = scores.counts[kind] = zero_counts()
         for seed in range(scenes):
             for window, truth in _render_windows(engine, seed, kind):
-                (found,) = engine.estimate([window])
+                (found,) = engine.estimate([_without_future(window, engine, lookahead)])
                 scores.people += len(truth)
                 _count(counts, found, truth, window.boxes)
             on_scene()
@@ -85,6 +92,16 @@ def _render_windows(engine: Engine, seed: int, kind: Kind) -> Iterator[tuple[Per
             window = pictures[reach - signature.past : reach + signature.future + 1]
             truth = convert(key.keypoints[rows], "coco17", signature.skeleton)
             yield _window(window, (kind, seed, moment), key, rows), truth
+
+
+def _without_future(window: PersonWindows, engine: Engine, lookahead: int | None) -> PersonWindows:
+    newest = engine.signature.frames - 1 if lookahead is None else engine.signature.past + lookahead
+    order = [min(index, newest) for index in range(len(window.frames))]
+    return replace(
+        window,
+        frames=tuple(window.frames[index] for index in order),
+        keys=tuple(window.keys[index] for index in order),
+    )
 
 
 def _window(

@@ -41,7 +41,7 @@ class SceneOptions:
         scene = f"people={self.people} seed={self.seed} width={self.width} height={self.height} fps={self.fps:g}"
         return (
             f"testsrc camera=demo realtime=true {scene} ! queue ! detect model=truth ! track ! queue"
-            f" ! window ! queue ! pose ! smooth ! tee name=poses\n"
+            f" ! window ! pose ! smooth ! tee name=poses\n"
             f"from poses ! queue ! keypointsink bind=tcp://127.0.0.1:{port}\n"
             f"from poses ! queue ! overlaysink location='{video}'"
         )

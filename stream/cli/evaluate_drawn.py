@@ -25,6 +25,10 @@ def drawn(
     scenes: Annotated[int, typer.Option("--scenes", min=1, max=99_999, help="Scenes of each condition.")] = 100,
     backend: Annotated[str, typer.Option("--backend", help="What runs the network, as in pose.")] = "auto",
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of the network.")] = 1,
+    lookahead: Annotated[
+        int | None,
+        typer.Option("--lookahead", min=0, help="Frames after the key frame that are shown, as in pose."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON, for programs.")] = False,
 ) -> None:
     """Score a network on synthetic people it was not trained on: easy, blurred, occluded, crossing.
@@ -46,7 +50,7 @@ def drawn(
         load(model, backend, threads, crop="exact") as engine,
         progress_bar("scenes", len(CONDITIONS) * scenes) as done,
     ):
-        score = evaluate_synthetic(engine, scenes, done)
+        score = evaluate_synthetic(engine, scenes, done, lookahead)
         title = f"pose {engine.signature.name} by {engine.choice}"
     print(json.dumps(_numbers(score), indent=2) if as_json else _table(title, score))
 

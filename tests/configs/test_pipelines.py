@@ -9,6 +9,7 @@ import pytest
 import configs
 from stream.elements.pose import Pose
 from stream.pipeline.launch import load_yaml, parse_launch, parse_yaml
+from stream.registry import element_name
 
 SHIPPED = sorted((configs.folder() / "pipelines").glob("*.yaml"))
 NAMES = {"branch", "demo", "file", "rtsp", "two_cameras", "webcam"}
@@ -42,6 +43,14 @@ def test_every_line_that_ships_can_be_written_in_both_ways(path: Path) -> None:
     assert parse_launch(str(line)) == line
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_no_part_holds_only_what_takes_no_time(path: Path) -> None:
+    quick = {"window", "track", "smooth", "keypointsink"}
+    for part in load_yaml(path).parts:
+        if part.inbox is not None and part.name != "keypointsink":
+            assert {element_name(element) for element in part.elements} - quick, f"{path.stem}: {part.name}"
+
+
 def test_live_lines_leak_and_files_do_not() -> None:
     leaky = {
         path.stem: {queue.leaky for queue in load_yaml(path).queues.values()}
@@ -54,5 +63,5 @@ def test_live_lines_leak_and_files_do_not() -> None:
 def test_two_cameras_share_one_detector_and_one_pose_network() -> None:
     line = load_yaml(configs.folder() / "pipelines" / "two_cameras.yaml")
     assert line.cameras == ("desk", "hall")
-    assert line.part("pose").cameras == ("desk", "hall")
+    assert line.part("window").cameras == ("desk", "hall")
     assert [part.name for part in line.parts if part.source] == ["camerasrc", "rtspsrc"]
