@@ -22,10 +22,11 @@ from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from engines.formats.mismatch import split_mismatch
 from engines.redaction import mask_credentials
 from engines.url import decode_url
 from stream.element import Element
@@ -133,6 +134,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def advise(word: str, known: Iterable[str], advice: str) -> str:
+    """What :func:`suggest` says and an advice, which begins with a capital letter behind the question."""
+    question = suggest(word, known)
+    return f"{question} {advice[:1].upper()}{advice[1:]}" if question else f"; {advice}"
+
+
 def _module(name: str) -> ModuleType:
     path = name if "." in name else f"{_HOME}.{name}"
     if not all(part.isidentifier() for part in path.split(".")) or path.rpartition(".")[2].startswith("_"):
@@ -181,7 +188,7 @@ _ADVICE = "'posestream inspect' lists all"
 def _not_found(name: str, path: str, error: ModuleNotFoundError) -> LaunchError:
     missing = error.name or ""
     if path == missing or path.startswith(missing + "."):
-        return LaunchError(f"no element {name!r}{suggest(name, [*element_names(), *_siblings(path)]) or ';'} {_ADVICE}")
+        return LaunchError(f"no element {name!r}{advise(name, [*element_names(), *_siblings(path)], _ADVICE)}")
     return LaunchError(f"element {name!r} cannot be loaded: it needs the module {missing!r}, which is not installed")
 
 
@@ -224,11 +231,11 @@ def _convert(name: str, cls: type[Element], values: Mapping[str, object], *, str
     try:
         checked = msgspec.convert(given, struct, strict=strict, dec_hook=decode_url)
     except msgspec.ValidationError as error:
-        raise PropertyError(_one_line(name, values, str(error))) from None  # its text may quote a password
+        raise PropertyError(_describe(name, cls, values, *split_mismatch(error))) from None  # it may quote a password
     converted = {key: getattr(checked, key) for key in values}
     for key, value in converted.items():
         if not _is_finite(value):
-            raise PropertyError(_one_line(name, values, f"Expected a finite number - at `$.{key}`"))
+            raise PropertyError(_describe(name, cls, values, "must be a finite number", key))
     return converted
 
 
@@ -250,14 +257,21 @@ def _is_list(hint: object) -> bool:
     return get_origin(hint) in (list, tuple) or any(get_origin(part) in (list, tuple) for part in get_args(hint))
 
 
-def _one_line(name: str, values: Mapping[str, object], message: str) -> str:
-    """``detect: min_score=3 is not valid: Expected float <= 1.0; …`` from msgspec's message and path."""
+def _describe(name: str, cls: type[Element], values: Mapping[str, object], why: str, path: str) -> str:
+    """``detect: min_score=3 is not valid: it must be a number of at most 1; …``"""
     remedy = f"see 'posestream inspect {name}'"
-    why, _, path = message.replace("`", "").partition(" - at ")
-    if missing := why.removeprefix("Object missing required field ").strip() if "missing required" in why else "":
-        return f"{name}: {missing}= is missing and has no default; {remedy}"
-    prop = path.removeprefix("$.").partition("[")[0]
-    return f"{name}: {prop}={_shown(values.get(prop))} is not valid: {why}; {remedy}"
+    if not path and (missing := why.removeprefix("lacks ")) != why:
+        return f"{name}: {missing.strip(chr(39))}= is missing and has no default; {remedy}"
+    prop, bracket, index = path.partition("[")
+    if why.startswith("cannot be ") and (choices := _list_choices(get_type_hints(cls).get(prop))):
+        why = f"must be {choices}"
+    return f"{name}: {prop}={_shown(values.get(prop))} is not valid: {bracket + index or 'it'} {why}; {remedy}"
+
+
+def _list_choices(hint: object) -> str:
+    """The values of a ``Literal``, as ``one of a, b``; empty for any other type."""
+    values = [str(value) for value in get_args(hint)] if get_origin(hint) is Literal else []
+    return f"one of {', '.join(values)}" if values else ""
 
 
 def _shown(value: object) -> str:
@@ -267,8 +281,8 @@ def _shown(value: object) -> str:
 def _refuse_unknown(name: str, properties: Mapping[str, object], own: tuple[str, ...]) -> None:
     for given in properties:
         if given not in own:
-            has = f"It has: {', '.join(own)}" if own else "It has none"
-            raise PropertyError(f"{name} has no property {given!r}{suggest(given, own) or ';'} {has}")
+            has = f"it has: {', '.join(own)}" if own else "it has none"
+            raise PropertyError(f"{name} has no property {given!r}{advise(given, own, has)}")
 
 
 def _fields(cls: Any) -> tuple[dataclasses.Field[Any], ...]:

@@ -12,6 +12,7 @@ from msgspec import Meta
 from engines.errors import EngineError
 from engines.formats import json
 from engines.formats.files import FormatError, decode_text, read_bytes
+from engines.formats.mismatch import describe_mismatch
 
 WHERE = "docs/how-to/datasets.md describes the layout on disk"
 Number = Annotated[float, Meta(ge=-1e7, le=1e7)]
@@ -34,7 +35,7 @@ def check_fields(path: Path, content: Any, kind: Any) -> None:
     try:
         msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
-        raise EngineError(f"{path}: {error}") from None
+        raise EngineError(f"{path}: {describe_mismatch(error)}") from None
 
 
 def read_text(path: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from engines.formats.files import BOM, FormatError, line_of, read_bytes
+from engines.formats.mismatch import describe_mismatch
 from engines.url import decode_url
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def decode_json(content: bytes, kind: Any = Any) -> Any:
     try:
         return msgspec.json.decode(text, type=kind, dec_hook=decode_url)
     except msgspec.ValidationError as error:
-        raise FormatError(str(error)) from error
+        raise FormatError(describe_mismatch(error)) from error
     except msgspec.DecodeError as error:
         raise _translate_json(text, str(error)) from error
     except RecursionError as error:

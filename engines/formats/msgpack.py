@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from engines.formats.files import FormatError
+from engines.formats.mismatch import describe_mismatch
 
 T = TypeVar("T")
 
@@ -17,5 +18,7 @@ def decode_msgpack(decoder: msgspec.msgpack.Decoder[T], content: bytes | memoryv
         raise FormatError(f"it has {len(content):,} bytes; {limit:,} are allowed")
     try:
         return decoder.decode(content)
+    except msgspec.ValidationError as error:
+        raise FormatError(describe_mismatch(error)) from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, MemoryError) as error:
         raise FormatError(str(error)) from error

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from engines.formats.files import FormatError, decode_text, line_of, read_bytes
+from engines.formats.mismatch import describe_mismatch
 from engines.redaction import mask_credentials
 from engines.url import decode_url
 
@@ -76,7 +77,7 @@ def decode_yaml(text: str, kind: Any = Any) -> Any:
     except yaml.MarkedYAMLError as error:
         raise _translate(error) from None  # it quotes the text, and so a password
     except msgspec.ValidationError as error:
-        raise FormatError(str(error), *_mark(_find(root, str(error)).start_mark)) from None
+        raise FormatError(describe_mismatch(error), *_mark(_find(root, str(error)).start_mark)) from None
     finally:
         loader.dispose()
 

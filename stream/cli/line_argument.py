@@ -54,12 +54,12 @@ def find_line(name: str) -> Path:
         raise LaunchError(f"no file '{given}'; give the path of a YAML file that holds 'line:'")
     if shipped.exists() and given.suffix in ("", *_YAML):
         return shipped
-    from stream.registry import suggest
+    from stream.registry import advise
 
     names = shipped_lines()
     raise LaunchError(
-        f"no file {name!r}, and no line of that name ships{suggest(given.stem, names) or ';'} "
-        f"there are: {', '.join(names)}"
+        f"no file {name!r}, and no line of that name ships"
+        + advise(given.stem, names, f"there are: {', '.join(names)}")
     )
 
 
@@ -112,14 +112,12 @@ def _find_property(text: str, elements: Sequence[Element]) -> tuple[Element, str
 
 
 def _elements_called(name: str, elements: Sequence[Element]) -> list[Element]:
-    from stream.registry import label, suggest
+    from stream.registry import advise, label
 
     found = [element for element in elements if label(element) == name]
     if not found:
         labels = list(dict.fromkeys(map(label, elements)))
-        raise LaunchError(
-            f"this line has no element {name!r}{suggest(name, labels) or ';'} it has: {', '.join(labels)}"
-        )
+        raise LaunchError(f"this line has no element {name!r}" + advise(name, labels, f"it has: {', '.join(labels)}"))
     return found
 
 

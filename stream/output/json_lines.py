@@ -113,9 +113,9 @@ class JsonLines:
     def _decode(self, line: bytes) -> Record:
         try:
             return read_record(line)
-        except msgspec.MsgspecError as error:
+        except msgspec.MsgspecError:
             raise TransportError(
-                f"{OWNER} cannot resume {self.path}: {line[:30]!r}… is not a line it wrote ({error}); remove the file"
+                f"{OWNER} cannot resume {self.path}: {line[:30]!r}… is not a line it wrote; remove the file"
             ) from None
 
 

@@ -24,7 +24,7 @@ from stream.errors import LaunchError, PosestreamError
 from stream.pipeline.lexer import Word, split_words
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.wiring import Line
-from stream.registry import make, suggest
+from stream.registry import advise, make
 
 
 def parse_launch(text: str, *, in_flight: int | None = None) -> Pipeline:
@@ -135,7 +135,7 @@ def parse_yaml(text: str, *, place: str = "YAML") -> Pipeline:
     document = _mapping(_composed(text, place), place, "a pipeline is a mapping with 'line:' or 'lines:'")
     for key, (node, _) in document.items():
         if key not in _KEYS:
-            raise LaunchError(f"{_at(place, node)}: no key {key!r} here{suggest(key, _KEYS) or ';'} {_ONE_OF}")
+            raise LaunchError(f"{_at(place, node)}: no key {key!r} here{advise(key, _KEYS, _ONE_OF)}")
     if ("line" in document) == ("lines" in document):
         raise LaunchError(f"{place}: {_ONE_OF}")
     chains = [document["line"][1]] if "line" in document else _sequence(document["lines"][1], place, "'lines:'")

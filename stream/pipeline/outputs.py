@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from engines.redaction import redact
 from stream.capture.picture_suffixes import is_picture
 from stream.capture.regular_file import describe_kind
 from stream.element import Sink, Source
 from stream.errors import LinkError
 from stream.pipeline.wiring import Part
 from stream.registry import error_context, label
+from stream.transports.addresses import identify_address
 
 
-def check_outputs(parts: Iterable[Part]) -> None:
-    """Raise :class:`LinkError` where a sink would overwrite what a source reads, or two sinks each other's output."""
+def check_outputs(parts: Iterable[Part], addresses: Mapping[str, str] | None = None) -> None:
+    """Raise :class:`LinkError` where a sink would overwrite what a source reads, or two sinks each other's output, or
+    one would listen at the address of a queue; ``addresses`` are those of queues, by name."""
     elements = [(element, part.cameras) for part in parts for element in part.elements]
     writers: dict[Hashable, Sink] = {}
     for sink, cameras in elements:
@@ -25,6 +28,10 @@ def check_outputs(parts: Iterable[Part]) -> None:
                 if other is not sink:
                     both = f"{label(other)} and {label(sink)}"
                     raise LinkError(f"two sinks write to {output!r} ({both}); give each an output of its own")
+    for name, address in (addresses or {}).items():
+        if address and (listener := writers.get(_identify(address))):
+            both = f"queue {name!r} and {label(listener)}"
+            raise LinkError(f"{both} have the same address {redact(address)}; change one")
     for source, _ in elements if writers else ():
         if isinstance(source, Source):
             _check_inputs(source, writers)
@@ -48,10 +55,9 @@ def _check_inputs(source: Source, writers: dict[Hashable, Sink]) -> None:
 
 
 def _identify(output: str) -> Hashable:
-    """Equal for two names of one file or folder (links, other spellings), whether or not it is there; for addresses,
-    their text."""
+    """Equal for two names of one file, folder (links, other spellings) or address, whether or not it is there."""
     if "://" in output:
-        return output
+        return identify_address(output)
     try:
         status = os.stat(output)  # noqa: PTH116 - Path.stat raises ValueError for fewer names
     except (OSError, ValueError):

@@ -198,7 +198,7 @@ class Pipeline:
         """Raise :class:`PosestreamError` for what keeps an element from running on this machine, such as a missing
         network, and :class:`LinkError` for an output that two sinks write or a source reads. Negotiates, and opens
         nothing."""
-        check_outputs(self.parts)
+        check_outputs(self.parts, {name: queue.address for name, queue in self._wiring.queues.items()})
         for part in self.parts:
             sources = self.find_sources(part.cameras)
             for element in part.elements:
@@ -214,7 +214,7 @@ class Pipeline:
         here: use it for tests, debugging and files. The results equal those of a run in processes. Networks that are
         missing are fetched first, see :mod:`engines.hub.fetching`.
         """
-        check_outputs(self.parts)
+        check_outputs(self.parts, {name: queue.address for name, queue in self._wiring.queues.items()})
         fetch_missing(self.networks, quiet=is_quiet())
         return run_in_process(self.parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
@@ -12,7 +12,7 @@ from stream.element import Element, Sink, Source
 from stream.elements.queue import Queue
 from stream.elements.tee import Tee
 from stream.errors import LinkError, TransportError
-from stream.registry import get_properties, label, suggest
+from stream.registry import advise, get_properties, label
 
 
 class Line:
@@ -185,7 +185,7 @@ def _branch_queue(line: Line) -> Queue:
 
 def _unknown_start(start: str, known: list[str]) -> LinkError:
     has = f"there are {', '.join(map(repr, known))}" if known else "give one a name with 'queue name=…'"
-    return LinkError(f"'from {start}': no queue or tee is called {start!r}{suggest(start, known) or ';'} {has}")
+    return LinkError(f"'from {start}': no queue or tee is called {start!r}{advise(start, known, has)}")
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------
@@ -253,9 +253,10 @@ def _check_queues(parts: Sequence[Part], queues: dict[str, Queue]) -> None:
 
 def _check_addresses(addresses: Mapping[str, str]) -> None:
     """Addresses can be bound, and found by both sides. Whether there are keys is checked where the parts run."""
-    by_address: dict[str, str] = {}
+    by_address: dict[Hashable, str] = {}
     for name, address in addresses.items():
         # Not imported above: most lines have no addresses, and need no ZeroMQ to be checked.
+        from stream.transports.addresses import identify_address
         from stream.transports.zmq_socket import check_address
 
         try:
@@ -266,7 +267,7 @@ def _check_addresses(addresses: Mapping[str, str]) -> None:
             raise LinkError(
                 f"queue {name!r}: the other process cannot find {redact(address)}; write ipc://PATH or tcp://HOST:PORT"
             )
-        other = by_address.setdefault(address, name)
+        other = by_address.setdefault(identify_address(address), name)
         if other != name:
             raise LinkError(f"queues {other!r} and {name!r} have the same address {redact(address)}; change one")
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.formats.files import FormatError
+from engines.formats.mismatch import describe_mismatch
 from engines.formats.msgpack import decode_msgpack
 from engines.skeletons import SHIPPED, SKELETONS, register
 from stream.errors import WireError
@@ -231,7 +232,8 @@ def _describe(array: NDArray[Any]) -> str:
 
 def _one_line(error: Exception) -> str:
     """The message of an error, in one line of bounded length, without unprintable characters."""
-    return "".join(one if one.isprintable() else "?" for one in str(error)[:200])
+    text = describe_mismatch(error) if isinstance(error, msgspec.ValidationError) else str(error)
+    return "".join(one if one.isprintable() else "?" for one in text[:200])
 
 
 def _title(message: Message) -> str:

@@ -74,7 +74,10 @@ def test_only_what_is_not_at_its_default_is_a_given_property() -> None:
 def test_an_element_made_in_python_is_checked_too() -> None:
     with pytest.raises(PropertyError) as refused:
         validate(Queue(max_items=0))
-    assert str(refused.value) == "queue: max_items=0 is not valid: Expected int >= 1; see 'posestream inspect queue'"
+    assert (
+        str(refused.value)
+        == "queue: max_items=0 is not valid: it must be an integer of at least 1; see 'posestream inspect queue'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,16 +110,19 @@ def test_an_unknown_element_is_refused_in_one_line(name: str, properties: dict[s
             {"max_itmes": "2"},
             "queue has no property 'max_itmes'; did you mean 'max_items'? It has: name, leaky, max_items, address",
         ),
-        ("tests.toys.thin", {"x": "1"}, "tests.toys.thin has no property 'x'; It has none"),
+        ("tests.toys.thin", {"x": "1"}, "tests.toys.thin has no property 'x'; it has none"),
         (
             "queue",
             {"max_items": "many"},
-            "queue: max_items=many is not valid: Expected int, got str; see 'posestream inspect queue'",
+            "queue: max_items=many is not valid: it must be an integer, not text; see 'posestream inspect queue'",
         ),
         (
             "queue",
             {"leaky": "maybe"},
-            "queue: leaky=maybe is not valid: Invalid enum value 'maybe'; see 'posestream inspect queue'",
+            (
+                "queue: leaky=maybe is not valid: it must be one of auto, no, upstream, downstream; "
+                "see 'posestream inspect queue'"
+            ),
         ),
         (
             "filesrc",

@@ -12,6 +12,8 @@ from dataclasses import asdict
 import msgspec
 
 from engines.errors import EngineError
+from engines.formats.files import FormatError
+from engines.formats.json import decode_json
 from engines.plugins.deform_conv.compiler import source
 from engines.plugins.deform_conv.spec import DeformConvSpec
 
@@ -28,8 +30,8 @@ def parse_settings(settings: str) -> DeformConvSpec:
     """The spec of :func:`format_settings`. Raises :class:`EngineError` if the text is not one."""
     try:
         # The parser ends text with a NUL, which Python receives too.
-        return msgspec.json.decode(settings.rstrip("\0"), type=DeformConvSpec)
-    except msgspec.DecodeError as error:
+        return decode_json(settings.rstrip("\0").encode(), DeformConvSpec)
+    except FormatError as error:
         raise EngineError(f"plugin settings {settings!r}: {error}; export the network again") from error
 
 

@@ -175,7 +175,7 @@ def test_a_broken_annotation_is_named_with_its_number(tmp_path: Path, edit: Call
             lambda document: document["annolist"][1]["annorect"][0].pop("x1"),
             "person 0 of frame 1 has no 'x1'",
         ),
-        (lambda document: document["annolist"][0].pop("image"), "missing required field `image`"),
+        (lambda document: document["annolist"][0].pop("image"), "lacks 'image'"),
         (lambda document: document.pop("annolist"), "it has no 'annolist', as files of PoseTrack 2017 have"),
         (
             lambda document: document["annolist"][0]["annorect"][0]["annopoints"][0]["point"][0].update(id=[15]),

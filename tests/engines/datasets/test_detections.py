@@ -31,12 +31,12 @@ def test_boxes_above_the_minimum_score_replace_people(tmp_path: Path, image: dic
 @pytest.mark.parametrize(
     ("detections", "words"),
     [
-        ({}, r"Expected `array`, got `object`"),
-        ([{"image_name": NAME, "score": 1}], r"missing required field `bbox` - at `\$\[0\]`"),
+        ({}, r"must be a list, not a mapping"),
+        ([{"image_name": NAME, "score": 1}], r"\[0\] lacks 'bbox'"),
         ([{"bbox": [1, 2, 3, 4], "score": 1}], "box 0 has no 'image_name'"),
         (
             [{"image_name": NAME, "bbox": [1, 2], "score": 1}],
-            "Expected `array` of length 4, got 2",
+            "must be a list of 4 values, not 2",
         ),
         ([{"image_name": "x", "bbox": [1, 2, 3, 4], "score": 1}], f"no box belongs to '{NAME}'"),
     ],

@@ -15,13 +15,13 @@ BAD: dict[str, tuple[bytes, str]] = {
     "text after the end": (b"{} x", "it line 1, column 5: it is no JSON: trailing characters"),
     "NaN": (b"[1,\n NaN]", "it line 2, column 2: NaN and Infinity are no numbers in JSON"),
     "infinity": (b"[-Infinity]", "NaN and Infinity are no numbers in JSON"),
-    "a number that overflows": (b"[1e999]", "it: Number out of range - at `$[0]`"),
-    "a long number": (b"[1" + b"1" * 5000 + b"]", "it: Integer value out of range - at `$[0]`"),
+    "a number that overflows": (b"[1e999]", "it: [0] is out of range"),
+    "a long number": (b"[1" + b"1" * 5000 + b"]", "it: [0] is out of range"),
     "no UTF-8": (b'["\xff"]', "it: it is not UTF-8 text"),
     "UTF-16": ("[]".encode("utf-16"), "it line 1, column 1: it is no JSON"),
     "half a surrogate pair": (b'"\\ud800"', "it ends too early"),
     "nothing": (b"\n ", "it: it is empty"),
-    "another kind": (b'{"a": "x"}', "it: Expected `float`, got `str` - at `$.a`"),
+    "another kind": (b'{"a": "x"}', "it: a must be a number, not text"),
 }
 
 

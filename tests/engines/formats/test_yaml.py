@@ -69,10 +69,10 @@ class _Recipe(msgspec.Struct):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("epochs: many", "line 1, column 9: Expected `int`, got `str`"),
-        ("epochs: 1\nsteps:\n- a: 1\n- b: x", "line 4, column 3: Expected `float`, got `str`"),
-        ("steps: []", "line 1, column 1: Object missing required field `epochs`"),
-        ("[1]", "line 1, column 1: Expected `object`, got `array`"),
+        ("epochs: many", "line 1, column 9: epochs must be an integer, not text"),
+        ("epochs: 1\nsteps:\n- a: 1\n- b: x", "line 4, column 3: steps[1][...] must be a number, not text"),
+        ("steps: []", "line 1, column 1: it lacks 'epochs'"),
+        ("[1]", "line 1, column 1: it must be a mapping, not a list"),
     ],
 )
 def test_a_value_that_does_not_fit_has_its_line(text: str, words: str) -> None:

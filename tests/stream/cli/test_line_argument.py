@@ -37,7 +37,7 @@ def test_your_own_file_goes_before_a_line_that_ships(tmp_path: Path, monkeypatch
     ("name", "message"),
     [
         ("hall.yaml", "no file 'hall.yaml', and no line of that name ships; there are: branch, demo, file, "),
-        ("webcm", "no file 'webcm', and no line of that name ships; did you mean 'webcam'? there are: branch, "),
+        ("webcm", "no file 'webcm', and no line of that name ships; did you mean 'webcam'? There are: branch, "),
         ("some/demo.yaml", "no file 'some/demo.yaml'; give the path of a YAML file that holds 'line:'"),
     ],
 )
@@ -70,11 +70,11 @@ def test_an_override_changes_the_source_or_the_element_it_names(words: list[str]
     [
         ("locaton=c.mp4", "locaton=c.mp4: no element of this line has a property 'locaton'; did you mean 'location'?"),
         ("filesrc.strat=1", "filesrc.strat=1: filesrc has no property 'strat'; did you mean 'start'?"),
-        ("fliesrc.start=1", "this line has no element 'fliesrc'; did you mean 'filesrc'? it has: filesrc, queue, "),
+        ("fliesrc.start=1", "this line has no element 'fliesrc'; did you mean 'filesrc'? It has: filesrc, queue, "),
         ("queue.max_items=2", "queue.max_items=2: 2 elements of this line are called 'queue'; print the line with "),
         ("model=x", "model=x: several elements have model; write detect.model= or pose.model="),
         ("c.mp4", "'c.mp4' overrides nothing; write PROPERTY=VALUE or ELEMENT.PROPERTY=VALUE"),
-        ("start=-1", "filesrc: start=-1 is not valid: Expected `int` >= 0"),
+        ("start=-1", "filesrc: start=-1 is not valid: it must be an integer of at least 0"),
     ],
 )
 def test_an_override_that_cannot_be_is_one_error_that_says_what_can(word: str, message: str) -> None:

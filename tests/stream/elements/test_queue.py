@@ -27,4 +27,4 @@ def test_a_queue_negotiates_the_caps_of_its_neighbours() -> None:
 def test_a_name_with_spaces_raises() -> None:
     with pytest.raises(PropertyError) as refused:
         make("queue", name="two words")
-    assert str(refused.value).startswith("queue: name=two words is not valid: Expected str matching regex")
+    assert str(refused.value).startswith("queue: name=two words is not valid: it must match")

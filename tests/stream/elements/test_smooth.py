@@ -195,5 +195,6 @@ def test_a_cut_off_of_zero_raises_with_the_remedy() -> None:
     with pytest.raises(PropertyError) as caught:
         make("smooth", min_cutoff=0)
     assert (
-        str(caught.value) == "smooth: min_cutoff=0 is not valid: Expected float > 0.0; see 'posestream inspect smooth'"
+        str(caught.value)
+        == "smooth: min_cutoff=0 is not valid: it must be a number greater than 0; see 'posestream inspect smooth'"
     )

@@ -162,7 +162,10 @@ def test_pending_lists_the_frames_that_wait_for_their_future() -> None:
 def test_a_negative_number_of_frames_raises() -> None:
     with pytest.raises(PropertyError) as caught:
         make("window", past=-1)
-    assert str(caught.value) == "window: past=-1 is not valid: Expected int >= 0; see 'posestream inspect window'"
+    assert (
+        str(caught.value)
+        == "window: past=-1 is not valid: it must be an integer of at least 0; see 'posestream inspect window'"
+    )
 
 
 def redeliver(items: list[People], crash: int, unfinished: set[tuple[str, int]], reach: int) -> list[People]:

@@ -48,6 +48,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("overlaysink location=new/", "overlaysink location=new"),
         ("jsonsink location={camera}.jsonl", "jsonsink location=testsrc.jsonl"),
         ("keypointsink", "keypointsink bind=tcp://127.0.0.1:5570"),
+        ("keypointsink", "keypointsink bind=tcp://localhost:5570"),
+        ("keypointsink bind=ipc:///tmp/x/../poses", "keypointsink bind=ipc:///tmp/poses"),
     ],
 )
 def test_two_sinks_do_not_share_an_output(folder: Path, one: str, other: str) -> None:
@@ -107,3 +109,10 @@ def test_pictures_may_be_written_beside_a_video(folder: Path) -> None:
 
 def test_a_missing_file_is_left_to_its_source(folder: Path) -> None:
     check("filesrc location=missing.mp4 ! detect ! window ! pose model=hrnet-small ! jsonsink location=a.jsonl")
+
+
+def test_a_sink_does_not_listen_at_the_address_of_a_queue() -> None:
+    line = parse_launch(f"testsrc ! queue name=q address=tcp://localhost:5570 ! {_POSES} ! queue ! keypointsink")
+    with pytest.raises(LinkError) as refused:
+        line.check()
+    assert str(refused.value) == ("queue 'q' and keypointsink have the same address tcp://localhost:5570; change one")

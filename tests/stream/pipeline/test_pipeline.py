@@ -265,7 +265,7 @@ def test_a_pipeline_of_nothing_or_of_both_kinds_is_refused() -> None:
 def test_a_value_that_an_element_cannot_take_is_refused_in_python_too() -> None:
     with pytest.raises(PropertyError) as refused:
         Pipeline(Src(), Find(), Windower(past=999))
-    said = "window: past=999 is not valid: Expected int <= 256; see 'posestream inspect window'"
+    said = "window: past=999 is not valid: it must be an integer of at most 256; see 'posestream inspect window'"
     assert str(refused.value) == said
 
 

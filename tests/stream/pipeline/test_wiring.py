@@ -43,7 +43,7 @@ FIND = "tests.toys.find"
         ),
         (
             f"{SRC} ! queue name=people ; from poeple ! fakesink ; from people ! fakesink",
-            "'from poeple': no queue or tee is called 'poeple'; did you mean 'people'? there are 'people'",
+            "'from poeple': no queue or tee is called 'poeple'; did you mean 'people'? There are 'people'",
         ),
         (f"{SRC} ! tee name=t", "nothing follows tee 't'; begin a line with 'from t ! queue ! …'"),
         (
@@ -85,6 +85,10 @@ FIND = "tests.toys.find"
         (
             f"{SRC} ! queue name=a address=ipc:///run/q ! {FIND} ! queue name=b address=ipc:///run/q ! fakesink",
             "queues 'a' and 'b' have the same address ipc:///run/q; change one",
+        ),
+        (
+            f"{SRC} ! queue address=tcp://127.0.0.1:5600 ! {FIND} ! queue address=tcp://localhost:05600 ! fakesink",
+            "queues 'queue0' and 'queue1' have the same address tcp://localhost:05600; change one",
         ),
         (
             f"from a ! {FIND} ! queue name=b ; from b ! {FIND} ! queue name=a",

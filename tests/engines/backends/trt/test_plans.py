@@ -186,7 +186,7 @@ def later_format(folder: Path) -> None:
 
 
 DAMAGE = [
-    (broken_list, r"tensorrt\.json: Object missing required field `plugin`; export the network again, --to tensorrt"),
+    (broken_list, r"tensorrt\.json: it lacks 'plugin'; export the network again, --to tensorrt"),
     (later_format, r"is of format 2, this version reads 1; export again"),
     (
         lambda folder: (folder / "head.onnx").write_bytes(b"other"),
