@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from engines.url import Url
 from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
 from stream.capture.live_source import LiveSource
+from stream.capture.reachability import find_reason
 from stream.capture.reader import DisconnectedError
 from stream.capture.video_header import pixel_aspect
 from stream.errors import PosestreamError, SourceError
@@ -229,6 +231,8 @@ def _open_error(url: Url, error: Any) -> Exception:
             return SourceError(
                 f"{shown} is not an address FFmpeg accepts ({_describe_error(error)}); check host and port"
             )
+        case av.error.InvalidDataError() | av.error.OSError(errno=errno.EIO):  # no reason that a user can mend
+            return DisconnectedError(find_reason(url.reveal()) or _describe_error(error))
     return DisconnectedError(_describe_error(error))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import re
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from engines.url import Url
+from stream.capture.reachability import find_reason
 from stream.elements.rtspsrc import Rtspsrc
 from tests.stream.live_sources import TIMEOUT_S, catch_error
 
@@ -106,6 +109,7 @@ def test_a_refused_connection_raises_at_once() -> None:
 def test_a_process_can_exit_while_it_connects_to_a_silent_server() -> None:
     program = """
 import sys
+from stream.capture.reachability import find_reason
 from stream.elements.rtspsrc import Rtspsrc
 source = Rtspsrc(url=sys.argv[1], open_timeout_s=600, stall_timeout_s=600)
 with source:
@@ -117,3 +121,54 @@ print("left", flush=True)
         # Opening may take ten minutes; the process exits within a second or two.
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(200)])
+def test_a_server_of_another_protocol_is_named_as_that(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = listening.getsockname()[1]
+        message = catch_error(Rtspsrc(url=Url(f"rtsp://admin:hunter2@127.0.0.1:{port}/door")))
+        listening.shutdown(socket.SHUT_RDWR)
+    assert message == (
+        f"cannot reach 'rtsp://***@127.0.0.1:{port}/door': what answers on port {port} is no RTSP server; "
+        "start it, check the address, or wait for it with retry=always"
+    )
+
+
+def _refuse(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "no host is called 'door.invalid'"),
+        (TimeoutError("timed out"), "no answer on port 554"),
+        (_refuse(errno.EHOSTUNREACH), "No route to host"),
+        (_refuse(errno.ENETUNREACH), "Network is unreachable"),
+    ],
+)
+def test_an_address_that_cannot_be_reached_has_the_reason(
+    error: OSError, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(address: tuple[str, int], _timeout_s: float) -> socket.socket:
+        assert address == ("door.invalid", 554)
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert find_reason("rtsp://admin:hunter2@door.invalid/x") == reason
+
+
+def test_of_an_address_without_connections_no_reason_is_looked_for() -> None:
+    assert find_reason("udp://239.0.0.1:5000") == find_reason("rtsp:///x") == ""
