@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import signal
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from stream.caps import ANY, Caps
 from stream.element import Sink, Transform
 from stream.errors import TransportError
 from stream.registry import label
+from stream.runtime.signals import raising_interrupts
 
 if TYPE_CHECKING:
     from stream.cli.progress import LineProgress
@@ -47,7 +47,7 @@ def run_here(pipeline: Pipeline, progress: LineProgress | None = None) -> int:
     if progress is not None:
         progress.begin()
         pipeline = pipeline.with_lines(*(_count_frames(line, progress) for line in pipeline.lines))
-    with _sigterm_as_interrupt():
+    with raising_interrupts():
         try:
             for _ in pipeline.run():
                 pass
@@ -261,13 +261,3 @@ def _follow(supervisor: Supervisor, pipeline: Pipeline, progress: LineProgress |
     listener.start()
     yield
     listener.join(_LISTENER_JOIN_S)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that files are closed and cameras released."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -101,7 +101,8 @@ class JsonSink(Sink):
     def flush(self) -> None:
         """Write the documents."""
         for lines in self._files.values():
-            lines.check_present()
+            if not lines.is_closed:
+                lines.check_present()
             if self.format in DOCUMENTS:
                 self._write_document(lines)
 
@@ -190,11 +191,17 @@ class JsonSink(Sink):
         location = insert_camera(self.location, camera)
         if self.format not in DOCUMENTS or self.location == _STDOUT:
             return
-        before = self.context.memory.get(_name_in_memory(Path(f"{location}.part")))
-        if location in self._files or (self.context.incarnation and before == _OPENED):
+        name = _name_in_memory(Path(f"{location}.part"))
+        before = self.context.memory.get(name) if self.context.incarnation else None
+        is_alone = "{camera}" in self.location
+        if location in self._files or before == _OPENED:
             lines = self._open(camera)
             self._write_document(lines)
-            self.context.memory[_name_in_memory(lines.path)] = _WRITTEN
+            self.context.memory[name] = _WRITTEN
+            if is_alone:
+                lines.remove()
+        elif before == _WRITTEN and is_alone:  # this part was killed before it could remove it
+            Path(f"{location}.part").unlink(missing_ok=True)
 
     def _write_document(self, lines: JsonLines) -> None:
         if lines.is_written:

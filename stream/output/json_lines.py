@@ -89,9 +89,19 @@ class JsonLines:
             for line in islice(file, start, stop):
                 yield read_record(line)
 
+    @property
+    def is_closed(self) -> bool:
+        """True once nothing more can be added."""
+        return self._handle.closed
+
     def close(self) -> None:
         """Close the file; idempotent."""
         self._handle.close()
+
+    def remove(self) -> None:
+        """Close and remove the file, from which the document has been made; idempotent."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
     def _drop_torn_line(self) -> None:
         """Remove what was written of a line before the disk was full, so that the next one starts a line of its own."""

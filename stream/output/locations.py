@@ -79,7 +79,7 @@ def open_temporary(path: str, flags: int) -> int:
 
 def replace_file(target: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a new file beside ``target`` and move it there in one step. Raises ``OSError``."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside = target.with_name(f".{target.name}.part")  # a part that is restarted uses the name again
     try:
         with open(beside, "wb", opener=open_temporary) as file:
             write(file)

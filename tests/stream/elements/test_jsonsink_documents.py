@@ -186,3 +186,23 @@ def test_the_document_of_a_camera_whose_part_was_killed_before_its_end_is_writte
     with again:
         again.end("hall")
     assert len(json.loads((tmp_path / "hall.json").read_text())) > 0
+
+
+def test_a_part_that_was_killed_before_it_removed_its_lines_removes_them_when_it_is_restarted(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    first = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+    first.context = Context(memory=memory)
+    with pytest.MonkeyPatch.context() as patch:
+        first.__enter__()
+        first.consume(make_poses(0, "hall"))
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        first.end("hall")
+    (tmp_path / ".hall.json.part").write_text("[")  # as a kill while the document is written leaves it
+    assert (tmp_path / "hall.json.part").exists()
+    again = JsonSink(location=str(tmp_path / "{camera}.json"), format="coco")
+    again.context = Context(memory=memory, incarnation=1)
+    with again:
+        again.end("hall")
+        again.consume(make_poses(0, "yard"))
+        again.end("yard")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hall.json.part", "hall.json", "yard.json"]
