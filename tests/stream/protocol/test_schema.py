@@ -252,7 +252,7 @@ _PREDICTED = {"id": 1, "box": [0, 0, 1, 1], "score": 1, "keypoints": [[0, 0, 1]]
         ),
         (
             change(people=[_PREDICTED | {"predicted": [[0, 0, 0]]}]),
-            "not a 'poses' message of protocol 1: Expected `array` of length 5, got 3",
+            "not a 'poses' message of protocol 1: people[0].predicted[0] must be a list of 5 values, not 3",
         ),
         (b"\x91" * 100_000, "not a message of protocol 1: "),
         (b"\xdd\xff\xff\xff\xff", "not a message of protocol 1: "),
