@@ -91,6 +91,13 @@ def _measure(model: str, fps: int, pace: float, seed: int, age_ms: float, second
     return dict(zip(COLUMNS, (raw["offline"], *streamed), strict=True))
 
 
+class _Clock:
+    time_ns = 0
+
+    def now_ns(self) -> int:
+        return self.time_ns
+
+
 def _date(poses: Poses) -> Poses:
     return replace(poses, frame=replace(poses.frame, wall_ns=BEGIN_NS + poses.frame.pts_ns))
 
@@ -103,12 +110,12 @@ def _pass(elements: Sequence[Transform], poses: Sequence[Poses], age_ms: float) 
     """Pass the poses through elements, at a clock that shows the capture of each and ``age_ms``."""
     found = list(poses)
     for element in elements:
-        now_ns = [0]
-        element.context = Context(now_ns=lambda now_ns=now_ns: now_ns[0])
+        clock = _Clock()
+        element.context = Context(now_ns=clock.now_ns)
         passed: list[Poses] = []
         with element:
             for item in found:
-                now_ns[0] = item.frame.wall_ns + round(age_ms * 1e6)
+                clock.time_ns = item.frame.wall_ns + round(age_ms * 1e6)
                 passed += element.process(item)
         found = passed
     return found

@@ -169,6 +169,12 @@ class Forecast:
     until_ns: int
     joints: NDArray[np.float32]
 
+    def points_at(self, moment_ns: int) -> NDArray[np.float32]:
+        """(N, K, 2) px: where the joints are at a moment, extrapolated to ``until_ns`` and not beyond."""
+        after_s = np.float32((min(moment_ns, self.until_ns) - self.for_ns) / 1e9)
+        points: NDArray[np.float32] = self.joints[..., :2] + after_s * self.joints[..., 2:4]
+        return points
+
 
 @dataclass(frozen=True, slots=True)
 class Poses:

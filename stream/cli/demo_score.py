@@ -13,9 +13,10 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from engines.datasets.synthetic.scene import Scene
+from engines.datasets.synthetic.scene import Picture, Scene
 from engines.metrics import Pck, compute_matched_pck
 from stream.cli.live_table import LiveTable
+from stream.protocol.hindsight import Hindsight
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.sequence import Statistics
 from stream.runtime.meter import percentile
@@ -37,6 +38,8 @@ class Score:
         self.messages = 0
         self.table = LiveTable()
         self.all, self.recent = Pck(), deque[Pck](maxlen=10)
+        self.streaming = Pck()
+        self._hindsight = Hindsight()
         self._scene = Scene(seed, people, width, height)
         self._fps = fps
         self._first_ns = self._last_ns = 0
@@ -54,13 +57,18 @@ class Score:
         self._ages_ms.append(message.age_ms)
         self._ids |= {person.id for person in message.people}
         self.table.observe(message)
+        expected = self._hindsight.observe(message)
         if time.monotonic() >= self._score_at_s:
             self._score_at_s = time.monotonic() + _SCORE_S
-            self._add(self.score(message))
+            truth = self._scene.truth_at(message.frame_seq / self._fps)
+            self._add(self.score(message, truth))
+            if expected is not None:
+                self.streaming += self.score(expected, truth)
 
-    def score(self, message: PoseMessage) -> Pck:
-        """The correct keypoints of one message; people who were not found count as wrong."""
-        truth = self._scene.truth_at(message.frame_seq / self._fps)
+    def score(self, message: PoseMessage, truth: Picture | None = None) -> Pck:
+        """The correct keypoints of one message, against the truth of its own frame or another one; people who were not
+        found count as wrong."""
+        truth = truth or self._scene.truth_at(message.frame_seq / self._fps)
         boxes = np.array([person.box for person in message.people], np.float32).reshape(-1, 4)
         keypoints = np.array([person.keypoints for person in message.people], np.float32)
         return compute_matched_pck(
@@ -87,7 +95,7 @@ class Score:
         recent = sum(self.recent, Pck())
         return (
             f"{self.messages} frames, {self.fps:.1f} fps, age p95 {self.age_p95_ms:.0f} ms, "
-            f"PCK@{ALPHA:g} now {_percent(recent)}, overall {_percent(self.all)}"
+            f"PCK@{ALPHA:g} now {_percent(recent)}, overall {_percent(self.all)}, streaming {_percent(self.streaming)}"
         )
 
     def summary(self) -> str:
@@ -96,7 +104,9 @@ class Score:
             f"\n{self.messages} frames with keypoints, {self.fps:.1f} per second, {len(self._ids)} ids, "
             f"age p95 {self.age_p95_ms:.0f} ms.\n"
             f"PCK@{ALPHA:g} {_percent(self.all)}: of {self.all.total} visible keypoints, {self.all.correct} lie "
-            f"within {ALPHA:g} of the longer side of the person's box from the truth."
+            f"within {ALPHA:g} of the longer side of the person's box from the truth.\n"
+            f"Streaming PCK@{ALPHA:g} {_percent(self.streaming)}: the same for what was known at the capture of each "
+            "frame, by the forecasts of the newest message."
         )
 
 

@@ -47,6 +47,9 @@ def subscribe(
 ) -> None:
     """Show the keypoints that a line publishes: a live table on a terminal, else one line for each message.
 
+    'age' is from capture to arrival. 'px off' is how far people were, at the capture of a frame, from where the newest
+    message at that time had them: where its forecasts say if the line has predict, else where they were seen.
+
     You may start it before the line; it goes on when the line is restarted. Ctrl-C ends it.
 
     Examples:
@@ -114,10 +117,12 @@ def _print_json(subscriber: Subscriber, count: int | None) -> None:
 
 
 def _print_lines(subscriber: Subscriber, count: int | None) -> None:
-    from stream.cli.live_table import format_line
+    from stream.cli.live_table import format_line, streaming_error
+    from stream.protocol.hindsight import Hindsight
 
+    hindsight = Hindsight()
     for message in _first(subscriber, count):
-        print(format_line(message), flush=True)
+        print(format_line(message, streaming_error(hindsight, message)), flush=True)
 
 
 def _show_table(subscriber: Subscriber, count: int | None) -> None:

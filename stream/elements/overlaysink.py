@@ -17,7 +17,9 @@ from typing import Annotated, Self
 import av
 import av.error
 import cv2
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from stream.caps import Caps
 from stream.element import Sink
@@ -31,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 _FPS_PERIOD_NS = 2_000_000_000
 _COUNT = "pictures/"
+_FORECASTS = 16
 _MOST_BYTES_AT_RESTART = 64 * 1024**2
 _VIDEOS = ", ".join(CODECS)
 
@@ -54,6 +57,10 @@ class OverlaySink(Sink):
     scale: Annotated[float, Meta(gt=0, le=8, description="size of the pictures relative to the frames")] = 1.0
     min_score: Annotated[float, Meta(ge=0, le=1, description="joints with lower scores are not drawn")] = 0.3
     caption: Annotated[bool, Meta(description="write camera, frame, time and frame rate in the corner")] = True
+    forecasts: Annotated[
+        bool,
+        Meta(description="draw what predict expected of each frame, at its own moment, as thin white skeletons"),
+    ] = False
 
     def __post_init__(self) -> None:
         if not self.location and not self.display:
@@ -65,12 +72,13 @@ class OverlaySink(Sink):
         self._ended: set[str] = set()
         self._owners: dict[str, str] = {}
         self._arrivals: dict[str, deque[int]] = {}
+        self._forecasts: dict[str, deque[Poses]] = {}
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:
         return [self._location(camera) for camera in cameras if self.location]
 
     def __enter__(self) -> Self:
-        self._files, self._owners, self._arrivals = {}, {}, {}
+        self._files, self._owners, self._arrivals, self._forecasts = {}, {}, {}, {}
         if self.display:
             _check_display()
         self._warn_of_losses(_MOST_BYTES_AT_RESTART)
@@ -80,7 +88,8 @@ class OverlaySink(Sink):
 
     def consume(self, item: Poses) -> None:
         caption = self._caption(item) if self.caption else ""
-        picture = overlay.draw(item, scale=self.scale, min_score=self.min_score, caption=caption)
+        expected = self._expect(item) if self.forecasts else None
+        picture = overlay.draw(item, scale=self.scale, min_score=self.min_score, caption=caption, expected=expected)
         if self.location:
             self._add(item, picture)
             name = _COUNT + item.frame.camera
@@ -172,6 +181,20 @@ class OverlaySink(Sink):
         path = Path(self._location(camera))
         is_video = path.suffix.lower() in CODECS
         return [_number_restart(path, number) for number in range(self.context.incarnation + 1)] if is_video else []
+
+    def _expect(self, item: Poses) -> NDArray[np.float32] | None:
+        """The keypoints that the earlier forecast nearest to the moment of this frame has for it; None without one."""
+        earlier = self._forecasts.setdefault(item.frame.camera, deque(maxlen=_FORECASTS))
+        moment_ns = item.frame.wall_ns
+        known = [(one.forecast, one) for one in earlier if one.forecast and moment_ns <= one.forecast.until_ns]
+        if item.forecast is not None:
+            earlier.append(item)
+        if not known:
+            return None
+        forecast, of = min(known, key=lambda pair: abs(pair[0].for_ns - moment_ns))
+        expected = of.keypoints.copy()
+        expected[..., :2] = forecast.points_at(moment_ns)
+        return expected
 
     def _caption(self, item: Poses) -> str:
         frame = item.frame

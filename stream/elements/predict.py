@@ -14,6 +14,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from engines.forecasting.forecaster import Forecaster
+from engines.metrics import VISIBLE, match_boxes
 from engines.skeletons import SKELETONS
 from stream.caps import Caps
 from stream.element import Transform
@@ -31,6 +32,8 @@ MIN_HORIZON_MS = 1.0
 """A shorter horizon forecasts nothing that one could act on."""
 
 _PERIODS = 15
+_REMEMBERED = 16
+_KEPT = 0.95
 _UNKNOWN_SPREAD = 0.03
 """Of people without an id, in sizes of the person."""
 
@@ -81,7 +84,9 @@ class Predict(Transform):
         joints = camera.step(item, horizon_ms / 1e3)
         until_ms = min(horizon_ms + EXTRAPOLATION_MS, MAX_HORIZON_MS)
         forecast = Forecast(frame.wall_ns + _to_ns(horizon_ms), frame.wall_ns + _to_ns(until_ms), joints)
-        yield dataclasses.replace(item, forecast=forecast)
+        made = dataclasses.replace(item, forecast=forecast)
+        camera.truth.observe(made, self.context.now_ns())
+        yield made
 
     def flush(self, camera: str | None = None) -> Iterator[Poses]:
         """Drop the memory of ``camera``; nothing is held back."""
@@ -112,6 +117,7 @@ class _Camera:
     def __post_init__(self) -> None:
         known = SKELETONS.get(self.skeleton)
         self._forecaster = Forecaster(known.limbs if known else ())
+        self.truth = _StreamingError()
 
     def is_cut_by(self, item: Poses) -> bool:
         """True if ``item`` does not continue the camera's motion."""
@@ -139,8 +145,36 @@ class _Camera:
         made = self._forecaster
         return (
             f"{1e3 * self._horizon_s:.0f} ms ahead, off by {made.error_px:.1f} px where holding is by "
-            f"{made.motion_px:.1f} px"
+            f"{made.motion_px:.1f} px{self.truth.describe()}"
         )
+
+
+class _StreamingError:
+    """The error of what a reader knew at the moment of each frame against the frame's ground truth, if it has one."""
+
+    def __init__(self) -> None:
+        self._made: deque[tuple[int, Poses]] = deque(maxlen=_REMEMBERED)
+        self._sums = np.zeros(3)
+
+    def observe(self, made: Poses, now_ns: int) -> None:
+        """Take what leaves the element at ``now_ns``."""
+        truth, moment_ns = made.frame.truth, made.frame.wall_ns
+        if truth is None or made.keypoints.shape[1] != truth.keypoints.shape[1]:
+            return
+        known = next((one for ready_ns, one in reversed(self._made) if ready_ns <= moment_ns), None)
+        self._made.append((now_ns, made))
+        if known is None or known.forecast is None:
+            return
+        found, true = match_boxes(known.boxes, truth.boxes)
+        wanted, visible = truth.keypoints[true, :, :2], truth.keypoints[true, :, 2] == VISIBLE
+        guesses = known.forecast.points_at(moment_ns)[found], known.keypoints[found, :, :2]
+        off, held = (np.linalg.norm(guess - wanted, axis=-1)[visible].sum() for guess in guesses)
+        self._sums = _KEPT * self._sums + (off, held, visible.sum())
+
+    def describe(self) -> str:
+        """Both errors, px; empty without ground truth."""
+        off, held, count = self._sums.tolist()
+        return f"; streaming error {off / count:.1f} px, {held / count:.1f} px held" if count else ""
 
 
 def _hold(keypoints: NDArray[np.float32], sizes: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -23,10 +23,18 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHIFT = 4
 
 
-def draw(poses: Poses, *, scale: float = 1.0, min_score: float = 0.3, caption: str = "") -> Picture:
+def draw(
+    poses: Poses,
+    *,
+    scale: float = 1.0,
+    min_score: float = 0.3,
+    caption: str = "",
+    expected: NDArray[np.float32] | None = None,
+) -> Picture:
     """Draw the frame and its people into a new picture, (H * scale, W * scale, 3) uint8 BGR.
 
     Joints and limbs with scores below ``min_score`` are omitted. ``caption`` is written in the top left corner.
+    ``expected`` (M, K, 3) are keypoints that were forecast for this frame, drawn as thin white skeletons.
     """
     picture = _scale(poses.frame.pixels, scale)
     pen = _Pen(picture)
@@ -35,6 +43,8 @@ def draw(poses: Poses, *, scale: float = 1.0, min_score: float = 0.3, caption: s
         pen.box(poses.boxes[row] * scale, colour)
         pen.skeleton(poses.keypoints[row], poses.skeleton, scale, min_score)
         pen.label(poses.boxes[row] * scale, _label(person, float(poses.scores[row])), colour)
+    for keypoints in () if expected is None else expected:
+        pen.thin_skeleton(keypoints, poses.skeleton, scale, min_score)
     if caption:
         pen.caption(caption)
     return picture
@@ -71,6 +81,15 @@ class _Pen:
         for point, is_seen, colour in zip(points, seen, skeleton.colours, strict=True):
             if is_seen:
                 self._dot(point, colour)
+
+    def thin_skeleton(self, keypoints: NDArray[np.float32], name: str, scale: float, min_score: float) -> None:
+        """White limbs of one pixel."""
+        skeleton = SKELETONS.get(name) or _joints_only(len(keypoints))
+        seen = keypoints[:, 2] >= min_score
+        points = [_to_fixed_point(point * scale) for point in keypoints[:, :2]]
+        for start, end in skeleton.limbs:
+            if seen[start] and seen[end]:
+                cv2.line(self._picture, points[start], points[end], _WHITE, 1, cv2.LINE_AA, _SHIFT)
 
     def label(self, box: NDArray[np.float32], text: str, colour: Colour) -> None:
         """Write ``text`` on a background of ``colour``, above the box or, if there is no room, inside it."""

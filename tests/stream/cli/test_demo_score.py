@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -55,6 +56,20 @@ def test_rate_age_and_ids_are_those_of_what_arrived(score: Score) -> None:
     assert score.age_p95_ms == pytest.approx(440.0)
     assert "5 frames with keypoints, 10.0 per second, 3 ids" in score.summary()
     assert "PCK@0.2 now 100.0 %" in score.format_line()
+
+
+def test_the_streaming_score_is_that_of_the_message_known_at_each_frame(
+    score: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frame 1 is known before frame 2 is captured; arms move by less than a fifth of a box in that time."""
+    monkeypatch.setattr(module, "_SCORE_S", 0.0)
+    for seq in (1, 2):
+        late = dataclasses.replace(message(seq), wall_ns=seq * 100_000_000, received_ns=seq * 100_000_000 + 30_000_000)
+        score.observe(late)
+    assert score.streaming.total == score.score(message(2)).total
+    assert 0.9 < float(score.streaming) <= 1.0
+    assert f"streaming {100 * float(score.streaming):.1f} %" in score.format_line()
+    assert "Streaming PCK@0.2" in score.summary()
 
 
 def test_an_old_message_for_new_subscribers_is_not_counted(score: Score) -> None:

@@ -37,7 +37,7 @@ def test_a_row_shows_camera_rate_age_losses_and_each_person() -> None:
     lines = rendered(table, statistics, now_ns)
     first = next(index for index, row in enumerate(lines) if row.startswith("hall"))
     rows = [row.split() for row in lines[first : first + 3]]
-    assert rows[0][:8] == ["hall", "60", "30.0", "12", "5", "1", "0.90", "0.80"]
+    assert rows[0][:9] == ["hall", "60", "30.0", "12", "0.4", "5", "1", "0.90", "0.80"]
     assert rows[1][:2] == ["2", "0.90"]
     assert rows[2][0] == "yard"
     assert "–" in rows[2][4:]
@@ -58,6 +58,7 @@ def test_a_camera_that_fell_silent_shows_its_age_grow_and_no_speed() -> None:
 def test_a_line_of_text_holds_the_same() -> None:
     assert format_line(received(12, count=1)) == "hall 12: 1 person, 12.0 ms old; #1 0.90 keypoints 0.80"
     assert format_line(received(12, count=0)) == "hall 12: 0 people, 12.0 ms old"
+    assert format_line(received(12, count=0), 2.345) == "hall 12: 0 people, 12.0 ms old, 2.3 px off"
 
 
 def test_markup_in_a_cameras_name_is_shown_as_it_is() -> None:

@@ -21,7 +21,7 @@ from stream.element import Context
 from stream.elements import overlaysink
 from stream.elements.overlaysink import OverlaySink
 from stream.errors import PropertyError, TransportError
-from stream.messages import Poses
+from stream.messages import Forecast, Poses
 from stream.output.overlay import draw
 from stream.output.video_writer import CODECS
 from stream.testing import check_element, make_poses
@@ -388,3 +388,18 @@ def test_a_disk_that_was_full_costs_what_the_encoder_held_and_that_is_said(tmp_p
     assert refused == f"overlaysink cannot write {location}: File too large"
     assert loss.startswith(f"overlaysink: {location} lacks {taken - len(read(location))} frames of camera 'hall', not ")
     assert 0 < len(read(location)) < taken < 120
+
+
+def test_a_forecast_is_drawn_on_the_frame_of_its_moment(tmp_path: Path) -> None:
+    """The frame after 33 ms gets what the first one expected of it, moved by the 3 ms that the moment differs."""
+    joints = np.zeros((2, 17, 5), np.float32)
+    joints[..., 0], joints[..., 2] = 10.0, 1000.0
+    first, second = make_poses(0), make_poses(1)
+    forecast = Forecast(second.frame.wall_ns - 3_000_000, second.frame.wall_ns + 10_000_000, joints)
+    sink = OverlaySink(location=str(tmp_path / "pictures"), forecasts=True)
+    assert sink._expect(dataclasses.replace(first, forecast=forecast)) is None
+    expected = sink._expect(second)
+    assert expected is not None
+    np.testing.assert_allclose(expected[..., 0], 13.0)
+    np.testing.assert_array_equal(expected[..., 2], first.keypoints[..., 2])
+    assert sink._expect(make_poses(2)) is None  # later than it may be extrapolated to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from engines.forecasting.forecaster import GAINS
 from stream.element import Context
 from stream.elements.predict import Predict
 from stream.errors import PropertyError
-from stream.messages import NO_ID, Frame, Poses
+from stream.messages import NO_ID, Frame, Poses, Truth
 from stream.protocol import schema
 from stream.protocol.pose_message import PoseMessage
 from stream.registry import make
@@ -115,6 +116,19 @@ def test_its_status_tells_what_the_forecasts_were_off_by() -> None:
     element = Predict(horizon=80.0)
     push(element, [poses_at(seq) for seq in range(60)])
     assert element.status() == "hall 80 ms ahead, off by 0.1 px where holding is by 8.0 px"
+
+
+def test_its_status_tells_the_streaming_error_where_there_is_truth() -> None:
+    """Each frame is known 12 ms after its capture, so before the next one, whose truth is 4 px away."""
+    items = []
+    for seq in range(60):
+        item = poses_at(seq)
+        keypoints = np.concatenate([item.keypoints[..., :2], np.full((1, 17, 1), 2, np.float32)], -1)
+        truth = Truth(BOX, np.array([1]), keypoints)
+        items.append(dataclasses.replace(item, frame=dataclasses.replace(item.frame, truth=truth)))
+    element = Predict()
+    push(element, items)
+    assert element.status().endswith("; streaming error 0.0 px, 4.0 px held")
 
 
 def test_a_wrong_horizon_is_an_error() -> None:

@@ -51,6 +51,16 @@ def test_a_limb_is_drawn_if_both_its_joints_are_seen() -> None:
     assert not draw(one_person(keypoints))[90, 200].any()
 
 
+def test_what_was_expected_is_a_thin_white_skeleton() -> None:
+    expected = make_unseen()
+    expected[8], expected[10] = (200, 60, 0.8), (200, 120, 0.8)
+    row = draw(one_person(make_unseen()), expected=expected[None].astype(np.float32))[90]
+    assert abs(int(row[199, 0]) - int(row[200, 0])) < 20  # a line of one pixel between two
+    assert (row[199] == row[199, 0]).all()
+    assert row[199:201].min() > 100
+    assert not row[[196, 203]].any()
+
+
 def test_a_limb_across_the_body_has_the_colour_of_the_middle() -> None:
     keypoints = make_unseen()
     keypoints[5], keypoints[6] = (260, 60, 0.8), (200, 60, 0.8)
