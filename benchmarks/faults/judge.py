@@ -58,7 +58,13 @@ def _judge_stderr(outcome: Outcome) -> list[str]:
     found = []
     # Where memory runs out while modules are imported, Python itself prints one, and another from its own start.
     tracebacks = outcome.stderr.split("Traceback (most recent call last)")[1:]
-    excused = ("MemoryError", "failed to map segment", "<frozen site>", "Cannot allocate memory")
+    excused = (
+        "MemoryError",
+        "failed to map segment",
+        "<frozen site>",
+        "Cannot allocate memory",
+        "SystemError: error return",
+    )
     if any(not any(word in text for word in excused) for text in tracebacks):
         found.append("a traceback on stderr")
     is_explained = outcome.code in (0, None, *_ENDINGS) or outcome.is_supervisor_killed

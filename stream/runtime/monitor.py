@@ -19,6 +19,7 @@ from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.hub import Hub, SocketHub
 from stream.runtime.import_path import child_environment
+from stream.runtime.janitor import ENDED
 from stream.runtime.losses import Losses
 from stream.runtime.process import OnStderr, PartProcess, spawn_part
 from stream.runtime.restart_policy import RestartPolicy
@@ -292,10 +293,18 @@ def _run_directory(directory: Path | None, title: str) -> Iterator[RunDirectory]
             env=child_environment(),
         )
         try:
+            _give_identity(janitor, run)
             yield run
         finally:
             run.close()  # first, so that the janitor finds nothing to do
-            janitor.communicate()  # closes its pipe, and waits for it
+            janitor.communicate(ENDED)  # closes its pipe, and waits for it
+
+
+def _give_identity(janitor: subprocess.Popen[bytes], run: RunDirectory) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        if janitor.stdin is not None:
+            janitor.stdin.write(run.identity)
+            janitor.stdin.flush()
 
 
 @contextlib.contextmanager

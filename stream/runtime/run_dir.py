@@ -38,6 +38,7 @@ from stream.runtime.private_files import (
     wait_for_lock,
     write,
 )
+from stream.transports.file_identity import identify
 from stream.transports.run_token import RunToken
 from stream.transports.shm_segment import unlink_all
 
@@ -156,6 +157,11 @@ class RunDirectory:
                 ) from error
 
     @property
+    def identity(self) -> bytes:
+        """What :func:`restore_identity` needs."""
+        return json.dumps([self._files[_MARK], *(identify(self.path) or (0, 0))]).encode()
+
+    @property
     def run_id(self) -> str:
         """The prefix of the names of this run's shared memory, after ``posestream-``."""
         return get_run_id(self.path)
@@ -206,6 +212,20 @@ def sweep(directory: Path) -> bool:
         unlink_all(get_run_id(directory))
         _remove(directory, is_new=_read_mark(directory).get("is_new") is True)
     return True
+
+
+def restore_identity(directory: Path, identity: bytes) -> None:
+    """Mark a directory again as that of the run which has this ``identity``, so that it can be swept. Where it was
+    removed, the shared memory of the run is removed too."""
+    if not identity:
+        return
+    mark, *file = decode_json(identity, tuple[str, int, int])
+    found = identify(directory)
+    if found is None:
+        unlink_all(get_run_id(directory))
+    elif list(found) == file and not find_fault(directory) and not _read_mark(directory):
+        with contextlib.suppress(OSError):
+            write(directory / _MARK, mark)
 
 
 def has_run(directory: Path) -> bool:
