@@ -108,6 +108,10 @@ class Files(Source):
         self.paths = tuple(dict.fromkeys(paths))
         self._report = report
 
+    @property
+    def reads_ahead(self) -> bool:
+        return True
+
     @cached_property
     def photos(self) -> frozenset[str]:
         """The cameras that are single pictures, in which there is nothing to track."""

@@ -162,6 +162,12 @@ class Source(Element):
         return False
 
     @property
+    def reads_ahead(self) -> bool:
+        """True where frames may be read before anyone has seen the results of those before, as of a file: a line in one
+        process then takes several at once, which share its cores."""
+        return False
+
+    @property
     def nominal_fps(self) -> float | None:
         """Frames per second, where known before opening; used to print the look-ahead in milliseconds."""
         return None

@@ -70,6 +70,10 @@ class Filesrc(Source):
         return self.realtime
 
     @property
+    def reads_ahead(self) -> bool:
+        return not self.realtime
+
+    @property
     def nominal_fps(self) -> float | None:
         try:
             return self._playlist().fps

@@ -212,9 +212,10 @@ def through(element: Element, items: Iterable[Message] = ()) -> Iterator[Any]:
 def run_in_process(parts: Sequence[Part]) -> Iterator[Any]:
     """Run ``parts``, upstream first, to the end of every source; yields the items that no part and no sink takes.
 
-    Sources take turns, a frame each. As in a line of processes, for each camera an item goes all the way before the
-    next one starts, and the end of the stream follows the last item. A source that reads several cameras one after the
-    other, as files are, yields :class:`Eos` at the end of each. What an element raises is raised here.
+    Sources take turns, a frame each, or as many as an element takes at once if the source reads ahead. As in a line of
+    processes, items of a camera keep their order, and the end of the stream follows the last item. A source that reads
+    several cameras one after the other, as files are, yields :class:`Eos` at the end of each. What an element raises is
+    raised here.
     """
     with ExitStack() as opened:
         executors = [opened.enter_context(Executor(part.elements, part.cameras)) for part in parts]
@@ -225,25 +226,25 @@ class _Run:
     def __init__(self, parts: Sequence[Part], executors: Sequence[Executor]) -> None:
         self._executors = dict(zip((part.name for part in parts), executors, strict=True))
         self._sources = [part for part in parts if part.source is not None]
+        self._batch = max((executor.max_batch for executor in executors), default=1)
         self._readers = {part.name: [other for other in parts if other.inbox in part.outboxes] for part in parts}
 
     def items(self) -> Iterator[Any]:
         running = [(part, self._executors[part.name].frames()) for part in self._sources]
         while running:
             for part, frames in tuple(running):
-                for frame in frames:
-                    if isinstance(frame, Eos):
-                        yield from self._end(part, frame.camera)
-                    elif frame is not None:
-                        yield from self._process(part, frame)
-                    break
-                else:
+                turn = _Turn(frames, self._batch if part.source is not None and part.source.reads_ahead else 1)
+                if turn.taken:
+                    yield from self._process(part, turn.taken)
+                if turn.error is not None:
+                    raise turn.error
+                if turn.is_last:
                     running.remove((part, frames))
-                    for camera in part.cameras:
-                        yield from self._end(part, camera)
+                for camera in part.cameras if turn.is_last else turn.ended:
+                    yield from self._end(part, camera)
 
-    def _process(self, part: Part, item: Any) -> Iterator[Any]:
-        yield from self._pass_on(part, self._executors[part.name].process([item]))
+    def _process(self, part: Part, items: Sequence[Any]) -> Iterator[Any]:
+        yield from self._pass_on(part, self._executors[part.name].process(items))
 
     def _end(self, part: Part, camera: str) -> Iterator[Any]:
         yield from self._pass_on(part, self._executors[part.name].end(camera))
@@ -254,9 +255,38 @@ class _Run:
         if not part.outboxes:
             yield from outputs
             return
-        for item in outputs:
-            for reader in self._readers[part.name]:
-                yield from self._process(reader, item)
+        readers = self._readers[part.name]
+        # Branches get each item before the next, so that what they yield is in the order of the frames.
+        for items in [outputs] if len(readers) == 1 else [[output] for output in outputs]:
+            for reader in readers if items else ():
+                yield from self._process(reader, items)
+
+
+class _Turn:
+    """What a source gives in one turn: at most ``most`` frames, of one camera where others follow.
+
+    ``error`` is what it raised after them, which is to be raised when they have gone all the way.
+    """
+
+    def __init__(self, frames: Iterator[Any], most: int) -> None:
+        self.taken: list[Any] = []
+        self.ended: list[str] = []
+        self.is_last = False
+        self.error: Exception | None = None
+        try:
+            self._read(frames, most)
+        except Exception as error:  # noqa: BLE001 - raised again by the caller
+            self.error = error
+
+    def _read(self, frames: Iterator[Any], most: int) -> None:
+        for frame in frames:
+            if isinstance(frame, Eos):
+                self.ended.append(frame.camera)
+            elif frame is not None:
+                self.taken.append(frame)
+            if frame is None or self.ended or len(self.taken) == most:
+                return
+        self.is_last = True
 
 
 def _split(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -210,9 +210,9 @@ class Pipeline:
     def run(self) -> Iterator[Any]:
         """Run all lines in this process; yields the items that leave an open end.
 
-        Sources take turns, a frame each. Nothing is dropped, queues do not leak, and what an element raises is raised
-        here: use it for tests, debugging and files. The results equal those of a run in processes. Networks that are
-        missing are fetched first, see :mod:`engines.hub.fetching`.
+        Sources take turns, one frame each or, of files, a few. Nothing is dropped, queues do not leak, and what an
+        element raises is raised here: use it for tests, debugging and files. The results equal those of a run in
+        processes.
         """
         check_outputs(self.parts, {name: queue.address for name, queue in self._wiring.queues.items()})
         fetch_missing(self.networks, quiet=is_quiet())

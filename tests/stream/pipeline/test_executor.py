@@ -11,10 +11,12 @@ import pytest
 from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
 from stream.elements.queue import Queue
-from stream.errors import EngineError, FullDiskError, PartError, describe_error
+from stream.elements.tee import Tee
+from stream.errors import EngineError, FullDiskError, PartError, SourceError, describe_error
 from stream.messages import Eos, Frame, Key
 from stream.pipeline.executor import Executor, through
 from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.wiring import Line
 from stream.registry import error_context, label
 from stream.testing import make_frame
 
@@ -277,3 +279,51 @@ def test_an_error_of_the_engines_begins_with_the_element_once() -> None:
     with pytest.raises(EngineError) as again, error_context(Network().rename("pose")):
         raise caught.value
     assert str(again.value) == "pose: model 'm' is damaged"
+
+
+# -- several frames in one turn ---------------------------------------------------------------------------------------
+
+
+class Reel(Source):
+    """Five frames, and then a fault if it is ``damaged``."""
+
+    src = Caps("video/raw")
+
+    def __init__(self, *, is_damaged: bool = False, reads_ahead: bool = True) -> None:
+        self._is_damaged, self._reads_ahead = is_damaged, reads_ahead
+
+    @property
+    def reads_ahead(self) -> bool:
+        return self._reads_ahead
+
+    def frames(self) -> Iterator[Any]:
+        for seq in range(5):
+            yield make_frame(seq)
+        if self._is_damaged:
+            raise SourceError("damaged")
+
+
+@pytest.mark.parametrize(("reads_ahead", "seen"), [(True, [[0, 1, 2], [3, 4]]), (False, [[0], [1], [2], [3], [4]])])
+def test_a_source_that_reads_ahead_fills_the_batches_of_a_line_in_one_process(
+    reads_ahead: bool, seen: list[list[int]]
+) -> None:
+    near, far = Picky(batch=3), Picky(batch=3)
+    found = Pipeline(Reel(reads_ahead=reads_ahead), near, Queue(), far).run()
+    assert [frame.seq for frame in found] == [0, 1, 2, 3, 4]
+    assert near.seen == far.seen == seen
+
+
+def test_all_frames_before_a_damage_come_out_first() -> None:
+    run = Pipeline(Reel(is_damaged=True), Picky(batch=3)).run()
+    assert [next(run).seq for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(SourceError, match="damaged"):
+        next(run)
+
+
+def test_branches_yield_each_frame_before_the_next() -> None:
+    line = Pipeline(
+        Line(Reel(), Picky(batch=3), Tee(name="both")),
+        Line(Queue(), Picky(), from_queue="both"),
+        Line(Queue(), Picky(batch=2), from_queue="both"),
+    )
+    assert [frame.seq for frame in line.run()] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
