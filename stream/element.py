@@ -36,7 +36,8 @@ class Context:
     ``now_ns`` is the wall clock. ``allocate(shape)`` returns a writable (H, W, 3) uint8 array for the next frame: a
     slot of the shared-memory ring where the pipeline spans processes, plain memory otherwise. A source that decodes
     into it saves a copy. ``memory`` is a small map of integers that outlives a restart of the process (the last id
-    assigned, the last number published). ``incarnation`` counts the restarts.
+    assigned, the last number published). ``incarnation`` counts the restarts. Call ``progress()`` again and again in a
+    step that takes long, as writing a large file at the end: a part is killed that does nothing else for ten seconds.
     """
 
     example: ClassVar[str] = ""
@@ -47,6 +48,7 @@ class Context:
     allocate: Callable[[tuple[int, int, int]], NDArray[np.uint8]] = _heap
     memory: MutableMapping[str, int] = field(default_factory=dict)
     incarnation: int = 0
+    progress: Callable[[], object] = lambda: None
 
 
 class Element:

@@ -176,6 +176,7 @@ class JsonSink(Sink):
                 resume=self.context.incarnation > 0,
                 is_temporary=document is not None,
                 one_camera=document is not None and document.has_one_camera,
+                progress=self.context.progress,
             )
         return self._files[location]
 

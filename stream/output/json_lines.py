@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -43,12 +43,20 @@ class JsonLines:
     """A file of JSON lines, and the last frame in it by camera.
 
     ``is_temporary`` is True where a document will be made from it, at ``target``. With ``one_camera``, it refuses a
-    second camera. With ``resume``, it drops an incomplete last line and continues after the others. Raises
-    :class:`TransportError` where it cannot be written.
+    second camera. With ``resume``, it drops an incomplete last line and continues after the others. ``progress`` is
+    called for each line that is read back. Raises :class:`TransportError` where it cannot be written.
     """
 
-    def __init__(self, path: Path, *, resume: bool, is_temporary: bool = False, one_camera: bool = False) -> None:
-        self.path, self._one_camera = path, one_camera
+    def __init__(
+        self,
+        path: Path,
+        *,
+        resume: bool,
+        is_temporary: bool = False,
+        one_camera: bool = False,
+        progress: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.path, self._one_camera, self._progress = path, one_camera, progress
         self.target = path.with_suffix("") if is_temporary else path
         self.is_written = False
         self._last: dict[str, int] = {}
@@ -87,6 +95,7 @@ class JsonLines:
         """Read back the records, from the line ``start`` (from 0) to before the line ``stop``."""
         with self.path.open("rb") as file:
             for line in islice(file, start, stop):
+                self._progress()
                 yield read_record(line)
 
     @property
@@ -114,6 +123,7 @@ class JsonLines:
         size = 0
         with self.path.open("rb") as file:
             for line in file:
+                self._progress()
                 if line.endswith(b"\n"):
                     record = self._decode(line)
                     self._last[record.camera] = max(record.frame_seq, self._last.get(record.camera, -1))

@@ -97,7 +97,8 @@ class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
     ``fps`` is the rate of items that have left its elements. ``process_ms`` is the time the elements took for an item,
     ``age_ms`` the age of its frame when it left them; p50 and p95 of each. ``waiting`` items are in the inbox;
     ``unfinished`` ones are taken in and not yet done with downstream. ``idle_ms`` is how long ago the loop last turned,
-    which shows a part that hangs in an element. ``finished`` when every stream has ended and is delivered. ``status``
+    which shows a part that hangs in an element; one whose element has reported progress in a step that takes long is
+    ``in_long_step`` until the loop turns. ``finished`` when every stream has ended and is delivered. ``status``
     joins what the elements report on themselves.
     """
 
@@ -118,6 +119,7 @@ class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
     malformed: Count = 0
     rss_bytes: Count = 0
     idle_ms: float = 0.0
+    in_long_step: bool = False
     finished: bool = False
     status: Text = ""
 

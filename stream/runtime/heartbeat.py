@@ -74,6 +74,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._turned_s = now_s()
+        self._progress_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -88,7 +89,11 @@ class Heartbeat:
 
     def turned(self) -> None:
         """The part's loop has turned once more."""
-        self._turned_s = self._now_s()
+        self._turned_s, self._progress_s = self._now_s(), None
+
+    def progress(self) -> None:
+        """A step that takes long goes on."""
+        self._turned_s = self._progress_s = self._now_s()
 
     @contextmanager
     def reporting(
@@ -128,7 +133,8 @@ class Heartbeat:
         for drop in self._take_drops():
             self.post(msgspec.structs.replace(drop, part=self._part))
         idle_ms = (self._now_s() - self._turned_s) * 1000
-        self.post(msgspec.structs.replace(self._get_statistics(), idle_ms=idle_ms))
+        in_long_step = self._progress_s is not None
+        self.post(msgspec.structs.replace(self._get_statistics(), idle_ms=idle_ms, in_long_step=in_long_step))
 
     def _receive(self, until_s: float) -> None:
         while not self._closing.is_set() and (left_s := until_s - self._now_s()) > 0:

@@ -169,7 +169,8 @@ class Monitor:
     def _advance(self) -> None:
         """Go to the next phase if it is time."""
         for_s = self._now_s() - self._phase_since_s
-        is_too_slow = self.phase == "ending" and for_s > self._plan.policy.stop_s
+        is_late = self.phase == "ending" and for_s > self._plan.policy.stop_s
+        is_too_slow = is_late and not any(stats.in_long_step for stats in self.statistics.values())
         if self.phase == "quitting":
             self._quit(for_s)
         elif self._orders.ending == "kill" or self._is_finished() or is_too_slow:

@@ -64,6 +64,8 @@ class Reporter(Protocol):
 
     def turned(self) -> None: ...
 
+    def progress(self) -> None: ...
+
 
 class PartLoop:
     """The loop of one part; :meth:`run` returns when the part has finished, or its target is NULL.
@@ -105,7 +107,8 @@ class PartLoop:
         memory: Draft | Section = Section(whole, prefix)
         if isinstance(element, Transform):  # the memory of a source or a sink follows what is outside the line
             memory = self.part_runner.drafts[id(element)] = Draft(whole, prefix)
-        context = Context(name=label(element), memory=memory, incarnation=self._incarnation)
+        progress = self._reporter.progress
+        context = Context(name=label(element), memory=memory, incarnation=self._incarnation, progress=progress)
         element.context = context if ring is None else replace(context, allocate=ring.allocate)
 
     @property

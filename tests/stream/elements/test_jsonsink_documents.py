@@ -88,6 +88,20 @@ def test_a_document_is_complete_or_absent_after_any_kill(tmp_path: Path, kind: A
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)
+def test_a_document_reports_progress_while_it_is_written(tmp_path: Path, kind: Any) -> None:
+    skip_without_pyarrow(kind)
+    reports: list[int] = []
+    sink = JsonSink(location=str(tmp_path / DOCUMENTS[kind][0]), format=kind)
+    sink.context = Context(progress=lambda: reports.append(1))
+    with sink:
+        for seq in range(3):
+            sink.consume(make_poses(seq))
+        assert reports == []
+        sink.flush()
+    assert len(reports) >= 3
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
 def test_a_line_stopped_early_leaves_a_complete_document(tmp_path: Path, kind: Any) -> None:
     skip_without_pyarrow(kind)
     name, files = DOCUMENTS[kind]

@@ -116,6 +116,9 @@ class Reporter:
     def turned(self) -> None:
         return None
 
+    def progress(self) -> None:
+        pass
+
 
 @dataclass(frozen=True)
 class Shape:

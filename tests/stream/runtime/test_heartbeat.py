@@ -61,6 +61,18 @@ def test_it_beats_every_half_second(heartbeat: Heartbeat, ends: Ends) -> None:
     assert {stats.part for _, stats in ends.stats()} == {"detect"}
 
 
+def test_it_says_that_a_long_step_goes_on_until_the_loop_turns(heartbeat: Heartbeat, ends: Ends) -> None:
+    heartbeat.beat()
+    heartbeat.beat()
+    heartbeat.progress()
+    heartbeat.beat()
+    heartbeat.beat()
+    heartbeat.turned()
+    heartbeat.beat()
+    assert [stats.idle_ms for _, stats in ends.stats()] == pytest.approx([0, 500, 0, 500, 0])
+    assert [stats.in_long_step for _, stats in ends.stats()] == [False, False, True, True, False]
+
+
 def test_it_says_how_long_ago_the_loop_turned(heartbeat: Heartbeat, ends: Ends, clock: Clock) -> None:
     heartbeat.beat()
     heartbeat.beat()

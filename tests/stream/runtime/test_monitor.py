@@ -54,7 +54,7 @@ class Line:
         self.clock, self.orders = Clock(), Orders()
         self.hub, self.spawner = Hub(self.clock), Spawner()
         self.notices: list[bus.AnyNotice] = []
-        self.beats, self.finished, self.idle_ms = True, False, 0.0
+        self.beats, self.finished, self.idle_ms, self.in_long_step = True, False, 0.0, False
         self.state: bus.State = "PAUSED"
         policy = RestartPolicy()
         pipeline = parse_launch(LINE)
@@ -74,7 +74,10 @@ class Line:
 
     def beat(self, part: str, pid: int) -> None:
         state, finished, idle_ms = self.state, self.finished, self.idle_ms
-        self.post(bus.Stats(part=part, state=state, pid=pid, finished=finished, idle_ms=idle_ms))
+        in_long_step = self.in_long_step and part == PARTS[-1]
+        self.post(
+            bus.Stats(part=part, state=state, pid=pid, finished=finished, idle_ms=idle_ms, in_long_step=in_long_step)
+        )
 
     def turn(self, seconds: float = 0.0) -> None:
         """Turn once, or for so long."""
@@ -208,6 +211,15 @@ def test_a_stop_ends_the_streams_and_what_is_not_delivered_after_ten_seconds_is_
     assert (line.monitor.phase, line.process("detect").signals) == ("quitting", [])
     line.turn(3.2)
     assert (line.monitor.phase, line.process("detect").signals[0]) == ("done", signal.SIGKILL)
+
+
+def test_a_stop_waits_for_a_part_that_still_writes_its_file(line: Line) -> None:
+    line.orders.ending, line.in_long_step = "stop", True
+    line.turn(60)
+    assert line.monitor.phase == "ending"
+    line.in_long_step = False
+    line.turn(0.5)
+    assert line.monitor.phase == "quitting"
 
 
 def test_a_kill_ends_every_process_at_once(line: Line) -> None:

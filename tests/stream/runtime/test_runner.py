@@ -33,6 +33,9 @@ class Reporter:
     def turned(self) -> None:
         self.turns += 1
 
+    def progress(self) -> None:
+        pass
+
     def states(self) -> list[str]:
         return [notice.new for notice in self.posted if isinstance(notice, bus.StateChanged)]
 
