@@ -114,7 +114,9 @@ class FrameRing:
 
     def _make(self, shape: Shape) -> _Ring:
         if tuple(shape[2:]) != (3,) or not all(0 < side <= MAX_SIDE_PX for side in shape):
-            raise TransportError(f"{self._who}: a frame of {shape} is not (H, W, 3) up to {MAX_SIDE_PX}")
+            raise TransportError(
+                f"{self._who}: a frame of {shape} is not (H, W, 3) up to {MAX_SIDE_PX}; make the picture smaller"
+            )
         # Named by the clock: names sort by age, and a name that was used before may still be mapped.
         name = f"{self._prefix}{time.time_ns():016x}"
         return _Ring(FrameSegment.create(name, self.slots, shape, self._who))
