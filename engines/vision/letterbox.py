@@ -52,7 +52,9 @@ def fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: P
 def _letterbox(pixels: NDArray[np.uint8], size: tuple[int, int], fit: Fit, pad: Pad) -> FittedFrame:
     height, width = pixels.shape[:2]
     ratio = min(size[0] / width, size[1] / height)
-    inner = max(1, round(width * ratio)), max(1, round(height * ratio))
+    # As those who publish such networks do: YOLOX rounds down, YOLOv5 to the nearest.
+    to_whole = round if fit == "centre" else int
+    inner = max(1, to_whole(width * ratio)), max(1, to_whole(height * ratio))
     left, top = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2) if fit == "centre" else (0, 0)
     canvas = np.full((size[1], size[0], 3), pad, np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(pixels, inner, interpolation=cv2.INTER_LINEAR)

@@ -28,6 +28,13 @@ def test_a_frame_is_resized_and_the_rest_is_padding(fit: Any, scale: Any, offset
     np.testing.assert_allclose(corners, [[0, 0, 192, 100]], atol=1e-4)
 
 
+@pytest.mark.parametrize(("fit", "rows"), [("top-left", 59), ("centre", 60)])
+def test_the_size_of_a_picture_is_rounded_as_its_networks_expect(fit: Any, rows: int) -> None:
+    fitted = fit_frame(np.full((119, 192, 3), 200, np.uint8), SIZE, fit, 114)  # 59.5 rows
+    assert int((fitted.pixels[:, 0] == 200).all(axis=1).sum()) == rows
+    assert fitted.scale == (0.5, rows / 119)
+
+
 def test_a_tensor_has_the_given_colour_order_and_normalisation() -> None:
     pixels = np.array([[[10, 20, 30]]], np.uint8)
     assert to_tensor(pixels, "rgb", (0, 0, 0), (1, 1, 1)).ravel().tolist() == [30, 20, 10]
