@@ -7,7 +7,8 @@ A family is given by name, or recognised by its outputs (``detector_trial``):
 * ``yolox-decoded``: the same after decoding: centre and size in input pixels.
 * ``yolov5``: the same with three boxes for each cell (YOLOv5, v7), and preprocessing of its own.
 * ``yolov8``: one output (1, 4 + classes, cells) or (1, cells, 4 + classes): centre, size, classes (YOLOv8, 9, 11, 12).
-  In fractions of the input's size it is RT-DETR as its Python package ``ultralytics`` exports it.
+  In fractions of the input's size it is RT-DETR as its Python package ``ultralytics`` exports it, or TFLite: boxes of
+  these four families may be in either.
 * ``end-to-end``: one output (1, n, 6): corners, score and class, without suppression (YOLOv10, 26).
 * ``nanodet``: scores (1, cells, classes) and distances (1, cells, 4 * 8) for each stride; a distance is the mean of a
   distribution over 0..7 strides (Li et al., "Generalized Focal Loss", 2020).
@@ -101,17 +102,17 @@ def decode_yolox(outputs: Outputs, size: Size, signature: DetectorSignature) -> 
     return _to_corners(centres, sizes), rows[:, 4:5] * rows[:, 5:]
 
 
-def decode_objectness(outputs: Outputs, size: Size, signature: DetectorSignature) -> Detections:  # noqa: ARG001
-    """Decode centres and sizes in input pixels, objectness and classes."""
+def decode_objectness(outputs: Outputs, size: Size, signature: DetectorSignature) -> Detections:
+    """Decode centres and sizes, in ``units``, objectness and classes."""
     rows = get_rows(outputs)
-    return _to_corners(rows[:, :2], rows[:, 2:4]), rows[:, 4:5] * rows[:, 5:]
+    boxes = _to_corners(rows[:, :2], rows[:, 2:4])
+    return _to_pixels(boxes, size, signature), rows[:, 4:5] * rows[:, 5:]
 
 
 def decode_yolov8(outputs: Outputs, size: Size, signature: DetectorSignature) -> Detections:
     """Decode centres and sizes, in ``units``, and classes; columns come first or last."""
     rows = orient_rows(get_rows(outputs), size)
-    boxes = _to_corners(rows[:, :2], rows[:, 2:4])
-    return _to_pixels(boxes, size) if signature.units == "fractions" else boxes, rows[:, 4:]
+    return _to_pixels(_to_corners(rows[:, :2], rows[:, 2:4]), size, signature), rows[:, 4:]
 
 
 def orient_rows(rows: Floats, size: Size) -> Floats:
@@ -127,10 +128,10 @@ def count_cells(size: Size) -> tuple[int, ...]:
     return len(make_grid(size)), len(make_grid(size, (*STRIDES, 64)))
 
 
-def decode_end_to_end(outputs: Outputs, size: Size, signature: DetectorSignature) -> Detections:  # noqa: ARG001
-    """Corners in input pixels, score and class."""
+def decode_end_to_end(outputs: Outputs, size: Size, signature: DetectorSignature) -> Detections:
+    """Corners, in ``units``, score and class."""
     rows = get_rows(outputs)
-    return rows[:, :4], _spread(rows[:, 4], rows[:, 5])
+    return _to_pixels(rows[:, :4], size, signature), _spread(rows[:, 4], rows[:, 5])
 
 
 def decode_dets_labels(outputs: Outputs, size: Size, signature: DetectorSignature) -> Detections:  # noqa: ARG001
@@ -158,8 +159,7 @@ def decode_boxes_scores(outputs: Outputs, size: Size, signature: DetectorSignatu
     boxes, scores, labels = split_boxes_scores(outputs)
     if signature.boxes == "centres":
         boxes = _to_corners(boxes[:, :2], boxes[:, 2:])
-    if signature.units == "fractions":
-        boxes = _to_pixels(boxes, size)
+    boxes = _to_pixels(boxes, size, signature)
     scores = _to_probabilities(scores, signature.scores or "probabilities")
     return boxes, scores if labels is None else _spread(scores[:, 0], labels)
 
@@ -227,8 +227,8 @@ def _compute_means(distributions: Floats) -> Floats:
     return means
 
 
-def _to_pixels(boxes: Floats, size: Size) -> Floats:
-    return boxes * np.tile(size, 2).astype(np.float32)
+def _to_pixels(boxes: Floats, size: Size, signature: DetectorSignature) -> Floats:
+    return boxes * np.tile(size, 2).astype(np.float32) if signature.units == "fractions" else boxes
 
 
 WHITE: Triple = (255, 255, 255)

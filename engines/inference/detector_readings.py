@@ -26,6 +26,9 @@ USUAL_CLASSES = (1, 80)
 DETR_COLUMNS = (91, 92)
 """The classes of DETR and RF-DETR, which take normalised pictures."""
 
+TABLES = ("yolox-decoded", "yolov5", "yolov8", "end-to-end")
+"""The families of one table whose boxes may be in pixels or in fractions."""
+
 POSE_COLUMNS = 1 + 17 * 3
 """A person and 17 keypoints, rather than 52 classes."""
 
@@ -83,7 +86,7 @@ def _list_dense_families(rows: Floats, size: Size, classes: int) -> list[str]:
     """The families of a table (n, columns) with a row for each cell, or for each of its three boxes."""
     known, columns = ((classes,) if classes else USUAL_CLASSES), rows.shape[1]
     is_large = len(rows) not in count_cells(size)
-    if not is_large and _is_relative(rows, size):
+    if not is_large and _is_relative(rows, size) and not _is_spread(rows):
         return ["yolox"]
     if not _is_probable(rows[:, 4:]):
         return []
@@ -97,6 +100,12 @@ def _list_dense_families(rows: Floats, size: Size, classes: int) -> list[str]:
 def _is_relative(rows: Floats, size: Size) -> bool:
     """YOLOX before decoding: centres relative to cells are small."""
     return float(np.percentile(rows[:, :2], 90)) <= min(size) / 4
+
+
+def _is_spread(rows: Floats) -> bool:
+    """Fractions of the input's size: centres all over it, and no size below 0, as logarithms of sizes have."""
+    low, high = np.percentile(rows[:, :2], (10, 90))
+    return bool(high - low >= 0.5 and (rows[:, 2:4] >= 0).all()) and _find_units(rows[:, :4]) == "fractions"
 
 
 def _is_probable(scores: Floats) -> bool:
@@ -133,9 +142,10 @@ def _is_boxes_scores(outputs: Outputs) -> bool:
 
 def _list_options(outputs: Outputs, size: Size, given: DetectorSignature, name: str) -> list[DetectorSignature]:
     """The signatures of family ``name``: kinds of boxes and scores, where the family leaves them open."""
-    if name == "yolov8":
-        rows = orient_rows(next(array for array in outputs.values() if array.ndim == 3)[0], size)
-        return [msgspec.structs.replace(given, family=name, units=given.units or _find_units(rows[:, :4]))]
+    if name in TABLES:
+        rows = next(array for array in outputs.values() if array.ndim == 3)[0]
+        boxes = orient_rows(rows, size)[:, :4] if name == "yolov8" else rows[:, :4]
+        return [msgspec.structs.replace(given, family=name, units=given.units or _find_units(boxes))]
     if name != "boxes-scores":
         return [msgspec.structs.replace(given, family=name)]
     boxes, scores, _ = split_boxes_scores(outputs)

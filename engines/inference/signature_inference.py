@@ -142,10 +142,25 @@ def _list_formats(outputs: Outputs, size: tuple[int, int]) -> Iterator[_Format]:
         yield _Format(shapes[first][1], {"decode": "points", "axes": "yx", "units": "fractions"}, (GREY, UNIT))
     elif len(shapes[first]) == 2 and shapes[first][1] in (2, 3):
         yield from _list_points(outputs[first])
-    elif maps := _find_heatmaps(shapes[first], size):
-        yield _Format(maps, {"decode": "heatmap"})
-    elif len(shapes) == 2 and (split := _find_simcc_split(list(shapes.values()), size)):
-        yield _Format(shapes[first][0], {"decode": "simcc", "simcc_split": split})
+    elif maps := {name: joints for name, shape in shapes.items() if (joints := _find_heatmaps(shape, size))}:
+        known = {name: joints for name, joints in maps.items() if joints in USUAL} or maps
+        yield from (_Format(joints, {"decode": "heatmap", **_name(shapes, name)}) for name, joints in known.items())
+    elif len(shapes) == 2:
+        yield from _list_simcc(shapes, size)
+
+
+def _name(shapes: Mapping[str, object], *names: str) -> Fields:
+    """The outputs that are read, unless they are the file's first ones in its order."""
+    return {} if tuple(shapes)[: len(names)] == names else {"outputs": names}
+
+
+def _list_simcc(shapes: Mapping[str, tuple[int, ...]], size: tuple[int, int]) -> Iterator[_Format]:
+    """SimCC, x first; or y first, if only that fits."""
+    for names in (tuple(shapes), tuple(shapes)[::-1]):
+        if split := _find_simcc_split([shapes[name] for name in names], size):
+            fields = {"decode": "simcc", "simcc_split": split, **_name(shapes, *names)}
+            yield _Format(shapes[names[0]][0], fields)
+            return
 
 
 def _list_points(points: Array) -> Iterator[_Format]:

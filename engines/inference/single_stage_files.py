@@ -57,7 +57,8 @@ class PictureAdapter:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         signature = self.signature
         outputs = _run(self._backend, self._get_image(), feeds[INPUT], _get_preprocessing(signature))
-        candidates = FAMILIES[signature.family].decode(outputs, signature.input_size or USUAL_SIZE)
+        size, units = signature.input_size or USUAL_SIZE, signature.units or "pixels"
+        candidates = FAMILIES[signature.family].read(outputs, size, units)
         points = np.concatenate([candidates.points[..., :2], np.clip(candidates.points[..., 2:], 0, 1)], axis=3)
         finite = np.isfinite(points).all(axis=3, keepdims=True)
         arrays = np.where(finite, points, 0), candidates.scores, candidates.boxes
@@ -102,15 +103,15 @@ def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> Sin
     tried = []
     for preprocessing in FAMILIES[family].preprocessing:
         wanted = _fill_preprocessing(given, image, preprocessing)
-        found = FAMILIES[family].decode(_run(backend, image, pictures, wanted), size)
-        tried.append((_find_drawn_person(found, size), wanted))
+        outputs = _run(backend, image, pictures, wanted)
+        units = given.units or FAMILIES[family].find_units(outputs, size)
+        tried.append((_find_drawn_person(FAMILIES[family].read(outputs, size, units), size), wanted, units))
         if tried[-1][0] >= CERTAIN:
             break
-    best = max(score for score, _ in tried)
-    chosen = next(one for score, one in tried if best < SURE or score >= CLEAR * best)
-    signature = msgspec.structs.replace(
-        given, fit=given.fit or FAMILIES[family].preprocessing[0].fit, pad=chosen.pad, **_get_scaling(chosen)
-    )
+    best = max(score for score, _, _ in tried)
+    _, chosen, units = next(one for one in tried if best < SURE or one[0] >= CLEAR * best)
+    fit = given.fit or FAMILIES[family].preprocessing[0].fit
+    signature = msgspec.structs.replace(given, fit=fit, pad=chosen.pad, units=units, **_get_scaling(chosen))
     if best < SURE and None in (given.colour, given.mean, given.std):
         _log.warning(
             "model %s: read as family=%s, but it finds no person in the drawn trial picture, so its preprocessing is "
@@ -118,7 +119,7 @@ def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> Sin
             path,
             family,
             beside_name(path),
-            _to_keys({"family": family, "fit": signature.fit, **_get_scaling(chosen)}),
+            _to_keys({"family": family, "fit": fit, "units": units, **_get_scaling(chosen)}),
         )
     return signature
 

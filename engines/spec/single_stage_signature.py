@@ -15,18 +15,18 @@ from engines.errors import EngineError
 from engines.formats.files import FormatError
 from engines.formats.json import read_json
 from engines.spec.picture_signature import PictureSignature, Suppression
-from engines.spec.signature import Colour, Fit, JointName, Pixels, Triple, check_skeleton
+from engines.spec.signature import Colour, Fit, JointName, Pixels, Triple, Units, check_skeleton
 
-Family = Literal["auto", "yolo-pose", "yolo-pose-end-to-end", "rtmo"]
+Family = Literal["auto", "yolo-pose", "yolo-pose-end-to-end", "movenet-multipose", "rtmo"]
 
 
 class SingleStageSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Input, outputs and skeleton of one network; fields left out take what its outputs for a trial picture say.
 
     ``family`` is a name of :data:`engines.inference.single_stage_families.FAMILIES`. ``input_size`` (width, height) px
-    is used only if the network takes any size; 640x640 without it. ``fit``, ``pad``, ``colour``, ``mean`` and ``std``
-    are as in :class:`engines.spec.detector_signature.DetectorSignature`; ``skeleton``, ``joint_names`` and ``limbs`` as
-    in :class:`engines.spec.signature.Signature`. An empty ``skeleton`` is the usual one of as many joints.
+    is used only if the network takes any size; 640x640 without it. ``fit``, ``pad``, ``colour``, ``mean``, ``std`` and
+    ``units`` are as in :class:`engines.spec.detector_signature.DetectorSignature`; ``skeleton``, ``joint_names`` and
+    ``limbs`` as in :class:`engines.spec.signature.Signature`. An empty ``skeleton`` is the usual one of as many joints.
     """
 
     name: str = ""
@@ -40,6 +40,7 @@ class SingleStageSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     colour: Colour | None = None
     mean: Triple | None = None
     std: Triple | None = None
+    units: Units | None = None
     suppression: Suppression = Suppression(iou=0.65)
     max_people: Annotated[int, Meta(ge=1, le=1000)] = 100
     trained_on: str = ""

@@ -104,6 +104,17 @@ def cells(rows: int, columns: int) -> Table:
     return table
 
 
+def in_fractions(outputs: dict[str, Output], points: int | None = None, *, turned: bool = False) -> dict[str, Output]:
+    """The same one output with its boxes, and its keypoints from column ``points`` on, in fractions of the size."""
+    ((name, output),) = outputs.items()
+    divided = np.moveaxis(output.table, 1, 2).copy() if turned else output.table.copy()
+    divided[..., :4] /= np.tile(SIZE, 2)
+    if points:
+        divided[..., points::3] /= SIZE[0]
+        divided[..., points + 1 :: 3] /= SIZE[1]
+    return {name: Output(np.ascontiguousarray(np.moveaxis(divided, 1, 2)) if turned else divided, output.gated)}
+
+
 CELLS = len(make_grid(SIZE))
 
 

@@ -51,7 +51,7 @@ def test_rtmo_gives_the_same_people(shared: Path, tmp_path: Path, pictures: list
 
 
 def test_yolox_finds_the_same_boxes(shared: Path, pictures: list[NDArray[np.uint8]]) -> None:
-    distances = beside.compare_boxes(shared, pictures)
+    distances = beside.compare_boxes(shared, beside.find_people(shared, pictures))
     assert len(distances) > 10
     assert np.percentile(distances, 50) <= MEDIAN_PX
     assert np.percentile(distances, 99) <= HIGH_PX

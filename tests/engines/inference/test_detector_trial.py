@@ -53,6 +53,10 @@ FORMATS: dict[str, tuple[str, dict[str, Output]]] = {
     "boxes, scores, labels": ("boxes-scores", files.boxes_scores()),
     "boxes in int64": ("boxes-scores", files.boxes_scores(np.int64)),
     "labels in int32": ("boxes-scores", files.boxes_scores(labels=np.int32)),
+    "YOLOv5 in fractions": ("yolov5", files.in_fractions(files.yolov5())),
+    "YOLOv5 with one box a cell, in fractions": ("yolov5", files.in_fractions(files.yolov5(boxes=1))),
+    "YOLOv8 in fractions": ("yolov8", files.in_fractions(files.yolov8(), turned=True)),
+    "end to end in fractions": ("end-to-end", files.in_fractions(files.end_to_end())),
     "YOLOv8 in half precision": ("yolov8", files.yolov8(dtype=np.float16)),
     "YOLOv5 in half precision": ("yolov5", files.yolov5(dtype=np.float16)),
 }

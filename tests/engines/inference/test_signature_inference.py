@@ -45,6 +45,16 @@ FORMATS: dict[str, tuple[str, dict[str, Output], dict[str, Any]]] = {
     "heatmaps, channels last": ("coco17", files.heatmaps(is_last=True), {"decode": "heatmap"}),
     "heatmaps of the whole body": ("coco-wholebody133", files.heatmaps("coco-wholebody133"), {"decode": "heatmap"}),
     "heatmaps, half precision": ("coco17", files.heatmaps(dtype=np.float16), {"decode": "heatmap"}),
+    "heatmaps after their maxima": (
+        "coco17",
+        {"at": Output(np.zeros((1, 17), np.int64)), **files.heatmaps()},
+        {"decode": "heatmap", "outputs": ("heatmaps",)},
+    ),
+    "SimCC, y first": (
+        "coco17",
+        dict(reversed(files.simcc("coco17").items())),
+        {"decode": "simcc", "outputs": ("simcc_x", "simcc_y")},
+    ),
     "RTMPose 17": ("coco17", files.simcc("coco17"), {"decode": "simcc"}),
     "RTMPose 26": ("halpe26", files.simcc("halpe26"), {"decode": "simcc"}),
     "RTMPose 133": ("coco-wholebody133", files.simcc("coco-wholebody133"), {"decode": "simcc"}),

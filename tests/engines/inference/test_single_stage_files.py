@@ -27,6 +27,7 @@ from tests.engines.detector_files import (
     UNIT_VALUES,
     Output,
     cells,
+    in_fractions,
     rtmo,
     save_detector,
     split_scores,
@@ -48,6 +49,15 @@ def end_to_end() -> dict[str, Output]:
     return {"output0": split_scores(table, slice(4, 5))}
 
 
+def multipose() -> dict[str, Output]:
+    """(1, 6, 56), in fractions, y first: 17 joints, corners and score; the middle of the first pixel is half of one."""
+    table = np.zeros((1, 6, 56), np.float32)
+    places = (JOINTS[:, 1::-1] + 0.5) / SIZE[::-1]
+    corners = PERSON[[1, 0, 3, 2]] / np.tile(SIZE[::-1], 2)
+    table[0, 2] = [*np.concatenate([places, JOINTS[:, 2:]], axis=1).ravel(), *corners, SCORE]
+    return {"output_0": split_scores(table, slice(55, 56))}
+
+
 def find_people(path: Path, size: tuple[int, int] = SIZE) -> tuple[DetectedPeople, PictureEngine]:
     with load_picture_engine(str(path)) as engine:
         (found,) = engine.estimate([draw_person(size)[0]])
@@ -59,6 +69,9 @@ FORMATS: dict[str, tuple[dict[str, Output], tuple[float, float], str]] = {
     "yolo-pose, rows first": (yolo_pose(turned=False), UNIT_VALUES, "centre"),
     "yolo-pose, half precision": (yolo_pose(dtype=np.float16), UNIT_VALUES, "centre"),
     "yolo-pose, end to end": (end_to_end(), UNIT_VALUES, "centre"),
+    "yolo-pose in fractions": (in_fractions(yolo_pose(), 5, turned=True), UNIT_VALUES, "centre"),
+    "yolo-pose, end to end, in fractions": (in_fractions(end_to_end(), 6), UNIT_VALUES, "centre"),
+    "MoveNet MultiPose": (multipose(), GREY_LEVELS, "centre"),
     "rtmo": (rtmo(), GREY_LEVELS, "top-left"),
     "rtmo, half precision": (rtmo(np.float16), GREY_LEVELS, "top-left"),
     "rtmo of unit values": (rtmo(), UNIT_VALUES, "top-left"),
@@ -127,7 +140,7 @@ def test_other_outputs_are_refused_with_what_runs(tmp_path: Path) -> None:
         load_picture_engine(str(path))
     assert str(caught.value).startswith(
         f"model {path}: its outputs 'output0' (1, 6, {CELLS}) float32 for an input of 128x96 are of no family of whole "
-        "pictures (yolo-pose, yolo-pose-end-to-end, rtmo); "
+        "pictures (yolo-pose, yolo-pose-end-to-end, movenet-multipose, rtmo); "
     )
     with pytest.raises(EngineError, match="there is no such file"):
         load_picture_engine(str(tmp_path / "none.onnx"))
