@@ -97,7 +97,8 @@ def test_photos_in_openposes_format_lie_side_by_side(
     (media / "more").mkdir()
     (media / "more" / "2.png").write_bytes((media / "2.png").read_bytes())
     sources = [str(media / "2.png"), str(media / "more/2.png"), str(media / "clip.mp4")]
-    assert execute(["estimate", *sources, "-f", "openpose", "--out", str(tmp_path / "o"), *networks]) == 0
+    options = ["-f", "openpose", "--no-pictures", "--out", str(tmp_path / "o")]
+    assert execute(["estimate", *sources, *options, *networks]) == 0
     names = [path.name for path in sorted((tmp_path / "o").iterdir())]
     assert names == ["2-2_keypoints.json", "2_keypoints.json", "clip"]
     assert f"wrote 2 .json, 1 folder to {tmp_path}/o" in capsys.readouterr().err
