@@ -75,6 +75,12 @@ def shared(v: Tensor, w: Tensor, *, bounded: bool) -> Tensor:
     return feature_information(v, w, FEATURE_TEMPERATURE if bounded else TEMPERATURE)
 
 
+def joint_information(v: Tensor, w: Tensor, *, bounded: bool) -> Tensor:
+    """:func:`shared` with a gradient into both."""
+    temperature = FEATURE_TEMPERATURE if bounded else TEMPERATURE
+    return information(spatial(v, temperature), spatial(w, temperature))
+
+
 def at_least_0(value: Tensor, *, bounded: bool) -> Tensor:
     """``value`` where it is positive, if ``bounded``."""
     return value.clamp(min=0) if bounded else value
@@ -153,12 +159,13 @@ def tdmi_loss(
     """TDMI, Eq. 13, nats: I(M_u; M_n) - I(M; M_u) + vanishing w.r.t. M_u + vanishing w.r.t. F_t.
 
     ``features`` as :meth:`engines.models.tdmi.TDMI.features` names them. I(M_u; M_n) is the mean of both directions, so
-    that both parts receive a gradient: the teacher of each direction is detached.
+    that both parts receive a gradient: the teacher of each direction is detached. I(M; M_u) has no teacher. It is there
+    so that the encoder of M takes in more of the motion (Eq. 9), so M receives the gradient of both arguments.
     """
     useful, noisy, enhanced = features["useful"], features["noisy"], features["enhanced"]
     both = torch.stack((shared(noisy, useful, bounded=bounded), shared(useful, noisy, bounded=bounded)))
     common = at_least_0(both, bounded=bounded).mean()
-    relevant = shared(features["motion"], useful, bounded=bounded).mean()
+    relevant = joint_information(features["motion"], useful, bounded=bounded).mean()
     lost = [
         vanishing(label, source, enhanced, detect, weights, bounded=bounded) for source in (useful, features["visual"])
     ]

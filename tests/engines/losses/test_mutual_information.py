@@ -156,6 +156,45 @@ def test_tdmis_loss_pulls_useful_motion_towards_the_whole_and_away_from_noise(de
     assert alike < noisy
 
 
+def equation_13(label: Any, f: dict[str, Any], detect: Any, temperature: float) -> Any:
+    """The paper's Eq. 13 with VSD, in other words than ours: sums of expectations over the cells, float64."""
+
+    def p(x: Any, divisor: float) -> Any:
+        return torch.softmax(x.flatten(2) / divisor, -1)
+
+    def expected(teacher: Any, student: Any, divisor: float) -> Any:
+        return log(H * W) + torch.einsum("bcn,bcn->bc", p(teacher, divisor), p(student, divisor).log())
+
+    fixed = {name: value.detach() for name, value in f.items()}
+    alike = [expected(fixed[a], f[b], temperature).clamp(min=0) for a, b in (("noisy", "useful"), ("useful", "noisy"))]
+    total = (alike[0] + alike[1]).mean() / 2 - expected(f["motion"], f["useful"], temperature).mean()
+    for name in ("useful", "visual"):
+        known = expected(label, detect(fixed[name]), 0.05).mean(1).clamp(min=0)
+        lost = (known[:, None] - expected(fixed[name], f["enhanced"], temperature).clamp(min=0)).clamp(min=0)
+        total = total + (lost * known[:, None] / log(H * W)).mean()
+    return total
+
+
+def test_tdmis_gradients_are_those_of_its_equations(detect: Any) -> None:
+    # As in the network, M_u and M_n are M times weights: M is reached through them and as an argument of I(M; M_u).
+    generator = torch.Generator().manual_seed(5)
+    detect = detect.double()
+    sources = {name: 40 * feature(seed).double() for seed, name in enumerate(NAMES)}
+    sources["enhanced"] = 0.6 * sources["visual"] + 0.4 * sources["enhanced"]  # it has lost a part
+    label = detect(sources["visual"]).detach()
+    gradients = []
+    for loss in (tdmi_loss, lambda *arguments: equation_13(*arguments, temperature=1.0)):
+        generator.manual_seed(5)
+        leaves = {name: value.clone().requires_grad_() for name, value in sources.items()}
+        weights = [torch.rand(B, C, 1, 1, generator=generator, dtype=torch.float64) for _ in range(2)]
+        m = leaves["motion"]
+        value = loss(label, {**leaves, "useful": weights[0] * m, "noisy": weights[1] * m}, detect)
+        gradients.append(torch.autograd.grad(value, [m, leaves["enhanced"]]))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert float(theirs.abs().max()) > 1e-4
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
 @pytest.mark.parametrize("size", [1.0, 100.0, 10_000.0])
 def test_no_feature_brings_the_losses_below_the_logarithm_of_the_cells(detect: Any, size: float) -> None:
     features = {name: size * feature(seed) for seed, name in enumerate(NAMES)}
