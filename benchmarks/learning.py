@@ -46,6 +46,7 @@ NETWORKS: dict[str, tuple[str, Any, MutualInformation | None]] = {
     "imapose": ("IMAPose", lambda: IMAPose(MICRO, 1, dilations=(1, 3)), None),
     "imapose-paper": ("IMAPose from N(0, 0.001)", lambda: IMAPose(MICRO, 1, dilations=(1, 3), std=0.001), None),
     "fasrnet": ("FaSRnet", lambda: FaSRnet(MICRO), None),
+    "fasrnet-paper": ("FaSRnet from N(0, 0.001)", lambda: FaSRnet(MICRO, initial="gaussian"), None),
     "dcpose": ("DCPose", lambda: DCPose(MICRO, channels=16), None),
     "posewarper": ("PoseWarper", lambda: PoseWarper(MICRO, channels=16, blocks=2), None),
 }

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from engines.layers.deform_conv import DeformConv2d, deform_conv2d
 from engines.layers.fp32 import in_float32
 from engines.layers.rsb import rsb_chain
+from engines.layers.softmax_heatmaps import heatmap_layer
 from engines.models.dcpose import PCN_DILATIONS, DeformHeatmaps
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise, neighbours
@@ -160,10 +161,10 @@ class FaSRnet(TemporalModel):
     ``attention=False`` (Table 6, w/o Att), ``semantics`` (Table 6: None in all its rows but the first; Table 7, SMD:
     "multiple" dilations), ``frames`` (Table 8: one auxiliary frame).
 
-    ``initial="gaussian"`` draws every added weight from N(0, 0.001), as Sec. 4.1 says. The alignment cannot learn then:
-    on a small network the gradients of its first branches are below 1e-20 after 60 steps of Adam, since each reaches
-    the loss through five products with such weights. So by default layers begin as PyTorch draws them, and deformable
-    convolutions as the identity.
+    ``initial="gaussian"`` draws every added weight from N(0, 0.001), as Sec. 4.1 says. The alignment does not learn
+    then: in micro size its first branch has had no gradient above 1e-11 after 80 steps of Adam
+    (``benchmarks/results/learning.md``), since each reaches the loss through five products with such weights. So by
+    default layers begin as PyTorch draws them, and deformable convolutions as the identity.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class FaSRnet(TemporalModel):
                 branches = FeatureAlignment.DILATED if alignment == "dilated" else FeatureAlignment.PYRAMID
                 self.align.extend(FeatureAlignment(width, branches) for _ in range(auxiliaries))
             self.fusion = AttentionFusion(width, auxiliaries, attention=attention)
-            self.final_layer = nn.Conv2d(width, joints, 1)
+            self.final_layer = heatmap_layer(width, joints, 1, hrnet.sigma)
         self.features = features
         dilations = (1,) if semantics == "single" else PCN_DILATIONS
         self.semantics = None if semantics is None else SemanticsRefinement(joints, auxiliaries, dilations)

@@ -85,8 +85,13 @@ STATED = MutualInformation(estimate="stated")
             "the gradient of mutual_information is [0-9]+ times",
         ),
         (lambda: TDMI(MICRO, THREE), {"information": STATED, "steps": 24}, "the term mutual_information fell to -"),
+        (
+            lambda: FaSRnet(MICRO, initial="gaussian"),
+            {"steps": 16},
+            r"no gradient reaches the weights of align\.",
+        ),
     ],
-    ids=["imapose", "fami", "tdmi"],
+    ids=["imapose", "fami", "tdmi", "fasrnet"],
 )
 def test_what_the_papers_state_does_not_learn(network: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(AssertionError, match=words):
