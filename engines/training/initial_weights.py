@@ -32,6 +32,20 @@ def _find(network: str, spec: NetworkSpec, initial: InitialWeights) -> Path:
         remedy = f"'posestream pull {network}' fetches it, or says what to put where"
     elif (configs.folder() / "training" / f"{path.parent.name}.yaml").is_file():
         remedy = f"train it first, with 'posestream train configs/training/{path.parent.name}.yaml'"
+        if (other := _published_for(spec, initial)) is not None:
+            remedy = (
+                f"start from published weights, those of COCO: 'posestream pull {network}', then in the recipe "
+                f"{other}; or {remedy}"
+            )
     else:
         remedy = "give another file in initial_weights"
     raise EngineError(f"recipe of {network}: it starts from {initial.file}, which is not there; {remedy}")
+
+
+def _published_for(spec: NetworkSpec, initial: InitialWeights) -> str | None:
+    """The line of a recipe that starts the same submodule from a published file; None if there is none."""
+    published = next((each for each in spec.checkpoints if each.into == initial.into and each.url), None)
+    if published is None:
+        return None
+    skip = f", skip: [{', '.join(initial.skip)}]" if initial.skip else ""
+    return f"'initial_weights: [{{file: {published.file}, layout: {published.layout}, into: {published.into}{skip}}}]'"

@@ -35,8 +35,20 @@ MISSING = {
         "'posestream pull inspose-r50' fetches it, or says what to put where"
     ),
     "fami-posetrack17": (
-        "recipe of fami-w48-384x288: it starts from runs/hrnet-w48-coco/weights.safetensors, which is not there; train "
-        "it first, with 'posestream train configs/training/hrnet-w48-coco.yaml'"
+        "recipe of fami-w48-384x288: it starts from runs/hrnet-w48-coco/weights.safetensors, which is not there; start "
+        "from published weights, those of COCO: 'posestream pull fami-w48-384x288', then in the recipe "
+        "'initial_weights: [{file: hrnet_w48_coco_384x288-314c8528_20200708.pth, layout: hrnet-mmpose, into: hrnet}]'; "
+        "or train it first, with 'posestream train configs/training/hrnet-w48-coco.yaml'"
+    ),
+    "tdmi-st-hieve": (
+        "recipe of tdmi-st-w48-384x288: it starts from runs/hrnet-w48-coco/weights.safetensors, which is not there; "
+        "start from published weights, those of COCO: 'posestream pull tdmi-st-w48-384x288', then in the recipe "
+        "'initial_weights: [{file: hrnet_w48_coco_384x288-314c8528_20200708.pth, layout: hrnet-mmpose, into: hrnet, "
+        "skip: [final_layer]}]'; or train it first, with 'posestream train configs/training/hrnet-w48-coco.yaml'"
+    ),
+    "fami-small-synthetic": (
+        "recipe of fami-small-128x96: it starts from runs/hrnet-small-synthetic/weights.safetensors, which is not "
+        "there; train it first, with 'posestream train configs/training/hrnet-small-synthetic.yaml'"
     ),
 }
 
