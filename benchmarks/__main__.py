@@ -13,6 +13,7 @@ STANDALONE = (
     "faults",
     "hop",
     "line",
+    "memory",
     "live_ap",
     "publisher",
     "restarts",

@@ -22,11 +22,15 @@ class SoftmaxHeatmaps(nn.Conv2d):
 
     def __init__(self, cin: int, joints: int, kernel: int, sigma: float) -> None:
         super().__init__(cin, joints, kernel, padding=kernel // 2)
-        self.scale = 2 * math.pi * sigma**2
+        self.sigma = sigma
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = super().forward(x)
-        return self.scale * F.softmax(logits.flatten(2), dim=-1).unflatten(2, logits.shape[2:])
+        return softmax_heatmaps(super().forward(x), self.sigma)
+
+
+def softmax_heatmaps(logits: Tensor, sigma: float) -> Tensor:
+    """Maps (B, J, h, w) as distributions, scaled as those of :class:`SoftmaxHeatmaps`."""
+    return 2 * math.pi * sigma**2 * F.softmax(logits.flatten(2), dim=-1).unflatten(2, logits.shape[2:])
 
 
 def heatmap_layer(cin: int, joints: int, kernel: int, sigma: float | None) -> nn.Conv2d:

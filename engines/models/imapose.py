@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from engines.layers.deform_conv import DeformConv2d
 from engines.layers.deform_dilated import deform_conv2d_dilated
 from engines.layers.fp32 import OffsetConv2d
+from engines.layers.softmax_heatmaps import softmax_heatmaps
 from engines.models.hrnet import W48, HRNet, HRNetConfig
 from engines.models.temporal import Features, TemporalModel, initialise
 
@@ -93,11 +94,11 @@ class KeypointMotionEncoder(nn.Module):
 
 
 class MotionDrivenDecoder(nn.Module):
-    """Eq. 6: ``Ψ (B, C, h, w), K (B, J or 1, C, 3, 3) -> H (B, J, h, w)``."""
+    """Eq. 6: ``Ψ (B, C, h, w), K (B, J or 1, C, 3, 3) -> H (B, J, h, w)``; distributions if ``sigma`` is given."""
 
-    def __init__(self, channels: int, joints: int) -> None:
+    def __init__(self, channels: int, joints: int, sigma: float | None = None) -> None:
         super().__init__()
-        self.joints = joints
+        self.joints, self.sigma = joints, sigma
         self.join = nn.Parameter(torch.empty(joints, channels))
         self.bias = nn.Parameter(torch.zeros(joints))
         nn.init.normal_(self.join, std=0.001)
@@ -111,7 +112,8 @@ class MotionDrivenDecoder(nn.Module):
         shifted = [padded[:, :, i : i + h, j : j + w] for i in range(KERNEL) for j in range(KERNEL)]
         patches = torch.stack(shifted, dim=2).reshape(b, c * KERNEL**2, h * w)
         maps = torch.matmul(weight.reshape(b, self.joints, c * KERNEL**2), patches)
-        return maps.reshape(b, self.joints, h, w) + self.bias[None, :, None, None]
+        maps = maps.reshape(b, self.joints, h, w) + self.bias[None, :, None, None]
+        return maps if self.sigma is None else softmax_heatmaps(maps, self.sigma)
 
 
 class IMAPose(TemporalModel):
@@ -135,7 +137,7 @@ class IMAPose(TemporalModel):
         self.phi = nn.Conv2d(2 * radius * c, c, 3, padding=1)
         self.kme = KeypointMotionEncoder(c, hrnet.joints if motion == "keypoint" else 1)
         self.psi = nn.Conv2d((2 * radius + 1) * c, c, 3, padding=1) if aggregate else None
-        self.mdd = MotionDrivenDecoder(c, hrnet.joints)
+        self.mdd = MotionDrivenDecoder(c, hrnet.joints, hrnet.sigma)
         initialise(self.ise)  # Sec. 4.1; the backbone comes pre-trained
         for added in (self.phi, self.kme, self.psi):
             if added is not None:

@@ -63,7 +63,7 @@ class Objective(nn.Module):
         if loss == "cross-entropy" and not outputs_distributions(model):
             raise EngineError(
                 f"network {network!r}: loss 'cross-entropy' needs heatmaps that are distributions; take loss "
-                "'heatmap', or an HRNet, FAMI-Pose or TDMI whose entry gives the HRNet a 'sigma', such as "
+                "'heatmap', or an HRNet, FAMI-Pose, TDMI or IMAPose whose entry gives the HRNet a 'sigma', such as "
                 "hrnet-small-128x96"
             )
 
@@ -174,6 +174,8 @@ def nats_scale(loss: str, cells: int) -> float:
 
 def outputs_distributions(model: nn.Module) -> bool:
     """Whether the network's last layer is a softmax; in other networks such a layer may be followed by others."""
+    if isinstance(model, IMAPose):
+        return model.mdd.sigma is not None
     can_end_in_softmax = isinstance(model, HRNet | FAMIPose | TDMI)
     return can_end_in_softmax and any(isinstance(layer, SoftmaxHeatmaps) for layer in model.modules())
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.datasets.synthetic.conditions import Kind
+from engines.datasets.synthetic.conditions import Conditions, Kind
 from engines.datasets.synthetic.moments import CLIP_S, MIN_VISIBLE, create_rng, create_scene, render_moment
 from engines.datasets.synthetic.scene import Picture, Scene
 from engines.skeletons import convert
@@ -49,14 +49,14 @@ class Tracks:
 @dataclass(frozen=True)
 class TrackSettings:
     """What to render: ``moments`` of each scene, ``frames`` around each at ``fps``, people cropped to ``size`` (width,
-    height) px. ``kind`` selects the conditions, None draws them at random. ``jitter`` rotates, shifts and scales boxes
-    as a detector and augmentation would; without it they are the true ones."""
+    height) px. ``kind`` names or gives the conditions, None draws them at random. ``jitter`` rotates, shifts and scales
+    boxes as a detector and augmentation would; without it they are the true ones."""
 
     size: tuple[int, int] = (144, 192)
     frames: int = 5
     moments: int = 6
     fps: float = 15.0
-    kind: Kind | None = None
+    kind: Kind | Conditions | None = None
     jitter: bool = True
 
     @property

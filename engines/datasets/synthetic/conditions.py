@@ -21,8 +21,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     ``shutter_s`` is the exposure time, averaged over ``exposures`` moments. ``pace`` scales the speed of people.
     ``pan`` and ``shake`` are the camera's amplitudes as shares of the width. ``defocus`` px (the largest sigma; it
     varies over time). ``noise`` grey levels (sigma). ``quality`` of JPEG, 0 for none. ``obstacles`` stand in front of
-    the people, ``moving_obstacles`` move through the picture in front of them. ``gap_m`` is the distance between the
-    lanes in which people walk; ``reach`` how far they walk to either side, as a share of their distance.
+    the people, ``moving_obstacles`` move through the picture in front of them, ``obstacle_pace`` times as fast
+    as somebody walks. ``gap_m`` is the distance between the lanes in which people walk; ``reach`` how far they walk to
+    either side, as a share of their distance.
     """
 
     shutter_s: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
@@ -35,6 +36,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     quality: Annotated[int, Meta(ge=0, le=100)] = 0
     obstacles: Annotated[int, Meta(ge=0, le=12)] = 0
     moving_obstacles: Annotated[int, Meta(ge=0, le=6)] = 0
+    obstacle_pace: Annotated[float, Meta(gt=0, le=10)] = 1.0
     gap_m: Annotated[float, Meta(ge=0, le=3)] = 0.5
     reach: Annotated[float, Meta(gt=0, le=1)] = 0.42
 

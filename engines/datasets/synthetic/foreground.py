@@ -38,11 +38,12 @@ class Obstacle:
 
 
 def random_obstacles(
-    rng: np.random.Generator, standing: int, moving: int, camera: Camera, width: int
+    rng: np.random.Generator, standing: int, moving: int, camera: Camera, width: int, pace: float = 1.0
 ) -> list[Obstacle]:
-    """``standing`` and ``moving`` obstacles, far to near, spread over a picture ``width`` px wide."""
+    """``standing`` and ``moving`` obstacles, far to near, spread over a picture ``width`` px wide; ``pace`` scales the
+    speed of the moving ones."""
     obstacles = [_standing(rng, camera, width) for _ in range(standing)]
-    obstacles += [_moving(rng, camera, width) for _ in range(moving)]
+    obstacles += [_moving(rng, camera, width, pace) for _ in range(moving)]
     return sorted(obstacles, key=lambda obstacle: -obstacle.depth)
 
 
@@ -53,11 +54,11 @@ def _standing(rng: np.random.Generator, camera: Camera, width: int) -> Obstacle:
     return Obstacle(_outline(rng, wide, high), _colour(rng), depth, float(rng.uniform(-half_m, half_m)))
 
 
-def _moving(rng: np.random.Generator, camera: Camera, width: int) -> Obstacle:
+def _moving(rng: np.random.Generator, camera: Camera, width: int, pace: float) -> Obstacle:
     depth = float(rng.uniform(_NEAREST_M, _FARTHEST_M))
     half_m = 0.5 * width * depth / camera.focal_px
     wide, high = float(rng.uniform(0.12, 0.5)), float(rng.uniform(0.8, 2.0))
-    speed = float(rng.choice([-1, 1]) * rng.uniform(0.7, 2.2))
+    speed = pace * float(rng.choice([-1, 1]) * rng.uniform(0.7, 2.2))
     # It is outside the picture for about as long as inside.
     span = 2 * (2 * half_m + 2 * wide)
     return Obstacle(_outline(rng, wide, high), _colour(rng), depth, float(rng.uniform(0, span)), speed, span)

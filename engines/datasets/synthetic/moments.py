@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from engines.datasets.synthetic.conditions import CONDITIONS, Kind, random_conditions
+from engines.datasets.synthetic.conditions import CONDITIONS, Conditions, Kind, random_conditions
 from engines.datasets.synthetic.scene import Picture, Scene
 
 CLIP_S: Final = 240.0
@@ -17,10 +17,13 @@ _SIZES: Final = ((480, 360), (400, 300), (512, 288))
 _PEOPLE: Final = (2, 6)
 
 
-def create_scene(seed: int, kind: Kind | None, rng: np.random.Generator) -> Scene:
-    """The scene of a seed under the named conditions, or random ones; ``rng`` draws its size and number of people."""
+def create_scene(seed: int, kind: Kind | Conditions | None, rng: np.random.Generator) -> Scene:
+    """The scene of a seed under these conditions, or random ones; ``rng`` draws its size and number of people."""
     width, height = _SIZES[rng.integers(len(_SIZES))]
-    conditions = CONDITIONS[kind] if kind else random_conditions(rng)
+    if kind is None:
+        conditions = random_conditions(rng)
+    else:
+        conditions = kind if isinstance(kind, Conditions) else CONDITIONS[kind]
     return Scene(seed, int(rng.integers(*_PEOPLE)), width, height, conditions=conditions)
 
 

@@ -98,6 +98,7 @@ class Scene:
             self.conditions.moving_obstacles,
             self._camera,
             width,
+            self.conditions.obstacle_pace,
         )
 
     def at(self, time_s: float, number: int = 0) -> Picture:

@@ -156,7 +156,7 @@ def test_tdmis_loss_pulls_useful_motion_towards_the_whole_and_away_from_noise(de
     assert alike < noisy
 
 
-def equation_13(label: Any, f: dict[str, Any], detect: Any, temperature: float) -> Any:
+def equation_13(label: Any, f: dict[str, Any], detect: Any, temperature: float = 1.0) -> Any:
     """The paper's Eq. 13 with VSD, in other words than ours: sums of expectations over the cells, float64."""
 
     def p(x: Any, divisor: float) -> Any:
@@ -183,7 +183,7 @@ def test_tdmis_gradients_are_those_of_its_equations(detect: Any) -> None:
     sources["enhanced"] = 0.6 * sources["visual"] + 0.4 * sources["enhanced"]  # it has lost a part
     label = detect(sources["visual"]).detach()
     gradients = []
-    for loss in (tdmi_loss, lambda *arguments: equation_13(*arguments, temperature=1.0)):
+    for loss in (tdmi_loss, equation_13):
         generator.manual_seed(5)
         leaves = {name: value.clone().requires_grad_() for name, value in sources.items()}
         weights = [torch.rand(B, C, 1, 1, generator=generator, dtype=torch.float64) for _ in range(2)]

@@ -11,17 +11,30 @@ torch = pytest.importorskip("torch")
 from engines.errors import EngineError  # noqa: E402
 from engines.models.dcpose import DCPose  # noqa: E402
 from engines.models.fami import FAMIPose  # noqa: E402
+from engines.models.fasrnet import FaSRnet  # noqa: E402
 from engines.models.hrnet import HRNetConfig  # noqa: E402
+from engines.models.imapose import IMAPose  # noqa: E402
+from engines.models.posewarper import PoseWarper  # noqa: E402
 from engines.models.tdmi import TDMI  # noqa: E402
 from engines.training.head_init import init_from_single_frame  # noqa: E402
 
 MICRO = HRNetConfig(width=12, modules=(1, 1, 1), blocks=1, stem_width=8, bottlenecks=1, sigma=1.5)
 
 
-@pytest.mark.parametrize("kind", [FAMIPose, TDMI])
-def test_a_window_of_equal_frames_gives_the_single_frames_heatmaps(kind: Any) -> None:
+NETWORKS = {
+    "fami": lambda: FAMIPose(MICRO, (-1, 0, 1)),
+    "tdmi": lambda: TDMI(MICRO, (-1, 0, 1)),
+    "tdmi-st": lambda: TDMI(MICRO, (-1, 0, 1), spatiotemporal=True),
+    "imapose": lambda: IMAPose(MICRO, 1, dilations=(1, 3)),
+    "fasrnet": lambda: FaSRnet(MICRO),
+    "dcpose": lambda: DCPose(MICRO, channels=8),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_window_of_equal_frames_gives_the_single_frames_heatmaps(name: str) -> None:
     torch.manual_seed(0)
-    model = kind(MICRO, (-1, 0, 1)).eval()
+    model: Any = NETWORKS[name]().eval()
     for layer in model.hrnet.modules():
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(layer.weight)  # FAMI-Pose's initial weights give almost constant maps
@@ -49,8 +62,8 @@ def test_all_layers_receive_gradients() -> None:
 
 def test_other_networks_are_refused() -> None:
     with pytest.raises(EngineError) as caught:
-        init_from_single_frame("mine", DCPose(MICRO, channels=4), torch.rand(1, 3, 3, 64, 64))
+        init_from_single_frame("mine", PoseWarper(MICRO, channels=4, blocks=1), torch.rand(1, 5, 3, 64, 64))
     assert str(caught.value) == (
-        "network 'mine': head_init=single-frame is implemented for FAMI-Pose and TDMI, not for DCPose; leave head_init "
-        "out of the recipe"
+        "network 'mine': head_init=single-frame is implemented for FAMIPose, TDMI, IMAPose, FaSRnet, DCPose, not for "
+        "PoseWarper; leave head_init out of the recipe"
     )

@@ -143,5 +143,5 @@ def test_cross_entropy_is_refused_for_heatmaps_that_are_not_distributions(model:
         Objective("hrnet-any", model, 2.0, "cross-entropy", {})
     assert str(caught.value) == (
         "network 'hrnet-any': loss 'cross-entropy' needs heatmaps that are distributions; take loss 'heatmap', or an "
-        "HRNet, FAMI-Pose or TDMI whose entry gives the HRNet a 'sigma', such as hrnet-small-128x96"
+        "HRNet, FAMI-Pose, TDMI or IMAPose whose entry gives the HRNet a 'sigma', such as hrnet-small-128x96"
     )
