@@ -12,7 +12,7 @@ nats of information: 0 if the second says no more than "anywhere", log n if it n
 TDMI, Eq. 13, are sums of these; each is written out below as the paper has it, and is to be *minimised*.
 
 They appear there with both signs, and the estimate has no lower bound. Minimised as stated, TDMI's term falls without
-end and leaves 64 % of the heatmaps' error, where the heatmap loss alone leaves 1 %
+end and leaves 58 % of the heatmaps' error, where the heatmap loss alone leaves 1 %
 (``benchmarks/results/learning.md``). Information, also conditional information, is never negative: ``bounded``, the
 default, clips what is minimised at 0, where its gradient ends. ``bounded=False`` is the papers' form.
 
@@ -102,7 +102,7 @@ def vanishing(
     minimised by making the source uninformative, which would degrade the detection layer.
 
     A source that knows nothing of the label has nothing to lose, yet I(v; z̃) asks the enhanced feature to repeat it:
-    TDMI-ST then kept 3.6 times the error of the heatmap loss alone, and 2.1 times with a weight. So if ``bounded``,
+    TDMI-ST then kept 3.6 times the error of the heatmap loss alone, and 1.6 times with a weight. So if ``bounded``,
     the loss is weighted by the share that the source knows, I(y; v) / log n.
     """
     with torch.no_grad():
