@@ -2,7 +2,7 @@
 
 Two sets are of joints that one frame cannot know:
 
-* ``hidden``: obstacles pass four times as fast as somebody walks. Counted are joints that an obstacle or a limb hides
+* ``hidden``: obstacles pass at 2.8 to 8.8 m/s. Counted are joints that an obstacle or a limb hides
   in the key frame and that are visible 67 ms before and after it, so that they are hidden for about 100 ms.
 * ``streaked``: people move three times as fast as usual under a shutter of 60 ms. Counted are visible joints whose
   streak is longer than a forearm.
