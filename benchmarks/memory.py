@@ -5,8 +5,8 @@
 
 Recipes with their networks in full width, on crops of 96x128 px (pictures of 320x192), few at a time, so that each
 takes a minute. *Measured* is how much the largest resident size of a process grows in two steps of the trainer. glibc
-is told to return what is freed (MALLOC_MMAP_THRESHOLD_): tensors of such small crops it would keep, up to a third more;
-those of a real training are larger than what it keeps.
+returns what is freed at once (MALLOC_MMAP_THRESHOLD_); by default it keeps tensors of such small crops, up to a third
+more. Those of a real training are larger than what it keeps.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     ``shutter_s`` is the exposure time, averaged over ``exposures`` moments. ``pace`` scales the speed of people.
     ``pan`` and ``shake`` are the camera's amplitudes as shares of the width. ``defocus`` px (the largest sigma; it
     varies over time). ``noise`` grey levels (sigma). ``quality`` of JPEG, 0 for none. ``obstacles`` stand in front of
-    the people, ``moving_obstacles`` move through the picture in front of them; ``obstacle_pace``
-    scales their speed of 0.7 to 2.2 m/s. ``gap_m`` is the distance between the lanes in which people walk; ``reach`` how far they walk to
+    the people, ``moving_obstacles`` move through the picture in front of them, at 0.7 to 2.2 m/s times
+    ``obstacle_pace``. ``gap_m`` is the distance between the lanes in which people walk; ``reach`` how far they walk to
     either side, as a share of their distance.
     """
 
