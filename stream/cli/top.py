@@ -14,14 +14,12 @@ from stream.errors import TransportError
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from stream.runtime.bus import AnyNotice, Stats
+    from stream.metrics.line_watch import PartState
     from stream.runtime.run_dir import Run
 
 _TEXTS = ("part", "state")
 _NUMBERS = ("fps", "ms p50/95", "age p50/95", "wait", "drops", "errors", "restarts")
 _REFRESH_S = 0.5
-_SILENT_S = 3.0
-"""A part is silent when its heartbeat, which comes twice a second, is so late."""
 
 
 def top(
@@ -53,7 +51,7 @@ def top(
         end_s = time.monotonic() + seconds if seconds else float("inf")
         with Live(board.render(), console=console, auto_refresh=False) as live:
             while time.monotonic() < end_s:
-                board.listen(_REFRESH_S)
+                board.line.listen(_REFRESH_S)
                 live.update(board.render(), refresh=True)
     return None
 
@@ -88,43 +86,22 @@ class Board:
     """The newest statistics of each part, as the bus of one line publishes them; a context manager."""
 
     def __init__(self, run_dir: Path) -> None:
-        from stream.pipeline.launch import load_yaml
-        from stream.transports.bus_sockets import BusSubscriber
+        from stream.metrics.line_watch import LineWatch
 
         self.run_dir, self.note = run_dir, ""
-        self.parts = [part.name for part in load_yaml(run_dir / "line.yaml").parts]
-        self._bus = BusSubscriber(f"ipc://{run_dir}/bus.sock")
-        self._stats: dict[str, Stats] = {}
-        self._received_s: dict[str, float] = {}
+        self.line = LineWatch(run_dir)
 
     def __enter__(self) -> Board:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bus.close()
-
-    def listen(self, seconds: float) -> None:
-        """Receive notices for so long."""
-        from stream.runtime.bus import decode
-
-        end_s = time.monotonic() + seconds
-        while (left_s := end_s - time.monotonic()) > 0:
-            for data in self._bus.receive(timeout_ms=max(1, int(1000 * left_s))):
-                self.receive(decode(data))
-
-    def receive(self, notice: AnyNotice | None) -> None:
-        """Take in one notice; only statistics are shown, since they repeat all that matters."""
-        from stream.runtime.bus import Stats
-
-        if isinstance(notice, Stats):
-            self._stats[notice.part] = notice
-            self._received_s[notice.part] = time.monotonic()
+        self.line.close()
 
     def wait_for_all(self, timeout_s: float = 5.0) -> None:
         """Listen until every part has sent its statistics, or the time is over."""
         end_s = time.monotonic() + timeout_s
-        while not self._stats.keys() >= set(self.parts) and time.monotonic() < end_s:
-            self.listen(0.1)
+        while not self.line.is_complete and time.monotonic() < end_s:
+            self.line.listen(0.1)
 
     def render(self) -> Group:
         """A row for each part, upstream first; then what elements say about themselves."""
@@ -135,21 +112,21 @@ class Board:
         table = Table(box=None, pad_edge=False, collapse_padding=True)
         for title in (*_TEXTS, *_NUMBERS):
             table.add_column(title, justify="left" if title in _TEXTS else "right")
-        for name in self.parts:
-            table.add_row(name, *self._cells(name))
-        notes = [Text(f"{name}: {stats.status}") for name, stats in self._stats.items() if stats.status]
+        states = dict(self.line.states())
+        for name in self.line.parts:
+            table.add_row(name, *_cells(states.get(name)))
+        notes = [Text(f"{name}: {state.stats.status}") for name, state in states.items() if state.stats.status]
         return Group(*([Text(self.note)] if self.note else []), table, *notes)
 
-    def _cells(self, name: str) -> tuple[str, ...]:
-        stats = self._stats.get(name)
-        if stats is None:
-            return ("unknown",)
-        is_silent = time.monotonic() - self._received_s[name] > _SILENT_S
-        state = "silent" if is_silent else "ended" if stats.finished else stats.state.lower()
-        return (
-            state,
-            f"{stats.fps:.1f}",
-            f"{stats.process_p50_ms:.1f}/{stats.process_p95_ms:.1f}",
-            f"{stats.age_p50_ms:.0f}/{stats.age_p95_ms:.0f}",
-            *map(str, (stats.waiting, stats.dropped, stats.errors, stats.incarnation)),
-        )
+
+def _cells(part: PartState | None) -> tuple[str, ...]:
+    if part is None:
+        return ("unknown",)
+    stats = part.stats
+    return (
+        "ended" if stats.finished else "silent" if part.is_silent else stats.state.lower(),
+        f"{stats.fps:.1f}",
+        f"{stats.process_p50_ms:.1f}/{stats.process_p95_ms:.1f}",
+        f"{stats.age_p50_ms:.0f}/{stats.age_p95_ms:.0f}",
+        *map(str, (stats.waiting, stats.dropped, stats.errors, stats.incarnation)),
+    )

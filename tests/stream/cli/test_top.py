@@ -53,33 +53,34 @@ def test_a_part_without_statistics_yet_is_unknown(board: Board) -> None:
 
 
 def test_figures_are_those_of_the_last_heartbeat(board: Board) -> None:
-    board.receive(Stats(part="detect", state="PLAYING", fps=19.5, process_p95_ms=7.25, dropped=3, incarnation=2))
+    board.line.receive(Stats(part="detect", state="PLAYING", fps=19.5, process_p95_ms=7.25, dropped=3, incarnation=2))
     row = next(line for line in rendered(board) if line.startswith("detect"))
     assert row.split() == ["detect", "playing", "19.5", "0.0/7.2", "0/0", "0", "3", "0", "2"]
 
 
 def test_what_elements_say_stands_below_the_table_as_they_say_it(board: Board) -> None:
-    board.receive(Stats(part="detect", state="PLAYING", status="[bold] 79% of frames reused"))
+    board.line.receive(Stats(part="detect", state="PLAYING", status="[bold] 79% of frames reused"))
     assert rendered(board)[-1].rstrip() == "detect: [bold] 79% of frames reused"
 
 
 def test_large_numbers_fit_eighty_columns(board: Board) -> None:
-    board.parts = ["overlaysink12"]
+    board.line.parts = ("overlaysink12",)
     figures: dict[str, Any] = {
         "process_p50_ms": 123.4,
         "process_p95_ms": 234.5,
         "age_p50_ms": 1234.0,
         "age_p95_ms": 2345.0,
     }
-    board.receive(Stats(part="overlaysink12", state="PLAYING", fps=1234.5, waiting=12, dropped=99999, **figures))
+    board.line.receive(Stats(part="overlaysink12", state="PLAYING", fps=1234.5, waiting=12, dropped=99999, **figures))
     head, row = rendered(board)
     assert "restarts" in head
     assert row.split() == ["overlaysink12", "playing", "1234.5", "123.4/234.5", "1234/2345", "12", "99999", "0", "0"]
 
 
 def test_a_part_that_fell_silent_is_called_so(board: Board) -> None:
-    board.receive(Stats(part="detect", state="PLAYING"))
-    board._received_s["detect"] -= 60
+    board.line.receive(Stats(part="detect", state="PLAYING"))
+    stats, received_s = board.line._heartbeats["detect"]
+    board.line._heartbeats["detect"] = stats, received_s - 60
     assert "silent" in next(line for line in rendered(board) if line.startswith("detect"))
 
 

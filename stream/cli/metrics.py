@@ -1,0 +1,61 @@
+"""``posestream metrics``: serves the metrics of the lines that run on this host to Prometheus."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engines.errors import install_hint
+from stream.errors import PropertyError, TransportError
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def metrics(
+    listen: Annotated[str, typer.Option("--listen", help="HOST:PORT to serve on.")] = "127.0.0.1:9464",
+    run_dir: Annotated[
+        list[Path] | None,
+        typer.Option("--run-dir", help="A line's folder; may be repeated. All your lines without it."),
+    ] = None,
+) -> None:
+    """Serve the metrics of running lines to Prometheus, until Ctrl-C: /metrics, and /healthz and /readyz.
+
+    It is a process of its own beside the lines, which may come and go. A line is called by the name of its --run-dir.
+    docs/how-to/metrics.md lists the metrics.
+
+    Examples:
+
+        posestream metrics
+
+        posestream metrics --listen 0.0.0.0:9464 --run-dir /run/posestream/hall
+    """
+    from stream.runtime.signals import handle_signals
+
+    try:
+        from stream.metrics.exporter import Exporter
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        raise TransportError(f"metrics need prometheus-client; {install_hint('metrics')}") from None
+
+    host, port = _split(listen)
+    with Exporter(host, port, run_dir or ()) as exporter:
+        _print(f"metrics are on {exporter.address}")
+        if host not in _LOOPBACK:
+            _print("anyone who reaches this host can read them: names of lines, parts and cameras, and their rates")
+        with handle_signals(lambda _count: None) as received:
+            exporter.run(lambda: bool(received))
+
+
+def _split(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) <= 65535):
+        raise PropertyError(f"--listen {listen!r} is not HOST:PORT; write it as in 127.0.0.1:9464")
+    return host.strip("[]"), int(port)
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

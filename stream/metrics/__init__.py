@@ -1,0 +1,1 @@
+"""Metrics of the lines that run on this host, for Prometheus."""

@@ -1,0 +1,120 @@
+"""Follows the lines of this host and serves their metrics over HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from types import TracebackType
+from typing import Self
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from stream.errors import PosestreamError, TransportError
+from stream.metrics.collector import LineCollector
+from stream.metrics.line_watch import LineWatch
+from stream.runtime.run_dir import list_runs
+
+_POLL_S = 0.1
+_RESCAN_S = 1.0
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    timeout = 10
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name in the base class
+        pass
+
+
+class Exporter:
+    """Serves ``/metrics``, ``/healthz`` and ``/readyz`` on ``host``:``port``; a context manager.
+
+    It follows the lines in ``run_dirs``, or every line of this user where there are none; lines come and go. Raises
+    :class:`TransportError` for an address that cannot be listened on.
+    """
+
+    def __init__(self, host: str, port: int, run_dirs: Sequence[Path] = ()) -> None:
+        self._run_dirs = tuple(run_dirs)
+        self._lines: dict[Path, LineWatch] = {}
+        self._lock = threading.Lock()
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(LineCollector(lambda: self.lines))
+        self._metrics = make_wsgi_app(registry)
+        try:
+            self._server = make_server(host, port, self._answer, _Server, _QuietHandler)
+        except OSError as error:
+            raise TransportError(
+                f"metrics cannot be served on {host}:{port}: {error.strerror}; choose another --listen"
+            ) from None
+        self.address = f"http://{host}:{self._server.server_port}/metrics"
+        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+
+    @property
+    def lines(self) -> tuple[LineWatch, ...]:
+        """The lines that it follows."""
+        with self._lock:
+            return tuple(self._lines.values())
+
+    def run(self, is_stopped: Callable[[], bool]) -> None:
+        """Follow the lines until ``is_stopped``."""
+        scanned_s = -_RESCAN_S
+        while not is_stopped():
+            if time.monotonic() - scanned_s > _RESCAN_S:
+                self._scan()
+                scanned_s = time.monotonic()
+            for line in self.lines:
+                line.listen(0)
+            time.sleep(_POLL_S)
+
+    def _scan(self) -> None:
+        running = {run.directory for run in list_runs()}
+        wanted = running.intersection(path.absolute() for path in self._run_dirs) if self._run_dirs else running
+        with self._lock:
+            for path in self._lines.keys() - wanted:
+                self._lines.pop(path).close()
+            for path in wanted - self._lines.keys():
+                try:
+                    self._lines[path] = LineWatch(path)
+                except PosestreamError:  # it is starting, or has just ended; the next scan tells
+                    continue
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        for line in self.lines:
+            line.close()
+
+    # -- HTTP ----------------------------------------------------------------------------------------------------------
+
+    def _answer(self, environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environment.get("PATH_INFO", "")
+        if path == "/metrics":
+            answer: Iterable[bytes] = self._metrics(environment, start)
+            return answer
+        if path == "/healthz":  # this process answers
+            return _reply(start, HTTPStatus.OK, "ok")
+        if path == "/readyz":
+            trouble = [f"{line.name}: {line.trouble}" for line in self.lines if line.trouble]
+            missing = [] if self.lines else ["no line runs"]
+            status = HTTPStatus.SERVICE_UNAVAILABLE if trouble or missing else HTTPStatus.OK
+            return _reply(start, status, "\n".join(trouble + missing) or "ok")
+        return _reply(start, HTTPStatus.NOT_FOUND, "see /metrics, /healthz and /readyz")
+
+
+def _reply(start: StartResponse, status: HTTPStatus, text: str) -> list[bytes]:
+    start(f"{status.value} {status.phrase}", [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{text}\n".encode()]
