@@ -41,7 +41,7 @@ class SceneOptions:
         scene = f"people={self.people} seed={self.seed} width={self.width} height={self.height} fps={self.fps:g}"
         return (
             f"testsrc camera=demo realtime=true {scene} ! queue ! detect model=truth ! track ! queue"
-            f" ! window ! pose ! smooth ! tee name=poses\n"
+            f" ! window ! pose model=hrnet-small ! predict ! tee name=poses\n"
             f"from poses ! queue ! keypointsink bind=tcp://127.0.0.1:{port}\n"
             f"from poses ! queue ! overlaysink location='{video}'"
         )
@@ -59,8 +59,8 @@ def demo(
     """See a whole line at work: keypoints of synthetic people arrive live and are scored against the ground truth.
 
     It needs no camera, no GPU and no download. Every part is a process of its own. The boxes are the true ones, the
-    keypoints come from the temporal network that ships, which reads each frame with its two neighbours. The result is
-    drawn into a video.
+    keypoints come from the faster of the networks that ship, with forecasts of where they are when they are read. The
+    result is drawn into a video.
 
     Examples:
 

@@ -45,7 +45,7 @@ def test_every_line_that_ships_can_be_written_in_both_ways(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_no_part_holds_only_what_takes_no_time(path: Path) -> None:
-    quick = {"window", "track", "smooth", "keypointsink"}
+    quick = {"window", "track", "predict", "smooth", "keypointsink"}
     for part in load_yaml(path).parts:
         if part.inbox is not None and part.name != "keypointsink":
             assert {element_name(element) for element in part.elements} - quick, f"{path.stem}: {part.name}"
