@@ -7,6 +7,7 @@ transformed back to the frame.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import islice
 
@@ -44,6 +45,8 @@ __all__ = [
     "load_signature",
 ]
 
+
+_log = logging.getLogger(__name__)
 
 NOT_CHOSEN = Choice("", "given ready-made")
 
@@ -139,7 +142,10 @@ def load(
         choice = choose(*export_loader.select_graphs(found.path, found.manifest, crop), name=backend)
         network = export_loader.make_runner(found.path, found.manifest, choice.name, threads, crop, margin, people)
         return Engine(found.manifest.signature, network, found.manifest.fingerprint, choice=choice)
-    return _load_file(found, load_signature(model, crop), backend, threads)
+    signature = load_signature(model, crop)
+    if found.signature is None:
+        _log.warning("%s", infer_signature(found.name, found.find_weights()).warning)
+    return _load_file(found, signature, backend, threads)
 
 
 def _load_file(found: Model, signature: Signature, backend: str, threads: Threads) -> Engine:
@@ -160,6 +166,6 @@ def load_signature(model: str = DEFAULT_MODEL, crop: Crop = "auto") -> Signature
     Raises :class:`EngineError` as :func:`load` does, and if the model does not support ``crop``.
     """
     found = find_model(model, "pose")
-    signature = found.signature or infer_signature(found.name, found.find_weights())
+    signature = found.signature or infer_signature(found.name, found.find_weights()).signature
     export_loader.resolve_crop(signature, found.manifest.graphs.keys() if found.manifest else {"fused"}, crop)
     return signature

@@ -6,11 +6,11 @@ says that axes, units and preprocessing are right.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,11 +23,10 @@ from engines.inference.decoding import decode
 from engines.inference.image_input import ImageInput, format_tensors, get_image_input
 from engines.inference.signature_check import BLAZEPOSE_VALUES
 from engines.skeletons import SHIPPED, SKELETONS
+from engines.spec.model_files import fingerprint_model
 from engines.spec.signature import IMAGENET_MEAN, IMAGENET_STD, Signature, Triple
 from engines.spec.tensors import Array
 from engines.vision.trial_picture import draw_person
-
-logger = logging.getLogger(__name__)
 
 USUAL = {17: "coco17", 26: "halpe26", 33: "blazepose33", 133: "coco-wholebody133"}
 """The skeleton by its number of joints, where the field has one usual one."""
@@ -52,11 +51,23 @@ class _Format:
     scalings: tuple[tuple[Triple, Triple], ...] = (IMAGENET, UNIT, GREY)
 
 
-def infer_signature(name: str, path: Path) -> Signature:
-    """A Signature for a network without one; warns of what is assumed.
+class Inferred(NamedTuple):
+    """A ``signature``, and a ``warning`` of what it assumes."""
+
+    signature: Signature
+    warning: str
+
+
+def infer_signature(name: str, path: Path) -> Inferred:
+    """A Signature for a network without one. The network is opened once for a file, however often this is called.
 
     Raises :class:`EngineError` with the shapes and the keys to write, if they are ambiguous.
     """
+    return _infer_once(name, path, fingerprint_model(path))
+
+
+@lru_cache(maxsize=16)
+def _infer_once(name: str, path: Path, fingerprint: str) -> Inferred:  # noqa: ARG001 - part of the cache's key
     backend = make_backend(path)
     backend.open()
     try:
@@ -64,14 +75,12 @@ def infer_signature(name: str, path: Path) -> Signature:
         signature, is_upright = _infer(network)
     finally:
         backend.close()
-    logger.warning(
-        "model %s has no Signature; assuming %s%s. Write %s to be sure",
-        path,
-        _to_keys(signature),
-        "" if is_upright else " (its keypoints of a drawn person are not in order)",
-        path.with_suffix(".json").name,
+    doubt = "" if is_upright else " (its keypoints of a drawn person are not in order)"
+    return Inferred(
+        signature,
+        f"model {path} has no Signature; assuming {_to_keys(signature)}{doubt}. Write "
+        f"{path.with_suffix('.json').name} to be sure",
     )
-    return signature
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ frame -> letterbox -> network -> candidates -> back to the frame -> non-maximum 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -31,6 +32,8 @@ from engines.spec.tensors import Array, Description
 from engines.vision.boxes import find_people
 from engines.vision.crop import HALF_PIXEL
 from engines.vision.letterbox import FittedFrame, fit_frame
+
+_log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 
@@ -193,7 +196,7 @@ def load_picture_signature(model: str) -> PictureSignature:
     Raises :class:`EngineError` as :func:`load_picture_engine` does.
     """
     if is_model_file(model):
-        return resolve(_get_file(model)).to_picture_signature()
+        return resolve(_get_file(model)).signature.to_picture_signature()
     return find_picture_manifest(model).signature
 
 
@@ -227,7 +230,9 @@ def load_picture_engine(
     """
     if is_model_file(model):
         path = _get_file(model)
-        resolved = resolve(path)
+        resolved, warning = resolve(path)
+        if warning:
+            _log.warning("%s", warning)
         adapter = PictureAdapter(make_backend(path, backend, threads), resolved)
         return PictureEngine(resolved.to_picture_signature(), adapter, fingerprint_model(path), max_batch, scales)
     manifest, folder = find_picture_manifest(model), Path(model).expanduser()

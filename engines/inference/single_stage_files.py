@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,13 +22,12 @@ from engines.inference.image_input import ImageInput, format_tensors, get_image_
 from engines.inference.signature_inference import USUAL
 from engines.inference.single_stage_families import FAMILIES, Candidates
 from engines.skeletons import SHIPPED, SKELETONS
+from engines.spec.model_files import fingerprint_model
 from engines.spec.picture_signature import INPUT, OUTPUTS, describe_graph
 from engines.spec.single_stage_signature import SingleStageSignature, read_single_stage_signature
 from engines.spec.tensors import Array, Description
 from engines.vision.boxes import compute_iou
 from engines.vision.trial_picture import draw_person
-
-_log = logging.getLogger(__name__)
 
 
 class PictureAdapter:
@@ -74,23 +74,35 @@ class PictureAdapter:
         return self._image
 
 
-def resolve(path: Path) -> SingleStageSignature:
-    """The signature of the network at ``path`` with every field filled, by its outputs for a trial picture.
+class Resolved(NamedTuple):
+    """A ``signature`` with every field filled, and a ``warning`` of what it assumes, empty if that was measured."""
+
+    signature: SingleStageSignature
+    warning: str = ""
+
+
+def resolve(path: Path) -> Resolved:
+    """The signature of the network at ``path``, by its outputs for a trial picture, for which it is opened once.
 
     What the ``.json`` beside it states is kept. Raises :class:`EngineError` with outputs and the keys to write if they
-    are of no family, or of an unusual number of joints; logs a warning if the network does not find the drawn person.
+    are of no family, or of an unusual number of joints.
     """
     beside = path.with_suffix(".json")
     given = read_single_stage_signature(beside) if beside.is_file() else SingleStageSignature()
+    return _resolve_once(path, fingerprint_model(path), msgspec.structs.replace(given, name=given.name or path.stem))
+
+
+@lru_cache(maxsize=16)
+def _resolve_once(path: Path, fingerprint: str, given: SingleStageSignature) -> Resolved:  # noqa: ARG001 - a key
     backend = make_backend(path)
     backend.open()
     try:
-        return _recognise(path, backend, msgspec.structs.replace(given, name=given.name or path.stem))
+        return _recognise(path, backend, given)
     finally:
         backend.close()
 
 
-def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> SingleStageSignature:
+def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> Resolved:
     image = get_image_input(f"model {path}", backend.describe())
     usual = given.input_size or read_size(backend.describe()) or USUAL_SIZE
     size = (image.size[0] or usual[0], image.size[1] or usual[1])
@@ -112,16 +124,14 @@ def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> Sin
     _, chosen, units = next(one for one in tried if best < SURE or one[0] >= CLEAR * best)
     fit = given.fit or FAMILIES[family].preprocessing[0].fit
     signature = msgspec.structs.replace(given, fit=fit, pad=chosen.pad, units=units, **_get_scaling(chosen))
-    if best < SURE and None in (given.colour, given.mean, given.std):
-        _log.warning(
-            "model %s: read as family=%s, but it finds no person in the drawn trial picture, so its preprocessing is "
-            "assumed; write %s to be sure: %s",
-            path,
-            family,
-            beside_name(path),
-            _to_keys({"family": family, "fit": fit, "units": units, **_get_scaling(chosen)}),
-        )
-    return signature
+    if best >= SURE or None not in (given.colour, given.mean, given.std):
+        return Resolved(signature)
+    keys = _to_keys({"family": family, "fit": fit, "units": units, **_get_scaling(chosen)})
+    return Resolved(
+        signature,
+        f"model {path}: read as family={family}, but it finds no person in the drawn trial picture, so its "
+        f"preprocessing is assumed; write {beside_name(path)} to be sure: {keys}",
+    )
 
 
 def beside_name(path: Path) -> str:

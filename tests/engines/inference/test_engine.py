@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines.backends.onnxrt import OnnxRuntime
 from engines.errors import EngineError
-from engines.inference.engine import Engine, PersonWindows, load, load_signature
+from engines.inference.engine import Engine, PersonWindows, load
 from engines.spec.fingerprint import fingerprint_file
 from engines.spec.signature import Decode, Signature, write_signature
 from tests.engines import networks
@@ -170,7 +170,7 @@ def test_a_signature_is_inferred_with_a_warning(tmp_path: Path, caplog: pytest.L
     draw = networks.brightness if kind == "heatmap" else networks.brightness_simcc
     path = draw(tmp_path / "bare.onnx")
     with caplog.at_level(logging.WARNING):
-        inferred = load_signature(str(path))
+        inferred = load(str(path)).signature
     assert inferred == Signature(name="bare", input_size=SIZE, decode=kind)
     assert "has no Signature; assuming" in caplog.text
     assert "Write bare.json to be sure" in caplog.text

@@ -13,8 +13,10 @@ import pytest
 from onnx import TensorProto
 
 from engines import skeletons
+from engines.backends.base import Backend
+from engines.backends.registry import make_backend
 from engines.errors import EngineError
-from engines.inference.engine import Engine, PersonWindows, load
+from engines.inference.engine import Engine, PersonWindows, load, load_signature
 from engines.spec.signature import Signature, write_signature
 from engines.vision.crop import HALF_PIXEL
 from tests.engines import pose_files as files
@@ -81,6 +83,27 @@ def test_every_format_is_recognised_and_gives_the_joints_in_pixels(tmp_path: Pat
         assert {key: getattr(engine.signature, key) for key in fields} == fields
         # A heatmap's peak without higher neighbours is not moved; single precision.
         np.testing.assert_allclose(estimate(engine), files.place_joints(skeleton), atol=1e-3)
+
+
+def test_a_network_is_tried_once_and_warned_of_where_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[Path] = []
+
+    def make_and_count(path: Path) -> Backend:
+        tried.append(path)
+        return make_backend(path)
+
+    monkeypatch.setattr("engines.inference.signature_inference.make_backend", make_and_count)
+    path = save(tmp_path / "net.onnx", files.simcc("coco17"))
+    with caplog.at_level(logging.WARNING):
+        load_signature(str(path))  # as every part of a line does that is linked to the network's
+        assert not caplog.records
+        load(str(path))
+    assert tried == [path]
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [f"model {path} has no Signature"]
+    save(path, files.simcc("halpe26"))
+    assert load_signature(str(path)).skeleton == "halpe26"
 
 
 INPUTS: dict[str, tuple[tuple[int | str, ...], int]] = {

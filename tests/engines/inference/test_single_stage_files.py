@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from engines import skeletons
 from engines.errors import EngineError
-from engines.inference.single_stage import DetectedPeople, PictureEngine, load_picture_engine
+from engines.inference.single_stage import DetectedPeople, PictureEngine, load_picture_engine, load_picture_signature
 from engines.vision.trial_picture import draw_person
 from tests.engines.detector_files import (
     CELLS,
@@ -87,6 +87,16 @@ def test_every_format_gives_its_person_in_pixels(tmp_path: Path, name: str) -> N
     np.testing.assert_allclose(found.boxes, [PERSON], atol=rounding)
     np.testing.assert_allclose(found.scores, [SCORE], atol=1e-3)
     np.testing.assert_allclose(found.keypoints, [JOINTS + np.array([0.5, 0.5, 0])], atol=rounding)
+
+
+def test_a_network_is_tried_once_and_warned_of_where_it_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save_detector(tmp_path / "net.onnx", yolo_pose(), mean=(9000, 9001))
+    with caplog.at_level(logging.WARNING):
+        load_picture_signature(str(path))
+        assert not caplog.records
+        load_picture_engine(str(path))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"model {path}: read as family=yolo-pose, but it finds no person in the drawn trial picture")
 
 
 INPUTS: dict[str, tuple[tuple[int | str, ...], int]] = {
