@@ -118,8 +118,8 @@ def paper_losses(
     """Eq. 5's four terms, to be summed, and ``box`` if the network has a box head.
 
     Eq. 4 does not say whether the cross-entropy of a location is the sum or the mean over its keypoints. It is the mean
-    here, as released: with the sum, the gradient of ``keypoint`` was 520 times that of ``heatmap`` after 50 steps on
-    drawn pictures. ``keypoint: 17`` among a recipe's terms gives the sum.
+    here, as released: with the sum, the gradient of ``keypoint`` was 520 times that of ``heatmap`` after 50 steps of
+    one trial on drawn pictures, which no benchmark repeats. ``keypoint: 17`` among a recipe's terms gives the sum.
 
     ``radius`` of the disks, cells; the paper's R is not stated. ``disk`` and ``heatmap``: whether the network has
     those branches (Table 1). With a box head, locations are assigned by the boxes of ``truth``, which should then be

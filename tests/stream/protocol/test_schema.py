@@ -295,17 +295,17 @@ def mutate(dice: random.Random, message: bytes) -> bytes:
     return bytes(change)
 
 
-def test_a_hundred_thousand_hostile_messages_are_decoded_or_raise_wire_errors() -> None:
+def test_hostile_messages_are_decoded_or_raise_wire_errors() -> None:
     read = refused = 0
-    for payload in make_hostile(100_000):
+    for payload in make_hostile(30_000):
         try:
             schema.decode(payload)
             read += 1
         except WireError:
             refused += 1
-    assert read + refused == 100_000
+    assert read + refused == 30_000
     # Changes within a number or a name make another valid message; if none came through, the decoder would refuse all.
-    assert 500 < read < 40_000
+    assert 150 < read < 12_000
 
 
 def test_snapshot_topics_are_recognised() -> None:

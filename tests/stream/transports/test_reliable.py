@@ -266,17 +266,17 @@ def test_a_sender_counts_and_drops_malformed_notes() -> None:
     assert sender.statistics().malformed == 2
 
 
-def test_a_hundred_thousand_mutated_notes_are_harmless() -> None:
+def test_mutated_notes_are_harmless() -> None:
     rng = random.Random(4)
     seeds = [bytearray(msgspec.msgpack.encode(note)) for note in NOTES]
     sender, receiver = _connect()
-    for _ in range(100_000):
+    for _ in range(30_000):
         note = bytearray(rng.choice(seeds))
         note[rng.randrange(len(note))] = rng.randrange(256)
         receiver.handle(rng.randbytes(2), [bytes(note[: rng.randrange(len(note) + 5)]), b"x"])
         sender.handle([bytes(note)])
         receiver.take_replies(), sender.take_acknowledged()
-    assert receiver.statistics().malformed > 50_000
+    assert receiver.statistics().malformed > 15_000
     assert receiver.statistics().items == 0  # an epoch cannot be guessed
     assert len(receiver._senders) <= reliable.MAX_SENDERS
 

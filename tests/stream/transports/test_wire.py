@@ -295,7 +295,7 @@ def test_a_claimed_length_allocates_nothing(header: bytes, depth: int) -> None:
 
 # -- fuzzing ----------------------------------------------------------------------------------------------------------
 
-FUZZ_MESSAGES = 100_000
+FUZZ_MESSAGES = 30_000
 SPLICES = [b"\xdd\xff\xff\xff\xff", b"\xc0", b"\xcb\x7f\xf8", b"\xcf" + b"\xff" * 8, b"\x91" * 600]
 
 
@@ -339,7 +339,7 @@ def _mutate(rng: random.Random, buffers: list[bytes]) -> None:
             buffers[place : place + 1] = [rng.randbytes(rng.randrange(200))]
 
 
-def test_a_hundred_thousand_hostile_messages_raise_wire_errors_only() -> None:
+def test_hostile_messages_raise_wire_errors_only() -> None:
     rng = random.Random(20)
     seeds = _seeds()
     counted: Counter[str] = Counter()
