@@ -4,8 +4,9 @@
     python -m benchmarks.live_ap --write    and writes benchmarks/results/live_ap.json and live_ap.md
 
 It runs ``posestream eval live`` with ground-truth boxes: ``detect`` takes them from ``testsrc``, and over RTSP they are
-looked up by the number in each picture. So only the line and the network's time lower the score. RTSP requires
-GStreamer's server in the system's Python (``--server``, ``--python``); without it, its columns are omitted.
+looked up by the number in each picture. So only the line and the network's time lower the score. ``predict`` leaves
+what was seen as it is, so that one run gives the readings with and without forecasts. RTSP requires GStreamer's server
+in the system's Python (``--server``, ``--python``); without it, its columns are omitted.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _evaluate_stream(options: argparse.Namespace, fps: int) -> dict[str, Any]:
 
 def _line(options: argparse.Namespace, source: str, detector: str) -> str:
     pose = f"pose model='{options.model}'"
-    return f"{source} ! queue ! {detector} ! track ! queue ! window ! {pose} ! keypointsink"
+    return f"{source} ! queue ! {detector} ! track ! queue ! window ! {pose} ! predict ! keypointsink"
 
 
 def _evaluate(options: argparse.Namespace, request: Request) -> dict[str, Any]:
