@@ -4,15 +4,16 @@
     python -m benchmarks.age --write    and writes benchmarks/results/age.json and age.md
     python -m benchmarks.age --only now
 
-Three people at 640x480 and 30 frames per second, without the first second. *Working* is the time in elements, *waiting*
-that for future frames and for a part that is busy with an earlier frame, *transport* the rest between two parts:
-packing, the link, waking up. Each line runs once; the machine must be quiet.
+Three people at 640x480 and 30 frames per second (``--fps``), without the first second. *Working* is the time in
+elements, *waiting* that for future frames and for a part that is busy with an earlier frame, *transport* the rest
+between two parts: packing, the link, waking up. Each line runs once; the machine must be quiet.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,6 @@ from stream.protocol.subscriber import Subscriber
 from stream.runtime.meter import percentile
 from stream.runtime.supervisor import Supervisor
 
-FPS = 30
 Stage = tuple[str, str]
 """An element, and what it is called in the table."""
 
@@ -57,13 +57,17 @@ def main() -> int:
     """Measure, print, and write with ``--write``."""
     options = _options()
     lines = [line for line in make_lines() if not options.only or line.name in options.only]
-    result: dict[str, Any] = {"machine": describe_machine(), "lines": {}}
+    result: dict[str, Any] = {"machine": describe_machine(), "fps": options.fps, "lines": {}}
     for line in lines:
         load = os.getloadavg()[0]
-        messages = run(line, options.frames)
-        judged = [message for message in messages if message.seq >= FPS]
+        messages = run(line, options.frames, options.fps)
+        judged = [message for message in messages if message.seq >= options.fps]
         spent = account(line, judged)
-        result["lines"][line.name] = {"load": load, "arrived": len(judged) / (options.frames - FPS), "spent": spent}
+        result["lines"][line.name] = {
+            "load": load,
+            "arrived": len(judged) / (options.frames - options.fps),
+            "spent": spent,
+        }
     text = table(result)
     print(text)
     if options.write:
@@ -74,13 +78,14 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--fps", type=int, default=30)
     parser.add_argument("--only", nargs="+", choices=[line.name for line in make_lines()], default=[])
     return parser.parse_args()
 
 
-def describe(line: Line, address: str, frames: int) -> str:
+def describe(line: Line, address: str, frames: int, fps: int) -> str:
     """The launch string of ``line``, with a stamp after each of its stages and at the beginning of each part."""
-    texts = [f"testsrc realtime=true fps={FPS} num_frames={frames} ! {_stamp('source')}"]
+    texts = [f"testsrc realtime=true fps={fps} num_frames={frames} ! {_stamp('source')}"]
     for number, stages in enumerate(line.parts):
         marked = [f"{element} ! {_stamp(name)}" for element, name in stages]
         texts.append(" ! ".join([_stamp(f"into part {number}"), *marked]))
@@ -91,11 +96,14 @@ def _stamp(step: str) -> str:
     return f"benchmarks.empty.stamp step='{step}'"
 
 
-def run(line: Line, frames: int) -> list[PoseMessage]:
+def run(line: Line, frames: int, fps: int) -> list[PoseMessage]:
     """All messages that arrive."""
     address = f"tcp://127.0.0.1:{free_port(0)}"
     messages: list[PoseMessage] = []
-    with Subscriber(address) as subscriber, Supervisor(parse_launch(describe(line, address, frames))) as supervisor:
+    with (
+        Subscriber(address) as subscriber,
+        Supervisor(parse_launch(describe(line, address, frames, fps))) as supervisor,
+    ):
         supervisor.play()
         while not supervisor.wait(timeout_s=0.0):
             if (message := subscriber.poll(timeout_s=0.2)) is not None:
@@ -110,7 +118,10 @@ def account(line: Line, messages: Sequence[PoseMessage]) -> dict[str, dict[str, 
     """Milliseconds of every message by stage and kind, and their ``age``."""
     spent: dict[str, dict[str, list[float]]] = {}
     for index, message in enumerate(messages):
+        sums: Counter[tuple[str, str]] = Counter()
         for stage, kind, took_ns in _spend(line, message, messages[:index]):
+            sums[stage, kind] += took_ns
+        for (stage, kind), took_ns in sums.items():
             spent.setdefault(stage, {}).setdefault(kind, []).append(took_ns / 1e6)
         spent.setdefault("age", {}).setdefault("", []).append((message.received_ns - message.wall_ns) / 1e6)
     return spent
@@ -144,7 +155,7 @@ KINDS = ("working", "waiting", "transport")
 
 def table(result: dict[str, Any]) -> str:
     """The figures for people."""
-    blocks = [f"{result['machine']}; three people, 640x480, {FPS} frames per second; ms, p50 / p95."]
+    blocks = [f"{result['machine']}; three people, 640x480, {result['fps']} frames per second; ms, p50 / p95."]
     for name, rows in result["lines"].items():
         ages = rows["spent"].get("age", {"": []})[""]
         blocks += [
