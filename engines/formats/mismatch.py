@@ -26,6 +26,9 @@ _NOUNS = {
     "uuid": "a UUID",
     "datetime": "a date and time",
     "ext": "an extension",
+    "dict": "a mapping",  # as Python names it, where a value is converted by code of ours
+    "list": "a list",
+    "NoneType": "null",
 }
 _OPERATORS = {">=": "of at least", "<=": "of at most", ">": "greater than", "<": "less than", "==": "of"}
 _UNITS = {"str": "characters", "bytes": "bytes", "array": "values", "object": "keys"}

@@ -146,15 +146,20 @@ def test_a_live_line_that_does_not_leak_loses_only_frames_for_which_there_was_no
 
 
 def test_a_live_camera_goes_on_counting_where_it_was_killed(tmp_path: Path) -> None:
-    text = five(tmp_path / "notes", "num_frames=60 interval_ms=20 is_live=true")
+    notes, began_s = tmp_path / "notes", time.monotonic()
+    text = three(notes, "num_frames=1000000 interval_ms=20 is_live=true")
     with Supervisor(parse_launch(text), policy=STUBBORN) as supervisor:
         supervisor.play()
-        assert until(lambda: len(lines_in(tmp_path / "notes")) > 10)
+        assert until(partial(has_lines, notes, 10))
         kill(supervisor, "painted")
+        assert until(lambda: (stats := supervisor.statistics.get("painted")) and stats.incarnation == 1)
+        assert until(partial(has_lines, notes, len(lines_in(notes)) + 10))
+        given = (time.monotonic() - began_s) / 0.02  # at most, by both
+        supervisor.stop()
         assert supervisor.wait(_LONG_S)
-    delivered = [key_of(line)[1] for line in lines_in(tmp_path / "notes")]
+    delivered = [key_of(line)[1] for line in lines_in(notes)]
     assert delivered == sorted(set(delivered))
-    assert 60 < delivered[-1] < 120  # the restarted camera gave 60 more
+    assert 20 < delivered[20] < given
 
 
 def test_two_cameras_share_a_detector_that_is_killed(tmp_path: Path) -> None:

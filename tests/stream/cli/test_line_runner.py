@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,9 +64,10 @@ def test_elsewhere_a_live_line_reports_what_it_dropped_and_why(
     sink = f"tests.stream.toys.notebook location={tmp_path}/notes step_ms=60"
     line = f"{fast} realtime=true fps=60 ! queue max_items=1 ! {sink}"
     assert execute(["launch", line]) == 0
-    (report,) = capsys.readouterr().err.splitlines()
-    assert report.startswith("posestream: ")
-    assert " dropped (" in report
+    # On a busy machine a part says more than that, as that its camera gives nothing.
+    reports = [line for line in capsys.readouterr().err.splitlines() if " dropped (" in line]
+    assert len(reports) == 1
+    assert re.fullmatch(r"posestream: \d+ frames in \d.*; \d+ dropped \((\d+ (leaky|no credit)(, )?)+\)", reports[0])
 
 
 def test_elsewhere_a_file_line_that_dropped_nothing_is_silent(
