@@ -240,7 +240,9 @@ class Monitor:
 
     def _final_error(self, process: PartProcess, code: int, why: str) -> PosestreamError:
         if process.gives_up(code):
-            return StartError(f"{process.part}: {why.removeprefix(f'{process.part}: ')}")
+            return StartError(
+                why if why.startswith((f"{process.part}: ", f"{process.part} ")) else f"{process.part}: {why}"
+            )
         restarts, within_s = self._plan.policy.restarts, self._plan.policy.within_s
         return PartError(
             f"{process.part} was restarted {restarts} times within {within_s:.0f} s and failed again; last error: {why}"

@@ -189,7 +189,7 @@ class Supervisor:
         try:
             monitor.run_to_end()
         except Exception as error:  # noqa: BLE001 - raised by wait(), in the caller's thread
-            self._error = error if isinstance(error, PosestreamError) else PartError(describe_error(error))
+            self._error = error if isinstance(error, PosestreamError) else _as_part_error(error)
         try:
             monitor.close()
         except OSError as error:
@@ -205,6 +205,13 @@ class Supervisor:
             except queue.Full:
                 with contextlib.suppress(queue.Empty):
                     self._unread.get_nowait()
+
+
+def _as_part_error(error: Exception) -> PartError:
+    """With its cause, from which the command finds the limit of the machine that was reached."""
+    failed = PartError(describe_error(error))
+    failed.__cause__ = error
+    return failed
 
 
 def _check_external(external: Collection[str], parts: tuple[str, ...]) -> None:

@@ -25,7 +25,11 @@ DONE, FAILED, CANNOT_START = 0, 1, 78
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the part that the arguments name as a child of the supervisor; returns the exit code."""
     options = _parser().parse_args(arguments)
-    die_with_parent(options.parent, options.lifeline)
+    try:
+        die_with_parent(options.parent, options.lifeline)
+    except RuntimeError as error:  # without memory, there is no thread for it
+        sys.stderr.write(f"{options.part}: it cannot be started: {error}\n")
+        return FAILED
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked so far
     pin_own_packages()  # before anything else of ours is imported

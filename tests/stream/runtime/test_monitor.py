@@ -265,15 +265,23 @@ def test_restarts_that_are_far_apart_are_not_held_against_a_part(line: Line) -> 
     assert len(line.restarts()) == 8
 
 
-def test_a_part_that_cannot_start_is_not_restarted() -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hall: no such camera; plug it in", "testsrc: hall: no such camera; plug it in"),
+        ("testsrc: no such camera", "testsrc: no such camera"),
+        ("testsrc cannot write a.jsonl: it is full", "testsrc cannot write a.jsonl: it is full"),
+    ],
+)
+def test_a_part_that_cannot_start_is_not_restarted(text: str, expected: str) -> None:
     line = Line()
     line.turn()
-    line.post(bus.Error(part="testsrc", text="hall: no such camera; plug it in", fatal=True, needs_user=True))
+    line.post(bus.Error(part="testsrc", text=text, fatal=True, needs_user=True))
     line.turn()
     line.process("testsrc").code = CANNOT_START
     line.turn(4.0)
     assert not line.restarts()
-    with pytest.raises(StartError, match=r"^testsrc: hall: no such camera; plug it in$"):
+    with pytest.raises(StartError, match=f"^{expected}$"):
         line.monitor.run_to_end()
 
 

@@ -121,8 +121,9 @@ def test_what_made_the_line_fail_is_raised_by_wait(error: Exception, text: str) 
     monitor = FakeMonitor(fail)
     supervisor = supervise(monitor)
     supervisor.play()
-    with pytest.raises(PartError, match=f"^{text}$"):
+    with pytest.raises(PartError, match=f"^{text}$") as raised:
         supervisor.wait(_LONG_S)
+    assert error in (raised.value, raised.value.__cause__)
     assert monitor.is_closed
 
 

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from stream.runtime import worker
 from stream.runtime.run_dir import claim
-from stream.runtime.worker import CANNOT_START
+from stream.runtime.worker import CANNOT_START, FAILED
 
 WORKER = """
 import os, signal, sys
@@ -60,3 +61,14 @@ def test_a_part_that_cannot_start_says_why_in_one_line_and_by_its_exit_code(tmp_
     assert done.stderr.startswith(f"filesrc: there is no '{tmp_path}/none.mp4'")
     assert done.stderr.count("\n") == 1
     assert done.stdout == "set() SIG_IGN\n", "what the part starts would inherit that Ctrl-C is blocked"
+
+
+def test_a_part_without_memory_for_a_thread_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(parent: int, lifeline: int) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(worker, "die_with_parent", refuse)
+    assert worker.main(["--part", "detect", "--run-dir", "/nowhere", "--parent", "1", "--lifeline", "9"]) == FAILED
+    assert capsys.readouterr().err == "detect: it cannot be started: can't start new thread\n"
