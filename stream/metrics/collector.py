@@ -46,19 +46,19 @@ _PERCENTILES: tuple[tuple[str, str, Callable[[Stats], tuple[float, float]]], ...
 
 
 class LineCollector(Collector):
-    """Collects from ``lines``, which is called for each scrape."""
+    """Collects from ``lines``, and counts the names in ``missing`` as lines that are down; both are called for each
+    scrape."""
 
-    def __init__(self, lines: Callable[[], Sequence[LineWatch]]) -> None:
-        self._lines = lines
+    def __init__(
+        self, lines: Callable[[], Sequence[LineWatch]], missing: Callable[[], Sequence[str]] = lambda: ()
+    ) -> None:
+        self._lines, self._missing = lines, missing
 
     def collect(self) -> Iterable[Metric]:
         """One family for each metric, with the labels ``line`` and ``part``."""
         lines = self._lines()
-        up = GaugeMetricFamily("posestream_line_up", "1 if every part of a line answers, else 0", labels=["line"])
-        for line in lines:
-            up.add_metric([line.name], 0 if line.trouble else 1)
-        yield up
         parts = [((line.name, part), state) for line in lines for part, state in line.states()]
+        yield _collect_up(lines, self._missing())
         alive = GaugeMetricFamily("posestream_part_up", "1 if a part answers or has ended, else 0", labels=_PART)
         for labels, state in parts:
             alive.add_metric(labels, 0 if state.is_silent else 1)
@@ -80,6 +80,15 @@ class LineCollector(Collector):
                     family.add_metric((*labels, percentile), value_ms * _MS)
             yield family
         yield from _collect_notices(lines)
+
+
+def _collect_up(lines: Sequence[LineWatch], missing: Sequence[str]) -> Metric:
+    up = GaugeMetricFamily("posestream_line_up", "1 if every part of a line answers, else 0", labels=["line"])
+    for line in lines:
+        up.add_metric([line.name], 0 if line.trouble else 1)
+    for name in missing:
+        up.add_metric([name], 0)
+    return up
 
 
 def _collect_notices(lines: Sequence[LineWatch]) -> Iterable[Metric]:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from stream.errors import PosestreamError, TransportError
 from stream.metrics.collector import LineCollector
 from stream.metrics.line_watch import LineWatch
-from stream.runtime.run_dir import list_runs
+from stream.runtime.run_dir import Run, list_runs
 
 _POLL_S = 0.1
 _RESCAN_S = 1.0
@@ -43,11 +43,11 @@ class Exporter:
     """
 
     def __init__(self, host: str, port: int, run_dirs: Sequence[Path] = ()) -> None:
-        self._run_dirs = tuple(run_dirs)
-        self._lines: dict[Path, LineWatch] = {}
+        self._run_dirs = tuple(path.absolute() for path in run_dirs)
+        self._lines: dict[Run, LineWatch] = {}
         self._lock = threading.Lock()
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(LineCollector(lambda: self.lines))
+        registry.register(LineCollector(lambda: self.lines, lambda: self.missing))
         self._metrics = make_wsgi_app(registry)
         try:
             self._server = make_server(host, port, self._answer, _Server, _QuietHandler)
@@ -64,6 +64,12 @@ class Exporter:
         with self._lock:
             return tuple(self._lines.values())
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the run directories that it was given and in which no line runs."""
+        present = {line.run_dir for line in self.lines}
+        return tuple(path.name for path in self._run_dirs if path not in present)
+
     def run(self, is_stopped: Callable[[], bool]) -> None:
         """Follow the lines until ``is_stopped``."""
         scanned_s = -_RESCAN_S
@@ -76,14 +82,13 @@ class Exporter:
             time.sleep(_POLL_S)
 
     def _scan(self) -> None:
-        running = {run.directory for run in list_runs()}
-        wanted = running.intersection(path.absolute() for path in self._run_dirs) if self._run_dirs else running
+        running = set(list_runs(self._run_dirs or None))
         with self._lock:
-            for path in self._lines.keys() - wanted:
-                self._lines.pop(path).close()
-            for path in wanted - self._lines.keys():
+            for run in self._lines.keys() - running:
+                self._lines.pop(run).close()
+            for run in running - self._lines.keys():
                 try:
-                    self._lines[path] = LineWatch(path)
+                    self._lines[run] = LineWatch(run.directory)
                 except PosestreamError:  # it is starting, or has just ended; the next scan tells
                     continue
 
@@ -109,7 +114,8 @@ class Exporter:
             return _reply(start, HTTPStatus.OK, "ok")
         if path == "/readyz":
             trouble = [f"{line.name}: {line.trouble}" for line in self.lines if line.trouble]
-            missing = [] if self.lines else ["no line runs"]
+            missing = [f"{name}: no line runs" for name in self.missing]
+            missing += [] if missing or self.lines else ["no line runs"]
             status = HTTPStatus.SERVICE_UNAVAILABLE if trouble or missing else HTTPStatus.OK
             return _reply(start, status, "\n".join(trouble + missing) or "ok")
         return _reply(start, HTTPStatus.NOT_FOUND, "see /metrics, /healthz and /readyz")

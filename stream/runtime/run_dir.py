@@ -19,6 +19,7 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,9 +191,10 @@ def get_run_id(directory: Path) -> str:
     return f"{directory.name[:40]}.{digest}"
 
 
-def list_runs() -> list[Run]:
-    """The lines of this user that run now, oldest first."""
-    return sorted((run for run in _runs() if not _is_stale(run.directory)), key=lambda run: run.started_s)
+def list_runs(directories: Iterable[Path] | None = None) -> list[Run]:
+    """The lines that run now, oldest first: those in ``directories``, or those of this user in its base directory."""
+    runs = _runs() if directories is None else filter(None, map(_read_run, directories))
+    return sorted((run for run in runs if not _is_stale(run.directory)), key=lambda run: run.started_s)
 
 
 def sweep_stale() -> list[Path]:

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from stream.metrics.exporter import Exporter
 from stream.metrics.line_watch import SILENT_S, LineWatch
 from stream.pipeline.launch import parse_launch
 from stream.runtime.bus import Error, Qos, Restarted, Stats, Warning_
+from stream.runtime.run_dir import Run, RunDirectory
 
 ROOT = Path(__file__).resolve().parents[3]
 BOARD, ALERTS = ROOT / "docs/metrics/grafana.json", ROOT / "docs/metrics/alerts.yml"
@@ -115,7 +117,7 @@ def test_over_http_a_process_is_healthy_and_ready_when_its_lines_are(line: LineW
         base = exporter.address.removesuffix("/metrics")
         assert get(f"{base}/healthz") == (200, "ok\n")
         assert get(f"{base}/readyz") == (503, "no line runs\n")
-        exporter._lines[line.run_dir] = line
+        exporter._lines[Run(line.run_dir, "", 1, 0)] = line
         assert get(f"{base}/readyz") == (503, "hall: no heartbeat yet from testsrc, fakesink\n")
         for part in line.parts:
             line.receive(Stats(part=part))
@@ -125,17 +127,31 @@ def test_over_http_a_process_is_healthy_and_ready_when_its_lines_are(line: LineW
 
 
 def test_running_lines_are_followed_until_they_end(line: LineWatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Run:
-        directory = line.run_dir
-
-    runs = [Run]
-    monkeypatch.setattr("stream.metrics.exporter.list_runs", lambda: runs)
+    runs = [Run(line.run_dir, "", 1, 0)]
+    monkeypatch.setattr("stream.metrics.exporter.list_runs", lambda _directories: runs)
     with Exporter("127.0.0.1", 0) as exporter:
         exporter._scan()
         assert [watch.name for watch in exporter.lines] == ["hall"]
         runs.clear()
         exporter._scan()
         assert exporter.lines == ()
+
+
+def test_a_line_is_down_where_its_directory_was_named_and_it_does_not_run(tmp_path: Path) -> None:
+    with (
+        closing(RunDirectory(tmp_path / "yard")) as run,
+        Exporter("127.0.0.1", 0, [run.path, tmp_path / "hall"]) as exporter,
+    ):
+        run.write("line.yaml", parse_launch("testsrc ! fakesink").to_yaml())
+        exporter._scan()
+        assert [watch.name for watch in exporter.lines] == ["yard"]
+        lines = get(exporter.address)[1].splitlines()
+        assert [text for text in lines if text.startswith("posestream_line_up")] == [
+            'posestream_line_up{line="yard"} 0.0',
+            'posestream_line_up{line="hall"} 0.0',
+        ]
+        ready = get(exporter.address.replace("/metrics", "/readyz"))
+        assert ready == (503, "yard: no heartbeat yet from testsrc\nhall: no line runs\n")
 
 
 @pytest.mark.parametrize("listen", ["9464", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:99999"])
