@@ -88,10 +88,11 @@ def measure(name: str, batch: int) -> dict[str, Any]:
     task = make_task(recipe, spec)
     model = network.build(name, spec)
     samples = _Black(task, 2 * batch)
+    largest: list[int] = []  # after each step, since saving the weights at the end takes a copy of them
     with tempfile.TemporaryDirectory() as folder:
-        Trainer(recipe, model, samples, Path(folder), objective=task.make_objective(model)).run(lambda *_: None)
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"recipe": name, "batch": batch, "estimated": fixed + batch * each, "measured": largest - before}
+        trainer = Trainer(recipe, model, samples, Path(folder), objective=task.make_objective(model))
+        trainer.run(lambda *_: largest.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    return {"recipe": name, "batch": batch, "estimated": fixed + batch * each, "measured": largest[-1] - before}
 
 
 class _Black:
