@@ -252,13 +252,14 @@ def _rng() -> Any:
 
 
 def _score(model: Any, variant: Variant, recipe: Any) -> dict[str, Any]:
-    from benchmarks.temporal_people import SETS, count_joints, test_tracks
+    from benchmarks.temporal_people import SETS, count_joints, held_out_tracks
     from engines.training.objective import Objective
 
     objective = Objective.from_recipe(recipe, model)
     shown = variant.shown or variant.window
     return {
-        name: count_joints(objective, test_tracks(name, _size()), shown, one.conditions) for name, one in SETS.items()
+        name: count_joints(objective, held_out_tracks(name, _size()), shown, one.conditions)
+        for name, one in SETS.items()
     }
 
 

@@ -54,9 +54,9 @@ PER_SCENE: Final = 12
 FIRST_SCENE: Final = 100_000
 
 
-def test_tracks(name: str, size: tuple[int, int]) -> Tracks:
+def held_out_tracks(name: str, size: tuple[int, int], one: TestSet | None = None) -> Tracks:
     """The people of a test set, in true boxes; (width, height) px of a crop."""
-    one = SETS[name]
+    one = one or SETS[name]
     settings = TrackSettings(size=size, frames=FRAMES, moments=2, fps=one.fps, kind=one.conditions, jitter=False)
     return load_or_render(range(one.scenes), settings, 1, lambda: None)
 
