@@ -34,6 +34,7 @@ MIN_HORIZON_MS = 1.0
 _PERIODS = 15
 _REMEMBERED = 16
 _KEPT = 0.95
+_SLOW = 1.2
 _UNKNOWN_SPREAD = 0.03
 """Of people without an id, in sizes of the person."""
 
@@ -112,6 +113,7 @@ class _Camera:
     skeleton: str
     pts_ns: int = -1
     _periods_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_PERIODS))
+    _times_ns: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_PERIODS))
     _horizon_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -130,15 +132,26 @@ class _Camera:
         return median(self._periods_ms) if self._periods_ms else 0.0
 
     def step(self, item: Poses, horizon_s: float) -> NDArray[np.float32]:
-        """Forecast the people, (N, K, 5)."""
+        """Forecast the people, (N, K, 5); motion is measured by the source's clock, the horizon by that of the host."""
         self.pts_ns, self._horizon_s = item.frame.pts_ns, horizon_s
+        self._times_ns.append((item.frame.pts_ns, item.frame.wall_ns))
+        slowness = self._measure_slowness()
         sizes = (item.boxes[:, 2:] - item.boxes[:, :2]).max(1, initial=0.0).astype(np.float64)
         joints = _hold(item.keypoints, sizes)
         has_id = item.ids != NO_ID
         joints[has_id] = self._forecaster.step(
-            item.ids[has_id], item.keypoints[has_id], sizes[has_id], item.frame.pts_ns / 1e9, horizon_s
+            item.ids[has_id], item.keypoints[has_id], sizes[has_id], item.frame.pts_ns / 1e9, horizon_s / slowness
         )
+        joints[..., 2:4] /= slowness
         return joints
+
+    def _measure_slowness(self) -> float:
+        """How much longer a second of the source takes: 1 for a camera, more for one that cannot keep its pace."""
+        (first_pts_ns, first_ns), (last_pts_ns, last_ns) = self._times_ns[0], self._times_ns[-1]
+        if len(self._times_ns) < _PERIODS:
+            return 1.0
+        slowness = (last_ns - first_ns) / (last_pts_ns - first_pts_ns)
+        return slowness if slowness > _SLOW else 1.0
 
     def describe(self) -> str:
         """The horizon and the errors."""

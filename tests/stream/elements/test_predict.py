@@ -80,6 +80,21 @@ def test_auto_is_the_age_and_half_a_frame_period() -> None:
     assert late.forecast.for_ns == late.forecast.until_ns == late.frame.wall_ns + 250_000_000
 
 
+def test_a_source_that_is_slower_than_its_clock_moves_slower_too() -> None:
+    """Frames of 40 ms that take 80: people move at half the speed by the clock of those who read."""
+    items = [poses_at(seq) for seq in range(40)]
+    slow = [
+        dataclasses.replace(one, frame=dataclasses.replace(one.frame, wall_ns=10**18 + 2 * one.frame.pts_ns))
+        for one in items
+    ]
+    usual, found = (push(Predict(horizon=80.0), given)[-1] for given in (items, slow))
+    assert usual.forecast is not None
+    assert found.forecast is not None
+    ahead = [one.forecast.joints[0, :, 0] - one.keypoints[0, :, 0] for one in (usual, found) if one.forecast]
+    np.testing.assert_allclose(ahead[1], ahead[0] / 2, rtol=0.02)
+    np.testing.assert_allclose(speeds(found), speeds(usual) / 2, rtol=0.02)
+
+
 def test_a_horizon_of_zero_is_silent() -> None:
     items = [poses_at(0), poses_at(1)]
     assert all(out is item for out, item in zip(push(Predict(horizon=0.0), items), items, strict=True))
@@ -135,7 +150,7 @@ def test_a_wrong_horizon_is_an_error() -> None:
     with pytest.raises(PropertyError) as caught:
         make("predict", horizon="300")
     assert str(caught.value) == (
-        "predict: horizon=300 is not valid: Expected float <= 250.0; see 'posestream inspect predict'"
+        "predict: horizon=300 is not valid: it must be a number of at most 250; see 'posestream inspect predict'"
     )
 
 
