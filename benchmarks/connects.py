@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def publish(pipe: Connection) -> None:
-    """Publish a message every 20 ms until told to end; send the endpoint first."""
+    """Publish a message every 20 ms until asked to end; send the endpoint first."""
     sink = KeypointSink(bind="tcp://127.0.0.1:*", linger_s=0)
     with sink:
         assert sink._publisher is not None

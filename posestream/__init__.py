@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from posestream.exporting import export as export
     from posestream.result import Result as Result
     from stream.errors import EngineError as EngineError
+    from stream.errors import FullDiskError as FullDiskError
     from stream.errors import LaunchError as LaunchError
     from stream.errors import LinkError as LinkError
     from stream.errors import PartError as PartError
@@ -52,6 +53,7 @@ _NAMES = {
     "posestream.result": ("Result",),
     "stream.errors": (
         "EngineError",
+        "FullDiskError",
         "LaunchError",
         "LinkError",
         "PartError",

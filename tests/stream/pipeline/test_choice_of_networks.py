@@ -51,4 +51,4 @@ def test_lines_for_cameras_and_files_run_the_pair(name: str) -> None:
 
 
 def test_the_demo_runs_what_ships() -> None:
-    assert load_yaml(Path(configs.folder()) / "pipelines" / "demo.yaml").networks == ("fami-small",)
+    assert load_yaml(Path(configs.folder()) / "pipelines" / "demo.yaml").networks == ("hrnet-small",)
