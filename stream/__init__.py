@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stream.element import Source as Source
     from stream.element import Transform as Transform
     from stream.errors import EngineError as EngineError
+    from stream.errors import FullDiskError as FullDiskError
     from stream.errors import LaunchError as LaunchError
     from stream.errors import LinkError as LinkError
     from stream.errors import PartError as PartError
@@ -58,6 +59,7 @@ _NAMES = {
     "pipeline.executor": ("Executor", "through"),
     "errors": (
         "EngineError",
+        "FullDiskError",
         "LaunchError",
         "LinkError",
         "PartError",
