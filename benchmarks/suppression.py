@@ -1,11 +1,11 @@
-"""People found, double boxes and AP for several values of ``detect iou=``.
+"""People found, double boxes and AP with hard and with soft suppression, for several values of ``iou``.
 
     python -m benchmarks.suppression --shared ../shared --write
 
 The network runs once on each picture; only suppression differs. The pictures are COCO's of
 ``data/annot/coco_val_mini``, with every annotated person. A person is found by the best box that overlaps theirs by
 half; a further box that overlaps a person's by 0.3 is double. Keypoints are those of TinyPose, and a person's score is
-the box's times the mean of the joints'. The clip has three people in every frame.
+the box's times the mean of the joints'. The clip has three people in every frame. ``detect`` suppresses softly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.reporting import describe_machine, make_parser, write_results
 from engines.evaluation.coco import score_coco
 from engines.inference.detector import load_detector
 from engines.inference.engine import load
-from engines.inference.nms import nms
+from engines.inference.nms import nms, soft_nms
 from engines.vision.boxes import compute_iou
 from engines.vision.crop import HALF_PIXEL
 
@@ -61,7 +61,17 @@ def read_people(annotations: Path) -> dict[int, Floats]:
     return {image: np.array(boxes, np.float32) for image, boxes in found.items()}
 
 
+def suppress(found: Candidates, kind: str, iou: float) -> tuple[NDArray[np.intp], Floats]:
+    """Indices of the boxes that are left, and their scores."""
+    boxes, scores = found
+    if kind == "soft":
+        return soft_nms(boxes, scores, iou, MIN_SCORE)
+    kept = nms(boxes, scores, iou)
+    return kept, scores[kept]
+
+
 def make_row(
+    kind: str,
     iou: float,
     candidates: Mapping[int, Candidates],
     keypoints: Mapping[int, NDArray[Any]],
@@ -71,18 +81,18 @@ def make_row(
 ) -> str:
     """One line of the table."""
     documents, counts = [], []
-    for image, (boxes, scores) in candidates.items():
-        kept = nms(boxes, scores, iou)
-        counts.append(count(boxes[kept], people.get(image, np.zeros((0, 4), np.float32))))
-        for index in kept:
+    for image, given in candidates.items():
+        kept, scores = suppress(given, kind, iou)
+        counts.append(count(given[0][kept], people.get(image, np.zeros((0, 4), np.float32))))
+        for index, box_score in zip(kept, scores, strict=True):
             joints = keypoints[image][index] - [HALF_PIXEL, HALF_PIXEL, 0]
-            score = float(scores[index] * joints[:, 2].mean())
+            score = float(box_score * joints[:, 2].mean())
             documents.append(
                 {"image_id": image, "category_id": 1, "keypoints": joints.ravel().tolist(), "score": score}
             )
     found, doubles = np.sum(counts, axis=0)
-    more = sum(len(nms(boxes, scores, iou)) > PEOPLE for boxes, scores in frames)
-    return f"| {iou} | {found} | {doubles} | {100 * score_coco(annotations, documents)['AP']:.1f} | {more} |"
+    more = sum(len(suppress(given, kind, iou)[0]) > PEOPLE for given in frames)
+    return f"| {kind}, {iou} | {found} | {doubles} | {100 * score_coco(annotations, documents)['AP']:.1f} | {more} |"
 
 
 def main() -> None:
@@ -102,10 +112,14 @@ def main() -> None:
         keypoints = {image: estimate(pose, pictures[image], found[0]) for image, found in candidates.items()}
     total = sum(map(len, people.values()))
     lines = [
-        f"| `iou` | found, of {total} | double boxes | COCO AP | frames with a fourth box, of {len(frames)} |",
+        f"| suppression, `iou` | found, of {total} | double boxes | COCO AP | frames with a fourth box, of {len(frames)} |",
         "|---|---|---|---|---|",
     ]
-    lines += [make_row(iou, candidates, keypoints, people, frames, annotations) for iou in IOUS]
+    lines += [
+        make_row(kind, iou, candidates, keypoints, people, frames, annotations)
+        for kind in ("hard", "soft")
+        for iou in IOUS
+    ]
     table = "\n".join([*lines, "", describe_machine()])
     print(table)
     if options.write:

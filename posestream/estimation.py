@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.backends.cores import Threads
-from engines.spec.manifest import PictureManifest, is_export, read_any_manifest
+from engines.inference.single_stage import takes_pictures
 from posestream.inputs import Input, Report, open_input
 from posestream.result import Result
 from stream.element import Element
@@ -96,7 +96,7 @@ def _networks(
     """The elements from frames to poses."""
     tracker = [make("track")] if is_tracked else []
     limit = {} if min_score is None else {"min_score": min_score}
-    if _reads_whole_pictures(model):
+    if takes_pictures(model):
         if detector != "auto":
             raise PropertyError(f"model={model!r} finds people by itself; leave detector={detector!r} away")
         return [make("posedetect", model=model, backend=backend, threads=threads, **limit), *tracker]
@@ -106,8 +106,3 @@ def _networks(
         make("window"),
         make("pose", model=model, backend=backend, threads=threads),
     ]
-
-
-def _reads_whole_pictures(model: str) -> bool:
-    folder = Path(model).expanduser()
-    return is_export(folder) and isinstance(read_any_manifest(folder), PictureManifest)

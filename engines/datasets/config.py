@@ -179,8 +179,8 @@ DatasetName = Literal[
 def configure(name: DatasetName, root: Path, split: str = "", skeleton: str = "coco17") -> Dataset:
     """The data set ``name`` in ``root``, to be evaluated on ``split``.
 
-    ``split`` is the name of a split, 1 to 3 for Sub-JHMDB, comma-separated clips for HiEve, the JSON file for a folder;
-    every data set but a folder has a default. ``skeleton`` is that of a folder. Raises :class:`EngineError` for an
+    ``split`` is the name of a split, 1 to 3 for Sub-JHMDB, comma-separated clips for HiEve, the JSON file for a folder,
+    by default the only one in it. ``skeleton`` is that of a folder. Raises :class:`EngineError` for an
     invalid split.
     """
     where = str(root)
@@ -191,9 +191,8 @@ def configure(name: DatasetName, root: Path, split: str = "", skeleton: str = "c
     if name == "hieve":
         return HiEve(root=where, validation=tuple(filter(None, split.split(","))))
     if name == "folder":
-        if not split:
-            raise EngineError(f"data set folder: give the annotation file under {where} (--split FILE)")
-        return Folder(root=where, train=split, validation=split, skeleton=skeleton)
+        file = split or folder.find_annotations(root)
+        return Folder(root=where, train=file, validation=file, skeleton=skeleton)
     if name in _YEARS:
         return PoseTrack(root=where, year=_YEARS[name], validation=split or "val")
     stills = _STILLS[name](root=where)

@@ -1,7 +1,8 @@
 """The catalogue: entries of ``configs/models``, one YAML file for each network, and the networks in this package.
 
-An entry describes ready-made weights (of kind ``pose`` or ``detector``) or an architecture to train and export (of kind
-``network``). The weights of an entry are in the cache folder once ``engines.hub.pulling`` has fetched them.
+An entry describes ready-made weights (of kind ``pose``, ``detector`` or ``single-stage``) or an architecture to train
+and export (of kind ``network``). The weights of an entry are in the cache folder once ``engines.hub.pulling`` has
+fetched them.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from engines.spec.cache import cache_folder
 from engines.spec.detector_signature import DetectorSignature
 from engines.spec.network import Checkpoint, NetworkSpec
 from engines.spec.signature import Signature
+from engines.spec.single_stage_signature import SingleStageSignature
 
-Kind = Literal["pose", "detector", "network"]
+Kind = Literal["pose", "detector", "single-stage", "network"]
 
 SHIPPED = {
     "fami-small": "FAMI-Pose, three frames; ships, for testsrc's people",
@@ -42,8 +44,8 @@ SETS = {"people": (REAL_PEOPLE_DETECTOR, REAL_PEOPLE_POSE)}
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry: ``configs/models/<name>.yaml``.
 
-    ``sources`` are where the weights of ready-made networks can be had. Exactly one of ``signature``, ``detector`` and
-    ``network`` is given, according to ``kind``. Raises ``ValueError`` otherwise.
+    ``sources`` are where the weights of ready-made networks can be had. Exactly one of ``signature``, ``detector``,
+    ``single_stage`` and ``network`` is given, according to ``kind``. Raises ``ValueError`` otherwise.
     """
 
     kind: Kind
@@ -53,12 +55,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     notes: str = ""
     signature: Signature | None = None
     detector: DetectorSignature | None = None
+    single_stage: SingleStageSignature | None = None
     network: NetworkSpec | None = None
 
     def __post_init__(self) -> None:
-        sections = {"pose": self.signature, "detector": self.detector, "network": self.network}
-        if any((kind == self.kind) != (section is not None) for kind, section in sections.items()):
-            raise ValueError(f"kind {self.kind!r} goes with {'signature' if self.kind == 'pose' else self.kind}, only")
+        sections = {
+            "pose": ("signature", self.signature),
+            "detector": ("detector", self.detector),
+            "single-stage": ("single_stage", self.single_stage),
+            "network": ("network", self.network),
+        }
+        if any((kind == self.kind) != (section is not None) for kind, (_, section) in sections.items()):
+            raise ValueError(f"kind {self.kind!r} goes with {sections[self.kind][0]}, only")
         if (self.kind == "network") == bool(self.sources):
             verb = "has no" if self.kind == "network" else "needs the"
             raise ValueError(f"kind {self.kind!r} {verb} sources of its weights")
@@ -90,7 +98,7 @@ def find_entry(name: str) -> tuple[str, Entry]:
         return path.stem, read_entry(path)
     if name.endswith(".yaml"):
         raise EngineError(f"model {name!r}: there is no such file")
-    known = (*SHIPPED, *list_names("pose"), *list_names("detector"))
+    known = (*SHIPPED, *list_names("pose"), *list_names("detector"), *list_names("single-stage"))
     nearest = get_close_matches(name, known, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise EngineError(

@@ -23,19 +23,22 @@ from engines.spec.detector_signature import DetectorSignature, read_detector_sig
 from engines.spec.manifest import MANIFEST, Manifest, is_export, read_manifest
 from engines.spec.model_files import is_model_file
 from engines.spec.signature import Signature, read_signature
+from engines.spec.single_stage_signature import SingleStageSignature
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model that a name stands for.
 
     ``path`` is the file of its weights, or the folder of an export, which has a ``manifest``. ``signature`` is that of
-    a pose network, None if it has none; ``detector`` that of a detector. ``entry`` is its entry in the catalogue.
+    a pose network, None if it has none; ``detector`` and ``single_stage`` are those of the other kinds. ``entry`` is
+    its entry in the catalogue.
     """
 
     name: str
     path: Path
     signature: Signature | None = None
     detector: DetectorSignature | None = None
+    single_stage: SingleStageSignature | None = None
     entry: Entry | None = None
     manifest: Manifest | None = None
 
@@ -83,9 +86,15 @@ def _open_entry(model: str, kind: Kind) -> Model:
             "'posestream export' makes of it"
         )
     if entry.kind != kind:
-        raise EngineError(f"model {model!r} is a {entry.kind} network, but a {kind} network is wanted")
+        remedy = "; it finds people by itself: use 'posedetect'" if entry.kind == "single-stage" else ""
+        raise EngineError(f"model {model!r} is a {entry.kind} network, but a {kind} network is wanted{remedy}")
     return Model(
-        name=name, path=weights_path(name, entry), signature=entry.signature, detector=entry.detector, entry=entry
+        name=name,
+        path=weights_path(name, entry),
+        signature=entry.signature,
+        detector=entry.detector,
+        single_stage=entry.single_stage,
+        entry=entry,
     )
 
 

@@ -17,7 +17,7 @@ from engines.hub.lookup import find_model
 from engines.inference.detector_families import Family, Outputs, Preprocessing, get_family
 from engines.inference.detector_trial import Network, recognise
 from engines.inference.image_input import ImageInput, format_tensors, get_image_input
-from engines.inference.nms import nms
+from engines.inference.nms import soft_nms
 from engines.inference.side_by_side import SideBySide
 from engines.resource import Resource
 from engines.spec.detector_signature import DetectorSignature
@@ -88,14 +88,19 @@ class Detector(Resource):
     def detect(self, pixels: NDArray[np.uint8], min_score: float, iou: float = 0.65) -> Found:
         """Boxes (N, 4) px, inside the frame, and scores (N,) of the people in ``pixels`` (H, W, 3) BGR, best first.
 
-        Of boxes that overlap by more than ``iou`` only the best is returned.
+        A box that overlaps a better one by at least ``iou`` loses that share of its score (linear soft-NMS), and is
+        left out if it then scores below ``min_score``.
         """
         preprocessing = _get_preprocessing(self.resolved)
         fitted = fit_frame(pixels, self.input_size, preprocessing.fit, preprocessing.pad)
         boxes, scores = self._decode(self._run(fitted.pixels, preprocessing))
         _, boxes, scores = find_people(fitted.to_frame(boxes), scores, pixels, min_score)
-        kept = nms(boxes, scores, iou if self.resolved.suppress else 1.0)
-        return np.ascontiguousarray(boxes[kept]), np.ascontiguousarray(scores[kept])
+        if self.resolved.suppress:
+            kept, scores = soft_nms(boxes, scores, iou, min_score)
+        else:
+            kept = np.argsort(-scores, kind="stable")
+            scores = scores[kept]
+        return np.ascontiguousarray(boxes[kept]), np.ascontiguousarray(scores)
 
     def _get_image(self) -> ImageInput:
         if self._image is None:

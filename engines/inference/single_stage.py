@@ -20,6 +20,7 @@ from engines.backends.cores import Threads
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub import catalogue
+from engines.hub.lookup import Model, find_model
 from engines.inference.batching import pad_batch, plan_batches
 from engines.inference.nms import suppress
 from engines.inference.side_by_side import SideBySide
@@ -185,8 +186,9 @@ def find_picture_manifest(model: str) -> PictureManifest:
     if is_export(folder):
         return read_picture_manifest(folder)
     raise EngineError(
-        f"model {model!r}: this is neither an .onnx (YOLO-pose, RTMO) nor the folder of an exported network of whole "
-        f"pictures; make one with 'posestream export NETWORK', where NETWORK is {' or '.join(list_picture_networks())}"
+        f"model {model!r}: this is neither an .onnx (YOLO-pose, RTMO), nor in the catalogue, nor the folder of an "
+        "exported network of whole pictures; make one with 'posestream export NETWORK', where NETWORK is "
+        f"{' or '.join(list_picture_networks())}"
     )
 
 
@@ -197,7 +199,18 @@ def load_picture_signature(model: str) -> PictureSignature:
     """
     if is_model_file(model):
         return resolve(_get_file(model)).signature.to_picture_signature()
+    if entry := _find_in_catalogue(model):  # complete, so that it is known before the weights are here
+        assert entry.single_stage is not None
+        return entry.single_stage.to_picture_signature()
     return find_picture_manifest(model).signature
+
+
+def _find_in_catalogue(model: str) -> Model | None:
+    """The entry called ``model`` if it is a single-stage network. Raises :class:`EngineError` if it is another kind."""
+    folder = Path(model).expanduser()
+    if is_export(folder) or not catalogue.is_entry(model) or catalogue.find_entry(model)[1].kind == "network":
+        return None
+    return find_model(model, "single-stage")
 
 
 def _get_file(model: str) -> Path:
@@ -208,9 +221,11 @@ def _get_file(model: str) -> Path:
 
 
 def takes_pictures(model: str) -> bool:
-    """Whether ``model`` is the folder of an exported single-stage network."""
+    """Whether ``model`` is the folder of an exported single-stage network, or one of the catalogue."""
     folder = Path(model).expanduser()
-    return is_export(folder) and isinstance(read_any_manifest(folder), PictureManifest)
+    if is_export(folder):
+        return isinstance(read_any_manifest(folder), PictureManifest)
+    return catalogue.is_entry(model) and catalogue.find_entry(model)[1].kind == "single-stage"
 
 
 def list_picture_networks() -> list[str]:
@@ -228,9 +243,10 @@ def load_picture_engine(
     :class:`PictureEngine`. Raises :class:`EngineError` as :func:`find_picture_manifest` and
     :func:`engines.inference.single_stage_files.resolve` do, and if a file is not the one that was exported.
     """
-    if is_model_file(model):
-        path = _get_file(model)
-        resolved, warning = resolve(path)
+    listed = None if is_model_file(model) else _find_in_catalogue(model)
+    if listed is not None or is_model_file(model):
+        path = listed.find_weights() if listed else _get_file(model)
+        resolved, warning = resolve(path, listed.single_stage if listed else None)
         if warning:
             _log.warning("%s", warning)
         adapter = PictureAdapter(make_backend(path, backend, threads), resolved)

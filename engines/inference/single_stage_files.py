@@ -81,14 +81,15 @@ class Resolved(NamedTuple):
     warning: str = ""
 
 
-def resolve(path: Path) -> Resolved:
+def resolve(path: Path, given: SingleStageSignature | None = None) -> Resolved:
     """The signature of the network at ``path``, by its outputs for a trial picture, for which it is opened once.
 
-    What the ``.json`` beside it states is kept. Raises :class:`EngineError` with outputs and the keys to write if they
-    are of no family, or of an unusual number of joints.
+    What is ``given``, or else stated by the ``.json`` beside it, is kept. Raises :class:`EngineError` with outputs and
+    the keys to write if they are of no family, or of an unusual number of joints.
     """
     beside = path.with_suffix(".json")
-    given = read_single_stage_signature(beside) if beside.is_file() else SingleStageSignature()
+    if given is None:
+        given = read_single_stage_signature(beside) if beside.is_file() else SingleStageSignature()
     return _resolve_once(path, fingerprint_model(path), msgspec.structs.replace(given, name=given.name or path.stem))
 
 

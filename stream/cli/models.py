@@ -58,7 +58,7 @@ def _print_tables() -> None:
 def _running() -> list[dict[str, Any]]:
     from engines.hub import catalogue
 
-    kinds: tuple[Kind, ...] = ("pose", "detector")
+    kinds: tuple[Kind, ...] = ("pose", "detector", "single-stage")
     shipped = [
         {"name": name, "for": "pose", "here": True, "licence": "Apache-2.0", "title": title}
         for name, title in catalogue.SHIPPED.items()
@@ -71,7 +71,7 @@ def _describe(name: str, kind: Kind) -> dict[str, Any]:
 
     model = find_model(name, kind)
     licence, title = (model.entry.licence, model.entry.title) if model.entry else ("", "")
-    element = "pose" if kind == "pose" else "detect"
+    element = {"pose": "pose", "detector": "detect"}.get(kind, "posedetect")
     return {"name": name, "for": element, "here": model.path.is_file(), "licence": licence, "title": title}
 
 

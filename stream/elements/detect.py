@@ -57,7 +57,7 @@ class Detect(Transform):
     min_score: Annotated[float, Meta(ge=0, le=1, description="boxes below this score are dropped")] = 0.4
     iou: Annotated[
         float,
-        Meta(ge=0, le=1, description="of two boxes that overlap by more, only the better is kept; raise it for crowds"),
+        Meta(ge=0, le=1, description="of two boxes that overlap by this much, the worse loses that share of its score"),
     ] = 0.45
     max_people: Annotated[int, Meta(ge=1, description="the best are kept when there are more")] = 50
     min_height_px: Annotated[float, Meta(ge=0, description="smaller people are dropped")] = 0.0

@@ -12,11 +12,14 @@ import numpy as np
 from msgspec import Meta
 
 from engines.errors import EngineError
+from engines.hub.catalogue import is_entry
+from engines.hub.lookup import find_model
 from engines.inference.single_stage import DetectedPeople, PictureEngine, load_picture_engine, load_picture_signature
+from engines.spec.model_files import is_model_file
 from engines.spec.picture_signature import PictureSignature
 from engines.spec.training_data import describe_mismatch
 from stream.caps import Caps
-from stream.element import Transform
+from stream.element import Source, Transform
 from stream.messages import NO_ID, Frame, Poses, WindowFrame
 
 _log = logging.getLogger(__name__)
@@ -35,7 +38,11 @@ class PoseDetect(Transform):
     src = Caps("people/poses")
 
     model: Annotated[
-        str, Meta(description="the folder written by 'posestream export inspose-…', or an .onnx, .xml or .tflite")
+        str,
+        Meta(
+            description="a name from the catalogue, the folder written by 'posestream export inspose-…', or an .onnx, "
+            ".xml or .tflite"
+        ),
     ]
     backend: Annotated[str, Meta(description="backend that runs the network")] = "auto"
     threads: Annotated[
@@ -61,6 +68,13 @@ class PoseDetect(Transform):
         if self._signature is None:
             self._signature = load_picture_signature(self.model)
         return self._signature
+
+    def networks(self) -> Iterator[str]:
+        yield self.model
+
+    def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002
+        if not is_model_file(self.model) and is_entry(self.model):
+            find_model(self.model, "single-stage").check()
 
     def src_caps(self, sink: Caps | None) -> Caps:  # noqa: ARG002
         return Caps("people/poses", skeleton=self.signature.skeleton)

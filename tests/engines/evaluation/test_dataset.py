@@ -376,7 +376,7 @@ def test_an_evaluation_without_metric_or_data_is_an_error(data: Dataset, options
     ("name", "split", "words"),
     [
         ("jhmdb", "4", "data set jhmdb: there is no split '4'; give 1, 2 or 3"),
-        ("folder", "", "data set folder: give the annotation file under there (--split FILE)"),
+        ("folder", "", "data set folder: give the annotation file under there (--split FILE); it has no JSON file"),
     ],
 )
 def test_an_invalid_split_is_an_error(name: Any, split: str, words: str) -> None:

@@ -11,6 +11,8 @@ import configs
 from engines.errors import EngineError
 from engines.hub import catalogue
 
+READY = [*catalogue.list_names("pose"), *catalogue.list_names("detector"), *catalogue.list_names("single-stage")]
+
 
 @pytest.mark.parametrize("path", sorted((configs.folder() / "models").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_entry_has_a_title_and_a_licence(path: Path) -> None:
@@ -19,14 +21,14 @@ def test_every_entry_has_a_title_and_a_licence(path: Path) -> None:
     assert entry.licence
 
 
-@pytest.mark.parametrize("name", [*catalogue.list_names("pose"), *catalogue.list_names("detector")])
+@pytest.mark.parametrize("name", READY)
 def test_every_entry_with_weights_has_addresses_and_a_signature(name: str) -> None:
     _, entry = catalogue.find_entry(name)
     assert entry.sources
     for source in entry.sources:
         assert all(str(file.url).startswith(("https://", "npm:", "pypi:")) for file in source.files)
         assert source.verified or source.note, "an address that is not verified says why"
-    signature = entry.signature or entry.detector
+    signature = entry.signature or entry.detector or entry.single_stage
     assert signature is not None
     assert signature.name == name
 
@@ -76,12 +78,12 @@ def test_addresses_are_those_of_rtmlib() -> None:
     theirs = "".join(path.read_text() for path in Path(rtmlib.__file__).parent.rglob("*.py"))
     ours = [
         str(file.url)
-        for name in (*catalogue.list_names("pose"), *catalogue.list_names("detector"))
+        for name in READY
         for source in catalogue.find_entry(name)[1].sources
         for file in source.files
         if str(file.url).startswith("https://download.openmmlab.com/")
     ]
-    assert len(ours) >= 3
+    assert len(ours) >= 12
     # rtmpose-t is not among rtmlib's; its address is that of its publisher, of the same form.
     assert [url for url in ours if url not in theirs and "rtmpose-t_" not in url] == []
 

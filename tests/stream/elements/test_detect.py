@@ -135,8 +135,8 @@ def test_thresholds_reach_the_network(model: str, shared: Path) -> None:
         with Harness(make("detect", model=model, **properties)) as harness:
             return len(harness.push(frame)[0].boxes)
 
-    assert count(iou="0.65") == 3
-    assert count(iou="0.45") == 2  # one person stands behind another
+    assert count() == 3  # one person sits in front of another, whose box overlaps his by half
+    assert count(iou="0.1", min_score="0.6") == 2
     assert count(iou="0.65", min_score="0.85") == 2
     assert count(iou="0.65", max_people="1") == 1
 
