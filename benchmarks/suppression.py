@@ -112,7 +112,7 @@ def main() -> None:
         keypoints = {image: estimate(pose, pictures[image], found[0]) for image, found in candidates.items()}
     total = sum(map(len, people.values()))
     lines = [
-        f"| suppression, `iou` | found, of {total} | double boxes | COCO AP | frames with a fourth box, of {len(frames)} |",
+        f"| kind, `iou` | found, of {total} | double boxes | COCO AP | frames with a fourth box, of {len(frames)} |",
         "|---|---|---|---|---|",
     ]
     lines += [
