@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from engines.datasets import folder
-from engines.datasets.config import configure
+from engines.datasets.config import Folder, configure
 from engines.errors import EngineError
 from tests.engines.datasets import sample_datasets
 
 
 def test_the_only_json_file_is_found_and_several_are_named(tmp_path: Path) -> None:
     (tmp_path / "people.json").touch()
-    assert configure("folder", tmp_path).validation == "people.json"
+    found = configure("folder", tmp_path)
+    assert isinstance(found, Folder)
+    assert found.validation == "people.json"
     (tmp_path / "more.json").touch()
     with pytest.raises(EngineError) as caught:
         configure("folder", tmp_path)
