@@ -186,8 +186,8 @@ def find_picture_manifest(model: str) -> PictureManifest:
     if is_export(folder):
         return read_picture_manifest(folder)
     raise EngineError(
-        f"model {model!r}: this is neither an .onnx (YOLO-pose, RTMO), nor in the catalogue, nor the folder of an "
-        "exported network of whole pictures; make one with 'posestream export NETWORK', where NETWORK is "
+        f"model {model!r}: this is neither an .onnx (YOLO-pose, RTMO) nor the folder of an exported network of "
+        "whole pictures; make one with 'posestream export NETWORK', where NETWORK is "
         f"{' or '.join(list_picture_networks())}"
     )
 
