@@ -108,6 +108,7 @@ def model(
     """
     from engines.evaluation.results import check_writable, write
     from engines.hub.fetching import fetch_missing
+    from engines.hub.lookup import find_model
     from engines.inference.engine import load
     from engines.inference.single_stage import takes_pictures
     from stream.errors import PropertyError
@@ -125,6 +126,7 @@ def model(
     else:
         if scales is not None:
             raise PropertyError(f"eval model: --scales {scales} is for networks of whole pictures; leave it out")
+        find_model(model, "pose")  # or a network of another kind would be fetched first
         fetch_missing([model], quiet=is_quiet())
         engine = load(model, backend, threads, crop=crop or "exact")
         source = find_source(data, root, recipe, split=split, skeleton=skeleton, border=border)

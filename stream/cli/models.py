@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from engines.hub.catalogue import Kind
     from engines.spec.network import NetworkSpec, ReportedScore
 
-RUNNING = """Networks that run: 'pose model=NAME', 'detect model=NAME', or a file's path (.onnx, .xml, .tflite)
-  here    no: 'posestream pull NAME' downloads it; 'posestream pull people' the pair for real people"""
+RUNNING = """Networks that run: 'pose model=NAME', 'detect model=NAME'; NAME may be the path
+of a file (.onnx, .xml, .tflite)
+  here    no: 'posestream pull NAME' downloads it; 'posestream pull people' gets
+          the pair for real people"""
 PAPERS = """Networks of the papers: engines.create(NAME) builds one in PyTorch
   M       million parameters
   GMAC    10^9 multiply-accumulates for a person and frame, with the features of
