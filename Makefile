@@ -48,7 +48,7 @@ clean:  ## remove what these targets made, caches included
 	find . \( -name __pycache__ -o -name node_modules \) -type d -prune -exec rm -rf {} +
 
 $(VENV)/.run: pyproject.toml constraints.txt scripts/set_up
-	@scripts/set_up $(VENV) .
+	@scripts/set_up $(VENV) '.[openvino]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt scripts/set_up

@@ -102,7 +102,7 @@ def run_apart(seed: int, index: int, kinds: list[str]) -> dict[str, Any]:
         output, _, result = ran.stdout.rpartition(_RESULT)
         return {**json.loads(result), "index": index, "output": output}
     except (ValueError, subprocess.TimeoutExpired) as error:
-        text = ran.stderr[-2000:] if isinstance(error, ValueError) else str(error)
+        text = ran.stderr[-2000:] if isinstance(error, ValueError) else f"it took more than {_LIMIT_S} s"
         what = f"the trial itself failed: {text}"
         return {"index": index, "faults": [], "violations": [what], "seconds": 0.0, "output": f"{index}: {what}"}
 

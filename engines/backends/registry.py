@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ from engines.backends.base import Backend, FeatureCache
 from engines.backends.cores import Threads
 from engines.backends.host_cache import HostFeatureCache
 from engines.errors import EngineError, install_hint
-from engines.spec.model_files import MODEL_SUFFIXES, ONNX
+from engines.spec.model_files import IR, MODEL_SUFFIXES, ONNX, TFLITE
 
 MODULES = {"torch": "pytorch.backend", "tensorrt": "trt"}
 """Modules whose name differs from the backend's, since a library has that name."""
@@ -33,12 +34,21 @@ def make_backend(path: Path, name: str = "auto", threads: Threads = "auto") -> B
 
     ``name`` is ``<backend>`` or ``<backend>:<mode>``, such as ``onnxrt:cuda`` or ``torch:compiled``; ``auto`` chooses
     one, see :mod:`engines.backends.auto`. ``threads`` is the number of CPU threads; ``auto`` leaves it to the backend.
-    Raises :class:`EngineError` for an
-    unknown name or mode, and if a package is not installed.
+    Raises :class:`EngineError` for an unknown name or mode, and if a package is not installed.
     """
     module, options = _import_backend(_resolve(name, path))
     _check_suffix(module, name, path)
     return cast(Callable[..., Backend], module.create)(path, threads=threads, **options)
+
+
+def check_installed(path: Path, name: str = "auto") -> None:
+    """Raise :class:`EngineError` with the remedy if ``path`` needs OpenVINO and that is not installed.
+
+    It imports nothing, so that a line can be checked before it fetches networks and starts.
+    """
+    needs_openvino = name.partition(":")[0] == "openvino" or (name == "auto" and path.suffix in (IR, TFLITE))
+    if needs_openvino and importlib.util.find_spec("openvino") is None:
+        raise EngineError(f"model {path.name} runs in OpenVINO, which is not installed; {install_hint('openvino')}")
 
 
 def make_feature_cache(

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from engines.backends.registry import check_installed
 from engines.errors import EngineError
 from engines.hub.catalogue import REAL_PEOPLE_DETECTOR
 from engines.hub.lookup import find_model
@@ -87,7 +88,9 @@ class Detect(Transform):
 
     def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002
         for name in self.networks():
-            find_model(name, "detector").check()
+            model = find_model(name, "detector")
+            model.check()
+            check_installed(model.path, self.backend)
 
     @property
     def reach(self) -> int:

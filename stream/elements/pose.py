@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from msgspec import Meta
 
+from engines.backends.registry import check_installed
 from engines.errors import EngineError
 from engines.hub.catalogue import DEFAULT_MODEL, REAL_PEOPLE_POSE
 from engines.hub.lookup import find_model
@@ -110,7 +111,9 @@ class Pose(Transform):
         return self._signature
 
     def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002
-        find_model(self.resolved_model, "pose").check()
+        model = find_model(self.resolved_model, "pose")
+        model.check()
+        check_installed(model.path, self.backend)
 
     def sink_caps(self) -> Caps:
         return Caps("people/window", past=self.signature.past, future=self._get_lookahead())

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from msgspec import Meta
 
+from engines.backends.registry import check_installed
 from engines.errors import EngineError
 from engines.hub.catalogue import is_entry
 from engines.hub.lookup import find_model
@@ -74,7 +75,9 @@ class PoseDetect(Transform):
 
     def check(self, sources: Sequence[Source]) -> None:  # noqa: ARG002
         if not is_model_file(self.model) and is_entry(self.model):
-            find_model(self.model, "single-stage").check()
+            model = find_model(self.model, "single-stage")
+            model.check()
+            check_installed(model.path, self.backend)
 
     def src_caps(self, sink: Caps | None) -> Caps:  # noqa: ARG002
         return Caps("people/poses", skeleton=self.signature.skeleton)

@@ -12,6 +12,8 @@ import pytest
 
 from engines.backends import auto
 from engines.backends.auto import Choice, choose
+from engines.backends.registry import check_installed
+from engines.errors import EngineError
 from engines.spec.manifest import Manifest, Source, write_manifest
 from engines.spec.network import NetworkSpec
 from engines.spec.signature import Signature
@@ -146,3 +148,26 @@ def test_choosing_imports_no_heavy_package() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "backend", "is_refused"),
+    [
+        ("tiny.xml", "auto", True),
+        ("tiny.tflite", "auto", True),
+        ("tiny.onnx", "openvino:gpu", True),
+        ("tiny.onnx", "auto", False),
+        ("tiny.xml", "onnxrt", False),  # which says itself that it does not read such a file
+    ],
+)
+def test_openvino_is_missed_before_a_line_starts(
+    file: str, backend: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    if is_refused:
+        with pytest.raises(EngineError) as caught:
+            check_installed(Path(file), backend)
+        remedy = "in a clone of posestream: pip install '.[openvino]'"
+        assert str(caught.value) == f"model {file} runs in OpenVINO, which is not installed; {remedy}"
+    else:
+        check_installed(Path(file), backend)
