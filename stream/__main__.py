@@ -18,7 +18,6 @@ from typing import Annotated, TypeGuard
 import typer
 from typer import TyperException
 
-from engines.spec.cache import OFFLINE_VARIABLE
 from stream.cli import (
     bridge,
     compare,
@@ -184,6 +183,9 @@ def execute(arguments: Sequence[str]) -> int:
 @contextmanager
 def _offline(*, is_wanted: bool) -> Iterator[None]:
     """Forbid downloads, in this process and in those that it starts."""
+    # Not above: stream.cli, whose import takes posestream's packages from one folder, comes first.
+    from engines.spec.cache import OFFLINE_VARIABLE
+
     before = os.environ.get(OFFLINE_VARIABLE)
     if is_wanted:
         os.environ[OFFLINE_VARIABLE] = "1"

@@ -36,8 +36,8 @@ class CommonOptions:
 def split_common_options(arguments: Sequence[str]) -> tuple[list[str], CommonOptions]:
     """The arguments without the common options, and those; what follows ``--`` is left alone.
 
-    >>> split_common_options(["launch", "-v", "testsrc ! fakesink"])
-    (['launch', 'testsrc ! fakesink'], CommonOptions(verbosity=1, debug=False, offline=False))
+    >>> split_common_options(["launch", "-v", "testsrc ! fakesink", "--offline"])
+    (['launch', 'testsrc ! fakesink'], CommonOptions(verbosity=1, debug=False, offline=True))
     """
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     given = [_SHORT.get(word, word) for word in arguments[:end]]

@@ -45,7 +45,7 @@ WRONG: dict[str, tuple[list[str], list[str], int]] = {
     "missing argument": (["launch"], ["Missing argument 'line'"], 2),
     "unknown element": (["launch", "testscr ! fakesink"], ["column 1", "'testscr'", "did you mean 'testsrc'"], 1),
     "unknown property": (["launch", "testsrc widht=9 ! fakesink"], ["'widht'", "did you mean 'width'"], 1),
-    "value out of range": (["launch", "testsrc ! detect min_score=3 ! fakesink"], ["min_score=3", "<= 1"], 1),
+    "value out of range": (["launch", "testsrc ! detect min_score=3 ! fakesink"], ["min_score=3", "at most 1"], 1),
     "value of another type": (["launch", "testsrc width=wide ! fakesink"], ["width=wide", "int"], 1),
     "caps that clash": (["launch", "testsrc ! window ! fakesink"], ["testsrc", "window", "video/raw", "people/boxes"], 1),
     "two links in a row": (["launch", "testsrc ! ! fakesink"], ["column 11", "!"], 1),

@@ -130,9 +130,9 @@ def test_a_network_of_crops_raises_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_export_raises_with_the_remedy() -> None:
-    manifest_path = load_error("rtmpose-s")
+    manifest_path = load_error("no-such-folder")
     assert manifest_path.startswith(
-        "model 'rtmpose-s': this is neither an .onnx (YOLO-pose, RTMO) nor the folder of an exported network"
+        "model 'no-such-folder': this is neither an .onnx (YOLO-pose, RTMO) nor the folder of an exported network"
     )
     assert "'posestream export NETWORK', where NETWORK is inspose-compact or" in manifest_path
 

@@ -34,12 +34,12 @@ def test_frames_are_fed_in_the_order_of_the_network() -> None:
     ("changes", "words"),
     [
         ({"skeleton": "octopus"}, "skeleton 'octopus' is not one of coco17"),
-        ({"past": -1}, "$.past"),
-        ({"input_size": [192]}, "$.input_size"),
+        ({"past": -1}, "past must be an integer of at least 0"),
+        ({"input_size": [192]}, "input_size must be a list of 2 values"),
         ({"std": [1, 0, 1]}, "std [1.0, 0.0, 1.0] must not contain 0"),
         ({"order": [0, 1]}, "order [0, 1] must name each of the offsets [0] once"),
         ({"decode": "heatmap-dark", "blur_px": 4}, "blur_px 4 must be odd"),
-        ({"decode": "argmax"}, "$.decode"),
+        ({"decode": "argmax"}, "decode cannot be 'argmax'"),
         ({"inputsize": 1}, "inputsize"),
     ],
 )

@@ -35,7 +35,7 @@ def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["validate", "--fast", "x"], "; see 'posestream validate --help'", 2),
         (["eval", "coco", "--fast"], "; see 'posestream eval coco --help'", 2),
         (["lunch"], "; see 'posestream --help'", 2),
-        (["pull", "rtmpos"], "pull rtmpos: no network has this name; did you mean 'rtmpose-t' or", 1),
+        (["pull", "rtmpos"], "pull rtmpos: no network has this name; did you mean 'rtmo-s' or", 1),
         (["pull", "xyz"], "pull xyz: no network has this name; 'posestream models' lists all", 1),
         (["pull", "fami-small"], "pull fami-small: it ships with posestream, so there is nothing to download", 1),
     ],

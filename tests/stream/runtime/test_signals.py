@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import pytest
 
 from stream.runtime.signals import raising_interrupts
 
-
-def wait_for_interrupt(cause: Callable[[], object]) -> None:
+_FIRST = """
+import os, signal, sys, time
+from stream.runtime.signals import raising_interrupts
+number = int(sys.argv[1])
+before = signal.getsignal(number)
+try:
     with raising_interrupts():
-        cause()
+        os.kill(os.getpid(), number)
         time.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted", signal.getsignal(number) == before)
+"""
+
+_DROPPED = """
+import signal, time
+from stream.runtime.signals import raising_interrupts
+class Dropped:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+began_s = time.monotonic()
+try:
+    with raising_interrupts():
+        Dropped()
+        time.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted", time.monotonic() - began_s < 4)
+"""
+
+
+def run(script: str, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a process of its own: a signal too many would end the tests."""
+    command = [sys.executable, "-P", "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_raises_an_interrupt(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt):
-        wait_for_interrupt(lambda: os.kill(os.getpid(), number))
-    assert signal.getsignal(number) == before
+    assert run(_FIRST, str(int(number))) == (0, "interrupted True\n", "")
 
 
-def test_an_interrupt_that_python_drops_is_raised_again(capfd: pytest.CaptureFixture[str]) -> None:
-    class Dropped:
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGINT)
-
-    began_s = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        wait_for_interrupt(Dropped)
-    assert time.monotonic() - began_s < 4
-    assert capfd.readouterr().err == ""
+def test_an_interrupt_that_python_drops_is_raised_again() -> None:
+    assert run(_DROPPED) == (0, "interrupted True\n", "")
 
 
 def test_what_else_python_drops_is_shown_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +86,4 @@ with raising_interrupts():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_signal_ends_the_process_whatever_it_does(number: signal.Signals) -> None:
-    command = [sys.executable, "-P", "-c", _STUBBORN, str(int(number))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (-number, "closing\n")
+    assert run(_STUBBORN, str(int(number)))[:2] == (-number, "closing\n")
