@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -163,10 +162,17 @@ def test_every_step_reports_gradient_norm_rate_and_speed(tmp_path: Path) -> None
     assert float(left.norm()) == pytest.approx(1e-4, rel=1e-2)  # PyTorch adds 1e-6 to the norm that it divides by
 
 
+def press_ctrl_c() -> None:
+    """Do what Python does at a SIGINT; a real one, as two_processes.py sends, could end the worker of the tests."""
+    handler = signal.getsignal(signal.SIGINT)
+    assert callable(handler)
+    handler(signal.SIGINT, None)
+
+
 def test_ctrl_c_finishes_and_saves_the_step(tmp_path: Path) -> None:
     def interrupt(step: int, _: dict[str, float]) -> None:
         if step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            press_ctrl_c()
 
     whole = trainer(tmp_path / "whole")
     whole.run(quiet)
@@ -182,13 +188,13 @@ def test_ctrl_c_finishes_and_saves_the_step(tmp_path: Path) -> None:
 
 def test_a_second_ctrl_c_interrupts_at_once_unless_it_is_shared() -> None:
     with Interrupt() as interrupt:
-        os.kill(os.getpid(), signal.SIGINT)
+        press_ctrl_c()
         assert interrupt.requested
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            press_ctrl_c()
     with Interrupt(is_shared=True) as interrupt:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        press_ctrl_c()
+        press_ctrl_c()
         assert interrupt.requested
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import threading
 import time
@@ -65,7 +64,9 @@ def test_the_first_ctrl_c_stops_the_line_and_the_second_one_kills_it() -> None:
 
     def interrupt_twice(monitor: FakeMonitor) -> None:
         for ending in ("stop", "kill"):
-            os.kill(os.getpid(), signal.SIGINT)
+            handler = signal.getsignal(signal.SIGINT)
+            assert callable(handler)
+            handler(signal.SIGINT, None)
             monitor.wait_for(ending)
             seen.append(ending)
 
