@@ -175,7 +175,8 @@ class Trial:
             killed,
             self._ended,
         )
-        self.report.violations = judge(self.scenario, outcome, reference)
+        found = judge(self.scenario, outcome, reference)
+        self.report.violations = [text.replace(str(self._place.root), "TRIAL") for text in found]  # which has gone
         return self.report
 
     def _may_lose(self) -> bool:
