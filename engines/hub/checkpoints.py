@@ -76,16 +76,32 @@ def read_checkpoint(path: Path) -> StateDict:
     return {re.sub(r"^(module\.)+", "", key): value for key, value in _unwrap(path, loaded).items()}
 
 
+_BEGINNINGS = (b"PK\x03\x04", b"\x80")
+"""Of a zip, which PyTorch writes, and of a pickle, which it wrote before 1.6."""
+_REASON = re.compile(r".*(?:WeightsUnpickler error:|trusted source\.)\s*(.+?)\s*Check the documentation", re.DOTALL)
+
+
 def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if _begins_as_checkpoint(path):
+            match = _REASON.match(str(error))
+            reason = match[1].rstrip(".") if match else first_line(error, 160)
+            raise EngineError(
+                f"checkpoint {str(path)!r} holds more than weights and was not opened, since opening it could run "
+                f"what it holds ({reason}); save its state_dict alone"
+            ) from None
         raise EngineError(
-            f"checkpoint {str(path)!r} holds more than weights and was not opened, since opening it could run "
-            f"what it holds ({first_line(error, 160)}); save its state_dict alone"
+            f"checkpoint {str(path)!r} is no checkpoint of PyTorch, which is a zip or a pickle; download it again"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - PyTorch raises what its parts happen to raise for damaged files
         raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {first_line(error, 160)}") from None
+
+
+def _begins_as_checkpoint(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4).startswith(_BEGINNINGS)
 
 
 def _read_safetensors(path: Path) -> Any:

@@ -185,7 +185,28 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path, trained: Any, zipped: boo
     message = load_error(HRNet(SMALL), path)
     assert not target.exists()
     assert message.startswith(f"checkpoint {str(path)!r} holds more than weights and was not opened")
-    assert message.endswith("save its state_dict alone")
+    assert message.endswith("; save its state_dict alone")
+    assert "GLOBAL" in message, "it says what it would run"
+
+
+@pytest.mark.parametrize(
+    "content", [b"<!DOCTYPE html>" * 9, bytes(range(1, 250)), b"\0" * 400], ids=["page", "noise", "zeros"]
+)
+def test_what_is_no_checkpoint_is_not_said_to_hold_code(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "net.pth"
+    path.write_bytes(content)
+    assert load_error(HRNet(SMALL), path) == (
+        f"checkpoint {str(path)!r} is no checkpoint of PyTorch, which is a zip or a pickle; download it again"
+    )
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_a_checkpoint_that_is_cut_off_is_damaged(tmp_path: Path, trained: Any, zipped: bool, share: float) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(trained.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert load_error(HRNet(SMALL), path).startswith(f"checkpoint {str(path)!r} is damaged or no checkpoint: ")
 
 
 def test_a_file_without_weights_raises_listing_its_content(tmp_path: Path) -> None:
