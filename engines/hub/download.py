@@ -11,6 +11,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 from engines.errors import EngineError
+from engines.hub.sources import UnusableSourceError
 from engines.spec.cache import CACHE_VARIABLE
 from engines.url import Url, split_basic_auth
 
@@ -23,10 +24,6 @@ PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class UnreachableError(EngineError):
-    """A server does not answer, or broke off; another one may have the file."""
-
-
 class Download:
     """A download for ``name`` from ``url`` to the file ``part``, which stays after an error and is resumed."""
 
@@ -35,7 +32,10 @@ class Download:
         self._validator = part.with_name(f"{part.name}.tag")
 
     def run(self, progress: Progress) -> None:
-        """Download what is missing. Raises :class:`UnreachableError`, or :class:`EngineError` if the disk is full."""
+        """Download what is missing.
+
+        Raises :class:`UnusableSourceError`, or :class:`EngineError` if the disk is full.
+        """
         with self._request() as response:
             if response is None:
                 return
@@ -59,7 +59,7 @@ class Download:
                 done += len(chunk)
                 progress(done, total)
         if total is not None and done < total:
-            raise UnreachableError(
+            raise UnusableSourceError(
                 f"pull {self.name}: {self.url} broke off after {done} of {total} bytes; pull again to resume"
             )
 
@@ -105,20 +105,20 @@ class Download:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Raise network errors as :class:`UnreachableError` with the address and the remedy."""
+        """Raise network errors as :class:`UnusableSourceError` with the address and the remedy."""
         try:
             yield
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == RANGE_NOT_SATISFIABLE:
                 raise _CompleteError from error
-            raise UnreachableError(
+            raise UnusableSourceError(
                 f"pull {self.name}: {self.url} answered {error.code} {error.reason}; "
                 "if it has moved, correct url in the catalogue entry"
             ) from error
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            raise UnreachableError(
+            raise UnusableSourceError(
                 f"pull {self.name}: {self.url} cannot be read ({reason}); check the network and pull again"
             ) from None  # the library's error may quote a part of the address
 

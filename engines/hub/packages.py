@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engines.errors import EngineError
-from engines.hub.sources import NPM, PYPI
+from engines.hub.sources import NPM, PYPI, UnusableSourceError
 
 _TIMEOUT_S = 600
 _PYPI = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)")
@@ -21,14 +21,14 @@ _NPM = re.compile(r"(?P<name>(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*)==(?P
 def download_package(name: str, address: str, path: Path) -> None:
     """Download the package at ``address``, ``pypi:NAME==VERSION`` or ``npm:NAME==VERSION``, to ``path``.
 
-    Raises :class:`EngineError` for an address without an exact version, a client that is not installed, and with the
-    last line that the client printed if it fails.
+    Raises :class:`EngineError` for an address without an exact version, and :class:`UnusableSourceError` for a client
+    that is not installed, and with the last line that the client printed if it fails.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         _run(name, address, _make_command(name, address, Path(folder)))
         found = sorted(Path(folder).iterdir())
         if len(found) != 1:
-            raise EngineError(f"pull {name}: {address} gave {len(found)} files, expected one")
+            raise UnusableSourceError(f"pull {name}: {address} gave {len(found)} files, expected one")
         found[0].replace(path)
 
 
@@ -42,7 +42,7 @@ def _make_command(name: str, address: str, folder: Path) -> Sequence[str]:
     _check(name, address, _NPM, package, "npm:NAME==VERSION")
     client = shutil.which("npm")
     if client is None:
-        raise EngineError(f"pull {name}: {address} is fetched by npm, which is not installed; install Node.js")
+        raise UnusableSourceError(f"pull {name}: {address} is fetched by npm, which is not installed; install Node.js")
     flags = ("--silent", "--ignore-scripts", "--pack-destination", str(folder))
     return (client, "pack", *flags, package.replace("==", "@"))
 
@@ -56,8 +56,10 @@ def _run(name: str, address: str, command: Sequence[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise EngineError(f"pull {name}: {address} was not here after {_TIMEOUT_S} s; pull again") from None
+        raise UnusableSourceError(f"pull {name}: {address} was not here after {_TIMEOUT_S} s; pull again") from None
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         reason = lines[-1][:200] if lines else f"exit code {done.returncode}"
-        raise EngineError(f"pull {name}: {address} cannot be fetched ({reason}); check the network and pull again")
+        raise UnusableSourceError(
+            f"pull {name}: {address} cannot be fetched ({reason}); check the network and pull again"
+        )

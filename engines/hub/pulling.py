@@ -16,9 +16,9 @@ from engines.errors import EngineError
 from engines.hub import catalogue
 from engines.hub.archives import extract
 from engines.hub.catalogue import Entry
-from engines.hub.download import Download, Progress, UnreachableError, writing
+from engines.hub.download import Download, Progress, writing
 from engines.hub.packages import download_package
-from engines.hub.sources import PACKAGES, Integrity, RemoteFile, Source
+from engines.hub.sources import PACKAGES, Integrity, RemoteFile, Source, UnusableSourceError
 from engines.spec.cache import OFFLINE_VARIABLE, is_offline
 from engines.spec.fingerprint import hash_file
 from engines.spec.network import Checkpoint
@@ -167,7 +167,7 @@ def _install_first(choices: Sequence[_Choice], progress: Progress) -> PullResult
     for choice in choices:
         try:
             digest = _install(choice, progress)
-        except (UnreachableError, WrongFileError) as error:
+        except UnusableSourceError as error:
             failures.append(error)
             continue
         for failure in failures:
@@ -185,10 +185,6 @@ def _install(choice: _Choice, progress: Progress) -> str:
         with writing(choice.name, file.path):
             file.part.replace(file.path)
     return digests[0]
-
-
-class WrongFileError(EngineError):
-    """A server has another file than the entry says; another server may have the right one."""
 
 
 def _fetch(name: str, file: _File, progress: Progress) -> str:
@@ -228,12 +224,12 @@ def _check_integrity(what: str, path: Path, integrity: Integrity | None) -> None
     with path.open("rb") as file:
         actual = base64.b64encode(hashlib.file_digest(file, algorithm).digest()).decode()
     if actual != expected:
-        raise WrongFileError(_mismatch(what, algorithm, actual, expected))
+        raise UnusableSourceError(_mismatch(what, algorithm, actual, expected))
 
 
 def _check_digest(what: str, digest: str, expected: str) -> None:
     if not digest.startswith(expected):
-        raise WrongFileError(_mismatch(what, "sha256", digest, expected))
+        raise UnusableSourceError(_mismatch(what, "sha256", digest, expected))
 
 
 def _mismatch(what: str, algorithm: str, actual: str, expected: str) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from engines.errors import EngineError
 from engines.spec.model_files import IR, MODEL_SUFFIXES, ONNX
 from engines.url import Url
 
@@ -20,6 +21,10 @@ PACKAGES = (PYPI, NPM)
 """The beginnings of addresses of packages: ``pypi:NAME==VERSION`` and ``npm:NAME==VERSION``."""
 
 ARCHIVES = (".zip", ".whl", ".tgz", ".tar.gz", ".tar")
+
+
+class UnusableSourceError(EngineError):
+    """A source does not answer, or has another file than the entry says; another source may have the right one."""
 
 
 class RemoteFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import os
@@ -12,6 +13,7 @@ import sys
 import tarfile
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -110,11 +112,64 @@ def test_a_member_of_a_tgz_is_checked_inside_and_outside(entry: Path, shelf: She
     assert list_cache() == []
 
 
-def test_a_tgz_that_was_cut_off_raises(entry: Path, shelf: Shelf) -> None:
-    shelf.content = make_tgz("package/net.onnx")[:1500]
-    write(entry, shelf.address, member="net.onnx")
-    assert "is damaged (" in pull_error(entry)
+def make_zip() -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net.onnx", WEIGHTS)
+    return memory.getvalue()
+
+
+def replace_bytes(content: bytes, *changes: tuple[int, bytes]) -> bytes:
+    changed = bytearray(content)
+    for at, piece in changes:
+        at %= len(content)
+        changed[at : at + len(piece)] = piece
+    return bytes(changed)
+
+
+OPEN_TGZ = gzip.compress(gzip.decompress(make_tgz("net.onnx"))[: 512 + len(WEIGHTS)])
+"""Without the blocks that mark the end, so that it is read to its checksum."""
+
+DATA_AT = 30 + len("net.onnx")
+"""Where the compressed data of ``make_zip()`` begins."""
+
+ENTRY_AT = make_zip().rindex(b"PK\x01\x02")
+"""Where the entry of its file in the zip's directory begins; flags are at 8 and the compression at 10."""
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (make_tgz("net.onnx")[:1500], "is damaged (Compressed file ended before "),
+        (replace_bytes(OPEN_TGZ, (-8, b"\0\0\0\0")), "is damaged (CRC check failed "),
+        (replace_bytes(make_zip(), (DATA_AT, b"\xff")), "is damaged (Error -3 while decompressing data: "),
+        (
+            replace_bytes(make_zip(), (ENTRY_AT + 16, b"\0\0\0\0")),
+            "is damaged (Bad CRC-32 for file 'net.onnx'); pull again",
+        ),
+        (replace_bytes(make_zip(), (0, b"XX")), "is damaged (Bad magic number for file header); pull again"),
+        (
+            replace_bytes(make_zip(), (6, b"\1"), (ENTRY_AT + 8, b"\1")),
+            "cannot be read (File 'net.onnx' is encrypted, ",
+        ),
+        (
+            replace_bytes(make_zip(), (8, b"\x63"), (ENTRY_AT + 10, b"\x63")),
+            "cannot be read (That compression method is ",
+        ),
+        (WEIGHTS, "is neither a zip nor a tar archive; pull again"),
+    ],
+)
+def test_an_archive_that_cannot_be_read_is_passed_over_and_raises_if_it_is_the_only_one(
+    entry: Path, shelf: Shelf, content: bytes, reason: str
+) -> None:
+    shelf.content = content
+    bad, good = ({"url": f"{shelf.address}/{name}"} for name in ("net.zip", "net.onnx"))
+    write_sources(entry, {"files": [bad | {"member": "net.onnx"}]})
+    assert f"pull net: {shelf.address}/net.zip {reason}" in pull_error(entry)
     assert list_cache() == []
+    write_sources(entry, {"files": [bad | {"member": "net.onnx"}]}, {"files": [good]})
+    pull(str(entry))
+    assert list_cache() == ["net.onnx"]
 
 
 @pytest.fixture
@@ -148,6 +203,17 @@ def test_a_package_that_npm_cannot_find_raises_with_its_last_line(entry: Path, n
     assert pull_error(entry) == (
         "pull net: npm:pose==1.0.0 cannot be fetched (npm error 404 pose@1.0.0); check the network and pull again"
     )
+
+
+def test_a_source_whose_client_is_not_installed_is_passed_over(
+    entry: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    package = {"url": "npm:pose==1.0.0", "member": "net.onnx"}
+    write_sources(entry, {"files": [package]})
+    assert pull_error(entry) == ("pull net: npm:pose==1.0.0 is fetched by npm, which is not installed; install Node.js")
+    write_sources(entry, {"files": [package]}, {"files": [{"url": shelf.address}]})
+    assert pull(str(entry)).sha256 == DIGEST
 
 
 @pytest.mark.parametrize(("url", "form"), [("npm:pose", "npm:NAME==VERSION"), ("pypi:pose>=1", "pypi:NAME==VERSION")])
