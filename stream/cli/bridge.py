@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from stream.cli.subscribe import Cameras, ClientKey, ServerKey, UntilEnd
 
 if TYPE_CHECKING:
     from stream.bridges.bridge import Bridge
@@ -15,12 +16,10 @@ if TYPE_CHECKING:
 
 def bridge(
     to: Annotated[
-        str, typer.Argument(help="Where to: mqtt://, mqtts://, kafka://, osc:// or ws://HOST[:PORT][/TOPIC].")
+        str, typer.Argument(help="Where to: mqtt://HOST:PORT/TOPIC, or mqtts://, kafka://, osc:// or ws://.")
     ],
     address: Annotated[str, typer.Option("--from", help="Where a keypointsink publishes.")] = "tcp://127.0.0.1:5570",
-    camera: Annotated[
-        list[str] | None, typer.Option("--camera", "-c", help="Only this camera; may be repeated.")
-    ] = None,
+    camera: Cameras = None,
     rate: Annotated[
         float | None,
         typer.Option("--rate", min=0, help="Messages a second of each camera; 0 for all. MQTT: 5, others: all."),
@@ -33,14 +32,9 @@ def bridge(
     max_waiting: Annotated[
         int, typer.Option("--max-waiting", min=1, help="Messages kept while the other side is away.")
     ] = 100,
-    until_end: Annotated[bool, typer.Option("--until-end", help="Stop when all these cameras have ended.")] = False,
-    server_key: Annotated[
-        Path | None, typer.Option("--server-key", help="The publisher's public .key file; needed for another host.")
-    ] = None,
-    client_key: Annotated[
-        Path | None,
-        typer.Option("--client-key", help="Your .key_secret file, where the publisher admits known clients only."),
-    ] = None,
+    until_end: UntilEnd = False,
+    server_key: ServerKey = None,
+    client_key: ClientKey = None,
 ) -> None:
     """Pass the keypoints that a line publishes on, as JSON (OSC: as numbers), until Ctrl-C.
 

@@ -17,15 +17,23 @@ if TYPE_CHECKING:
     from stream.protocol.pose_message import PoseMessage
     from stream.protocol.subscriber import Subscriber
 
+Cameras = Annotated[list[str] | None, typer.Option("--camera", "-c", help="Only this camera; may be repeated.")]
+UntilEnd = Annotated[bool, typer.Option("--until-end", help="Stop when all these cameras have ended.")]
+ServerKey = Annotated[
+    Path | None, typer.Option("--server-key", help="The publisher's public .key file; needed for another host.")
+]
+ClientKey = Annotated[
+    Path | None,
+    typer.Option("--client-key", help="Your .key_secret file, where the publisher admits known clients only."),
+]
+
 _REFRESH_HZ = 10
 _SILENCE_S = 5.0
 
 
 def subscribe(
     address: Annotated[str, typer.Argument(help="Where a keypointsink publishes.")] = "tcp://127.0.0.1:5570",
-    camera: Annotated[
-        list[str] | None, typer.Option("--camera", "-c", help="Only this camera; may be repeated.")
-    ] = None,
+    camera: Cameras = None,
     person: Annotated[int | None, typer.Option("--person", "-p", help="Only the person with this id.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line, keys as in docs/reference/protocol.md.")
@@ -34,16 +42,11 @@ def subscribe(
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.1, help="Fail after so many seconds without a message.")
     ] = None,
-    until_end: Annotated[bool, typer.Option("--until-end", help="Stop when all these cameras have ended.")] = False,
+    until_end: UntilEnd = False,
     latest: Annotated[bool, typer.Option("--latest", help="Skip all waiting messages but the newest.")] = False,
     prefix: Annotated[str, typer.Option("--prefix", help="The publisher's prefix of topics.")] = "",
-    server_key: Annotated[
-        Path | None, typer.Option("--server-key", help="The publisher's public .key file; needed for another host.")
-    ] = None,
-    client_key: Annotated[
-        Path | None,
-        typer.Option("--client-key", help="Your .key_secret file, where the publisher admits known clients only."),
-    ] = None,
+    server_key: ServerKey = None,
+    client_key: ClientKey = None,
 ) -> None:
     """Show the keypoints that a line publishes: a live table on a terminal, else one line for each message.
 

@@ -13,27 +13,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.text import Text
+from typer.main import get_command
 
-from stream.__main__ import execute
+from stream.__main__ import execute, make_app
 from stream.cli.demo import free_port
 from stream.errors import PosestreamError
 
-COMMANDS = (
-    "demo",
-    "launch",
-    "run",
-    "validate",
-    "inspect",
-    "subscribe",
-    "top",
-    "doctor",
-    "models",
-    "pull",
-    "keygen",
-    "eval",
-)
+COMMANDS: dict[str, Any] = get_command(make_app(None)).commands  # type: ignore[attr-defined]
 
 Capture = pytest.CaptureFixture[str]
 LINE = "testsrc num_frames=2 ! detect model=truth"
@@ -217,6 +207,14 @@ def test_every_command_explains_itself_with_an_example(command: str, capsys: Cap
     result = capsys.readouterr().out
     assert f"posestream {command}" in result.split("Usage:")[1].split("\n", 1)[1], "no example"
     assert "Options" in result
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_parameter_has_no_brackets_that_rich_takes_for_markup(command: str) -> None:
+    for one in (COMMANDS[command], *getattr(COMMANDS[command], "commands", {}).values()):
+        for parameter in one.params:
+            text = getattr(parameter, "help", None) or ""
+            assert Text.from_markup(text).plain == text, parameter.name
 
 
 def test_the_version_is_that_of_the_distribution(capsys: Capture) -> None:
