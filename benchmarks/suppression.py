@@ -1,6 +1,7 @@
 """People found, double boxes and AP with hard and with soft suppression, for several values of ``iou``.
 
     python -m benchmarks.suppression --shared ../shared --write
+    python -m benchmarks.suppression --shared ../shared --min-score 0.4 --step 1    as detect does by default
 
 The network runs once on each picture; only suppression differs. The pictures are COCO's of
 ``data/annot/coco_val_mini``, with every annotated person. A person is found by the best box that overlaps theirs by
@@ -61,11 +62,11 @@ def read_people(annotations: Path) -> dict[int, Floats]:
     return {image: np.array(boxes, np.float32) for image, boxes in found.items()}
 
 
-def suppress(found: Candidates, kind: str, iou: float) -> tuple[NDArray[np.intp], Floats]:
+def suppress(found: Candidates, kind: str, iou: float, min_score: float) -> tuple[NDArray[np.intp], Floats]:
     """Indices of the boxes that are left, and their scores."""
     boxes, scores = found
     if kind == "soft":
-        return soft_nms(boxes, scores, iou, MIN_SCORE)
+        return soft_nms(boxes, scores, iou, min_score)
     kept = nms(boxes, scores, iou)
     return kept, scores[kept]
 
@@ -73,6 +74,7 @@ def suppress(found: Candidates, kind: str, iou: float) -> tuple[NDArray[np.intp]
 def make_row(
     kind: str,
     iou: float,
+    min_score: float,
     candidates: Mapping[int, Candidates],
     keypoints: Mapping[int, NDArray[Any]],
     people: Mapping[int, Floats],
@@ -82,7 +84,7 @@ def make_row(
     """One line of the table."""
     documents, counts = [], []
     for image, given in candidates.items():
-        kept, scores = suppress(given, kind, iou)
+        kept, scores = suppress(given, kind, iou, min_score)
         counts.append(count(given[0][kept], people.get(image, np.zeros((0, 4), np.float32))))
         for index, box_score in zip(kept, scores, strict=True):
             joints = keypoints[image][index] - [HALF_PIXEL, HALF_PIXEL, 0]
@@ -91,7 +93,7 @@ def make_row(
                 {"image_id": image, "category_id": 1, "keypoints": joints.ravel().tolist(), "score": score}
             )
     found, doubles = np.sum(counts, axis=0)
-    more = sum(len(suppress(given, kind, iou)[0]) > PEOPLE for given in frames)
+    more = sum(len(suppress(given, kind, iou, min_score)[0]) > PEOPLE for given in frames)
     return f"| {kind}, {iou} | {found} | {doubles} | {100 * score_coco(annotations, documents)['AP']:.1f} | {more} |"
 
 
@@ -99,15 +101,17 @@ def main() -> None:
     """Run the benchmark."""
     parser = make_parser(__doc__)
     parser.add_argument("--shared", type=Path, required=True, help="the folder with data/models, data/real, data/annot")
+    parser.add_argument("--min-score", type=float, default=MIN_SCORE, help="the least score of a box")
+    parser.add_argument("--step", type=int, default=STEP, help="one frame of the clip in this many")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     shared: Path = options.shared
     annotations = shared / PICTURES / "person_keypoints.json"
     pictures, people = read_pictures(shared / PICTURES), read_people(annotations)
-    clip = read_clip(shared / CLIP, FRAMES)[::STEP]
+    clip = read_clip(shared / CLIP, FRAMES)[:: options.step]
     with load_detector(str(shared / DETECTOR)) as detector:
-        candidates = {image: detector.detect(picture, MIN_SCORE, 1.0) for image, picture in pictures.items()}
-        frames = [detector.detect(picture, MIN_SCORE, 1.0) for picture in clip]
+        candidates = {image: detector.detect(picture, options.min_score, 1.0) for image, picture in pictures.items()}
+        frames = [detector.detect(picture, options.min_score, 1.0) for picture in clip]
     with load(str(shared / POSE)) as pose:
         keypoints = {image: estimate(pose, pictures[image], found[0]) for image, found in candidates.items()}
     total = sum(map(len, people.values()))
@@ -116,7 +120,7 @@ def main() -> None:
         "|---|---|---|---|---|",
     ]
     lines += [
-        make_row(kind, iou, candidates, keypoints, people, frames, annotations)
+        make_row(kind, iou, options.min_score, candidates, keypoints, people, frames, annotations)
         for kind in ("hard", "soft")
         for iou in IOUS
     ]

@@ -17,7 +17,7 @@ from tests.caches import cache_folder
 
 # PyTorch's threads spin while they wait for each other; beside anything else that runs, tests would take minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Small tensors gain nothing from threads: half-precision trainings take 35 s of processor time with two, 21 s with one.
+# Small tensors gain nothing from threads, which then only cost processor time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test downloads a network; those of downloads have a server of their own.

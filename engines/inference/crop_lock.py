@@ -16,8 +16,8 @@ Someone who walks leaves crop after crop on the same side. From the second one o
 them by :data:`LEAD` of the margin, within which it stays for longer, as they have nearly the whole margin to cross
 instead of half of it. Up and down no crop is ahead: who crouches comes up again.
 
-The crop itself is not widened; docs/decisions/2026-11-21-crop-lock.md has the measurements. The rule is a function of
-boxes alone and reads no pixels.
+The crop itself is not widened; docs/explanation/decisions/2026-11-21-crop-lock.md has the measurements. The rule is a
+function of boxes alone and reads no pixels.
 """
 
 from __future__ import annotations
