@@ -4,7 +4,7 @@
     python -m benchmarks.age --write    and writes benchmarks/results/age.json and age.md
     python -m benchmarks.age --only now
 
-Three people at 640x480 and 30 frames per second (``--fps``), without the first second. *Working* is the time in
+Three people at 640x480 and 30 frames per second (``--fps``), without the first second of keypoints. *Working* is the time in
 elements, *waiting* that for future frames and for a part that is busy with an earlier frame, *transport* the rest
 between two parts: packing, the link, waking up. Each line runs once; the machine must be quiet.
 """
@@ -61,11 +61,12 @@ def main() -> int:
     for line in lines:
         load = os.getloadavg()[0]
         messages = run(line, options.frames, options.fps)
-        judged = [message for message in messages if message.seq >= options.fps]
+        begin = messages[0].frame_seq + options.fps
+        judged = [message for message in messages if message.frame_seq >= begin]
         spent = account(line, judged)
         result["lines"][line.name] = {
             "load": load,
-            "arrived": len(judged) / (options.frames - options.fps),
+            "arrived": len(judged) / (options.frames - begin),
             "spent": spent,
         }
     text = table(result)
