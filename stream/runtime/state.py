@@ -15,6 +15,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from stream.errors import PosestreamError, TransportError
@@ -51,7 +52,8 @@ class Memory(MutableMapping[str, int]):
 class PersistentMemory(Memory):
     """A map from names of at most 120 bytes to 64-bit integers, kept in ``path``; at most 1024 of them.
 
-    A slot is a value followed by its name; the name is written last, so that a slot is complete or absent.
+    A slot is a value followed by its name; the name is written last, so that a slot is complete or absent. The file is
+    read once, when it is opened: what another program writes into it later is overwritten, and never believed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,6 +61,7 @@ class PersistentMemory(Memory):
         self._open()
         self._apply_journal()
         self._slots: dict[str, int] = dict(self._read_names())
+        self._numbers = {name: self._values[slot * _SLOT_BYTES // 8] for name, slot in self._slots.items()}
         self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in set(self._slots.values())]
 
     def _open(self, *, is_new: bool = True) -> None:
@@ -66,12 +69,29 @@ class PersistentMemory(Memory):
         self._values = memoryview(self._map).cast("q")
 
     def restore(self) -> None:
-        """Write the file anew if it was removed, or replaced by another."""
-        if is_at(self._path, self._file):
-            return
+        """Write the file anew if it was removed, replaced by another, or overwritten."""
+        if not is_at(self._path, self._file):
+            self._replace()
+        elif not self._is_intact():
+            self._map[:] = self._encode_all()
+            _logger.warning("memory %s was overwritten by another program and is written anew", self._path)
+
+    def _is_intact(self) -> bool:
+        return self._values[_JOURNAL_AT // 8] == 0 and all(
+            self._map[slot * _SLOT_BYTES : (slot + 1) * _SLOT_BYTES] == _encode_slot(name, self._numbers[name])
+            for name, slot in self._slots.items()
+        )
+
+    def _encode_all(self) -> bytes:
+        content = bytearray(_FILE_BYTES)
+        for name, slot in self._slots.items():
+            content[slot * _SLOT_BYTES : (slot + 1) * _SLOT_BYTES] = _encode_slot(name, self._numbers[name])
+        return bytes(content)
+
+    def _replace(self) -> None:
         former, values = self._map, self._values
         try:
-            write(self._path, bytes(former))
+            write(self._path, self._encode_all())
             self._open(is_new=False)
         except (OSError, TransportError):
             return  # as without room on the disk: tried again, and if the part is restarted before, the line ends
@@ -87,7 +107,7 @@ class PersistentMemory(Memory):
                 yield name.decode(errors="replace"), slot
 
     def __getitem__(self, name: str) -> int:
-        return self._values[self._slots[name] * _SLOT_BYTES // 8]
+        return self._numbers[name]
 
     def __setitem__(self, name: str, value: int) -> None:
         slot = self._slots.get(name)
@@ -98,6 +118,7 @@ class PersistentMemory(Memory):
             self._slots[name] = slot
         else:
             self._values[slot * _SLOT_BYTES // 8] = _check(name, value)
+        self._numbers[name] = value
 
     def _take_slot(self, name: str) -> int:
         _encode(name)
@@ -117,13 +138,20 @@ class PersistentMemory(Memory):
     def _change(self, name: str, value: int | None) -> tuple[int, bytes]:
         """The slot of a name and its new content."""
         if value is None:
-            slot = self._slots.pop(name)
-            self._free.append(slot)
+            slot = self._forget(name)
             return slot, bytes(_SLOT_BYTES)
+        _check(name, value)
         if name not in self._slots:
-            _check(name, value)
             self._slots[name] = self._take_slot(name)
-        return self._slots[name], _check(name, value).to_bytes(8, sys.byteorder, signed=True) + _encode(name)
+        self._numbers[name] = value
+        return self._slots[name], _encode_slot(name, value)
+
+    def _forget(self, name: str) -> int:
+        """The slot that is free now."""
+        slot = self._slots.pop(name)
+        del self._numbers[name]
+        self._free.append(slot)
+        return slot
 
     def _apply_journal(self) -> None:
         for number in range(min(self._values[_JOURNAL_AT // 8], _MAX_ENTRIES)):
@@ -134,9 +162,8 @@ class PersistentMemory(Memory):
         self._values[_JOURNAL_AT // 8] = 0
 
     def __delitem__(self, name: str) -> None:
-        slot = self._slots.pop(name)
+        slot = self._forget(name)
         self._map[slot * _SLOT_BYTES + 8 : (slot + 1) * _SLOT_BYTES] = bytes(_NAME_BYTES)
-        self._free.append(slot)
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._slots))
@@ -260,11 +287,16 @@ def _check(name: str, value: int) -> int:
     return value
 
 
+@lru_cache(_SLOTS)
 def _encode(name: str) -> bytes:
     encoded = name.encode()
     if not 0 < len(encoded) <= _NAME_BYTES or b"\0" in encoded:
         raise PosestreamError(f"memory name {name!r} must have 1 to {_NAME_BYTES} bytes; choose a shorter one")
     return encoded.ljust(_NAME_BYTES, b"\0")
+
+
+def _encode_slot(name: str, value: int) -> bytes:
+    return value.to_bytes(8, sys.byteorder, signed=True) + _encode(name)
 
 
 def _map_file(path: Path, *, is_new: bool) -> tuple[mmap.mmap, FileIdentity]:

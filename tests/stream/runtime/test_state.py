@@ -49,6 +49,24 @@ def test_a_file_that_was_removed_or_replaced_is_written_anew(
     assert caplog.messages == [f"memory {path} was removed by another program and is written anew"]
 
 
+@pytest.mark.parametrize("garbage", [b"\xff", b"\0", bytes(range(256))])
+def test_what_another_program_writes_into_the_file_is_not_believed_and_is_overwritten(
+    path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = PersistentMemory(path)
+    memory["next id"] = 41
+    memory.store({"delivered hall": 19, "box": 1})
+    del memory["box"]
+    with path.open("r+b") as file:
+        file.write((garbage * path.stat().st_size)[: path.stat().st_size])
+    assert dict(memory) == {"next id": 41, "delivered hall": 19}
+    memory.restore()
+    memory["next id"] = 42
+    memory.restore()
+    assert dict(PersistentMemory(path)) == {"next id": 42, "delivered hall": 19}
+    assert caplog.messages == [f"memory {path} was overwritten by another program and is written anew"]
+
+
 def test_a_file_that_is_removed_again_while_it_is_written_anew_keeps_its_values(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
