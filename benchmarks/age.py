@@ -4,9 +4,9 @@
     python -m benchmarks.age --write    and writes benchmarks/results/age.json and age.md
     python -m benchmarks.age --only now
 
-Three people at 640x480 and 30 frames per second (``--fps``), without the first second of keypoints. *Working* is the time in
-elements, *waiting* that for future frames and for a part that is busy with an earlier frame, *transport* the rest
-between two parts: packing, the link, waking up. Each line runs once; the machine must be quiet.
+Three people at 640x480 and 30 frames per second (``--fps``), without the first second of keypoints. *Working* is the
+time in elements, *waiting* that for future frames and for a part that is busy with an earlier frame, *transport* the
+rest between two parts: packing, the link, waking up. Each line runs once; the machine must be quiet.
 """
 
 from __future__ import annotations

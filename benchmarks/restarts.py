@@ -28,8 +28,8 @@ from stream.runtime.supervisor import Supervisor
 from stream.transports.shm_segment import find_names, segment_prefix
 
 EMPTY = "benchmarks.empty."
-# 30 frames a second for longer than this could ever take.
-LINE = f"{EMPTY}camera num_frames=10000000 fps=30 width=320 height=240 ! queue ! {EMPTY}find ! queue ! fakesink"
+# 60 frames a second for longer than this could ever take.
+LINE = f"{EMPTY}camera num_frames=10000000 fps=60 width=320 height=240 ! queue ! {EMPTY}find ! queue ! fakesink"
 VICTIM = "find"
 # Longer than any restart on a busy machine.
 _TIMEOUT_S = 60.0

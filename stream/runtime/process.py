@@ -78,6 +78,7 @@ class PartProcess:
         self._reader: threading.Thread | None = None
         self._fatal: bus.Error | None = None
         self._started_s = self._heard_s = 0.0
+        self._closed_s: float | None = None
 
     # -- start and end ----------------------------------------------------------------------------------------------
 
@@ -97,6 +98,7 @@ class PartProcess:
         self._fatal = self.stats = None
         self.start_at_s = None
         self._started_s = self._heard_s = now_s
+        self._closed_s = None
         self._process = self._spawn(self.part, self._has_reported)
         self._notes.note_process(self.part, self._process.pid)
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
@@ -141,6 +143,8 @@ class PartProcess:
         match notice:
             case bus.Stats() if notice.pid == self.pid:
                 self._heard_s = now_s
+                if notice.state == "NULL" and not self._is_null:
+                    self._closed_s = now_s
                 self.stats = notice
                 self._has_reported = True
             case bus.Error(fatal=True):
@@ -155,21 +159,23 @@ class PartProcess:
         if not self.is_alive:
             return None
         status = self._get_status(self.pid)
-        # A debugger has stopped it; or it loads something large, and no signal has stopped it.
-        if status == psutil.STATUS_TRACING_STOP or (self._is_opening and status != psutil.STATUS_STOPPED):
+        # A debugger has stopped it; or it loads or frees something large, and no signal has stopped it.
+        if status == psutil.STATUS_TRACING_STOP or (self._is_null and status != psutil.STATUS_STOPPED):
             self._heard_s = now_s
         if now_s - self._heard_s > self._policy.silence_s:
             return f"silent for {now_s - self._heard_s:.1f} s"
         return self._hang(now_s)
 
     @property
-    def _is_opening(self) -> bool:
+    def _is_null(self) -> bool:
+        """It is not open yet, or closed again and about to end."""
         return self.stats is None or self.stats.state == "NULL"
 
     def _hang(self, now_s: float) -> str | None:
-        if self.stats is None or self._is_opening:
-            opening_s = now_s - self._started_s
-            return f"still not open after {opening_s:.0f} s" if opening_s > self._policy.opening_s else None
+        if self.stats is None or self._is_null:
+            so_far = "open" if self._closed_s is None else "ended"
+            took_s = now_s - (self._started_s if self._closed_s is None else self._closed_s)
+            return f"still not {so_far} after {took_s:.0f} s" if took_s > self._policy.opening_s else None
         idle_s = self.stats.idle_ms / 1000
         return f"hung in one step for {idle_s:.1f} s" if idle_s > self._policy.hang_s else None
 

@@ -13,9 +13,9 @@ class RestartPolicy:
     A part that is silent for ``silence_s`` (its heartbeat comes twice a second) or whose loop has not turned for
     ``hang_s`` is killed and restarted, after a delay that doubles from ``first_delay_s`` to ``longest_delay_s``. After
     ``restarts`` restarts within ``within_s`` the supervisor gives up, and the line ends. A part has ``opening_s`` to
-    open its elements, since a network may take long to load. A clean stop takes at most ``stop_s`` to deliver what is
-    in flight, longer only while a part reports progress in a long step, as writing a file, and then at most ``quit_s``
-    until all processes have ended.
+    open its elements, since a network may take long to load, and as long to end once it has closed them. A clean stop
+    takes at most ``stop_s`` to deliver what is in flight, longer only while a part reports progress in a long step, as
+    writing a file, and then at most ``quit_s`` until all processes have ended.
     """
 
     silence_s: float = 4.0

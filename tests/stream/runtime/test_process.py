@@ -92,6 +92,17 @@ def test_a_part_may_open_its_elements_for_two_minutes_without_a_heartbeat(bench:
     ]
 
 
+def test_a_part_that_closes_after_hours_has_two_minutes_to_end(bench: Bench) -> None:
+    bench.beat(7200.0)
+    bench.beat(7200.1, state="NULL")
+    bench.beat(7260.0, state="NULL")
+    assert [bench.part.error_line(now_s) for now_s in (7200.2, 7320.0, 7320.2)] == [
+        None,
+        None,
+        "still not ended after 120 s",
+    ]
+
+
 def test_a_part_that_a_signal_has_stopped_is_silent_while_it_opens_too(bench: Bench) -> None:
     bench.status = psutil.STATUS_STOPPED
     assert bench.part.error_line(5.0) == "silent for 5.0 s"
