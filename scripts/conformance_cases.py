@@ -69,10 +69,16 @@ def skeleton(topic: str = "skeleton/coco17", session: str = ONE, joints: Sequenc
 
 
 def heartbeat(
-    numbers: dict[str, int], topic: str = "heartbeat", ended: Sequence[str] = (), session: str = ONE
+    numbers: dict[str, int],
+    topic: str = "heartbeat",
+    ended: Sequence[str] = (),
+    session: str = ONE,
+    snapshot: int | None = None,
 ) -> Steps:
-    """A heartbeat arrives, at most 1,000 ms before the next."""
-    payload = schema.encode_heartbeat(session=session, wall_ns=1, interval_ms=1000, topics=numbers, ended=ended)
+    """A heartbeat arrives, at most 1,000 ms before the next; it may complete a snapshot of so many messages."""
+    payload = schema.encode_heartbeat(
+        session=session, wall_ns=1, interval_ms=1000, topics=numbers, ended=ended, snapshot=snapshot
+    )
     return message(topic.encode(), payload)
 
 
@@ -83,7 +89,8 @@ def end(seq: int, camera: str = "hall", topic: str = "") -> Steps:
 
 
 SNAPSHOT = "snapshot/5f3a/poses/hall"
-EMPTY_SNAPSHOT = skeleton(SNAPSHOT) + heartbeat({}, SNAPSHOT)
+ANOTHER_SNAPSHOT = "snapshot/77aa/poses/hall"
+EMPTY_SNAPSHOT = skeleton(SNAPSHOT) + heartbeat({}, SNAPSHOT, snapshot=1)
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -116,6 +123,7 @@ def ended(camera: str = "hall") -> Events:
 MALFORMED: Events = [{"event": "malformed"}]
 REFUSED: Events = [{"event": "refused"}]
 SILENT: Events = [{"event": "silent"}]
+ASKED: Events = [{"event": "ask"}]
 
 
 # -- cases -------------------------------------------------------------------------------------------------------------
@@ -123,7 +131,16 @@ SILENT: Events = [{"event": "silent"}]
 
 def cases() -> dict[str, Case]:
     """All cases by the name of their file."""
-    return {**_joining(), **_losses(), **_ends(), **_selections(), **_versions(), **_forecasts(), **_hostile()}
+    return {
+        **_joining(),
+        **_snapshots(),
+        **_losses(),
+        **_ends(),
+        **_selections(),
+        **_versions(),
+        **_forecasts(),
+        **_hostile(),
+    }
 
 
 def _case(about: str, steps: Steps, expect: Events, camera: str | None = "hall", prefix: str = "") -> Case:
@@ -177,6 +194,41 @@ def _joining() -> dict[str, Case]:
             + poses(0, session=OTHER)
             + heartbeat({"poses/hall": 0}, session=OTHER),
             got(0, 1) + got(0, joints=JOINTS[::-1]),
+        ),
+    }
+
+
+def _snapshots() -> dict[str, Case]:
+    numbers = {"poses/hall": 4}
+    until_asked = wait(1500) + heartbeat(numbers) + wait(1500)
+    whole = (
+        skeleton(ANOTHER_SNAPSHOT) + poses(4, topic=ANOTHER_SNAPSHOT) + heartbeat(numbers, ANOTHER_SNAPSHOT, snapshot=2)
+    )
+    return {
+        "snapshot-whole": _case(
+            "a snapshot with as many messages as it says is whole; the client does not ask again",
+            whole + wait(2900) + heartbeat(numbers) + wait(2900) + poses(6),
+            got(4, retained=True) + lost(1) + got(6),
+        ),
+        "snapshot-part-lost": _case(
+            "a message of a snapshot is lost: it says nothing of where numbers begin, and the client asks again",
+            skeleton(SNAPSHOT)
+            + heartbeat(numbers, SNAPSHOT, snapshot=2)
+            + until_asked
+            + whole
+            + until_asked
+            + poses(5),
+            ASKED + got(4, retained=True) + got(5),
+        ),
+        "snapshot-end-lost": _case(
+            "the heartbeat of a snapshot is lost; messages of another token do not count",
+            skeleton(SNAPSHOT) + poses(4, topic=SNAPSHOT) + until_asked + whole + until_asked,
+            got(4, retained=True, joints=None) + ASKED,
+        ),
+        "snapshot-lost": _case(
+            "a whole snapshot is lost, twice; a client does not ask a silent publisher",
+            heartbeat(numbers) + until_asked * 2 + wait(5000) + heartbeat(numbers) + wait(100) + whole,
+            ASKED * 2 + SILENT + ASKED + got(4, retained=True),
         ),
     }
 

@@ -203,14 +203,19 @@ class _LastValues:
         with self._lock:
             skeletons = self._find(schema.skeleton_topic("", self._prefix))
             values = self._find(schema.poses_topic("", self._prefix), self._prefix + wanted)
-        return [*skeletons, *values, self.heartbeat()]
+        return [*skeletons, *values, self.heartbeat(len(skeletons) + len(values))]
 
-    def heartbeat(self) -> bytes:
-        """The heartbeat: the number of the last message on each topic."""
+    def heartbeat(self, snapshot: int | None = None) -> bytes:
+        """The heartbeat: the number of the last message on each topic, and how many a ``snapshot`` has before it."""
         with self._lock:
             topics, ended = dict(self._last), sorted(self._ended)
         return schema.encode_heartbeat(
-            session=self.session, wall_ns=self._now_ns(), interval_ms=self._heartbeat_ms, topics=topics, ended=ended
+            session=self.session,
+            wall_ns=self._now_ns(),
+            interval_ms=self._heartbeat_ms,
+            topics=topics,
+            ended=ended,
+            snapshot=snapshot,
         )
 
     def _find(self, *prefixes: str) -> list[bytes]:

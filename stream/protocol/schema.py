@@ -1,4 +1,4 @@
-"""The keypoint protocol, version 1.2: messages as bytes and as Python objects, without sockets.
+"""The keypoint protocol, version 1.3: messages as bytes and as Python objects, without sockets.
 
 ``docs/reference/protocol.md`` is the specification; this module is its only implementation on the publishing side and
 the reference implementation on the receiving side. A message is a topic and a msgpack map, whose key ``kind`` is one of
@@ -6,7 +6,7 @@ four:
 
 >>> sent = encode_end(session="00c0ffee00c0ffee", seq=42, camera="hall", wall_ns=0)
 >>> decode(sent)
-EndOfStream(version=(1, 2), session='00c0ffee00c0ffee', camera='hall', seq=42, wall_ns=0)
+EndOfStream(version=(1, 3), session='00c0ffee00c0ffee', camera='hall', seq=42, wall_ns=0)
 >>> decode(b"not a message")
 Traceback (most recent call last):
 stream.errors.WireError: not a message of protocol 1: Expected `object`, got `int`
@@ -29,7 +29,7 @@ from stream.errors import VersionError, WireError
 from stream.messages import Forecast, Poses, WindowFrame
 from stream.protocol.pose_message import Person, PoseMessage
 
-VERSION = (1, 2)
+VERSION = (1, 3)
 """Major and minor. A new minor adds keys and kinds, which old readers ignore; a new major may change anything."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -117,6 +117,9 @@ class Heartbeat(_Head, frozen=True, kw_only=True, tag="heartbeat"):
     ended: Annotated[
         tuple[Topic, ...], Meta(max_length=65535, description="topics whose last message was an end; since 1.1")
     ] = ()
+    snapshot: Annotated[
+        Unsigned | UnsetType, Meta(description="number of the messages of a snapshot before this, its end; since 1.3")
+    ] = UNSET
 
 
 class EndOfStream(_Head, frozen=True, kw_only=True, tag="end"):
@@ -219,10 +222,16 @@ def encode_skeleton(*, session: str, name: str, joints: Sequence[str], limbs: Se
 
 
 def encode_heartbeat(
-    *, session: str, wall_ns: int, interval_ms: int, topics: Mapping[str, int], ended: Sequence[str] = ()
+    *,
+    session: str,
+    wall_ns: int,
+    interval_ms: int,
+    topics: Mapping[str, int],
+    ended: Sequence[str] = (),
+    snapshot: int | None = None,
 ) -> bytes:
     """Encode a heartbeat; ``topics`` maps each topic to the last ``seq`` published on it, ``ended`` are those of them
-    that have ended."""
+    that have ended. ``snapshot`` is the number of messages of the snapshot that it completes."""
     return _pack(
         {
             "version": VERSION,
@@ -232,6 +241,7 @@ def encode_heartbeat(
             "interval_ms": interval_ms,
             "topics": dict(topics),
             "ended": list(ended),
+            **({} if snapshot is None else {"snapshot": snapshot}),
         }
     )
 

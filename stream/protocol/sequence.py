@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from stream.errors import VersionError, WireError
 from stream.protocol import schema
+from stream.protocol.joining import INTERVALS, Joining
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 
@@ -102,7 +103,7 @@ class Reception:
         self._cameras: dict[str, _Camera] = {}
         self._forgotten = Counts()
         self._announced: set[str] = set()
-        self._snapshots: set[str] = set()
+        self._joining = Joining([schema.poses_topic(camera) for camera in sorted(cameras or {""})])
         self._held_back: list[PoseMessage] = []
         self._held_back_bytes = 0
         self._is_released = False
@@ -118,7 +119,8 @@ class Reception:
         """
         self._received_s = self._now_s()
         try:
-            wanted = schema.parse_snapshot_topic(topic.decode(), self._prefix)
+            name = topic.decode()
+            wanted = schema.parse_snapshot_topic(name, self._prefix)
             found = schema.decode(payload)
         except VersionError:
             raise
@@ -128,6 +130,8 @@ class Reception:
         if found is not None:
             self._check_session(found.session)
         retained = wanted is not None
+        if retained and not isinstance(found, Heartbeat):
+            self._joining.count(name)
         match found:
             case PoseMessage() if self._is_new(found.camera, found.seq, retained):
                 message = dataclasses.replace(found, received_ns=now_ns, retained=retained)
@@ -137,14 +141,25 @@ class Reception:
             case Skeleton():
                 _remember(self.skeletons, found.name, found, MAX_SKELETONS)
             case Heartbeat():
-                self._take_heartbeat(found, wanted)
-                if retained:  # a snapshot ends with a heartbeat
-                    yield from self._release()
+                is_whole = wanted is not None and self._joining.is_whole(name, found.snapshot)
+                yield from self._take_heartbeat(found, wanted if is_whole else None)
+
+    def ask_again(self) -> list[str]:
+        """Return the topics whose snapshot has not arrived whole, though the publisher is alive; to be called often.
+
+        Each is returned again only when the next one has had time to arrive.
+        """
+        return self._joining.ask_again(self._now_s(), self._interval_ms / 1e3) if self.alive else []
+
+    @property
+    def asked_again(self) -> int:
+        """How often :meth:`ask_again` returned something in this session."""
+        return self._joining.asked_again
 
     @property
     def alive(self) -> bool:
         """True if a message arrived within the last three heartbeat intervals of the publisher."""
-        return self._interval_ms > 0 and self._now_s() - self._received_s <= 3 * self._interval_ms / 1e3
+        return self._interval_ms > 0 and self._now_s() - self._received_s <= INTERVALS * self._interval_ms / 1e3
 
     def count_malformed(self) -> None:
         """Count a malformed message."""
@@ -181,7 +196,7 @@ class Reception:
         self._session = session
         self._sessions += 1
         self._is_released = False
-        self._snapshots.clear()
+        self._joining.begin(self._received_s)
         self._announced.clear()
         self.skeletons.clear()
         for camera in self._cameras.values():
@@ -194,18 +209,15 @@ class Reception:
 
     def _camera(self, name: str) -> _Camera:
         camera = self._cameras.get(name) or _Camera()
-        if camera.last is None and self._is_settled(name):
+        if camera.last is None and self._joining.is_settled(schema.poses_topic(name)):
             camera.last = -1
         for forgotten in _remember(self._cameras, name, camera, MAX_CAMERAS):
             self._forgotten += forgotten.counts
         return camera
 
-    def _is_settled(self, name: str) -> bool:
-        """True if a snapshot has said which messages of this camera came before it."""
-        return any(map(schema.poses_topic(name).startswith, self._snapshots))
-
-    def _take_heartbeat(self, heartbeat: Heartbeat, wanted: str | None) -> None:
-        """Count lost messages; the heartbeat of a snapshot of ``wanted`` says where its numbers begin."""
+    def _take_heartbeat(self, heartbeat: Heartbeat, wanted: str | None) -> Iterator[PoseMessage]:
+        """Count lost messages. The heartbeat of a whole snapshot of ``wanted`` says where its numbers begin; it has no
+        more skeletons."""
         self._interval_ms = heartbeat.interval_ms
         head = schema.poses_topic("", self._prefix)
         last = {topic.removeprefix(head): seq for topic, seq in islice(heartbeat.topics.items(), MAX_CAMERAS)}
@@ -221,7 +233,8 @@ class Reception:
             camera.count_lost(seq)
             camera.ended |= name in ended and camera.last == seq
         if wanted is not None:
-            self._snapshots.add(wanted)
+            self._joining.settle(wanted)
+            yield from self._release()
 
     def _hold_back(self, message: PoseMessage, size: int) -> Iterator[PoseMessage]:
         """Yield the message with the names of its joints, or hold it back until they arrive."""

@@ -13,11 +13,12 @@ For other languages, ``docs/reference/protocol.md`` describes the protocol.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,6 +43,8 @@ __all__ = [
     "Subscriber",
     "generate_keys",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
 
@@ -105,11 +108,14 @@ class Subscriber:
         self._reception = Reception(self._cameras, person, prefix)
         self._ready: deque[PoseMessage] = deque()
         self._skipped = 0
+        wanted = [schema.poses_topic(camera) for camera in sorted(self._cameras or {""})]
+        self._prefix, self._snapshots = prefix, _snapshot_topics(wanted, prefix)
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._subscription = Subscription(
             address,
-            _topics(self._cameras, prefix),
+            # Snapshots last, so that no message is lost between them and the live messages.
+            [*_live_topics(wanted, prefix), *self._snapshots.values()],
             keys=_load_keys(server_key, client_key),
             max_bytes=schema.MAX_MESSAGE_BYTES,
             max_waiting=max_waiting,
@@ -221,6 +227,7 @@ class Subscriber:
                 wait_ms = 0
                 if self._ready and not self._latest:
                     break
+            self._ask_again_if_due()
         if self._latest:
             self._keep_newest()
 
@@ -230,6 +237,23 @@ class Subscriber:
             self._ready.extend(self._reception.take(parts[0].bytes, parts[1].bytes, time.time_ns()))
         else:
             self._reception.count_malformed()
+
+    def _ask_again_if_due(self) -> None:
+        """Ask again for snapshots that were lost, in whole or in part, because too much waited for this subscriber."""
+        missing = self._reception.ask_again()
+        if not missing:
+            return
+        level = logging.WARNING if self._reception.asked_again == 1 else logging.INFO
+        _LOG.log(
+            level,
+            "subscriber of %s: no whole snapshot of %s has arrived, since too much waited for this subscriber; "
+            "it asks again",
+            self.address,
+            ", ".join(missing),
+        )
+        renewed = _snapshot_topics(missing, self._prefix)
+        self._subscription.replace_topics({self._snapshots[wanted]: topic for wanted, topic in renewed.items()})
+        self._snapshots |= renewed
 
     def _keep_newest(self) -> None:
         newest = {message.camera: message for message in self._ready}
@@ -280,13 +304,15 @@ def _to_set(camera: str | Iterable[str] | None) -> frozenset[str] | None:
     return frozenset([camera]) if isinstance(camera, str) else frozenset(camera)
 
 
-def _topics(cameras: frozenset[str] | None, prefix: str) -> list[str]:
-    """The topics to subscribe to; snapshots last, so that no message is lost between them and the live messages."""
-    wanted = [schema.poses_topic(camera) for camera in sorted(cameras or {""})]
+def _live_topics(wanted: Sequence[str], prefix: str) -> list[str]:
     always = [schema.heartbeat_topic(prefix), schema.skeleton_topic("", prefix)]
+    return [*always, *(prefix + topic for topic in wanted)]
+
+
+def _snapshot_topics(wanted: Sequence[str], prefix: str) -> dict[str, str]:
+    """By each wanted topic, the one that requests its snapshot, with a new token."""
     token = secrets.token_hex(8)
-    snapshots = [schema.snapshot_topic(token, topic, prefix) for topic in wanted]
-    return [*always, *(prefix + topic for topic in wanted), *snapshots]
+    return {topic: schema.snapshot_topic(token, topic, prefix) for topic in wanted}
 
 
 def _load_keys(server_key: str | Path | None, client_key: str | Path | None) -> PeerKeys | None:

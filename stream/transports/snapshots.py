@@ -1,7 +1,8 @@
 """Snapshots on their way to the clients that asked for them, a part of each at a time.
 
-A snapshot may have more messages than a publisher keeps for a client. Sent at once, its end would be lost without a
-trace: the heartbeat that completes it says that nothing is missing.
+A snapshot may have more messages than a publisher keeps for a client; sent at once, its end would be lost. ZeroMQ drops
+a message, and does not say so, if live messages have filled the client's queue before. So the heartbeat at the end of a
+snapshot has the number of messages before it, and a client asks again for what is not whole.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ message that is too long). Such a socket is replaced by a new one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import zmq
@@ -71,6 +71,13 @@ class Subscription:
     def receive(self) -> list[zmq.Frame]:
         """Receive the parts of one message; an empty list if none waits."""
         return receive_parts(self._socket)
+
+    def replace_topics(self, renewed: Mapping[str, str]) -> None:
+        """Subscribe to the values of ``renewed`` instead of its keys."""
+        self._topics = [renewed.get(topic, topic) for topic in self._topics]
+        for former, topic in renewed.items():
+            self._socket.unsubscribe(former)
+            self._socket.subscribe(topic)
 
     @property
     def refusal(self) -> str:

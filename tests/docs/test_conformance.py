@@ -48,6 +48,7 @@ class Client:
         yield from ({"event": "malformed"} for _ in range(statistics.malformed - self._malformed))
         yield from (event(message, self._clock_ns) for message in delivered)
         yield from ({"event": "end", "camera": camera} for camera in self._reception.ended_cameras - self._ended)
+        yield from ({"event": "ask"} for _ in self._reception.ask_again())
         if self._was_alive and not self._reception.alive:
             yield {"event": "silent"}
         self._malformed, self._ended = statistics.malformed, self._reception.ended_cameras

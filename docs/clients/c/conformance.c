@@ -63,7 +63,7 @@ static void print_poses(const poses_event *event) {
 }
 
 static void print_event(void *user, const poses_event *event) {
-  static const char *const names[] = {"poses", "lost", "end", "malformed", "refused", "silent"};
+  static const char *const names[] = {"poses", "lost", "end", "malformed", "refused", "silent", "ask"};
   (void)user;
   printf("{\"event\":\"%s\"", names[event->kind]);
   if (event->kind <= POSES_END) {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 32, MAX_NAME = 255, UNSET = -2 };
+enum { MAX_DEPTH = 32, MAX_NAME = 255, MAX_TOPIC = 1024, UNSET = -2, INTERVALS = 3 };
 
 /* -- msgpack ------------------------------------------------------------------------------------------------------ */
 
@@ -131,7 +131,9 @@ typedef struct { uint8_t *message; size_t size; } skeleton_state; /* a copy of i
 struct poses_client {
   char camera[MAX_NAME + 1], prefix[MAX_NAME + 1], session[MAX_NAME + 1];
   int all, settled, silent;
-  int64_t received_ms, interval_ms;
+  int64_t received_ms, interval_ms, asked_ms, received; /* received: messages of the snapshot with this topic */
+  char topic[MAX_TOPIC];
+  size_t topic_size;
   size_t camera_count, skeleton_count;
   camera_state cameras[POSES_MAX_CAMERAS];
   skeleton_state skeletons[POSES_MAX_SKELETONS];
@@ -213,6 +215,24 @@ static void check_session(poses_client *client, poses_bytes session) {
   forget_skeletons(client);
   client->camera_count = 0;
   client->settled = 0;
+  client->asked_ms = client->received_ms;
+  client->received = 0;
+}
+
+/* A message of a snapshot has arrived. */
+static void count_snapshot(poses_client *client, poses_bytes topic, int is_heartbeat) {
+  size_t size = topic.size < MAX_TOPIC ? topic.size : MAX_TOPIC;
+  if (size != client->topic_size || memcmp(topic.data, client->topic, size) != 0) client->received = 0;
+  memcpy(client->topic, topic.data, size);
+  client->topic_size = size;
+  if (!is_heartbeat) client->received++;
+}
+
+/* True if as many messages of a snapshot arrived as its heartbeat says. */
+static int is_whole(poses_client *client, reader heartbeat) {
+  int64_t stated, received = client->received;
+  client->received = 0;
+  return !find_integer(heartbeat, "snapshot", &stated) || stated == received;
 }
 
 static void take_skeleton(poses_client *client, reader map) {
@@ -368,6 +388,7 @@ static void take_heartbeat(poses_client *client, reader map, int retained) {
   strcpy(head, client->prefix);
   strcat(head, "poses/");
   if (numbers.type != MAP || !find_integer(map, "interval_ms", &client->interval_ms)) return report_malformed(client);
+  int settles = retained && is_whole(client, map);
   for (size_t i = 0; i < numbers.count; i++) {
     value topic = read_value(&topics), seq = read_value(&topics);
     if (topic.type != STRING || seq.type != INTEGER) return report_malformed(client);
@@ -375,12 +396,12 @@ static void take_heartbeat(poses_client *client, reader map, int retained) {
     poses_bytes name = {topic.text.data + strlen(head), topic.text.size - strlen(head)};
     camera_state *camera = get_camera(client, name);
     if (camera == NULL) continue;
-    if (retained && camera->last == UNSET) camera->last = seq.integer;
+    if (settles && camera->last == UNSET) camera->last = seq.integer;
     count_lost(client, camera, seq.integer);
     if (ended.type == ARRAY && camera->last == seq.integer && is_in(ends, ended.count, topic.text))
       mark_ended(client, camera);
   }
-  client->settled |= retained; /* after the loop, which sets the numbers that the snapshot knows */
+  client->settled |= settles; /* after the loop, which sets the numbers that the snapshot knows */
 }
 
 void poses_take(poses_client *client, const poses_bytes *parts, size_t count, int64_t now_ms) {
@@ -400,6 +421,7 @@ void poses_take(poses_client *client, const poses_bytes *parts, size_t count, in
   strcpy(snapshot, client->prefix);
   strcat(snapshot, "snapshot/");
   int retained = begins(parts[0], snapshot);
+  if (retained) count_snapshot(client, parts[0], equals(kind.text, "heartbeat"));
   if (equals(kind.text, "skeleton")) return take_skeleton(client, map);
   if (equals(kind.text, "heartbeat")) return take_heartbeat(client, map, retained);
   int is_end = equals(kind.text, "end");
@@ -413,8 +435,13 @@ void poses_take(poses_client *client, const poses_bytes *parts, size_t count, in
 }
 
 void poses_tick(poses_client *client, int64_t now_ms) {
-  if (client->interval_ms > 0 && !client->silent && now_ms - client->received_ms > 3 * client->interval_ms) {
+  int64_t limit_ms = INTERVALS * client->interval_ms;
+  if (limit_ms <= 0 || client->silent) return;
+  if (now_ms - client->received_ms > limit_ms) {
     client->silent = 1;
     report(client, POSES_SILENT, bytes_of(""), 0);
+  } else if (!client->settled && now_ms - client->asked_ms >= limit_ms) {
+    client->asked_ms = now_ms;
+    report(client, POSES_ASK, bytes_of(""), 0);
   }
 }

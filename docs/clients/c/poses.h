@@ -19,7 +19,10 @@ typedef struct {
   double (*keypoints)[3], (*predicted)[5];
 } poses_person;
 
-typedef enum { POSES_MESSAGE, POSES_LOST, POSES_END, POSES_MALFORMED, POSES_REFUSED, POSES_SILENT } poses_kind;
+/* POSES_ASK: no whole snapshot has arrived; subscribe to one with a new token. */
+typedef enum {
+  POSES_MESSAGE, POSES_LOST, POSES_END, POSES_MALFORMED, POSES_REFUSED, POSES_SILENT, POSES_ASK
+} poses_kind;
 
 /* An event. Its pointers are valid until the handler returns. */
 typedef struct {
@@ -51,7 +54,7 @@ void poses_take(poses_client *client, const poses_bytes *parts, size_t count, in
    is extrapolated to predicted_until_ns and not beyond. Without a forecast nothing changes. */
 void poses_move(const poses_event *event, poses_person *person, int64_t now_ns);
 
-/* Call this at least once a second; it reports a silent publisher. */
+/* Call this at least once a second; it reports a silent publisher, and asks for a snapshot again. */
 void poses_tick(poses_client *client, int64_t now_ms);
 
 #endif

@@ -11,6 +11,8 @@
 
 enum { MAX_PARTS = 8, PAUSE_MS = 500, DEAF_MS = 10000 };
 
+typedef struct { int refused, asks; } state; /* what the events say */
+
 static int64_t now_ns(void) {
   struct timespec now;
   timespec_get(&now, TIME_UTC);
@@ -29,8 +31,9 @@ static void print_event(void *user, const poses_event *event) {
     case POSES_MALFORMED: fputs("a message that is not of protocol 1 was dropped\n", stderr); break;
     case POSES_REFUSED:
       fprintf(stderr, "the publisher uses protocol %" PRId64 ".x and this client 1.x\n", event->count);
-      *(int *)user = 1;
+      ((state *)user)->refused = 1;
       break;
+    case POSES_ASK: ((state *)user)->asks = 1; break;
     case POSES_MESSAGE:
       printf("%.*s %" PRId64 ": %zu people", length, camera, event->frame_seq, event->person_count);
       for (size_t i = 0; i < event->person_count && event->people[i].keypoint_count > 0; i++) {
@@ -45,19 +48,27 @@ static void print_event(void *user, const poses_event *event) {
   fflush(stdout);
 }
 
+/* Asks for a snapshot, in place of one that was asked for before. */
+static void ask(void *socket, const char *camera, int is_first) {
+  static char snapshot[400];
+  if (!is_first) zmq_setsockopt(socket, ZMQ_UNSUBSCRIBE, snapshot, strlen(snapshot));
+  snprintf(snapshot, sizeof snapshot, "snapshot/%08x%08x/poses/%s", (unsigned)rand(), (unsigned)now_ms(),
+           camera ? camera : "");
+  zmq_setsockopt(socket, ZMQ_SUBSCRIBE, snapshot, strlen(snapshot));
+}
+
 static void *open_socket(void *context, const char *address, const char *camera) {
   int linger = 0;
   int64_t limit = 4 << 20;
-  char wanted[300], snapshot[400];
+  char wanted[300];
   void *socket = zmq_socket(context, ZMQ_SUB);
   snprintf(wanted, sizeof wanted, "poses/%s", camera ? camera : "");
-  snprintf(snapshot, sizeof snapshot, "snapshot/%08x%08x/%s", (unsigned)rand(), (unsigned)now_ms(), wanted);
   zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
   zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &limit, sizeof limit);
   zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "heartbeat", 9);
   zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "skeleton/", 9);
   zmq_setsockopt(socket, ZMQ_SUBSCRIBE, wanted, strlen(wanted));
-  zmq_setsockopt(socket, ZMQ_SUBSCRIBE, snapshot, strlen(snapshot)); /* last: then no message falls in between */
+  ask(socket, camera, 1); /* last: then no message falls in between */
   if (zmq_connect(socket, address) == 0) return socket;
   fprintf(stderr, "%s: %s\n", address, zmq_strerror(zmq_errno()));
   exit(1);
@@ -84,18 +95,20 @@ static void take_message(void *socket, poses_client *client) {
 
 int main(int argc, char **argv) {
   const char *address = argc > 1 ? argv[1] : "tcp://127.0.0.1:5570", *camera = argc > 2 ? argv[2] : NULL;
-  int refused = 0;
+  state seen = {0, 0};
   srand((unsigned)now_ms());
-  poses_client *client = poses_open(camera, "", print_event, &refused);
+  poses_client *client = poses_open(camera, "", print_event, &seen);
   void *context = zmq_ctx_new(), *socket = open_socket(context, address, camera);
   int64_t heard_ms = now_ms();
-  while (client != NULL && !refused) {
+  while (client != NULL && !seen.refused) {
     zmq_pollitem_t item = {socket, 0, ZMQ_POLLIN, 0};
     if (zmq_poll(&item, 1, PAUSE_MS) > 0) {
       take_message(socket, client);
       heard_ms = now_ms();
     }
     poses_tick(client, now_ms());
+    if (seen.asks) ask(socket, camera, 0);
+    seen.asks = 0;
     if (now_ms() - heard_ms > DEAF_MS) { /* ZeroMQ may have given up: see "The socket" on the page */
       zmq_close(socket);
       socket = open_socket(context, address, camera);
@@ -105,5 +118,5 @@ int main(int argc, char **argv) {
   poses_close(client);
   zmq_close(socket);
   zmq_ctx_term(context);
-  return refused;
+  return seen.refused;
 }

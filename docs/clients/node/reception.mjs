@@ -3,10 +3,11 @@
 import { decode } from "@msgpack/msgpack"
 
 const MAJOR = 1
+const INTERVALS = 3
 const MAX_CAMERAS = 1024
 const MAX_SKELETONS = 64
 
-/** Turns messages into events: poses, lost, end, malformed, silent. Throws for another major version. */
+/** Turns messages into events: poses, lost, end, malformed, silent, ask. Throws for another major version. */
 export class Reception {
   constructor({ camera, prefix = "" } = {}) {
     this.camera = camera
@@ -18,6 +19,8 @@ export class Reception {
     this.receivedMs = undefined
     this.intervalMs = 0
     this.silent = false
+    this.askedMs = 0
+    this.snapshot = { topic: undefined, received: 0 }
   }
 
   /** Takes the parts of one message, which arrived at `nowMs`; returns a list of events. */
@@ -30,7 +33,9 @@ export class Reception {
       throw new Error(`the publisher uses protocol ${message.version.join(".")} and this client ${MAJOR}.x`)
     }
     this.#checkSession(message.session)
-    const retained = Buffer.from(parts[0]).toString().startsWith(`${this.prefix}snapshot/`)
+    const topic = Buffer.from(parts[0]).toString()
+    const retained = topic.startsWith(`${this.prefix}snapshot/`)
+    if (retained) this.#count(topic, message.kind)
     switch (message.kind) {
       case "skeleton":
         remember(this.skeletons, message.name, message, MAX_SKELETONS)
@@ -45,11 +50,19 @@ export class Reception {
     }
   }
 
-  /** To be called at least once a second; reports a silent publisher, once. */
+  /**
+   * To be called at least once a second; reports a silent publisher, once, and asks for a snapshot again where none has
+   * arrived whole: at an `ask`, subscribe to a snapshot with a new token.
+   */
   tick(nowMs) {
-    if (this.silent || !this.intervalMs || nowMs - this.receivedMs <= 3 * this.intervalMs) return []
-    this.silent = true
-    return [{ event: "silent" }]
+    if (this.silent || !this.intervalMs) return []
+    if (nowMs - this.receivedMs > INTERVALS * this.intervalMs) {
+      this.silent = true
+      return [{ event: "silent" }]
+    }
+    if (this.settled || nowMs - this.askedMs < INTERVALS * this.intervalMs) return []
+    this.askedMs = nowMs
+    return [{ event: "ask" }]
   }
 
   /** The names of the joints of a poses message, in the order of its keypoints; undefined before its skeleton arrives. */
@@ -63,6 +76,20 @@ export class Reception {
     this.cameras.clear()
     this.skeletons.clear()
     this.settled = false
+    this.askedMs = this.receivedMs
+    this.snapshot = { topic: undefined, received: 0 }
+  }
+
+  #count(topic, kind) {
+    if (topic !== this.snapshot.topic) this.snapshot = { topic, received: 0 }
+    if (kind !== "heartbeat") this.snapshot.received += 1
+  }
+
+  /** True if as many messages of the snapshot arrived as its heartbeat says. */
+  #isWhole(heartbeat) {
+    const { received } = this.snapshot
+    this.snapshot.received = 0
+    return heartbeat.snapshot === undefined || Number(heartbeat.snapshot) === received
   }
 
   /** The state of a camera; undefined for one that was not selected. */
@@ -87,6 +114,7 @@ export class Reception {
 
   #takeHeartbeat(message, retained) {
     this.intervalMs = Number(message.interval_ms)
+    const settles = retained && this.#isWhole(message)
     const head = `${this.prefix}poses/`
     const ended = new Set(message.ended ?? [])
     const events = []
@@ -94,11 +122,11 @@ export class Reception {
       const camera = topic.startsWith(head) ? this.#find(topic.slice(head.length)) : undefined
       if (camera === undefined) continue
       const seq = Number(number)
-      if (retained && camera.last === undefined) camera.last = seq
+      if (settles && camera.last === undefined) camera.last = seq
       events.push(...countLost(camera, seq))
       if (ended.has(topic) && camera.last === seq) events.push(...markEnded(camera))
     }
-    this.settled ||= retained
+    this.settled ||= settles
     return events
   }
 }

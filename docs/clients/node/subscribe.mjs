@@ -10,6 +10,8 @@ import { parseArgs } from "node:util"
 import { Subscriber, curveKeyPair } from "zeromq"
 import { Reception, peopleAt } from "./reception.mjs"
 
+const TICK_MS = 500
+
 /** Yields every new poses message of `camera` (of all where undefined), and the `end` of each camera. */
 export class Poses {
   constructor({ address = "tcp://127.0.0.1:5570", camera, prefix = "", curve = {} } = {}) {
@@ -18,10 +20,20 @@ export class Poses {
     this.reception = new Reception({ camera, prefix })
     this.socket = new Subscriber({ ...curve, linger: 0, maxMessageSize: 4 * 1024 * 1024 })
     this.socket.connect(address)
-    const wanted = `poses/${camera ?? ""}`
+    this.wanted = `poses/${camera ?? ""}`
     // The snapshot last, so that no message is lost between it and the live messages.
-    this.socket.subscribe(`${prefix}heartbeat`, `${prefix}skeleton/`, `${prefix}${wanted}`)
-    this.socket.subscribe(`${prefix}snapshot/${randomBytes(8).toString("hex")}/${wanted}`)
+    this.socket.subscribe(`${prefix}heartbeat`, `${prefix}skeleton/`, `${prefix}${this.wanted}`)
+    this.#ask(prefix)
+    this.timer = setInterval(() => {
+      if (this.reception.tick(Date.now()).some(({ event }) => event === "ask")) this.#ask(prefix)
+    }, TICK_MS).unref()
+  }
+
+  /** Asks for a snapshot, in place of one that was asked for before. */
+  #ask(prefix) {
+    if (this.snapshot !== undefined) this.socket.unsubscribe(this.snapshot)
+    this.snapshot = `${prefix}snapshot/${randomBytes(8).toString("hex")}/${this.wanted}`
+    this.socket.subscribe(this.snapshot)
   }
 
   async *[Symbol.asyncIterator]() {
@@ -47,6 +59,7 @@ export class Poses {
   }
 
   close() {
+    clearInterval(this.timer)
     this.socket.close()
   }
 }

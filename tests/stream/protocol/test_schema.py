@@ -201,7 +201,7 @@ def test_a_kind_of_a_later_minor_version_is_ignored() -> None:
 def test_another_major_version_raises_with_both_versions() -> None:
     with pytest.raises(WireError) as caught:
         schema.decode(change(version=[2, 0]))
-    assert str(caught.value) == ("the publisher uses protocol 2.0 and this subscriber 1.2; upgrade the older one")
+    assert str(caught.value) == ("the publisher uses protocol 2.0 and this subscriber 1.3; upgrade the older one")
 
 
 # -- make_hostile bytes

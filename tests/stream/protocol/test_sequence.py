@@ -201,10 +201,12 @@ def test_a_camera_that_ended_before_the_subscription_has_ended_without_its_messa
 def test_another_major_version_raises_and_names_both() -> None:
     line = Publishing()
     line.poses(0)
-    payload = schema.encode_end(session=ONE, seq=1, camera="hall", wall_ns=1).replace(b"\x92\x01\x02", b"\x92\x02\x00")
+    payload = schema.encode_end(session=ONE, seq=1, camera="hall", wall_ns=1).replace(
+        b"\x92" + bytes(schema.VERSION), b"\x92\x02\x00"
+    )
     with pytest.raises(VersionError) as caught:
         line.send("poses/hall", payload)
-    assert str(caught.value) == "the publisher uses protocol 2.0 and this subscriber 1.2; upgrade the older one"
+    assert str(caught.value) == "the publisher uses protocol 2.0 and this subscriber 1.3; upgrade the older one"
 
 
 def test_it_is_alive_for_three_intervals_after_a_message() -> None:

@@ -20,8 +20,10 @@ from stream.elements.keypointsink import KeypointSink
 from stream.errors import SilenceError, TransportError, VersionError
 from stream.protocol import schema
 from stream.protocol.pose_message import PoseMessage
+from stream.protocol.sequence import Counts
 from stream.protocol.subscriber import Subscriber
 from stream.testing import make_poses
+from stream.transports.publisher import Publisher
 from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
 
 
@@ -218,8 +220,8 @@ def test_a_publisher_of_another_major_version_is_refused_in_one_line() -> None:
         assert false.poll(round(TIMEOUT_S * 1000))
         while false.poll(100):
             false.recv()
-        false.send_multipart([b"poses/hall", payload.replace(b"\x92\x01\x02", b"\x92\x02\x00")])
-        with pytest.raises(VersionError, match=r"^the publisher uses protocol 2\.0 and this subscriber 1\.2; upgrade"):
+        false.send_multipart([b"poses/hall", payload.replace(b"\x92" + bytes(schema.VERSION), b"\x92\x02\x00")])
+        with pytest.raises(VersionError, match=r"^the publisher uses protocol 2\.0 and this subscriber 1\.3; upgrade"):
             next(subscriber)
 
 
@@ -293,3 +295,26 @@ def test_an_invalid_address_or_key_raises_in_one_line(arguments: dict[str, Any],
 
 def test_sink_and_subscriber_have_the_same_default_address() -> None:
     assert KeypointSink().bind == Subscriber.__init__.__defaults__[0]  # type: ignore[index]
+
+
+# -- lost snapshots ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3], ids=["a skeleton", "and poses", "all"])
+def test_a_snapshot_that_the_publisher_dropped_is_asked_for_again(
+    lost: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ZeroMQ drops what a client has no room for, and tells the publisher that it was sent."""
+    send, left = Publisher._send_if_room, iter(range(lost))
+    monkeypatch.setattr(Publisher, "_send_if_room", lambda *sent: next(left, None) is not None or send(*sent))
+    with open_sink() as sink:
+        sink.consume(make_poses(7, "hall"))
+        with Subscriber(sink.endpoint, camera="hall") as client:
+            message = client.poll(TIMEOUT_S)
+            assert message is not None
+            assert (message.frame_seq, message.joints[:1], message.retained) == (7, ("nose",), True)
+            assert client.statistics.total == Counts(messages=1)
+    assert caplog.messages[0] == (
+        f"subscriber of {client.address}: no whole snapshot of poses/hall has arrived, since too much waited for this "
+        "subscriber; it asks again"
+    )
