@@ -77,10 +77,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return any(source.verified for source in self.sources)
 
 
-def list_names(kind: Kind | None = None) -> tuple[str, ...]:
-    """The names of all entries, sorted; only those of ``kind``, if given."""
+def list_names(*kinds: Kind) -> tuple[str, ...]:
+    """The names of all entries, sorted; only those of ``kinds``, if given, one kind after the other."""
     files = sorted(_entries_folder().glob("*.yaml"))
-    return tuple(file.stem for file in files if kind is None or read_entry(file).kind == kind)
+    if not kinds:
+        return tuple(file.stem for file in files)
+    kind_of = {file.stem: read_entry(file).kind for file in files}
+    return tuple(name for kind in kinds for name in kind_of if kind_of[name] == kind)
 
 
 def is_entry(name: str) -> bool:
@@ -98,7 +101,7 @@ def find_entry(name: str) -> tuple[str, Entry]:
         return path.stem, read_entry(path)
     if name.endswith(".yaml"):
         raise EngineError(f"model {name!r}: there is no such file")
-    known = (*SHIPPED, *list_names("pose"), *list_names("detector"), *list_names("single-stage"))
+    known = (*SHIPPED, *list_names("pose", "detector", "single-stage"))
     nearest = get_close_matches(name, known, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise EngineError(

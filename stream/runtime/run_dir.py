@@ -85,17 +85,17 @@ def claim(directory: Path) -> Path:
     Raises :class:`TransportError` if others may enter it, if it holds files of another origin, or if it has lost its
     mark and a line runs there.
     """
-    is_new = _make(directory)
+    made = _make(directory)
     try:
         if not _read_mark(directory):
             # Several parts that are started by hand may do this at the same time.
             with holding(wait_for_lock(directory)):
-                _mark(directory, is_new=is_new)
+                _mark(directory, made)
         with contextlib.suppress(FileExistsError):
             create(directory / _TOKEN, RunToken.generate().text)
     except OSError as error:
-        if is_new:
-            _remove(directory, is_new=True)
+        if made:
+            _remove(directory, made)
         raise TransportError(
             f"run directory {directory} cannot be filled: {error.strerror}; make room, or choose another folder with "
             f"--run-dir or {_BASE}"
@@ -115,8 +115,8 @@ def load_token(directory: Path) -> RunToken:
 
 
 class RunDirectory:
-    """A run directory that this process owns; :meth:`close` removes what the run left, and the directory if the run
-    made it."""
+    """A run directory that this process owns; :meth:`close` removes what the run left, and the directory and its
+    parents if the run made them."""
 
     def __init__(self, directory: Path | None = None, title: str = "") -> None:
         self.path = claim(directory or make_private(base_directory()) / secrets.token_hex(4))
@@ -124,7 +124,7 @@ class RunDirectory:
         self._lock: int | None = wait_for_lock(self.path)
         mark = _read_mark(self.path)
         # What the directory holds is remembered, since it may be removed while the line runs.
-        self._is_new = mark.get("is_new") is True
+        self._made = _count_made(mark)
         try:
             for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
                 former.unlink()
@@ -180,7 +180,7 @@ class RunDirectory:
         """Remove what is left of the run; idempotent."""
         if self._lock is not None:
             unlink_all(self.run_id)
-            _remove(self.path, is_new=self._is_new)
+            _remove(self.path, self._made)
             os.close(self._lock)
             self._lock = None
 
@@ -212,7 +212,7 @@ def sweep(directory: Path) -> bool:
     with holding(lock):
         kill_processes(directory)
         unlink_all(get_run_id(directory))
-        _remove(directory, is_new=_read_mark(directory).get("is_new") is True)
+        _remove(directory, _count_made(_read_mark(directory)))
     return True
 
 
@@ -264,23 +264,44 @@ def _is_part(process: psutil.Process, directory: Path) -> bool:
 # -- ownership --------------------------------------------------------------------------------------------------------
 
 
-def _make(directory: Path) -> bool:
-    """Make a private directory; False if it exists. Raises :class:`TransportError` unless it is this user's alone."""
-    is_new = True
+def _make(directory: Path) -> int:
+    """Make a private directory; return how many folders were made, its parents included: 0 if it exists.
+
+    Raises :class:`TransportError` unless it is this user's alone.
+    """
+    missing = [folder for folder in directory.parents if not folder.exists()]
+    made = 0
     try:
-        directory.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        is_new = False
+        for parent in reversed(missing):
+            made += _make_one(parent, 0o777)
+        made = made + 1 if _make_one(directory, 0o700) else 0
     except OSError as error:
+        _remove_empty(missing[:made])
         raise TransportError(f"run directory {directory} cannot be made: {error.strerror}; choose another") from error
     fault = find_fault(directory)
     if fault:
         raise TransportError(f"run directory {directory} {fault}, or choose another with --run-dir or {_BASE}")
-    return is_new
+    return made
 
 
-def _mark(directory: Path, *, is_new: bool) -> None:
-    """Mark an empty directory as a run directory."""
+def _make_one(folder: Path, mode: int) -> bool:
+    """Make a folder; False if it exists."""
+    try:
+        folder.mkdir(mode)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the inner ones first, up to one that is not empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def _mark(directory: Path, made: int) -> None:
+    """Mark an empty directory as a run directory, and note how many folders were made for it, its parents included."""
     if _read_mark(directory):
         return  # another part was faster
     found = next(directory.iterdir(), None)
@@ -289,7 +310,7 @@ def _mark(directory: Path, *, is_new: bool) -> None:
             f"run directory {directory} holds files that posestream did not make, such as {found.name}; "
             "choose an empty folder, or one that does not exist"
         )
-    write(directory / _MARK, json.dumps({"made_by": "posestream", "is_new": is_new}))
+    write(directory / _MARK, json.dumps({"made_by": "posestream", "folders_made": made}))
 
 
 def _read_mark(directory: Path) -> dict[str, Any]:
@@ -301,6 +322,11 @@ def _read_mark(directory: Path) -> dict[str, Any]:
     except (OSError, FormatError):
         return {}
     return written if isinstance(written, dict) and written.get("made_by") == "posestream" else {}
+
+
+def _count_made(mark: dict[str, Any]) -> int:
+    found = mark.get("folders_made")
+    return found if isinstance(found, int) else 0
 
 
 def _read_run(directory: Path) -> Run | None:
@@ -318,17 +344,15 @@ def _runs() -> list[Run]:
     return [run for path in sorted(folder.iterdir()) if (run := _read_run(path)) is not None]
 
 
-def _remove(directory: Path, *, is_new: bool) -> None:
-    """Remove the files that posestream makes, the mark last, and the directory if a run made it."""
+def _remove(directory: Path, made: int) -> None:
+    """Remove the files that posestream makes, the mark last, and as many folders as were made: this one and parents."""
     mark = directory / _MARK
     with contextlib.suppress(FileNotFoundError):  # the directory was removed
         others = [path for path in directory.iterdir() if path != mark]
         for path in [*filter(_is_ours, others), mark]:
             with contextlib.suppress(OSError):
                 path.unlink()
-    if is_new:
-        with contextlib.suppress(OSError):  # it holds a file of another origin
-            directory.rmdir()
+    _remove_empty([directory, *directory.parents][: max(made, 0)])
 
 
 def _is_ours(path: Path) -> bool:

@@ -182,7 +182,8 @@ _SPREAD = 7
 """Each place is tried with every seventh character, the next place with the next ones."""
 
 SOME = [(place, list(CHARACTERS)[index % _SPREAD :: _SPREAD]) for index, place in enumerate(PLACES)]
-ALL = [pytest.param(place, list(CHARACTERS), marks=pytest.mark.large) for place in PLACES]
+_LARGE = [pytest.mark.large, pytest.mark.timeout(600)]
+ALL = [pytest.param(place, list(CHARACTERS), marks=_LARGE) for place in PLACES]
 
 
 @pytest.mark.parametrize(("place", "names"), [*SOME, *ALL])

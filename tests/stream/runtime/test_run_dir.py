@@ -127,6 +127,29 @@ def test_an_empty_directory_of_the_user_stays(tmp_path: Path) -> None:
     assert contents(tmp_path / "home") == []
 
 
+@pytest.mark.parametrize("end", [RunDirectory.close, lambda run: (os.close(run._lock), sweep(run.path))])
+def test_the_parents_that_a_run_made_go_with_it_and_no_others(
+    end: Callable[[RunDirectory], object], tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    end(RunDirectory(tmp_path / "mine/a/b/c"))
+    assert contents(tmp_path / "mine") == []
+    run = RunDirectory(tmp_path / "mine/a/b/c")
+    (tmp_path / "mine/a/notes.txt").write_text("")
+    end(run)
+    assert contents(tmp_path / "mine/a") == ["notes.txt"]
+
+
+@pytest.mark.parametrize("place", ["a/b/c", "file/b/c"])
+def test_a_run_that_cannot_begin_leaves_no_parents(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(run_dir, "create", Mock(side_effect=full))
+    with pytest.raises(TransportError, match=r"cannot be (filled|made): (No space left on device|Not a directory)"):
+        RunDirectory(tmp_path / place)
+    assert contents(tmp_path) == ["file"]
+
+
 def test_a_sweep_believes_no_folder_that_another_user_made(monkeypatch: pytest.MonkeyPatch) -> None:
     dead = abandoned()
     owner = os.getuid()
@@ -162,7 +185,7 @@ def test_a_sweep_follows_no_links(tmp_path: Path) -> None:
 
 
 def run_json() -> dict[str, object]:
-    return {"made_by": "posestream", "is_new": True, "title": "", "pid": 1, "started_s": 0.0}
+    return {"made_by": "posestream", "folders_made": 1, "title": "", "pid": 1, "started_s": 0.0}
 
 
 def abandoned_elsewhere(folder: Path) -> Path:
