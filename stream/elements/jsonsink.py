@@ -25,7 +25,7 @@ from stream.errors import PropertyError
 from stream.messages import NO_ID, Poses
 from stream.output.documents import DOCUMENTS
 from stream.output.json_lines import JsonLines, make_line, read_record
-from stream.output.locations import REMOVED, check_target, insert_camera, write_error
+from stream.output.locations import REMOVED, check_target, finish_each, insert_camera, write_error
 from stream.output.openpose import OpenPoseFolder
 from stream.output.standard_output import StandardOutput
 from stream.output.tables import check_parquet, csv_text
@@ -100,23 +100,29 @@ class JsonSink(Sink):
 
     def flush(self) -> None:
         """Write the documents."""
-        for lines in self._files.values():
-            if not lines.is_closed:
-                lines.check_present()
-            if self.format in DOCUMENTS:
-                self._write_document(lines)
+        finish_each(self._files.values(), self._flush_file)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         will_restart = kind is not None and issubclass(kind, Exception)
-        for lines in self._files.values():
-            lines.close()
-            if self.format in DOCUMENTS:
-                self._write_document(lines)
-                if not will_restart:
-                    lines.path.unlink(missing_ok=True)
-        self._files, self._folders = {}, {}
+        try:
+            finish_each(self._files.values(), lambda lines: self._close_file(lines, keep=will_restart))
+        finally:
+            self._files, self._folders = {}, {}
+
+    def _flush_file(self, lines: JsonLines) -> None:
+        if not lines.is_closed:
+            lines.check_present()
+        if self.format in DOCUMENTS:
+            self._write_document(lines)
+
+    def _close_file(self, lines: JsonLines, *, keep: bool) -> None:
+        lines.close()
+        if self.format in DOCUMENTS:
+            self._write_document(lines)
+            if not keep:
+                lines.path.unlink(missing_ok=True)
 
     def _check_location(self) -> None:
         """Raise :class:`PropertyError` where the format cannot be written to the location, or another is meant."""

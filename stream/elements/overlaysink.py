@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
-from stream.output.locations import insert_camera
+from stream.output.locations import finish_each, insert_camera
 from stream.output.video_writer import CODECS, Picture, PictureFile, open_pictures
 
 _log = logging.getLogger(__name__)
@@ -122,16 +122,19 @@ class OverlaySink(Sink):
 
     def flush(self) -> None:
         """Finish the files."""
-        for file in self._files.values():
-            file.close()
+        finish_each(self._files.values(), lambda file: file.close())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             self.flush()
-        finally:
+        except TransportError as error:
+            # No warning, which an end with an error may leave unsaid.
+            raise type(error)("; ".join([str(error), *self._find_losses()])) from None
+        else:
             self._warn_of_losses()
+        finally:
             self._files = {}
             if self.display:
                 cv2.destroyAllWindows()
@@ -154,14 +157,19 @@ class OverlaySink(Sink):
         return insert_camera(self.location, camera)
 
     def _warn_of_losses(self, most_bytes: float = math.inf) -> None:
-        """Say what streams that have not ended lack: the line may fail before they do. Videos that together are larger
-        than ``most_bytes`` are left for later, since they take long to read."""
+        """Say what streams that have not ended lack: the line may fail before they do."""
+        for loss in self._find_losses(most_bytes):
+            _log.warning("%s", loss)
+
+    def _find_losses(self, most_bytes: float = math.inf) -> Iterator[str]:
+        """Describe what streams that have not ended lack. Videos that together are larger than ``most_bytes`` are left
+        for later, since they take long to read."""
         for name in [name for name in self.context.memory if name.startswith(_COUNT)]:
             camera = name.removeprefix(_COUNT)
             if camera in self._ended or sum(map(_get_size, self._videos(camera))) > most_bytes:
                 continue
             if loss := self._describe_loss(camera):
-                _log.warning("%s", loss)
+                yield loss
 
     def _describe_loss(self, camera: str) -> str:
         """How many pictures the videos of a camera lack of those that were given to encoders, which hold some back when

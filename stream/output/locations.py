@@ -8,14 +8,16 @@ import io
 import logging
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from stream.capture.regular_file import describe_kind
 from stream.errors import FullDiskError, TransportError
 
 _log = logging.getLogger(__name__)
+
+_File = TypeVar("_File")
 
 REMOVED = "it was removed while the line ran"
 """Why a file cannot be written that another program has removed."""
@@ -86,6 +88,18 @@ def replace_file(target: Path, write: Callable[[BinaryIO], object]) -> None:
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def finish_each(files: Iterable[_File], finish: Callable[[_File], object]) -> None:
+    """Finish every file, also after one that cannot be finished. Raises a :class:`TransportError` of all of those."""
+    errors: list[TransportError] = []
+    for file in files:
+        try:
+            finish(file)
+        except TransportError as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0])("; ".join(map(str, errors)))
 
 
 def _lock(handle: int) -> None:

@@ -16,7 +16,7 @@ from statistics import median
 from typing import BinaryIO
 
 from stream.output.json_lines import JsonLines, make_error
-from stream.output.locations import replace_file
+from stream.output.locations import finish_each, replace_file
 from stream.output.results import PersonRecord, Record
 
 _COLUMNS = (
@@ -45,15 +45,17 @@ def write_trc(lines: JsonLines, pattern: str) -> list[Path]:
     Raises :class:`TransportError` where one cannot be written. Returns the paths.
     """
     tracks, rate = _find_tracks(lines.records())
-    paths = []
-    for number, track in tracks.items():
-        path = Path(pattern.replace("{id}", str(number)))
-        paths.append(path)
+    paths = {number: Path(pattern.replace("{id}", str(number))) for number in tracks}
+
+    def write(number: int) -> None:
+        path = paths[number]
         try:
-            replace_file(path, lambda file: _write(file, path.name, lines, number, track, rate))  # noqa: B023 - at once
+            replace_file(path, lambda file: _write(file, path.name, lines, number, tracks[number], rate))
         except OSError as error:
             raise make_error(path, error) from None
-    return paths
+
+    finish_each(tracks, write)
+    return list(paths.values())
 
 
 def _find_tracks(records: Iterator[Record]) -> tuple[dict[int, _Track], float]:

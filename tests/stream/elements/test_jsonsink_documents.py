@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,8 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_frames_and_no_torn_document(t
             sink.flush()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert str(caught.value) == (
-        f"jsonsink cannot write {tmp_path / files[0]}: File too large; choose another location="
+    assert str(caught.value) == "; ".join(
+        f"jsonsink cannot write {tmp_path / file}: File too large; choose another location=" for file in files
     )
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.part"]
     sink.flush()
@@ -220,3 +221,36 @@ def test_a_part_that_was_killed_before_it_removed_its_lines_removes_them_when_it
         again.consume(make_poses(0, "yard"))
         again.end("yard")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hall.json.part", "hall.json", "yard.json"]
+
+
+@pytest.mark.parametrize("finish", [JsonSink.flush, lambda sink: sink.__exit__(KeyboardInterrupt, None, None)])
+def test_a_document_that_cannot_be_written_keeps_no_other_from_being_written(
+    tmp_path: Path, finish: Callable[[JsonSink], object]
+) -> None:
+    sink = open_sink(JsonSink(location=str(tmp_path / "{camera}.json"), format="coco"))
+    for camera in ("hall", "yard", "gate"):
+        sink.consume(make_poses(0, camera))
+    for camera in ("hall", "gate"):
+        (tmp_path / f"{camera}.json").mkdir()
+    with pytest.raises(TransportError) as caught:
+        finish(sink)
+    assert str(caught.value) == "; ".join(
+        f"jsonsink cannot write {tmp_path}/{camera}.json: Is a directory; choose another location="
+        for camera in ("hall", "gate")
+    )
+    assert len(json.loads((tmp_path / "yard.json").read_text())) == 2
+    for camera in ("hall", "gate"):
+        (tmp_path / f"{camera}.json").rmdir()
+    sink.__exit__(None, None, None)
+
+
+def test_the_people_after_one_whose_file_cannot_be_written_have_theirs(tmp_path: Path) -> None:
+    sink = open_sink(JsonSink(location=str(tmp_path / "{id}.trc"), format="trc"))
+    sink.consume(make_poses(0))
+    (tmp_path / "1.trc").mkdir()
+    with pytest.raises(TransportError, match=r"cannot write .*/1\.trc: Is a directory"):
+        sink.flush()
+    assert (tmp_path / "2.trc").is_file()
+    (tmp_path / "1.trc").rmdir()
+    sink.__exit__(None, None, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.trc", "2.trc"]

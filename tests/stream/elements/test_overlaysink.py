@@ -403,3 +403,27 @@ def test_a_forecast_is_drawn_on_the_frame_of_its_moment(tmp_path: Path) -> None:
     np.testing.assert_allclose(expected[..., 0], 13.0)
     np.testing.assert_array_equal(expected[..., 2], first.keypoints[..., 2])
     assert sink._expect(make_poses(2)) is None  # later than it may be extrapolated to
+
+
+def test_a_line_that_ends_by_a_full_disk_says_what_the_encoder_held_and_finishes_the_other_videos(
+    tmp_path: Path,
+) -> None:
+    sink = OverlaySink(location=f"{tmp_path}/{{camera}}.mkv", caption=False)
+    sink.__enter__()
+    noise, taken = np.random.default_rng(0), 0
+    sink.consume(poses_at(0, 0, camera="hall"))
+    sink.consume(poses_at(0, 0, camera="yard"))
+    with room_for(100_000), suppress(TransportError):
+        for seq in range(1, 120):
+            poses = poses_at(seq, seq * 40)
+            poses.frame.pixels[:] = noise.integers(0, 255, poses.frame.pixels.shape, np.uint8)
+            sink.consume(poses)
+            taken = seq + 1
+    with pytest.raises(TransportError) as raised:
+        sink.__exit__(RuntimeError, RuntimeError("the part fails"), None)
+    refused, _, loss = str(raised.value).partition("; choose another location=; ")
+    location = tmp_path / "hall.mkv"
+    assert refused == f"overlaysink cannot write {location}: File too large"
+    assert loss.startswith(f"overlaysink: {location} lacks {taken - len(read(location))} frames of camera 'hall', not ")
+    assert 0 < len(read(location)) < taken
+    assert len(read(tmp_path / "yard.mkv")) == 1

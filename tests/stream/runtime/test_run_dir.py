@@ -127,9 +127,15 @@ def test_an_empty_directory_of_the_user_stays(tmp_path: Path) -> None:
     assert contents(tmp_path / "home") == []
 
 
-@pytest.mark.parametrize("end", [RunDirectory.close, lambda run: (os.close(run._lock), sweep(run.path))])
+def abandon_and_sweep(run: RunDirectory) -> None:
+    assert run._lock is not None
+    os.close(run._lock)
+    assert sweep(run.path)
+
+
+@pytest.mark.parametrize("end", [RunDirectory.close, abandon_and_sweep])
 def test_the_parents_that_a_run_made_go_with_it_and_no_others(
-    end: Callable[[RunDirectory], object], tmp_path: Path
+    end: Callable[[RunDirectory], None], tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
     end(RunDirectory(tmp_path / "mine/a/b/c"))
