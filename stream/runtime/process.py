@@ -70,7 +70,7 @@ class PartProcess:
         self.stats: bus.Stats | None = None
         self.restarts = Restarts(policy)
         self.start_at_s: float | None = 0.0
-        self._has_reported = False
+        self._has_reported = self._is_killed = False
         self._spawn, self._notes, self._policy, self._on_stderr = spawn, notes, policy, on_stderr
         self._get_status = get_status or process_status
         self._process: Process | None = None
@@ -98,7 +98,7 @@ class PartProcess:
         self._fatal = self.stats = None
         self.start_at_s = None
         self._started_s = self._heard_s = now_s
-        self._closed_s = None
+        self._closed_s, self._is_killed = None, False
         self._process = self._spawn(self.part, self._has_reported)
         self._notes.note_process(self.part, self._process.pid)
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
@@ -116,6 +116,7 @@ class PartProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal, if there is one."""
         if self._process is not None:
+            self._is_killed = self._is_killed or number == signal.SIGKILL
             self._process.send_signal(number)
 
     def exited(self) -> int | None:
@@ -155,8 +156,8 @@ class PartProcess:
         self._heard_s += seconds
 
     def error_line(self, now_s: float) -> str | None:
-        """Why the process should be killed, or None while it is well."""
-        if not self.is_alive:
+        """Why the process should be killed, or None while it is well, or has been killed."""
+        if self._is_killed or not self.is_alive:
             return None
         status = self._get_status(self.pid)
         # A debugger has stopped it; or it loads or frees something large, and no signal has stopped it.

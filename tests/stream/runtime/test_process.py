@@ -103,6 +103,15 @@ def test_a_part_that_closes_after_hours_has_two_minutes_to_end(bench: Bench) -> 
     ]
 
 
+def test_a_part_is_killed_once_however_long_it_takes_to_end(bench: Bench) -> None:
+    assert bench.part.error_line(121.0)
+    bench.part.signal(signal.SIGKILL)
+    assert bench.part.error_line(121.1) is None
+    bench.exit(-signal.SIGKILL)
+    bench.part.start(now_s=200.0)
+    assert [bench.part.error_line(now_s) for now_s in (319.0, 321.0)] == [None, "still not open after 121 s"]
+
+
 def test_a_part_that_a_signal_has_stopped_is_silent_while_it_opens_too(bench: Bench) -> None:
     bench.status = psutil.STATUS_STOPPED
     assert bench.part.error_line(5.0) == "silent for 5.0 s"
