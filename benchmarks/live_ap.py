@@ -23,8 +23,8 @@ from typing import Any
 from benchmarks.reporting import describe_machine, make_parser, write_results
 from benchmarks.rtsp import SHARED, Server
 from engines.datasets.synthetic.scene import Scene
+from engines.hub.catalogue import DEFAULT_MODEL
 from stream.cli.demo import free_port
-from stream.elements.pose import Pose
 from stream.evaluation.line_variants import Request
 from stream.evaluation.live import Evaluation
 from stream.evaluation.report import READINGS
@@ -56,7 +56,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("model", nargs="?", default=Pose().model, help="what 'pose model=' takes; its default if none")
+    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="what 'pose model=' takes")
     parser.add_argument("--fps", type=int, nargs="+", default=[15, 30], help="frames a second of the sources")
     parser.add_argument("--seconds", type=float, default=6.0, help="how much of each source's time is judged")
     parser.add_argument("--server", type=Path, default=SHARED / "tools" / "rtsp_server.py")

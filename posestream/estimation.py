@@ -44,7 +44,7 @@ def estimate(
 
     ``model`` is a pose network: a name that ``posestream models`` lists, an ``.onnx`` with its Signature beside it, or
     the folder of an export. ``detector`` is an ``.onnx`` or a name. ``"auto"`` is YOLOX-nano and TinyPose, which are
-    downloaded once; for frames that testsrc has drawn, it is their exact boxes and ``fami-small``. ``backend``, such as
+    downloaded once; for frames that testsrc has drawn, it is their exact boxes and ``hrnet-small``. ``backend``, as
     ``"onnxrt:cuda"``, runs both networks, each on ``threads`` CPU threads; ``auto`` takes all cores.
 
     ``track`` gives people ids that stay the same from frame to frame; in photos, they have none. ``smooth`` removes

@@ -111,7 +111,7 @@ class _Drawing:
 
     def estimate(self, step_ms: float) -> str:
         if self.style == "network":
-            return "window ! pose crop=exact"
+            return "window ! pose model=fami-small crop=exact"
         tally = f"{_ELEMENTS}tally {self.window} back={self.back} batch={self.batch}"
         return f"window ! {tally} step_ms={step_ms:.1f}" if step_ms else f"window ! {tally}"
 

@@ -59,7 +59,7 @@ def draw_skeleton(pixels: NDArray[np.uint8], joints: NDArray[np.float32]) -> Non
 def main() -> None:
     """All pictures."""
     scenes = [(Scene(seed, 4, 640, 480, noise=0.0), time_s) for seed, time_s in MOMENTS]
-    with load() as engine:
+    with load("hrnet-small") as engine:
         drawn = sheet([overlaid(engine, scene, time_s) for scene, time_s in scenes])
     _write("testsrc.png", sheet([scene.at(time_s).pixels for scene, time_s in scenes]))
     _write("shipped.png", drawn)

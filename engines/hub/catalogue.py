@@ -28,13 +28,14 @@ Kind = Literal["pose", "detector", "single-stage", "network"]
 
 SHIPPED = {
     "fami-small": "FAMI-Pose, three frames; ships, for testsrc's people",
-    "hrnet-small": "its single frame, an HRNet; ships, for testsrc's people",
+    "hrnet-small": "HRNet, a single frame; ships, the default for testsrc's people",
 }
 """Names and titles of the networks inside this package (docs/reference/shipped.md)."""
 SHIPPED_FOLDER = Path(__file__).resolve().parent / "weights"
 """The folder with an export for each of :data:`SHIPPED`."""
-DEFAULT_MODEL = "fami-small"
-"""The pose network for the people that testsrc draws."""
+DEFAULT_MODEL = "hrnet-small"
+"""The pose network for the people that testsrc draws: the one with the higher AP at the moment its keypoints are read
+(docs/reference/shipped.md)."""
 REAL_PEOPLE_DETECTOR, REAL_PEOPLE_POSE = "yolox-nano", "tinypose-256x192"
 """The detector and the pose network for all other pictures, if none is named."""
 SETS = {"people": (REAL_PEOPLE_DETECTOR, REAL_PEOPLE_POSE)}

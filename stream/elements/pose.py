@@ -32,7 +32,7 @@ AUTO = "auto"
 class Pose(Transform):
     """Runs a top-down pose network on the people of each window: crop, network, decoding, mapping back to the frame.
 
-    Without a ``model``, fami-small runs on the people that testsrc draws, and tinypose-256x192 on all others; that one
+    Without a ``model``, hrnet-small runs on the people that testsrc draws, and tinypose-256x192 on all others; that one
     is downloaded when it is needed first.
 
     The model's Signature fixes the length of the windows, ``past`` and ``future``, when the line is linked. All people

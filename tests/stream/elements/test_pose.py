@@ -105,7 +105,8 @@ def test_a_line_waits_for_no_more_future_frames_than_lookahead(temporal: str) ->
 
 @pytest.mark.parametrize("crop", ["exact", "lock"])
 def test_without_lookahead_every_frame_is_estimated_as_the_last_of_a_clip(crop: str) -> None:
-    line = "testsrc width=160 height=120 people=2 num_frames={} ! detect ! track ! window ! pose crop={} lookahead={}"
+    line = "testsrc width=160 height=120 people=2 num_frames={} ! detect ! track ! window "
+    line += "! pose model=fami-small crop={} lookahead={}"
     live = list(parse_launch(line.format(3, crop, 0)).run())
     for count in (1, 2, 3):
         last = list(parse_launch(line.format(count, crop, 1)).run())[-1]
