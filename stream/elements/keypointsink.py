@@ -24,6 +24,7 @@ from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError
 from stream.messages import Poses
+from stream.names import check_camera_name
 from stream.protocol import schema
 from stream.transports import curve
 from stream.transports.publisher import Access, Publisher, check_address
@@ -282,11 +283,7 @@ def _frame(seq: int, camera: str) -> str:
 
 
 def _check_camera(camera: str) -> None:
-    if not camera or not camera.isprintable():
-        raise PropertyError(
-            f"keypointsink: the camera name {camera!r} is empty or has characters that cannot be printed; "
-            "set camera= to another one"
-        )
+    check_camera_name(camera, "keypointsink")
     if len(camera.encode()) > _MAX_CAMERA_BYTES:
         raise PropertyError(
             f"keypointsink: the camera name {camera[:20]!r}… has {len(camera.encode())} bytes; "

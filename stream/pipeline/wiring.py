@@ -12,7 +12,8 @@ from stream.element import Element, Sink, Source
 from stream.elements.queue import Queue
 from stream.elements.tee import Tee
 from stream.errors import LinkError, TransportError
-from stream.registry import advise, get_properties, label
+from stream.names import check_camera_name, check_name
+from stream.registry import advise, element_name, get_properties, label
 
 
 class Line:
@@ -96,11 +97,15 @@ class Wiring:
 def wire(lines: Sequence[Line]) -> Wiring:
     """Cut ``lines`` at their queues and join the parts by name.
 
-    Raises :class:`LinkError` for invalid lines, :class:`PropertyError` for a camera name that an element cannot take.
+    Raises :class:`LinkError` for invalid lines, :class:`PropertyError` for a name that cannot be one, and for a camera
+    name that an element cannot take.
     """
     for line in lines:
         _check_order(line)
     _check_each_occurs_once(lines)
+    for element in _elements(lines):
+        if element.name:
+            check_name(element.name, element_name(element))
     names = _queue_names(lines)
     queues = _merge_queues(lines, names)
     branches = _find_branches(lines, names, queues)
@@ -290,6 +295,7 @@ def _check_cameras(parts: Sequence[Part]) -> None:
     seen: dict[str, str] = {}
     for source in (part.source for part in parts if part.source is not None):
         camera = camera_name(source)
+        check_camera_name(camera, label(source))
         if redact(camera) != camera:
             raise LinkError(
                 f"camera {camera!r} holds a password, and its name is published; call it otherwise: camera=hall"

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stream.errors import SilenceError
+from stream.errors import PropertyError, SilenceError
+from stream.names import check_camera_name
 from stream.protocol import schema
 from stream.protocol.pose_message import Person, PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
@@ -84,8 +85,9 @@ class Subscriber:
     * **client_key** - your own ``.key_secret`` file, if the publisher restricts its subscribers.
     * **max_waiting** - how many messages of up to 4 MiB wait for you; further ones wait at the publisher, or are lost.
 
-    One thread may iterate while another calls :meth:`close`. Raises :class:`TransportError` for an invalid address and
-    for unusable keys, and while receiving :class:`VersionError` for a publisher of another major version.
+    One thread may iterate while another calls :meth:`close`. Raises :class:`PropertyError` for a name that no camera
+    has, :class:`TransportError` for an invalid address and for unusable keys, and while receiving
+    :class:`VersionError` for a publisher of another major version.
     """
 
     def __init__(
@@ -301,7 +303,12 @@ class _Timeout:
 def _to_set(camera: str | Iterable[str] | None) -> frozenset[str] | None:
     if camera is None:
         return None
-    return frozenset([camera]) if isinstance(camera, str) else frozenset(camera)
+    cameras = frozenset([camera]) if isinstance(camera, str) else frozenset(camera)
+    if not cameras:
+        raise PropertyError("subscriber: no camera is selected; name one, or leave out camera= for all")
+    for name in cameras:
+        check_camera_name(name, "subscriber", "name a camera of the publisher, or leave out camera= for all")
+    return cameras
 
 
 def _live_topics(wanted: Sequence[str], prefix: str) -> list[str]:

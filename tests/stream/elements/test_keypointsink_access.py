@@ -137,12 +137,12 @@ def test_a_camera_name_that_is_too_long_raises() -> None:
     )
 
 
-@pytest.mark.parametrize("camera", ["", "hall\n", "ha\0ll", "\x1b[31mhall"])
+@pytest.mark.parametrize("camera", ["", " ", "hall\n", "ha\0ll", "\x1b[31mhall"])
 def test_a_camera_name_that_cannot_be_printed_raises(camera: str) -> None:
     with pytest.raises(PropertyError) as caught:
         KeypointSink().check_camera(camera)
     assert str(caught.value) == (
-        f"keypointsink: the camera name {camera!r} is empty or has characters that cannot be printed; "
+        f"keypointsink: the camera name {camera!r} is blank or has characters that cannot be printed; "
         "set camera= to another one"
     )
     KeypointSink().check_camera("Straße 5/Hof, Süd")

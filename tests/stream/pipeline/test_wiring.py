@@ -140,3 +140,37 @@ def test_a_camera_name_that_a_sink_downstream_cannot_take_is_refused_before_the_
         PropertyError, match=r"^keypointsink: the camera name 'ü{20}'… has 82 bytes; set camera= to a name"
     ):
         _ = parse_launch(line.format("ü" * 41, "keypointsink")).parts
+
+
+_UNREADABLE = "is blank or has characters that cannot be printed"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("testsrc camera=' ' ! fakesink", f"testsrc: the camera name ' ' {_UNREADABLE}; set camera= to another one"),
+        (
+            "filesrc location=x.mp4 camera=' ' ! fakesink",
+            f"filesrc: the camera name ' ' {_UNREADABLE}; set camera= to ",
+        ),
+        (
+            "rtspsrc url=rtsp://h camera=' ' ! fakesink",
+            f"rtspsrc: the camera name ' ' {_UNREADABLE}; set camera= to an",
+        ),
+        ("testsrc camera='a\tb' ! fakesink", f"testsrc: the camera name 'a\\tb' {_UNREADABLE}; set camera= to another"),
+        ("testsrc name=' ' ! fakesink", f"testsrc: name=' ' {_UNREADABLE}; choose another"),
+        ("testsrc ! fakesink name='\033[1m'", f"fakesink: name='\\x1b[1m' {_UNREADABLE}; choose another"),
+        (
+            "testsrc name=../x ! fakesink",
+            "testsrc: name='../x' has a slash, and files are called after it; choose anot",
+        ),
+        (
+            f"testsrc ! fakesink name={'ü' * 51}",
+            "fakesink: name='üüüüüüüüüüüüüüüüüüüü'… has 102 bytes; choose one of at",
+        ),
+    ],
+)
+def test_a_name_that_cannot_be_read_or_be_that_of_a_file_is_refused(line: str, message: str) -> None:
+    with pytest.raises(PropertyError) as refused:
+        _ = parse_launch(line).parts
+    assert str(refused.value).startswith(message)

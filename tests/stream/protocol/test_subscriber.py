@@ -17,7 +17,7 @@ import zmq
 
 import stream
 from stream.elements.keypointsink import KeypointSink
-from stream.errors import SilenceError, TransportError, VersionError
+from stream.errors import PropertyError, SilenceError, TransportError, VersionError
 from stream.protocol import schema
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.sequence import Counts
@@ -290,6 +290,25 @@ def is_stable(count: Callable[[], int]) -> bool:
 def test_an_invalid_address_or_key_raises_in_one_line(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(TransportError) as caught:
         Subscriber(**arguments)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        ([], "subscriber: no camera is selected; name one, or leave out camera= for all"),
+        (
+            ["hall", " "],
+            (
+                "subscriber: the camera name ' ' is blank or has characters that cannot be printed; "
+                "name a camera of the publisher, or leave out camera= for all"
+            ),
+        ),
+    ],
+)
+def test_a_name_that_no_camera_has_is_refused(camera: list[str], message: str) -> None:
+    with pytest.raises(PropertyError) as caught:
+        Subscriber(camera=camera)
     assert str(caught.value) == message
 
 
