@@ -24,7 +24,7 @@ from stream.errors import LaunchError, PosestreamError
 from stream.pipeline.lexer import Word, split_words
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.wiring import Line
-from stream.registry import advise, make
+from stream.registry import advise, element_class, make, property_names
 
 
 def parse_launch(text: str, *, in_flight: int | None = None) -> Pipeline:
@@ -165,10 +165,10 @@ def _entry(node: yaml.Node, place: str) -> tuple[yaml.Node, str, yaml.Node | Non
     """An entry of a line: where it is, its name, and what follows the colon."""
     if isinstance(node, yaml.ScalarNode):
         return node, str(node.value), None
-    pairs = list(
-        _mapping(node, place, "an entry is a name, or a name and its properties: 'detect: {min_score: 0.4}'").items()
-    )
-    if len(pairs) != 1:
+    pairs = list(_mapping(node, place, _AN_ENTRY).items())
+    if not pairs:
+        raise LaunchError(f"{_at(place, node)}: {_AN_ENTRY}")
+    if len(pairs) > 1:
         names = ", ".join(name for name, _ in pairs)
         raise LaunchError(
             f"{_at(place, node)}: one element for each '-', not {len(pairs)} ({names}); indent properties"
@@ -177,13 +177,29 @@ def _entry(node: yaml.Node, place: str) -> tuple[yaml.Node, str, yaml.Node | Non
     return key, name, value
 
 
+_AN_ENTRY = "an entry is a name, or a name and its properties: 'detect: {min_score: 0.4}'"
+
+
 def _yaml_element(node: yaml.Node, name: str, value: yaml.Node | None, place: str) -> Element:
     if name == "from":
         raise LaunchError(f"{_at(place, node)}: 'from' can only begin a line; give it a list of its own under 'lines:'")
+    if len(name.split()) > 1:
+        raise LaunchError(f"{_at(place, node)}: {name!r} is not the name of an element; {_AN_ENTRY}")
     given: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-    if value is not None and not _is_null(value):
-        given = _mapping(value, place, f"the properties of {name} are a mapping: '{name}: {{property: value}}'")
+    if isinstance(value, yaml.MappingNode):
+        given = _mapping(value, place, "")
+    elif value is not None and not _is_null(value):
+        raise LaunchError(_describe_value(_at(place, node), name))
     return _make_at(_at(place, node), name, {key: _value(item, place) for key, (_, item) in given.items()})
+
+
+def _describe_value(place: str, name: str) -> str:
+    """The error of an element that is followed by a value instead of a mapping, or is none."""
+    try:
+        first = next(iter(property_names(element_class(name))), "property")
+    except PosestreamError as error:
+        return f"{place}: {error}"
+    return f"{place}: the properties of {name} are a mapping: '{name}: {{{first}: …}}'"
 
 
 def _value(node: yaml.Node, place: str) -> object:
@@ -199,6 +215,9 @@ def _mapping(node: yaml.Node | None, place: str, expected: str) -> dict[str, tup
     """Keys to (key node, value node)."""
     if not isinstance(node, yaml.MappingNode):
         raise LaunchError(f"{_at(place, node) if node else place}: {expected}")
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise LaunchError(f"{_at(place, key)}: a key is a word, not a list or a mapping")
     return {str(key.value): (key, value) for key, value in node.value}
 
 

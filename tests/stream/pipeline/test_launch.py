@@ -292,6 +292,7 @@ def test_a_wrong_property_names_its_place(text: str, message: str) -> None:
 
 TAB = "while scanning for the next token found character '\\t' that cannot start any token"
 NEEDS_NAME = "'from:' needs the name of one queue, as in 'from: people'"
+ENTRY = "an entry is a name, or a name and its properties: 'detect: {min_score: 0.4}'"
 ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and optionally 'in_flight:'"
 
 
@@ -312,11 +313,17 @@ ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such 
             "line:\n  - queue:\n    name: a",
             "YAML line 2: one element for each '-', not 2 (queue, name); indent properties",
         ),
-        ("line:\n  - queue: 3", "YAML line 2: the properties of queue are a mapping: 'queue: {property: value}'"),
-        (
-            "line:\n  - [queue]",
-            "YAML line 2: an entry is a name, or a name and its properties: 'detect: {min_score: 0.4}'",
-        ),
+        ("line:\n  - queue: 3", "YAML line 2: the properties of queue are a mapping: 'queue: {name: …}'"),
+        ("line:\n  - filesrc: x.mp4", "YAML line 2: the properties of filesrc are a mapping: 'filesrc: {location: …}'"),
+        ("line:\n  - queue: [a]", "YAML line 2: the properties of queue are a mapping: 'queue: {name: …}'"),
+        ("line:\n  - testsrc\n  - to: frames", f"YAML line 3: no element 'to'; {LISTS[:1].lower()}{LISTS[1:]}"),
+        ("line:\n  - queeu: frames", f"YAML line 2: no element 'queeu'; did you mean 'queue'? {LISTS}"),
+        ("line:\n  - 1: x", f"YAML line 2: '1' is not the name of an element; {LISTS[:1].lower()}{LISTS[1:]}"),
+        ("line:\n  - [queue]", f"YAML line 2: {ENTRY}"),
+        ("line:\n  - {}", f"YAML line 2: {ENTRY}"),
+        ("line:\n  - queue name=a", f"YAML line 2: 'queue name=a' is not the name of an element; {ENTRY}"),
+        ("line:\n  - testsrc ! fakesink", f"YAML line 2: 'testsrc ! fakesink' is not the name of an element; {ENTRY}"),
+        ("line:\n  - [queue]: 3", "YAML line 2: a key is a word, not a list or a mapping"),
         ("line:\n  - queue: {name: a, name: b}", "YAML line 2, column 22: 'name' is given twice, first in line 2"),
         ("line: [queue]\nline: [tee]", "YAML line 2, column 1: 'line' is given twice, first in line 1"),
         (
