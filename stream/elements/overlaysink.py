@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +175,7 @@ class OverlaySink(Sink):
         """How many pictures the videos of a camera lack of those that were given to encoders, which hold some back when
         they are killed or their disk is full; empty where none."""
         videos = self._videos(camera) if self.context.incarnation or camera in self._incomplete else []
-        lost = self.context.memory.get(_COUNT + camera, 0) - sum(map(_count_pictures, videos)) if videos else 0
+        lost = self.context.memory.get(_COUNT + camera, 0) - sum(self._count_all(videos)) if videos else 0
         if lost <= 0:
             return ""
         frames = "1 frame" if lost == 1 else f"{lost} frames"
@@ -183,6 +183,9 @@ class OverlaySink(Sink):
             f"overlaysink: {videos[0]} lacks {frames} of camera {camera!r}, not yet written when this part was killed "
             "or its disk was full; run the line again, or write a folder of PNGs"
         )
+
+    def _count_all(self, videos: Iterable[Path]) -> Iterator[int]:
+        return (_count_pictures(video, self.context.progress) for video in videos)
 
     def _videos(self, camera: str) -> list[Path]:
         """The videos of a camera, one for each restart; none where pictures go to a folder."""
@@ -231,11 +234,13 @@ def _get_size(path: Path) -> int:
     return 0
 
 
-def _count_pictures(path: Path) -> int:
-    """The number of pictures in a video, also of one that was cut off; 0 where there is none."""
+def _count_pictures(path: Path, progress: Callable[[], object]) -> int:
+    """The number of pictures in a video, also of one that was cut off; 0 where there is none. ``progress`` is called
+    again and again, since a recording of hours takes long to read."""
     count = 0
     with suppress(OSError, av.error.FFmpegError), av.open(f"file:{path}", metadata_errors="replace") as container:
         for packet in container.demux(video=0):
+            progress()
             count += packet.size > 0 and not packet.is_corrupt
     return count
 

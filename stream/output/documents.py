@@ -12,7 +12,7 @@ import msgspec
 
 from stream.output.json_lines import JsonLines, make_error
 from stream.output.locations import replace_file
-from stream.output.results import Record, coco_results, find_image_ids, posetrack_document
+from stream.output.results import Record, coco_results, find_image_ids, posetrack_lists
 from stream.output.tables import write_csv, write_parquet
 from stream.output.trc import write_trc
 from stream.protocol.json import json_line, round_floats
@@ -52,7 +52,13 @@ def _write_coco(lines: JsonLines, file: BinaryIO) -> None:
 
 
 def _write_posetrack(lines: JsonLines, file: BinaryIO) -> None:
-    file.write(msgspec.json.encode(round_floats(posetrack_document(list(lines.records())))) + b"\n")
+    before = b"{"
+    for key, entries in posetrack_lists(lines.records):
+        file.write(before + f'"{key}":['.encode())
+        for number, entry in enumerate(entries):
+            file.write(b"," * bool(number) + msgspec.json.encode(round_floats(entry)))
+        before = b"],"
+    file.write(b"]}\n")
 
 
 def _write_table(write: Callable[[Iterable[Record], BinaryIO], None], lines: JsonLines, file: BinaryIO) -> None:

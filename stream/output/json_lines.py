@@ -94,9 +94,10 @@ class JsonLines:
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
         """Read back the records, from the line ``start`` (from 0) to before the line ``stop``."""
         with self.path.open("rb") as file:
-            for line in islice(file, start, stop):
+            for number, line in enumerate(islice(file, stop)):
                 self._progress()
-                yield read_record(line)
+                if number >= start:
+                    yield read_record(line)
 
     @property
     def is_closed(self) -> bool:

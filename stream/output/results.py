@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +88,20 @@ def coco_results(record: Record, image_id: int | None = None) -> list[dict[str, 
 
 def posetrack_document(records: Sequence[Record]) -> dict[str, Any]:
     """Make the PoseTrack document of one camera; ``camera`` should be a sequence's name, as ``003418_mpii_test``."""
-    count = max((record.frame_seq for record in records), default=-1) + 1
-    most_people = max((len(record.people) for record in records), default=0)
+    return {key: list(entries) for key, entries in posetrack_lists(lambda: records)}
+
+
+def posetrack_lists(read: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, Iterable[dict[str, Any]]]]:
+    """Yield the keys of the PoseTrack document of one camera, each with its entries, for which the records are read
+    anew: a document of hours does not fit into memory."""
+    count, most_people, frames = 0, 0, Counter[str]()
+    for record in read():
+        count, most_people = max(count, record.frame_seq + 1), max(most_people, len(record.people))
+        frames[record.file] += 1
     per_image = max(_ANNOTATIONS_PER_IMAGE, 10 ** len(str(most_people - 1)))
-    frames = Counter(record.file for record in records)
-    return {
-        "images": [_posetrack_image(record, count, is_alone=frames[record.file] == 1) for record in records],
-        "categories": [_posetrack_category()],
-        "annotations": [annotation for record in records for annotation in _posetrack_annotations(record, per_image)],
-    }
+    yield "images", (_posetrack_image(record, count, is_alone=frames[record.file] == 1) for record in read())
+    yield "categories", [_posetrack_category()]
+    yield "annotations", (annotation for record in read() for annotation in _posetrack_annotations(record, per_image))
 
 
 def _coco_result(record: Record, image_id: int, person: PersonRecord, points: NDArray[np.float32]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from stream.element import Context
 from stream.elements.jsonsink import JsonSink
 from stream.errors import TransportError
+from stream.output import results
 from stream.testing import make_poses
 
 DOCUMENTS = {
@@ -100,6 +101,29 @@ def test_a_document_reports_progress_while_it_is_written(tmp_path: Path, kind: A
         assert reports == []
         sink.flush()
     assert len(reports) >= 3
+
+
+@pytest.mark.parametrize("kind", ["coco", "posetrack"])
+def test_the_frames_of_a_document_are_converted_one_by_one_between_reports_of_progress(
+    tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that reports nothing for ten seconds is killed; 50,000 frames take longer to convert."""
+    steps: list[str] = []
+    convert = results.convert_skeleton
+
+    def convert_and_note(record: results.Record, target: str) -> Any:
+        steps.append("frame")
+        return convert(record, target)
+
+    monkeypatch.setattr(results, "convert_skeleton", convert_and_note)
+    sink = JsonSink(location=str(tmp_path / "out.json"), format=kind)
+    sink.context = Context(progress=lambda: steps.append("progress"))
+    with sink:
+        for seq in range(5):
+            sink.consume(make_poses(seq))
+        sink.flush()
+    assert "frame frame" not in " ".join(steps)
+    assert steps.count("frame") == 5
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)

@@ -370,6 +370,20 @@ def test_what_a_killed_sink_lost_is_said_at_its_restart_and_where_the_line_fails
     assert lost > 0
 
 
+def test_a_restarted_part_that_counts_what_its_videos_hold_reports_progress(tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    cut_off(tmp_path / "hall.mkv", memory, 120)
+    reports: list[int] = []
+    again = OverlaySink(location=str(tmp_path / "hall.mkv"), caption=False)
+    again.context = Context(incarnation=1, memory=memory, progress=lambda: reports.append(1))
+    with again:
+        again.consume(poses_at(120, 4800))
+        reports.clear()
+        with pytest.raises(TransportError, match=r"lacks \d+ frames"):
+            again.end("hall")
+    assert len(reports) >= len(read(tmp_path / "hall.mkv"))
+
+
 def test_a_disk_that_was_full_costs_what_the_encoder_held_and_that_is_said(tmp_path: Path) -> None:
     location = tmp_path / "hall.mkv"
     sink = OverlaySink(location=str(location), caption=False)
