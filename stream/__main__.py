@@ -35,6 +35,7 @@ from stream.cli import (
     subscribe,
     top,
     validate,
+    view,
 )
 from stream.cli.registration import add_command, add_listing, split_common_options
 from stream.errors import PosestreamError, describe_error, find_element_note, format_traceback
@@ -59,6 +60,7 @@ _COMMANDS = (
     (validate.validate, _LINES),
     (inspect.inspect, _LOOK),
     (subscribe.subscribe, _LOOK),
+    (view.view, _LOOK),
     (bridge.bridge, _LOOK),
     (top.top, _LOOK),
     (metrics.metrics, _LOOK),

@@ -76,6 +76,7 @@ def test_the_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -
         ),
         "posestream/py.typed",
         "stream/py.typed",
+        *(f"stream/web/static/{file}" for file in ("page.html", "page.js", "page.css", "login.html")),
     ):
         assert wanted in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -115,6 +116,7 @@ def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_fol
         "skipped = ('posestream.__main__', 'stream.__main__', 'stream.runtime.worker', 'stream.runtime.janitor')\n"
         "skipped += tuple(f'engines.{name}' for name in extra)\n"
         "skipped += tuple(f'stream.bridges.{name}' for name in ('kafka', 'mqtt', 'osc', 'websocket'))\n"
+        "skipped += tuple(f'stream.web.{name}' for name in ('app', 'guard', 'hub', 'server'))\n"
         "skipped += ('stream.metrics.collector', 'stream.metrics.exporter', 'engines.backends.openvino')\n"
         "for package in (posestream, stream, engines):\n"
         "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"

@@ -15,7 +15,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from msgspec import Meta
 
@@ -23,11 +23,14 @@ from engines.skeletons import SKELETONS
 from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError
-from stream.messages import Poses
+from stream.messages import Frame, Poses
 from stream.names import check_camera_name
-from stream.protocol import schema
+from stream.protocol import schema, topics
 from stream.transports import curve
 from stream.transports.publisher import Access, Publisher, check_address
+
+if TYPE_CHECKING:
+    from stream.output.picture_encoder import PictureEncoder
 
 _LOG = logging.getLogger(__name__)
 # The camera name is part of a key in the context's memory, whose keys are short.
@@ -64,12 +67,26 @@ class KeypointSink(Sink):
         float, Meta(ge=0, le=5, description="how long it waits after the end of all cameras for a first subscriber")
     ] = 2.0
     heartbeat_ms: Annotated[int, Meta(ge=50, le=60_000, description="time between two heartbeats")] = 1000
+    pictures: Annotated[
+        bool,
+        Meta(
+            description="publish the frames as JPEG as well, for posestream view; "
+            "encoded only while a subscriber asks for them, and left out where that takes too long"
+        ),
+    ] = False
+    picture_height: Annotated[
+        int, Meta(ge=16, le=4320, description="higher frames are scaled down to so many px; keypoints keep their px")
+    ] = 720
+    picture_fps: Annotated[
+        float, Meta(gt=0, le=120, description="the most pictures a second of each camera; keypoints are not limited")
+    ] = 15.0
 
     def __post_init__(self) -> None:
         check_address(self.bind, "keypointsink", has_keys=bool(self.keys))
         if self.clients and not self.keys:
             raise PropertyError(f"keypointsink: clients={self.clients} has no effect without keys=; set keys= as well")
         self._publisher: Publisher | None = None
+        self._pictures: PictureEncoder | None = None
         self._numbers = _Numbers({}, restarted=False)
         self._cache = self._make_cache()
 
@@ -92,7 +109,7 @@ class KeypointSink(Sink):
         self._publisher = Publisher(
             self.bind,
             snapshot=self._cache.snapshot,
-            heartbeat=lambda: (schema.heartbeat_topic(self.prefix), self._cache.heartbeat()),
+            heartbeat=lambda: (topics.heartbeat_topic(self.prefix), self._cache.heartbeat()),
             heartbeat_ms=self.heartbeat_ms,
             max_waiting=self.max_waiting,
             max_subscribers=self.max_subscribers,
@@ -100,6 +117,7 @@ class KeypointSink(Sink):
             owner="keypointsink",
             bind_timeout_s=_RESTART_TIMEOUT_S if restarted else 0.0,
         )
+        self._pictures = self._open_pictures() if self.pictures else None
         _LOG.info("publishing on %s", self._publisher.endpoint)
         return self
 
@@ -112,8 +130,10 @@ class KeypointSink(Sink):
         seq = self._numbers.next(camera)
         stamped = dataclasses.replace(item, frame=item.frame.stamp("published", self.context.now_ns()))
         payload = schema.encode_poses(stamped, session=self._cache.session, seq=seq)
-        self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq)
+        self._publish(topics.poses_topic(camera, self.prefix), payload, seq=seq)
         self._numbers.commit(camera, seq, frame_seq)
+        if self._pictures and self._publisher and self._publisher.is_wanted(topics.picture_topic(camera, self.prefix)):
+            self._pictures.offer(item.frame)
 
     def end(self, camera: str) -> None:
         """Publish the end of ``camera``'s stream, once."""
@@ -121,7 +141,7 @@ class KeypointSink(Sink):
             return
         seq, now_ns = self._numbers.next(camera), self.context.now_ns()
         payload = schema.encode_end(session=self._cache.session, seq=seq, camera=camera, wall_ns=now_ns)
-        self._publish(schema.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
+        self._publish(topics.poses_topic(camera, self.prefix), payload, seq=seq, retain_as="end")
         self._numbers.commit_end(camera, seq)
 
     def flush(self) -> None:
@@ -132,6 +152,9 @@ class KeypointSink(Sink):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._pictures is not None:
+            self._pictures.close()
+            self._pictures = None
         if self._publisher is not None:
             cameras = self._numbers.cameras()
             if error is None and cameras and all(map(self._numbers.is_ended, cameras)):
@@ -139,15 +162,31 @@ class KeypointSink(Sink):
             self._publisher.close()
             self._publisher = None
 
+    def _open_pictures(self) -> PictureEncoder:
+        from stream.output.picture_encoder import PictureEncoder
+
+        return PictureEncoder(
+            self._publish_picture,
+            height=self.picture_height,
+            fps=self.picture_fps,
+            max_bytes=schema.MAX_PICTURE_BYTES,
+            owner="keypointsink",
+        )
+
+    def _publish_picture(self, frame: Frame, jpeg: bytes) -> None:
+        if self._publisher is not None:
+            payload = schema.encode_picture(frame, jpeg, session=self._cache.session)
+            self._publisher.publish(topics.picture_topic(frame.camera, self.prefix), payload)
+
     def _make_cache(self) -> _LastValues:
         cache = _LastValues(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
         for camera in self._numbers.cameras():
-            topic = schema.poses_topic(camera, self.prefix)
+            topic = topics.poses_topic(camera, self.prefix)
             cache.mark_sent(topic, self._numbers.next(camera) - 1, is_end=self._numbers.is_ended(camera))
         return cache
 
     def _publish_skeleton(self, name: str) -> None:
-        topic = schema.skeleton_topic(name, self.prefix)
+        topic = topics.skeleton_topic(name, self.prefix)
         if not self._cache.has(topic):
             known = SKELETONS.get(name)
             joints, limbs = (known.joints, known.limbs) if known else ((), ())
@@ -198,23 +237,23 @@ class _LastValues:
 
     def snapshot(self, topic: str) -> list[bytes]:
         """The answer to a subscription: nothing, unless it requests a snapshot."""
-        wanted = schema.parse_snapshot_topic(topic, self._prefix)
+        wanted = topics.parse_snapshot_topic(topic, self._prefix)
         if wanted is None:
             return []
         with self._lock:
-            skeletons = self._find(schema.skeleton_topic("", self._prefix))
-            values = self._find(schema.poses_topic("", self._prefix), self._prefix + wanted)
+            skeletons = self._find(topics.skeleton_topic("", self._prefix))
+            values = self._find(topics.poses_topic("", self._prefix), self._prefix + wanted)
         return [*skeletons, *values, self.heartbeat(len(skeletons) + len(values))]
 
     def heartbeat(self, snapshot: int | None = None) -> bytes:
         """The heartbeat: the number of the last message on each topic, and how many a ``snapshot`` has before it."""
         with self._lock:
-            topics, ended = dict(self._last), sorted(self._ended)
+            last, ended = dict(self._last), sorted(self._ended)
         return schema.encode_heartbeat(
             session=self.session,
             wall_ns=self._now_ns(),
             interval_ms=self._heartbeat_ms,
-            topics=topics,
+            topics=last,
             ended=ended,
             snapshot=snapshot,
         )

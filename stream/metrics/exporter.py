@@ -15,13 +15,11 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from stream.errors import PosestreamError, TransportError
+from stream.errors import TransportError
 from stream.metrics.collector import LineCollector
-from stream.metrics.line_watch import LineWatch
-from stream.runtime.run_dir import Run, list_runs
+from stream.metrics.running_lines import RunningLines
 
 _POLL_S = 0.1
-_RESCAN_S = 1.0
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -43,11 +41,9 @@ class Exporter:
     """
 
     def __init__(self, host: str, port: int, run_dirs: Sequence[Path] = ()) -> None:
-        self._run_dirs = tuple(path.absolute() for path in run_dirs)
-        self._lines: dict[Run, LineWatch] = {}
-        self._lock = threading.Lock()
+        self._running = RunningLines(run_dirs)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(LineCollector(lambda: self.lines, lambda: self.missing))
+        registry.register(LineCollector(lambda: self._running.lines, lambda: self._running.missing))
         self._metrics = make_wsgi_app(registry)
         try:
             self._server = make_server(host, port, self._answer, _Server, _QuietHandler)
@@ -58,39 +54,11 @@ class Exporter:
         self.address = f"http://{host}:{self._server.server_port}/metrics"
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
-    @property
-    def lines(self) -> tuple[LineWatch, ...]:
-        """The lines that it follows."""
-        with self._lock:
-            return tuple(self._lines.values())
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The names of the run directories that it was given and in which no line runs."""
-        present = {line.run_dir for line in self.lines}
-        return tuple(path.name for path in self._run_dirs if path not in present)
-
     def run(self, is_stopped: Callable[[], bool]) -> None:
         """Follow the lines until ``is_stopped``."""
-        scanned_s = -_RESCAN_S
         while not is_stopped():
-            if time.monotonic() - scanned_s > _RESCAN_S:
-                self._scan()
-                scanned_s = time.monotonic()
-            for line in self.lines:
-                line.listen(0)
+            self._running.follow()
             time.sleep(_POLL_S)
-
-    def _scan(self) -> None:
-        running = set(list_runs(self._run_dirs or None))
-        with self._lock:
-            for run in self._lines.keys() - running:
-                self._lines.pop(run).close()
-            for run in running - self._lines.keys():
-                try:
-                    self._lines[run] = LineWatch(run.directory)
-                except PosestreamError:  # it is starting, or has just ended; the next scan tells
-                    continue
 
     def __enter__(self) -> Self:
         return self
@@ -100,8 +68,7 @@ class Exporter:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
-        for line in self.lines:
-            line.close()
+        self._running.close()
 
     # -- HTTP ----------------------------------------------------------------------------------------------------------
 
@@ -113,9 +80,10 @@ class Exporter:
         if path == "/healthz":  # this process answers
             return _reply(start, HTTPStatus.OK, "ok")
         if path == "/readyz":
-            trouble = [f"{line.name}: {line.trouble}" for line in self.lines if line.trouble]
-            missing = [f"{name}: no line runs" for name in self.missing]
-            missing += [] if missing or self.lines else ["no line runs"]
+            lines = self._running.lines
+            trouble = [f"{line.name}: {line.trouble}" for line in lines if line.trouble]
+            missing = [f"{name}: no line runs" for name in self._running.missing]
+            missing += [] if missing or lines else ["no line runs"]
             status = HTTPStatus.SERVICE_UNAVAILABLE if trouble or missing else HTTPStatus.OK
             return _reply(start, status, "\n".join(trouble + missing) or "ok")
         return _reply(start, HTTPStatus.NOT_FOUND, "see /metrics, /healthz and /readyz")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from stream.pipeline.launch import load_yaml
 from stream.runtime.bus import AnyNotice, Error, Qos, Restarted, Stats, Warning_, decode
 from stream.transports.bus_sockets import BusSubscriber
+
+MAX_EVENTS = 50
+"""How many events of a line are kept."""
 
 SILENT_S = 3.0
 """A part is silent when its heartbeat, which comes twice a second, is so late."""
@@ -30,6 +34,17 @@ class PartState:
         return self.age_s > SILENT_S and not self.stats.finished
 
 
+@dataclass(frozen=True)
+class Event:
+    """A warning, an error or a restart of a ``part``: when it was received, ns since 1970 UTC, and its text, which the
+    part has freed of passwords."""
+
+    received_ns: int
+    kind: Literal["warning", "error", "restart"]
+    part: str
+    text: str
+
+
 @dataclass
 class LineWatch:
     """Receives the notices of the line in ``run_dir``, when :meth:`listen` is called. Close it at the end.
@@ -45,6 +60,9 @@ class LineWatch:
     """Warnings since the watch began, by part."""
     errors: Counter[str] = field(default_factory=Counter)
     """Errors since the watch began, by part."""
+
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    """The last events since the watch began."""
 
     def __post_init__(self) -> None:
         self.name = self.name or self.run_dir.name
@@ -75,10 +93,13 @@ class LineWatch:
                 self.drops[part, camera, reason] = max(known, notice.total, notice.dropped)
             case Restarted(part=part):
                 self._restarts[part] = max(self._restarts[part], notice.count)
+                self.events.append(Event(time.time_ns(), "restart", part, notice.why))
             case Warning_(part=part):
                 self.warnings[part] += 1
+                self.events.append(Event(time.time_ns(), "warning", part, notice.text))
             case Error(part=part):
                 self.errors[part] += 1
+                self.events.append(Event(time.time_ns(), "error", part, notice.text))
             case _:
                 pass
 

@@ -2,7 +2,7 @@
 
 ``docs/reference/protocol.md`` is the specification; this module is its only implementation on the publishing side and
 the reference implementation on the receiving side. A message is a topic and a msgpack map, whose key ``kind`` is one of
-four:
+five:
 
 >>> sent = encode_end(session="00c0ffee00c0ffee", seq=42, camera="hall", wall_ns=0)
 >>> decode(sent)
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
 from stream.errors import VersionError, WireError
-from stream.messages import Forecast, Poses, WindowFrame
+from stream.messages import Forecast, Frame, Poses, WindowFrame
 from stream.protocol.pose_message import Person, PoseMessage
 
 VERSION = (1, 3)
@@ -34,6 +34,9 @@ VERSION = (1, 3)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Maximum size of a message: a thousand people with 133 joints take 2 MB, seven hundred with forecasts 4 MB."""
+
+MAX_PICTURE_BYTES = 1024 * 1024
+"""Maximum size of a JPEG; those of 1280 x 720 px take 50 to 300 kB."""
 
 Unsigned = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=255)]
@@ -130,47 +133,18 @@ class EndOfStream(_Head, frozen=True, kw_only=True, tag="end"):
     wall_ns: int
 
 
-Published = PoseMessage | Skeleton | Heartbeat | EndOfStream
+class Picture(_Head, frozen=True, kw_only=True, tag="picture"):
+    """The picture of a frame whose poses were published before it; since 1.3."""
+
+    camera: Text
+    frame_seq: Unsigned
+    wall_ns: int
+    size: Annotated[tuple[Unsigned, Unsigned], Meta(description="width, height of the frame in px, not of the picture")]
+    jpeg: Annotated[bytes, Meta(max_length=MAX_PICTURE_BYTES, description="a JPEG file; msgpack's bin")]
 
 
-# -- topics ------------------------------------------------------------------------------------------------------------
-
-
-def poses_topic(camera: str, prefix: str = "") -> str:
-    """The topic of a camera's poses and of its end."""
-    return f"{prefix}poses/{camera}"
-
-
-def skeleton_topic(name: str, prefix: str = "") -> str:
-    """The topic of a skeleton."""
-    return f"{prefix}skeleton/{name}"
-
-
-def heartbeat_topic(prefix: str = "") -> str:
-    """The topic of the heartbeats."""
-    return f"{prefix}heartbeat"
-
-
-def snapshot_topic(token: str, wanted: str, prefix: str = "") -> str:
-    """The topic by which a new subscriber requests a snapshot of ``wanted``, a topic or the beginning of one.
-
-    The publisher answers on this topic with its last messages. ``token`` is random, so that no other subscriber
-    receives the answer.
-    """
-    return f"{prefix}snapshot/{token}/{wanted}"
-
-
-def parse_snapshot_topic(topic: str, prefix: str = "") -> str | None:
-    """Return the ``wanted`` of a snapshot topic; None for other topics.
-
-    >>> parse_snapshot_topic("snapshot/5f3a/poses/hall")
-    'poses/hall'
-    """
-    head = f"{prefix}snapshot/"
-    if not topic.startswith(head):
-        return None
-    token, slash, wanted = topic.removeprefix(head).partition("/")
-    return wanted if token and slash else None
+_Wire = PosesMap | Skeleton | Heartbeat | EndOfStream | Picture
+Published = PoseMessage | Skeleton | Heartbeat | EndOfStream | Picture
 
 
 # -- encoding ----------------------------------------------------------------------------------------------------------
@@ -253,6 +227,12 @@ def encode_end(*, session: str, seq: int, camera: str, wall_ns: int) -> bytes:
     )
 
 
+def encode_picture(frame: Frame, jpeg: bytes, *, session: str) -> bytes:
+    """Encode the picture of ``frame``, a JPEG of at most :data:`MAX_PICTURE_BYTES`."""
+    head = {"version": VERSION, "kind": "picture", "session": session, "camera": frame.camera, "frame_seq": frame.seq}
+    return _pack({**head, "wall_ns": frame.wall_ns, "size": frame.size, "jpeg": jpeg})
+
+
 def _people(poses: Poses) -> list[dict[str, Any]]:
     columns: dict[str, NDArray[Any]] = {
         "id": poses.ids,
@@ -290,7 +270,7 @@ def _pack(content: Mapping[str, Any]) -> bytes:
 
 # -- decoding ----------------------------------------------------------------------------------------------------------
 
-_decoder = msgspec.msgpack.Decoder(PosesMap | Skeleton | Heartbeat | EndOfStream)
+_decoder = msgspec.msgpack.Decoder(_Wire)
 
 
 class _AnyKind(Struct):
@@ -300,6 +280,7 @@ class _AnyKind(Struct):
     kind: str
 
 
+_KINDS = ("poses", "skeleton", "heartbeat", "end", "picture")
 _any_kind = msgspec.msgpack.Decoder(_AnyKind)
 
 
@@ -321,8 +302,8 @@ def decode(payload: bytes | memoryview) -> Published | None:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the four maps (their msgpack types are those of JSON)."""
-    return msgspec.json.schema(PosesMap | Skeleton | Heartbeat | EndOfStream)
+    """The JSON Schema of the five maps; msgpack's types are those of JSON, but ``jpeg``, which is bytes."""
+    return msgspec.json.schema(_Wire)
 
 
 def _raise_unless_later(payload: bytes | memoryview, error: Exception) -> None:
@@ -332,7 +313,7 @@ def _raise_unless_later(payload: bytes | memoryview, error: Exception) -> None:
     except FormatError:
         raise WireError(f"not a message of protocol {VERSION[0]}: {error}") from None
     _check_major(head.version)
-    if head.kind in ("poses", "skeleton", "heartbeat", "end") or head.version[1] <= VERSION[1]:
+    if head.kind in _KINDS or head.version[1] <= VERSION[1]:
         raise WireError(f"not a {head.kind!r} message of protocol {VERSION[0]}: {error}")
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TypeVar
 
 from stream.errors import VersionError, WireError
-from stream.protocol import schema
+from stream.protocol import schema, topics
 from stream.protocol.joining import INTERVALS, Joining
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
@@ -103,7 +103,7 @@ class Reception:
         self._cameras: dict[str, _Camera] = {}
         self._forgotten = Counts()
         self._announced: set[str] = set()
-        self._joining = Joining([schema.poses_topic(camera) for camera in sorted(cameras or {""})])
+        self._joining = Joining([topics.poses_topic(camera) for camera in sorted(cameras or {""})])
         self._held_back: list[PoseMessage] = []
         self._held_back_bytes = 0
         self._is_released = False
@@ -120,7 +120,7 @@ class Reception:
         self._received_s = self._now_s()
         try:
             name = topic.decode()
-            wanted = schema.parse_snapshot_topic(name, self._prefix)
+            wanted = topics.parse_snapshot_topic(name, self._prefix)
             found = schema.decode(payload)
         except VersionError:
             raise
@@ -209,7 +209,7 @@ class Reception:
 
     def _camera(self, name: str) -> _Camera:
         camera = self._cameras.get(name) or _Camera()
-        if camera.last is None and self._joining.is_settled(schema.poses_topic(name)):
+        if camera.last is None and self._joining.is_settled(topics.poses_topic(name)):
             camera.last = -1
         for forgotten in _remember(self._cameras, name, camera, MAX_CAMERAS):
             self._forgotten += forgotten.counts
@@ -219,14 +219,14 @@ class Reception:
         """Count lost messages. The heartbeat of a whole snapshot of ``wanted`` says where its numbers begin; it has no
         more skeletons."""
         self._interval_ms = heartbeat.interval_ms
-        head = schema.poses_topic("", self._prefix)
+        head = topics.poses_topic("", self._prefix)
         last = {topic.removeprefix(head): seq for topic, seq in islice(heartbeat.topics.items(), MAX_CAMERAS)}
         ended = {topic.removeprefix(head) for topic in heartbeat.ended}
         self._announced = set(last)
         for name, seq in last.items():
             if self._wanted is not None and name not in self._wanted:
                 continue
-            begins = wanted is not None and schema.poses_topic(name).startswith(wanted)
+            begins = wanted is not None and topics.poses_topic(name).startswith(wanted)
             camera = self._camera(name)
             if begins and camera.last is None:
                 camera.last = seq

@@ -25,7 +25,7 @@ from typing import Self
 
 from stream.errors import PropertyError, SilenceError
 from stream.names import check_camera_name
-from stream.protocol import schema
+from stream.protocol import schema, topics
 from stream.protocol.pose_message import Person, PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 from stream.protocol.sequence import Counts, Reception, Statistics
@@ -110,7 +110,7 @@ class Subscriber:
         self._reception = Reception(self._cameras, person, prefix)
         self._ready: deque[PoseMessage] = deque()
         self._skipped = 0
-        wanted = [schema.poses_topic(camera) for camera in sorted(self._cameras or {""})]
+        wanted = [topics.poses_topic(camera) for camera in sorted(self._cameras or {""})]
         self._prefix, self._snapshots = prefix, _snapshot_topics(wanted, prefix)
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -118,7 +118,7 @@ class Subscriber:
             address,
             # Snapshots last, so that no message is lost between them and the live messages.
             [*_live_topics(wanted, prefix), *self._snapshots.values()],
-            keys=_load_keys(server_key, client_key),
+            keys=load_peer_keys(server_key, client_key),
             max_bytes=schema.MAX_MESSAGE_BYTES,
             max_waiting=max_waiting,
         )
@@ -312,17 +312,18 @@ def _to_set(camera: str | Iterable[str] | None) -> frozenset[str] | None:
 
 
 def _live_topics(wanted: Sequence[str], prefix: str) -> list[str]:
-    always = [schema.heartbeat_topic(prefix), schema.skeleton_topic("", prefix)]
+    always = [topics.heartbeat_topic(prefix), topics.skeleton_topic("", prefix)]
     return [*always, *(prefix + topic for topic in wanted)]
 
 
 def _snapshot_topics(wanted: Sequence[str], prefix: str) -> dict[str, str]:
     """By each wanted topic, the one that requests its snapshot, with a new token."""
     token = secrets.token_hex(8)
-    return {topic: schema.snapshot_topic(token, topic, prefix) for topic in wanted}
+    return {topic: topics.snapshot_topic(token, topic, prefix) for topic in wanted}
 
 
-def _load_keys(server_key: str | Path | None, client_key: str | Path | None) -> PeerKeys | None:
+def load_peer_keys(server_key: str | Path | None, client_key: str | Path | None) -> PeerKeys | None:
+    """The keys of a connection, from the files that a subscriber is given; None without ``server_key``."""
     own = curve.Keys.load(client_key) if client_key is not None else None
     if server_key is None:
         return None

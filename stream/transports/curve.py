@@ -48,7 +48,7 @@ class Keys:
         public, secret = _load(Path(path))
         if secret is None:
             raise TransportError(f"key file {path} contains no secret key; give the .key_secret file")
-        _check_permissions(Path(path))
+        check_permissions(Path(path))
         return cls(public, secret)
 
     @classmethod
@@ -112,6 +112,7 @@ def _load(file: Path) -> tuple[bytes, bytes | None]:
         raise TransportError(f"key file {file} cannot be read ({error}); {REMEDY}") from None
 
 
-def _check_permissions(file: Path) -> None:
+def check_permissions(file: Path) -> None:
+    """Raise :class:`TransportError` if others than the owner may read a file with a secret."""
     if os.name == "posix" and (mode := file.stat().st_mode & 0o077):
         raise TransportError(f"key file {file} is readable by others (mode …{mode:02o}); run: chmod 600 {file}")

@@ -44,7 +44,7 @@ class Peers:
 
     ``disconnect(descriptor)`` ends a connection; ``max_peers`` is the number of connections, those that have not
     finished their handshake included, and ``limit`` what sets it. ``refused`` counts the connections that were ended
-    for one of the limits.
+    for one of the limits, ``changes`` the events after which :meth:`topics` may differ.
     """
 
     def __init__(self, max_peers: int, disconnect: Callable[[int], None], owner: str, limit: str = "the limit") -> None:
@@ -52,6 +52,7 @@ class Peers:
         self._peers: dict[int, _Peer] = {}
         self._warned: set[str] = set()
         self.refused = 0
+        self.changes = 0
 
     def __contains__(self, descriptor: object) -> bool:
         return descriptor in self._peers
@@ -64,6 +65,10 @@ class Peers:
         """Bytes of the topics of all clients."""
         return sum(peer.bytes for peer in self._peers.values())
 
+    def topics(self) -> frozenset[bytes]:
+        """What the clients are subscribed to."""
+        return frozenset[bytes]().union(*(peer.topics for peer in self._peers.values()))
+
     def connect(self, descriptor: int) -> None:
         """A client has connected."""
         self._peers[descriptor] = _Peer()
@@ -73,6 +78,7 @@ class Peers:
     def disconnected(self, descriptor: int) -> None:
         """The connection of a client has ended."""
         self._peers.pop(descriptor, None)
+        self.changes += 1
 
     def subscribe(self, descriptor: int, topic: bytes, key: str = "") -> bool:
         """A client has subscribed to ``topic``, and has proved its public ``key`` if it is not empty.
@@ -85,6 +91,7 @@ class Peers:
         peer.key = key
         if topic not in peer.topics:
             peer.topics.add(topic)
+            self.changes += 1
             peer.bytes += len(topic)
         if len(topic) > MAX_TOPIC_BYTES or len(peer.topics) > MAX_TOPICS or peer.bytes > MAX_TOPICS_BYTES:
             return self.refuse(descriptor, "a client subscribed to more, or longer, topics than the protocol allows")
@@ -99,6 +106,7 @@ class Peers:
         peer = self._peers.get(descriptor)
         if peer is not None and topic in peer.topics:
             peer.topics.remove(topic)
+            self.changes += 1
             peer.bytes -= len(topic)
 
     def count_stray(self, descriptor: int) -> None:
@@ -120,6 +128,7 @@ class Peers:
         if self._peers.pop(descriptor, None) is None:
             return False
         self.refused += 1
+        self.changes += 1
         self._disconnect(descriptor)
         if why not in self._warned:
             self._warned.add(why)

@@ -111,6 +111,8 @@ class Publisher:
         self._lock = threading.Lock()
         self._stop, self._asked = threading.Event(), threading.Event()
         self._next_heartbeat_s = self._next_keys_s = 0.0
+        self._topics: frozenset[bytes] = frozenset()
+        self._topics_changes = 0
         # A separate context, since its authenticator must not apply to the line's own links.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
@@ -135,6 +137,11 @@ class Publisher:
         with self._lock:
             self._socket.send_multipart((topic.encode(), payload))
             self._published += 1
+
+    def is_wanted(self, topic: str) -> bool:
+        """True if a client is subscribed to ``topic``, as of :data:`POLL_INTERVAL_S` ago; cheap, from any thread."""
+        name, topics = topic.encode(), self._topics
+        return any(name[:end] in topics for end in range(len(name) + 1))
 
     def statistics(self) -> PublisherStatistics:
         """The counters so far."""
@@ -178,11 +185,17 @@ class Publisher:
             self._restore_path()
             self._read_keys_if_due()
             self._answer()
+            self._read_topics()
             self._continue_snapshots()
             self._send_heartbeat_if_due()
         self._finish_snapshots()
         self._next_heartbeat_s = 0.0
         self._send_heartbeat_if_due()
+
+    def _read_topics(self) -> None:
+        if self._topics_changes != self._peers.changes:
+            self._topics_changes = self._peers.changes
+            self._topics = self._peers.topics()
 
     def _finish_snapshots(self) -> None:
         until_s = time.monotonic() + _FINISH_S

@@ -21,6 +21,7 @@ from stream.__main__ import execute
 from stream.metrics.collector import LineCollector
 from stream.metrics.exporter import Exporter
 from stream.metrics.line_watch import SILENT_S, LineWatch
+from stream.metrics.running_lines import RunningLines
 from stream.pipeline.launch import parse_launch
 from stream.runtime.bus import Error, Qos, Restarted, Stats, Warning_
 from stream.runtime.run_dir import Run, RunDirectory
@@ -117,7 +118,7 @@ def test_over_http_a_process_is_healthy_and_ready_when_its_lines_are(line: LineW
         base = exporter.address.removesuffix("/metrics")
         assert get(f"{base}/healthz") == (200, "ok\n")
         assert get(f"{base}/readyz") == (503, "no line runs\n")
-        exporter._lines[Run(line.run_dir, "", 1, 0)] = line
+        exporter._running._lines[Run(line.run_dir, "", 1, 0)] = line
         assert get(f"{base}/readyz") == (503, "hall: no heartbeat yet from testsrc, fakesink\n")
         for part in line.parts:
             line.receive(Stats(part=part))
@@ -128,13 +129,13 @@ def test_over_http_a_process_is_healthy_and_ready_when_its_lines_are(line: LineW
 
 def test_running_lines_are_followed_until_they_end(line: LineWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [Run(line.run_dir, "", 1, 0)]
-    monkeypatch.setattr("stream.metrics.exporter.list_runs", lambda _directories: runs)
-    with Exporter("127.0.0.1", 0) as exporter:
-        exporter._scan()
-        assert [watch.name for watch in exporter.lines] == ["hall"]
+    monkeypatch.setattr("stream.metrics.running_lines.list_runs", lambda _directories: runs)
+    with closing(RunningLines()) as running:
+        running.follow()
+        assert [watch.name for watch in running.lines] == ["hall"]
         runs.clear()
-        exporter._scan()
-        assert exporter.lines == ()
+        running.scan()
+        assert running.lines == ()
 
 
 def test_a_line_is_down_where_its_directory_was_named_and_it_does_not_run(tmp_path: Path) -> None:
@@ -143,8 +144,8 @@ def test_a_line_is_down_where_its_directory_was_named_and_it_does_not_run(tmp_pa
         Exporter("127.0.0.1", 0, [run.path, tmp_path / "hall"]) as exporter,
     ):
         run.write("line.yaml", parse_launch("testsrc ! fakesink").to_yaml())
-        exporter._scan()
-        assert [watch.name for watch in exporter.lines] == ["yard"]
+        exporter._running.scan()
+        assert [watch.name for watch in exporter._running.lines] == ["yard"]
         lines = get(exporter.address)[1].splitlines()
         assert [text for text in lines if text.startswith("posestream_line_up")] == [
             'posestream_line_up{line="yard"} 0.0',

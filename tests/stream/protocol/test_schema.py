@@ -16,7 +16,7 @@ import pytest
 
 from stream.errors import WireError
 from stream.messages import Forecast, Frame, Poses, WindowFrame
-from stream.protocol import schema
+from stream.protocol import schema, topics
 from stream.protocol.json import message_map
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
@@ -309,10 +309,10 @@ def test_hostile_messages_are_decoded_or_raise_wire_errors() -> None:
 
 
 def test_snapshot_topics_are_recognised() -> None:
-    assert schema.poses_topic("hall", "site1/") == "site1/poses/hall"
-    asked = schema.snapshot_topic("5f3a", "poses/", "site1/")
+    assert topics.poses_topic("hall", "site1/") == "site1/poses/hall"
+    asked = topics.snapshot_topic("5f3a", "poses/", "site1/")
     assert asked == "site1/snapshot/5f3a/poses/"
-    assert schema.parse_snapshot_topic(asked, "site1/") == "poses/"
-    assert schema.parse_snapshot_topic("snapshot/5f3a/") == ""
+    assert topics.parse_snapshot_topic(asked, "site1/") == "poses/"
+    assert topics.parse_snapshot_topic("snapshot/5f3a/") == ""
     for topic in ("poses/snapshot/1/2", "snapshot/", "snapshot//poses/", "snapshot/5f3a"):
-        assert schema.parse_snapshot_topic(topic) is None
+        assert topics.parse_snapshot_topic(topic) is None
