@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Threads", "count_cores"]
+__all__ = ["BEST_BATCH", "Threads", "count_cores"]
 
 Threads = int | Literal["auto"]
 """CPU threads of a network; ``auto`` for as many as its backend can use on this machine."""
+
+BEST_BATCH = 4
+"""Rows in one run on one core. A second and a third save what a run costs by itself; the feature maps of many do not
+fit the core's cache: PP-TinyPose at 256x192 takes a quarter more time for each person in runs of 16 than in runs of 4,
+and no network was faster in larger runs (``python -m benchmarks.batches`` measures it)."""
 
 _GROUP_OF_PROCESS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,9 +32,7 @@ class HostFeatureCache:
 
     def describe(self) -> Description:
         head = self._head.describe()
-        inputs = self._backbone.describe().inputs
-        frames = head.inputs[0].shape[1]
-        return Description(inputs, head.outputs, head.device, frames=frames, side_by_side=head.side_by_side)
+        return replace(head, inputs=self._backbone.describe().inputs, frames=head.inputs[0].shape[1])
 
     def store(self, slots: NDArray[np.intp], crops: Array) -> None:
         (name,) = (tensor.name for tensor in self._backbone.describe().inputs)

@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 import onnxruntime
 
 from engines.backends.base import check_feeds
-from engines.backends.cores import Threads, count_cores
+from engines.backends.cores import BEST_BATCH, Threads, count_cores
 from engines.errors import EngineError, first_line
 from engines.spec.cache import cache_folder
 from engines.spec.fingerprint import fingerprint_file
@@ -269,7 +269,9 @@ def _describe(session: Any, threads: int) -> Description:
     inputs, outputs = (tuple(map(_to_tensor, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     device = provider_name(session.get_providers()[0])
-    return Description(inputs, outputs, device, side_by_side=threads if device == "cpu" else 1, metadata=metadata)
+    if device != "cpu":
+        return Description(inputs, outputs, device, metadata=metadata)
+    return Description(inputs, outputs, device, best_batch=BEST_BATCH, side_by_side=threads, metadata=metadata)
 
 
 def _to_tensor(argument: Any) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from engines.backends.base import check_feeds
-from engines.backends.cores import Threads, count_cores
+from engines.backends.cores import BEST_BATCH, Threads, count_cores
 from engines.errors import EngineError
 from engines.spec.cache import cache_folder
 from engines.spec.model_files import IR, MODEL_SUFFIXES, ONNX, TFLITE, list_files
@@ -175,7 +175,8 @@ def _get_version() -> str:
 def _describe(compiled: Any, side_by_side: int) -> Description:
     inputs, outputs = _to_tensors(compiled.inputs, "input"), _to_tensors(compiled.outputs, "output")
     device = ", ".join(compiled.get_property("EXECUTION_DEVICES")).lower()
-    return Description(inputs, outputs, device, side_by_side=side_by_side)
+    best_batch = BEST_BATCH if device == "cpu" else None
+    return Description(inputs, outputs, device, best_batch=best_batch, side_by_side=side_by_side)
 
 
 def _to_tensors(ports: Any, kind: str) -> tuple[Tensor, ...]:

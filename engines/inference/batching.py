@@ -38,14 +38,15 @@ class Work:
 
 
 def split_batches(count: int, size: int, shares: int = 1) -> list[slice]:
-    """Slices of ``count`` rows, nearly equal and at most ``size`` each; at least ``shares`` of them, if there are rows.
+    """Slices of ``count`` rows, nearly equal and at most ``size`` each; a multiple of ``shares`` if rows suffice.
 
     >>> split_batches(5, 2)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     >>> split_batches(3, 16, shares=2)
     [slice(0, 2, None), slice(2, 3, None)]
     """
-    parts = max(-(-count // size), min(count, shares))
+    rounds = -(-count // (size * shares))
+    parts = min(count, rounds * shares)
     bounds = [-(-count * part // parts) for part in range(parts + 1)] if parts else []
     return [slice(*pair) for pair in pairwise(bounds)]
 
@@ -53,12 +54,13 @@ def split_batches(count: int, size: int, shares: int = 1) -> list[slice]:
 def plan_batches(count: int, description: Description, limit: int) -> list[slice]:
     """Slices of ``count`` rows, one for each run of the network.
 
-    A run takes the network's fixed batch, else at most ``limit`` rows or the network's largest batch. A network of any
-    batch gets as many runs as may go side by side.
+    A run takes the network's fixed batch, else at most ``limit`` rows, or the network's largest or best batch. A
+    network of any batch gets as many runs as may go side by side, or a multiple of that.
     """
     if description.batch:
         return split_batches(count, description.batch)
-    return split_batches(count, min(limit, description.max_batch or limit), description.side_by_side)
+    sizes = (limit, description.max_batch, description.best_batch)
+    return split_batches(count, min(size for size in sizes if size), description.side_by_side)
 
 
 def pad_batch(rows: Array, description: Description) -> Array:

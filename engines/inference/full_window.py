@@ -23,7 +23,7 @@ from engines.vision.windows import Keypoints, Person, PersonWindows, list_people
 _log = logging.getLogger(__name__)
 
 MAX_BATCH = 16
-"""People in one run of a network of any batch. More brought no speed on a CPU and takes memory."""
+"""People in one run of a network of any batch, unless fewer are as fast. More take memory."""
 
 
 class FullWindowRunner:

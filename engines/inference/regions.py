@@ -98,8 +98,9 @@ def to_keypoints(
     follows the standard rule, even if crops are made by another: so the networks were published.
     """
     keypoints = np.empty((*scores.shape, 3))
-    for row, region, found in zip(keypoints, regions, points, strict=True):
-        row[:, :2] = crop.to_frame(found, region.get_affine(signature.input_size))
+    if regions:
+        affines = np.stack([region.get_affine(signature.input_size) for region in regions])
+        keypoints[..., :2] = crop.to_frame_each(points, affines)
     np.clip(scores, 0, 1, out=keypoints[..., 2])
     keypoints[~np.isfinite(keypoints).all(axis=2)] = 0
     return keypoints.astype(np.float32)

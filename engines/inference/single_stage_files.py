@@ -51,7 +51,11 @@ class PictureAdapter:
         pictures = found.inputs[0]
         shape = (self._get_image().tensor.shape[0], *pictures.shape[1:])
         return replace(
-            found, inputs=(replace(pictures, shape=shape),), max_batch=own.max_batch, side_by_side=own.side_by_side
+            found,
+            inputs=(replace(pictures, shape=shape),),
+            max_batch=own.max_batch,
+            best_batch=own.best_batch,
+            side_by_side=own.side_by_side,
         )
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -38,14 +38,15 @@ class Description:
     """Inputs and outputs of a network, in its own order, and the ``device`` it runs on.
 
     ``max_batch`` is the largest batch it was built for, ``frames`` the window length that its head takes; None if any
-    value is accepted. ``side_by_side`` is how many threads may run it at once. ``metadata`` is what the exporter wrote
-    into the file, if anything.
+    value is accepted. Runs of more than ``best_batch`` rows, if given, are no faster for each. ``side_by_side`` is how
+    many threads may run it at once. ``metadata`` is what the exporter wrote into the file, if anything.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     device: str
     max_batch: int | None = None
+    best_batch: int | None = None
     frames: int | None = None
     side_by_side: int = 1
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -166,6 +166,14 @@ def to_frame(points: Floats, affine: Affine) -> NDArray[np.float64]:
     return transform(points, invert(affine)) + HALF_PIXEL
 
 
+def to_frame_each(points: Floats, affines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As :func:`to_frame` for the points (N, K, 2) of N crops, whose affines are (N, 2, 3)."""
+    inverses = np.stack([invert(affine) for affine in affines])
+    turned = points.astype(np.float64) @ inverses[:, :, :2].swapaxes(1, 2)
+    moved: NDArray[np.float64] = turned + inverses[:, None, :, 2] + HALF_PIXEL
+    return moved
+
+
 def to_crop(points: Floats, affine: Affine) -> NDArray[np.float64]:
     """Points (..., 2) in continuous coordinates of the frame, transformed to index coordinates of a crop."""
     return transform(points - HALF_PIXEL, affine)

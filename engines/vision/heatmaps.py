@@ -7,6 +7,8 @@ compare.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -63,27 +65,36 @@ def decode_dark(heatmaps: Heatmaps, blur_px: int = 11) -> tuple[NDArray[np.float
     is the width of the blur in cells, odd: 11 for heatmaps drawn with sigma 2 (256x192), 17 for sigma 3 (384x288).
     """
     cells, values = find_peaks(heatmaps)
-    logarithms = np.log(np.maximum(_blur(heatmaps, blur_px), np.float32(FLOOR)))
+    smooth = _blur(heatmaps, blur_px)
+    # Published: the whole map is rescaled to its old maximum and its logarithm taken. Few cells of it are read.
+    scales = _divide(values, smooth.max((2, 3)))
     people, joints, columns, rows = _find_inner_cells(cells, heatmaps.shape)
     # A Newton step reads two cells on each side, one more at the far border than the check above leaves.
     height, width = heatmaps.shape[2:]
     inside = (columns < width - 2) & (rows < height - 2)
     people, joints, columns, rows = people[inside], joints[inside], columns[inside], rows[inside]
-    cells[people, joints] += _newton_step(logarithms, people, joints, columns, rows)
+    around = np.arange(-2, 3)
+    patches = smooth[
+        _add_axes(people), _add_axes(joints), _add_axes(rows) + around[:, None], _add_axes(columns) + around
+    ]
+    patches *= _add_axes(scales[people, joints])
+    cells[people, joints] += _newton_step(np.log(np.maximum(patches, np.float32(FLOOR))))
     return cells, values
 
 
-def _newton_step(
-    maps: Heatmaps,
-    people: NDArray[np.intp],
-    joints: NDArray[np.intp],
-    columns: NDArray[np.intp],
-    rows: NDArray[np.intp],
-) -> NDArray[np.float32]:
-    """The peak (n, 2) of each map's second-order Taylor expansion about its cell, relative to the cell; 0 if flat."""
+def _add_axes(values: Any) -> Any:
+    """(n,) as (n, 1, 1)."""
+    return values[:, None, None]
+
+
+def _newton_step(patches: Heatmaps) -> NDArray[np.float32]:
+    """The peak (n, 2), x and y, of the second-order Taylor expansion about the middle of ``patches`` (n, 5, 5).
+
+    It is relative to the middle; 0 if the patch is flat.
+    """
 
     def at(right: int, down: int) -> NDArray[np.float32]:
-        return maps[people, joints, rows + down, columns + right]
+        return patches[:, 2 + down, 2 + right]
 
     dx, dy = 0.5 * (at(1, 0) - at(-1, 0)), 0.5 * (at(0, 1) - at(0, -1))
     dxx = 0.25 * (at(2, 0) - 2 * at(0, 0) + at(-2, 0))
@@ -96,14 +107,15 @@ def _newton_step(
 
 
 def _blur(heatmaps: Heatmaps, blur_px: int) -> Heatmaps:
-    """Each heatmap smoothed by a Gaussian, with zeros beyond its border, and rescaled to its maximum."""
+    """Each heatmap smoothed by a Gaussian, with zeros beyond its border."""
+    people, joints, height, width = heatmaps.shape
     border = (blur_px - 1) // 2
-    padded = np.pad(heatmaps, ((0, 0), (0, 0), (border, border), (border, border)))
-    smooth = np.empty_like(heatmaps)
-    for index in np.ndindex(heatmaps.shape[:2]):
-        # Padded first, so that OpenCV's reflected border lies outside of the result.
-        smooth[index] = cv2.GaussianBlur(padded[index], (blur_px, blur_px), 0)[border:-border, border:-border]
-    return smooth * _divide(heatmaps.max((2, 3)), smooth.max((2, 3)))[:, :, None, None]
+    inner = slice(border, border + height), slice(border, border + width)
+    padded = np.zeros((people, joints, height + 2 * border, width + 2 * border), np.float32)
+    padded[:, :, *inner] = heatmaps
+    # One picture of all maps, below each other. The zeros keep them apart, and OpenCV's reflected border outside.
+    smooth = cv2.GaussianBlur(padded.reshape(-1, width + 2 * border), (blur_px, blur_px), 0)
+    return cast(Heatmaps, smooth).reshape(padded.shape)[:, :, *inner]
 
 
 def _divide(target: NDArray[np.float32], value: NDArray[np.float32]) -> NDArray[np.float32]:

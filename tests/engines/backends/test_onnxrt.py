@@ -98,6 +98,7 @@ def test_the_gpu_is_used_if_this_runtime_supports_it(tmp_path: Path, monkeypatch
     backend.open()
     assert taken == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert backend.describe().device == "cuda"
+    assert backend.describe().best_batch is None  # a GPU takes as many at once as there are
 
 
 def test_a_provider_of_another_package_raises_listing_the_available_ones(tmp_path: Path) -> None:

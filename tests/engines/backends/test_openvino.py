@@ -28,6 +28,7 @@ from tests.engines import networks
 if importlib.util.find_spec("openvino") is None:
     pytest.skip("OpenVINO is not installed (the extra openvino)", allow_module_level=True)
 
+from engines.backends.cores import BEST_BATCH
 from engines.backends.openvino import OpenVino
 
 openvino: Any = sys.modules["openvino"]
@@ -50,6 +51,12 @@ def open_error(path: Path, mode: str = "") -> str:
 
 def test_it_is_a_backend() -> None:
     check_backend(lambda: make_backend(SHIPPED, "openvino"))
+
+
+def test_it_says_how_many_people_a_run_on_a_core_is_fast_for() -> None:
+    backend = make_backend(SHIPPED, "openvino")
+    backend.open()
+    assert backend.describe().best_batch == BEST_BATCH
 
 
 def test_it_is_a_backend_for_ir(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,20 +12,40 @@ from engines.inference.batching import Work, pad_batch, plan_batches, split_batc
 from engines.spec.tensors import Description, Tensor
 
 
-def make_description(batch: int | None, max_batch: int | None = None, threads: int = 1) -> Description:
-    return Description((Tensor("crops", (batch, 3), "uint8"),), (), "cpu", max_batch=max_batch, side_by_side=threads)
+def make_description(batch: int | None, threads: int = 1, **limits: Any) -> Description:
+    made = Description((Tensor("crops", (batch, 3), "uint8"),), (), "cpu", side_by_side=threads)
+    return replace(made, **limits)
 
 
 @pytest.mark.parametrize(
-    ("batch", "max_batch", "size"), [(None, None, 16), (4, None, 4), (32, None, 32), (None, 8, 8), (None, 64, 16)]
+    ("batch", "limits", "size"),
+    [
+        (None, {}, 16),
+        (4, {}, 4),
+        (32, {}, 32),
+        (None, {"max_batch": 8}, 8),
+        (None, {"max_batch": 64}, 16),
+        (None, {"max_batch": 64, "best_batch": 4}, 4),
+        (None, {"max_batch": 2, "best_batch": 4}, 2),
+        (8, {"best_batch": 4}, 8),
+    ],
 )
-def test_a_batch_is_as_large_as_the_network_takes(batch: int | None, max_batch: int | None, size: int) -> None:
-    assert plan_batches(3 * size, make_description(batch, max_batch), 16)[0] == slice(0, size)
+def test_a_batch_is_as_large_as_the_network_takes_and_gains_from(
+    batch: int | None, limits: dict[str, int], size: int
+) -> None:
+    assert plan_batches(3 * size, make_description(batch, **limits), 16)[0] == slice(0, size)
 
 
 @pytest.mark.parametrize(
     ("count", "batch", "sizes"),
-    [(1, None, [1]), (2, None, [1, 1]), (3, None, [2, 1]), (40, None, [14, 13, 13]), (3, 1, [1, 1, 1]), (5, 4, [3, 2])],
+    [
+        (1, None, [1]),
+        (2, None, [1, 1]),
+        (3, None, [2, 1]),
+        (33, None, [9, 8, 8, 8]),  # three runs would leave one of two threads idle in the end
+        (3, 1, [1, 1, 1]),
+        (5, 4, [3, 2]),
+    ],
 )
 def test_threads_that_run_side_by_side_share_the_rows_unless_the_batch_is_fixed(
     count: int, batch: int | None, sizes: list[int]

@@ -3,16 +3,19 @@ both ways there are, and for one whose batch is fixed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engines.backends.cores import BEST_BATCH
 from engines.backends.onnxrt import OnnxRuntime
 from engines.datasets.synthetic.scene import Scene
 from engines.inference.engine import Engine, PersonWindows, load
 from engines.spec.signature import Signature
+from engines.spec.tensors import Array
 from tests.engines import networks
 
 FRAMES = 4
@@ -50,6 +53,22 @@ def test_networks_that_ship_give_the_same_keypoints_on_any_number_of_threads(mod
         shared = estimate(load(model, threads=threads))
         for one, other in zip(alone, shared, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("model", ["hrnet-small", "fami-small"])
+def test_no_run_on_a_core_has_more_people_than_are_fast(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    run = OnnxRuntime.run
+
+    def count(backend: OnnxRuntime, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        sizes.extend(map(len, feeds.values()))
+        return run(backend, feeds)
+
+    monkeypatch.setattr(OnnxRuntime, "run", count)
+    with load(model, threads=1) as engine:
+        engine.estimate(make_windows(engine.signature))
+    assert max(sizes) == BEST_BATCH
+    assert sum(sizes) > 2 * BEST_BATCH
 
 
 def test_a_network_of_one_person_at_a_time_runs_side_by_side(tmp_path: Path) -> None:

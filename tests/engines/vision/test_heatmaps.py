@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -71,6 +72,35 @@ def test_dark_equals_the_published_one(cases: Any) -> None:
             continue
         wanted = np.array(case["dark_final_preds"], float)
         np.testing.assert_allclose(to_image(cells, case), wanted, atol=ATOL_PX, err_msg=case["desc"])
+
+
+def dark_of_one(heatmap: NDArray[np.float32], blur_px: int) -> NDArray[np.float32]:
+    """As published, one map (h, w) at a time: blur and rescale all of it, take its logarithm, and read that."""
+    height, width = heatmap.shape
+    border = blur_px // 2
+    smooth = cv2.GaussianBlur(np.pad(heatmap, border), (blur_px, blur_px), 0)[border:-border, border:-border]
+    m = np.log(np.maximum(smooth * (heatmap.max() / smooth.max()), np.float32(1e-10)))
+    y, x = (int(index) for index in np.unravel_index(heatmap.argmax(), heatmap.shape))
+    point = np.array([x, y], np.float32)
+    if heatmap.max() > 0 and 1 < x < width - 2 and 1 < y < height - 2:
+        dx, dy = 0.5 * (m[y, x + 1] - m[y, x - 1]), 0.5 * (m[y + 1, x] - m[y - 1, x])
+        dxx = 0.25 * (m[y, x + 2] - 2 * m[y, x] + m[y, x - 2])
+        dyy = 0.25 * (m[y + 2, x] - 2 * m[y, x] + m[y - 2, x])
+        dxy = 0.25 * (m[y + 1, x + 1] - m[y - 1, x + 1] - m[y + 1, x - 1] + m[y - 1, x - 1])
+        point += np.array([dxy * dy - dyy * dx, dxy * dx - dxx * dy]) / (dxx * dyy - dxy * dxy)
+    return point
+
+
+@pytest.mark.parametrize("blur_px", [3, 11, 17])
+def test_maps_that_are_decoded_together_give_the_last_digit_of_each_alone(blur_px: int) -> None:
+    recipe = {"N": 3, "K": 5, "H": 32, "W": 24, "seed": blur_px, "sigma": 2.0}
+    maps = make_heatmaps({"recipe": recipe})
+    maps[0, 1], maps[2, 3, 0, 7] = -1, 3  # one without a peak; one at the border, next to another map
+    cells, values = heatmaps.decode_dark(maps, blur_px)
+    np.testing.assert_array_equal(values, maps.max((2, 3)))
+    for index in np.ndindex(3, 5):
+        wanted = np.zeros(2) if index == (0, 1) else dark_of_one(maps[index], blur_px)
+        np.testing.assert_array_equal(cells[index], wanted)
 
 
 @pytest.mark.parametrize("cell", ["corner", "centre"])
