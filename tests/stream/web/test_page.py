@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.browser import Page, open_browser
 from engines.datasets.synthetic.scene import Scene
 from stream.elements.keypointsink import KeypointSink
 from stream.messages import Frame, Poses
@@ -29,7 +30,6 @@ from stream.web.access import Access
 from stream.web.feed import Address
 from stream.web.server import PageServer
 from tests.stream.publishing import open_sink, wait_until
-from tests.stream.web.browser import Page, open_browser
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 SIZE = (320, 240)
@@ -104,7 +104,11 @@ def serving(*endpoints: str, run_dirs: Sequence[Path] = ()) -> Iterator[PageServ
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with open_browser(tmp_path_factory.mktemp("profile")) as page:
+    with ExitStack() as stack:
+        try:
+            page = stack.enter_context(open_browser(tmp_path_factory.mktemp("profile")))
+        except LookupError as error:
+            pytest.skip(str(error))
         yield page
 
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from websockets.sync.client import ClientConnection, connect
 
 _NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -84,10 +83,10 @@ class Page:
 
 @contextmanager
 def open_browser(folder: Path) -> Iterator[Page]:
-    """Start a browser with an empty profile in ``folder``; skips the test where there is none."""
+    """Start a browser with an empty profile in ``folder``. Raises :class:`LookupError` where none is installed."""
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
-        pytest.skip("no Chromium is installed (Debian: chromium-headless-shell)")
+        raise LookupError("no Chromium is installed (Debian: chromium-headless-shell)")
     command = [program, "--headless", "--remote-debugging-port=0", f"--user-data-dir={folder}", "--disable-gpu"]
     command += ["--no-first-run", "--mute-audio", "--hide-scrollbars", "--disable-dev-shm-usage"]
     command += ["--no-sandbox"] if os.geteuid() == 0 else []
