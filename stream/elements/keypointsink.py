@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import secrets
-import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +22,9 @@ from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError
 from stream.messages import Frame, Poses
-from stream.names import check_camera_name
 from stream.protocol import schema, topics
+from stream.protocol.last_values import LastValues
+from stream.protocol.numbers import Numbers, check_camera
 from stream.transports import curve
 from stream.transports.publisher import Access, Publisher, check_address
 
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from stream.output.picture_encoder import PictureEncoder
 
 _LOG = logging.getLogger(__name__)
-# The camera name is part of a key in the context's memory, whose keys are short.
-_MAX_CAMERA_BYTES = 80
+_OWNER = "keypointsink"
 # After a restart, the process that was killed may hold the port this long.
 _RESTART_TIMEOUT_S = 5.0
 
@@ -82,12 +80,12 @@ class KeypointSink(Sink):
     ] = 15.0
 
     def __post_init__(self) -> None:
-        check_address(self.bind, "keypointsink", has_keys=bool(self.keys))
+        check_address(self.bind, _OWNER, has_keys=bool(self.keys))
         if self.clients and not self.keys:
             raise PropertyError(f"keypointsink: clients={self.clients} has no effect without keys=; set keys= as well")
         self._publisher: Publisher | None = None
         self._pictures: PictureEncoder | None = None
-        self._numbers = _Numbers({}, restarted=False)
+        self._numbers = Numbers({}, restarted=False)
         self._cache = self._make_cache()
 
     @property
@@ -97,14 +95,14 @@ class KeypointSink(Sink):
 
     def check_camera(self, camera: str) -> None:
         """Raise :class:`PropertyError` for a name that the protocol does not allow."""
-        _check_camera(camera)
+        check_camera(camera, _OWNER)
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:  # noqa: ARG002 - one address for all of them
         return [] if self.bind.endswith((":*", ":0")) else [self.bind]
 
     def __enter__(self) -> Self:
         restarted = self.context.incarnation > 0
-        self._numbers = _Numbers(self.context.memory, restarted=restarted)
+        self._numbers = Numbers(self.context.memory, restarted=restarted)
         self._cache = self._make_cache()
         self._publisher = Publisher(
             self.bind,
@@ -114,7 +112,7 @@ class KeypointSink(Sink):
             max_waiting=self.max_waiting,
             max_subscribers=self.max_subscribers,
             access=self._access(),
-            owner="keypointsink",
+            owner=_OWNER,
             bind_timeout_s=_RESTART_TIMEOUT_S if restarted else 0.0,
         )
         self._pictures = self._open_pictures() if self.pictures else None
@@ -125,7 +123,7 @@ class KeypointSink(Sink):
         camera, frame_seq = item.key
         if self._numbers.is_published(camera, frame_seq):
             return
-        _check_camera(camera)
+        check_camera(camera, _OWNER)
         self._publish_skeleton(item.skeleton)
         seq = self._numbers.next(camera)
         stamped = dataclasses.replace(item, frame=item.frame.stamp("published", self.context.now_ns()))
@@ -170,7 +168,7 @@ class KeypointSink(Sink):
             height=self.picture_height,
             fps=self.picture_fps,
             max_bytes=schema.MAX_PICTURE_BYTES,
-            owner="keypointsink",
+            owner=_OWNER,
         )
 
     def _publish_picture(self, frame: Frame, jpeg: bytes) -> None:
@@ -178,8 +176,8 @@ class KeypointSink(Sink):
             payload = schema.encode_picture(frame, jpeg, session=self._cache.session)
             self._publisher.publish(topics.picture_topic(frame.camera, self.prefix), payload)
 
-    def _make_cache(self) -> _LastValues:
-        cache = _LastValues(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
+    def _make_cache(self) -> LastValues:
+        cache = LastValues(self._numbers.session, self.prefix, self.heartbeat_ms, self.context.now_ns)
         for camera in self._numbers.cameras():
             topic = topics.poses_topic(camera, self.prefix)
             cache.mark_sent(topic, self._numbers.next(camera) - 1, is_end=self._numbers.is_ended(camera))
@@ -206,125 +204,3 @@ class KeypointSink(Sink):
     def _access(self) -> Access:
         keys = curve.Keys.load(self.keys) if self.keys else None
         return Access(keys, Path(self.clients) if self.clients else None)
-
-
-class _LastValues:
-    """The snapshot for new subscribers: skeletons, the last message of each camera, and a heartbeat as its end."""
-
-    def __init__(self, session: str, prefix: str, heartbeat_ms: int, now_ns: Callable[[], int]) -> None:
-        self.session = session
-        self._now_ns = now_ns
-        self._prefix, self._heartbeat_ms = prefix, heartbeat_ms
-        self._values: dict[tuple[str, str], bytes] = {}
-        self._last: dict[str, int] = {}
-        self._ended: set[str] = set()
-        self._lock = threading.Lock()
-
-    def store(self, topic: str, payload: bytes, retain_as: str) -> None:
-        """Store ``payload`` as the newest of its (topic, ``retain_as``)."""
-        with self._lock:
-            self._values[topic, retain_as] = payload
-
-    def mark_sent(self, topic: str, seq: int, *, is_end: bool) -> None:
-        """Message ``seq`` was sent; heartbeats name it from now on, and not before."""
-        with self._lock:
-            self._last[topic] = seq
-            (self._ended.add if is_end else self._ended.discard)(topic)
-
-    def has(self, topic: str) -> bool:
-        """True if something was published on ``topic``."""
-        return (topic, "last") in self._values
-
-    def snapshot(self, topic: str) -> list[bytes]:
-        """The answer to a subscription: nothing, unless it requests a snapshot."""
-        wanted = topics.parse_snapshot_topic(topic, self._prefix)
-        if wanted is None:
-            return []
-        with self._lock:
-            skeletons = self._find(topics.skeleton_topic("", self._prefix))
-            values = self._find(topics.poses_topic("", self._prefix), self._prefix + wanted)
-        return [*skeletons, *values, self.heartbeat(len(skeletons) + len(values))]
-
-    def heartbeat(self, snapshot: int | None = None) -> bytes:
-        """The heartbeat: the number of the last message on each topic, and how many a ``snapshot`` has before it."""
-        with self._lock:
-            last, ended = dict(self._last), sorted(self._ended)
-        return schema.encode_heartbeat(
-            session=self.session,
-            wall_ns=self._now_ns(),
-            interval_ms=self._heartbeat_ms,
-            topics=last,
-            ended=ended,
-            snapshot=snapshot,
-        )
-
-    def _find(self, *prefixes: str) -> list[bytes]:
-        return [payload for (topic, _), payload in self._values.items() if all(map(topic.startswith, prefixes))]
-
-
-class _Numbers:
-    """The last message number and frame of each camera, in memory that survives a restart.
-
-    Number and frame must become valid together, but memory is written one integer at a time: the frame of number n goes
-    to one of two keys by the parity of n, and writing n makes it valid.
-    """
-
-    def __init__(self, memory: MutableMapping[str, int], *, restarted: bool) -> None:
-        self._memory = memory
-        if not restarted:
-            for name in [name for name in memory if name.startswith((_SESSION, _SEQ, _ENDED, *_FRAMES))]:
-                del memory[name]
-        self.session = f"{memory.setdefault(_SESSION, secrets.randbits(63)):016x}"
-
-    def is_published(self, camera: str, frame_seq: int) -> bool:
-        """True if this frame, or a later one, was published."""
-        return frame_seq <= self.last_frame(camera)
-
-    def last_frame(self, camera: str) -> int:
-        """The last published frame of ``camera``; -1 before the first."""
-        last = self._last(camera)
-        return -1 if last < 0 else self._memory[_frame(last, camera)]
-
-    def next(self, camera: str) -> int:
-        """The number of the next message of ``camera``."""
-        return self._last(camera) + 1
-
-    def commit(self, camera: str, seq: int, frame_seq: int) -> None:
-        """Record that message ``seq`` of ``camera``, with this frame, was sent."""
-        self._memory[_frame(seq, camera)] = frame_seq
-        self._memory[_SEQ + camera] = seq
-
-    def commit_end(self, camera: str, seq: int) -> None:
-        """Record that message ``seq`` of ``camera``, its end, was sent."""
-        self._memory[_ENDED + camera] = seq
-        self.commit(camera, seq, self.last_frame(camera))
-
-    def is_ended(self, camera: str) -> bool:
-        """True if the last message of ``camera`` was its end."""
-        return self._memory.get(_ENDED + camera) == self._last(camera)
-
-    def cameras(self) -> list[str]:
-        """The cameras of which something was published."""
-        return [name.removeprefix(_SEQ) for name in self._memory if name.startswith(_SEQ)]
-
-    def _last(self, camera: str) -> int:
-        return self._memory.get(_SEQ + camera, -1)
-
-
-_SESSION = "session"
-_SEQ = "seq/"
-_ENDED = "ended/"
-_FRAMES = ("frame0/", "frame1/")
-
-
-def _frame(seq: int, camera: str) -> str:
-    return _FRAMES[seq % 2] + camera
-
-
-def _check_camera(camera: str) -> None:
-    check_camera_name(camera, "keypointsink")
-    if len(camera.encode()) > _MAX_CAMERA_BYTES:
-        raise PropertyError(
-            f"keypointsink: the camera name {camera[:20]!r}… has {len(camera.encode())} bytes; "
-            f"set camera= to a name of at most {_MAX_CAMERA_BYTES}"
-        )
