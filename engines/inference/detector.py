@@ -136,7 +136,7 @@ class Detector(Resource):
             size=size,
             outputs=format_tensors(description.outputs),
             classes=read_classes(description),
-            run=lambda preprocessing: self._run_trial(draw_person(size)[0], preprocessing),
+            run=lambda preprocessing, units: self._run_trial(draw_person(size, units)[0], preprocessing),
             is_integer=image.is_integer,
             takes_any_size=None in image.size and self.signature.input_size is None,
         )

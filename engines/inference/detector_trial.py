@@ -2,8 +2,8 @@
 
 Shapes leave several readings: 85 columns may be YOLOX's before or after decoding, or YOLOv5's; four numbers may be
 corners or centre and size. So the network is run on a picture with one person at a known place. A reading whose boxes
-and scores are impossible is out; the one that finds the person there is right, and so are colours and scaling. If that
-leaves several, the error has the keys that decide.
+and scores are impossible is out; the one that finds the person there is right, and so are colours and scaling. A
+network that finds no person is refused, with the keys that say how it is read: shapes alone would be a guess.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ from engines.inference.detector_families import (
 from engines.inference.detector_readings import list_readings
 from engines.spec.detector_signature import DetectorSignature
 from engines.vision.boxes import compute_iou
-from engines.vision.trial_picture import draw_person
+from engines.vision.trial_picture import SMALLER, UNITS, draw_person
 
 _log = logging.getLogger(__name__)
 
-Run = Callable[[Preprocessing], Outputs]
-"""Runs the network on the trial picture."""
+Run = Callable[[Preprocessing, int], Outputs]
+"""Runs the network on the trial picture of so many units, see :func:`engines.vision.trial_picture.draw_person`."""
+
+TRIALS = (UNITS, SMALLER)
+"""The pictures in which the person is sought until it is found."""
 
 SURE = 0.25
 """The least score of the drawn person that is evidence."""
@@ -78,32 +81,45 @@ class Network:
 
 
 def recognise(network: Network, given: DetectorSignature) -> DetectorSignature:
-    """``given`` with every field filled. Raises :class:`EngineError` with the outputs and the keys to write.
+    """``given`` with every field filled.
 
-    Logs a warning if the network does not find the drawn person, so that its preprocessing is assumed.
+    Raises :class:`EngineError` with the outputs and the keys to write if the network does not find the drawn person,
+    unless the keys are ``given``; a ``family`` alone stands for its usual preprocessing, with a warning.
     """
     runs = lru_cache(network.run)
     first = _list_preprocessing(
         network, given, FAMILIES["yolov8"] if given.family == "auto" else get_family(given.family)
     )
-    names = list_readings(runs(first[0]), network.size, network.classes, given)
-    if not names:
+    options = list_readings(runs(first[0], UNITS), network.size, network.classes, given)
+    if not options:
         raise EngineError(_say_unknown(network))
-    readings = [_read(network, option, runs) for option in names]
+    readings = _try(network, options, runs)
     best = max(reading.evidence for reading in readings)
     likely = [reading for reading in readings if best < SURE or reading.evidence >= CLEAR * best]
     # The same numbers read in the same way, with the preprocessing of different families: the first is the usual one.
     if len({(reading.family.decode, _select(reading.signature, READING_KEYS[1:4])) for reading in likely}) > 1:
-        raise EngineError(_say_unsure(network, [_select(reading.signature, READING_KEYS) for reading in likely]))
+        choices = [_select(reading.signature, READING_KEYS) for reading in likely]
+        raise EngineError(_say_unsure(network, "can be read in several ways, and", choices))
     return _check(network, given, likely[0])
 
 
-def _read(network: Network, option: DetectorSignature, run: Run) -> Reading:
+def _try(network: Network, options: Sequence[DetectorSignature], run: Run) -> list[Reading]:
+    """The readings for the first trial picture in which one of them finds the drawn person, else for the last."""
+    readings: list[Reading] = []
+    for units in TRIALS:
+        readings = [_read(network, option, run, units) for option in options]
+        if max(reading.evidence for reading in readings) >= SURE:
+            break
+    return readings
+
+
+def _read(network: Network, option: DetectorSignature, run: Run, units: int) -> Reading:
     """The reading ``option`` with the preprocessing for which it finds the drawn person: the usual one if it does."""
     family = get_family(option.family)
     tried = []
     for preprocessing in _list_preprocessing(network, option, family):
-        found = _find_drawn_person(network, family, option, run(preprocessing))
+        person = draw_person(network.size, units)[1]
+        found = _find_drawn_person(network, family, option, run(preprocessing, units), person)
         tried.append(Reading(_fill(option, preprocessing, found), found.score))
         if found.score >= CERTAIN:
             break
@@ -134,7 +150,10 @@ class _Drawn:
     is_repeated: bool
 
 
-def _find_drawn_person(network: Network, family: Family, option: DetectorSignature, outputs: Outputs) -> _Drawn:
+def _find_drawn_person(
+    network: Network, family: Family, option: DetectorSignature, outputs: Outputs, person: Floats
+) -> _Drawn:
+    """What ``outputs`` have at the box ``person`` (4,) px, read as ``option``."""
     try:
         boxes, scores = family.read(outputs, network.size, option)
     except (IndexError, StopIteration, ValueError) as error:
@@ -143,8 +162,8 @@ def _find_drawn_person(network: Network, family: Family, option: DetectorSignatu
             f"of {network.size[0]}x{network.size[1]}; leave family out, or correct input_size"
         ) from error
     finite = np.where(np.isfinite(boxes), np.clip(boxes, -FAR_PX, FAR_PX), 0)
-    place = compute_iou(draw_person(network.size)[1][None], finite)[0] >= MIN_IOU
-    found = [_score(scores[place], person) for person in _list_person_classes(option, network.classes, scores)]
+    place = compute_iou(person[None], finite)[0] >= MIN_IOU
+    found = [_score(scores[place], index) for index in _list_person_classes(option, network.classes, scores)]
     return max(found, key=lambda drawn: drawn.score)  # the first of equals
 
 
@@ -179,13 +198,18 @@ def _fill(option: DetectorSignature, preprocessing: Preprocessing, drawn: _Drawn
 
 
 def _check(network: Network, given: DetectorSignature, reading: Reading) -> DetectorSignature:
-    """Raise if the preprocessing stays open; warn if it is only the usual one."""
-    if reading.evidence >= SURE or all(getattr(given, key) is not None for key in PREPROCESSING_KEYS):
-        return reading.signature
-    own, others = reading.signature, _list_preprocessing(network, given, reading.family)
-    if own.family == "dets-labels" and len(others) > 1:  # as common for RTMDet as for YOLOX
-        choices = [_fill(own, one, _Drawn(0, own.person or 0, is_repeated=False)) for one in others]
-        raise EngineError(_say_unsure(network, [_select(one, ("family", *PREPROCESSING_KEYS)) for one in choices]))
+    """Raise if no person was found and the keys do not say how to read; warn if they say the family alone."""
+    own, is_stated = reading.signature, given.family != "auto"
+    is_complete = is_stated and all(getattr(given, key) is not None for key in PREPROCESSING_KEYS)
+    if is_complete or reading.evidence >= SURE:
+        return own
+    others = _list_preprocessing(network, given, reading.family)
+    is_open = own.family == "dets-labels" and len(others) > 1  # as common for RTMDet as for YOLOX
+    if is_open or not is_stated:
+        keys = ("family", "person", *PREPROCESSING_KEYS)
+        found = [_fill(own, one, _Drawn(0, own.person or 0, is_repeated=False)) for one in others]
+        why = f"look like those of family {own.family}, but"
+        raise EngineError(_say_unsure(network, why, [_select(one, keys) for one in found]))
     _log.warning(
         "detector %s: read as family=%s, but it finds no person in the drawn trial picture, so its preprocessing is "
         "assumed; write %s.json to be sure: %s",
@@ -212,9 +236,9 @@ def _say_unknown(network: Network) -> str:
     )
 
 
-def _say_unsure(network: Network, choices: Sequence[str]) -> str:
+def _say_unsure(network: Network, why: str, choices: Sequence[str]) -> str:
     return (
         f"detector {network.name}: its outputs {network.outputs} for an input of {network.size[0]}x{network.size[1]} "
-        f"can be read in several ways, and it finds no person in a trial picture that would tell; write into "
-        f"{network.name}.json beside it the right one of: {' or '.join(dict.fromkeys(choices))}"
+        f"{why} it finds no person in a trial picture that would tell; write into {network.name}.json beside it the "
+        f"right one of: {' or '.join(dict.fromkeys(choices))}"
     )

@@ -1,12 +1,12 @@
 """Inference of a Signature for a network without one, from its shapes and from its keypoints of a drawn person.
 
 The number of joints says which skeleton; that the drawn person's nose, hips and ankles come out one above the other
-says that axes, units and preprocessing are right.
+says that axes, units and preprocessing are right. Where they do not, the keys to write are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -72,13 +72,12 @@ def _infer_once(name: str, path: Path, fingerprint: str) -> Inferred:  # noqa: A
     backend.open()
     try:
         network = _Network(name, path, backend, get_image_input(f"model {path}", backend.describe()))
-        signature, is_upright = _infer(network)
+        signature = _infer(network)
     finally:
         backend.close()
-    doubt = "" if is_upright else " (its keypoints of a drawn person are not in order)"
     return Inferred(
         signature,
-        f"model {path} has no Signature; assuming {_to_keys(signature)}{doubt}. Write "
+        f"model {path} has no Signature; assuming {_to_keys(signature)}. Write "
         f"{path.with_suffix('.json').name} to be sure",
     )
 
@@ -109,8 +108,11 @@ class _Network:
         return {tensor.name: outputs[tensor.name][:1] for tensor in description.outputs}
 
 
-def _infer(network: _Network) -> tuple[Signature, bool]:
-    """The first format, with its first scaling, whose keypoints are upright; else the usual one, if there is one."""
+def _infer(network: _Network) -> Signature:
+    """The first format, with its first scaling, whose keypoints are upright. Raises :class:`EngineError` without one.
+
+    Shapes alone would be a guess: networks of animals have 17 joints too.
+    """
     outputs = network.run(GREY if network.image.is_integer else IMAGENET)
     if not all(np.isfinite(array).all() for array in outputs.values()):
         raise EngineError(f"model {network.path}: its outputs for a trial picture are not finite; export it again")
@@ -119,15 +121,15 @@ def _infer(network: _Network) -> tuple[Signature, bool]:
         raise EngineError(_say_unknown(network))
     if unknown := [one for one in formats if one.joints not in USUAL]:
         raise EngineError(_say_skeleton(network, unknown[0]))
-    candidates = [
-        _make(network, one, scaling)
-        for one in formats
-        for scaling in ((GREY,) if network.image.is_integer else one.scalings)
-    ]
-    upright = next((one for one in candidates if _is_upright(one, network.run((one.mean, one.std)))), None)
-    if upright is None and len(formats) > 1:
-        raise EngineError(_say_unsure(network, [_make(network, one, one.scalings[0]) for one in formats]))
-    return upright or candidates[0], upright is not None
+    candidates = [[_make(network, one, scaling) for scaling in _list_scalings(network, one)] for one in formats]
+    tried = (one for each in candidates for one in each if _is_upright(one, network.run((one.mean, one.std))))
+    if (upright := next(tried, None)) is None:
+        raise EngineError(_say_unsure(network, candidates[0] if len(formats) == 1 else [one[0] for one in candidates]))
+    return upright
+
+
+def _list_scalings(network: _Network, found: _Format) -> Sequence[tuple[Triple, Triple]]:
+    return (GREY,) if network.image.is_integer else found.scalings
 
 
 def _make(network: _Network, found: _Format, scaling: tuple[Triple, Triple]) -> Signature:
@@ -261,6 +263,6 @@ def _say_unsure(network: _Network, choices: list[Signature]) -> str:
     keys = " or ".join(map(_to_keys, choices))
     return _say(
         network,
-        f"leave x and y open, as its keypoints of a drawn person are not in order; write "
+        f"leave open how it is fed and read, as its keypoints of a drawn person are not in order; write "
         f"{network.path.with_suffix('.json')}: {keys}",
     )

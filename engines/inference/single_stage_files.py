@@ -17,13 +17,14 @@ from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.inference.detector import USUAL_SIZE, read_size
 from engines.inference.detector_families import Outputs, Preprocessing
-from engines.inference.detector_trial import CERTAIN, CLEAR, FAR_PX, MIN_IOU, SURE
+from engines.inference.detector_trial import CERTAIN, CLEAR, FAR_PX, MIN_IOU, SURE, TRIALS
 from engines.inference.image_input import ImageInput, format_tensors, get_image_input
 from engines.inference.signature_inference import USUAL
 from engines.inference.single_stage_families import FAMILIES, Candidates
 from engines.skeletons import SHIPPED, SKELETONS
 from engines.spec.model_files import fingerprint_model
 from engines.spec.picture_signature import INPUT, OUTPUTS, describe_graph
+from engines.spec.signature import Units
 from engines.spec.single_stage_signature import SingleStageSignature, read_single_stage_signature
 from engines.spec.tensors import Array, Description
 from engines.vision.boxes import compute_iou
@@ -89,7 +90,8 @@ def resolve(path: Path, given: SingleStageSignature | None = None) -> Resolved:
     """The signature of the network at ``path``, by its outputs for a trial picture, for which it is opened once.
 
     What is ``given``, or else stated by the ``.json`` beside it, is kept. Raises :class:`EngineError` with outputs and
-    the keys to write if they are of no family, or of an unusual number of joints.
+    the keys to write if they are of no family, or of an unusual number of joints, or if the network does not find the
+    drawn person; a stated ``family`` stands for its usual preprocessing then, with a warning.
     """
     beside = path.with_suffix(".json")
     if given is None:
@@ -111,32 +113,68 @@ def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> Res
     image = get_image_input(f"model {path}", backend.describe())
     usual = given.input_size or read_size(backend.describe()) or USUAL_SIZE
     size = (image.size[0] or usual[0], image.size[1] or usual[1])
-    given = msgspec.structs.replace(given, input_size=size)
-    pictures = draw_person(size)[0][None]
-    first = FAMILIES["yolo-pose" if given.family == "auto" else given.family]
-    outputs = _run(backend, image, pictures, _fill_preprocessing(given, image, first.preprocessing[0]))
+    given, is_stated = msgspec.structs.replace(given, input_size=size), given.family != "auto"
+    first = FAMILIES[given.family if is_stated else "yolo-pose"]
+    outputs = _run(
+        backend, image, draw_person(size)[0][None], _fill_preprocessing(given, image, first.preprocessing[0])
+    )
     family, joints = _find_family(path, backend, given, outputs)
     given = msgspec.structs.replace(given, family=family, skeleton=_find_skeleton(path, backend, given, family, joints))
-    tried = []
-    for preprocessing in FAMILIES[family].preprocessing:
-        wanted = _fill_preprocessing(given, image, preprocessing)
-        outputs = _run(backend, image, pictures, wanted)
-        units = given.units or FAMILIES[family].find_units(outputs, size)
-        tried.append((_find_drawn_person(FAMILIES[family].read(outputs, size, units), size), wanted, units))
-        if tried[-1][0] >= CERTAIN:
-            break
-    best = max(score for score, _, _ in tried)
-    _, chosen, units = next(one for one in tried if best < SURE or one[0] >= CLEAR * best)
+    tried = _try(backend, image, given, size)
+    best = max(one.score for one in tried)
+    chosen = next(one for one in tried if best < SURE or one.score >= CLEAR * best)
     fit = given.fit or FAMILIES[family].preprocessing[0].fit
-    signature = msgspec.structs.replace(given, fit=fit, pad=chosen.pad, units=units, **_get_scaling(chosen))
-    if best >= SURE or None not in (given.colour, given.mean, given.std):
+    scaling = _get_scaling(chosen.preprocessing)
+    signature = msgspec.structs.replace(given, fit=fit, pad=chosen.preprocessing.pad, units=chosen.units, **scaling)
+    if best >= SURE or (is_stated and None not in (given.colour, given.mean, given.std)):
         return Resolved(signature)
-    keys = _to_keys({"family": family, "fit": fit, "units": units, **_get_scaling(chosen)})
+    keys = [_to_keys({"family": family, "units": chosen.units, **_get_scaling(one.preprocessing)}) for one in tried]
+    if not is_stated:
+        raise EngineError(
+            f"model {path}: its outputs {_describe(backend, size)} look like those of family {family}, but it finds no "
+            f"person in a trial picture that would tell; write {path.with_suffix('.json')}: {' or '.join(keys)}"
+        )
     return Resolved(
         signature,
         f"model {path}: read as family={family}, but it finds no person in the drawn trial picture, so its "
-        f"preprocessing is assumed; write {beside_name(path)} to be sure: {keys}",
+        f"preprocessing is assumed; write {beside_name(path)} to be sure: {keys[0]}",
     )
+
+
+class _Trial(NamedTuple):
+    """The ``score`` of the drawn person with a preprocessing, and the units that boxes then seem to have."""
+
+    score: float
+    preprocessing: Preprocessing
+    units: Units
+
+
+def _try(backend: Backend, image: ImageInput, given: SingleStageSignature, size: tuple[int, int]) -> list[_Trial]:
+    """Every usual preprocessing, with the first trial picture in which the drawn person is found, else the last."""
+    found: list[_Trial] = []
+    for scale in TRIALS:
+        found = []
+        for usual in FAMILIES[given.family].preprocessing:
+            found.append(_try_one(backend, image, given, _fill_preprocessing(given, image, usual), size, scale))
+            if found[-1].score >= CERTAIN:
+                break
+        if max(one.score for one in found) >= SURE:
+            break
+    return found
+
+
+def _try_one(
+    backend: Backend,
+    image: ImageInput,
+    given: SingleStageSignature,
+    preprocessing: Preprocessing,
+    size: tuple[int, int],
+    scale: int,
+) -> _Trial:
+    picture, person = draw_person(size, scale)
+    outputs, family = _run(backend, image, picture[None], preprocessing), FAMILIES[given.family]
+    units = given.units or family.find_units(outputs, size)
+    return _Trial(_find_drawn_person(family.read(outputs, size, units), person), preprocessing, units)
 
 
 def beside_name(path: Path) -> str:
@@ -178,10 +216,10 @@ def _find_skeleton(path: Path, backend: Backend, given: SingleStageSignature, fa
     )
 
 
-def _find_drawn_person(found: Candidates, size: tuple[int, int]) -> float:
-    """The score of the candidate at the drawn person's place, 0 if there is none."""
+def _find_drawn_person(found: Candidates, person: NDArray[np.float32]) -> float:
+    """The score of the candidate at the box ``person`` (4,) px, 0 if there is none."""
     boxes = np.where(np.isfinite(found.boxes[0]), np.clip(found.boxes[0], -FAR_PX, FAR_PX), 0)
-    at_place = found.scores[0][compute_iou(draw_person(size)[1][None], boxes)[0] >= MIN_IOU]
+    at_place = found.scores[0][compute_iou(person[None], boxes)[0] >= MIN_IOU]
     return float(at_place[(at_place >= 0) & (at_place <= 1)].max(initial=0))
 
 

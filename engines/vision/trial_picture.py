@@ -19,10 +19,16 @@ GROUND = (90, 110, 100)
 UNITS = 140
 """A person of 89 units: YOLOX-nano does not find one that fills the picture."""
 
+SMALLER = 280
+"""For networks that know people from afar, or were made for smaller pictures than they are given."""
 
-def draw_person(size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A picture (height, width, 3) uint8 BGR of ``size`` (width, height) px, and the person's box (4,) px."""
-    pen = _Pen(size)
+
+def draw_person(size: tuple[int, int], units: int = UNITS) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A picture (height, width, 3) uint8 BGR of ``size`` (width, height) px, and the person's box (4,) px.
+
+    The picture's shorter side has ``units``, of which the person's height takes 89.
+    """
+    pen = _Pen(size, units)
     for side in (-1, 1):
         pen.line((side * 5, 55), (side * 6, 74), TROUSERS, 9)
         pen.line((side * 6, 74), (side * 7, 90), TROUSERS, 7)
@@ -41,11 +47,11 @@ def draw_person(size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.fl
 
 
 class _Pen:
-    """Draws in units of which the picture's shorter side has :data:`UNITS`: x from its middle, y is 50 there."""
+    """Draws in units of which the picture's shorter side has ``units``: x from its middle, y is 50 there."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], units: int) -> None:
         self._width, self._height = size
-        self._unit = min(size) / UNITS
+        self._unit = min(size) / units
         self.pixels = self._draw_background()
 
     def _draw_background(self) -> NDArray[np.uint8]:

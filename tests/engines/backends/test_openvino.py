@@ -108,6 +108,7 @@ def test_published_tflite_finds_the_drawn_person(shared: Path, name: str, skelet
 
 def test_the_fingerprint_is_of_graph_and_weights(tmp_path: Path) -> None:
     path = save_ir(networks.brightness(tmp_path / "bright.onnx"), tmp_path / "bright.xml")
+    path.with_suffix(".json").write_text('{"name": "bright", "input_size": [48, 64]}')
     first = load(str(path)).fingerprint
     weights = path.with_suffix(".bin")
     weights.write_bytes(bytes(len(weights.read_bytes())))

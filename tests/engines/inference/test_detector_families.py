@@ -20,8 +20,9 @@ from engines.vision.boxes import compute_iou
 from tests.engines import networks
 
 SIZE = (96, 64)
-PERSON = np.array([24.0, 8.0, 56.0, 48.0], np.float32)
-"""A box of the input, with centre (40, 28) and size (32, 40), which every family can represent."""
+PERSON = np.array([40.0, 12.0, 56.0, 52.0], np.float32)
+"""A box of the input, with centre (48, 32) and size (16, 40), which every family can represent, and about where the
+trial picture's person is."""
 
 
 class FixedBackend:
@@ -59,8 +60,8 @@ def make_yolox_output(classes: int, decoded: bool) -> Array:
     rows = np.zeros((len(grid), 5 + classes), np.float32)
     if decoded:
         rows[:, :2] = grid[:, :2] * grid[:, 2:]
-    place, (x, y, stride) = find_cell(40, 28, 16)
-    rows[place, :4] = (40, 28, 32, 40) if decoded else (40 / stride - x, 28 / stride - y, *np.log([32 / 16, 40 / 16]))
+    place, (x, y, stride) = find_cell(48, 32, 16)
+    rows[place, :4] = (48, 32, 16, 40) if decoded else (48 / stride - x, 32 / stride - y, *np.log([16 / 16, 40 / 16]))
     rows[place, 4:6] = 0.9, 0.8
     return rows[None]
 
@@ -68,9 +69,9 @@ def make_yolox_output(classes: int, decoded: bool) -> Array:
 def make_nanodet_outputs() -> dict[str, Array]:
     grid = make_grid(SIZE)
     scores, distances = np.zeros((len(grid), 80), np.float32), np.zeros((len(grid), 32), np.float32)
-    place, (x, y, stride) = find_cell(40, 28, 16)
+    place, (x, y, stride) = find_cell(48, 32, 16)
     middle = (np.array([x, y]) + 0.5) * stride
-    reach = np.array([middle[0] - 24, middle[1] - 8, 56 - middle[0], 48 - middle[1]]) / stride
+    reach = np.concatenate([middle - PERSON[:2], PERSON[2:] - middle]) / stride
     scores[place, 0] = 0.72
     for side, length in enumerate(reach):  # all weight on the two bins around the length, so that their mean is it
         low = int(length)
@@ -132,7 +133,7 @@ def test_labels_select_people_and_a_size_input_is_fed() -> None:
 def test_boxes_are_transformed_back_to_the_frame() -> None:
     output = make_yolox_output(1, decoded=False)
     boxes, _, _ = run_detector(FixedBackend({"output": output}), frame_size=(192, 64))  # fitted by half, at the top
-    np.testing.assert_allclose(boxes, [[48, 16, 112, 64]], atol=1e-3)  # cut at the frame's lower edge
+    np.testing.assert_allclose(boxes, [[80, 24, 112, 64]], atol=1e-3)  # cut at the frame's lower edge
 
 
 def test_unknown_outputs_raise_listing_them_and_the_families(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from engines.errors import EngineError
 from engines.inference.detector import Detector, load_detector
-from engines.vision.trial_picture import draw_person
+from engines.vision.boxes import compute_iou
+from engines.vision.trial_picture import SMALLER, UNITS, draw_person
 from tests.engines import detector_files as files
 from tests.engines import networks
 from tests.engines.detector_files import GREY_LEVELS, PERSON, SCORE, SIZE, UNIT_VALUES, Output
@@ -115,7 +116,10 @@ def test_mmdeploy_is_recognised_by_its_scaling_or_refused_with_the_keys(tmp_path
     check_person(path, "dets-labels")
     deaf = files.save_detector(tmp_path / "deaf.onnx", files.dets_labels(), mean=(9000, 9001))
     choices = check_refusal_works(deaf)
-    assert {"family": "dets-labels", "colour": "bgr", "mean": [0, 0, 0], "std": [1, 1, 1]} in choices
+    assert {"family": "dets-labels", "person": 0, "colour": "bgr", "mean": [0, 0, 0], "std": [1, 1, 1]} in choices
+    deaf.with_suffix(".json").write_text('{"family": "dets-labels"}')  # RTMDet's and YOLOX's are fed differently
+    with pytest.raises(EngineError, match="finds no person in a trial picture"):
+        load_detector(str(deaf)).open()
 
 
 def test_detr_has_its_person_at_1_and_its_pictures_normalised(tmp_path: Path) -> None:
@@ -157,16 +161,40 @@ def test_what_stays_ambiguous_is_refused_with_keys_that_work(tmp_path: Path) -> 
     assert {choice["family"] for choice in check_refusal_works(path)} == {"yolov5", "yolov8"}
 
 
-def test_a_network_that_finds_no_person_says_what_is_assumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("family", ["yolov8", "end-to-end"])
+def test_a_network_that_finds_no_person_is_refused_with_the_usual_keys_first(tmp_path: Path, family: str) -> None:
+    outputs = files.yolov8() if family == "yolov8" else files.end_to_end()
+    first, *_ = check_refusal_works(files.save_detector(tmp_path / "net.onnx", outputs, mean=(9000, 9001)))
+    assert first == {"family": family, "person": 0, "colour": "rgb", "mean": [0, 0, 0], "std": [255, 255, 255]}
+
+
+def test_how_a_network_is_fed_does_not_say_how_it_is_read(tmp_path: Path) -> None:
     path = files.save_detector(tmp_path / "net.onnx", files.yolov8(), mean=(9000, 9001))
-    with caplog.at_level(logging.WARNING), load_detector(str(path)) as detector:
-        assert detector.resolved.family == "yolov8"
+    path.with_suffix(".json").write_text('{"colour": "rgb", "mean": [0, 0, 0], "std": [255, 255, 255]}')
+    with pytest.raises(EngineError, match=r'the right one of: \{"family":"yolov8","person":0,"colour":"rgb",'):
+        load_detector(str(path)).open()
+
+
+def test_a_family_stands_for_its_usual_input_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = files.save_detector(tmp_path / "net.onnx", files.yolov8(), mean=(9000, 9001))
+    with caplog.at_level(logging.WARNING), load_detector(str(path), "yolov8") as detector:
+        assert detector.resolved.std == (255, 255, 255)
     (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("detector net: read as family=yolov8, but it finds no person in the drawn trial picture")
     (keys,) = re.findall(r"\{.*\}", line)
     caplog.clear()
     path.with_suffix(".json").write_text(keys)
     with load_detector(str(path)):
         assert not caplog.records
+
+
+def test_a_person_who_is_found_in_the_second_picture_alone_is_evidence(tmp_path: Path) -> None:
+    smaller = draw_person(SIZE, SMALLER)[1]
+    table = np.array([[[*smaller, SCORE, 0], [0, 0, 90, 90, SCORE, 7]]], np.float32)
+    path = files.save_detector(tmp_path / "net.onnx", {"output0": files.split_scores(table, slice(4, 5))})
+    boxes, _, detector = detect_people(path)
+    assert detector.signature.family == "end-to-end"
+    np.testing.assert_allclose(boxes, [smaller], atol=1e-3)
 
 
 def test_an_input_of_any_size_that_fails_is_refused_with_a_size_that_runs(tmp_path: Path) -> None:
@@ -234,8 +262,12 @@ PUBLISHED = {"degenerate": "boxes-scores", "rfdetr": "boxes-scores"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_files_that_went_wrong(shared: Path, name: str) -> None:
-    with load_detector(str(shared / f"cases/detectors/{name}.onnx")) as detector:
+def test_files_that_went_wrong(shared: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.onnx"
+    path.symlink_to(shared / f"cases/detectors/{name}.onnx")
+    first, *_ = check_refusal_works(path)  # it returns the same for any picture
+    assert first["person"] == (name == "rfdetr")
+    with load_detector(str(path)) as detector:
         boxes, scores = detector.detect(np.zeros((560, 560, 3), np.uint8), 0.3)
         assert detector.resolved.family == PUBLISHED[name]
     assert ((boxes[:, 2:] - boxes[:, :2]) >= 1).all()
@@ -244,3 +276,14 @@ def test_files_that_went_wrong(shared: Path, name: str) -> None:
         np.testing.assert_allclose(scores, [1 / (1 + np.exp(-3))], atol=1e-6)
     else:
         assert len(boxes) == 2
+
+
+@pytest.mark.parametrize("name", ["yolox_nano", "kazu_person_rpi", "nanodet_m_416", "nanodet_m_320"])
+def test_networks_of_photographs_find_the_drawn_person(shared: Path, name: str) -> None:
+    with load_detector(str(shared / f"data/models/{name}.onnx")) as detector:
+        for units in (UNITS, SMALLER):
+            picture, person = draw_person(detector.input_size, units)
+            boxes, scores = detector.detect(picture, 0.3)
+            assert len(boxes) == 1
+            assert scores[0] > 0.7  # three times what is evidence
+            assert compute_iou(person[None], boxes).max() > 0.85

@@ -17,7 +17,7 @@ from engines.errors import EngineError
 from engines.inference.engine import Engine, PersonWindows, load
 from engines.spec.fingerprint import fingerprint_file
 from engines.spec.signature import Decode, Signature, write_signature
-from tests.engines import networks
+from tests.engines import detector_files, networks, pose_files
 
 SIZE = (48, 64)
 # One cell of the drawn networks is 4 crop pixels; the crops below are 60 px for 48: a cell is 5 px of the frame, and
@@ -167,11 +167,12 @@ def test_a_signature_made_for_another_file_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["heatmap", "simcc"])
 def test_a_signature_is_inferred_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: Decode) -> None:
-    draw = networks.brightness if kind == "heatmap" else networks.brightness_simcc
-    path = draw(tmp_path / "bare.onnx")
+    outputs = pose_files.heatmaps() if kind == "heatmap" else pose_files.simcc("coco17")
+    size = pose_files.SIZE
+    path = detector_files.save_detector(tmp_path / "bare.onnx", outputs, shape=(1, 3, size[1], size[0]))
     with caplog.at_level(logging.WARNING):
         inferred = load(str(path)).signature
-    assert inferred == Signature(name="bare", input_size=SIZE, decode=kind)
+    assert inferred == Signature(name="bare", input_size=size, decode=kind)
     assert "has no Signature; assuming" in caplog.text
     assert "Write bare.json to be sure" in caplog.text
 

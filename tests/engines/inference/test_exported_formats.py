@@ -57,6 +57,14 @@ def test_a_detector_of_grey_levels_and_channels_last_runs(made: Path, picture: N
     assert len(detect(made / "det_u8nhwc.onnx", picture)) >= 2  # red and blue are exchanged in this file
 
 
+def test_a_detector_of_any_size_finds_the_smaller_person_at_the_usual_one(
+    made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with load_detector(str(made / "det_dyn.onnx")) as detector:  # of 192x192, and tried at 640x640
+        assert (detector.resolved.family, detector.input_size) == ("yolox", (640, 640))
+    assert not caplog.records
+
+
 def test_the_size_in_the_refusal_is_the_one_to_write(made: Path, picture: NDArray[np.uint8]) -> None:
     path = made / "det_yolov5_dyn.onnx"
     with pytest.raises(EngineError, match=r'write into det_yolov5_dyn.json beside it \{"input_size":\[192,192\]\}'):

@@ -17,8 +17,10 @@ from engines.backends.base import Backend
 from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.inference.engine import Engine, PersonWindows, load, load_signature
-from engines.spec.signature import Signature, write_signature
+from engines.spec.signature import IMAGENET_MEAN, Signature, write_signature
 from engines.vision.crop import HALF_PIXEL
+from engines.vision.trial_picture import UNITS, draw_person
+from tests.engines import networks
 from tests.engines import pose_files as files
 from tests.engines.detector_files import Output, save_detector
 from tests.engines.pose_files import SIZE
@@ -170,6 +172,18 @@ def test_points_whose_axes_stay_open_are_refused_with_both(tmp_path: Path) -> No
     assert [choice.get("axes", "xy") for choice in choices] == ["xy", "yx"]
 
 
+def test_a_network_to_which_the_drawn_person_is_none_is_refused_with_every_scaling(tmp_path: Path) -> None:
+    choices = check_refusal_works(networks.brightness(tmp_path / "net.onnx"))  # all joints where it is brightest
+    assert [choice["std"][0] for choice in choices] == [58.395, 255, 1]
+    assert {choice["decode"] for choice in choices} == {"heatmap"}
+
+
+def test_a_network_of_integers_is_refused_with_grey_levels(tmp_path: Path) -> None:
+    flat = {"points": Output(np.full((1, 17, 3), 0.5, np.float32))}
+    choices = check_refusal_works(save(tmp_path / "net.onnx", flat, NHWC, TensorProto.UINT8))
+    assert [(choice["mean"], choice["std"]) for choice in choices] == [([0, 0, 0], [1, 1, 1])] * 2
+
+
 def test_other_outputs_are_refused_with_what_runs(tmp_path: Path) -> None:
     message = get_refusal(save(tmp_path / "net.onnx", {"output0": Output(np.zeros((1, 56, 84), np.float32))}))
     assert "its outputs 'output0' (1, 56, 84) float32 for an input of 96x128 are no heatmaps" in message
@@ -207,17 +221,28 @@ def test_an_input_of_any_size_is_refused_with_the_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "skeleton"), [("halpe26", "halpe26"), ("movenet", "coco17")])
-def test_files_that_were_refused_run(shared: Path, name: str, skeleton: str) -> None:
-    with load(str(shared / f"cases/detectors/{name}.onnx")) as engine:
-        assert engine.signature.skeleton == skeleton
+def test_files_of_constants_are_refused_with_keys_that_work(
+    shared: Path, tmp_path: Path, name: str, skeleton: str
+) -> None:
+    path = tmp_path / f"{name}.onnx"
+    path.symlink_to(shared / f"cases/detectors/{name}.onnx")
+    first, *_ = check_refusal_works(path)
+    assert first["skeleton"] == skeleton
 
 
+@pytest.mark.parametrize("units", [80, UNITS, 200])
 @pytest.mark.parametrize("name", ["real/tinypose_256_192", "models/ultralight_nano_simplepose"])
 def test_published_networks_find_the_drawn_person(
-    shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    units: int,
 ) -> None:
+    monkeypatch.setattr("engines.inference.signature_inference.draw_person", lambda size: draw_person(size, units))
     path = tmp_path / "net.onnx"  # without the Signature beside it
     path.symlink_to(shared / f"data/{name}.onnx")
     with caplog.at_level(logging.WARNING), load(str(path)) as engine:
-        assert engine.signature.skeleton == "coco17"
-    assert "not in order" not in caplog.text
+        assert (engine.signature.skeleton, engine.signature.mean) == ("coco17", IMAGENET_MEAN)
+    assert "has no Signature" in caplog.text

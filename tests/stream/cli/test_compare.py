@@ -20,7 +20,9 @@ FEW = ("--windows", "2")
 @pytest.fixture
 def other(tmp_path: Path) -> str:
     """A network for the same joints that finds bright spots in place of people."""
-    return str(networks.brightness(tmp_path / "other.onnx"))
+    path = networks.brightness(tmp_path / "other.onnx")
+    path.with_suffix(".json").write_text('{"name": "other", "input_size": [48, 64]}')
+    return str(path)
 
 
 @pytest.mark.parametrize(
