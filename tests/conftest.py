@@ -7,13 +7,18 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from engines.redaction import forget_masks
 from tests.caches import cache_folder
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+    from tests.scheduling import FileScheduling
 
 # PyTorch's threads spin while they wait for each other; beside anything else that runs, tests would take minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -33,6 +38,13 @@ _TIMEOUT_S = 30.0
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are processors, since a worker that runs lines waits for other processes most of the time."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling | None:
+    """A lost worker fails the run; with the scheduler of pytest-xdist, it would never end."""
+    from tests.scheduling import FileScheduling
+
+    return FileScheduling(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

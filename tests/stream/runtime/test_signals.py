@@ -39,6 +39,30 @@ except KeyboardInterrupt:
 """
 
 
+_IN_THE_HOOK = """
+import signal, sys, time
+from stream.runtime.signals import raising_interrupts
+sys.unraisablehook = lambda dropped: signal.raise_signal(signal.SIGINT)
+class Broken:
+    def __del__(self):
+        raise ValueError
+class Dropped:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+began_s = time.monotonic()
+try:
+    with raising_interrupts():
+        Broken()
+        time.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted", time.monotonic() - began_s < 4)
+with raising_interrupts():
+    Dropped()
+time.sleep(0.2)
+print("no signal after the end")
+"""
+
+
 def run(script: str, *arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a process of its own: a signal too many would end the tests."""
     command = [sys.executable, "-P", "-c", script, *arguments]
@@ -53,6 +77,10 @@ def test_the_first_signal_raises_an_interrupt(number: signal.Signals) -> None:
 
 def test_an_interrupt_that_python_drops_is_raised_again() -> None:
     assert run(_DROPPED) == (0, "interrupted True\n", "")
+
+
+def test_an_interrupt_during_what_python_drops_is_raised_after_it_and_none_comes_after_the_end() -> None:
+    assert run(_IN_THE_HOOK) == (0, "interrupted True\nno signal after the end\n", "")
 
 
 def test_what_else_python_drops_is_shown_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
