@@ -9,18 +9,20 @@ frame rate. Its displacement over a horizon is therefore modelled as the horizon
 with one gain each. The gains are those of a least-squares fit to what this person's joints did over the same horizon
 during the last seconds, with a prior that was fitted on other clips (``benchmarks/forecasting.py``). Where keypoints
 are noise around a fixed point, speeds do not tell displacements, the gains go to zero and the forecast is to hold.
+
+Inside, x and y are planes, (2, M, K) for M people of K joints, since NumPy loops over the last axes fastest.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.forecasting.limbs import Limbs
+from engines.forecasting.limbs import Limbs, measure_lengths
 
 Floats = NDArray[np.float64]
 
@@ -39,7 +41,7 @@ MEMORY_S = 1.5
 GAINS = np.array([0.9, 0.1, 0.27])
 """The prior: of the body's speed, of its change, and of the joint's own speed."""
 
-MIN_GAINS, MAX_GAINS = np.array([[0.0], [-0.3], [0.0]]), np.array([[1.2], [1.2], [1.0]])
+MIN_GAINS, MAX_GAINS = np.array([0.0, -0.3, 0.0]), np.array([1.2, 1.2, 1.0])
 
 PRIOR = 20.0 * 0.3**2
 """Weight of the prior: 20 joints that move at 0.3 sizes per second."""
@@ -64,29 +66,52 @@ LENGTHS_KEPT = 0.9
 """How much of the distance between a limb's length and the shortest and longest ones lately is left after a frame."""
 
 _HISTORY = 16
-_NO_MOTION = np.zeros((0, 0, 2, 3))
-_PRIOR_GRAM, _PRIOR_MOMENT = PRIOR * np.eye(3), PRIOR * GAINS
-_TINY = 1e-9
+_PRIOR_EQUATIONS = PRIOR * np.column_stack([np.eye(3), GAINS])
+_TINY, _LAST = 1e-9, 1e300
 
 
 @dataclass
 class _Frame:
-    """One frame of the past; rows are people: ``points`` (M, K, 2) px, ``seen`` (M, K), ``motions`` (M, K, 2, 3), and
-    the ``shortest`` and ``longest`` lengths of limbs lately, px, (M, L)."""
+    """One frame of the past: ``joints`` (3, M, K), x px, y px and 1, or zeros for those not seen; the three motions,
+    px/s, ``body`` (2, 2, M): its speed and the change of that, and each joint's ``own`` (2, M, K); the ``shortest`` and
+    ``longest`` lengths of limbs lately, px, (M, L)."""
 
     time_s: float
-    points: Floats
-    seen: Floats
-    motions: Floats
+    joints: Floats
     shortest: Floats
     longest: Floats
+    body: Floats = field(default_factory=lambda: np.zeros(0))
+    own: Floats = field(default_factory=lambda: np.zeros(0))
 
     def select(self, rows: NDArray[np.intp], is_known: NDArray[np.bool_]) -> None:
         """Reorder the people; those not known have not been seen."""
-        self.points, self.motions = self.points[rows], self.motions[rows]
+        self.joints = self.joints[:, rows] * is_known[:, None]
+        self.own, self.body = self.own[:, rows], self.body[..., rows]
         self.shortest = np.where(is_known[:, None], self.shortest[rows], np.inf)
         self.longest = np.where(is_known[:, None], self.longest[rows], 0.0)
-        self.seen = self.seen[rows] * is_known[:, None]
+
+    @property
+    def points(self) -> Floats:
+        """(2, M, K) px."""
+        return self.joints[:2]
+
+    @property
+    def seen(self) -> Floats:
+        """(M, K), 0 or 1."""
+        seen: Floats = self.joints[2]
+        return seen
+
+    def combine(self, gains: Floats) -> Floats:
+        """The sum of the three motions with ``gains`` (3, M), px/s, (2, M, K)."""
+        speeds: Floats = self.own * gains[2][:, None]
+        speeds += (self.body[0] * gains[0] + self.body[1] * gains[1])[:, :, None]
+        return speeds
+
+    def list_motions(self) -> Floats:
+        """The three motions of each person's joints, (M, 3, 2, K)."""
+        motions = np.empty((len(self.seen), 3, 2, self.seen.shape[1]))
+        motions[:, :2], motions[:, 2] = self.body.transpose(2, 0, 1)[..., None], self.own.transpose(1, 0, 2)
+        return motions
 
 
 class Forecaster:
@@ -99,16 +124,15 @@ class Forecaster:
     def _reset(self, joints: int) -> None:
         """Forget everybody; people have so many joints from now on."""
         self._joints = joints
-        self._due: Floats = np.zeros(3)
+        self._due: tuple[float, ...] = (0.0, 0.0, 0.0)
         self._frames: list[_Frame] = []
         self._ids: NDArray[np.int64] = np.zeros(0, np.int64)
         self._last_s: Floats = np.zeros(0)
-        self._gram: Floats = np.zeros((0, 3, 3))
-        self._moment: Floats = np.zeros((0, 3))
-        self._errors: Floats = np.zeros((0, joints, 2))
-        self._gains: Floats = np.zeros((0, 1, 3, 1))
+        self._equations: Floats = np.zeros((0, 3, 4))
+        self._errors: Floats = np.zeros((0, 2, joints))
+        self._gains: Floats = np.zeros((3, 0))
         self._given: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._rows: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._rows: NDArray[np.intp] | slice = slice(None)
 
     def step(
         self, ids: NDArray[np.int64], keypoints: NDArray[np.floating], sizes: Floats, time_s: float, horizon_s: float
@@ -125,25 +149,27 @@ class Forecaster:
         rows = self._align(ids, time_s)
         if not len(self._ids):
             return np.zeros((0, self._joints, 5), np.float32)
-        points, scale = np.zeros((len(self._ids), self._joints, 2)), np.ones(len(self._ids))
-        seen = np.zeros(points.shape[:2])
-        points[rows], scale[rows] = keypoints[..., :2], np.maximum(sizes, 1.0)
-        seen[rows] = keypoints[..., 2] >= MIN_SCORE
-        frame = _Frame(time_s, points, seen, _NO_MOTION, *self._measure_limbs(points))
+        given, scale = np.zeros((3, len(self._ids), self._joints)), np.ones(len(self._ids))
+        given[:, rows], scale[rows] = keypoints.transpose(2, 0, 1), np.maximum(sizes, 1.0)
+        points, seen = given[:2], given[2] >= MIN_SCORE
+        joints = given * seen
+        joints[2] = seen
+        frame = _Frame(time_s, joints, *self._measure_limbs(points))
         self._frames = [*self._frames[1 - _HISTORY :], frame]
-        frame.motions = self._motions(frame)
+        frame.body, frame.own = self._motions(frame)
         self._learn(frame, scale, horizon_s)
-        return self._forecast(frame, scale, horizon_s)[rows]
+        found = self._forecast(frame, points, scale, horizon_s)[:, rows]
+        return np.ascontiguousarray(found.transpose(1, 2, 0), np.float32)
 
     @property
     def error_px(self) -> float:
         """The mean error of the forecasts that were due lately, against what was seen then, px."""
-        return float(self._due[0] / max(self._due[2], 1.0))
+        return self._due[0] / max(self._due[2], 1.0)
 
     @property
     def motion_px(self) -> float:
         """The mean error of holding instead, px."""
-        return float(self._due[1] / max(self._due[2], 1.0))
+        return self._due[1] / max(self._due[2], 1.0)
 
     def _measure_limbs(self, points: Floats) -> tuple[Floats, Floats]:
         """The shortest and longest lengths lately of each limb."""
@@ -156,12 +182,14 @@ class Forecaster:
 
     # -- people --------------------------------------------------------------------------------------------------------
 
-    def _align(self, ids: NDArray[np.int64], time_s: float) -> NDArray[np.intp]:
+    def _align(self, ids: NDArray[np.int64], time_s: float) -> NDArray[np.intp] | slice:
         """Give every person a row, forget those who were absent for long, and return the rows of ``ids``."""
         if len(ids) != len(self._given) or (ids != self._given).any() or len(self._ids) != len(ids):
             kept = self._ids[time_s - self._last_s <= MAX_GAP_S]
             self._select(np.union1d(kept, ids))
             self._given, self._rows = ids, np.searchsorted(self._ids, ids)
+            if np.array_equal(ids, self._ids):
+                self._rows = slice(None)
         self._last_s[self._rows] = time_s
         return self._rows
 
@@ -177,46 +205,43 @@ class Forecaster:
             frame.select(source, is_known)
         self._ids = ids
         self._last_s = _gather(self._last_s, rows, is_known)
-        self._gram, self._moment = _gather(self._gram, rows, is_known), _gather(self._moment, rows, is_known)
+        self._equations = _gather(self._equations, rows, is_known)
         self._errors = _gather(self._errors, rows, is_known)
         self._solve()
 
     # -- motion --------------------------------------------------------------------------------------------------------
 
-    def _motions(self, frame: _Frame) -> Floats:
-        """The three motions of each joint, px/s, (M, K, 2, 3)."""
-        seen = frame.seen[..., None]
-        fitted, last = self._fitted_speeds(frame) * seen, self._last_speeds(frame) * seen
-        speeds = np.concatenate([fitted, last], -1)
-        body = median(speeds, frame.seen)[:, None]
-        speeds -= body
-        own, now = speeds[..., :2], speeds[..., 2:]
-        ahead = own[..., 0] * now[..., 0] + own[..., 1] * now[..., 1]
-        own = own * ((ahead > 0) * frame.seen)[..., None]  # a joint that turns round has no speed of its own
-        motions = np.empty((*frame.points.shape, 3))
-        motions[..., 0], motions[..., 1], motions[..., 2] = body[..., :2], body[..., 2:] - body[..., :2], own
-        return motions
+    def _motions(self, frame: _Frame) -> tuple[Floats, Floats]:
+        """The motions ``body`` and ``own`` of a frame."""
+        speeds = np.empty((4, *frame.seen.shape))
+        np.multiply(self._fitted_speeds(frame), frame.seen, out=speeds[:2])
+        speeds[2:] = self._last_speeds(frame)
+        body = median(speeds, frame.seen)
+        speeds -= body[:, :, None]
+        own, now = speeds[:2], speeds[2:]
+        ahead = own[0] * now[0] + own[1] * now[1]
+        body[2:] -= body[:2]
+        # A joint that turns round has no speed of its own.
+        return body.reshape(2, 2, -1), own * ((ahead > 0) * frame.seen)
 
     def _fitted_speeds(self, frame: _Frame) -> Floats:
-        """Slopes of least squares through the last frames in which a joint was seen, px/s, (M, K, 2)."""
+        """Slopes of least squares through the last frames in which a joint was seen, px/s, (2, M, K)."""
         frames = [one for one in self._frames[-FIT_FRAMES:] if frame.time_s - one.time_s <= FIT_S]
         frames = frames if len(frames) > 1 else self._frames[-2:]
-        seen = np.array([one.seen for one in frames])
-        times = np.array([one.time_s - frame.time_s for one in frames])[:, None, None]
-        timed = seen * times
-        count, total = seen.sum(0), timed.sum(0)
-        determinant = count * (timed * times).sum(0) - total**2
-        weights = (count * timed - total * seen) / np.maximum(determinant, _TINY)
-        found: Floats = (weights[..., None] * np.array([one.points for one in frames])).sum(0)
+        times = [one.time_s - frame.time_s for one in frames]
+        powers = np.array([[1.0] * len(times), times, [time * time for time in times]])
+        joints = np.concatenate([one.joints for one in frames]).reshape(len(frames), -1)
+        sums, timed, timed_twice = (powers @ joints).reshape(3, *frame.joints.shape)
+        count, total, squares = sums[2], timed[2], timed_twice[2]
+        found: Floats = (count * timed[:2] - total * sums[:2]) / np.maximum(count * squares - total * total, _TINY)
         return found
 
     def _last_speeds(self, frame: _Frame) -> Floats:
-        """Speeds between the last two frames, px/s; zero for joints not seen in both."""
+        """Speeds between the last two frames, px/s, (2, M, K); zero for joints not seen in both."""
         if len(self._frames) < 2:
             return np.zeros_like(frame.points)
         last = self._frames[-2]
-        both = (last.seen * frame.seen / (frame.time_s - last.time_s))[..., None]
-        return (frame.points - last.points) * both
+        return (frame.points - last.points) * (last.seen * frame.seen / (frame.time_s - last.time_s))
 
     # -- gains ---------------------------------------------------------------------------------------------------------
 
@@ -227,62 +252,67 @@ class Forecaster:
         step_s = frame.time_s - self._frames[-2].time_s
         past = _find(self._frames[:-1], frame.time_s - max(horizon_s, step_s) + step_s / 2)
         lag_s = frame.time_s - past.time_s
-        moved = frame.points - past.points
+        speeds = (frame.points - past.points) / lag_s
         is_both = frame.seen * past.seen
-        inverse = 1.0 / (lag_s * scale)[:, None, None]
-        speeds, motions = moved * inverse, past.motions / scale[:, None, None, None]
-        residuals = _length(speeds - (motions @ self._gains)[..., 0])
-        typical = (residuals * is_both).sum(1) / np.maximum(is_both.sum(1), 1)
-        weights = is_both * np.minimum(1.0, OUTLIER * typical[:, None] / np.maximum(residuals, _TINY))
+        residuals = measure_lengths(speeds - past.combine(self._gains))
+        off = residuals * is_both
+        count = is_both.sum(1)
+        total = off.sum(1)
+        weights = is_both * np.minimum(
+            1.0, (OUTLIER * total / np.maximum(count, 1))[:, None] / np.maximum(residuals, _TINY)
+        )
         kept = math.exp(-step_s / MEMORY_S)
         self._errors *= kept
-        self._errors[..., 0] += is_both * residuals * (scale * (lag_s / (lag_s + _NOISE_S)))[:, None]
-        self._errors[..., 1] += is_both
-        due = (residuals * (scale * lag_s)[:, None] * is_both).sum(), (_length(moved) * is_both).sum(), is_both.sum()
-        self._due = kept * self._due + due
-        rows = motions.reshape(len(scale), -1, 3)
-        weighted = (motions * weights[..., None, None]).reshape(rows.shape).swapaxes(1, 2)
-        self._gram = kept * self._gram + weighted @ rows
-        self._moment = kept * self._moment + (weighted @ speeds.reshape(len(scale), -1, 1))[..., 0]
+        self._errors[:, 0] += off * (lag_s / (lag_s + _NOISE_S))
+        self._errors[:, 1] += is_both
+        due = lag_s * total.sum(), lag_s * np.vdot(measure_lengths(speeds), is_both), count.sum()
+        self._due = tuple(kept * before + float(now) for before, now in zip(self._due, due, strict=True))
+        weights /= (scale * scale)[:, None]  # equations are in sizes of the person
+        self._equations *= kept
+        self._equations += _make_equations(past.list_motions(), speeds, weights)
         self._solve()
 
     def _solve(self) -> None:
-        """Solve for the gains of each person, (M, 1, 3, 1)."""
-        solved = np.linalg.solve(self._gram + _PRIOR_GRAM, (self._moment + _PRIOR_MOMENT)[..., None])
-        self._gains = np.minimum(np.maximum(solved, MIN_GAINS), MAX_GAINS)[:, None]
+        """Solve for the gains of each person, (3, M)."""
+        equations = self._equations + _PRIOR_EQUATIONS
+        solved = np.linalg.solve(equations[..., :3], equations[..., 3:])[..., 0]
+        self._gains = np.ascontiguousarray(np.minimum(np.maximum(solved, MIN_GAINS), MAX_GAINS).T)
 
     # -- forecasts -----------------------------------------------------------------------------------------------------
 
-    def _forecast(self, frame: _Frame, scale: Floats, horizon_s: float) -> NDArray[np.float32]:
-        speeds = (frame.motions @ self._gains)[..., 0]
-        limit = (MAX_SPEED * scale)[:, None]
-        speeds *= np.minimum(1.0, limit / np.maximum(_length(speeds), _TINY))[..., None]
-        found = np.empty((*frame.points.shape[:2], 5), np.float32)
-        points = self._limbs.keep(frame.points + horizon_s * speeds, frame.shortest, frame.longest, frame.seen)
-        found[..., :2] = points
-        found[..., 2:4] = (points - frame.points) / horizon_s
-        found[..., 4] = SPREAD_OF_ERROR * (horizon_s + _NOISE_S) * self._error_rates(scale)
+    def _forecast(self, frame: _Frame, points: Floats, scale: Floats, horizon_s: float) -> Floats:
+        """x px, y px, their speeds, px/s, and the spread, px, (5, M, K)."""
+        speeds = frame.combine(self._gains)
+        speeds *= np.minimum(1.0, (MAX_SPEED * scale)[:, None] / np.maximum(measure_lengths(speeds), _TINY))
+        found = np.empty((5, *frame.seen.shape))
+        found[:2] = self._limbs.keep(points + horizon_s * speeds, frame.shortest, frame.longest, frame.seen)
+        np.divide(found[:2] - points, horizon_s, out=found[2:4])
+        np.multiply(SPREAD_OF_ERROR * (horizon_s + _NOISE_S), self._error_rates(scale), out=found[4])
         return found
 
     def _error_rates(self, scale: Floats) -> Floats:
         """The mean error of each joint, px for each second of horizon, drawn to that of the person, (M, K)."""
-        total, count = self._errors.sum(1).T
+        total, count = self._errors.sum(2).T
         first = FIRST_ERROR * scale / (2 * _NOISE_S)
         mean = ((total + _ERROR_WEIGHT * first) / (count + _ERROR_WEIGHT))[:, None]
-        rates: Floats = (self._errors[..., 0] + _ERROR_WEIGHT * mean) / (self._errors[..., 1] + _ERROR_WEIGHT)
+        rates: Floats = (self._errors[:, 0] + _ERROR_WEIGHT * mean) / (self._errors[:, 1] + _ERROR_WEIGHT)
         return rates
 
 
-def median(values: Floats, weights: Floats) -> Floats:
-    """The median over joints of ``values`` (M, K, C) where ``weights`` (M, K) are not zero, (M, C); 0 without any.
+def median(values: Floats, seen: Floats) -> Floats:
+    """The median over joints of ``values`` (C, M, K) where ``seen`` (M, K) is 1, not 0, (C, M); 0 without any.
 
-    >>> median(np.array([[[1.0], [5.0], [2.0], [9.0]]]), np.array([[1.0, 1.0, 1.0, 0.0]]))
+    >>> median(np.array([[[1.0, 5.0, 2.0, 9.0]]]), np.array([[1.0, 1.0, 1.0, 0.0]]))
     array([[2.]])
     """
-    ordered = np.sort(np.where(weights[..., None] > 0, values, np.inf), 1)
-    count, rows = np.count_nonzero(weights, 1), np.arange(len(values))
-    middle = 0.5 * (ordered[rows, np.maximum(count - 1, 0) // 2] + ordered[rows, count // 2])
-    return np.where(count[:, None] > 0, middle, 0.0)
+    people, joints = seen.shape
+    ordered = values + (seen == 0) * _LAST
+    ordered.sort()
+    ordered = ordered.reshape(len(values), -1)
+    count, first = seen.sum(1).astype(np.intp), np.arange(0, people * joints, joints)
+    lower = ordered.take(first + np.maximum(count - 1, 0) // 2, axis=1)
+    middle: Floats = 0.5 * (lower + ordered.take(first + count // 2, axis=1)) * (count > 0)
+    return middle
 
 
 def _find(frames: Sequence[_Frame], time_s: float) -> _Frame:
@@ -296,6 +326,10 @@ def _gather(values: Floats, rows: NDArray[np.intp], is_known: NDArray[np.bool_])
     return found
 
 
-def _length(vectors: Floats) -> Floats:
-    squares = vectors * vectors
-    return np.sqrt(squares[..., 0] + squares[..., 1])
+def _make_equations(motions: Floats, speeds: Floats, weights: Floats) -> Floats:
+    """The normal equations (M, 3, 4) of gains with which ``motions`` (M, 3, 2, K) add up to ``speeds`` (2, M, K)."""
+    people = len(motions)
+    terms = np.concatenate([motions, speeds.transpose(1, 0, 2)[:, None]], axis=1)
+    weighted = motions * weights[:, None, None]
+    equations: Floats = weighted.reshape(people, 3, -1) @ terms.reshape(people, 4, -1).swapaxes(1, 2)
+    return equations

@@ -21,15 +21,14 @@ class Limbs:
     def __init__(self, pairs: Sequence[tuple[int, int]]) -> None:
         self.pairs = pairs
         self._starts, self._ends = np.array(pairs, np.intp).reshape(-1, 2).T
-        self._difference: Floats = np.zeros((0, 0))
         self._pull: Floats = np.zeros((0, 0))
 
     def measure(self, points: Floats) -> Floats:
-        """The lengths (M, L) of the limbs between ``points`` (M, K, 2)."""
-        return _length(self._along(points))
+        """The lengths (M, L) of the limbs between ``points`` (2, M, K)."""
+        return measure_lengths(self._along(points))
 
     def keep(self, forecasts: Floats, shortest: Floats, longest: Floats, seen: Floats) -> Floats:
-        """Move ``forecasts`` (M, K, 2) towards lengths between ``shortest`` and ``longest`` (M, L), less the slack.
+        """Move ``forecasts`` (2, M, K) towards lengths between ``shortest`` and ``longest`` (M, L), less the slack.
 
         Both ends of a limb move by half; a joint of several limbs moves by the mean. Limbs with an end that was not
         ``seen`` (M, K) are left alone.
@@ -37,27 +36,31 @@ class Limbs:
         if not len(self._starts):
             return forecasts
         along = self._along(forecasts)
-        length = _length(along)
+        length = measure_lengths(along)
         wanted = np.minimum(np.maximum(length, (1 - SLACK) * shortest), (1 + SLACK) * longest)
         if (wanted == length).all():
             return forecasts
         both = seen[:, self._starts] * seen[:, self._ends]
-        change = along * (both * (0.5 * (wanted / np.maximum(length, _TINY) - 1)))[..., None]
-        moved: Floats = forecasts + self._pull @ change
+        change = along * (both * (0.5 * (wanted / np.maximum(length, _TINY) - 1)))
+        moved: Floats = forecasts + change @ self._get_pull(forecasts.shape[2])
         return moved
 
     def _along(self, points: Floats) -> Floats:
-        """From the start of each limb to its end, (M, L, 2)."""
-        joints = points.shape[1]
-        if self._difference.shape[1] != joints:
-            self._difference, number = np.zeros((len(self._starts), joints)), np.arange(len(self._starts))
-            self._difference[number, self._ends], self._difference[number, self._starts] = 1.0, -1.0
-            limbs_of_joint = np.abs(self._difference).sum(0)[:, None]
-            self._pull = self._difference.T / np.maximum(limbs_of_joint, 1)
-        along: Floats = self._difference @ points
+        """From the start of each limb to its end, (2, M, L)."""
+        along: Floats = points.take(self._ends, 2) - points.take(self._starts, 2)
         return along
 
+    def _get_pull(self, joints: int) -> Floats:
+        """How much of the change of each limb moves each joint, (L, K)."""
+        if self._pull.shape[1] != joints:
+            self._pull, number = np.zeros((len(self._starts), joints)), np.arange(len(self._starts))
+            self._pull[number, self._ends], self._pull[number, self._starts] = 1.0, -1.0
+            self._pull /= np.maximum(np.abs(self._pull).sum(0), 1)
+        return self._pull
 
-def _length(vectors: Floats) -> Floats:
-    squares = vectors * vectors
-    return np.sqrt(squares[..., 0] + squares[..., 1])
+
+def measure_lengths(vectors: Floats) -> Floats:
+    """The lengths (M, …) of ``vectors`` (2, M, …)."""
+    x, y = vectors
+    lengths: Floats = np.sqrt(x * x + y * y)
+    return lengths
