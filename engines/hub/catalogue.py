@@ -38,6 +38,9 @@ DEFAULT_MODEL = "hrnet-small"
 (docs/reference/shipped.md)."""
 REAL_PEOPLE_DETECTOR, REAL_PEOPLE_POSE = "yolox-nano", "tinypose-256x192"
 """The detector and the pose network for all other pictures, if none is named."""
+REAL_PEOPLE_BY_ONE = "rtmo-s"
+"""Boxes and keypoints of real people by one network. It is pulled by hand, since no one has verified its bytes."""
+
 SETS = {"people": (REAL_PEOPLE_DETECTOR, REAL_PEOPLE_POSE)}
 """Networks that are pulled together, by the name of the set."""
 

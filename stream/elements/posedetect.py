@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from engines.backends.registry import check_installed
 from engines.errors import EngineError
-from engines.hub.catalogue import is_entry
+from engines.hub.catalogue import REAL_PEOPLE_BY_ONE, is_entry
 from engines.hub.lookup import find_model
 from engines.inference.single_stage import DetectedPeople, PictureEngine, load_picture_engine, load_picture_signature
 from engines.spec.model_files import is_model_file
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 class PoseDetect(Transform):
     """Runs a single-stage pose network (InsPose, YOLO-pose, RTMO) on whole frames.
 
+    Without ``model``, that is RTMO-s, once ``posestream pull rtmo-s`` has fetched it.
+
     It replaces ``detect``, ``window`` and ``pose``; its cost does not grow with the number of people. People have no
     ids; put ``track`` after it to assign them. A person's box is the one the network suppresses duplicates by, and
     every joint has the person's score if the network has no scores of joints.
@@ -44,7 +46,7 @@ class PoseDetect(Transform):
             description="a name from the catalogue, the folder written by 'posestream export inspose-…', or an .onnx, "
             ".xml or .tflite"
         ),
-    ]
+    ] = REAL_PEOPLE_BY_ONE
     backend: Annotated[str, Meta(description="backend that runs the network")] = "auto"
     threads: Annotated[
         Annotated[int, Meta(ge=1)] | Literal["auto"],

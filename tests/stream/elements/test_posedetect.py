@@ -15,7 +15,7 @@ from engines.spec.training_data import NOTHING
 from engines.vision.trial_picture import draw_person
 from stream.caps import Caps
 from stream.elements.posedetect import PoseDetect
-from stream.errors import EngineError, PropertyError
+from stream.errors import EngineError
 from stream.messages import Frame, Poses
 from stream.pipeline.launch import parse_launch
 from stream.registry import make
@@ -65,6 +65,14 @@ def test_a_published_network_runs_from_its_file(tmp_path: Path) -> None:
         assert str(harness.caps[1]) == "people/poses, skeleton=coco17"
     assert isinstance(poses, Poses)
     assert (poses.keypoints.shape, poses.model, len(poses.fingerprint)) == ((1, 17, 3), "net", 16)
+
+
+def test_without_a_model_it_names_what_to_type() -> None:
+    with pytest.raises(EngineError) as caught:
+        parse_launch("testsrc ! posedetect ! fakesink").check()
+    message = str(caught.value)
+    assert message.startswith("posedetect: model 'rtmo-s' is not on this machine (looked for ")
+    assert "get it with 'posestream pull rtmo-s' (Apache-2.0" in message
 
 
 def test_a_network_of_random_weights_warns_once(model: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -148,12 +156,6 @@ def test_a_name_that_is_not_an_export_raises_with_the_command_to_make_one() -> N
         "posedetect: model 'inspose-r50': this is neither an .onnx (YOLO-pose, RTMO) nor the folder"
     )
     assert "posestream export" in message
-
-
-def test_model_is_required() -> None:
-    with pytest.raises(PropertyError) as caught:
-        make("posedetect")
-    assert "model= is missing" in str(caught.value)
 
 
 def test_the_signature_is_read_without_the_graph(model: str) -> None:
