@@ -219,3 +219,14 @@ def keep_screenshot(browser: Page, name: str) -> None:
     assert pixels.std() > 20
     if folder := os.environ.get("POSESTREAM_SCREENSHOTS"):
         (Path(folder) / name).write_bytes(picture)
+
+
+def test_a_browser_gives_the_token_once(browser: Page) -> None:
+    browser.errors.clear()
+    with PageServer([], Access("127.0.0.1", 0, "a token of some length")) as server:
+        browser.open(server.address)
+        browser.wait_for("!!document.querySelector('input[name=token]')")
+        browser.run("document.querySelector('input[name=token]').value = 'a token of some length'")
+        browser.run("document.forms[0].submit()")
+        browser.wait_for("document.getElementById('connection')?.textContent === 'connected'")
+    assert [error for error in browser.errors if "401" not in error] == []
