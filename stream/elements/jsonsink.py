@@ -74,7 +74,19 @@ class JsonSink(Sink):
             check_parquet()
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:
-        return [insert_camera(self.location, camera) for camera in cameras if self.location != _STDOUT]
+        """The files of each camera. Raises :class:`PropertyError` where one is called as another's unfinished one."""
+        if self.location == _STDOUT:
+            return []
+        targets = {insert_camera(self.location, camera): camera for camera in cameras}
+        if self.format not in DOCUMENTS:
+            return list(targets)
+        parts = {_part_of(target): camera for target, camera in targets.items()}
+        if both := sorted(targets.keys() & parts.keys()):
+            raise PropertyError(
+                f"jsonsink: {both[0]} is the file of camera {targets[both[0]]!r} and, until its end, that of "
+                f"{parts[both[0]]!r}; set camera= to another name, or location={self.location} to one with a suffix"
+            )
+        return [*targets, *parts]
 
     def __enter__(self) -> Self:
         self.check(())
@@ -143,6 +155,11 @@ class JsonSink(Sink):
                 f"jsonsink: location={self.location}: a file of format=trc holds one person; "
                 "put {id} into it, as in w_{id}.trc"
             )
+        if self.format == "trc" and any(both in self.location for both in ("{camera}{id}", "{id}{camera}")):
+            raise PropertyError(
+                f"jsonsink: location={self.location}: camera 'a1' and person 2 have the file of camera 'a' and person "
+                "12; write something between {camera} and {id}, as in {camera}_{id}.trc"
+            )
 
     def _print(self, item: Poses, line: bytes) -> None:
         """Print to stdout; the memory records what was printed before a restart."""
@@ -175,7 +192,7 @@ class JsonSink(Sink):
             path, document = Path(location), DOCUMENTS.get(self.format)
             if document:
                 check_target(path, "jsonsink")
-                path = Path(f"{location}.part")
+                path = Path(_part_of(location))
             self._check_resumed(path)
             self._files[location] = JsonLines(
                 path,
@@ -198,7 +215,7 @@ class JsonSink(Sink):
         location = insert_camera(self.location, camera)
         if self.format not in DOCUMENTS or self.location == _STDOUT:
             return
-        name = _name_in_memory(Path(f"{location}.part"))
+        name = _name_in_memory(Path(_part_of(location)))
         before = self.context.memory.get(name) if self.context.incarnation else None
         is_alone = "{camera}" in self.location
         if location in self._files or before == _OPENED:
@@ -208,7 +225,7 @@ class JsonSink(Sink):
             if is_alone:
                 lines.remove()
         elif before == _WRITTEN and is_alone:  # this part was killed before it could remove it
-            Path(f"{location}.part").unlink(missing_ok=True)
+            Path(_part_of(location)).unlink(missing_ok=True)
 
     def _write_document(self, lines: JsonLines) -> None:
         if lines.is_written:
@@ -222,6 +239,11 @@ class JsonSink(Sink):
 _OPENED, _WRITTEN = 1, 2
 _BEGUN = "printed"
 """In the memory once something was printed to stdout, and with it the header of a table."""
+
+
+def _part_of(location: str) -> str:
+    """The file in which the frames of a document are collected."""
+    return f"{location}.part"
 
 
 def _name_in_memory(path: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from stream.element import Context
 from stream.elements.jsonsink import JsonSink
-from stream.errors import TransportError
+from stream.errors import PropertyError, TransportError
 from stream.output import results
 from stream.testing import make_poses
 
@@ -278,3 +278,21 @@ def test_the_people_after_one_whose_file_cannot_be_written_have_theirs(tmp_path:
     (tmp_path / "1.trc").rmdir()
     sink.__exit__(None, None, None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.trc", "2.trc"]
+
+
+def test_a_camera_that_is_called_as_the_unfinished_document_of_another_is_refused() -> None:
+    sink = JsonSink(location="{camera}", format="coco")
+    assert sink.outputs(["x", "y"]) == ["x", "y", "x.part", "y.part"]
+    with pytest.raises(PropertyError) as caught:
+        sink.outputs(["x.part", "x"])
+    assert str(caught.value) == (
+        "jsonsink: x.part is the file of camera 'x.part' and, until its end, that of 'x'; set camera= to another name, "
+        "or location={camera} to one with a suffix"
+    )
+    assert JsonSink(location="{camera}").outputs(["x.part", "x"]) == ["x.part", "x"]
+
+
+@pytest.mark.parametrize("location", ["{camera}{id}.trc", "{id}{camera}.trc"])
+def test_a_location_that_gives_two_people_one_file_is_refused(location: str) -> None:
+    with pytest.raises(PropertyError, match=r"camera 'a1' and person 2 have the file of camera 'a' and person 12"):
+        JsonSink(location=location, format="trc")
