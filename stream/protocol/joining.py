@@ -9,6 +9,9 @@ from msgspec import UNSET, UnsetType
 INTERVALS = 3
 """After so many heartbeat intervals without a whole snapshot, a client asks again."""
 
+_LEAST_S = 0.1
+"""And not sooner, whatever a publisher says its interval is."""
+
 _MAX_TOPICS = 1024
 
 
@@ -51,7 +54,7 @@ class Joining:
 
     def ask_again(self, now_s: float, interval_s: float) -> list[str]:
         """Return the wanted topics of which no whole snapshot arrived within :data:`INTERVALS`, and wait for them."""
-        if not interval_s or now_s - self._asked_s < INTERVALS * interval_s:
+        if not interval_s or now_s - self._asked_s < max(INTERVALS * interval_s, _LEAST_S):
             return []
         missing = [topic for topic in self._wanted if not self.is_settled(topic)]
         if missing:

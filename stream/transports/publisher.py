@@ -251,6 +251,7 @@ class Publisher:
             self._peers.refuse(descriptor, REVOKED)
         elif kind == bytes([_UNSUBSCRIBED]):
             self._peers.unsubscribe(descriptor, topic)
+            self._snapshots.withdraw(descriptor, topic.decode(errors="replace"))
         elif kind == bytes([_SUBSCRIBED]) and _is_text(topic):
             if self._peers.subscribe(descriptor, topic, key):
                 self._snapshots.ask(descriptor, topic.decode())

@@ -32,6 +32,14 @@ class Snapshots:
         """A client has subscribed to ``topic``."""
         self._asked.setdefault(client, {})[topic] = None
 
+    def withdraw(self, client: int, topic: str) -> None:
+        """A client has ended its subscription to ``topic``: what was not sent yet is not wanted."""
+        asked = self._asked.get(client, {})
+        if topic in asked:
+            if next(iter(asked)) == topic:
+                self._begun.pop(client, None)
+            del asked[topic]
+
     def take_turn(self, clients: Container[int]) -> int:
         """Send each client the next part, and forget who is not among ``clients``; return how many were completed."""
         completed = 0

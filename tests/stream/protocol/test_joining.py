@@ -33,6 +33,13 @@ def test_only_what_is_missing_is_asked_for_again_once_in_three_intervals() -> No
     assert joining.ask_again(103.0, interval_s=1.0) == ["poses/hall", "poses/yard"]
 
 
+def test_a_publisher_of_short_intervals_does_not_make_a_client_ask_without_end() -> None:
+    joining = Joining(["poses/"])
+    joining.begin(now_s=0.0)
+    asked = [joining.ask_again(number / 1000, interval_s=0.001) for number in range(1000)]
+    assert sum(map(bool, asked)) == 9
+
+
 def test_what_is_remembered_is_bounded() -> None:
     joining = Joining(["poses/"])
     for number in range(5000):

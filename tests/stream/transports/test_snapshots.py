@@ -50,6 +50,22 @@ def test_what_finds_no_room_is_sent_later() -> None:
     assert [message for _, message in queue.sent] == [b"1", b"2", b"3"]
 
 
+def test_what_a_client_no_longer_wants_is_forgotten() -> None:
+    """Else one that subscribes and unsubscribes without end would fill the memory."""
+    queue = Queue(1)
+    snapshots = Snapshots(make, queue.send, per_turn=10)
+    for topic in ("a", "b", "c"):
+        snapshots.ask(CLIENT, topic)
+    snapshots.take_turn({CLIENT})
+    for topic in ("a", "c", "never asked"):
+        snapshots.withdraw(CLIENT, topic)
+    snapshots.withdraw(OTHER, "a")
+    queue.room = 10
+    assert snapshots.take_turn({CLIENT}) == 1
+    assert queue.sent == [("a", b"1"), ("b", b"1"), ("b", b"2"), ("b", b"3")]
+    assert not snapshots
+
+
 def test_a_client_that_has_left_is_forgotten() -> None:
     queue = Queue(1)
     snapshots = Snapshots(make, queue.send, per_turn=10)
