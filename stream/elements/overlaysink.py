@@ -75,7 +75,18 @@ class OverlaySink(Sink):
         self._forecasts: dict[str, deque[Poses]] = {}
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:
-        return [self._location(camera) for camera in cameras if self.location]
+        """The file of each camera. Raises :class:`PropertyError` where one is called as another's after a restart."""
+        targets = {self._location(camera): camera for camera in cameras if self.location}
+        for target, camera in targets.items():
+            path = Path(target)
+            name, _, number = path.stem.rpartition(".")
+            other = targets.get(str(path.with_name(name + path.suffix))) if name and number.isdecimal() else None
+            if other is not None and path.suffix.lower() in CODECS:
+                raise PropertyError(
+                    f"overlaysink: {target} is the file of camera {camera!r} and, after a restart, that of {other!r}; "
+                    "set camera= to another name"
+                )
+        return list(targets)
 
     def __enter__(self) -> Self:
         self._files, self._owners, self._arrivals, self._forecasts = {}, {}, {}, {}

@@ -441,3 +441,14 @@ def test_a_line_that_ends_by_a_full_disk_says_what_the_encoder_held_and_finishes
     assert loss.startswith(f"overlaysink: {location} lacks {taken - len(read(location))} frames of camera 'hall', not ")
     assert 0 < len(read(location)) < taken
     assert len(read(tmp_path / "yard.mkv")) == 1
+
+
+def test_a_camera_that_is_called_as_the_video_of_another_after_a_restart_is_refused() -> None:
+    with pytest.raises(PropertyError) as caught:
+        OverlaySink(location="out/{camera}.mp4").outputs(["x", "x.2"])
+    assert str(caught.value) == (
+        "overlaysink: out/x.2.mp4 is the file of camera 'x.2' and, after a restart, that of 'x'; "
+        "set camera= to another name"
+    )
+    assert OverlaySink(location="out/{camera}.mp4").outputs(["x.y", "x.2"]) == ["out/x.y.mp4", "out/x.2.mp4"]
+    assert OverlaySink(location="out/{camera}").outputs(["x", "x.2"]) == ["out/x", "out/x.2"]
