@@ -7,7 +7,7 @@ compare.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -74,17 +74,10 @@ def decode_dark(heatmaps: Heatmaps, blur_px: int = 11) -> tuple[NDArray[np.float
     inside = (columns < width - 2) & (rows < height - 2)
     people, joints, columns, rows = people[inside], joints[inside], columns[inside], rows[inside]
     around = np.arange(-2, 3)
-    patches = smooth[
-        _add_axes(people), _add_axes(joints), _add_axes(rows) + around[:, None], _add_axes(columns) + around
-    ]
-    patches *= _add_axes(scales[people, joints])
+    person, joint, row, column = (index[:, None, None] for index in (people, joints, rows, columns))
+    patches = smooth[person, joint, row + around[:, None], column + around] * scales[person, joint]
     cells[people, joints] += _newton_step(np.log(np.maximum(patches, np.float32(FLOOR))))
     return cells, values
-
-
-def _add_axes(values: Any) -> Any:
-    """(n,) as (n, 1, 1)."""
-    return values[:, None, None]
 
 
 def _newton_step(patches: Heatmaps) -> NDArray[np.float32]:
