@@ -109,7 +109,8 @@ class OpenVino:
             raise EngineError(f"model {self.path}: its weights {missing[0].name} are not beside it; copy both files")
         try:
             reader = FrontEndManager().load_by_framework(READERS[self.path.suffix])
-            return reader.convert(reader.load(str(self.path)))
+            model = reader.convert(reader.load(str(self.path)))
+            return _give_real_outputs(model) if self.path.suffix == TFLITE else model
         except Exception as error:
             raise EngineError(
                 f"model {self.path}: OpenVINO {_get_version()} cannot read it as {READERS[self.path.suffix]} "
@@ -191,6 +192,24 @@ def _to_tensors(ports: Any, kind: str) -> tuple[Tensor, ...]:
 def _to_tensor(name: str, port: Any) -> Tensor:
     shape = tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
     return Tensor(name, shape, str(np.dtype(port.element_type.to_dtype())))
+
+
+def _give_real_outputs(model: Any) -> Any:
+    """The same model with outputs in real values, where the file has them quantised to 8 bits.
+
+    OpenVINO computes the real values, and quantises them at the very end.
+    """
+    for result in model.get_results():
+        stored = result.input_value(0)
+        if stored.get_node().get_type_name() != "Convert":
+            continue
+        levels = stored.get_node().input_value(0).get_node()
+        if levels.get_type_name() == "FakeQuantize":
+            real = levels.input_value(0)
+            real.get_tensor().set_names(stored.get_names())
+            result.input(0).replace_source_output(real)
+    model.validate_nodes_and_infer_types()
+    return model
 
 
 def _get_reason(error: Exception) -> str:

@@ -14,6 +14,7 @@ from engines.spec.tensors import Array, Description, Tensor
 from engines.vision.letterbox import to_tensor
 
 CHANNELS = 3
+INT8_MIDDLE = 128
 
 DTYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64")
 """What an image can be fed as."""
@@ -34,7 +35,7 @@ class ImageInput:
 
     @property
     def is_integer(self) -> bool:
-        """True if it takes grey levels 0..255, which the network normalises itself."""
+        """True if it takes grey levels, which the network normalises itself: 0..255, or less 128 if it is int8."""
         return is_integer(self.tensor)
 
     def make(self, pictures: Sequence[NDArray[np.uint8]], colour: str, mean: Triple, std: Triple) -> Array:
@@ -52,9 +53,13 @@ def is_integer(tensor: Tensor) -> bool:
 
 
 def to_dtype(planes: Array, dtype: str) -> Array:
-    """``planes``, contiguous, in ``dtype``; rounded and clipped if only that one has whole numbers."""
+    """``planes``, contiguous, in ``dtype``; rounded and clipped if only that one has whole numbers.
+
+    As int8 they are grey levels less 128, the middle of the scale: so converters quantise the inputs of networks.
+    """
     if np.dtype(dtype).kind in "iu" and planes.dtype.kind == "f":
         limits = np.iinfo(dtype)
+        planes = planes - INT8_MIDDLE if dtype == "int8" else planes
         planes = np.clip(np.rint(planes), limits.min, limits.max)
     return np.ascontiguousarray(planes, dtype)
 

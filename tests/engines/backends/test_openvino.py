@@ -17,13 +17,15 @@ from engines.backends.registry import make_backend
 from engines.errors import EngineError
 from engines.hub.catalogue import SHIPPED_FOLDER
 from engines.inference.engine import load
+from engines.inference.image_input import get_image_input
 from engines.inference.signature_inference import infer_signature
-from engines.spec.signature import write_signature
+from engines.spec.signature import Signature, write_signature
 from engines.testing.arrays import make_random_feeds
 from engines.testing.backends import check_backend
 from engines.vision.trial_picture import draw_person
 from engines.vision.windows import PersonWindows
-from tests.engines import networks
+from tests.engines import networks, pose_files
+from tests.engines.tflite_files import Quantised, save_reshapes
 
 if importlib.util.find_spec("openvino") is None:
     pytest.skip("OpenVINO is not installed (the extra openvino)", allow_module_level=True)
@@ -113,6 +115,51 @@ def test_the_fingerprint_is_of_graph_and_weights(tmp_path: Path) -> None:
     weights = path.with_suffix(".bin")
     weights.write_bytes(bytes(len(weights.read_bytes())))
     assert load(str(path)).fingerprint != first
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [("int8", -100), ("uint8", 28)])
+def test_quantised_outputs_are_given_in_real_values(tmp_path: Path, dtype: str, zero_point: int) -> None:
+    same: dict[str, Any] = {"dtype": dtype, "scale": 0.25, "zero_point": zero_point}
+    tensors = [Quantised("input", (1, 2, 2, 3), **same), Quantised("output", (1, 12), **same)]
+    backend = make_backend(save_reshapes(tmp_path / "net.tflite", tensors, [(0, 1)]))
+    backend.open()
+    assert [(tensor.name, tensor.dtype) for tensor in backend.describe().outputs] == [("output", "float32")]
+    fed = np.arange(12).reshape(1, 2, 2, 3).astype(dtype)
+    np.testing.assert_allclose(backend.run({"input": fed})["output"], 0.25 * (np.arange(12) - zero_point)[None])
+
+
+def test_a_network_in_8_bit_integers_runs_as_published(tmp_path: Path) -> None:
+    size, points = pose_files.SIZE, pose_files.points(axes="yx", units="fractions", shape=(1, 1, 17, 3))["points"].table
+    scale, middle = 1 / 255, -128
+    stored = np.clip(np.rint(points / scale) + middle, -128, 127)
+    tensors = [
+        Quantised("image", (1, size[1], size[0], 3), scale=scale, zero_point=middle),
+        Quantised("known", (17, 3), scale=scale, zero_point=middle, stored=stored),
+        Quantised("points", points.shape, scale=scale, zero_point=middle),
+        Quantised("seen", (1, 3 * size[0] * size[1]), scale=scale, zero_point=middle),
+    ]
+    path = save_reshapes(tmp_path / "net.tflite", tensors, [(1, 2), (0, 3)])
+    write_signature(
+        Signature(
+            name="net",
+            input_size=size,
+            layout="nhwc",
+            mean=(0, 0, 0),
+            std=(1, 1, 1),
+            decode="points",
+            axes="yx",
+            units="fractions",
+            outputs=("points",),
+        ),
+        path.with_suffix(".json"),
+    )
+    found = estimate(path, size)
+    np.testing.assert_allclose(found[:, 2], 0.9, atol=scale)
+    backend = make_backend(path)
+    backend.open()
+    picture = draw_person(size)[0]
+    fed = get_image_input("net", backend.describe()).make([picture], "bgr", (0, 0, 0), (1, 1, 1))
+    np.testing.assert_allclose(backend.run({"image": fed})["seen"], picture.reshape(1, -1) / 255, atol=1e-6)
 
 
 def test_openvino_is_imported_without_its_telemetry() -> None:
