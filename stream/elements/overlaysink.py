@@ -26,7 +26,7 @@ from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
-from stream.output.locations import finish_each, insert_camera
+from stream.output.locations import finish_each, insert_camera, number_file
 from stream.output.video_writer import CODECS, Picture, PictureFile, open_pictures
 
 _log = logging.getLogger(__name__)
@@ -234,9 +234,7 @@ class OverlaySink(Sink):
 
 def _number_restart(path: Path, incarnation: int) -> Path:
     """A video cannot be appended to, so a restarted part writes another beside it."""
-    if incarnation == 0 or path.suffix.lower() not in CODECS:
-        return path
-    return path.with_name(f"{path.stem}.{incarnation + 1}{path.suffix}")
+    return number_file(path, incarnation + 1) if path.suffix.lower() in CODECS else path
 
 
 def _get_size(path: Path) -> int:

@@ -36,6 +36,15 @@ def insert_camera(location: str, camera: str) -> str:
     return expanded.replace("{camera}", name.replace(".", "%2E") if set(name) == {"."} else name)
 
 
+def number_file(path: Path, number: int) -> Path:
+    """The file ``number`` of a series that begins with ``path``, which is number 1.
+
+    >>> [str(number_file(Path("out.mp4"), number)) for number in (1, 2)]
+    ['out.mp4', 'out.2.mp4']
+    """
+    return path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+
 def make_folder_of(path: Path, owner: str) -> None:
     """Make the folder of the file or folder ``path`` if it is missing, and say so. Raises :class:`TransportError`."""
     folder = path.parent
@@ -91,7 +100,8 @@ def replace_file(target: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def finish_each(files: Iterable[_File], finish: Callable[[_File], object]) -> None:
-    """Finish every file, also after one that cannot be finished. Raises a :class:`TransportError` of all of those."""
+    """Finish every file, also after one that cannot be finished. Raises a :class:`TransportError` of all of those,
+    each text once."""
     errors: list[TransportError] = []
     for file in files:
         try:
@@ -99,7 +109,7 @@ def finish_each(files: Iterable[_File], finish: Callable[[_File], object]) -> No
         except TransportError as error:
             errors.append(error)
     if errors:
-        raise type(errors[0])("; ".join(map(str, errors)))
+        raise type(errors[0])("; ".join(dict.fromkeys(map(str, errors))))
 
 
 def _lock(handle: int) -> None:
