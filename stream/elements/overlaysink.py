@@ -26,7 +26,7 @@ from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
-from stream.output.locations import finish_each, insert_camera, number_file
+from stream.output.locations import finish_each, insert_camera, number_file, refuse_numbered
 from stream.output.video_writer import CODECS, Picture, PictureFile, open_pictures
 
 _log = logging.getLogger(__name__)
@@ -77,15 +77,8 @@ class OverlaySink(Sink):
     def outputs(self, cameras: Sequence[str]) -> list[str]:
         """The file of each camera. Raises :class:`PropertyError` where one is called as another's after a restart."""
         targets = {self._location(camera): camera for camera in cameras if self.location}
-        for target, camera in targets.items():
-            path = Path(target)
-            name, _, number = path.stem.rpartition(".")
-            other = targets.get(str(path.with_name(name + path.suffix))) if name and number.isdecimal() else None
-            if other is not None and path.suffix.lower() in CODECS:
-                raise PropertyError(
-                    f"overlaysink: {target} is the file of camera {camera!r} and, after a restart, that of {other!r}; "
-                    "set camera= to another name"
-                )
+        if Path(self.location).suffix.lower() in CODECS:
+            refuse_numbered(targets, "overlaysink")
         return list(targets)
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from stream.caps import Caps
 from stream.element import Sink, Source
 from stream.errors import PropertyError
 from stream.messages import Poses
-from stream.output.locations import finish_each, insert_camera
+from stream.output.locations import finish_each, insert_camera, refuse_numbered
 from stream.protocol import schema, topics
 from stream.protocol.numbers import Numbers, check_camera
 from stream.recording.installed import check_installed
@@ -99,7 +99,10 @@ class RecordSink(Sink):
         check_camera(camera, _OWNER)
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:
-        return [insert_camera(self.location, camera) for camera in cameras]
+        """The first files. Raises :class:`PropertyError` where one is called as a later one of another camera."""
+        targets = {insert_camera(self.location, camera): camera for camera in cameras}
+        refuse_numbered(targets, _OWNER)
+        return list(targets)
 
     def __enter__(self) -> Self:
         self.check(())

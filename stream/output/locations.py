@@ -8,12 +8,12 @@ import io
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from stream.capture.regular_file import describe_kind
-from stream.errors import FullDiskError, TransportError
+from stream.errors import FullDiskError, PropertyError, TransportError
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,20 @@ def number_file(path: Path, number: int) -> Path:
     ['out.mp4', 'out.2.mp4']
     """
     return path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+
+def refuse_numbered(targets: Mapping[str, str], owner: str) -> None:
+    """Raise :class:`PropertyError` where the file of one camera, by its path, is called as a later one of another's
+    series (:func:`number_file`)."""
+    for target, camera in targets.items():
+        path = Path(target)
+        name, _, number = path.stem.rpartition(".")
+        other = targets.get(str(path.with_name(name + path.suffix))) if name and number.isdecimal() else None
+        if other is not None:
+            raise PropertyError(
+                f"{owner}: {target} is the file of camera {camera!r} and, after a restart, that of {other!r}; "
+                "set camera= to another name"
+            )
 
 
 def make_folder_of(path: Path, owner: str) -> None:

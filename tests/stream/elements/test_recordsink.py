@@ -210,6 +210,16 @@ def test_properties_that_contradict_each_other_are_refused(properties: dict[str,
     assert str(caught.value) == message
 
 
+def test_a_camera_that_is_called_as_a_later_file_of_another_is_refused() -> None:
+    assert RecordSink(location="x.mcap").outputs(["hall", "hall.2"]) == ["x.mcap"]
+    with pytest.raises(PropertyError) as caught:
+        RecordSink(location="{camera}.mcap").outputs(["hall", "hall.2"])
+    assert str(caught.value) == (
+        "recordsink: hall.2.mcap is the file of camera 'hall.2' and, after a restart, that of 'hall'; "
+        "set camera= to another name"
+    )
+
+
 def test_a_missing_package_is_one_line_before_the_line_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(installed, "find_spec", lambda name: None)
     for element in (RecordSink(location="x.mcap"), ReplaySrc(location="x.mcap")):
