@@ -21,6 +21,7 @@ _KEEPALIVE_S = 15
 _MAX_RETRY_S = 8
 _MAX_IN_FLIGHT = 100
 _CLOSE_S = 3.0
+_STATUS = "status"
 
 
 class MqttOutlet(Outlet):
@@ -54,11 +55,11 @@ class MqttOutlet(Outlet):
 
     @property
     def _status_topic(self) -> str:
-        return f"{self._topic}/status"
+        return f"{self._topic}/{_STATUS}"
 
     def send(self, message: PoseMessage) -> bool:
         """Publish the frame, or its people."""
-        topic = f"{self._topic}/{quote_level(message.camera)}"
+        topic = f"{self._topic}/{_get_level(message.camera)}"
         self._forget_published()
         if self._trouble or len(self._in_flight) >= _MAX_IN_FLIGHT:
             return False
@@ -118,3 +119,13 @@ class MqttOutlet(Outlet):
         if not self._trouble:
             self._trouble = f"the connection broke: {reason}"
         self._breaks += 1
+
+
+def _get_level(camera: str) -> str:
+    """The level of a camera's topic, which is never that of the bridge's own status.
+
+    >>> _get_level("hall"), _get_level("status")
+    ('hall', '%73tatus')
+    """
+    level = quote_level(camera)
+    return f"%{ord(level[0]):x}{level[1:]}" if level == _STATUS else level
