@@ -7,8 +7,6 @@ compare.
 
 from __future__ import annotations
 
-from typing import cast
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,9 @@ Heatmaps = NDArray[np.float32]
 
 FLOOR = 1e-10
 """The least value that DARK takes the logarithm of, as published."""
+
+BLURRED_AT_ONCE = 17
+"""Maps: those of one person of COCO. Many more do not fit a core's cache."""
 
 
 def find_peaks(heatmaps: Heatmaps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -101,14 +102,19 @@ def _newton_step(patches: Heatmaps) -> NDArray[np.float32]:
 
 def _blur(heatmaps: Heatmaps, blur_px: int) -> Heatmaps:
     """Each heatmap smoothed by a Gaussian, with zeros beyond its border."""
-    people, joints, height, width = heatmaps.shape
+    height, width = heatmaps.shape[2:]
     border = (blur_px - 1) // 2
     inner = slice(border, border + height), slice(border, border + width)
-    padded = np.zeros((people, joints, height + 2 * border, width + 2 * border), np.float32)
-    padded[:, :, *inner] = heatmaps
-    # One picture of all maps, below each other. The zeros keep them apart, and OpenCV's reflected border outside.
-    smooth = cv2.GaussianBlur(padded.reshape(-1, width + 2 * border), (blur_px, blur_px), 0)
-    return cast(Heatmaps, smooth).reshape(padded.shape)[:, :, *inner]
+    maps = heatmaps.reshape(-1, height, width)
+    smooth = np.empty_like(maps)
+    padded = np.zeros((min(len(maps), BLURRED_AT_ONCE), height + 2 * border, width + 2 * border), np.float32)
+    for start in range(0, len(maps), BLURRED_AT_ONCE):
+        taken = maps[start : start + BLURRED_AT_ONCE]
+        padded[: len(taken), *inner] = taken
+        # One picture of these maps, below each other. The zeros keep them apart, and OpenCV's reflected border outside.
+        column = cv2.GaussianBlur(padded.reshape(-1, width + 2 * border), (blur_px, blur_px), 0)
+        smooth[start : start + len(taken)] = column.reshape(padded.shape)[: len(taken), *inner]
+    return smooth.reshape(heatmaps.shape)
 
 
 def _divide(target: NDArray[np.float32], value: NDArray[np.float32]) -> NDArray[np.float32]:
