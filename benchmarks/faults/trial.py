@@ -260,7 +260,11 @@ class Trial:
     def _look(self) -> list[str]:
         processes = [f"process {_describe(process)}" for process in self._own_processes()]
         segments = [str(path) for path in self._find_segments()]
-        runs = [str(path) for path in self._place.runs.rglob("*") if not path.name.startswith(".fill")]
+        # Not rglob, which fails where a folder is removed meanwhile.
+        found = [
+            os.path.join(at, name) for at, folders, files in os.walk(self._place.runs) for name in (*folders, *files)
+        ]
+        runs = [path for path in found if not Path(path).name.startswith(".fill")]
         return [*processes, *segments, *runs]
 
     def _find_segments(self) -> list[Path]:

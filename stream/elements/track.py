@@ -46,8 +46,8 @@ class Track(Transform):
     Put it after ``detect`` or ``posedetect``. Boxes, keypoints and their order are unchanged. The id of a detection is
     -1 until ``confirm`` detections in a row confirm the person (at once in a camera's first frame with people), so that
     a false detection in one frame gets no id. On frames that the detector skipped, boxes are moved along each person's
-    motion. Ids start at 1 in each camera and are never reused, also across restarts of its part; people in view then
-    keep theirs.
+    motion. Ids start at 1 in each camera and are never reused, also across restarts of its part; people then keep
+    theirs.
 
     The tracker was chosen by measurement, see docs/reference/models.md: ByteTrack's motion model is in absolute pixels
     and lost people whose boxes widen and narrow at 10 frames per second; BoT-SORT's is relative to the height of the
@@ -160,6 +160,8 @@ class _Camera:
         track_ids = self._update(people) if len(people.boxes) or self._tracker.tracks else people.ids
         ids = self._ids.assign(track_ids, people.boxes)
         self._ids.keep_only({track.tracker_id for track in self._tracker.tracks})
+        if self._clock.steps * self._clock.typical_step_s > self._max_lost_s:
+            self._ids.forget_restored()
         self._last = _Tracked(people.boxes, people.scores, ids, track_ids)
         return replace(people, ids=ids)
 
@@ -217,7 +219,8 @@ def _displacement(estimator: Any, steps: float) -> NDArray[np.float64]:
 class _Ids:
     """The ids of one camera, which are never reused.
 
-    Memory that survives a restart holds the next id and the last box of every person, so that people keep their ids.
+    Memory that survives a restart holds the next id and the last box of every person, so that people keep their ids:
+    those in view, and those who come back within ``max_lost_s``, as they would have without the restart.
     """
 
     def __init__(self, memory: MutableMapping[str, int], camera: str) -> None:
@@ -227,23 +230,32 @@ class _Ids:
         self._restored = _read_boxes(memory, self._prefix)
 
     def assign(self, track_ids: NDArray[np.int64], boxes: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return our ids (N,) for the tracker's; -1 stays -1."""
+        """Return our ids (N,) for the tracker's; -1 stays -1, but for people from before a restart."""
         ids = np.full(len(boxes), NO_ID, np.int64)
-        for row, track_id in enumerate(track_ids.tolist()):
-            if track_id != NO_ID:
-                ids[row] = self._get_id(track_id, boxes[row])
-                self._memory[f"{self._prefix}{ids[row]}"] = _pack(boxes[row])
+        free = dict(self._restored)  # each is matched once in a frame
+        for row in np.argsort(track_ids == NO_ID, kind="stable"):  # those that are confirmed choose first
+            track_id, box = int(track_ids[row]), boxes[row]
+            if track_id in self._ids:
+                ids[row] = self._ids[track_id]
+            elif track_id != NO_ID:
+                ids[row] = self._ids[track_id] = person = _take_nearest(free, box) or self._new_id()
+                self._restored.pop(person, None)
+            elif (found := _take_nearest(free, box)) is not None:
+                ids[row], self._restored[found] = found, box
+            if ids[row] != NO_ID:
+                self._memory[f"{self._prefix}{ids[row]}"] = _pack(box)
         return ids
 
     def keep_only(self, track_ids: set[int]) -> None:
         """Drop the tracks that the tracker has dropped; their ids are not reused."""
         for track_id in self._ids.keys() - track_ids:
             self._memory.pop(f"{self._prefix}{self._ids.pop(track_id)}", None)
-        if self._ids:
-            # People in view have been matched by now, or are new.
-            for person in self._restored.keys() - set(self._ids.values()):
-                self._memory.pop(f"{self._prefix}{person}", None)
-            self._restored = {}
+
+    def forget_restored(self) -> None:
+        """Drop people from before a restart who have not come back."""
+        for person in self._restored:
+            self._memory.pop(f"{self._prefix}{person}", None)
+        self._restored = {}
 
     def clear(self) -> None:
         """Drop everything but the next id."""
@@ -251,27 +263,23 @@ class _Ids:
             del self._memory[name]
         self._ids, self._restored = {}, {}
 
-    def _get_id(self, track_id: int, box: NDArray[np.float32]) -> int:
-        if track_id not in self._ids:
-            self._ids[track_id] = self._match_restored(box) or self._new_id()
-        return self._ids[track_id]
-
-    def _match_restored(self, box: NDArray[np.float32]) -> int | None:
-        """The person from before the restart whose box overlaps most, if enough; each is matched once."""
-        if not self._restored:
-            return None
-        people = list(self._restored)
-        ious = compute_iou(box[None], np.stack([self._restored[person] for person in people]))[0]
-        best = int(ious.argmax())
-        if ious[best] < SAME_PERSON_IOU:
-            return None
-        del self._restored[people[best]]
-        return people[best]
-
     def _new_id(self) -> int:
         person = self._memory.get(self._next, 1)
         self._memory[self._next] = person + 1
         return person
+
+
+def _take_nearest(people: dict[int, NDArray[np.float32]], box: NDArray[np.float32]) -> int | None:
+    """Remove from ``people`` the one whose box overlaps ``box`` most, if enough, and return the id."""
+    if not people:
+        return None
+    ious = compute_iou(box[None], np.stack(list(people.values())))[0]
+    best = int(ious.argmax())
+    if ious[best] < SAME_PERSON_IOU:
+        return None
+    person = list(people)[best]
+    del people[person]
+    return person
 
 
 _BITS = 15

@@ -202,6 +202,40 @@ def test_after_a_restart_a_new_person_gets_a_new_id() -> None:
     assert people.ids.tolist() == [2]
 
 
+def test_a_person_who_is_not_seen_in_the_first_frame_after_a_restart_keeps_the_id() -> None:
+    memory: dict[str, int] = {}
+    with restart(memory) as harness:
+        for seq in range(8):
+            harness.push(detect(seq, [walker(seq, 50, 3), walker(seq, 300, 0)]))
+    with restart(memory) as harness:
+        seen = [[walker(9, 50, 3)], *([walker(seq, 50, 3), walker(seq, 300, 0)] for seq in (10, 11, 12))]
+        found = [harness.push(detect(9 + number, boxes))[0].ids.tolist() for number, boxes in enumerate(seen)]
+    assert found == [[1], [1, 2], [1, 2], [1, 2]]
+
+
+def test_after_a_restart_two_boxes_of_one_person_do_not_share_the_id() -> None:
+    memory: dict[str, int] = {}
+    with restart(memory) as harness:
+        for seq in range(8):
+            harness.push(detect(seq, [walker(seq, 50, 3), walker(seq, 300, 0)]))
+    with restart(memory) as harness:
+        harness.push(detect(9, [walker(9, 50, 3)]))
+        (people,) = harness.push(detect(10, [walker(10, 50, 3), walker(10, 300, 0), walker(10, 310, 0)]))
+    assert people.ids.tolist() == [1, 2, -1]
+
+
+def test_after_a_restart_who_stays_away_for_long_is_a_new_person() -> None:
+    memory: dict[str, int] = {}
+    with restart(memory) as harness:
+        for seq in range(8):
+            harness.push(detect(seq, [walker(seq, 50, 0), walker(seq, 300, 0)]))
+    with restart(memory) as harness:
+        for seq in range(8, 60):
+            harness.push(detect(seq, [walker(seq, 50, 0)]))
+        found = [harness.push(detect(seq, [walker(0, 50, 0), walker(0, 300, 0)]))[0].ids.tolist() for seq in (60, 61)]
+    assert found == [[1, -1], [1, 3]]
+
+
 def test_a_restarted_stream_starts_without_tracks() -> None:
     with Harness("track") as harness:
         for seq in range(5):
