@@ -261,10 +261,8 @@ class Trial:
         processes = [f"process {_describe(process)}" for process in self._own_processes()]
         segments = [str(path) for path in self._find_segments()]
         # Not rglob, which fails where a folder is removed meanwhile.
-        found = [
-            os.path.join(at, name) for at, folders, files in os.walk(self._place.runs) for name in (*folders, *files)
-        ]
-        runs = [path for path in found if not Path(path).name.startswith(".fill")]
+        found = [Path(at) / name for at, folders, files in os.walk(self._place.runs) for name in (*folders, *files)]
+        runs = [str(path) for path in found if not path.name.startswith(".fill")]
         return [*processes, *segments, *runs]
 
     def _find_segments(self) -> list[Path]:
