@@ -35,10 +35,11 @@ def read_frames(recording: Recording, camera: str) -> Iterator[tuple[Head, Pictu
             if head.kind != "poses" or head.frame_seq <= last or key != (head.frame_seq % 2**32, head.wall_ns):
                 continue
             last = head.frame_seq
-            if picture is None:
+            fitted = _fit(picture, head.size) if picture is not None else None
+            if fitted is None:
                 undecoded += 1
             else:
-                yield head, _fit(picture, head.size)
+                yield head, fitted
     if undecoded:
         _log.warning("%s: pictures of camera %r that cannot be decoded: %d", recording.path, camera, undecoded)
 
@@ -49,7 +50,10 @@ def _decode(decoder: PictureDecoder, recorded: Recorded) -> Picture | None:
     return None
 
 
-def _fit(picture: Picture, size: tuple[int, int]) -> Picture:
-    """The picture at the size of its frame: 4:2:0 video has even sizes."""
+def _fit(picture: Picture, size: tuple[int, int]) -> Picture | None:
+    """The picture at the size of its frame: 4:2:0 video has even sizes. None for a picture of something else."""
     height, width = picture.shape[:2]
-    return picture if (width, height) == size else CroppedPicture(picture, size)
+    if (width, height) == size:
+        return picture
+    is_padded = width - size[0] in (0, 1) and height - size[1] in (0, 1)
+    return CroppedPicture(picture, size) if is_padded else None

@@ -115,6 +115,14 @@ class Recording:
             )
         return head
 
+    def find_first(self) -> dict[str, int]:
+        """The first ``seq`` of each topic in the first file, where that is not 0: the files before were removed."""
+        found: dict[str, int] = {}
+        for recorded in read_messages(self.files[0], quiet=True):
+            if is_message(recorded) and recorded.topic.startswith(_POSES) and recorded.topic not in found:
+                found[recorded.topic] = self.read_head(recorded).seq
+        return {topic: seq for topic, seq in found.items() if seq}
+
     def count_frames(self) -> tuple[dict[str, int], bool]:
         """How many pictures of each camera there are (none where there are only keypoints), and whether that is sure:
         of files that are cut off, and so without an index, the cameras are known and not the numbers."""

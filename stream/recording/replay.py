@@ -34,6 +34,7 @@ class Replay:
         self._recording, self._speed, self._loop = recording, speed, loop
         self._cache = LastValues("0" * 16, "", HEARTBEAT_MS, time.time_ns)
         self._renamed: dict[str, str] = {}
+        self._before: dict[str, int] = {}
         self.published: Counter[str] = Counter()
         """How many messages of each camera were published."""
         self.position_s = 0.0
@@ -50,7 +51,10 @@ class Replay:
 
     def open(self) -> None:
         """Read the first message. Raises :class:`SourceError` and :class:`VersionError` for what cannot be played."""
-        self._begin_session(next(self._recording.messages()).head.session)
+        first = next(one.head for one in self._recording.messages() if one.head.kind != "skeleton")
+        # Or subscribers would count what was removed before it as lost.
+        self._before = self._recording.find_first() if first.seq else {}
+        self._begin_session(first.session)
 
     def run(self, publish: Publish, wait: Wait, now_s: Callable[[], float] = time.monotonic) -> None:
         """Publish all messages, until the end or until ``wait`` says that it was stopped."""
@@ -90,6 +94,8 @@ class Replay:
 
     def _begin_session(self, session: str) -> None:
         self._cache = LastValues(session, "", HEARTBEAT_MS, time.time_ns)
+        for topic, seq in self._before.items():
+            self._cache.mark_sent(topic, seq - 1, is_end=False)
 
 
 def _replace_session(payload: bytes, former: str, session: str) -> bytes:

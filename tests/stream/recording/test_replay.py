@@ -114,6 +114,17 @@ def test_who_joins_late_gets_the_last_message_of_each_camera(path: Path) -> None
     assert beat.session == next(Recording(path).messages()).head.session
 
 
+def test_what_was_removed_before_the_first_file_does_not_count_as_lost(path: Path) -> None:
+    path.unlink()
+    replay = Replay(Recording(path))
+    replay.open()
+    beat = schema.decode(replay.heartbeat()[1])
+    first = [message.head for message in Recording(path).messages() if message.head.kind == "poses"][:2]
+    assert isinstance(beat, Heartbeat)
+    assert beat.topics == {f"poses/{head.camera}": head.seq - 1 for head in first if head.seq}
+    assert beat.topics
+
+
 def test_a_recording_that_cannot_be_played_says_so_before_anything_is_published(tmp_path: Path) -> None:
     (tmp_path / "x.mcap").write_bytes(record(tmp_path / "y.mcap", [picture_poses(0)]).read_bytes()[:100])
     with pytest.raises(Exception, match="has no keypoints"):
