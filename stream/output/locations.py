@@ -7,6 +7,7 @@ import fcntl
 import io
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -43,6 +44,17 @@ def number_file(path: Path, number: int) -> Path:
     ['out.mp4', 'out.2.mp4']
     """
     return path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+
+def find_numbered(path: Path) -> dict[int, Path]:
+    """The files of a series that exist, by number (:func:`number_file`)."""
+    pattern = re.compile(rf"{re.escape(path.stem)}\.([1-9]\d*){re.escape(path.suffix)}")
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    numbered = {int(match[1]): each for each in beside if (match := pattern.fullmatch(each.name))}
+    found = {number: each for number, each in numbered.items() if number > 1}
+    if path.exists():
+        found[1] = path
+    return dict(sorted(found.items()))
 
 
 def refuse_numbered(targets: Mapping[str, str], owner: str) -> None:

@@ -7,17 +7,18 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from mcap.exceptions import McapError
+from lz4.frame import LZ4FrameDecompressor
+from mcap.exceptions import McapError, UnsupportedCompressionError
 from mcap.reader import make_reader
-from mcap.records import Channel, Header, McapRecord, Message, Metadata, Schema
-from mcap.stream_reader import StreamReader
+from mcap.records import Channel, Chunk, Header, McapRecord, Message, Metadata, Schema
+from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.summary import Summary
 from mcap.writer import MCAP0_MAGIC
-from zstandard import ZstdError
+from zstandard import ZstdDecompressor, ZstdError
 
 from stream.capture.regular_file import check_readable
 from stream.errors import SourceError
@@ -25,7 +26,7 @@ from stream.recording.writer import METADATA
 
 _log = logging.getLogger(__name__)
 
-_MAX_RECORD_BYTES = 1 << 30
+_MAX_RECORD_BYTES = 1 << 28
 _SMALL_BYTES = 1 << 20
 DAMAGE = (McapError, ZstdError, ValueError, struct.error, RuntimeError, EOFError, KeyError, MemoryError, OverflowError)
 """What MCAP's reader raises at bytes that are not MCAP; LZ4 raises ``RuntimeError``."""
@@ -106,9 +107,32 @@ def read_counts(path: Path) -> dict[str, int] | None:
 
 
 def _records(whole: _Whole, *, emit_chunks: bool = False) -> Iterator[McapRecord]:
-    return StreamReader(
-        cast(Any, whole), emit_chunks=emit_chunks, validate_crcs=not emit_chunks, record_size_limit=_MAX_RECORD_BYTES
-    ).records
+    """The records of a file; those of a chunk in its place, unless ``emit_chunks``."""
+    reader = StreamReader(
+        cast(Any, whole), emit_chunks=True, validate_crcs=not emit_chunks, record_size_limit=_MAX_RECORD_BYTES
+    )
+    for record in reader.records:
+        if isinstance(record, Chunk) and not emit_chunks:
+            yield from breakup_chunk(_decompress(record), validate_crc=True)
+        else:
+            yield record
+
+
+def _decompress(chunk: Chunk) -> Chunk:
+    """The same chunk without compression. Raises ``ValueError`` for more bytes than it says, or than are allowed."""
+    size, data = chunk.uncompressed_size, chunk.data
+    if size > _MAX_RECORD_BYTES:
+        raise ValueError(f"a chunk of {size} bytes")
+    if chunk.compression == "zstd":
+        with ZstdDecompressor().stream_reader(data) as stream:
+            data = stream.read(size + 1)
+    elif chunk.compression == "lz4":
+        data = LZ4FrameDecompressor().decompress(data, max_length=size + 1)
+    elif chunk.compression:
+        raise UnsupportedCompressionError(chunk.compression)
+    if len(data) != size:
+        raise ValueError(f"a chunk of {len(data)} bytes, not {size}")
+    return replace(chunk, compression="", data=data)
 
 
 def _describe(record: Message, channel: Channel, schema: str) -> Recorded:

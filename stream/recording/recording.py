@@ -13,10 +13,10 @@ import msgspec
 from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
 from stream.errors import SourceError, VersionError
+from stream.output.locations import find_numbered
 from stream.protocol import schema, topics
 from stream.recording.channels import MSGPACK, video_topic
 from stream.recording.reader import Recorded, check_file, read_counts, read_messages, read_session
-from stream.recording.series import find_numbered
 
 _log = logging.getLogger(__name__)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream.output.locations import number_file
+from stream.output.locations import find_numbered, number_file
 from stream.recording.reader import read_session
 from stream.recording.writer import OWNER, Entry, RecordingFile
 
@@ -97,14 +96,3 @@ class Series:
                 old[0],
                 len(old),
             )
-
-
-def find_numbered(path: Path) -> dict[int, Path]:
-    """The files of a series that exist, by number: ``path`` is 1, the ones beside it are 2 and more."""
-    pattern = re.compile(rf"{re.escape(path.stem)}\.([1-9]\d*){re.escape(path.suffix)}")
-    beside = path.parent.iterdir() if path.parent.is_dir() else ()
-    numbered = {int(match[1]): each for each in beside if (match := pattern.fullmatch(each.name))}
-    found = {number: each for number, each in numbered.items() if number > 1}
-    if path.exists():
-        found[1] = path
-    return dict(sorted(found.items()))

@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "a detector's signature": (["validate", "testsrc num_frames=1 ! detect model=ONNX ! fakesink"], "net.json"),
     "ground truth of COCO": (["eval", "coco", "BAD", "BAD"], "bad.json"),
     "ground truth of PoseTrack": (["eval", "posetrack", "BAD", "BAD"], "bad.json"),
+    "a recording": (["replay", "BAD"], "bad.mcap"),
     "a key": (["subscribe", "tcp://127.0.0.1:1", "--server-key", "BAD"], "bad.key"),
 }
 

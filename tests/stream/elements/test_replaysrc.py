@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from stream.elements.replaysrc import ReplaySrc
-from stream.errors import SourceError
+from stream.errors import LinkError, SourceError
 from stream.messages import Frame
+from stream.pipeline.launch import parse_launch
+from stream.pipeline.outputs import check_outputs
 from stream.recording import recording
 from stream.recording.reader import read_messages
 from stream.testing import Clock, Harness, check_element
@@ -53,6 +55,16 @@ def test_all_files_are_read_in_order_and_a_size_may_change(tmp_path: Path) -> No
     found = read(path)
     assert [frame.seq for frame in found] == list(range(60))
     assert [frame.size for frame in found] == [poses.frame.size for poses in items]
+
+
+def test_a_file_that_a_recorder_would_come_to_is_not_read(tmp_path: Path) -> None:
+    path = record(tmp_path / "x.2.mcap", [picture_poses(0)])
+    line = f"replaysrc location={path} ! detect ! track ! window ! pose ! recordsink location={tmp_path}/x.mcap"
+    with pytest.raises(LinkError) as caught:
+        check_outputs(parse_launch(line).parts)
+    assert str(caught.value) == (
+        f"recordsink would overwrite {str(path)!r}, which replaysrc reads; choose another location= for recordsink"
+    )
 
 
 def test_frames_before_the_first_key_frame_are_left_out_with_one_warning(

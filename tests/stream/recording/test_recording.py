@@ -7,11 +7,12 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from mcap.writer import Writer
+from mcap._chunk_builder import ChunkBuilder
+from mcap.writer import CompressionType, Writer
 
 from stream.errors import SourceError, VersionError
 from stream.recording import recording
-from stream.recording.reader import read_messages
+from stream.recording.reader import Recorded, read_messages
 from stream.recording.recording import Recording
 from tests.stream.recording.recordings import interleave, picture_poses, record, summarise
 
@@ -47,6 +48,39 @@ def test_a_damaged_byte_ends_the_file_there(tmp_path: Path, caplog: pytest.LogCa
     found = list(read_messages(tmp_path / "x.mcap"))
     assert len(found) == 7
     assert re.fullmatch(r".*x\.mcap is damaged at byte \d+ of \d+: 7 messages before are read", caplog.messages[0])
+
+
+@pytest.mark.parametrize("kind", [CompressionType.LZ4, CompressionType.ZSTD])
+def test_a_compressed_copy_is_read_and_one_that_says_less_than_it_holds_is_not(
+    tmp_path: Path, kind: CompressionType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = list(read_messages(record(tmp_path / "x.mcap", interleave(2))))
+    compress(tmp_path / "y.mcap", messages, kind)
+    assert list(read_messages(tmp_path / "y.mcap")) == messages
+    assert caplog.messages == []
+    monkeypatch.setattr(ChunkBuilder, "end", lambda self, end=ChunkBuilder.end: Liar(end(self)))
+    compress(tmp_path / "z.mcap", messages, kind)
+    assert list(read_messages(tmp_path / "z.mcap")) == []
+    assert "is damaged" in caplog.messages[0]
+
+
+class Liar(bytes):
+    """Says that it is shorter than it is."""
+
+    def __len__(self) -> int:
+        return super().__len__() - 1
+
+
+def compress(path: Path, messages: list[Recorded], kind: CompressionType) -> None:
+    with path.open("wb") as file:
+        writer, channels = Writer(file, compression=kind), dict[str, int]()
+        writer.start()
+        for one in messages:
+            if one.topic not in channels:
+                schema = writer.register_schema(one.schema, "", b"")
+                channels[one.topic] = writer.register_channel(one.topic, one.encoding, schema)
+            writer.add_message(channels[one.topic], one.log_ns, one.payload, one.publish_ns, one.sequence)
+        writer.finish()
 
 
 def test_a_cut_is_warned_of_once_and_an_empty_file_of_a_kill_is_passed_over(
