@@ -156,7 +156,7 @@ def _lock(name: str, path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _log.info("pull %s: another process downloads it; waiting for that", name)
+            _log.warning("pull %s: another process downloads it; waiting for that", name)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

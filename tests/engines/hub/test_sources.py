@@ -12,7 +12,6 @@ import stat
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from engines.hub.fetching import fetch_missing
 from engines.hub.pulling import pull
 from engines.spec import cache
 from tests.engines.hub.shelf import WEIGHTS, Shelf, list_cache, pull_error, serve, write, write_sources
+from tests.stream.publishing import wait_until
 
 DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
 GONE = "http://127.0.0.1:1/weights"
@@ -246,25 +246,28 @@ def test_blazepose_comes_out_of_its_package(tmp_path: Path, monkeypatch: pytest.
 # -- once, and with room -----------------------------------------------------------------------------------------------
 
 
-def test_who_pulls_the_same_waits_and_downloads_nothing(entry: Path, shelf: Shelf) -> None:
+def test_who_pulls_the_same_waits_says_so_and_downloads_nothing(
+    entry: Path, shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
     begun, results = threading.Event(), []
     hold = threading.Event()
 
     def progress(done: int, _: int | None) -> None:
         begun.set()
-        hold.wait(5)
+        hold.wait(30)
 
     first = threading.Thread(target=lambda: results.append(pull(str(entry), progress)))
     first.start()
     assert begun.wait(5)
     second = threading.Thread(target=lambda: results.append(pull(str(entry))))
     second.start()
-    time.sleep(0.1)
+    wait_until(lambda: caplog.messages, "a warning")
     assert results == []
     hold.set()
     first.join()
     second.join()
     assert sorted(result.sha256 for result in results) == ["", DIGEST]
+    assert caplog.messages == ["pull net: another process downloads it; waiting for that"]
     assert len(shelf.ranges) == 1
 
 
