@@ -20,6 +20,7 @@ from typer import TyperException
 
 from stream.cli import (
     bridge,
+    camera,
     compare,
     demo,
     doctor,
@@ -33,6 +34,7 @@ from stream.cli import (
     pull,
     replay,
     run,
+    serve,
     subscribe,
     top,
     validate,
@@ -59,6 +61,7 @@ _COMMANDS = (
     (launch.launch, _LINES),
     (run.run, _LINES),
     (validate.validate, _LINES),
+    (serve.serve, _LINES),
     (inspect.inspect, _LOOK),
     (subscribe.subscribe, _LOOK),
     (view.view, _LOOK),
@@ -97,6 +100,10 @@ def make_app(command: str | None) -> typer.Typer:
             add_command(app, function, name, panel)
         else:
             add_listing(app, function.__doc__ or "", name, panel)
+    if command in (None, "camera"):
+        app.add_typer(camera.app, name="camera", rich_help_panel=_LINES)
+    else:
+        add_listing(app, camera.HELP, "camera", _LINES)
     if command in (None, "eval"):  # the module is not called "eval", which is a builtin
         app.add_typer(evaluate.app, name="eval", rich_help_panel=_NETWORKS)
     else:

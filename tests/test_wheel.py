@@ -116,7 +116,7 @@ def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_fol
         "skipped = ('posestream.__main__', 'stream.__main__', 'stream.runtime.worker', 'stream.runtime.janitor')\n"
         "skipped += tuple(f'engines.{name}' for name in extra)\n"
         "skipped += tuple(f'stream.bridges.{name}' for name in ('kafka', 'mqtt', 'osc', 'websocket'))\n"
-        "skipped += tuple(f'stream.web.{name}' for name in ('app', 'guard', 'hub', 'server'))\n"
+        "skipped += tuple(f'stream.web.{name}' for name in ('app', 'control', 'guard', 'hub', 'server'))\n"
         "skipped += ('stream.recording.',)\n"
         "skipped += ('stream.metrics.collector', 'stream.metrics.exporter', 'engines.backends.openvino')\n"
         "for package in (posestream, stream, engines):\n"

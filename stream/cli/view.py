@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engines.errors import install_hint
 from stream.cli.subscribe import Cameras, ClientKey, ServerKey
 from stream.errors import TransportError
+
+if TYPE_CHECKING:
+    from stream.web.access import Access
+    from stream.web.server import PageServer
 
 _LIBRARIES = ("starlette", "uvicorn", "websockets")
 
@@ -53,20 +58,26 @@ def view(
     """
     from stream.runtime.signals import handle_signals
 
-    try:
-        from stream.web.server import PageServer
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _LIBRARIES:
-            raise
-        raise TransportError(f"the page needs {error.name}; {install_hint('web')}") from None
-    from stream.web.access import make_access
+    page_server, make_access = load_page_server()
     from stream.web.feed import Address
 
     access = make_access(listen, token_file, cert, key)
     addresses = [
         Address(one, tuple(camera or ()), prefix, server_key, client_key) for one in address or ["tcp://127.0.0.1:5570"]
     ]
-    with PageServer(addresses, access, run_dir or ()) as server:
+    with page_server(addresses, access, run_dir or ()) as server:
         print(f"the page is on {server.address}", file=sys.stderr, flush=True)
         with handle_signals(lambda _count: None) as received:
             server.run(lambda: bool(received))
+
+
+def load_page_server() -> tuple[type[PageServer], Callable[[str, Path | None, Path | None, Path | None], Access]]:
+    """Import the page. Raises :class:`TransportError` where its libraries are not installed."""
+    try:
+        from stream.web.access import make_access
+        from stream.web.server import PageServer
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _LIBRARIES:
+            raise
+        raise TransportError(f"the page needs {error.name}; {install_hint('web')}") from None
+    return PageServer, make_access

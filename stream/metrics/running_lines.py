@@ -21,10 +21,15 @@ class RunningLines:
     """
 
     def __init__(self, run_dirs: Sequence[Path] = ()) -> None:
-        self._run_dirs = tuple(path.absolute() for path in run_dirs)
+        self._run_dirs: Sequence[Path] | None = None
+        self.watch_only(run_dirs or None)
         self._lines: dict[Run, LineWatch] = {}
         self._lock = threading.Lock()
         self._scanned_s = -_RESCAN_S
+
+    def watch_only(self, run_dirs: Sequence[Path] | None) -> None:
+        """Follow the lines in these directories from now on; every line of this user where it is None."""
+        self._run_dirs = None if run_dirs is None else tuple(path.absolute() for path in run_dirs)
 
     @property
     def lines(self) -> tuple[LineWatch, ...]:
@@ -36,7 +41,7 @@ class RunningLines:
     def missing(self) -> tuple[str, ...]:
         """The names of the run directories that it was given and in which no line runs."""
         present = {line.run_dir for line in self.lines}
-        return tuple(path.name for path in self._run_dirs if path not in present)
+        return tuple(path.name for path in self._run_dirs or () if path not in present)
 
     def follow(self) -> None:
         """Take in the notices that have arrived and, once a second, the lines that have started or ended."""
@@ -48,7 +53,7 @@ class RunningLines:
 
     def scan(self) -> None:
         """Find the lines that have started or ended."""
-        running = set(list_runs(self._run_dirs or None))
+        running = set(list_runs(self._run_dirs))
         with self._lock:
             for run in self._lines.keys() - running:
                 self._lines.pop(run).close()

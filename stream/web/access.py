@@ -42,6 +42,11 @@ class Access:
         """What the cookie of a browser holds that has given the token: not the token itself."""
         return hmac.new(self.token.encode(), b"posestream page", hashlib.sha256).hexdigest()
 
+    @property
+    def cookie(self) -> str:
+        """The name of that cookie; another for every token, since cookies do not tell the ports of a host apart."""
+        return f"posestream-{hashlib.sha256(self.pass_value.encode()).hexdigest()[:8]}"
+
     def is_token(self, given: str) -> bool:
         """True for the token; takes as long for every other text."""
         return hmac.compare_digest(given.encode(), self.token.encode())

@@ -11,7 +11,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from stream.site.site import Site
 from stream.web.access import Access
+from stream.web.control import make_routes
 from stream.web.guard import Guard
 from stream.web.hub import Hub
 
@@ -20,12 +22,14 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/draw.js": ("draw.js", "text/javascript"),
     "/health.js": ("health.js", "text/javascript"),
+    "/site.js": ("site.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
 
 
-def make_app(hub: Hub, access: Access, state: Callable[[], str]) -> ASGIApp:
-    """The application: the page at ``/``, its WebSocket at ``/frames``, ``/api/state`` and ``/healthz``."""
+def make_app(hub: Hub, access: Access, state: Callable[[], str], site: Site | None = None) -> ASGIApp:
+    """The application: the page at ``/``, its WebSocket at ``/frames``, ``/api/state`` and ``/healthz``; with a
+    ``site``, also ``/readyz`` and ``/api/cameras``."""
 
     async def answer_state(_request: Request) -> Response:
         return Response(state(), media_type="application/json")
@@ -38,6 +42,7 @@ def make_app(hub: Hub, access: Access, state: Callable[[], str]) -> ASGIApp:
         WebSocketRoute("/frames", hub.serve),
         Route("/api/state", answer_state),
         Route("/healthz", answer_health),
+        *(make_routes(site) if site is not None else ()),
     ]
     return Guard(Starlette(routes=routes), access, read_file("login.html").decode())
 

@@ -18,7 +18,6 @@ from stream.web.access import Access
 
 _LOG = logging.getLogger(__name__)
 
-COOKIE = "posestream-pass"
 _OPEN_PATHS = ("/healthz", "/page.css", "/login")
 _MAX_LOGIN_BYTES = 4096
 _WRONG_TOKEN_S = 1.0
@@ -78,7 +77,7 @@ class Guard:
         if kind.lower() == "bearer" and self._access.is_token(token.strip()):
             return True
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._access.cookie)
         except CookieError:
             return False
         return cookie is not None and self._access.is_pass(cookie.value)
@@ -96,7 +95,12 @@ class Guard:
         answer = RedirectResponse("/", 303)
         is_secure = self._access.scheme == "https"
         answer.set_cookie(
-            COOKIE, self._access.pass_value, max_age=_YEAR_S, httponly=True, samesite="strict", secure=is_secure
+            self._access.cookie,
+            self._access.pass_value,
+            max_age=_YEAR_S,
+            httponly=True,
+            samesite="strict",
+            secure=is_secure,
         )
         return answer
 

@@ -13,7 +13,8 @@ from engines.redaction import redact
 from stream.metrics.line_watch import LineWatch, PartState
 from stream.protocol.json import round_floats
 from stream.protocol.pose_message import Person, PoseMessage
-from stream.web.feed import CameraState, Feed
+from stream.site.site import CameraReport
+from stream.web.feed import Address, CameraState, Feed
 
 _DECIMALS_PX, _DECIMALS_SCORE = 1, 3
 _MAX_EVENTS = 100
@@ -62,17 +63,22 @@ def _person(person: Person) -> dict[str, Any]:
 
 
 def encode_state(
-    feeds: Sequence[Feed], numbers: Mapping[tuple[int, str], int], lines: Sequence[LineWatch], missing: Sequence[str]
+    feeds: Sequence[Feed],
+    numbers: Mapping[tuple[Address, str], int],
+    lines: Sequence[LineWatch],
+    missing: Sequence[str],
+    reports: Sequence[CameraReport] | None = None,
 ) -> str:
-    """The state of all feeds and lines as JSON; ``numbers`` has the page's number of each camera of each feed."""
+    """The state of all feeds and lines as JSON; ``numbers`` has the page's number of each camera of each feed, and
+    ``reports`` the cameras of a site, if there is one."""
     now_s = time.monotonic()
     state = {
         "sources": [_source(feed) for feed in feeds],
         "cameras": [
-            _camera(camera, numbers[place, camera.name], place, now_s)
+            _camera(camera, numbers[feed.address, camera.name], place, now_s)
             for place, feed in enumerate(feeds)
             for camera in tuple(feed.cameras.values())
-            if (place, camera.name) in numbers
+            if (feed.address, camera.name) in numbers
         ],
         "skeletons": {
             name: {"joints": skeleton.joints, "limbs": skeleton.limbs}
@@ -81,8 +87,20 @@ def encode_state(
         },
         "lines": [_line(line) for line in lines] + [_missing_line(name) for name in missing],
         "events": _events(lines),
+        "site": None if reports is None else [describe_camera(report) for report in reports],
     }
     return _encoder.encode(round_floats(state)).decode()
+
+
+def describe_camera(report: CameraReport) -> dict[str, Any]:
+    """A camera of a site, for people and programs."""
+    return {
+        "name": report.name,
+        "state": report.state,
+        "why": redact(report.why),
+        "address": report.address,
+        "properties": dict(report.properties),
+    }
 
 
 def _source(feed: Feed) -> dict[str, Any]:

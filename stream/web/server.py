@@ -19,6 +19,7 @@ import uvicorn
 from stream.errors import TransportError
 from stream.metrics.running_lines import RunningLines
 from stream.protocol.pose_message import PoseMessage
+from stream.site.site import Site
 from stream.web.access import Access
 from stream.web.app import make_app
 from stream.web.feed import Address, CameraState, Feed
@@ -35,28 +36,32 @@ _MAX_ORDER_BYTES = 4096
 class PageServer:
     """Serves the page of what is published at ``addresses``; a context manager, at work while :meth:`run` runs.
 
-    It shows the state of the lines in ``run_dirs``, or of all lines of this user. Raises :class:`TransportError` for an
-    address that cannot be listened on or subscribed to.
+    It shows the state of the lines in ``run_dirs``, or of all lines of this user; with a ``site``, that of its lines,
+    and cameras can be added and removed. Raises :class:`TransportError` for an address that cannot be listened on or
+    subscribed to.
     """
 
-    def __init__(self, addresses: Sequence[Address], access: Access, run_dirs: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], access: Access, run_dirs: Sequence[Path] = (), *, site: Site | None = None
+    ) -> None:
+        self._site = site
         self._running = RunningLines(run_dirs)
-        self._ids: dict[tuple[int, str], int] = {}
+        self._ids: dict[tuple[Address, str], int] = {}
         self._numbers: Counter[int] = Counter()
         self._lock = threading.Lock()
         self._hub = Hub(self._watch)
-        self._feeds: list[Feed] = []
+        self._feeds: dict[Address, Feed] = {}
+        self._is_watched = False
         self._state_s, self._events = -_STATE_S, 0
         self._socket = _listen(access)
         self.address = f"{access.scheme}://{_spell(access.host)}:{self._socket.getsockname()[1]}/"
         with ExitStack() as stack:
             stack.callback(self._socket.close)
-            for place, address in enumerate(addresses):
-                self._feeds.append(Feed(address, self._make_deliver(place)))
-                stack.callback(self._feeds[-1].close)
-            self._closing = stack.pop_all()
+            stack.callback(self._close_feeds)
+            self.show(addresses)
+            stack.pop_all()
         self._loop = asyncio.new_event_loop()
-        self._server = uvicorn.Server(_configure(make_app(self._hub, access, self._encode_state), access))
+        self._server = uvicorn.Server(_configure(make_app(self._hub, access, self._encode_state, site), access))
         self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
         self._thread.start()
 
@@ -66,8 +71,19 @@ class PageServer:
             self.turn()
             time.sleep(_TURN_S)
 
+    def show(self, addresses: Sequence[Address]) -> None:
+        """Show what is published at these addresses from now on; those that were shown before go on."""
+        for address in self._feeds.keys() - set(addresses):
+            self._feeds.pop(address).close()
+        for address in addresses:
+            if address not in self._feeds:
+                feed = self._feeds[address] = Feed(address, self._make_deliver(address))
+                feed.watch(self._is_watched)
+
     def turn(self) -> None:
-        """Follow the lines; tell the viewers once a second, and of an event at once."""
+        """Follow the site and the lines; tell the viewers once a second, and of an event at once."""
+        if self._site is not None:
+            self._follow_site(self._site)
         self._running.follow()
         events = sum(sum(line.warnings.values()) + sum(line.errors.values()) for line in self._running.lines)
         now_s = time.monotonic()
@@ -75,20 +91,28 @@ class PageServer:
             self._events, self._state_s = events, now_s
             self._call(self._hub.set_state, self._encode_state())
 
-    def _encode_state(self) -> str:
-        for place, feed in enumerate(self._feeds):
-            for name in tuple(feed.cameras):
-                self._identify(place, name)
-        return encode_state(self._feeds, dict(self._ids), self._running.lines, self._running.missing)
+    def _follow_site(self, site: Site) -> None:
+        site.turn()
+        running = [report for report in site.reports if report.state in ("running", "draining")]
+        self.show([Address(report.address) for report in running])
+        self._running.watch_only([report.run_dir for report in running])
 
-    def _identify(self, place: int, camera: str) -> int:
+    def _encode_state(self) -> str:
+        feeds = tuple(self._feeds.values())
+        for feed in feeds:
+            for name in tuple(feed.cameras):
+                self._identify(feed.address, name)
+        reports = self._site.reports if self._site is not None else None
+        return encode_state(feeds, dict(self._ids), self._running.lines, self._running.missing, reports)
+
+    def _identify(self, address: Address, camera: str) -> int:
         """The page's number of a camera of a feed, which it keeps."""
         with self._lock:
-            return self._ids.setdefault((place, camera), len(self._ids))
+            return self._ids.setdefault((address, camera), len(self._ids))
 
-    def _make_deliver(self, place: int) -> Callable[[CameraState, PoseMessage, bytes], None]:
+    def _make_deliver(self, address: Address) -> Callable[[CameraState, PoseMessage, bytes], None]:
         def deliver(camera: CameraState, message: PoseMessage, jpeg: bytes) -> None:
-            number = self._identify(place, camera.name)
+            number = self._identify(address, camera.name)
             with self._lock:
                 self._numbers[number] += 1
                 count = self._numbers[number]
@@ -98,8 +122,13 @@ class PageServer:
         return deliver
 
     def _watch(self, is_watched: bool) -> None:
-        for feed in self._feeds:
+        self._is_watched = is_watched
+        for feed in tuple(self._feeds.values()):
             feed.watch(is_watched)
+
+    def _close_feeds(self) -> None:
+        for feed in self._feeds.values():
+            feed.close()
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         """Call a method of the hub in the thread of the event loop, unless that has ended."""
@@ -124,7 +153,7 @@ class PageServer:
     ) -> None:
         self._server.should_exit = True
         self._thread.join()
-        self._closing.close()
+        self._close_feeds()
         self._running.close()
 
 

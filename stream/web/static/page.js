@@ -3,13 +3,14 @@
 
 import { colourOf, draw } from "/draw.js";
 import { element, showHealth } from "/health.js";
+import { showSite } from "/site.js";
 
 const SILENT_S = 3;
 const RETRY_MS = 1000;
 const byId = (id) => document.getElementById(id);
 const cameras = new Map(); // number of a camera: what is known and shown of it
 const visible = new Set(); // cameras whose cards are on the screen
-let state = { sources: [], cameras: [], skeletons: {}, lines: [], events: [] };
+let state = { sources: [], cameras: [], skeletons: {}, lines: [], events: [], site: null };
 let large = null; // the camera that is shown alone
 let socket = null;
 let asked = "";
@@ -121,8 +122,20 @@ function takeState(given) {
     camera.facts.className = known.silent_s === null || known.silent_s > SILENT_S ? "facts bad" : "facts";
     if (large === known.id) byId("large-facts").textContent = facts;
   }
+  const known = new Set(state.cameras.map((one) => one.id));
+  for (const id of [...cameras.keys()]) if (!known.has(id)) dropCamera(id);
+  showSite(state.site);
   showHealth(state);
   ask();
+}
+
+function dropCamera(id) {
+  const { card } = cameras.get(id);
+  watcher.unobserve(card);
+  card.remove();
+  cameras.delete(id);
+  visible.delete(id);
+  if (large === id) location.hash = "";
 }
 
 function describeSource(source) {
@@ -146,13 +159,14 @@ function addCamera(known) {
   card.type = "button";
   const canvas = document.createElement("canvas");
   const facts = element("span", "", "facts");
-  const source = state.sources.length > 1 ? ` (${state.sources[known.source].address})` : "";
+  const isAmbiguous = state.cameras.some((other) => other.id !== known.id && other.name === known.name);
+  const source = isAmbiguous ? ` (${state.sources[known.source].address})` : "";
   const title = document.createElement("span");
   title.append(element("strong", known.name), source);
   card.append(canvas, title, facts);
   card.dataset.camera = known.id;
   card.addEventListener("click", () => (location.hash = `camera=${known.id}`));
-  cameras.set(known.id, { known, canvas, facts, number: 0, skipped: 0, head: null });
+  cameras.set(known.id, { known, card, canvas, facts, number: 0, skipped: 0, head: null });
   byId("grid").append(card);
   watcher.observe(card);
   if (location.hash === `#camera=${known.id}`) follow();

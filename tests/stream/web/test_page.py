@@ -30,7 +30,9 @@ from stream.web.access import Access
 from stream.web.feed import Address
 from stream.web.server import PageServer
 from tests.stream.publishing import open_sink, wait_until
+from tests.stream.site.bench import open_bench
 
+TOKEN, OTHER_TOKEN = "a token of some length", "another token of some length"
 HOSTILE = "<img src=x onerror=alert(1)>"
 SIZE = (320, 240)
 FPS = 15
@@ -230,10 +232,43 @@ def keep_screenshot(browser: Page, name: str) -> None:
 
 
 def test_a_browser_gives_the_token_once(browser: Page) -> None:
-    with PageServer([], Access("127.0.0.1", 0, "a token of some length")) as server:
+    with PageServer([], Access("127.0.0.1", 0, TOKEN)) as server:
         browser.open(server.address)
         browser.wait_for("!!document.querySelector('input[name=token]')")
-        browser.run("document.querySelector('input[name=token]').value = 'a token of some length'")
+        browser.run(f"document.querySelector('input[name=token]').value = '{TOKEN}'")
         browser.run("document.forms[0].submit()")
         browser.wait_for("document.getElementById('connection')?.textContent === 'connected'")
     assert [error for error in browser.errors if "401" not in error] == []
+
+
+def test_cameras_are_added_and_removed_on_the_page(
+    browser: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path / "r"))
+    browser.resize(1280, 900)
+    stop = threading.Event()
+    with (
+        open_bench(tmp_path / "d") as bench,
+        PageServer([], Access("127.0.0.1", 0, OTHER_TOKEN), site=bench.site) as server,
+        running(lambda: server.run(stop.is_set), stop),
+    ):
+        browser.open(server.address)
+        browser.wait_for("!!document.querySelector('input[name=token]')")
+        browser.run(f"document.querySelector('input[name=token]').value = '{OTHER_TOKEN}'; document.forms[0].submit()")
+        browser.wait_for("document.getElementById('site') && !document.getElementById('site').hidden")
+        fill = "document.getElementById('add-name').value = {}; document.getElementById('add-properties').value = {};"
+        submit = "document.getElementById('add').requestSubmit()"
+        browser.run(fill.format("'hall'", "'sed=1'") + submit)
+        browser.wait_for("document.getElementById('site-trouble').textContent.includes(\"did you mean 'seed'?\")")
+        browser.run(fill.format("'hall'", "'seed=1\\n blur=0.5'") + submit)
+        row = "document.querySelector('#site-cameras tr')"
+        browser.wait_for(f"{row}?.textContent.includes('running')")
+        assert browser.run(f"{row}.cells[2].textContent") == "seed=1 blur=0.5"
+        browser.run(f"{row}.querySelector('button').click()")
+        browser.wait_for(f"{row}.textContent.includes('draining')")
+        bench.lines[0].has_ended = True
+        browser.wait_for(f"{row}.textContent.includes('paused')")
+        browser.run(f"window.confirm = () => true; {row}.querySelectorAll('button')[1].click()")
+        browser.wait_for(f"{row} === null")
+        assert bench.folder.read() == {}
+    assert [error for error in browser.errors if "400" not in error and "401" not in error] == []

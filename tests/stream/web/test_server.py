@@ -24,7 +24,6 @@ from stream.runtime import bus
 from stream.web import hub as hub_module
 from stream.web.access import Access
 from stream.web.feed import Address
-from stream.web.guard import COOKIE
 from stream.web.packet import encode_state
 from stream.web.server import PageServer
 from tests.stream.elements.test_keypointsink_pictures import is_wanted, make_numbered
@@ -120,7 +119,12 @@ def test_without_the_token_nothing_is_shown(private: PageServer) -> None:
     assert ask(private, "/healthz")[:2] == (200, "ok\n")
     status, text, _ = ask(private)
     assert (status, "Token" in text) == (401, True)
-    for headers in ({}, {"Authorization": f"Bearer {TOKEN}x"}, {"Cookie": f"{COOKIE}={TOKEN}"}, {"Cookie": '="\x01'}):
+    for headers in (
+        {},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Cookie": f"{Access('', 0, TOKEN).cookie}={TOKEN}"},
+        {"Cookie": '="\x01'},
+    ):
         status, text, answer = ask(private, "/api/state", **headers)
         assert (status, answer["www-authenticate"]) == (401, "Bearer")
         assert text == "give the token: as 'Authorization: Bearer TOKEN', or log in at /\n"

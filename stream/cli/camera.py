@@ -1,0 +1,102 @@
+"""``posestream camera``: lists, adds, removes and pauses the cameras of a site."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stream.cli.registration import add_command, help_text
+from stream.cli.site_argument import Cameras, LineArgument, open_folder, open_template
+
+HELP = """List, add, remove and pause the cameras of a site.
+
+    It changes the folder of cameras, which 'posestream serve' follows within a second, and reads when it is started.
+
+    Examples:
+
+        posestream camera add site.yaml hall 'url=rtsp://me:${PASSWORD}@192.168.1.64/stream1'
+
+        posestream camera pause site.yaml hall
+
+        posestream camera list site.yaml
+    """
+
+app = typer.Typer(no_args_is_help=True, help=help_text(HELP), rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+_Name = Annotated[str, typer.Argument(help="The name of the camera.", show_default=False)]
+
+
+def add(
+    line: LineArgument,
+    name: _Name,
+    properties: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROPERTY=VALUE", help="Properties of its source.", show_default=False),
+    ] = None,
+    cameras: Cameras = None,
+) -> None:
+    """Add a camera, if its line can run.
+
+    Example:
+
+        posestream camera add site.yaml hall 'url=rtsp://me:${PASSWORD}@192.168.1.64/stream1' transport=udp
+    """
+    from engines.hub.fetching import fetch_missing
+    from stream.logs import is_quiet
+
+    template, given = open_template(line), _split(properties or [])
+    fetch_missing(template.networks, quiet=is_quiet())
+    open_folder(line, cameras).add(name, given, lambda: template.build(name, given, "ipc:///nowhere/poses.sock"))
+
+
+def remove(line: LineArgument, name: _Name, cameras: Cameras = None) -> None:
+    """Remove a camera; what is in flight is still delivered.
+
+    Example:
+
+        posestream camera remove site.yaml hall
+    """
+    open_folder(line, cameras).remove(name)
+
+
+def pause(
+    line: LineArgument,
+    name: _Name,
+    resume: Annotated[bool, typer.Option("--resume", help="Start it again.")] = False,
+    cameras: Cameras = None,
+) -> None:
+    """End the line of a camera and keep the camera; or start it again.
+
+    Example:
+
+        posestream camera pause site.yaml hall --resume
+    """
+    open_folder(line, cameras).pause(name, not resume)
+
+
+def list_cameras(line: LineArgument, cameras: Cameras = None) -> None:
+    """List the cameras, one a line: name, properties without passwords, and whether it is paused.
+
+    Example:
+
+        posestream camera list site.yaml
+    """
+    from engines.redaction import redact
+
+    for name, settings in open_folder(line, cameras).read().items():
+        words = [f"{key}={redact(value)}" for key, value in settings.properties]
+        words += ["(paused)"] if settings.paused else []
+        print("  ".join([name, settings.fault or " ".join(words)]).rstrip())
+
+
+def _split(properties: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in properties]
+    for name, mark, _ in pairs:
+        if not (name and mark):
+            raise typer.BadParameter(f"{name!r} is not PROPERTY=VALUE", param_hint="'PROPERTY=VALUE'")
+    return {name: value for name, _, value in pairs}
+
+
+for _command, _name in ((add, "add"), (remove, "remove"), (pause, "pause"), (list_cameras, "list")):
+    add_command(app, _command, _name)

@@ -1,0 +1,42 @@
+"""What the commands of a site have in common: its line, and its folder of cameras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream.cli.completion import complete_lines
+
+if TYPE_CHECKING:
+    from stream.site.folder import CameraFolder
+    from stream.site.template import Template
+
+LineArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The line of every camera: a YAML file, or one that ships, such as rtsp.",
+        show_default=False,
+        autocompletion=complete_lines,
+    ),
+]
+Cameras = Annotated[
+    Path | None, typer.Option("--cameras", help="The folder of cameras; without it NAME.d beside NAME.yaml.")
+]
+
+
+def open_template(line: str) -> Template:
+    """The template of a site."""
+    from stream.cli.line_argument import find_line, load_line
+    from stream.site.template import Template
+
+    return Template(load_line(line), str(find_line(line)))
+
+
+def open_folder(line: str, cameras: Path | None) -> CameraFolder:
+    """The folder of cameras of a site: beside its file, or in the working directory for a line that ships."""
+    from stream.site.folder import CameraFolder
+
+    given = Path(line)
+    return CameraFolder(cameras if cameras is not None else given.with_name(f"{given.stem}.d"))

@@ -1,0 +1,147 @@
+"""The cameras of a site as files, one each: what they say is what runs, also after a restart."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from engines.formats.files import FormatError, decode_text
+from engines.formats.yaml import decode_yaml
+from engines.redaction import mask_credentials
+from stream.errors import LaunchError, PropertyError, TransportError
+from stream.runtime.private_files import create, find_fault, read_own, write
+from stream.site.template import Properties
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_SUFFIX = ".yaml"
+MAX_CAMERAS = 64
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    properties: dict[str, str | int | float | bool] = {}
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """The ``properties`` of a camera's source, and whether it is ``paused``; ``fault``: why its file cannot be used."""
+
+    properties: tuple[tuple[str, str], ...] = ()
+    paused: bool = False
+    fault: str = ""
+
+
+class CameraFolder:
+    """The files ``NAME.yaml`` in ``folder``, which is made if it is missing.
+
+    Anything may edit them; what is written here is whole at once, and for this user alone, since addresses may hold
+    passwords. Raises :class:`TransportError` if others may enter the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise TransportError(f"the folder of cameras {folder} cannot be made: {error.strerror}") from None
+        if fault := find_fault(folder):
+            raise TransportError(f"the folder of cameras {folder} {fault}, or choose another with --cameras")
+        self._seen: dict[str, tuple[tuple[int, int, int], CameraSettings]] = {}
+
+    def read(self) -> dict[str, CameraSettings]:
+        """The cameras by name; files that have not changed are not read again."""
+        found = {}
+        for path in sorted(self.path.glob(f"*{_SUFFIX}"))[:MAX_CAMERAS]:
+            with contextlib.suppress(FileNotFoundError):
+                status = path.lstat()
+                stamp = status.st_mtime_ns, status.st_size, status.st_ino
+                before = self._seen.get(path.stem)
+                found[path.stem] = before if before and before[0] == stamp else (stamp, _read(path))
+        self._seen = found
+        return {name: settings for name, (_, settings) in found.items()}
+
+    def add(self, name: str, properties: Properties, check: Callable[[], object]) -> None:
+        """Write the file of a new camera, after ``check``. Raises :class:`PropertyError` if there is one of that name
+        or there are too many."""
+        check_camera(name)
+        if name in (known := self.read()):
+            raise CameraExistsError(f"there is a camera {name!r} already; remove it first, or choose another name")
+        if len(known) >= MAX_CAMERAS:
+            raise PropertyError(f"there are {len(known)} cameras, which is the most of a site; start another site")
+        check()
+        with _writing(self._file(name)):
+            create(self._file(name), _dump(properties, paused=False))
+
+    def remove(self, name: str) -> None:
+        """Remove the file of a camera."""
+        self._find(name)
+        with _writing(self._file(name)):
+            self._file(name).unlink(missing_ok=True)
+
+    def pause(self, name: str, is_paused: bool) -> None:
+        """Pause a camera, or let it go on."""
+        settings = self._find(name)
+        if settings.fault:
+            raise LaunchError(settings.fault)
+        with _writing(self._file(name)):
+            write(self._file(name), _dump(dict(settings.properties), paused=is_paused))
+
+    def _find(self, name: str) -> CameraSettings:
+        known = self.read()
+        if name not in known:
+            raise UnknownCameraError(f"there is no camera {name!r}; there are: {', '.join(known) or 'none'}")
+        return known[name]
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}{_SUFFIX}"
+
+
+class CameraExistsError(PropertyError):
+    """A camera whose name is taken."""
+
+
+class UnknownCameraError(PropertyError):
+    """A camera that the site does not have."""
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:  # two have added it at the same moment
+        raise CameraExistsError(f"there is a camera {file.stem!r} already; choose another name") from None
+    except OSError as error:
+        raise TransportError(f"{file} cannot be written: {error.strerror}; make room, or mend its folder") from None
+
+
+def check_camera(name: str) -> None:
+    """Raise :class:`PropertyError` for a name that a camera of a site cannot have, since files are called after it."""
+    if not _NAME.fullmatch(name):
+        raise PropertyError(f"{name!r} is no name for a camera: write at most 32 letters, digits, '-' and '_'")
+
+
+def _read(path: Path) -> CameraSettings:
+    try:
+        check_camera(path.stem)
+        text = decode_text(read_own(path))
+        mask_credentials(text)
+        found = decode_yaml(text, _File) if text.strip() else _File()
+    except FormatError as error:
+        return CameraSettings(fault=error.within(str(path)))
+    except (PropertyError, OSError) as error:
+        return CameraSettings(fault=f"{path}: {error}")
+    return CameraSettings(tuple((name, _spell(value)) for name, value in found.properties.items()), found.paused)
+
+
+def _spell(value: str | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _dump(properties: Properties, *, paused: bool) -> str:
+    return yaml.safe_dump({"properties": dict(properties), "paused": paused}, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,256 @@
+"""Runs the lines of a site: what the folder of cameras says is started, what it no longer says is drained."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engines.redaction import redact
+from stream.errors import PosestreamError, TransportError
+from stream.pipeline.pipeline import Pipeline
+from stream.runtime.private_files import take_lock
+from stream.runtime.process import OnStderr
+from stream.runtime.run_dir import base_directory, make_private
+from stream.runtime.supervisor import Supervisor
+from stream.site.folder import CameraFolder, CameraSettings
+from stream.site.template import Properties, Template
+
+_DRAIN_S = 20.0
+"""How long a camera may take to deliver what is in flight; then it is killed."""
+
+_FIRST_RETRY_S, _MOST_RETRY_S = 2.0, 60.0
+_STEADY_S = 60.0
+"""A line that ran for so long has not failed at its start."""
+
+
+class RunningLine(Protocol):
+    """What a site needs of a :class:`Supervisor`."""
+
+    def play(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def wait(self, timeout_s: float | None = None) -> bool: ...
+
+
+StartLine = Callable[[Pipeline, Path, OnStderr], RunningLine]
+
+
+@dataclass(frozen=True)
+class CameraReport:
+    """What is known of a camera: its ``state`` (``running``, ``paused``, ``draining``, ``ended``, ``failed``), ``why``
+    it failed, where it publishes, its run directory, and its properties without passwords."""
+
+    name: str
+    state: str
+    why: str
+    address: str
+    run_dir: Path
+    properties: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class _Camera:
+    name: str
+    read: CameraSettings | None = None
+    """What its file says."""
+    wanted: CameraSettings | None = None
+    """What its file said last that can run."""
+    line: RunningLine | None = None
+    runs: CameraSettings | None = None
+    started_s: float = 0.0
+    drained_s: float | None = None
+    """Since when it drains."""
+    has_ended: bool = False
+    why: str = ""
+    failures: int = 0
+    retry_s: float = 0.0
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.wanted is not None and not self.wanted.paused and not self.wanted.fault
+
+
+class Site:
+    """The lines of the cameras in ``folder``, each a copy of ``template``; call :meth:`turn` often.
+
+    A camera is started, drained or started again only if its own file changed; one whose line fails is tried again,
+    after a while. What a file says that cannot run changes nothing. Lines publish in a folder of this user,
+    :attr:`CameraReport.address`. Raises :class:`TransportError` if another site has the folder.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        folder: CameraFolder,
+        *,
+        on_stderr: Callable[[str], None],
+        start: StartLine | None = None,
+    ) -> None:
+        self._template, self._folder, self._on_stderr = template, folder, on_stderr
+        self._start = start or _start
+        self._cameras: dict[str, _Camera] = {}
+        self._lock = take_lock(folder.path)
+        if self._lock is None:
+            raise TransportError(f"a site has the cameras in {folder.path} already; end it, or choose other --cameras")
+        self._base = base_directory()
+        # The same at every start, and another for every folder; short, since paths of sockets are.
+        place = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:6]
+        self._prefix = f"{Path(template.name).stem[:12]}-{place}"
+        make_private(self._base)
+        self._sockets = make_private(self._base / f"{self._prefix}.pub")
+        self.reports: tuple[CameraReport, ...] = ()
+        """Of all cameras, as of the last turn; any thread may read it."""
+
+    # -- what users change; from any thread --------------------------------------------------------------------------
+
+    def add(self, name: str, properties: Properties) -> None:
+        """Add a camera, if its line can run. Raises :class:`PosestreamError`, and has then changed nothing."""
+        self._folder.add(name, properties, lambda: self._build(name, properties))
+
+    def remove(self, name: str) -> None:
+        """Remove a camera; what is in flight is still delivered."""
+        self._folder.remove(name)
+
+    def pause(self, name: str, is_paused: bool) -> None:
+        """End the line of a camera and keep the camera, or start it again."""
+        self._folder.pause(name, is_paused)
+
+    # -- one thread ----------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Do what the folder says, and see to lines that have ended. Does not wait."""
+        wanted = self._folder.read()
+        for name in sorted(wanted.keys() - self._cameras.keys()):
+            self._cameras[name] = _Camera(name)
+        for camera in list(self._cameras.values()):
+            self._accept(camera, wanted.get(camera.name))
+            self._step(camera)
+            if camera.line is None and camera.wanted is None:
+                del self._cameras[camera.name]
+        self.reports = tuple(self._report(camera) for _, camera in sorted(self._cameras.items()))
+
+    def close(self) -> None:
+        """Drain all lines, and kill those that take too long."""
+        until_s = time.monotonic() + _DRAIN_S / 2
+        for camera in self._cameras.values():
+            camera.wanted = None
+            self._step(camera)
+        while any(camera.line for camera in self._cameras.values()):
+            for camera in self._cameras.values():
+                if camera.line is not None and time.monotonic() > until_s:
+                    camera.line.kill()
+                self._step(camera)
+            time.sleep(0.02)
+        with contextlib.suppress(OSError):
+            self._sockets.rmdir()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _accept(self, camera: _Camera, changed: CameraSettings | None) -> None:
+        """Want what the file says, unless the line runs and what it says cannot."""
+        if changed == camera.read:
+            return
+        camera.read, camera.why = changed, ""
+        if changed is not None and camera.line is not None:
+            camera.why = self._find_fault(camera.name, changed)
+            if camera.why:
+                return
+        camera.wanted, camera.has_ended, camera.failures, camera.retry_s = changed, False, 0, 0.0
+        camera.why = changed.fault if changed else ""
+
+    def _find_fault(self, name: str, settings: CameraSettings) -> str:
+        if settings.fault or settings.paused:
+            return settings.fault
+        try:
+            self._build(name, dict(settings.properties))
+        except PosestreamError as error:
+            return str(error)
+        return ""
+
+    def _step(self, camera: _Camera) -> None:
+        now_s = time.monotonic()
+        if camera.line is not None:
+            self._check_end(camera, camera.line, now_s)
+        if camera.line is not None and (camera.runs != camera.wanted or camera.drained_s is not None):
+            self._drain(camera, camera.line, now_s)
+        elif camera.line is None and camera.is_wanted and not camera.has_ended and now_s >= camera.retry_s:
+            self._begin(camera, now_s)
+
+    def _check_end(self, camera: _Camera, line: RunningLine, now_s: float) -> None:
+        try:
+            if not line.wait(0):
+                return
+            camera.has_ended = camera.drained_s is None
+        except PosestreamError as error:
+            if camera.drained_s is None:
+                if now_s - camera.started_s > _STEADY_S:
+                    camera.failures = 0
+                self._fail(camera, error, now_s)
+        camera.line = camera.drained_s = None
+
+    def _drain(self, camera: _Camera, line: RunningLine, now_s: float) -> None:
+        if camera.drained_s is None:
+            camera.drained_s = now_s
+            line.stop()
+        elif now_s - camera.drained_s > _DRAIN_S:
+            line.kill()
+
+    def _begin(self, camera: _Camera, now_s: float) -> None:
+        assert camera.wanted is not None
+        camera.runs, camera.started_s, camera.why = camera.wanted, now_s, ""
+        try:
+            pipeline = self._build(camera.name, dict(camera.wanted.properties))
+            camera.line = self._start(
+                pipeline, self._run_dir(camera.name), lambda part, line: self._print(camera.name, part, line)
+            )
+            camera.line.play()
+        except PosestreamError as error:
+            camera.line = None
+            self._fail(camera, error, now_s)
+
+    def _fail(self, camera: _Camera, error: PosestreamError, now_s: float) -> None:
+        wait_s = min(_MOST_RETRY_S, _FIRST_RETRY_S * 2**camera.failures)
+        camera.failures, camera.retry_s, camera.why = camera.failures + 1, now_s + wait_s, str(error)
+        self._on_stderr(f"{camera.name}: {error}; tried again in {wait_s:g} s")
+
+    def _print(self, camera: str, part: str, line: str) -> None:
+        self._on_stderr(line if line.startswith(f"{camera}:") else f"{camera}: {part}: {line}")
+
+    def _build(self, name: str, properties: Properties) -> Pipeline:
+        return self._template.build(name, properties, self._address(name))
+
+    def _address(self, name: str) -> str:
+        return f"ipc://{self._sockets / name}.sock"
+
+    def _run_dir(self, name: str) -> Path:
+        return self._base / f"{self._prefix}-{name}"
+
+    def _report(self, camera: _Camera) -> CameraReport:
+        properties = camera.wanted.properties if camera.wanted else ()
+        return CameraReport(
+            camera.name,
+            _state(camera),
+            camera.why,
+            self._address(camera.name),
+            self._run_dir(camera.name),
+            tuple((name, redact(value)) for name, value in properties),
+        )
+
+
+def _state(camera: _Camera) -> str:
+    if camera.line is not None:
+        return "draining" if camera.drained_s is not None else "running"
+    if camera.wanted is not None and camera.wanted.paused:
+        return "paused"
+    return "ended" if camera.has_ended else "failed"
+
+
+def _start(pipeline: Pipeline, run_dir: Path, on_stderr: OnStderr) -> RunningLine:
+    return Supervisor(pipeline, run_dir, on_stderr=on_stderr)

@@ -1,0 +1,70 @@
+"""``posestream camera`` and ``posestream serve``: what they print, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stream.__main__ import execute
+
+Capture = pytest.CaptureFixture[str]
+LINE = "line: [testsrc: {realtime: true}, detect, track, window, pose, keypointsink]\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site.yaml").write_text(LINE)
+    return tmp_path / "site.d"
+
+
+def test_cameras_are_added_listed_paused_and_removed(site: Path, capsys: Capture) -> None:
+    for words in (
+        "add site.yaml hall seed=3 blur=0.5",
+        "add site.yaml yard",
+        "pause site.yaml yard",
+        "list site.yaml",
+        "pause site.yaml yard --resume",
+        "remove site.yaml hall",
+        "list site.yaml",
+        "list site.yaml --cameras site.d",
+    ):
+        assert execute(["camera", *words.split()]) == 0
+    assert capsys.readouterr() == ("hall  seed=3 blur=0.5\nyard  (paused)\nyard\nyard\n", "")
+    assert [path.name for path in site.iterdir()] == ["yard.yaml"]
+
+
+def test_a_password_is_written_and_never_printed(site: Path, capsys: Capture, tmp_path: Path) -> None:
+    url = "rtsp://me:Kiwi7Mango3@127.0.0.1:1/ch1"
+    (tmp_path / "rtsp.yaml").write_text("line: [rtspsrc: {url: rtsp://10.0.0.1/x}, tests.toys.oracle, keypointsink]\n")
+    assert execute(["camera", "add", "rtsp.yaml", "hall", f"url={url}"]) == 0
+    assert execute(["camera", "list", "rtsp.yaml"]) == 0
+    assert capsys.readouterr() == ("hall  url=rtsp://***@127.0.0.1:1/ch1\n", "")
+    assert url in (tmp_path / "rtsp.d/hall.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("camera add site.yaml hall sed=1", "testsrc of site.yaml has no property 'sed'; did you mean 'seed'?"),
+        ("camera remove site.yaml hall", "there is no camera 'hall'; there are: none"),
+        ("camera add nowhere.yaml hall", "no file 'nowhere.yaml'"),
+        (
+            "serve site.yaml --listen 0.0.0.0:1",
+            "--listen 0.0.0.0:1 is open to other hosts, which would see",
+        ),
+        ("serve two.yaml", "two.yaml has 1 sources and 0 keypointsinks; a site needs one of each"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(site: Path, capsys: Capture, words: str, why: str) -> None:
+    (site.parent / "two.yaml").write_text("line: [testsrc, fakesink]\n")
+    assert execute(words.split()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"posestream: {why}")
+    assert error.count("\n") == 1
+
+
+def test_properties_are_pairs(site: Path, capsys: Capture) -> None:
+    assert execute(["camera", "add", "site.yaml", "hall", "seed"]) == 2
+    assert "'seed' is not PROPERTY=VALUE" in capsys.readouterr().err

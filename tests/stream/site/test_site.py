@@ -1,0 +1,309 @@
+"""A site: the files say what runs; only what changed is touched; a line that fails does not concern the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.errors import LaunchError, PartError, PosestreamError, PropertyError, TransportError
+from stream.protocol.subscriber import Subscriber
+from stream.site import site as site_module
+from stream.site.folder import CameraExistsError, CameraFolder, UnknownCameraError
+from stream.site.site import Site
+from tests.stream.site.bench import LINE, Bench, make_template, open_bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path / "runs"))
+    with open_bench(tmp_path / "site.d") as made:
+        yield made
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the clock of the site, in seconds from now."""
+    now_s = time.monotonic()
+    return lambda later_s: monkeypatch.setattr("stream.site.site.time.monotonic", lambda: now_s + later_s)
+
+
+# -- the line of a camera ----------------------------------------------------------------------------------------------
+
+
+def test_a_camera_gets_a_copy_of_the_line_with_its_name_properties_and_address() -> None:
+    template = make_template()
+    built = template.build("hall", {"seed": "7", "fps": "5"}, "ipc:///run/hall.sock")
+    source, _, sink = built.lines[0].elements
+    assert (source.camera, source.seed, source.fps, source.width) == ("hall", 7, 5.0, 64)  # type: ignore[attr-defined]
+    assert (sink.bind, sink.pictures, sink.prefix) == ("ipc:///run/hall.sock", True, "p/")  # type: ignore[attr-defined]
+    other = template.build("yard", {}, "ipc:///run/yard.sock")
+    assert other.cameras == ("yard",)
+    assert not {id(e) for e in built.lines[0].elements} & {id(e) for e in other.lines[0].elements}
+
+
+@pytest.mark.parametrize(
+    ("properties", "why"),
+    [
+        ({"sed": "1"}, "testsrc of site.yaml has no property 'sed'; did you mean 'seed'?"),
+        ({"camera": "x"}, "camera= is the name that the camera is added under; leave it out"),
+        ({"seed": "x"}, "testsrc: seed=x is not valid: it must be an integer"),
+    ],
+)
+def test_properties_that_the_source_does_not_take_are_refused(properties: dict[str, str], why: str) -> None:
+    with pytest.raises(PosestreamError) as caught:
+        make_template().build("hall", properties, "ipc:///run/hall.sock")
+    assert str(caught.value).startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("testsrc ! tests.toys.oracle ! fakesink", "1 sources and 0 keypointsinks"),
+        ("testsrc ! queue name=q; testsrc camera=b ! queue name=q; from q ! fakesink", "2 sources and 0"),
+    ],
+)
+def test_a_line_without_one_source_and_one_keypointsink_is_no_template(line: str, counts: str) -> None:
+    with pytest.raises(
+        LaunchError, match=rf"^site\.yaml has {counts}.*; a site needs one of each, of which every camera"
+    ):
+        make_template(line)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_camera_is_a_file_that_others_cannot_read(tmp_path: Path) -> None:
+    folder = CameraFolder(tmp_path / "site.d")
+    folder.add("hall", {"url": "rtsp://me:Kiwi7@10.0.0.7/1", "n": "3"}, lambda: None)
+    file = tmp_path / "site.d/hall.yaml"
+    assert (file.stat().st_mode & 0o777, (tmp_path / "site.d").stat().st_mode & 0o777) == (0o600, 0o700)
+    folder.pause("hall", True)
+    (settings,) = CameraFolder(tmp_path / "site.d").read().values()
+    assert settings.properties == (("url", "rtsp://me:Kiwi7@10.0.0.7/1"), ("n", "3"))
+    assert settings.paused
+    folder.remove("hall")
+    assert folder.read() == {}
+    assert [path.name for path in (tmp_path / "site.d").iterdir()] == []
+
+
+def test_a_camera_that_cannot_run_is_not_written(tmp_path: Path) -> None:
+    folder = CameraFolder(tmp_path)
+    tmp_path.chmod(0o700)
+
+    def refuse() -> None:
+        raise LaunchError("no such property")
+
+    with pytest.raises(LaunchError):
+        folder.add("hall", {}, refuse)
+    assert folder.read() == {}
+    folder.add("hall", {}, lambda: None)
+    with pytest.raises(
+        CameraExistsError, match=r"^there is a camera 'hall' already; remove it first, or choose another"
+    ):
+        folder.add("hall", {}, lambda: None)
+    for name in ("", "../x", "a b", "-x", "x" * 33, "a/b", ".x"):
+        with pytest.raises(
+            PropertyError, match=r"is no name for a camera: write at most 32 letters, digits, '-' and '_'$"
+        ):
+            folder.add(name, {}, lambda: None)
+    for act in (lambda: folder.remove("yard"), lambda: folder.pause("../hall", True)):
+        with pytest.raises(UnknownCameraError, match=r"^there is no camera '.*'; there are: hall$"):
+            act()
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = CameraFolder(tmp_path / "site.d")
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    monkeypatch.setattr("stream.site.folder.create", lambda *_: fail(OSError(28, "No space left on device")))
+    with pytest.raises(
+        TransportError, match=r"hall\.yaml cannot be written: No space left on device; make room, or mend"
+    ):
+        folder.add("hall", {}, lambda: None)
+    monkeypatch.setattr("stream.site.folder.create", lambda *_: fail(FileExistsError(17, "File exists")))
+    with pytest.raises(CameraExistsError, match=r"^there is a camera 'hall' already; choose another name$"):
+        folder.add("hall", {}, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("properties: [1]", "hall.yaml line 1, column 13: "),
+        ("paused: maybe", "hall.yaml line 1, column 9: "),
+        ("url: x", "hall.yaml line 1, column 1: "),
+        ("{", "hall.yaml line 2, column 1: "),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_said_with_its_line(tmp_path: Path, text: str, why: str) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "hall.yaml").write_text(f"{text}\n")
+    assert why in CameraFolder(tmp_path).read()["hall"].fault
+
+
+def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(
+        TransportError, match=r"is open to others \(mode 755\); chmod 700 it .* another with --cameras$"
+    ):
+        CameraFolder(tmp_path)
+
+
+def test_two_sites_do_not_share_a_folder(bench: Bench) -> None:
+    with pytest.raises(
+        TransportError, match=r"^a site has the cameras in .* already; end it, or choose other --cameras$"
+    ):
+        Site(make_template(), bench.folder, on_stderr=print)
+
+
+# -- what runs ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_the_camera_that_changed_is_touched(bench: Bench) -> None:
+    bench.site.add("hall", {"seed": "1"})
+    bench.site.add("yard", {"seed": "2"})
+    assert bench.states() == {"hall": "running", "yard": "running"}
+    hall, yard = bench.lines
+    bench.site.pause("yard", True)
+    assert bench.states() == {"hall": "running", "yard": "draining"}
+    yard.has_ended = True
+    assert bench.states() == {"hall": "running", "yard": "paused"}
+    bench.site.pause("yard", False)
+    assert bench.states() == {"hall": "running", "yard": "running"}
+    bench.site.remove("yard")
+    bench.states()
+    bench.lines[2].has_ended = True
+    assert bench.states() == {"hall": "running"}
+    assert [line.did for line in bench.lines] == [["play"], ["play", "stop"], ["play", "stop"]]
+    assert hall.run_dir != yard.run_dir
+
+
+def test_a_file_that_is_edited_starts_its_camera_again_with_what_it_says(bench: Bench) -> None:
+    bench.site.add("hall", {"seed": "1"})
+    bench.states()
+    (bench.folder.path / "hall.yaml").write_text("properties: {seed: 22}\n")
+    assert bench.states() == {"hall": "draining"}
+    bench.lines[0].has_ended = True
+    assert bench.states() == {"hall": "draining"} or bench.states() == {"hall": "running"}
+    assert bench.lines[1].pipeline.lines[0].elements[0].seed == 22  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("text", "why"), [("properties: {sed: 1}", "no property 'sed'"), ("{", "hall.yaml line")])
+def test_a_file_that_is_edited_wrongly_changes_nothing_and_says_so(bench: Bench, text: str, why: str) -> None:
+    bench.site.add("hall", {"seed": "1"})
+    bench.states()
+    file = bench.folder.path / "hall.yaml"
+    good = file.read_text()
+    file.write_text(f"{text}\n")
+    assert bench.states() == {"hall": "running"}
+    assert why in bench.why("hall")
+    file.write_text(good)
+    assert bench.states() == {"hall": "running"}
+    assert (bench.why("hall"), bench.lines[0].did) == ("", ["play"])
+
+
+def test_a_camera_that_is_paused_and_resumed_while_it_drains_runs_again(bench: Bench) -> None:
+    bench.site.add("hall", {})
+    bench.states()
+    bench.site.pause("hall", True)
+    bench.states()
+    bench.site.pause("hall", False)
+    assert bench.states() == {"hall": "draining"}
+    bench.lines[0].has_ended = True
+    bench.states()
+    assert bench.states() == {"hall": "running"}
+    assert [line.did for line in bench.lines] == [["play", "stop"], ["play"]]
+
+
+def test_a_line_that_fails_is_tried_again_later_and_later(bench: Bench, at: Callable[[float], None]) -> None:
+    at(0)
+    bench.site.add("hall", {})
+    bench.site.add("yard", {})
+    bench.states()
+    bench.lines[0].error = PartError("the camera burns")
+    assert bench.states() == {"hall": "failed", "yard": "running"}
+    assert bench.printed == ["hall: the camera burns; tried again in 2 s"]
+    at(1.9)
+    assert bench.states()["hall"] == "failed"
+    at(2.1)
+    assert bench.states()["hall"] == "running"
+    bench.lines[2].error = PartError("the camera burns")
+    bench.states()
+    assert bench.printed[1:] == ["hall: the camera burns; tried again in 4 s"]
+    assert bench.why("hall") == "the camera burns"
+    assert bench.lines[1].did == ["play"]
+
+
+def test_a_line_whose_source_ends_is_not_started_again(bench: Bench) -> None:
+    bench.site.add("hall", {})
+    bench.states()
+    bench.lines[0].has_ended = True
+    assert [bench.states() for _ in range(3)] == [{"hall": "ended"}] * 3
+    assert len(bench.lines) == 1
+
+
+def test_a_line_that_does_not_drain_is_killed(bench: Bench, at: Callable[[float], None]) -> None:
+    at(0)
+    bench.site.add("hall", {})
+    bench.states()
+    bench.site.remove("hall")
+    bench.states()
+    at(site_module._DRAIN_S + 1)
+    bench.states()
+    assert bench.states() == {}
+    assert bench.lines[0].did == ["play", "stop", "kill"]
+
+
+def test_cameras_run_again_when_the_site_is_started_again(bench: Bench) -> None:
+    bench.site.add("hall", {"seed": "4"})
+    bench.site.add("yard", {})
+    bench.site.pause("yard", True)
+    bench.states()
+    bench.lines[0].has_ended = True
+    bench.site.close()
+    with open_bench(bench.folder.path) as again:
+        assert again.states() == {"hall": "running", "yard": "paused"}
+
+
+# -- real lines --------------------------------------------------------------------------------------------------------
+
+
+def test_a_camera_has_no_gap_while_others_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path / "r"))
+    site = Site(make_template(LINE.replace(" prefix=p/", "")), CameraFolder(tmp_path / "d"), on_stderr=print)
+    try:
+        site.add("hall", {})
+        site.turn()
+        with Subscriber(site.reports[0].address, timeout_s=60) as subscriber:
+            frames = [next(subscriber).frame_seq]
+            site.add("yard", {"seed": "1"})
+            frames += _follow(site, subscriber, lambda: _state(site, "yard") == "running", 30)
+            site.remove("yard")
+            frames += _follow(site, subscriber, lambda: not _state(site, "yard"), 5)
+            assert subscriber.statistics.total.lost == 0
+        assert frames == list(range(frames[0], frames[0] + len(frames)))
+        assert len(frames) > 30
+    finally:
+        site.close()
+
+
+def _state(site: Site, name: str) -> str:
+    return next((report.state for report in site.reports if report.name == name), "")
+
+
+def _follow(site: Site, subscriber: Subscriber, is_done: Callable[[], bool], more: int) -> list[int]:
+    """The frames that come until ``is_done``, and so many more."""
+    frames: list[int] = []
+    until_s = time.monotonic() + 60
+    while more:
+        site.turn()
+        frames.append(next(subscriber).frame_seq)
+        more -= is_done()
+        assert time.monotonic() < until_s
+    return frames
