@@ -16,6 +16,7 @@ STANDALONE = (
     "memory",
     "live_ap",
     "publisher",
+    "recorder",
     "restarts",
     "reuse",
     "rtsp",

@@ -13,6 +13,8 @@ from stream.protocol.last_values import LastValues
 from stream.recording.recording import RecordedMessage, Recording
 
 HEARTBEAT_MS = 1000
+_MIN_TURN_S = 1.0
+"""Or the turns of a recording of one frame would follow each other without a pause."""
 
 Publish = Callable[[str, bytes], object]
 Wait = Callable[[float], bool]
@@ -60,9 +62,12 @@ class Replay:
         """Publish all messages, until the end or until ``wait`` says that it was stopped."""
         for turn in count() if self._loop else range(1):
             self._renamed.clear()
+            begun_s = now_s()
             if not self._play(publish, wait, now_s, turn):
                 return
             self.turns = turn + 1
+            if self._loop and wait(max(begun_s + _MIN_TURN_S - now_s(), 0.0)):
+                return
 
     def _play(self, publish: Publish, wait: Wait, now_s: Callable[[], float], turn: int) -> bool:
         """Publish all messages once; False if it was stopped."""

@@ -69,7 +69,7 @@ def test_a_restart_that_repeated_a_frame_is_not_heard(tmp_path: Path) -> None:
 
 def test_each_turn_is_a_session_and_else_the_same_bytes(path: Path) -> None:
     replay = Replay(Recording(path), loop=True)
-    published = Stage(ends_at_s=1.0).run(replay)
+    published = Stage(ends_at_s=3.0).run(replay)
     turns = replay.turns
     assert turns >= 3
     count = len(list(Recording(path).messages()))
@@ -82,6 +82,17 @@ def test_each_turn_is_a_session_and_else_the_same_bytes(path: Path) -> None:
         sessions.append(session)
         assert [payload.replace(session.encode(), sessions[0].encode()) for payload in payloads] == first
     assert len(set(sessions)) == turns
+
+
+def test_turns_of_a_single_frame_have_a_pause(tmp_path: Path) -> None:
+    published = Stage(ends_at_s=4.5).run(Replay(Recording(record(tmp_path / "x.mcap", [picture_poses(0)])), loop=True))
+    assert [round(at) for at, _, payload in published if isinstance(schema.decode(payload), PoseMessage)] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_stopping_ends_between_two_messages(path: Path) -> None:
