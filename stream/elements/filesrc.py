@@ -120,17 +120,29 @@ class Filesrc(Source):
                 yield shifted
 
     def _pace(self, shots: Iterator[Shot]) -> Iterator[tuple[int, Shot] | None]:
-        """Wait for each shot's time; skip late shots, and those already delivered before a restart."""
-        origin_ns = None
+        """Wait for each shot's time; skip late shots, and those already delivered before a restart.
+
+        Where nothing but late shots come for :data:`_MAX_LATE_NS`, as where pictures are decoded more slowly than they
+        follow each other, the clock starts anew at the next one, as a slow camera delivers what it can.
+        """
+        origin_ns, asked_ns = None, 0
         for seq, shot in _number(extend_to_next(shots)):
             if seq <= last_seq(self.context):
                 continue
             now_ns = time.monotonic_ns()
-            origin_ns = now_ns - shot.begin_ns if origin_ns is None else origin_ns
-            if now_ns < origin_ns + shot.end_ns:
-                yield from sleep_until(origin_ns + shot.begin_ns)
-                self.context.memory["seq"] = seq
-                yield seq, replace(shot, captured_ns=self.context.now_ns())
+            is_late = origin_ns is not None and now_ns >= origin_ns + shot.end_ns
+            if origin_ns is None or (is_late and now_ns - asked_ns > _MAX_LATE_NS):
+                origin_ns, is_late = now_ns - shot.begin_ns, False
+            if is_late:
+                yield None
+                continue
+            yield from sleep_until(origin_ns + shot.begin_ns)
+            self.context.memory["seq"] = seq
+            yield seq, replace(shot, captured_ns=self.context.now_ns())
+            asked_ns = time.monotonic_ns()
+
+
+_MAX_LATE_NS = 1_000_000_000
 
 
 def _number(shots: Iterator[Shot]) -> Iterator[tuple[int, Shot]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from stream.capture.decoded_picture import Shot
 from stream.elements.filesrc import Filesrc
 from stream.errors import PropertyError, SourceError
 from stream.messages import Frame
@@ -180,6 +182,26 @@ def test_a_realtime_file_skips_frames_that_are_late(clip: Path) -> None:
     assert first.seq == 0
     assert second.seq >= 7
     assert read_number(second.pixels) == second.seq % 20
+
+
+def test_a_realtime_file_that_is_decoded_too_slowly_gives_what_it_can(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shots = Filesrc._shots
+
+    def decode_slowly(source: Filesrc) -> Iterator[Shot]:
+        for shot in shots(source):
+            time.sleep(0.06)  # at 25 frames per second
+            yield shot
+
+    monkeypatch.setattr(Filesrc, "_shots", decode_slowly)
+    monkeypatch.setattr("stream.elements.filesrc._MAX_LATE_NS", 150_000_000)
+    with Filesrc(str(clip), realtime=True) as source:
+        found = list(source.frames())
+    seqs = [frame.seq for frame in found if frame]
+    assert len(seqs) >= 5  # two, if the clock of the first frame counted for ever
+    assert seqs[-1] >= 16
+    assert sum(frame is None for frame in found) >= 20 - len(seqs)  # the line's loop goes on meanwhile
 
 
 def test_a_realtime_source_yields_none_while_it_waits(tmp_path: Path) -> None:
