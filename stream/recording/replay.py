@@ -71,10 +71,12 @@ class Replay:
 
     def _play(self, publish: Publish, wait: Wait, now_s: Callable[[], float], turn: int) -> bool:
         """Publish all messages once; False if it was stopped."""
-        begun_s, first_ns = now_s(), -1
+        begun_s, before_ns = now_s(), -1
+        self.position_s = 0.0
         for message in self._recording.messages():
-            first_ns = message.publish_ns if first_ns < 0 else first_ns
-            self.position_s = max((message.publish_ns - first_ns) / 1e9, 0.0)
+            if before_ns >= 0:  # a clock that was set back must not let an hour pass at once
+                self.position_s += max(message.publish_ns - before_ns, 0) / 1e9
+            before_ns = message.publish_ns
             # Waiting nothing, too, asks whether it was stopped.
             if wait(max(begun_s + self.position_s / self._speed - now_s(), 0.0)):
                 return False

@@ -85,12 +85,15 @@ def _find_codec() -> str:
 
 def _open(width: int, height: int) -> Any:
     import av
+    from av.video.reformatter import ColorRange, Colorspace
 
     name = _find_codec()
     context: Any = av.CodecContext.create(name, "w")
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.time_base, context.framerate = Fraction(1, _RATE), Fraction(_RATE)
     context.gop_size, context.max_b_frames = _MAX_FRAMES_TO_KEY, 0
+    # What the conversion from BGR makes; players would take larger pictures for BT.709.
+    context.colorspace, context.color_range = Colorspace.SMPTE170M, ColorRange.MPEG
     context.options = _OPTIONS.get(name, {})
     return context
 

@@ -19,11 +19,12 @@ SESSION = 0xC0FFEE
 
 
 def picture_poses(seq: int, camera: str = "hall", size: tuple[int, int] = (64, 48), count: int = 2) -> Poses:
-    """Poses in a picture whose grey rises from left to right, and from frame to frame."""
+    """Poses in a coloured picture that becomes lighter from left to right, and from frame to frame."""
     poses = make_poses(seq, camera, count=count)
     width, height = size
     pixels = np.empty((height, width, 3), np.uint8)
-    pixels[:] = (np.linspace(20, 160, width).astype(np.uint8) + seq % 50)[None, :, None]
+    light = np.linspace(20, 160, width).astype(np.uint8) + seq % 50
+    pixels[:] = light[None, :, None] + np.array([0, 20, 40], np.uint8)
     return dataclasses.replace(poses, frame=dataclasses.replace(poses.frame, pixels=pixels))
 
 

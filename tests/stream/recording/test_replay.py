@@ -13,7 +13,8 @@ from stream.protocol.pose_message import PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 from stream.recording.recording import Recording
 from stream.recording.replay import Replay
-from tests.stream.recording.recordings import interleave, picture_poses, record
+from stream.testing import Clock
+from tests.stream.recording.recordings import interleave, open_sink, picture_poses, record
 
 
 class Stage:
@@ -55,6 +56,16 @@ def test_speed_divides_the_time(path: Path) -> None:
     assert [at for at, _, payload in published if isinstance(schema.decode(payload), PoseMessage)] == [
         0, 0.01, 0.02, 0.03, 0.04, 0.05,
     ]  # fmt: skip
+
+
+def test_a_clock_that_was_set_back_costs_no_time_and_saves_none(tmp_path: Path) -> None:
+    clock = Clock()
+    with open_sink(tmp_path / "x.mcap", clock=clock, video="none") as sink:
+        for seq, after_ms in enumerate((0, 40, -3_600_000, 40)):
+            clock.advance(after_ms)
+            sink.consume(picture_poses(seq))
+    published = Stage().run(Replay(Recording(tmp_path / "x.mcap")))
+    assert [at for at, topic, _ in published if topic == "poses/hall"] == [0, 0.04, 0.04, 0.08]
 
 
 def test_a_restart_that_repeated_a_frame_is_not_heard(tmp_path: Path) -> None:
