@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -25,14 +26,19 @@ _YEAR_S = 365 * 24 * 3600
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "connect-src 'self'{socket}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",  # with no-referrer, a browser would send the form of the token with Origin: null
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-"""Of every answer. Scripts and styles come from files of this server alone, and no other page may frame it."""
+"""Of every answer. Scripts and styles come from files of this server alone, and no other page may frame it.
+
+``{socket}`` is the address of its WebSocket: not every browser counts that as ``'self'``.
+"""
+
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 
 
 class Guard:
@@ -53,7 +59,7 @@ class Guard:
             else:  # before the handshake, this is an answer of 403
                 await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
-        sending = _with_headers(send)
+        sending = _with_headers(send, _spell_socket(headers.get("host", "")))
         if refusal is None and scope["path"] == "/login" and self._access.token:
             refusal = await self._log_in(Request(scope, receive))
         await (self._app if refusal is None else refusal)(scope, receive, sending)
@@ -64,7 +70,7 @@ class Guard:
         if not self._access.is_host(_hostname(host)):
             return _answer(421, "this page is not called that; open it as http://127.0.0.1, or give it a --token-file")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return _answer(403, "pages of other sites may not read this")
         if self._access.token and scope["path"] not in _OPEN_PATHS and not self._is_known(headers):
             if scope["path"] == "/" and scope["type"] == "http":
@@ -128,16 +134,21 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _with_headers(send: Send) -> Send:
+def _spell_socket(host: str) -> str:
+    """The source of the policy for the WebSocket, also behind a proxy; nothing for a host that could end the policy."""
+    return f" ws://{host} wss://{host}" if _PLAIN_HOST.fullmatch(host) else ""
+
+
+def _with_headers(send: Send, socket: str) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            _add_headers(message)
+            _add_headers(message, socket)
         await send(message)
 
     return sending
 
 
-def _add_headers(message: MutableMapping[str, Any]) -> None:
+def _add_headers(message: MutableMapping[str, Any], socket: str) -> None:
     headers = MutableHeaders(scope=message)
     for name, value in HEADERS.items():
-        headers[name] = value
+        headers[name] = value.replace("{socket}", socket)

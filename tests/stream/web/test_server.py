@@ -80,7 +80,9 @@ def test_every_answer_forbids_scripts_frames_and_requests_of_others(public: Page
     assert status == (404 if path == "/nothing" else 200)
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["connect-src"] == policy["style-src"] == "'self'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    host = urlsplit(public.address).netloc
+    assert policy["connect-src"] == f"'self' ws://{host} wss://{host}"
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
@@ -97,14 +99,22 @@ def test_a_page_that_makes_its_own_name_lead_here_is_refused(public: PageServer,
     assert "cameras" not in text
 
 
+def test_a_name_cannot_change_the_policy(private: PageServer) -> None:
+    for host in ("a.example;script-src *", "a.example, *", "a.example *"):
+        policy = ask(private, "/healthz", Host=host)[2].get("content-security-policy", "")
+        assert "*" not in policy
+        assert "a.example" not in policy
+
+
 @pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8080"])
 def test_the_names_of_this_machine_are_answered(public: PageServer, host: str) -> None:
     assert ask(public, "/api/state", Host=host)[0] == 200
 
 
 def test_a_page_of_another_site_may_not_open_the_socket_nor_a_name_that_leads_here(public: PageServer) -> None:
-    with pytest.raises(InvalidStatus, match="403"):
-        dial(public, origin="http://evil.example")
+    for origin in ("http://evil.example", "null", "http://[", f"{public.address.rstrip('/')}.evil.example"):
+        with pytest.raises(InvalidStatus, match="403"):
+            dial(public, origin=origin)
     address = urlsplit(public.address)
     with (
         socket.create_connection((address.hostname, address.port)) as connection,
