@@ -52,6 +52,7 @@ class SourceInput:
         self._offset: int | None = None
         self._frames: Iterator[Frame | None] = iter(())
         self._is_ended = runner.is_finished
+        self._unused = 0
 
     def open(self, opened: ExitStack) -> None:
         """Open the elements, source last, unless everything was delivered before a restart."""
@@ -91,6 +92,7 @@ class SourceInput:
         try:
             return next(self._frames)
         except StopIteration:
+            self._report_unused()
             self.end()
         except SourceError as error:
             if self._source.is_live:
@@ -98,6 +100,15 @@ class SourceInput:
             self._runner.report_error(self._source, error, self._camera)
             self.end()
         return None
+
+    def _report_unused(self) -> None:
+        """Report a live stream that ended before the line was ready: its sinks get nothing, as from a dead camera."""
+        if self._unused and "taken" not in self._memory:
+            error = SourceError(
+                f"the stream of camera {self._camera!r} ended before all parts of the line were ready, which got none "
+                f"of its frames ({self._unused}); begin the stream later, or read a file"
+            )
+            self._runner.report_error(self._source, error, self._camera)
 
     def _numbered(self, frame: Frame) -> Frame:
         """The frame under its camera's name; a live source that was restarted continues its count."""
@@ -113,6 +124,7 @@ class SourceInput:
         if not self._source.is_live and self._runner.flow.was_released(frame.key):
             return  # delivered before the restart, and no later frame needs it
         if self._source.is_live and state != "PLAYING":
+            self._unused += 1
             return  # a paused live source is still read, or its frames would be late from then on
         self._memory["taken"] = frame.seq
         self._runner.receive_acknowledgements()

@@ -126,6 +126,23 @@ def test_a_damaged_file_ends_its_stream_and_posts_an_error_that_only_the_user_ca
     assert bench.posted[0] == bus.Error(part="part", element="damaged", text=text, camera=CAMERA, needs_user=True)
 
 
+@pytest.mark.parametrize(("states", "is_reported"), [(["PAUSED"] * 4, True), (["PAUSED"] * 2 + ["PLAYING"] * 2, False)])
+def test_a_live_stream_that_ends_before_the_line_is_ready_is_an_error(
+    bench: Bench, states: list[bus.State], is_reported: bool
+) -> None:
+    source = Gives(num_frames=3, is_live=True)
+    runner = bench.part_runner(source, Takes())
+    taking = frames_input(runner, source, 100, Memory())
+    for state in states:
+        taking.advance(state)
+    text = (
+        f"the stream of camera {CAMERA!r} ended before all parts of the line were ready, which got none of its frames "
+        "(3); begin the stream later, or read a file"
+    )
+    error = bus.Error(part="part", element="gives", text=text, camera=CAMERA, needs_user=True)
+    assert [notice for notice in bench.posted if isinstance(notice, bus.Error)] == ([error] if is_reported else [])
+
+
 def test_a_camera_that_fails_ends_its_part(bench: Bench) -> None:
     source = Damaged(num_frames=0, is_live=True)
     taking = frames_input(bench.part_runner(source, Takes()), source, 100, Memory())
