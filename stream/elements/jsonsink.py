@@ -232,6 +232,7 @@ class JsonSink(Sink):
             return
         if not lines.path.exists():
             raise write_error("jsonsink", lines.path, REMOVED)
+        lines.check_unchanged()
         self.written += DOCUMENTS[self.format].write(lines)
         lines.is_written = True
 

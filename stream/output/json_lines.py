@@ -27,6 +27,8 @@ read_record = msgspec.json.Decoder(Record).decode
 """Reads a line; raises :class:`msgspec.MsgspecError`."""
 
 
+_CHANGED = "was changed by another program while the line ran"
+
 _SUBSCRIPTION_KEYS = ("version", "kind", "session", "seq")
 
 
@@ -65,7 +67,11 @@ class JsonLines:
             if resume and path.is_file():
                 self._resume()
             opener = open_temporary if is_temporary else open_alone
-            self._handle = io.FileIO(path, "ab" if resume else "wb", opener=opener)
+            # Appends wherever the file ends: another program may shorten it, as logrotate does with copytruncate.
+            self._handle = io.FileIO(path, "ab", opener=opener)
+            if not resume:
+                with suppress(OSError):  # a pipe or a device has no length
+                    os.ftruncate(self._handle.fileno(), 0)
             self._size = os.fstat(self._handle.fileno()).st_size
         except OSError as error:
             raise make_error(path, error) from None
@@ -77,11 +83,13 @@ class JsonLines:
             refuse_camera(self.target, first, camera)
         if seq <= self._last.get(camera, -1):
             return
+        written = 0
         try:
-            if self._handle.write(line) != len(line):
+            written = self._handle.write(line) or 0
+            if written != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            self._drop_torn_line()
+            self._drop_torn_line(written)
             raise make_error(self.path, error) from None
         self._size += len(line)
         self._last[camera] = seq
@@ -91,13 +99,21 @@ class JsonLines:
         """Raise :class:`TransportError` if the file was removed, and with it what was written."""
         check_present(self._handle, self.path, OWNER)
 
+    def check_unchanged(self) -> None:
+        """Raise :class:`TransportError` if the file is not as long as what was written: another program changed it."""
+        if self.path.stat().st_size != self._size:
+            raise write_error(OWNER, self.target, f"{self.path} {_CHANGED}")
+
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
-        """Read back the records, from the line ``start`` (from 0) to before the line ``stop``."""
+        """Read back the records, from the line ``start`` (from 0) to before the line ``stop``.
+
+        Raises :class:`TransportError` for a line that another program has changed.
+        """
         with self.path.open("rb") as file:
             for number, line in enumerate(islice(file, stop)):
                 self._progress()
                 if number >= start:
-                    yield read_record(line)
+                    yield self._read(line)
 
     @property
     def is_closed(self) -> bool:
@@ -113,11 +129,18 @@ class JsonLines:
         self.close()
         self.path.unlink(missing_ok=True)
 
-    def _drop_torn_line(self) -> None:
-        """Remove what was written of a line before the disk was full, so that the next one starts a line of its own."""
+    def _read(self, line: bytes) -> Record:
+        try:
+            return read_record(line)
+        except msgspec.MsgspecError:
+            raise write_error(OWNER, self.target, f"{self.path} {_CHANGED}") from None
+
+    def _drop_torn_line(self, written: int) -> None:
+        """Remove the bytes that were written of a line before the disk was full, so that the next one starts a line of
+        its own."""
         with suppress(OSError):  # a pipe or a device cannot be cut off
-            os.ftruncate(self._handle.fileno(), self._size)
-            self._handle.seek(self._size)
+            handle = self._handle.fileno()
+            os.ftruncate(handle, os.fstat(handle).st_size - written)
 
     def _resume(self) -> None:
         """Read the last frame of each camera, and drop an incomplete last line."""

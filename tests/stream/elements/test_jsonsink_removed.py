@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -30,6 +32,47 @@ def test_a_file_that_was_removed_meanwhile_is_an_error_at_the_end(
         with pytest.raises(TransportError) as caught:
             sink.flush()
     assert str(caught.value) == _REMOVED % written
+
+
+def test_lines_go_on_behind_a_file_that_another_program_shortens(tmp_path: Path) -> None:
+    """As logrotate does with copytruncate; written where it ended before, the file would begin with zeros."""
+    path = tmp_path / "poses.jsonl"
+    path.write_text("of an earlier run\n")
+    with JsonSink(location=str(path)) as sink:
+        sink.consume(make_poses(0))
+        path.write_bytes(b"")
+        sink.consume(make_poses(1))
+        sink.consume(make_poses(2))
+    assert [json.loads(line)["frame_seq"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+@pytest.mark.parametrize("form", ["coco", "posetrack", "csv"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes() + b"more\n"),
+        lambda path: path.write_bytes(b"x" * path.stat().st_size),
+    ],
+    ids=["shortened", "lengthened", "overwritten"],
+)
+def test_a_document_whose_frames_another_program_changed_is_an_error(
+    tmp_path: Path, form: Literal["coco", "posetrack", "csv"], change: Callable[[Path], object]
+) -> None:
+    path, part = tmp_path / f"out.{form}", tmp_path / f"out.{form}.part"
+    sink = JsonSink(location=str(path), format=form)
+    sink.__enter__()
+    sink.consume(make_poses(0))
+    change(part)
+    sink.consume(make_poses(1))
+    for finish in (sink.flush, lambda: sink.__exit__(None, None, None)):
+        with pytest.raises(TransportError) as caught:
+            finish()
+        assert str(caught.value) == (
+            f"jsonsink cannot write {path}: {part} was changed by another program while the line ran; "
+            "choose another location="
+        )
+    assert not path.exists()
 
 
 def test_a_file_that_was_removed_before_a_restart_is_an_error(tmp_path: Path) -> None:
