@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from stream.element import Element, Source
+from stream.element import Element, Sink, Source
 from stream.elements.keypointsink import KeypointSink
 from stream.errors import LaunchError
 from stream.pipeline.launch import parse_yaml
 from stream.pipeline.wiring import Line
-from stream.registry import element_name, get_properties, make, property_names, suggest
+from stream.registry import element_name, get_properties, label, make, property_names, suggest
 
 if TYPE_CHECKING:
     from stream.pipeline.pipeline import Pipeline
@@ -23,7 +23,7 @@ Properties = Mapping[str, str]
 
 class Template:
     """``pipeline`` as a template, called ``name``. Raises :class:`LaunchError` unless it has one source and one
-    ``keypointsink``, since each copy publishes one camera."""
+    ``keypointsink``, since each copy publishes one camera, and unless copies may run side by side."""
 
     def __init__(self, pipeline: Pipeline, name: str) -> None:
         self.name, self._text = name, pipeline.to_yaml(reveal=True)
@@ -39,6 +39,7 @@ class Template:
         self.networks = pipeline.networks
         if _OWN not in self.source_properties:
             raise LaunchError(f"{name}: {self.source} has no property {_OWN!r}, by which its copies would be known")
+        self._check_outputs()
 
     def build(self, camera: str, properties: Properties, bind: str) -> Pipeline:
         """The line of a camera, which publishes keypoints and pictures on ``bind``, checked against this machine.
@@ -47,18 +48,30 @@ class Template:
         line from running.
         """
         self._check(properties)
+        built = self._copy({**properties, _OWN: camera}, bind)
+        built.check()
+        return built
+
+    def _copy(self, properties: Properties, bind: str) -> Pipeline:
         pipeline = parse_yaml(self._text, place=self.name)
-        changes: dict[type[Element], dict[str, object]] = {
-            Source: {**properties, _OWN: camera},
-            KeypointSink: {"bind": bind, "pictures": True},
+        changes: dict[type[Element], Mapping[str, object]] = {
+            Source: properties,
+            # An address of this user alone, where the page finds every camera without a prefix or keys.
+            KeypointSink: {"bind": bind, "pictures": True, "prefix": "", "keys": "", "clients": ""},
         }
         lines = [
             Line(*(_change(element, changes) for element in line.elements), from_queue=line.from_queue)
             for line in pipeline.lines
         ]
-        built = pipeline.with_lines(*lines)
-        built.check()
-        return built
+        return pipeline.with_lines(*lines)
+
+    def _check_outputs(self) -> None:
+        """Raise :class:`LaunchError` if two copies would write to the same file or address."""
+        one, other = (_outputs(self._copy({_OWN: name}, f"ipc:///{name}")) for name in ("one", "other"))
+        for output in one.keys() & other.keys():
+            raise LaunchError(
+                f"{self.name}: every camera's {one[output]} would write to {output}; put {{camera}} into its location="
+            )
 
     def _check(self, properties: Properties) -> None:
         known = [name for name in self.source_properties if name != _OWN]
@@ -68,6 +81,17 @@ class Template:
             if name not in known:
                 advice = suggest(name, known) or f"; it has {', '.join(known)}"
                 raise LaunchError(f"{self.source} of {self.name} has no property {name!r}{advice}")
+
+
+def _outputs(pipeline: Pipeline) -> dict[str, str]:
+    """The files and addresses that the sinks of a line need, and the name of each sink."""
+    return {
+        output: label(element)
+        for part in pipeline.parts
+        for element in part.elements
+        if isinstance(element, Sink)
+        for output in element.outputs(part.cameras)
+    }
 
 
 def _change(element: Element, changes: Mapping[type[Element], Mapping[str, object]]) -> Element:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -86,6 +86,11 @@ class Hub:
         self._newest[camera] = packet
         for viewer in self.viewers:
             viewer.offer(camera, packet)
+
+    def forget(self, cameras: Collection[int]) -> None:
+        """Drop the last frames of cameras that are not shown any more."""
+        for camera in cameras:
+            self._newest.pop(camera, None)
 
     def set_state(self, state: str) -> None:
         """A new state, for all viewers."""

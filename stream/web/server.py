@@ -54,13 +54,14 @@ class PageServer:
         self._is_watched = False
         self._state_s, self._events = -_STATE_S, 0
         self._socket = _listen(access)
+        self._loop = asyncio.new_event_loop()
         self.address = f"{access.scheme}://{_spell(access.host)}:{self._socket.getsockname()[1]}/"
         with ExitStack() as stack:
+            stack.callback(self._loop.close)
             stack.callback(self._socket.close)
             stack.callback(self._close_feeds)
             self.show(addresses)
             stack.pop_all()
-        self._loop = asyncio.new_event_loop()
         self._server = uvicorn.Server(_configure(make_app(self._hub, access, self._encode_state, site), access))
         self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
         self._thread.start()
@@ -75,6 +76,9 @@ class PageServer:
         """Show what is published at these addresses from now on; those that were shown before go on."""
         for address in self._feeds.keys() - set(addresses):
             self._feeds.pop(address).close()
+            with self._lock:
+                gone = [number for (of, _), number in self._ids.items() if of == address]
+            self._call(self._hub.forget, gone)
         for address in addresses:
             if address not in self._feeds:
                 feed = self._feeds[address] = Feed(address, self._make_deliver(address))

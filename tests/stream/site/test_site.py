@@ -13,7 +13,7 @@ from stream.protocol.subscriber import Subscriber
 from stream.site import site as site_module
 from stream.site.folder import CameraExistsError, CameraFolder, UnknownCameraError
 from stream.site.site import Site
-from tests.stream.site.bench import LINE, Bench, make_template, open_bench
+from tests.stream.site.bench import Bench, make_template, open_bench
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_camera_gets_a_copy_of_the_line_with_its_name_properties_and_address()
     built = template.build("hall", {"seed": "7", "fps": "5"}, "ipc:///run/hall.sock")
     source, _, sink = built.lines[0].elements
     assert (source.camera, source.seed, source.fps, source.width) == ("hall", 7, 5.0, 64)  # type: ignore[attr-defined]
-    assert (sink.bind, sink.pictures, sink.prefix) == ("ipc:///run/hall.sock", True, "p/")  # type: ignore[attr-defined]
+    assert (sink.bind, sink.pictures, sink.prefix) == ("ipc:///run/hall.sock", True, "")  # type: ignore[attr-defined]
     other = template.build("yard", {}, "ipc:///run/yard.sock")
     assert other.cameras == ("yard",)
     assert not {id(e) for e in built.lines[0].elements} & {id(e) for e in other.lines[0].elements}
@@ -70,6 +70,16 @@ def test_a_line_without_one_source_and_one_keypointsink_is_no_template(line: str
         LaunchError, match=rf"^site\.yaml has {counts}.*; a site needs one of each, of which every camera"
     ):
         make_template(line)
+
+
+def test_copies_that_would_write_to_one_file_are_refused(tmp_path: Path) -> None:
+    tee = "testsrc ! tests.toys.oracle ! tee name=t; from t ! queue ! keypointsink; from t ! queue ! jsonsink location="
+    with pytest.raises(LaunchError) as caught:
+        make_template(f"{tee}{tmp_path}/poses.jsonl")
+    assert str(caught.value) == (
+        f"site.yaml: every camera's jsonsink would write to {tmp_path}/poses.jsonl; put {{camera}} into its location="
+    )
+    make_template(f"{tee}{tmp_path}/{{camera}}.jsonl")
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -276,7 +286,7 @@ def test_a_camera_has_no_gap_while_others_come_and_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
     monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path / "r"))
-    site = Site(make_template(LINE.replace(" prefix=p/", "")), CameraFolder(tmp_path / "d"), on_stderr=print)
+    site = Site(make_template(), CameraFolder(tmp_path / "d"), on_stderr=print)
     try:
         site.add("hall", {})
         site.turn()

@@ -52,6 +52,17 @@ def test_ten_viewers_share_the_bytes_of_one_frame() -> None:
     assert all(viewer.take() is packet for viewer in viewers)
 
 
+def test_the_last_frame_waits_for_new_viewers_until_its_camera_is_forgotten() -> None:
+    hub = Hub(lambda _: None)
+    hub.publish(0, b"a")
+    hub.publish(1, b"b")
+    hub.forget([1, 7])
+    viewer = Viewer("{}")
+    hub.viewers.add(viewer)
+    hub._show(viewer, frozenset({0, 1}))
+    assert [viewer.take(), viewer.take()] == [b"a", None]
+
+
 def test_words_of_a_viewer_about_frames_that_it_was_not_sent_change_nothing() -> None:
     viewer = make_viewer(0)
     for _ in range(5):
