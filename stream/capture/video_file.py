@@ -17,6 +17,7 @@ from typing import Any, Literal
 from stream.capture import video_header
 from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
+from stream.capture.matroska import MatroskaWalk
 from stream.capture.picture_suffixes import find_format
 from stream.capture.regular_file import check_readable
 from stream.errors import SourceError
@@ -42,12 +43,15 @@ class VideoFile:
         self.max_gap_ns = video_header.max_gap_ns(self._container)
         self.delivered = 0
         self._packets = self._damages = 0
+        self._walk = MatroskaWalk(path) if "matroska" in self._container.format.name else None
 
     def __enter__(self) -> VideoFile:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
+        if self._walk is not None:
+            self._walk.close()
 
     def shots(self) -> Iterator[Shot]:
         """Yield every frame in display order. At damage it raises :class:`SourceError`, or warns and continues."""
@@ -94,6 +98,7 @@ class VideoFile:
                 packet = next(packets)
                 captured_ns = self._now_ns()
                 self._packets += packet.dts is not None
+                self._follow(packet.pos)
                 # An empty packet in the middle repeats the picture (AVI); decoding it would end the decoder.
                 frames = packet.decode() if packet.size or packet.dts is None else []
             except (StopIteration, EndOfFile):
@@ -130,8 +135,16 @@ class VideoFile:
         header = self._container, self._stream
         if video_header.is_cut(self._path, *header, self._packets, end_ns, self._frame_ns):
             self._report_damage(f"it ends after {end_ns / 1e9:.2f} s")
+        elif self._walk is not None:
+            self._follow(None)
         elif self._container.format.name == "gif" and not video_header.ends_with(self._path, b";"):
             self._report_damage("its end is missing (a GIF ends with ';')")
+
+    def _follow(self, until: int | None) -> None:
+        """Report damage to the structure of a Matroska file before the byte ``until``, once."""
+        if self._walk is not None and not self._walk.is_reported and not self._walk.is_sound(until):
+            self._walk.is_reported = True
+            self._report_damage("a part of it is overwritten or missing")
 
     @property
     def _progress(self) -> str:
