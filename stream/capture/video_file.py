@@ -42,7 +42,7 @@ class VideoFile:
         self.header_frames = video_header.count_frames(self._container, self._stream)
         self.max_gap_ns = video_header.max_gap_ns(self._container)
         self.delivered = 0
-        self._packets = self._damages = 0
+        self._packets = self._damages = self._marked = 0
         self._walk = MatroskaWalk(path) if "matroska" in self._container.format.name else None
 
     def __enter__(self) -> VideoFile:
@@ -63,6 +63,14 @@ class VideoFile:
         if self.delivered == 0:
             raise SourceError(f"{self._name} has a video stream, but none of its frames can be decoded; {_COPY_AGAIN}")
         self._check_end(end_ns)
+        if self._marked and not self._damages:
+            # No error: files of MPEG-TS that were joined are marked too, at the joint.
+            _log.warning(
+                "%s: packets are marked corrupt (%d), so frames may be missing; %s read",
+                self._name,
+                self._marked,
+                self._progress,
+            )
         if self._damages > 1:
             _log.warning("%s is damaged in %d places; %s read", self._name, self._damages, self._progress)
 
@@ -98,6 +106,7 @@ class VideoFile:
                 packet = next(packets)
                 captured_ns = self._now_ns()
                 self._packets += packet.dts is not None
+                self._marked += packet.is_corrupt
                 self._follow(packet.pos)
                 # An empty packet in the middle repeats the picture (AVI); decoding it would end the decoder.
                 frames = packet.decode() if packet.size or packet.dts is None else []

@@ -242,3 +242,27 @@ def test_the_frame_rate_is_read_from_the_header(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", PICTURES, fps=20)
     assert header_fps(tmp_path / "a.mp4") == 20
     assert header_fps(tmp_path / "none.mp4") is None
+
+
+def test_a_transport_stream_whose_packets_do_not_follow_says_that_frames_may_be_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, noise = tmp_path / "clip.ts", np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "1", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(30):
+            picture = noise.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
+        container.mux(stream.encode(None))
+    content = bytearray(path.read_bytes())
+    starts = range(len(content) // 2 // 188 * 188, len(content), 188)
+    middle = next(at for at in starts if content[at + 1] & 0x5F == 0x01 and content[at + 2] == 0)  # inside a frame
+    for is_changed in (False, True):
+        caplog.clear()
+        content[middle + 3] ^= 0x0F * is_changed  # the counter of packets
+        path.write_bytes(content)
+        with VideoFile(path) as video:
+            assert sum(1 for _ in video.shots()) == 30
+        marked = [text for text in caplog.messages if text.startswith(f"{str(path)!r}: packets are marked corrupt (")]
+        assert bool(marked) is is_changed
