@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from stream.runtime.endpoints import get_frames
 from stream.runtime.part_runner import PartRunner
 from stream.runtime.state import Memory
 from stream.transports.base import Delivery
+
+_logger = logging.getLogger(__name__)
 
 
 class Input(Protocol):
@@ -102,13 +105,18 @@ class SourceInput:
         return None
 
     def _report_unused(self) -> None:
-        """Report a live stream that ended before the line was ready: its sinks get nothing, as from a dead camera."""
-        if self._unused and "taken" not in self._memory:
-            error = SourceError(
-                f"the stream of camera {self._camera!r} ended before all parts of the line were ready, which got none "
-                f"of its frames ({self._unused}); begin the stream later, or read a file"
-            )
-            self._runner.report_error(self._source, error, self._camera)
+        """Say what of a live stream that has ended came before the line was ready; if that was all, it is an error."""
+        if not self._unused:
+            return
+        if "taken" in self._memory:
+            frames = "1 frame" if self._unused == 1 else f"{self._unused} frames"
+            _logger.warning("%s of camera %r came before all parts of the line were ready", frames, self._camera)
+            return
+        error = SourceError(
+            f"the stream of camera {self._camera!r} ended before all parts of the line were ready, which got none "
+            f"of its frames ({self._unused}); begin the stream later, or read a file"
+        )
+        self._runner.report_error(self._source, error, self._camera)
 
     def _numbered(self, frame: Frame) -> Frame:
         """The frame under its camera's name; a live source that was restarted continues its count."""

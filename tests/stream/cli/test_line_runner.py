@@ -60,7 +60,7 @@ def test_quiet_shows_neither(capsys: pytest.CaptureFixture[str], monkeypatch: py
 def test_elsewhere_a_live_line_reports_what_it_dropped_and_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], no_leaks: None
 ) -> None:
-    fast = SMALL.replace("num_frames=6", "num_frames=60")
+    fast = SMALL.replace("num_frames=6", "num_frames=180")
     sink = f"tests.stream.toys.notebook location={tmp_path}/notes step_ms=60"
     line = f"{fast} realtime=true fps=60 ! queue max_items=1 ! {sink}"
     assert execute(["launch", line]) == 0

@@ -128,7 +128,7 @@ def test_a_damaged_file_ends_its_stream_and_posts_an_error_that_only_the_user_ca
 
 @pytest.mark.parametrize(("states", "is_reported"), [(["PAUSED"] * 4, True), (["PAUSED"] * 2 + ["PLAYING"] * 2, False)])
 def test_a_live_stream_that_ends_before_the_line_is_ready_is_an_error(
-    bench: Bench, states: list[bus.State], is_reported: bool
+    bench: Bench, states: list[bus.State], is_reported: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Gives(num_frames=3, is_live=True)
     runner = bench.part_runner(source, Takes())
@@ -141,6 +141,8 @@ def test_a_live_stream_that_ends_before_the_line_is_ready_is_an_error(
     )
     error = bus.Error(part="part", element="gives", text=text, camera=CAMERA, needs_user=True)
     assert [notice for notice in bench.posted if isinstance(notice, bus.Error)] == ([error] if is_reported else [])
+    said = f"2 frames of camera {CAMERA!r} came before all parts of the line were ready"
+    assert caplog.messages == ([] if is_reported else [said])
 
 
 def test_a_camera_that_fails_ends_its_part(bench: Bench) -> None:
