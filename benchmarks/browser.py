@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -90,12 +92,16 @@ def open_browser(folder: Path) -> Iterator[Page]:
     command = [program, "--headless", "--remote-debugging-port=0", f"--user-data-dir={folder}", "--disable-gpu"]
     command += ["--no-first-run", "--mute-audio", "--hide-scrollbars", "--disable-dev-shm-usage"]
     command += ["--no-sandbox"] if os.geteuid() == 0 else []
-    process = subprocess.Popen([*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # In a group of its own: what is installed is a script, which would end without the browser that it starts.
+    process = subprocess.Popen(
+        [*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         with connect(_find_page(folder), max_size=2**26, compression=None) as connection:
             yield Page(connection)
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
 
 

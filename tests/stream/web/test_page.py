@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks.browser import Page, open_browser
@@ -106,12 +107,21 @@ def serving(*endpoints: str, run_dirs: Sequence[Path] = ()) -> Iterator[PageServ
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    profile = tmp_path_factory.mktemp("profile")
     with ExitStack() as stack:
         try:
-            page = stack.enter_context(open_browser(tmp_path_factory.mktemp("profile")))
+            page = stack.enter_context(open_browser(profile))
         except LookupError as error:
             pytest.skip(str(error))
+        assert find_processes(profile)
         yield page
+    wait_until(lambda: not find_processes(profile), "the browser has ended")
+
+
+def find_processes(profile: Path) -> list[int]:
+    """The processes of the browser that name its profile."""
+    found = psutil.process_iter(["cmdline"])
+    return [one.pid for one in found if f"--user-data-dir={profile}" in (one.info["cmdline"] or ())]
 
 
 @pytest.fixture
