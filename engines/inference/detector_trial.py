@@ -2,8 +2,8 @@
 
 Shapes leave several readings: 85 columns may be YOLOX's before or after decoding, or YOLOv5's; four numbers may be
 corners or centre and size. So the network is run on a picture with one person at a known place. A reading whose boxes
-and scores are impossible is out; the one that finds the person there is right, and so are colours and scaling. A
-network that finds no person is refused, with the keys that say how it is read: shapes alone would be a guess.
+and scores are impossible is out; the one that finds the person there is right, and so are colours and scaling. If that
+leaves several, the error has the keys that decide; if one that finds no person, a warning says what is assumed.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Network:
 def recognise(network: Network, given: DetectorSignature) -> DetectorSignature:
     """``given`` with every field filled.
 
-    Raises :class:`EngineError` with the outputs and the keys to write if the network does not find the drawn person,
-    unless the keys are ``given``; a ``family`` alone stands for its usual preprocessing, with a warning.
+    Raises :class:`EngineError` with the outputs and the keys to write if several readings are left. Logs a warning if
+    the network does not find the drawn person, so that its preprocessing is assumed.
     """
     runs = lru_cache(network.run)
     first = _list_preprocessing(
@@ -198,14 +198,12 @@ def _fill(option: DetectorSignature, preprocessing: Preprocessing, drawn: _Drawn
 
 
 def _check(network: Network, given: DetectorSignature, reading: Reading) -> DetectorSignature:
-    """Raise if no person was found and the keys do not say how to read; warn if they say the family alone."""
-    own, is_stated = reading.signature, given.family != "auto"
-    is_complete = is_stated and all(getattr(given, key) is not None for key in PREPROCESSING_KEYS)
-    if is_complete or reading.evidence >= SURE:
+    """Raise if the preprocessing stays open; warn if it is only the usual one."""
+    own = reading.signature
+    if reading.evidence >= SURE or all(getattr(given, key) is not None for key in PREPROCESSING_KEYS):
         return own
     others = _list_preprocessing(network, given, reading.family)
-    is_open = own.family == "dets-labels" and len(others) > 1  # as common for RTMDet as for YOLOX
-    if is_open or not is_stated:
+    if own.family == "dets-labels" and len(others) > 1:  # as common for RTMDet as for YOLOX
         keys = ("family", "person", *PREPROCESSING_KEYS)
         found = [_fill(own, one, _Drawn(0, own.person or 0, is_repeated=False)) for one in others]
         why = f"look like those of family {own.family}, but"

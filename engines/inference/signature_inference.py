@@ -1,7 +1,8 @@
 """Inference of a Signature for a network without one, from its shapes and from its keypoints of a drawn person.
 
 The number of joints says which skeleton; that the drawn person's nose, hips and ankles come out one above the other
-says that axes, units and preprocessing are right. Where they do not, the keys to write are asked for.
+says that axes, units and preprocessing are right. Where they do not, and shapes leave several, the keys to write are
+asked for.
 """
 
 from __future__ import annotations
@@ -72,12 +73,13 @@ def _infer_once(name: str, path: Path, fingerprint: str) -> Inferred:  # noqa: A
     backend.open()
     try:
         network = _Network(name, path, backend, get_image_input(f"model {path}", backend.describe()))
-        signature = _infer(network)
+        signature, is_upright = _infer(network)
     finally:
         backend.close()
+    doubt = "" if is_upright else " (its keypoints of a drawn person are not in order)"
     return Inferred(
         signature,
-        f"model {path} has no Signature; assuming {_to_keys(signature)}. Write "
+        f"model {path} has no Signature; assuming {_to_keys(signature)}{doubt}. Write "
         f"{path.with_suffix('.json').name} to be sure",
     )
 
@@ -108,11 +110,8 @@ class _Network:
         return {tensor.name: outputs[tensor.name][:1] for tensor in description.outputs}
 
 
-def _infer(network: _Network) -> Signature:
-    """The first format, with its first scaling, whose keypoints are upright. Raises :class:`EngineError` without one.
-
-    Shapes alone would be a guess: networks of animals have 17 joints too.
-    """
+def _infer(network: _Network) -> tuple[Signature, bool]:
+    """The first format, with its first scaling, whose keypoints are upright; else the usual one, if there is one."""
     outputs = network.run(GREY if network.image.is_integer else IMAGENET)
     if not all(np.isfinite(array).all() for array in outputs.values()):
         raise EngineError(f"model {network.path}: its outputs for a trial picture are not finite; export it again")
@@ -123,9 +122,10 @@ def _infer(network: _Network) -> Signature:
         raise EngineError(_say_skeleton(network, unknown[0]))
     candidates = [[_make(network, one, scaling) for scaling in _list_scalings(network, one)] for one in formats]
     tried = (one for each in candidates for one in each if _is_upright(one, network.run((one.mean, one.std))))
-    if (upright := next(tried, None)) is None:
-        raise EngineError(_say_unsure(network, candidates[0] if len(formats) == 1 else [one[0] for one in candidates]))
-    return upright
+    upright = next(tried, None)
+    if upright is None and len(formats) > 1:
+        raise EngineError(_say_unsure(network, [one[0] for one in candidates]))
+    return upright or candidates[0][0], upright is not None
 
 
 def _list_scalings(network: _Network, found: _Format) -> Sequence[tuple[Triple, Triple]]:
@@ -263,6 +263,6 @@ def _say_unsure(network: _Network, choices: list[Signature]) -> str:
     keys = " or ".join(map(_to_keys, choices))
     return _say(
         network,
-        f"leave open how it is fed and read, as its keypoints of a drawn person are not in order; write "
+        f"leave x and y open, as its keypoints of a drawn person are not in order; write "
         f"{network.path.with_suffix('.json')}: {keys}",
     )

@@ -90,8 +90,8 @@ def resolve(path: Path, given: SingleStageSignature | None = None) -> Resolved:
     """The signature of the network at ``path``, by its outputs for a trial picture, for which it is opened once.
 
     What is ``given``, or else stated by the ``.json`` beside it, is kept. Raises :class:`EngineError` with outputs and
-    the keys to write if they are of no family, or of an unusual number of joints, or if the network does not find the
-    drawn person; a stated ``family`` stands for its usual preprocessing then, with a warning.
+    the keys to write if they are of no family, or of an unusual number of joints. If the network does not find the
+    drawn person, the usual preprocessing is assumed, with a warning.
     """
     beside = path.with_suffix(".json")
     if given is None:
@@ -113,8 +113,8 @@ def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> Res
     image = get_image_input(f"model {path}", backend.describe())
     usual = given.input_size or read_size(backend.describe()) or USUAL_SIZE
     size = (image.size[0] or usual[0], image.size[1] or usual[1])
-    given, is_stated = msgspec.structs.replace(given, input_size=size), given.family != "auto"
-    first = FAMILIES[given.family if is_stated else "yolo-pose"]
+    given = msgspec.structs.replace(given, input_size=size)
+    first = FAMILIES["yolo-pose" if given.family == "auto" else given.family]
     outputs = _run(
         backend, image, draw_person(size)[0][None], _fill_preprocessing(given, image, first.preprocessing[0])
     )
@@ -126,18 +126,13 @@ def _recognise(path: Path, backend: Backend, given: SingleStageSignature) -> Res
     fit = given.fit or FAMILIES[family].preprocessing[0].fit
     scaling = _get_scaling(chosen.preprocessing)
     signature = msgspec.structs.replace(given, fit=fit, pad=chosen.preprocessing.pad, units=chosen.units, **scaling)
-    if best >= SURE or (is_stated and None not in (given.colour, given.mean, given.std)):
+    if best >= SURE or None not in (given.colour, given.mean, given.std):
         return Resolved(signature)
-    keys = [_to_keys({"family": family, "units": chosen.units, **_get_scaling(one.preprocessing)}) for one in tried]
-    if not is_stated:
-        raise EngineError(
-            f"model {path}: its outputs {_describe(backend, size)} look like those of family {family}, but it finds no "
-            f"person in a trial picture that would tell; write {path.with_suffix('.json')}: {' or '.join(keys)}"
-        )
+    keys = _to_keys({"family": family, "fit": fit, "units": chosen.units, **scaling})
     return Resolved(
         signature,
         f"model {path}: read as family={family}, but it finds no person in the drawn trial picture, so its "
-        f"preprocessing is assumed; write {beside_name(path)} to be sure: {keys[0]}",
+        f"preprocessing is assumed; write {beside_name(path)} to be sure: {keys}",
     )
 
 

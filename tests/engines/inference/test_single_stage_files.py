@@ -145,20 +145,6 @@ def test_an_unusual_number_of_joints_is_refused_with_the_keys(tmp_path: Path, mo
     assert check_refusal_works(save_detector(tmp_path / "hand.onnx", yolo_pose(joints=5))) == ["hand5"]
 
 
-def test_a_network_that_finds_no_person_is_refused_with_the_usual_keys_first(tmp_path: Path) -> None:
-    path = save_detector(tmp_path / "net.onnx", yolo_pose(), mean=(9000, 9001))
-    with pytest.raises(EngineError) as caught:
-        load_picture_engine(str(path))
-    assert str(caught.value) == (
-        f"model {path}: its outputs 'output0' (1, 56, 252) float32 for an input of 128x96 look like those of family "
-        f"yolo-pose, but it finds no person in a trial picture that would tell; write {path.with_suffix('.json')}: "
-        '{"family":"yolo-pose","units":"pixels","colour":"rgb","mean":[0,0,0],"std":[255,255,255]} or '
-        '{"family":"yolo-pose","units":"pixels","colour":"bgr","mean":[0,0,0],"std":[1,1,1]} or {"family":"yolo-pose",'
-        '"units":"pixels","colour":"rgb","mean":[123.675,116.28,103.53],"std":[58.395,57.12,57.375]}'
-    )
-    assert check_refusal_works(path) == ["coco17"] * 3
-
-
 def test_other_outputs_are_refused_with_what_runs(tmp_path: Path) -> None:
     path = save_detector(tmp_path / "net.onnx", {"output0": Output(np.zeros((1, 6, CELLS), np.float32))})
     with pytest.raises(EngineError) as caught:
@@ -190,9 +176,8 @@ def test_boxes_and_joints_that_are_impossible_are_dropped(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["yolov8n-pose", "rtmo"])
-def test_files_of_zeros_are_refused_with_keys_that_work(shared: Path, tmp_path: Path, name: str) -> None:
-    path = tmp_path / f"{name}.onnx"
-    path.symlink_to(shared / f"cases/detectors/{name}.onnx")
-    assert check_refusal_works(path) == ["coco17"] * 3
-    found, _ = find_people(path)
-    assert found.keypoints.shape == (0, 17, 3)
+def test_files_that_were_refused_run(shared: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    with caplog.at_level(logging.WARNING), load_picture_engine(str(shared / f"cases/detectors/{name}.onnx")) as engine:
+        (found,) = engine.estimate([np.zeros((48, 64, 3), np.uint8)])
+    assert found.keypoints.shape == (0, 17, 3)  # their outputs are 0
+    assert "finds no person in the drawn trial picture" in caplog.text
