@@ -2,6 +2,7 @@
 
     python -m benchmarks.throughput --shared ../shared            prints a table
     python -m benchmarks.throughput --shared ../shared --write    and writes results/throughput.md
+    python -m benchmarks.throughput --shared ../shared --interval 10 --write    and writes results/throughput_10.md
 
 YOLOX-nano and PP-TinyPose 256x192, whose heatmaps are turned into SimCC, which rtmlib decodes; three people do
 aerobics. rtmlib runs as its authors show it: a loop over frames, each network on all cores. All variants take turns
@@ -57,7 +58,7 @@ def main() -> int:
     text = table(result)
     print(text)
     if options.write:
-        write_results("throughput", result, text)
+        write_results("throughput" if options.interval == 1 else f"throughput_{options.interval}", result, text)
     return 0
 
 
