@@ -161,7 +161,7 @@ def test_a_frame_without_people_yields_poses_without_people(single: str) -> None
 
 
 def test_waiting_windows_share_a_run_without_changing_the_results(single: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    windows = [make_window(seq, camera, count=seq % 3) for seq in range(4) for camera in ("hall", "yard")]
+    windows = [make_window(seq, camera, count=seq % 2) for seq in range(4) for camera in ("hall", "yard")]
     batches: list[int] = []
     with Pose(model=single, threads=1) as element:
         alone = [poses for window in windows for poses in element.process(window)]
@@ -175,7 +175,7 @@ def test_waiting_windows_share_a_run_without_changing_the_results(single: str, m
 
         monkeypatch.setattr(backend, "run", record)
         together = list(element.process_many(windows))
-    assert batches == [6]  # 0, 1, 2, 0 people in each of two cameras
+    assert batches == [4]  # 0, 1, 0, 1 people in each of two cameras, as many as a run takes on a CPU
     assert [poses.key for poses in together] == [window.key for window in windows]
     for one, other in zip(alone, together, strict=True):
         # Single precision, in another batch.

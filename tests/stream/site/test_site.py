@@ -283,9 +283,9 @@ def test_cameras_run_again_when_the_site_is_started_again(bench: Bench) -> None:
 
 
 def test_a_camera_has_no_gap_while_others_come_and_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_leaks: None
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
-    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path / "r"))
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path_factory.mktemp("r")))  # paths of sockets have to be short
     site = Site(make_template(), CameraFolder(tmp_path / "d"), on_stderr=print)
     try:
         site.add("hall", {})

@@ -252,9 +252,9 @@ def test_a_browser_gives_the_token_once(browser: Page) -> None:
 
 
 def test_cameras_are_added_and_removed_on_the_page(
-    browser: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Page, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path / "r"))
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path_factory.mktemp("r")))
     browser.resize(1280, 900)
     stop = threading.Event()
     with (
