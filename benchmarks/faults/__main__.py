@@ -18,7 +18,6 @@ import json
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -54,12 +53,11 @@ def main() -> int:
     if options.only:
         seed, _, index = options.only.partition(":")
         return run_one(int(seed), int(index), kinds)
-    began_s = time.monotonic()
     kept = Kept(options.keep, options.seed, kinds)
     results = list(run_many(options.seed, options.first, options.faults, options.jobs, kinds, kept))
     command = f"python -m benchmarks.faults --seed {options.seed} --faults {options.faults} --jobs {options.jobs}"
     command += _to_option(kinds)
-    text = make_table(results, time.monotonic() - began_s, command, find_reasons())
+    text = make_table(results, command, find_reasons())
     print(text)
     if options.write:
         write_results("faults", [_shorten(result) for result in results], text)

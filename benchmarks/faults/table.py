@@ -10,12 +10,13 @@ from benchmarks.faults.kinds import KINDS
 from benchmarks.reporting import describe_machine
 
 
-def make_table(results: list[dict[str, Any]], seconds: float, command: str, not_run: dict[str, str]) -> str:
+def make_table(results: list[dict[str, Any]], command: str, not_run: dict[str, str]) -> str:
     """Faults by kind: how many, in how many trials, in how many of these something was wrong, and recovery."""
     total = sum(len(result["faults"]) for result in results)
     wrong = sum(bool(result["violations"]) for result in results)
+    minutes = sum(result.get("seconds", 0.0) for result in results) / 60
     rows = [
-        f"{total} faults, {len(results)} trials, {wrong} with violations, {seconds / 60:.0f} min; {describe_machine()}",
+        f"{total} faults, {len(results)} trials, {wrong} with violations, {minutes:.0f} min; {describe_machine()}",
         f"`{command}`",
         "",
         "| group | fault | faults | trials | with violations | recovery of live lines p50, s | p95, s |",
