@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -40,10 +40,20 @@ def test_a_subscriber_receives_a_recording_as_a_line(tmp_path: Path, capsys: Cap
 
 def test_ctrl_c_ends_a_replay(tmp_path: Path, capsys: Capture) -> None:
     path = record(tmp_path / "x.mcap", interleave(5), video="none")
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    before = signal.getsignal(signal.SIGINT)
+
+    def press_ctrl_c() -> None:
+        """Call the handler once there is one: a real signal could end the worker of the tests."""
+        while (handler := signal.getsignal(signal.SIGINT)) is before:
+            time.sleep(0.05)
+        time.sleep(0.5)  # the first message is published at once
+        assert callable(handler)
+        handler(signal.SIGINT, None)
+
+    pressing = threading.Thread(target=press_ctrl_c)
+    pressing.start()
     assert execute(["replay", str(path), "--bind", f"ipc://{tmp_path}/s", "--speed", "0.01", "--loop"]) == 0
-    timer.join()
+    pressing.join()
     assert "published hall: 1; " in capsys.readouterr().err
 
 
