@@ -6,6 +6,7 @@ elements have the property.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,11 @@ def read_line(words: Sequence[str]) -> Pipeline:
 
 
 def parse_line(text: str) -> Pipeline:
-    """The line of a launch string."""
+    """The line of a launch string. Raises :class:`LaunchError`, also for what ``posestream run`` takes instead."""
     from stream.pipeline.launch import parse_launch
 
+    if text in shipped_lines() or (text.endswith(_YAML) and Path(text).is_file()):
+        raise LaunchError(f"{text!r} is a whole line, not an element; type 'posestream run {shlex.quote(text)}'")
     return parse_launch(text)
 
 

@@ -105,7 +105,8 @@ def _warn_of_silence(subscriber: Subscriber) -> None:
     if subscriber.refusal:
         why = f"it refuses this subscriber: {subscriber.refusal}"
     elif subscriber.alive:
-        why = "a line publishes there, but nothing of what was asked for yet"
+        known = ", ".join(subscriber.cameras) or "none yet"
+        why = f"a line publishes there, but nothing of what was asked for yet; its cameras: {known}"
     else:
         why = "no line publishes there; start one that ends in keypointsink"
     print(f"nothing from {subscriber.address} for {_SILENCE_S:g} s ({why}); still trying", file=sys.stderr, flush=True)

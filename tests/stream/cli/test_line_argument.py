@@ -104,3 +104,14 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
     for path, kind in ((tmp_path, "a folder"), (tmp_path / "line.yaml", "a pipe")):
         with pytest.raises(LaunchError, match=f"'{path}' is {kind}, not a file; save the line in a YAML file"):
             find_line(str(path))
+
+
+@pytest.mark.parametrize("word", ["webcam", "my line.yaml"])
+def test_what_is_run_by_another_command_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my line.yaml").write_text("line: [testsrc, fakesink]")
+    assert execute(["launch", word]) == 1
+    command = "posestream run " + ("webcam" if word == "webcam" else "'my line.yaml'")
+    assert capsys.readouterr().err == f"posestream: {word!r} is a whole line, not an element; type '{command}'\n"

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +104,14 @@ def test_an_address_where_nothing_is_published_is_named_after_a_while(
         "nothing from tcp://127.0.0.1:9 for 0.05 s (no line publishes there; start one that ends in keypointsink); "
         "still trying"
     )
+
+
+def test_where_the_camera_is_not_published_those_that_are_stand_in_the_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    address = f"ipc://{tmp_path}/s"
+    monkeypatch.setattr(subscribe, "_SILENCE_S", 0.3)
+    with KeypointSink(bind=address, heartbeat_ms=50) as sink:
+        sink.consume(make_poses(0, camera="hall"))
+        assert execute(["subscribe", address, "--camera", "hal", "--timeout", "1"]) != 0
+    assert "nothing of what was asked for yet; its cameras: hall); still trying" in capsys.readouterr().err
