@@ -82,26 +82,28 @@ _REASON = re.compile(r".*(?:WeightsUnpickler error:|trusted source\.)\s*(.+?)\s*
 
 
 def _read_pickle(path: Path) -> Any:
+    if not _begins_as_checkpoint(path):
+        raise EngineError(
+            f"checkpoint {str(path)!r} is no checkpoint of PyTorch, which is a zip or a pickle; download it again"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if _begins_as_checkpoint(path):
-            match = _REASON.match(str(error))
-            reason = match[1].rstrip(".") if match else first_line(error, 160)
-            raise EngineError(
-                f"checkpoint {str(path)!r} holds more than weights and was not opened, since opening it could run "
-                f"what it holds ({reason}); save its state_dict alone"
-            ) from None
+        match = _REASON.match(str(error))
+        reason = match[1].rstrip(".") if match else first_line(error, 160)
         raise EngineError(
-            f"checkpoint {str(path)!r} is no checkpoint of PyTorch, which is a zip or a pickle; download it again"
+            f"checkpoint {str(path)!r} holds more than weights and was not opened, since opening it could run "
+            f"what it holds ({reason}); save its state_dict alone"
         ) from None
     except Exception as error:  # noqa: BLE001 - PyTorch raises what its parts happen to raise for damaged files
         raise EngineError(f"checkpoint {str(path)!r} is damaged or no checkpoint: {first_line(error, 160)}") from None
 
 
 def _begins_as_checkpoint(path: Path) -> bool:
+    """True also for a file that was cut off within its first bytes."""
     with path.open("rb") as file:
-        return file.read(4).startswith(_BEGINNINGS)
+        found = file.read(4)
+    return any(found.startswith(beginning) or beginning.startswith(found) for beginning in _BEGINNINGS)
 
 
 def _read_safetensors(path: Path) -> Any:

@@ -107,7 +107,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["webcam", "my line.yaml"])
-def test_what_is_run_by_another_command_is_told_so(
+def test_a_whole_line_given_to_launch_is_refused_with_the_command_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, word: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
