@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from engines.errors import install_hint
-from stream.errors import PropertyError, TransportError
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from stream.errors import TransportError
 
 
 def metrics(
@@ -33,6 +31,7 @@ def metrics(
         posestream metrics --listen 0.0.0.0:9464 --run-dir /run/posestream/hall
     """
     from stream.runtime.signals import handle_signals
+    from stream.transports.addresses import is_loopback_host, split_listen
 
     try:
         from stream.metrics.exporter import Exporter
@@ -41,20 +40,13 @@ def metrics(
             raise
         raise TransportError(f"metrics need prometheus-client; {install_hint('metrics')}") from None
 
-    host, port = _split(listen)
+    host, port = split_listen(listen, "127.0.0.1:9464")
     with Exporter(host, port, run_dir or ()) as exporter:
         _print(f"metrics are on {exporter.address}")
-        if host not in _LOOPBACK:
+        if not is_loopback_host(host):
             _print("anyone who reaches this host can read them: names of lines, parts and cameras, and their rates")
         with handle_signals(lambda _count: None) as received:
             exporter.run(lambda: bool(received))
-
-
-def _split(listen: str) -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) <= 65535):
-        raise PropertyError(f"--listen {listen!r} is not HOST:PORT; write it as in 127.0.0.1:9464")
-    return host.strip("[]"), int(port)
 
 
 def _print(line: str) -> None:

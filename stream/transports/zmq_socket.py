@@ -7,7 +7,6 @@ High-water marks are set before bind and connect, since later they have no effec
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import os
 import re
@@ -23,6 +22,7 @@ import zmq
 import zmq.auth.thread
 
 from stream.errors import TransportError
+from stream.transports.addresses import is_loopback_host
 from stream.transports.base import MAX_BUFFER_BYTES, MAX_BUFFERS
 from stream.transports.curve import VARIABLE, Keys
 from stream.transports.ipc_listener import IpcListener
@@ -242,13 +242,7 @@ def is_loopback(address: str) -> bool:
     match = _TCP.fullmatch(address)
     if match is None:
         return not address.startswith("tcp://")
-    host = match[1].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback_host(match[1].strip("[]"))
 
 
 def check_address(address: str, owner: str, *, has_keys: bool, remedy: str = _LINE_KEY_REMEDY) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from engines.formats.files import FormatError, decode_text, read_bytes
 from engines.redaction import mask
 from stream.errors import PropertyError, TransportError
+from stream.transports.addresses import is_loopback_host, split_listen
 from stream.transports.curve import check_permissions
 
 _MIN_TOKEN, _MAX_TOKEN_BYTES = 16, 4096
@@ -70,10 +70,10 @@ def make_access(listen: str, token_file: Path | None, cert: Path | None, key: Pa
     Raises :class:`PropertyError` for an address that is none, :class:`TransportError` for one that other hosts can
     reach without a token and TLS, and for files that cannot be used.
     """
-    host, port = split_listen(listen)
+    host, port = split_listen(listen, "127.0.0.1:8080")
     if (cert is None) != (key is None):
         raise PropertyError("--cert and --key belong together: give both, or neither")
-    if not is_local(host) and (token_file is None or cert is None):
+    if not is_loopback_host(host) and (token_file is None or cert is None):
         raise TransportError(
             f"--listen {listen} is open to other hosts, which would see the cameras: give --token-file, --cert and "
             f"--key, or listen on 127.0.0.1:{port} behind a proxy that has TLS"
@@ -82,28 +82,6 @@ def make_access(listen: str, token_file: Path | None, cert: Path | None, key: Pa
     if cert is not None and key is not None:
         _check_certificate(cert, key)
     return Access(host, port, token, cert, key)
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``. Raises :class:`PropertyError`.
-
-    >>> split_listen("[::1]:8080")
-    ('::1', 8080)
-    """
-    host, colon, port = listen.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdecimal() and int(port) <= 65535):
-        raise PropertyError(f"--listen {listen!r} is not HOST:PORT; write it as in 127.0.0.1:8080")
-    return host.strip("[]"), int(port)
-
-
-def is_local(host: str) -> bool:
-    """True for loopback."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _read_token(file: Path) -> str:
