@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream.cli.pairs import split_pairs
 from stream.cli.subscribe import Cameras, ClientKey, ServerKey, UntilEnd
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def bridge(
     from stream.protocol.subscriber import Subscriber
     from stream.runtime.signals import handle_signals
 
-    target = Url(to)
+    target, options = Url(to), split_pairs(option or (), "NAME=VALUE", "'--option'")
     with (
-        open_outlet(target, people=people, qos=qos, options=_split(option or [])) as outlet,
+        open_outlet(target, people=people, qos=qos, options=options) as outlet,
         Subscriber(
             address, camera=camera or None, until_end=until_end, server_key=server_key, client_key=client_key
         ) as subscriber,
@@ -74,14 +75,6 @@ def bridge(
         _summarise(running, subscriber)
     if running.undelivered and until_end:
         raise typer.Exit(1)
-
-
-def _split(options: list[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in options]
-    for name, mark, value in pairs:
-        if not (name and mark):
-            raise typer.BadParameter(f"{name + mark + value!r} is not NAME=VALUE", param_hint="'--option'")
-    return {name: value for name, _, value in pairs}
 
 
 def _print(line: str) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.pairs import split_pairs
 from stream.cli.registration import add_command, help_text
 from stream.cli.site_argument import Cameras, LineArgument, open_folder, open_template
 
@@ -45,7 +46,8 @@ def add(
     from engines.hub.fetching import fetch_missing
     from stream.logs import is_quiet
 
-    template, given = open_template(line), _split(properties or [])
+    template = open_template(line)
+    given = split_pairs(properties or (), "PROPERTY=VALUE", "'PROPERTY=VALUE'")
     fetch_missing(template.networks, quiet=is_quiet())
     open_folder(line, cameras).add(name, given, lambda: template.build(name, given, "ipc:///nowhere/poses.sock"))
 
@@ -88,14 +90,6 @@ def list_cameras(line: LineArgument, cameras: Cameras = None) -> None:
         words = [f"{key}={redact(value)}" for key, value in settings.properties]
         words += ["(paused)"] if settings.paused else []
         print("  ".join([name, settings.fault or " ".join(words)]).rstrip())
-
-
-def _split(properties: list[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in properties]
-    for name, mark, _ in pairs:
-        if not (name and mark):
-            raise typer.BadParameter(f"{name!r} is not PROPERTY=VALUE", param_hint="'PROPERTY=VALUE'")
-    return {name: value for name, _, value in pairs}
 
 
 for _command, _name in ((add, "add"), (remove, "remove"), (pause, "pause"), (list_cameras, "list")):
