@@ -16,7 +16,7 @@ from engines.formats.yaml import decode_yaml
 from engines.redaction import mask_credentials
 from stream.errors import LaunchError, PropertyError, TransportError
 from stream.runtime.private_files import create, find_fault, read_own, write
-from stream.site.template import Properties
+from stream.site.template import Properties, Value, spell
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _SUFFIX = ".yaml"
@@ -24,7 +24,7 @@ MAX_CAMERAS = 64
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    properties: dict[str, str | int | float | bool] = {}
+    properties: dict[str, Value] = {}
     paused: bool = False
 
 
@@ -136,11 +136,7 @@ def _read(path: Path) -> CameraSettings:
         return CameraSettings(fault=error.within(str(path)))
     except (PropertyError, OSError) as error:
         return CameraSettings(fault=f"{path}: {error}")
-    return CameraSettings(tuple((name, _spell(value)) for name, value in found.properties.items()), found.paused)
-
-
-def _spell(value: str | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return CameraSettings(tuple(spell(found.properties).items()), found.paused)
 
 
 def _dump(properties: Properties, *, paused: bool) -> str:

@@ -20,6 +20,18 @@ _OWN = "camera"
 Properties = Mapping[str, str]
 """Values of properties of a source, as they are typed."""
 
+Value = str | int | float | bool
+"""A value of a property as YAML and JSON have it."""
+
+
+def spell(values: Mapping[str, Value]) -> dict[str, str]:
+    """The properties as they are typed.
+
+    >>> spell({"fps": 25, "realtime": True, "url": "rtsp://camera/"})
+    {'fps': '25', 'realtime': 'true', 'url': 'rtsp://camera/'}
+    """
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+
 
 class Template:
     """``pipeline`` as a template, called ``name``. Raises :class:`LaunchError` unless it has one source and one

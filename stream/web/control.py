@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -16,6 +15,7 @@ from engines.redaction import mask_credentials
 from stream.errors import PosestreamError
 from stream.site.folder import CameraExistsError, UnknownCameraError
 from stream.site.site import CameraReport, Site
+from stream.site.template import Value, spell
 from stream.web.openapi import OPENAPI
 from stream.web.packet import describe_camera
 
@@ -28,7 +28,7 @@ class _NewCamera(msgspec.Struct, forbid_unknown_fields=True):
     """What is posted: the name of a camera, and the properties of its source."""
 
     name: str
-    properties: dict[str, str | int | float | bool] = {}
+    properties: dict[str, Value] = {}
 
 
 _new_camera = msgspec.json.Decoder(_NewCamera)
@@ -42,7 +42,7 @@ def make_routes(site: Site) -> list[Route]:
 
     async def add(request: Request) -> Response:
         given = _new_camera.decode(await _read(request))
-        properties = {name: _spell(value) for name, value in given.properties.items()}
+        properties = spell(given.properties)
         mask_credentials("\n".join(properties.values()))
         await run_in_threadpool(site.add, given.name, properties)
         return JSONResponse({"name": given.name}, HTTPStatus.CREATED)
@@ -101,10 +101,6 @@ def _guarded(handler: Handler) -> Handler:
 
 def _refuse(status: HTTPStatus, error: Exception) -> Response:
     return JSONResponse({"error": str(PosestreamError(str(error)))}, status)
-
-
-def _spell(value: str | float | bool) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 async def _read(request: Request) -> bytes:
