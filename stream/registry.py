@@ -114,6 +114,15 @@ def get_properties(element: Element, *, defaults: bool = False) -> dict[str, Any
     return first | {name: value for name, value in values.items() if defaults or not _same(value, standard.get(name))}
 
 
+def change(element: Element, **properties: object) -> Element:
+    """A new element that is as this one, with other values of some properties. Raises as :func:`make`.
+
+    >>> change(make("queue", max_items=2, leaky="no"), leaky="downstream")
+    Queue(name='', leaky='downstream', max_items=2, address='')
+    """
+    return make(element_name(element), **{**get_properties(element), **properties})
+
+
 def validate(element: Element) -> None:
     """Check the properties of an element that was made by calling its class. Raises :class:`PropertyError`."""
     cls = type(element)

@@ -7,7 +7,7 @@ elements have the property.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,21 +86,15 @@ def override(pipeline: Pipeline, overrides: Iterable[str]) -> Pipeline:
     A property without an element is that of the source, else of the only element that has it. Raises
     :class:`LaunchError` for an element or a property that the line lacks, or that is not the only one of its name.
     """
-    from stream.pipeline.wiring import Line
+    from stream.registry import change
 
     elements = [element for line in pipeline.lines for element in line.elements]
     changes: dict[int, dict[str, str]] = {}
     for text in overrides:
         element, key, value = _find_property(text, elements)
         changes.setdefault(id(element), {})[key] = value
-    return pipeline.with_lines(
-        *(
-            Line(
-                *(_change(element, changes.get(id(element), {})) for element in line.elements),
-                from_queue=line.from_queue,
-            )
-            for line in pipeline.lines
-        )
+    return pipeline.with_elements(
+        lambda element: change(element, **changes[id(element)]) if id(element) in changes else element
     )
 
 
@@ -145,9 +139,3 @@ def _only_owner(text: str, key: str, elements: Sequence[Element]) -> Element:
     verb = "has no property" if len(elements) == 1 else "has a property"
     remedy = suggest(key, known) or "; see 'posestream inspect ELEMENT'"
     raise LaunchError(f"{text}: {where} {verb} {key!r}{remedy}")
-
-
-def _change(element: Element, changes: Mapping[str, str]) -> Element:
-    from stream.registry import element_name, get_properties, make
-
-    return make(element_name(element), **{**get_properties(element), **changes}) if changes else element

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stream.element import Element, Sink, Source
 from stream.errors import LaunchError, LinkError, SourceError
 from stream.pipeline.launch import parse_yaml
 from stream.pipeline.pipeline import Pipeline
-from stream.pipeline.wiring import Line, camera_name
-from stream.registry import element_name, get_properties, label, make
+from stream.pipeline.wiring import camera_name
+from stream.registry import change, element_name, label, make
 
 DRAWN, FILE, STREAM = "testsrc", "filesrc", "rtspsrc"
 
@@ -86,12 +85,12 @@ def elements(pipeline: Pipeline) -> Iterator[Element]:
 def live_line(request: Request, address: str) -> Pipeline:
     """The user's line, with its source in real time and published at ``address`` on this host."""
 
-    def change(element: Element) -> Element:
+    def rewrite(element: Element) -> Element:
         if _is_publisher(element):
-            return _with(element, bind=address, prefix="", keys="", clients="")
-        return _with(element, realtime=True) if element_name(element) in (DRAWN, FILE) else element
+            return change(element, bind=address, prefix="", keys="", clients="")
+        return change(element, realtime=True) if element_name(element) in (DRAWN, FILE) else element
 
-    return _rewrite(request.pipeline, change)
+    return _copy(request.pipeline).with_elements(rewrite)
 
 
 def offline_line(request: Request, results: Path, last: int) -> Pipeline:
@@ -100,16 +99,16 @@ def offline_line(request: Request, results: Path, last: int) -> Pipeline:
     Its poses are written to ``results``; its other sinks discard their items, which the live run has written.
     """
 
-    def change(element: Element) -> Element:
+    def rewrite(element: Element) -> Element:
         if isinstance(element, Source):
             return _make_offline_source(request, last)
         if _is_publisher(element):
             return make("jsonsink", location=str(results))
         if isinstance(element, Sink):
             return make("fakesink")
-        return _with(element, leaky="no") if element_name(element) == "queue" else element
+        return change(element, leaky="no") if element_name(element) == "queue" else element
 
-    return _rewrite(request.pipeline, change)
+    return _copy(request.pipeline).with_elements(rewrite)
 
 
 def _make_offline_source(request: Request, last: int) -> Source:
@@ -118,11 +117,11 @@ def _make_offline_source(request: Request, last: int) -> Source:
     if request.kind == STREAM:
         made = make(FILE, location=str(request.clip), camera=camera)
     elif getattr(source, "loop", False):
-        made = _with(source, realtime=False, loop=False, num_frames=0)
+        made = change(source, realtime=False, loop=False, num_frames=0)
     else:
         wanted = last + 1 + _LOOK_AHEAD
         asked_for = int(getattr(source, "num_frames", 0))
-        made = _with(source, realtime=False, num_frames=min(asked_for, wanted) if asked_for else wanted)
+        made = change(source, realtime=False, num_frames=min(asked_for, wanted) if asked_for else wanted)
     assert isinstance(made, Source)
     return made
 
@@ -131,12 +130,5 @@ def _is_publisher(element: Element) -> bool:
     return element_name(element) == "keypointsink"
 
 
-def _with(element: Element, **changes: Any) -> Element:
-    return make(element_name(element), **{**get_properties(element), **changes})
-
-
-def _rewrite(pipeline: Pipeline, change: Callable[[Element], Element]) -> Pipeline:
-    """Copy the pipeline, with every element replaced by ``change``."""
-    copy = parse_yaml(pipeline.to_yaml(reveal=True))
-    lines = (Line(*map(change, line.elements), from_queue=line.from_queue) for line in copy.lines)
-    return copy.with_lines(*lines)
+def _copy(pipeline: Pipeline) -> Pipeline:
+    return parse_yaml(pipeline.to_yaml(reveal=True))

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -223,6 +223,11 @@ class Pipeline:
     def with_lines(self, *lines: Line) -> Pipeline:
         """A pipeline of other lines with the same ``in_flight``."""
         return Pipeline(*lines, in_flight=self._in_flight)
+
+    def with_elements(self, change: Callable[[Element], Element]) -> Pipeline:
+        """A pipeline in which every element is replaced by ``change`` of it; the lines are the same."""
+        lines = (Line(*map(change, line.elements), from_queue=line.from_queue) for line in self.lines)
+        return self.with_lines(*lines)
 
     def to_yaml(self, *, reveal: bool = False) -> str:
         """YAML that ``parse_yaml`` reads as an equal pipeline; passwords in it are ``***``, except with ``reveal``."""

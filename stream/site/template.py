@@ -9,8 +9,7 @@ from stream.element import Element, Sink, Source
 from stream.elements.keypointsink import KeypointSink
 from stream.errors import LaunchError
 from stream.pipeline.launch import parse_yaml
-from stream.pipeline.wiring import Line
-from stream.registry import element_name, get_properties, label, make, property_names, suggest
+from stream.registry import change, element_name, label, property_names, suggest
 
 if TYPE_CHECKING:
     from stream.pipeline.pipeline import Pipeline
@@ -65,17 +64,15 @@ class Template:
         return built
 
     def _copy(self, properties: Properties, bind: str) -> Pipeline:
-        pipeline = parse_yaml(self._text, place=self.name)
-        changes: dict[type[Element], Mapping[str, object]] = {
-            Source: properties,
-            # An address of this user alone, where the page finds every camera without a prefix or keys.
-            KeypointSink: {"bind": bind, "pictures": True, "prefix": "", "keys": "", "clients": ""},
-        }
-        lines = [
-            Line(*(_change(element, changes) for element in line.elements), from_queue=line.from_queue)
-            for line in pipeline.lines
-        ]
-        return pipeline.with_lines(*lines)
+        def rewrite(element: Element) -> Element:
+            if isinstance(element, Source):
+                return change(element, **properties)
+            if isinstance(element, KeypointSink):
+                # An address of this user alone, where the page finds every camera without a prefix or keys.
+                return change(element, bind=bind, pictures=True, prefix="", keys="", clients="")
+            return element
+
+        return parse_yaml(self._text, place=self.name).with_elements(rewrite)
 
     def _check_outputs(self) -> None:
         """Raise :class:`LaunchError` if two copies would write to the same file or address."""
@@ -104,10 +101,3 @@ def _outputs(pipeline: Pipeline) -> dict[str, str]:
         if isinstance(element, Sink)
         for output in element.outputs(part.cameras)
     }
-
-
-def _change(element: Element, changes: Mapping[type[Element], Mapping[str, object]]) -> Element:
-    for kind, values in changes.items():
-        if isinstance(element, kind):
-            return make(element_name(element), **{**get_properties(element), **values})
-    return element
