@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import MutableMapping
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,9 +61,10 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         sending = _with_headers(send, _spell_socket(headers.get("host", "")))
-        if refusal is None and scope["path"] == "/login" and self._access.token:
-            refusal = await self._log_in(Request(scope, receive))
-        await (self._app if refusal is None else refusal)(scope, receive, sending)
+        with contextlib.suppress(ClientDisconnect):  # nobody is left to answer, and nothing is wrong here
+            if refusal is None and scope["path"] == "/login" and self._access.token:
+                refusal = await self._log_in(Request(scope, receive))
+            await (self._app if refusal is None else refusal)(scope, receive, sending)
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         """The answer to a request that may not pass; None for others."""

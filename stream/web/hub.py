@@ -52,8 +52,9 @@ class Viewer:
 
     def drawn(self, camera: int) -> None:
         """A frame of a camera was drawn."""
-        self._in_flight[camera] = max(0, self._in_flight[camera] - 1)
-        self.changed.set()
+        if self._in_flight[camera]:  # or a viewer could fill the memory with numbers of no camera
+            self._in_flight[camera] -= 1
+            self.changed.set()
 
     def tell(self, state: str) -> None:
         """The newest state."""

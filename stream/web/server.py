@@ -22,6 +22,7 @@ from stream.protocol.pose_message import PoseMessage
 from stream.site.site import Site
 from stream.web.access import Access
 from stream.web.app import make_app
+from stream.web.connections import BoundedListener, BoundedProtocol
 from stream.web.feed import Address, CameraState, Feed
 from stream.web.hub import Hub
 from stream.web.packet import encode_frame, encode_state
@@ -164,6 +165,7 @@ class PageServer:
 def _configure(app: object, access: Access) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -182,7 +184,7 @@ def _configure(app: object, access: Access) -> uvicorn.Config:
 def _listen(access: Access) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
-        return socket.create_server((access.host, access.port), family=family, backlog=128)
+        return BoundedListener(socket.create_server((access.host, access.port), family=family, backlog=128))
     except OSError as error:
         number = error.errno or 0
         why = os.strerror(number) if number > 0 else str(error)  # that of a name is negative

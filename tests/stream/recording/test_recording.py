@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import tracemalloc
 from pathlib import Path
 
 import msgpack
@@ -11,7 +13,7 @@ from mcap._chunk_builder import ChunkBuilder
 from mcap.writer import CompressionType, Writer
 
 from stream.errors import SourceError, VersionError
-from stream.recording import recording
+from stream.recording import reader, recording
 from stream.recording.reader import Recorded, read_messages
 from stream.recording.recording import Recording
 from tests.stream.recording.recordings import interleave, picture_poses, record, summarise
@@ -58,17 +60,32 @@ def test_a_compressed_copy_is_read_and_one_that_says_less_than_it_holds_is_not(
     compress(tmp_path / "y.mcap", messages, kind)
     assert list(read_messages(tmp_path / "y.mcap")) == messages
     assert caplog.messages == []
+    compress(tmp_path / "large.mcap", [dataclasses.replace(messages[0], payload=bytes(20_000_000))], kind)
     monkeypatch.setattr(ChunkBuilder, "end", lambda self, end=ChunkBuilder.end: Liar(end(self)))
     compress(tmp_path / "z.mcap", messages, kind)
     assert list(read_messages(tmp_path / "z.mcap")) == []
     assert "is damaged" in caplog.messages[0]
+    compress(tmp_path / "bomb.mcap", [dataclasses.replace(messages[0], payload=bytes(20_000_000))], kind)
+    assert peak_bytes(tmp_path / "bomb.mcap") < 2_000_000, "it is decompressed no further than it says"
+    monkeypatch.setattr(reader, "_MAX_RECORD_BYTES", 1_000_000)
+    assert peak_bytes(tmp_path / "large.mcap") < 2_000_000, "it says more than is allowed"
 
 
 class Liar(bytes):
     """Says that it is shorter than it is."""
 
     def __len__(self) -> int:
-        return super().__len__() - 1
+        return super().__len__() - 1 if super().__len__() < 1_000_000 else 100
+
+
+def peak_bytes(path: Path) -> int:
+    """The memory that it takes to find nothing in a file."""
+    tracemalloc.start()
+    try:
+        assert list(read_messages(path)) == []
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def compress(path: Path, messages: list[Recorded], kind: CompressionType) -> None:

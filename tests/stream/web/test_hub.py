@@ -72,6 +72,13 @@ def test_words_of_a_viewer_about_frames_that_it_was_not_sent_change_nothing() ->
         assert viewer.take() == (b"%d" % number if number < 2 else None)
 
 
+def test_a_viewer_that_names_cameras_without_end_fills_no_memory() -> None:
+    viewer = make_viewer(0)
+    for number in range(10_000):
+        viewer.drawn(number)
+    assert len(viewer._in_flight) == 0
+
+
 def test_watching_begins_with_the_first_camera_that_is_shown_and_ends_with_the_last() -> None:
     heard: list[bool] = []
     hub = Hub(heard.append)
