@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from msgspec import Meta
 
-from engines.skeletons import SKELETONS
 from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError
@@ -186,10 +185,7 @@ class KeypointSink(Sink):
     def _publish_skeleton(self, name: str) -> None:
         topic = topics.skeleton_topic(name, self.prefix)
         if not self._cache.has(topic):
-            known = SKELETONS.get(name)
-            joints, limbs = (known.joints, known.limbs) if known else ((), ())
-            session = self._cache.session
-            self._publish(topic, schema.encode_skeleton(session=session, name=name, joints=joints, limbs=limbs))
+            self._publish(topic, schema.encode_known_skeleton(name, session=self._cache.session))
 
     def _publish(self, topic: str, payload: bytes, *, seq: int | None = None, retain_as: str = "last") -> None:
         if self._publisher is None:

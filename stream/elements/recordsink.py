@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from msgspec import Meta
 
-from engines.skeletons import SKELETONS
 from stream.caps import Caps
 from stream.element import Sink, Source
 from stream.errors import PropertyError
@@ -180,9 +179,7 @@ class RecordSink(Sink):
         topic = topics.skeleton_topic(name)
         if file.has(topic):
             return []
-        known = SKELETONS.get(name)
-        joints, limbs = (known.joints, known.limbs) if known else ((), ())
-        payload = schema.encode_skeleton(session=self._numbers.session, name=name, joints=joints, limbs=limbs)
+        payload = schema.encode_known_skeleton(name, session=self._numbers.session)
         return [_entry(topic, payload, now_ns, now_ns, 0)]
 
     def _pictures(self, file: RecordingFile, item: Poses, now_ns: int) -> list[Entry]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
+from engines.skeletons import SKELETONS
 from stream.errors import VersionError, WireError
 from stream.messages import Forecast, Frame, Poses, WindowFrame
 from stream.protocol.pose_message import Person, PoseMessage
@@ -193,6 +194,13 @@ def encode_skeleton(*, session: str, name: str, joints: Sequence[str], limbs: Se
             "limbs": [(int(start), int(end)) for start, end in limbs],
         }
     )
+
+
+def encode_known_skeleton(name: str, *, session: str) -> bytes:
+    """Encode the skeleton called ``name``; without joints and limbs if it is none of ``engines.skeletons``."""
+    known = SKELETONS.get(name)
+    joints, limbs = (known.joints, known.limbs) if known else ((), ())
+    return encode_skeleton(session=session, name=name, joints=joints, limbs=limbs)
 
 
 def encode_heartbeat(
