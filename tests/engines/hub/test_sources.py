@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import os
-import resource
 import stat
 import sys
 import tarfile
@@ -23,6 +22,7 @@ from engines.hub.fetching import fetch_missing
 from engines.hub.pulling import pull
 from engines.spec import cache
 from tests.engines.hub.shelf import WEIGHTS, Shelf, list_cache, pull_error, serve, write, write_sources
+from tests.full_disk import room_for
 from tests.stream.publishing import wait_until
 
 DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
@@ -272,12 +272,8 @@ def test_who_pulls_the_same_waits_says_so_and_downloads_nothing(
 
 
 def test_a_full_disk_raises_with_the_folder_and_the_download_is_resumed(entry: Path, shelf: Shelf) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
+    with room_for(200_000):
         message = pull_error(entry)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert message == (
         f"pull net: {cached().parent} cannot be written to (File too large); make room there, or set POSESTREAM_CACHE "
         "to another folder, and pull again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from stream.elements.jsonsink import JsonSink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Frame, Poses, WindowFrame
 from stream.testing import check_element, make_poses
+from tests.full_disk import room_for
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -288,16 +288,12 @@ def test_a_full_disk_leaves_no_torn_line_and_writing_goes_on_when_there_is_room(
     path = tmp_path / "poses.jsonl"
     sink = open_sink(JsonSink(location=str(path)), incarnation)
     sink.consume(make_poses(0))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, hard))
-    try:
+    with room_for(path.stat().st_size + room):
         for seq in (1, 2):
             with pytest.raises(
                 TransportError, match=r"jsonsink cannot write .*poses.jsonl: .* choose another location="
             ):
                 sink.consume(make_poses(seq))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes().endswith(b"\n")
     sink.consume(make_poses(3))
     abandon(sink)

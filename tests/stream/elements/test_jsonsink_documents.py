@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from stream.elements.jsonsink import JsonSink
 from stream.errors import PropertyError, TransportError
 from stream.output import results
 from stream.testing import make_poses
+from tests.full_disk import room_for
 
 DOCUMENTS = {
     "coco": ("out.json", ["out.json"]),
@@ -145,13 +145,8 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_frames_and_no_torn_document(t
     sink = open_sink(JsonSink(location=location, format=kind))
     sink.consume(make_poses(0))
     sink.consume(make_poses(1))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with pytest.raises(TransportError) as caught:
-            sink.flush()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with room_for(100), pytest.raises(TransportError) as caught:
+        sink.flush()
     assert str(caught.value) == "; ".join(
         f"jsonsink cannot write {tmp_path / file}: File too large; choose another location=" for file in files
     )
@@ -165,13 +160,8 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_frames_and_no_torn_document(t
 def test_a_full_disk_leaves_no_torn_file_of_openpose(tmp_path: Path) -> None:
     with JsonSink(location=str(tmp_path), format="openpose") as sink:
         sink.consume(make_poses(0))
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        try:
-            with pytest.raises(TransportError, match=r"cam_000000000001_keypoints\.json: File too large;"):
-                sink.consume(make_poses(1))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with room_for(100), pytest.raises(TransportError, match=r"cam_000000000001_keypoints\.json: File too large;"):
+            sink.consume(make_poses(1))
         sink.consume(make_poses(2))
     assert list(read_files(tmp_path)) == [f"cam_{seq:012d}_keypoints.json" for seq in (0, 2)]
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from stream.messages import Forecast, Poses
 from stream.output.overlay import draw
 from stream.output.video_writer import CODECS
 from stream.testing import check_element, make_poses
+from tests.full_disk import room_for
 
 VIDEOS = ".mp4, .mov, .mkv, .webm, .avi"
 
@@ -181,17 +180,6 @@ def test_a_restarted_stage_whose_videos_lack_nothing_ends_well(tmp_path: Path) -
                 sink.consume(poses_at(seq + 3 * incarnation, seq * 40))
             sink.end("hall")
     assert len(read(tmp_path / "out.mp4")) + len(read(tmp_path / "out.2.mp4")) == 6
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """No file may become larger than ``size`` bytes, as on a disk that fills up."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi"])

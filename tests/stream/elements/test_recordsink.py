@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from stream.recording.reader import read_messages
 from stream.recording.recording import Recording
 from stream.testing import Clock, check_element
 from stream.transports.publisher import Publisher
+from tests.full_disk import room_for
 from tests.stream.recording.recordings import SESSION, interleave, open_sink, picture_poses, record, summarise
 
 
@@ -230,17 +229,6 @@ def test_a_missing_package_is_one_line_before_the_line_runs(monkeypatch: pytest.
 
 
 # -- disks -------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """No file may become larger than ``size`` bytes, as on a disk that fills up."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_that_finds_no_room_is_whole_up_to_there_and_raises_from_then_on(tmp_path: Path) -> None:
