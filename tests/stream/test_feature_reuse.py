@@ -6,12 +6,11 @@ it shares neither the batching nor the bookkeeping with what it judges.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +154,8 @@ def test_a_damaged_folder_is_refused_when_the_element_is_opened(tmp_path: Path) 
 
 
 @pytest.fixture
-def own_run_directories(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Short, since they hold sockets."""
-    folder = Path(f"/tmp/pst-reuse-{os.getpid()}")
-    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(folder))
-    yield
-    with contextlib.suppress(FileNotFoundError):
-        folder.rmdir()
+def own_run_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path_factory.mktemp("r")))  # paths of sockets have to be short
 
 
 def line_of(folder: Path, notes: Path, num_frames: int) -> str:

@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("jsonsink location={camera}.jsonl", "jsonsink location=testsrc.jsonl"),
         ("keypointsink", "keypointsink bind=tcp://127.0.0.1:5570"),
         ("keypointsink", "keypointsink bind=tcp://localhost:5570"),
-        ("keypointsink bind=ipc:///tmp/x/../poses", "keypointsink bind=ipc:///tmp/poses"),
+        ("keypointsink bind=ipc:///run/x/../poses", "keypointsink bind=ipc:///run/poses"),
     ],
 )
 def test_two_sinks_do_not_share_an_output(folder: Path, one: str, other: str) -> None:

@@ -53,7 +53,7 @@ def test_a_queue_with_a_tcp_address_is_remote_even_on_loopback(
 
 
 def test_a_socket_whose_path_would_be_too_long_has_a_digest_for_a_name() -> None:
-    folder = Path("/tmp/posestream-1000/0123abcd")
+    folder = Path("/run/posestream/0123abcd")
     short, long = (get_socket_address(folder, "q" * length) for length in (20, 90))
     assert short == f"ipc://{folder}/{'q' * 20}.sock"
     path = Path(long.removeprefix("ipc://"))
