@@ -86,14 +86,10 @@ def coco_results(record: Record, image_id: int | None = None) -> list[dict[str, 
     return [_coco_result(record, number, person, points) for person, points in zip(record.people, found, strict=True)]
 
 
-def posetrack_document(records: Sequence[Record]) -> dict[str, Any]:
-    """Make the PoseTrack document of one camera; ``camera`` should be a sequence's name, as ``003418_mpii_test``."""
-    return {key: list(entries) for key, entries in posetrack_lists(lambda: records)}
-
-
 def posetrack_lists(read: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, Iterable[dict[str, Any]]]]:
     """Yield the keys of the PoseTrack document of one camera, each with its entries, for which the records are read
-    anew: a document of hours does not fit into memory."""
+    anew: a document of hours does not fit into memory. The camera should be a sequence's name, as ``003418_mpii_test``.
+    """
     count, most_people, frames = 0, 0, Counter[str]()
     for record in read():
         count, most_people = max(count, record.frame_seq + 1), max(most_people, len(record.people))

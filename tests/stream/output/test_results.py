@@ -10,7 +10,7 @@ import pytest
 
 from stream.elements.jsonsink import JsonSink
 from stream.messages import Poses
-from stream.output.results import PersonRecord, Record, coco_results, posetrack_document
+from stream.output.results import PersonRecord, Record, coco_results, posetrack_lists
 from stream.testing import make_poses
 
 
@@ -118,7 +118,7 @@ def _record(seq: int, people: int) -> Record:
 
 @pytest.mark.parametrize("people", [100, 101, 1001])
 def test_annotations_of_posetrack_have_ids_of_their_own(people: int) -> None:
-    document = posetrack_document([_record(0, people), _record(1, 2), _record(2, people)])
-    ids = [one["id"] for one in document["annotations"]]
+    records = [_record(0, people), _record(1, 2), _record(2, people)]
+    ids = [one["id"] for key, entries in posetrack_lists(lambda: records) for one in entries if key == "annotations"]
     assert len(set(ids)) == len(ids) == 2 * people + 2
     assert ids[0] == 10034180000 * (100 if people == 100 else 10 ** len(str(people)))
