@@ -18,7 +18,9 @@ from stream.errors import LaunchError, PropertyError, TransportError
 from stream.runtime.private_files import create, find_fault, read_own, write
 from stream.site.template import Properties, Value, spell
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+"""What a camera of a site may be called, since files are called after it."""
+
 _SUFFIX = ".yaml"
 MAX_CAMERAS = 64
 
@@ -122,7 +124,7 @@ def _writing(file: Path) -> Iterator[None]:
 
 def check_camera(name: str) -> None:
     """Raise :class:`PropertyError` for a name that a camera of a site cannot have, since files are called after it."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise PropertyError(f"{name!r} is no name for a camera: write at most 32 letters, digits, '-' and '_'")
 
 

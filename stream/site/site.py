@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from engines.redaction import redact
 from stream.errors import PosestreamError, TransportError
@@ -41,13 +41,16 @@ class RunningLine(Protocol):
 StartLine = Callable[[Pipeline, Path, OnStderr], RunningLine]
 
 
+State = Literal["running", "paused", "draining", "ended", "failed"]
+
+
 @dataclass(frozen=True)
 class CameraReport:
-    """What is known of a camera: its ``state`` (``running``, ``paused``, ``draining``, ``ended``, ``failed``), ``why``
-    it failed, where it publishes, its run directory, and its properties without passwords."""
+    """What is known of a camera: its ``state``, ``why`` it failed, where it publishes, its run directory, and its
+    properties without passwords."""
 
     name: str
-    state: str
+    state: State
     why: str
     address: str
     run_dir: Path
@@ -244,7 +247,7 @@ class Site:
         )
 
 
-def _state(camera: _Camera) -> str:
+def _state(camera: _Camera) -> State:
     if camera.line is not None:
         return "draining" if camera.drained_s is not None else "running"
     if camera.wanted is not None and camera.wanted.paused:

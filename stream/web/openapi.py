@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
+
+from stream.site.folder import NAME
+from stream.site.site import State
 
 _ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
 _NAMED = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -15,7 +18,7 @@ _CAMERA = {
     "type": "object",
     "properties": {
         "name": {"type": "string"},
-        "state": {"enum": ["running", "paused", "draining", "ended", "failed"]},
+        "state": {"enum": list(get_args(State))},
         "why": {"type": "string", "description": "why it failed; empty otherwise"},
         "address": {"type": "string", "description": "where a subscriber finds its keypoints"},
         "properties": _PROPERTIES,
@@ -24,7 +27,7 @@ _CAMERA = {
 _NEW = {
     "type": "object",
     "properties": {
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"},
+        "name": {"type": "string", "pattern": f"^{NAME.pattern}$"},
         "properties": _PROPERTIES,
     },
     "required": ["name"],
