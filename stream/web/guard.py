@@ -61,7 +61,7 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         sending = _with_headers(send, _spell_socket(headers.get("host", "")))
-        with contextlib.suppress(ClientDisconnect):  # nobody is left to answer, and nothing is wrong here
+        with contextlib.suppress(ClientDisconnect):  # no one is left to answer, and nothing is wrong here
             if refusal is None and scope["path"] == "/login" and self._access.token:
                 refusal = await self._log_in(Request(scope, receive))
             await (self._app if refusal is None else refusal)(scope, receive, sending)

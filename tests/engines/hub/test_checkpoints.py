@@ -191,7 +191,7 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path, trained: Any, zipped: boo
 
 @pytest.mark.parametrize(
     "content",
-    [b"<!DOCTYPE html>" * 9, bytes(range(1, 250)), b"\0" * 400, b"nobody:x:99:99::/:/bin/false\n"],
+    [b"<!DOCTYPE html>" * 9, bytes(range(1, 250)), b"\0" * 400, b"news:x:9:9::/:/bin/false\n"],
     ids=["page", "noise", "zeros", "accounts"],
 )
 def test_what_is_no_checkpoint_is_not_said_to_hold_code(tmp_path: Path, content: bytes) -> None:
