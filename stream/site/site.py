@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Literal, Protocol
 from engines.redaction import redact
 from stream.errors import PosestreamError, TransportError
 from stream.pipeline.pipeline import Pipeline
+from stream.runtime.bus import Qos
 from stream.runtime.private_files import take_lock
 from stream.runtime.process import OnStderr
 from stream.runtime.run_dir import base_directory, make_private
@@ -25,6 +27,9 @@ _DRAIN_S = 20.0
 """How long a camera may take to deliver what is in flight; then it is killed."""
 
 _FIRST_RETRY_S, _MOST_RETRY_S = 2.0, 60.0
+_REPORT_S = 1.0
+"""How long the last notices of a line that has ended are waited for."""
+
 _STEADY_S = 60.0
 """A line that ran for so long has not failed at its start."""
 
@@ -192,7 +197,9 @@ class Site:
                 return
             camera.has_ended = camera.drained_s is None
         except PosestreamError as error:
-            if camera.drained_s is None:
+            if camera.drained_s is not None:
+                self._on_stderr(f"{camera.name}: {error}")
+            else:
                 if now_s - camera.started_s > _STEADY_S:
                     camera.failures = 0
                 self._fail(camera, error, now_s)
@@ -256,4 +263,34 @@ def _state(camera: _Camera) -> State:
 
 
 def _start(pipeline: Pipeline, run_dir: Path, on_stderr: OnStderr) -> RunningLine:
-    return Supervisor(pipeline, run_dir, on_stderr=on_stderr)
+    return _Line(pipeline, run_dir, on_stderr=on_stderr)
+
+
+class _Line(Supervisor):
+    """A line that says at its end what its parts dropped, and why."""
+
+    def __init__(self, pipeline: Pipeline, run_dir: Path, *, on_stderr: OnStderr) -> None:
+        super().__init__(pipeline, run_dir, on_stderr=on_stderr)
+        self._print = on_stderr
+        self._reporter = threading.Thread(target=self._report_drops, name="drops", daemon=True)
+
+    def play(self) -> None:
+        super().play()
+        self._reporter.start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        has_ended = True  # also where it raises
+        try:
+            has_ended = super().wait(timeout_s)
+        finally:
+            if has_ended and self._reporter.is_alive():
+                self._reporter.join(_REPORT_S)
+        return has_ended
+
+    def _report_drops(self) -> None:
+        totals: dict[tuple[str, str], int] = {}
+        for notice in self.messages():
+            if isinstance(notice, Qos):
+                totals[notice.part, notice.reason] = notice.total
+        for (part, reason), total in totals.items():
+            self._print(part, f"{total} {'frame' if total == 1 else 'frames'} dropped ({reason})")

@@ -10,6 +10,8 @@ import pytest
 
 from stream.errors import LaunchError, PartError, PosestreamError, PropertyError, TransportError
 from stream.protocol.subscriber import Subscriber
+from stream.runtime.bus import Qos
+from stream.runtime.supervisor import Supervisor
 from stream.site import site as site_module
 from stream.site.folder import CameraExistsError, CameraFolder, UnknownCameraError
 from stream.site.site import Site
@@ -277,6 +279,36 @@ def test_cameras_run_again_when_the_site_is_started_again(bench: Bench) -> None:
     bench.site.close()
     with open_bench(bench.folder.path) as again:
         assert again.states() == {"hall": "running", "yard": "paused"}
+
+
+def test_what_fails_while_a_camera_drains_is_said(bench: Bench) -> None:
+    bench.site.add("hall", {})
+    bench.states()
+    bench.site.remove("hall")
+    bench.states()
+    bench.lines[0].error = PartError("the line ran to its end without all of its frames")
+    assert bench.states() == {}
+    assert bench.printed == ["hall: the line ran to its end without all of its frames"]
+
+
+def test_a_line_says_at_its_end_what_was_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notices = [
+        Qos(part="detect", camera="hall", reason="leaky", dropped=3, total=3),
+        Qos(part="detect", camera="hall", reason="leaky", dropped=2, total=5),
+        Qos(part="testsrc", camera="hall", reason="no credit", dropped=1, total=1),
+    ]
+    monkeypatch.setattr(Supervisor, "play", lambda _: None)
+    monkeypatch.setattr(Supervisor, "messages", lambda _: iter(notices))
+    monkeypatch.setattr(Supervisor, "wait", lambda *_: True)
+    said: list[str] = []
+    line = site_module._start(
+        make_template().build("hall", {}, "ipc:///run/hall.sock"),
+        tmp_path,
+        lambda *words: said.append(": ".join(words)),
+    )
+    line.play()
+    assert line.wait(0)
+    assert said == ["detect: 5 frames dropped (leaky)", "testsrc: 1 frame dropped (no credit)"]
 
 
 # -- real lines --------------------------------------------------------------------------------------------------------
