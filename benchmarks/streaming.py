@@ -36,8 +36,9 @@ from stream.protocol.pose_message import PoseMessage
 
 BEGIN_NS = 1_764_000_000_000_000_000
 SPAN = Span(seconds=100, warmup_s=1.0)
-AGES = {("fami-small", 15): 99.0, ("fami-small", 30): 62.0, ("hrnet-small", 15): 20.0, ("hrnet-small", 30): 17.0}
-"""Measured medians, ms, three people on two quiet cores."""
+AGES = {("fami-small", 15): 99.0, ("fami-small", 30): 98.0, ("hrnet-small", 15): 20.0, ("hrnet-small", 30): 17.0}
+"""Measured medians, ms, three people on two quiet cores: at 30 frames per second by ``benchmarks.age``, at 15 by an
+earlier trial."""
 
 COLUMNS = ("offline", "held", "forecast", "held, smoothed", "forecast, smoothed")
 

@@ -22,8 +22,7 @@ class PictureDecoder:
         """The picture of a message whose format is ``h264`` or ``jpeg``; None for one that cannot be decoded, such as
         one that lacks the key frame before it."""
         if form == "jpeg":
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-            return None if pixels is None else ArrayPicture(np.asarray(pixels, np.uint8))
+            return _decode_jpeg(data)
         return self._decode_video(form, data)
 
     def _decode_video(self, form: str, data: bytes) -> Picture | None:
@@ -41,6 +40,14 @@ class PictureDecoder:
             return None
         whole = [frame for frame in frames if not frame.is_corrupt]
         return VideoPicture(whole[-1], self._reformatter) if whole else None
+
+
+def _decode_jpeg(data: bytes) -> Picture | None:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # it is empty, or says that it has more than 2^30 pixels
+        return None
+    return None if pixels is None else ArrayPicture(np.asarray(pixels, np.uint8))
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,7 +250,7 @@ class Site:
             camera.why,
             self._address(camera.name),
             self._run_dir(camera.name),
-            tuple((name, redact(value)) for name, value in properties),
+            tuple((redact(name), redact(value)) for name, value in properties),
         )
 
 

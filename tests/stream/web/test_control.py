@@ -102,6 +102,7 @@ def test_who_has_no_token_or_comes_from_another_site_changes_nothing(server: Pag
 def test_no_password_of_a_camera_is_in_an_answer(server: PageServer, bench: Bench) -> None:
     (bench.folder.path / "hall.yaml").write_text(json.dumps({"properties": {"url": SECRET}}))
     (bench.folder.path / "yard.yaml").write_text("{}")
+    (bench.folder.path / "zoo.yaml").write_text(json.dumps({"properties": {SECRET: "url"}}))
     cameras(server)
     bench.lines[0].error = PartError(f"cannot open {SECRET}")
     cameras(server)
