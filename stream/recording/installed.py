@@ -7,7 +7,11 @@ from importlib.util import find_spec
 from engines.errors import install_hint
 from stream.errors import PropertyError
 
-_PACKAGES = {"mcap": "mcap", "mcap_protobuf": "mcap-protobuf-support", "foxglove_schemas_protobuf": "foxglove-schemas-protobuf"}  # fmt: skip # noqa: E501
+_PACKAGES = {
+    "mcap": "mcap",
+    "mcap_protobuf": "mcap-protobuf-support",
+    "foxglove_schemas_protobuf": "foxglove-schemas-protobuf",
+}
 
 
 def check_installed(owner: str) -> None:
