@@ -69,7 +69,7 @@ def bridge(
     ):
         rate_hz = outlet.default_rate_hz if rate is None else rate or None
         running = Bridge(subscriber, outlet, target, rate_hz=rate_hz, max_waiting=max_waiting, report=_print)
-        with handle_signals(lambda _count: None) as received:
+        with handle_signals() as received:
             running.run(lambda: bool(received))
         outlet.close()
         _summarise(running, subscriber)

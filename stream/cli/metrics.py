@@ -45,7 +45,7 @@ def metrics(
         _print(f"metrics are on {exporter.address}")
         if not is_loopback_host(host):
             _print("anyone who reaches this host can read them: names of lines, parts and cameras, and their rates")
-        with handle_signals(lambda _count: None) as received:
+        with handle_signals() as received:
             exporter.run(lambda: bool(received))
 
 

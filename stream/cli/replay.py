@@ -56,7 +56,7 @@ def replay(
     playing = Replay(Recording(expand_home(str(location))), speed=speed, loop=loop)
     playing.open()
     with (
-        handle_signals(lambda _count: None) as received,
+        handle_signals() as received,
         Publisher(
             bind,
             snapshot=playing.snapshot,

@@ -51,7 +51,7 @@ def serve(
     try:
         with page_server([], access, site=site) as server:
             _print(f"the page is on {server.address}, its token in {token}")
-            with handle_signals(lambda _count: None) as received:
+            with handle_signals() as received:
                 server.run(lambda: bool(received))
     finally:
         site.close()

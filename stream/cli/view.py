@@ -67,7 +67,7 @@ def view(
     ]
     with page_server(addresses, access, run_dir or ()) as server:
         print(f"the page is on {server.address}", file=sys.stderr, flush=True)
-        with handle_signals(lambda _count: None) as received:
+        with handle_signals() as received:
             server.run(lambda: bool(received))
 
 

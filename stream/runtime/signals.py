@@ -20,16 +20,17 @@ _AGAIN_S = 0.02
 
 
 @contextmanager
-def handle_signals(on_signal: Callable[[int], None]) -> Iterator[list[int]]:
-    """Call ``on_signal`` with the number of signals so far, at each SIGINT, SIGTERM and SIGHUP; for the main thread.
+def handle_signals(on_signal: Callable[[int], None] | None = None) -> Iterator[list[int]]:
+    """Yield the list of the SIGINT, SIGTERM and SIGHUP received, oldest first; for the main thread.
 
-    Yields the list of the signals received, oldest first.
+    ``on_signal`` is called at each, with the number of signals so far.
     """
     received: list[int] = []
 
     def handler(number: int, _frame: object) -> None:
         received.append(number)
-        on_signal(len(received))
+        if on_signal is not None:
+            on_signal(len(received))
 
     with _handled_by(handler):
         yield received
