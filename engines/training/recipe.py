@@ -38,7 +38,8 @@ class Synthetic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Optimisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``schedule``: with ``steps``, ``rate`` falls by ``gamma`` after each of the epochs ``milestones``; with
     ``one-cycle`` it rises and falls once. Over the first ``warmup`` steps it rises from a thousandth of itself.
-    ``momentum`` of ``sgd``. ``ema`` is the decay of the moving average of weights, 0 for none."""
+    ``momentum`` of ``sgd``. ``ema`` is the decay of the moving average of weights, 0 for none. ``factors`` multiply the
+    rate of the submodules that they name: ``{hrnet: 0.1}``."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     rate: Annotated[float, Meta(gt=0)] = 1e-3
@@ -50,6 +51,7 @@ class Optimisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
     clip: Annotated[float, Meta(gt=0)] | None = None
     ema: Probability = 0.0
+    factors: dict[str, Annotated[float, Meta(gt=0)]] = {}
 
 
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -67,8 +67,7 @@ class Trainer:
         freeze(self.model, recipe.frozen)
         self.objective = Objective.from_recipe(recipe, self.model) if objective is None else objective
         self._step_module: nn.Module = self._distribute(self.objective)
-        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimiser = build_optimiser(recipe.optimisation, learning)
+        self.optimiser = build_optimiser(recipe.optimisation, self.model)
         self.ema = build_ema(self.model, recipe.optimisation.ema)
         self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=recipe.precision == "fp16")
         self.state = checkpoint.State(recipe=checkpoint.recipe_to_dict(recipe))
@@ -141,7 +140,7 @@ class Trainer:
     def _step(self, step: int, batch: StepInput, *, interrupted: bool) -> dict[str, float]:
         rate = learning_rate(self.recipe.optimisation, step, self.steps_per_epoch, self.steps)
         for parameters in self.optimiser.param_groups:
-            parameters["lr"] = rate
+            parameters["lr"] = rate * parameters.get("factor", 1.0)  # states from before factors have none
         self.optimiser.zero_grad(set_to_none=True)
         _, share = self.group.share(self._sample_indices(step).size)
         try:
@@ -304,9 +303,16 @@ def default_memory_format(device: torch.device, precision: str) -> torch.memory_
     return torch.channels_last if last else torch.contiguous_format
 
 
-def get_submodules(model: nn.Module, names: tuple[str, ...]) -> Iterator[nn.Module]:
-    """The submodules with these names."""
-    return (model.get_submodule(name) for name in names)
+def get_submodules(model: nn.Module, names: Iterable[str]) -> list[nn.Module]:
+    """The submodules with these names. Raises :class:`EngineError` for one that the network does not have."""
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules:
+            parts = ", ".join(part for part, _ in model.named_children())
+            raise EngineError(
+                f"the recipe names the submodule {name!r}, which {type(model).__name__} does not have: it has {parts}"
+            )
+    return [modules[name] for name in names]
 
 
 def freeze(model: nn.Module, names: tuple[str, ...]) -> None:
@@ -322,14 +328,24 @@ def build_ema(model: nn.Module, decay: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
-def build_optimiser(settings: Optimisation, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD with momentum."""
+def build_optimiser(settings: Optimisation, model: nn.Module) -> torch.optim.Optimizer:
+    """Adam, AdamW or SGD with momentum, over what has gradients; a group of parameters for each factor of the rate."""
+    groups = group_by_factor(model, settings.factors)
     if settings.name == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=settings.rate, weight_decay=settings.weight_decay)
+    return kind(groups, lr=settings.rate, weight_decay=settings.weight_decay)
+
+
+def group_by_factor(model: nn.Module, factors: dict[str, float]) -> list[dict[str, Any]]:
+    """The parameters that have gradients, by the factor of the longest of the names that begins theirs; 1 without."""
+    get_submodules(model, factors)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            inner = [module for module in factors if name.startswith(f"{module}.")]
+            groups.setdefault(factors[max(inner, key=len)] if inner else 1.0, []).append(parameter)
+    return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
 
 
 def learning_rate(settings: Optimisation, step: int, steps_per_epoch: int, steps: int) -> float:

@@ -92,6 +92,30 @@ def test_resuming_without_a_checkpoint_returns_false(tmp_path: Path) -> None:
     assert not trainer(tmp_path / "none").resume()
 
 
+def test_a_factor_scales_the_steps_of_a_submodule(tmp_path: Path) -> None:
+    def steps(**factors: float) -> dict[str, Any]:
+        torch.manual_seed(0)
+        settings = Optimisation(name="sgd", rate=1e-2, momentum=0.0, factors=factors)
+        samples = WindowSamples(tracks(), (-1, 0, 1))
+        one = Trainer(recipe(optimisation=settings), FAMIPose(MICRO, (-1, 0, 1)), samples, tmp_path / str(factors))
+        before = dict(one.model.named_parameters())
+        before = {name: value.detach().clone() for name, value in before.items()}
+        one.run(quiet, until=1)
+        return {name: value.detach() - before[name] for name, value in one.model.named_parameters()}
+
+    whole, slow = steps(), steps(hrnet=0.1)
+    assert any(name.startswith("hrnet.") for name in whole)
+    for name, step in whole.items():
+        factor = 0.1 if name.startswith("hrnet.") else 1.0
+        torch.testing.assert_close(slow[name], factor * step, rtol=1e-3, atol=1e-7)  # a weight rounds at 1e-7
+
+
+@pytest.mark.parametrize("settings", [{"frozen": ("hrnt",)}, {"optimisation": Optimisation(factors={"hrnt": 0.1})}])
+def test_a_submodule_that_the_network_lacks_is_named(tmp_path: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match=r"names the submodule 'hrnt', which HRNet does not have: it has .*final"):
+        trainer(tmp_path, recipe(**settings))
+
+
 def test_a_frozen_backbone_keeps_its_weights_and_its_statistics(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = FAMIPose(MICRO, (-1, 0))
