@@ -94,6 +94,12 @@ def is_quiet() -> bool:
     return not logging.getLogger().isEnabledFor(logging.WARNING)
 
 
+def print_notice(text: str) -> None:
+    """Print a line that is neither a warning nor an error, to stderr; nothing after ``-q``."""
+    if not is_quiet():
+        print(text, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def logging_to_stderr(level: int, prefix: str = "") -> Iterator[None]:
     """Log from ``level`` on to stderr, here and in the parts started meanwhile; afterwards all is as it was before."""

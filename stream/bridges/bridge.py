@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from stream.bridges.outlet import Outlet
 from stream.bridges.rate_limit import RateLimit
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.subscriber import Subscriber
+
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.02
 
@@ -73,7 +76,10 @@ class Bridge:
 
     def _send(self, now_s: float) -> None:
         while self._waiting and self._outlet.send(self._waiting[0]):
-            self.sent[self._waiting.popleft().camera] += 1
+            camera = self._waiting.popleft().camera
+            self.sent[camera] += 1
+            if self.sent[camera] == 1:
+                _log.info("%s has taken the first message of camera %r", self._to, camera)
         self._tell(self._outlet.trouble, now_s)
 
     def _tell(self, trouble: str, now_s: float) -> None:

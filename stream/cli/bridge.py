@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream.cli.pairs import split_pairs
 from stream.cli.subscribe import Cameras, ClientKey, ServerKey, UntilEnd
+from stream.errors import TransportError
+from stream.logs import print_notice
 
 if TYPE_CHECKING:
     from stream.bridges.bridge import Bridge
     from stream.protocol.subscriber import Subscriber
+
+_log = logging.getLogger(__name__)
 
 
 def bridge(
@@ -68,17 +72,16 @@ def bridge(
         ) as subscriber,
     ):
         rate_hz = outlet.default_rate_hz if rate is None else rate or None
-        running = Bridge(subscriber, outlet, target, rate_hz=rate_hz, max_waiting=max_waiting, report=_print)
+        running = Bridge(subscriber, outlet, target, rate_hz=rate_hz, max_waiting=max_waiting, report=_log.warning)
         with handle_signals() as received:
             running.run(lambda: bool(received))
         outlet.close()
         _summarise(running, subscriber)
     if running.undelivered and until_end:
-        raise typer.Exit(1)
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        raise TransportError(
+            f"{target} has not taken {running.undelivered:,} messages; check that it runs, or keep more of them for it "
+            "with --max-waiting"
+        )
 
 
 def _summarise(bridge: Bridge, subscriber: Subscriber) -> None:
@@ -90,4 +93,4 @@ def _summarise(bridge: Bridge, subscriber: Subscriber) -> None:
         "lost before the bridge": subscriber.statistics.total.lost,
     }
     rest = "".join(f"; {count:,} {reason}" for reason, count in reasons.items() if count)
-    _print(f"sent {sent}{rest}")
+    print_notice(f"sent {sent}{rest}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from stream.logs import print_notice
 
 
 def live(
@@ -52,12 +53,10 @@ def live(
     from stream.evaluation.line_variants import Request
     from stream.evaluation.live import Evaluation
     from stream.evaluation.runs import Span
-    from stream.logs import is_quiet
 
     output = PartOutput()
     address = f"tcp://127.0.0.1:{free_port(0)}"
-    report_step = (lambda _: None) if is_quiet() else (lambda text: print(text, file=sys.stderr, flush=True))
-    evaluation = Evaluation(address, Span(seconds, warmup_s), loop_s, output.print_line, report_step)
+    evaluation = Evaluation(address, Span(seconds, warmup_s), loop_s, output.print_line, print_notice)
     report = evaluation.run(Request(read_line(line), truth, clip))
     output.flush()
     print(json.dumps(report.map(), indent=2) if as_json else report)

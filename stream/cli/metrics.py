@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,9 @@ import typer
 
 from engines.errors import install_hint
 from stream.errors import TransportError
+from stream.logs import print_notice
+
+_log = logging.getLogger(__name__)
 
 
 def metrics(
@@ -42,12 +45,8 @@ def metrics(
 
     host, port = split_listen(listen, "127.0.0.1:9464")
     with Exporter(host, port, run_dir or ()) as exporter:
-        _print(f"metrics are on {exporter.address}")
+        print_notice(f"metrics are on {exporter.address}")
         if not is_loopback_host(host):
-            _print("anyone who reaches this host can read them: names of lines, parts and cameras, and their rates")
+            _log.warning("anyone who reaches this host can read the names of lines, parts and cameras, and their rates")
         with handle_signals() as received:
             exporter.run(lambda: bool(received))
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

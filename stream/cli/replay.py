@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream.logs import print_notice
+
 if TYPE_CHECKING:
     from stream.recording.replay import Replay
     from stream.transports.publisher import Access, Publisher
@@ -66,7 +68,7 @@ def replay(
             owner="replay",
         ) as publisher,
     ):
-        _print(f"publishing {location} on {publisher.endpoint}")
+        print_notice(f"publishing {location} on {publisher.endpoint}")
         progress = _Progress(playing, received, is_loop=loop)
         if wait:
             progress.wait_for_subscriber(publisher)
@@ -112,7 +114,7 @@ class _Progress:
         """Say what was published."""
         if self._is_shown:
             print("\r\033[K", end="", file=sys.stderr)
-        _print(f"published {self._describe()}")
+        print_notice(f"published {self._describe()}")
 
     def _show(self) -> None:
         if self._is_shown and time.monotonic() >= self._next_s:
@@ -123,10 +125,3 @@ class _Progress:
         counts = ", ".join(f"{camera}: {count:,}" for camera, count in sorted(self._playing.published.items()))
         turn = f", turn {self._playing.turns + 1}" if self._is_loop else ""
         return f"{counts or 'nothing'}; {self._playing.position_s:.1f} s of the recording{turn}"
-
-
-def _print(line: str) -> None:
-    from stream.logs import is_quiet
-
-    if not is_quiet():
-        print(line, file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ import typer
 
 from stream.cli.site_argument import Cameras, LineArgument, open_folder, open_template
 from stream.cli.view import load_page_server
+from stream.logs import is_quiet, print_notice
 
 
 def serve(
@@ -37,7 +38,6 @@ def serve(
         posestream serve rtsp --cameras /etc/posestream/cameras --listen 127.0.0.1:9000
     """
     from engines.hub.fetching import fetch_missing
-    from stream.logs import is_quiet
     from stream.runtime.signals import handle_signals
 
     page_server, make_access = load_page_server()
@@ -50,7 +50,7 @@ def serve(
     site = Site(template, folder, on_stderr=_print)
     try:
         with page_server([], access, site=site) as server:
-            _print(f"the page is on {server.address}, its token in {token}")
+            print_notice(f"the page is on {server.address}, its token in {token}")
             with handle_signals() as received:
                 server.run(lambda: bool(received))
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 from engines.errors import install_hint
 from stream.cli.subscribe import Cameras, ClientKey, ServerKey
 from stream.errors import TransportError
+from stream.logs import print_notice
 
 if TYPE_CHECKING:
     from stream.web.access import Access
@@ -66,7 +66,7 @@ def view(
         Address(one, tuple(camera or ()), prefix, server_key, client_key) for one in address or ["tcp://127.0.0.1:5570"]
     ]
     with page_server(addresses, access, run_dir or ()) as server:
-        print(f"the page is on {server.address}", file=sys.stderr, flush=True)
+        print_notice(f"the page is on {server.address}")
         with handle_signals() as received:
             server.run(lambda: bool(received))
 

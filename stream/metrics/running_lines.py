@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from stream.metrics.line_watch import LineWatch
 from stream.runtime.run_dir import Run, list_runs
 
 _RESCAN_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class RunningLines:
@@ -57,11 +60,13 @@ class RunningLines:
         with self._lock:
             for run in self._lines.keys() - running:
                 self._lines.pop(run).close()
+                _log.info("the line in %s has ended", run.directory)
             for run in running - self._lines.keys():
                 try:
                     self._lines[run] = LineWatch(run.directory)
                 except PosestreamError:  # it is starting, or has just ended; the next scan tells
                     continue
+                _log.info("the line in %s is followed", run.directory)
 
     def close(self) -> None:
         """Close the sockets. Idempotent."""

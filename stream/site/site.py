@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -22,6 +23,8 @@ from stream.runtime.run_dir import base_directory, make_private
 from stream.runtime.supervisor import Supervisor
 from stream.site.folder import CameraFolder, CameraSettings
 from stream.site.template import Properties, Template
+
+_log = logging.getLogger(__name__)
 
 _DRAIN_S = 20.0
 """How long a camera may take to deliver what is in flight; then it is killed."""
@@ -195,6 +198,7 @@ class Site:
         try:
             if not line.wait(0):
                 return
+            _log.info("%s: its line has ended", camera.name)
             camera.has_ended = camera.drained_s is None
         except PosestreamError as error:
             if camera.drained_s is not None:
@@ -208,6 +212,7 @@ class Site:
     def _drain(self, camera: _Camera, line: RunningLine, now_s: float) -> None:
         if camera.drained_s is None:
             camera.drained_s = now_s
+            _log.info("%s: its line delivers what is in flight, and ends", camera.name)
             line.stop()
         elif now_s - camera.drained_s > _DRAIN_S:
             line.kill()
@@ -221,6 +226,7 @@ class Site:
                 pipeline, self._run_dir(camera.name), lambda part, line: self._print(camera.name, part, line)
             )
             camera.line.play()
+            _log.info("%s: its line is started in %s", camera.name, self._run_dir(camera.name))
         except PosestreamError as error:
             camera.line = None
             self._fail(camera, error, now_s)

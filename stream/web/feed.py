@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -18,6 +19,8 @@ from stream.web.join import Join
 
 MAX_CAMERAS = 64
 """How many cameras of a publisher are shown."""
+
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _PERIOD_S = 5.0
@@ -184,6 +187,7 @@ class Feed:
                         self.hidden.add(message.camera)
                     return None
                 camera = self.cameras[message.camera] = CameraState(message.camera, message)
+                _log.info("camera %r is published on %s", message.camera, self.address.address)
         if not message.retained:
             camera.count(message, now_s)
         return camera

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -127,7 +128,10 @@ def test_over_http_a_process_is_healthy_and_ready_when_its_lines_are(line: LineW
         assert get(f"{base}/other") == (404, "see /metrics, /healthz and /readyz\n")
 
 
-def test_running_lines_are_followed_until_they_end(line: LineWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_lines_are_followed_until_they_end(
+    line: LineWatch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     runs = [Run(line.run_dir, "", 1, 0)]
     monkeypatch.setattr("stream.metrics.running_lines.list_runs", lambda _directories: runs)
     with closing(RunningLines()) as running:
@@ -136,6 +140,7 @@ def test_running_lines_are_followed_until_they_end(line: LineWatch, monkeypatch:
         runs.clear()
         running.scan()
         assert running.lines == ()
+    assert caplog.messages == [f"the line in {line.run_dir} {what}" for what in ("is followed", "has ended")]
 
 
 def test_a_line_is_down_where_its_directory_was_named_and_it_does_not_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,7 +176,8 @@ def test_two_sites_do_not_share_a_folder(bench: Bench) -> None:
 # -- what runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_only_the_camera_that_changed_is_touched(bench: Bench) -> None:
+def test_only_the_camera_that_changed_is_touched(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     bench.site.add("hall", {"seed": "1"})
     bench.site.add("yard", {"seed": "2"})
     assert bench.states() == {"hall": "running", "yard": "running"}
@@ -192,6 +194,9 @@ def test_only_the_camera_that_changed_is_touched(bench: Bench) -> None:
     assert bench.states() == {"hall": "running"}
     assert [line.did for line in bench.lines] == [["play"], ["play", "stop"], ["play", "stop"]]
     assert hall.run_dir != yard.run_dir
+    did = [text.partition(" line ")[::2] for text in caplog.messages]
+    assert did[:2] == [("hall: its", f"is started in {hall.run_dir}"), ("yard: its", f"is started in {yard.run_dir}")]
+    assert did[2:4] == [("yard: its", "delivers what is in flight, and ends"), ("yard: its", "has ended")]
 
 
 def test_a_file_that_is_edited_starts_its_camera_again_with_what_it_says(bench: Bench) -> None:

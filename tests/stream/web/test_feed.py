@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -69,7 +70,8 @@ def following(sink: KeypointSink, delivered: Delivered) -> Iterator[Feed]:
         feed.close()
 
 
-def test_pictures_are_asked_for_while_it_is_watched_and_not_before_or_after() -> None:
+def test_pictures_are_asked_for_while_it_is_watched_and_not_before_or_after(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     delivered = Delivered()
     with open_sink(pictures=True) as sink, following(sink, delivered) as feed:
         sink.consume(make_numbered(0))
@@ -83,6 +85,7 @@ def test_pictures_are_asked_for_while_it_is_watched_and_not_before_or_after() ->
         wait_until(lambda: not is_wanted(sink), "pictures are not asked for any more")
         sink.consume(make_numbered(2))
         wait_until(lambda: feed.cameras["hall"].last.frame_seq == 2, "keypoints come all the same")
+    assert f"camera 'hall' is published on {feed.address.address}" in caplog.messages
     assert delivered == [("hall", 1, b"\xff\xd8")]
     assert feed.skeletons["coco17"].joints[0] == "nose"
 
