@@ -9,6 +9,7 @@ PosestreamError                 the root: one line with both parties, the value 
  ├─ TransportError              a socket, port, key or shared-memory segment that is not available
  │   ├─ StaleFrame              pixels that were overwritten before they were read
  │   ├─ FullDiskError           a disk or quota without room for what a sink writes
+ │   ├─ ShortageError           a process without descriptors or memory left, which may pass
  │   └─ SilenceError            a publisher that sent nothing within its subscriber's timeout
  ├─ WireError                   bytes that are not a message of this version
  │   └─ VersionError            a publisher of another major version of the protocol
@@ -31,6 +32,7 @@ __all__ = (
     "PartError",
     "PosestreamError",
     "PropertyError",
+    "ShortageError",
     "SilenceError",
     "SourceError",
     "StaleFrame",
@@ -67,6 +69,10 @@ class StaleFrame(TransportError):  # noqa: N818  # the state of a frame, as the 
 
 class FullDiskError(TransportError):
     """There is no room for what a sink writes: its disk or quota is full, or may not be written to."""
+
+
+class ShortageError(TransportError):
+    """This process, or the system, has no descriptors or no memory left. That may pass, unlike other reasons."""
 
 
 class SilenceError(TransportError, TimeoutError):

@@ -13,6 +13,8 @@ from benchmarks.faults.drawing import Scenario
 from benchmarks.faults.held import Content, Held
 
 _COUNTS = re.compile(r"(\d+) (?:frames?|items?) of camera '(\w+)'")
+_FIRST = re.compile(r"frame \d+ of camera '(\w+)' was dropped")
+"""What a part says at its first loss; the supervisor adds the counts at its end, unless it is killed."""
 _ENDINGS = {128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 _MOST_RESTARTS = 5
 _MOST_FUTURE = 2
@@ -41,7 +43,8 @@ def judge(scenario: Scenario, outcome: Outcome, reference: Content) -> list[str]
         found.append("hang: it did not end")
     found += [f"left behind: {what}" for what in outcome.left]
     found += _judge_stderr(outcome)
-    has_gaps = scenario.is_live or (outcome.code != 0 and bool(_COUNTS.search(outcome.stderr)))
+    is_lossy = bool(_COUNTS.search(outcome.stderr) or _FIRST.search(outcome.stderr))
+    has_gaps = scenario.is_live or (outcome.code != 0 and is_lossy)
     for held in outcome.held:
         name = f"{held.sink.kind} sink"
         found += [f"{name}: {fault}" for fault in held.faults]
@@ -143,6 +146,7 @@ def _judge_losses(scenario: Scenario, outcome: Outcome, reference: Content) -> l
     named = Counter[str]()
     for count, camera in _COUNTS.findall(outcome.stderr):
         named[camera] += int(count)
+    first = set(_FIRST.findall(outcome.stderr))
     for held in outcome.held:
         if held.sink.kind == "subscriber":
             continue
@@ -151,8 +155,8 @@ def _judge_losses(scenario: Scenario, outcome: Outcome, reference: Content) -> l
             if outcome.code == 0:
                 found.append(f"{name} ({_shorten(lacks)}), and the exit status is 0")
             holes = [seq for seq in lacks if held.frames.get(camera) and seq < held.frames[camera][-1]]
-            # A supervisor that is killed counts nothing together; its parts have said that they failed.
-            if outcome.is_supervisor_killed and "cannot write" in outcome.stderr:
+            # A supervisor that is killed counts nothing together; its parts have said what they lost first.
+            if outcome.is_supervisor_killed and ("cannot write" in outcome.stderr or camera in first):
                 continue
             if holes and outcome.code not in (0, None) and named[camera] < len(holes):
                 found.append(f"{name}, with holes ({_shorten(holes)}), and stderr names {named[camera]} of {camera}")

@@ -28,11 +28,12 @@ their frames. PLAYING: frames flow."""
 STATES: tuple[State, ...] = ("NULL", "READY", "PAUSED", "PLAYING")
 
 DropReason = Literal["leaky", "no credit", "late", "failed", "stale", "malformed"]
-LOSSES: tuple[DropReason, ...] = ("failed", "stale", "malformed")
-"""Reasons for drops that no one asked for; a file line with one of them fails."""
 """Why items were dropped: a newer one came while it waited in a leaky queue; a live source had as many frames in flight
 as it may; it was older than the lateness allowed; an element raised an exception; its pixels were overwritten by a
-source that was restarted; its bytes were no valid message."""
+source that was restarted, or are gone; its bytes were no valid message."""
+
+LOSSES: tuple[DropReason, ...] = ("failed", "stale", "malformed")
+"""Reasons for drops that no one asked for; a file line with one of them fails."""
 
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=16_000)]

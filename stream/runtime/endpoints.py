@@ -77,7 +77,8 @@ class Links:
         return [local if is_local else remote for is_local in self.is_local]
 
     def unpack(self, delivery: Delivery) -> Message | Eos:
-        """The message that was delivered. Raises ``WireError``, or ``TransportError`` when its pixels are gone."""
+        """The message that was delivered. Raises ``WireError``, ``TransportError`` when its pixels are gone, or
+        ``ShortageError`` when this process has no descriptors or memory left to read them."""
         return unpack(delivery.buffers, resolve=self.reader.resolve)
 
     def check(self, message: Message) -> None:

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Protocol
 
 from stream.element import Source
-from stream.errors import SourceError, TransportError, WireError
+from stream.errors import ShortageError, SourceError, TransportError, WireError, describe_error
 from stream.messages import Eos, Frame, Key, Message
 from stream.runtime import bus
 from stream.runtime.endpoints import get_frames
@@ -199,23 +199,25 @@ class InboxInput:
             match item:
                 case Eos(camera):
                     self._runner.end(camera)
-                case _Rejected(key, reason):
-                    self._runner.skip(key, reason)
+                case _Rejected(key, reason, why):
+                    self._runner.skip(key, reason, why)
                 case _:
                     messages.append(item)
         if messages:
             self._runner.process(messages)
 
     def _admit(self, delivery: Delivery) -> Message | Eos | _Rejected:
-        """The message that was delivered, or why it is dropped."""
+        """The message that was delivered, or why it is dropped. Raises :class:`ShortageError`: it comes again."""
         try:
             item = self._runner.links.unpack(delivery)
-        except WireError:
-            return _Rejected(delivery.key, "malformed")
-        except TransportError:
-            return _Rejected(delivery.key, "stale")
+        except WireError as error:
+            return _Rejected(delivery.key, "malformed", describe_error(error))
+        except ShortageError:
+            raise
+        except TransportError as error:
+            return _Rejected(delivery.key, "stale", describe_error(error))
         if item.key != delivery.key:
-            return _Rejected(delivery.key, "malformed")
+            return _Rejected(delivery.key, "malformed", "it holds another frame than it is said to")
         if not isinstance(item, Eos) and self._is_late(item):
             return _Rejected(delivery.key, "late")
         return item
@@ -232,3 +234,4 @@ class _Rejected:
 
     key: Key
     reason: bus.DropReason
+    why: str = ""

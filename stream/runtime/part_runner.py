@@ -107,6 +107,7 @@ class PartRunner:
         self.drafts: dict[int, Draft] = {}
         """The memory of each transform, by its ``id()``; each change becomes final with the item it was made for."""
         self._warned: set[str] = set()
+        self._named: set[tuple[str, bus.DropReason]] = set()
         self._printed: set[int] = set()
         self._is_restart = "incarnation" in memory
         self._last = elements[-1]
@@ -133,10 +134,10 @@ class PartRunner:
         self._measure(items, (time.perf_counter() - began) * 1000)
         self._settle(keys)
 
-    def skip(self, key: Key, reason: bus.DropReason) -> None:
+    def skip(self, key: Key, reason: bus.DropReason, why: str) -> None:
         """Take an item in and drop it at once."""
         self.flow.take(key)
-        self.tally.drop(key[0], reason)
+        self._drop(key, reason, why)
         self._settle([key])
 
     def end(self, camera: str) -> None:
@@ -196,10 +197,20 @@ class PartRunner:
         for item in items:
             try:
                 self.links.check(item)
-            except StaleFrame:
+            except StaleFrame as error:
                 stale.add(item.key)
-                self.tally.drop(item.key[0], "stale")
+                self._drop(item.key, "stale", describe_error(error))
         return [output for output in outputs if output.key not in stale]
+
+    def _drop(self, key: Key, reason: bus.DropReason, why: str) -> None:
+        """Count a dropped item. The first of a camera that is lost is named at once: the count is shown at the end, and
+        not at all where the supervisor is killed."""
+        camera, seq = key
+        self.tally.drop(camera, reason)
+        if reason in bus.LOSSES and (camera, reason) not in self._named:
+            self._named.add((camera, reason))
+            item = f"frame {seq}" if seq != EOS_SEQ else "the end"
+            _logger.error("%s of camera %r was dropped (%s): %s", item, camera, reason, why)
 
     def _measure(self, items: Sequence[Message], took_ms: float) -> None:
         now_ns = time.time_ns()

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from engines.hub.fetching import fetch_missing
 from stream.element import Context, Element, Transform
-from stream.errors import FullDiskError, StartError, describe_error
+from stream.errors import FullDiskError, ShortageError, StartError, describe_error
 from stream.logs import is_quiet
 from stream.messages import Key
 from stream.pipeline.pipeline import Pipeline
@@ -278,7 +278,8 @@ def _run(
                 loop.run()
     except Exception as error:
         has_begun = loop is not None and loop.has_begun
-        if (is_first and not has_begun) or _is_disk_full(error, pipeline):
+        is_lasting = not has_begun and not isinstance(error, ShortageError)
+        if (is_first and is_lasting) or _is_disk_full(error, pipeline):
             raise StartError(describe_error(error)) from error
         raise
     else:

@@ -5,7 +5,6 @@ A header has the generation of the slot, the camera and number of its frame, and
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import struct
 
@@ -53,10 +52,11 @@ class FrameSegment:
 
     def copy(self, owner: str) -> FrameSegment:
         """Create a segment of the same name and content; this one has lost its name."""
-        with contextlib.suppress(OSError):  # what cannot be removed is named by the error below
-            shm_segment.unlink(self.name)
-        memory = shm_segment.create(self.name, len(self._memory), owner)
+        beside = f"{self.name}.copy"  # a reader that attaches the name finds all of the content
+        shm_segment.unlink(beside)
+        memory = shm_segment.create(beside, len(self._memory), owner)
         memory[:] = self._memory
+        shm_segment.rename(beside, self.name, owner)
         return FrameSegment(self.name, memory)
 
     @property

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stream.errors import StaleFrame, TransportError
+from stream.errors import ShortageError, StaleFrame, TransportError
 from stream.messages import Frame, Key
 from stream.transports import shm_segment
 from stream.transports.frame_segment import CAMERA, GENERATION, HELD, SEQ, FrameSegment, Pixels, Shape
@@ -30,6 +30,10 @@ from stream.transports.shm_segment import segment_prefix
 from stream.transports.wire_schema import MAX_SIDE_PX, FrameRef
 
 _logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 3.0
+"""A loaded machine may stop the owner for so long between the removal of a segment and its next turn."""
+_RETRY_S = 0.002
 
 
 class FrameRing:
@@ -233,9 +237,14 @@ class _Ring:
 
 
 class FrameReader:
-    """The reading end: pixels for references, from any number of rings."""
+    """The reading end: pixels for references, from any number of rings.
 
-    def __init__(self) -> None:
+    ``patience_s`` is how long it waits for the owner of a ring that another program has removed to create it anew.
+    """
+
+    def __init__(self, patience_s: float = _PATIENCE_S) -> None:
+        self._patience_s = patience_s
+        self._gone: set[str] = set()
         self._segments: dict[str, FrameSegment] = {}
         self._refs: dict[int, tuple[weakref.ref[Pixels], FrameRef]] = {}
 
@@ -243,7 +252,8 @@ class FrameReader:
         """Return the pixels, (H, W, 3) uint8: a read-only view, mapped as long as it exists. :meth:`check` it after
         use.
 
-        Raises :class:`StaleFrame` if the slot was overwritten, :class:`TransportError` if there is no such slot.
+        Raises :class:`StaleFrame` if the slot was overwritten, :class:`ShortageError` if this process has no
+        descriptors or memory left, :class:`TransportError` if there is no such slot.
         """
         segment = self._get_segment(ref)
         self._compare(segment, ref)
@@ -281,12 +291,26 @@ class FrameReader:
         return segment
 
     def _attach(self, name: str) -> FrameSegment:
-        segment = FrameSegment.attach(name)
+        segment = self._wait_for(name)
         # A new ring often replaces an old one, so release the rings that were unlinked.
         used = {ref.ring for _, ref in self._refs.values()}
         self._segments = {k: one for k, one in self._segments.items() if k in used or shm_segment.exists(k)}
         self._segments[name] = segment
         return segment
+
+    def _wait_for(self, name: str) -> FrameSegment:
+        """Attach a ring, waiting for one that is not there or not valid; once, since its owner may have ended."""
+        deadline_s = time.monotonic() + (0.0 if name in self._gone else self._patience_s)
+        while True:
+            try:
+                return FrameSegment.attach(name)
+            except ShortageError:
+                raise
+            except TransportError:
+                if time.monotonic() >= deadline_s:
+                    self._gone.add(name)
+                    raise
+            time.sleep(_RETRY_S)
 
     def _compare(self, segment: FrameSegment, ref: FrameRef) -> None:
         generation = segment.generation(ref.slot)
@@ -313,6 +337,8 @@ def _attach_former(name: str) -> FrameSegment | None:
     """Attach a segment from before a restart; an invalid or incomplete one is removed."""
     try:
         return FrameSegment.attach(name, writable=True)
+    except ShortageError:
+        raise
     except TransportError:
         shm_segment.unlink(name)
         return None

@@ -19,13 +19,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from stream.errors import TransportError
+from stream.errors import ShortageError, TransportError
 from stream.transports import file_identity
 from stream.transports.file_identity import FileIdentity
 
 _SHM = Path("/dev/shm")
 _NAME = re.compile(r"posestream-[A-Za-z0-9_.-]{1,180}")
 _ZEROS = bytes(1 << 20)
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_SEE_LIMITS = "see 'ulimit -a' for the limits of this process"
 _SHARED = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)  # map all pages now, not one fault each at first use
 
 
@@ -64,21 +66,31 @@ def create(name: str, size: int, owner: str) -> mmap.mmap:
 
 
 def attach(name: str, *, writable: bool = False) -> mmap.mmap:
-    """Attach an existing segment. Raises :class:`TransportError` if there is none of this name."""
+    """Attach an existing segment. Raises :class:`TransportError` if there is none of this name, or
+    :class:`ShortageError` if this process cannot open or map another one."""
     path = _path(name)
     try:
         file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW)
     except OSError as error:
-        raise TransportError(f"shared memory {path} cannot be read: {error.strerror}; its owner is gone") from None
+        raise _not_attached(path, "read", error) from None
     try:
         if os.fstat(file).st_uid != os.getuid():
             raise TransportError(f"shared memory {path} belongs to another user; have it removed")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         return mmap.mmap(file, 0, flags=_SHARED, prot=protection)
     except (OSError, ValueError) as error:
-        raise TransportError(f"shared memory {path} cannot be mapped: {error}; its owner is gone") from None
+        raise _not_attached(path, "mapped", error) from None
     finally:
         os.close(file)
+
+
+def rename(old: str, new: str, owner: str) -> None:
+    """Give a segment another name, in place of another file that has it. Raises :class:`TransportError`."""
+    try:
+        _path(old).replace(_path(new))
+    except OSError as error:
+        unlink(old)
+        raise _not_created(_path(new), owner, error) from None
 
 
 def exists(name: str) -> bool:
@@ -98,8 +110,13 @@ def unlink(name: str) -> None:
 
 
 def find_names(prefix: str) -> list[str]:
-    """Find this user's segments with this prefix, sorted by name."""
-    return sorted(path.name for path in folder().glob(f"{prefix}*") if _NAME.fullmatch(path.name) and _is_own(path))
+    """Find this user's segments with this prefix, sorted by name. Raises :class:`ShortageError`."""
+    try:
+        found = list(folder().iterdir())
+    except OSError as error:
+        raise _not_attached(folder(), "listed", error) from None
+    names = (path.name for path in found if path.name.startswith(prefix) and _is_own(path))
+    return sorted(filter(_NAME.fullmatch, names))
 
 
 def sweep(prefix: str) -> list[str]:
@@ -146,9 +163,16 @@ def _reserve(file: int, size: int) -> None:
 
 
 def _not_created(path: Path, owner: str, error: OSError) -> TransportError:
-    is_taken = error.errno == errno.EEXIST
-    remedy = "stop the program that uses it" if is_taken else "see 'ulimit -a' for the limits of this process"
-    return TransportError(f"{owner}: shared memory {path} cannot be created: {error.strerror}; {remedy}")
+    remedy = "stop the program that uses it" if error.errno in (errno.EEXIST, errno.EISDIR) else _SEE_LIMITS
+    kind = ShortageError if error.errno in _SHORTAGES else TransportError
+    return kind(f"{owner}: shared memory {path} cannot be created: {error.strerror}; {remedy}")
+
+
+def _not_attached(path: Path, what: str, error: OSError | ValueError) -> TransportError:
+    if isinstance(error, OSError) and error.errno in _SHORTAGES:
+        return ShortageError(f"shared memory {path} cannot be {what}: {error.strerror}; {_SEE_LIMITS}")
+    why = error.strerror if isinstance(error, OSError) else error
+    return TransportError(f"shared memory {path} cannot be {what}: {why}; its owner is gone")
 
 
 def _no_room(size: int, owner: str) -> TransportError:

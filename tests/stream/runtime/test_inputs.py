@@ -7,13 +7,15 @@ from contextlib import ExitStack
 
 import pytest
 
-from stream.errors import SourceError, TransportError
+from stream.errors import ShortageError, SourceError, TransportError
 from stream.messages import EOS_SEQ, Eos, Frame
 from stream.runtime import bus
 from stream.runtime.inputs import InboxInput, SourceInput
 from stream.runtime.part_runner import PartRunner
 from stream.testing import make_frame
-from stream.transports.wire import pack
+from stream.transports import shm_segment
+from stream.transports.shm_ring import FrameReader
+from stream.transports.wire import FrameRef, pack
 from tests.stream.runtime.bench import CAMERA, Bench, Gives, Memory, Takes, advance, send
 
 
@@ -194,7 +196,9 @@ def test_what_a_leaky_inbox_drops_is_counted(bench: Bench) -> None:
     [[b"no message"], pack(make_frame(7)), pack(Eos("another"))],
     ids=["garbage", "another key", "another camera's end"],
 )
-def test_what_is_not_the_message_it_says_is_dropped_and_done(bench: Bench, buffers: list[bytes]) -> None:
+def test_what_is_not_the_message_it_says_is_dropped_and_done(
+    bench: Bench, buffers: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     sink = Takes()
     runner = bench.part_runner(sink, inbox="in")
     outbox, taking = bench.outbox(), InboxInput(runner, None)
@@ -203,3 +207,40 @@ def test_what_is_not_the_message_it_says_is_dropped_and_done(bench: Bench, buffe
     advance(taking, outbox, lambda: runner.is_finished)
     assert sink.taken == [1]
     assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="malformed", dropped=1, total=1)]
+    (record,) = caplog.records
+    assert record.message.startswith(f"frame 0 of camera {CAMERA!r} was dropped (malformed): ")
+
+
+def test_the_first_frame_of_a_camera_whose_pixels_are_gone_is_named_at_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = bench.part_runner(Takes(), inbox="in")
+    runner.links.reader = FrameReader(patience_s=0)
+    outbox, taking = bench.outbox(), InboxInput(runner, None)
+    gone = FrameRef("posestream-gone-camera-1", 0, 2, (4, 6, 3))
+    for seq in range(3):
+        outbox.send((CAMERA, seq), pack(make_frame(seq), reference=lambda _frame: gone))
+    advance(taking, outbox, lambda: (CAMERA, 2) in bench.done)
+    assert runner.tally.take() == [bus.Qos(camera=CAMERA, reason="stale", dropped=3, total=3)]
+    path = shm_segment.folder() / gone.ring
+    reason = f"shared memory {path} cannot be read: No such file or directory; its owner is gone"
+    assert [record.message for record in caplog.records] == [
+        f"frame 0 of camera {CAMERA!r} was dropped (stale): {reason}"
+    ]
+
+
+def test_a_part_without_descriptors_ends_and_its_successor_gets_what_it_could_not_read(bench: Bench) -> None:
+    sink = Takes()
+    runner = bench.part_runner(sink, inbox="in")
+    outbox, taking = bench.outbox(), InboxInput(runner, None)
+    send(outbox, make_frame(0))
+    short = ShortageError("shared memory x cannot be read: Too many open files")
+
+    def unpack_short(_delivery: object) -> None:
+        raise short
+
+    runner.links.unpack = unpack_short  # type: ignore[assignment,method-assign]
+    with pytest.raises(ShortageError):
+        advance(taking, outbox, lambda: bool(bench.done))
+    assert bench.done == []
+    assert runner.tally.take() == []

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +22,7 @@ import numpy as np
 import psutil
 import pytest
 
-from stream.errors import StaleFrame, TransportError
+from stream.errors import ShortageError, StaleFrame, TransportError
 from stream.messages import Frame
 from stream.transports import shm_segment, wire
 from stream.transports.shm_ring import FrameReader, FrameRing
@@ -46,6 +49,17 @@ def send(ring: FrameRing, seq: int, shape: tuple[int, int, int] = SHAPE) -> Fram
     ref = ring.reference(fill(ring, seq, shape))
     assert ref is not None
     return ref
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process may open no further file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -236,7 +250,7 @@ def test_an_invalid_ring_is_removed_by_its_owner_and_refused_by_a_reader(run_id:
     name = f"{shm_segment.segment_prefix(run_id)}camera-1"
     (shm_segment.folder() / name).write_bytes(bytes(5000))
     with pytest.raises(TransportError, match="is not a frame ring of this version"):
-        FrameReader().resolve(FrameRef(name, 0, 2, SHAPE))
+        FrameReader(patience_s=0).resolve(FrameRef(name, 0, 2, SHAPE))
     FrameRing(run_id, "camera", 2)
     assert not shm_segment.exists(name)
 
@@ -258,7 +272,7 @@ def test_an_invalid_reference_raises(change: dict[str, object], words: str, run_
     ref = send(ring, 0)
     fields = {"ring": ref.ring, "slot": ref.slot, "generation": ref.generation, "shape": ref.shape, **change}
     with pytest.raises(TransportError) as caught:
-        FrameReader().resolve(FrameRef(**fields))  # type: ignore[arg-type]
+        FrameReader(patience_s=0).resolve(FrameRef(**fields))  # type: ignore[arg-type]
     assert words in str(caught.value)
 
 
@@ -406,7 +420,7 @@ def test_a_segment_that_lost_its_name_is_created_anew_for_readers_that_restart(
     assert (mapped.resolve(before) == 7).all()
     shm_segment.unlink_all(run_id)
     with pytest.raises(TransportError, match="its owner is gone"):
-        FrameReader().resolve(before)
+        FrameReader(patience_s=0).resolve(before)
     ring.restore()
     ring.restore()
     (record,) = caplog.records
@@ -455,10 +469,66 @@ def test_a_segment_whose_file_was_replaced_is_created_anew(run_id: str) -> None:
     path.unlink()
     path.mkdir()
     try:
-        with pytest.raises(TransportError, match="cannot be created: File exists; stop the program that uses it"):
+        with pytest.raises(TransportError, match="cannot be created: Is a directory; stop the program that uses it"):
             ring.restore()
     finally:
         path.rmdir()
+
+
+def test_a_reader_waits_for_a_segment_that_lost_its_name_until_its_owner_creates_it_anew(
+    run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = FrameRing(run_id, "camera", 3)
+    ref = send(ring, 7)
+    shm_segment.unlink_all(run_id)
+    turns = [lambda: None, lambda: None, ring.restore]
+    monkeypatch.setattr(time, "sleep", lambda _seconds: turns.pop(0)())
+    assert (FrameReader().resolve(ref) == 7).all()
+    assert turns == [], "it waited no longer"
+
+
+def test_a_segment_that_is_created_anew_is_never_seen_incomplete(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring, create = FrameRing(run_id, "camera", 3), shm_segment.create
+    ref = send(ring, 7)
+    shm_segment.unlink_all(run_id)
+
+    def create_and_read(name: str, *rest: Any) -> Any:
+        made = create(name, *rest)
+        with pytest.raises(TransportError, match="No such file or directory; its owner is gone"):
+            FrameReader(patience_s=0).resolve(ref)
+        return made
+
+    monkeypatch.setattr(shm_segment, "create", create_and_read)
+    ring.restore()
+    assert (FrameReader(patience_s=0).resolve(ref) == 7).all()
+
+
+def test_a_reader_waits_once_for_a_ring_whose_owner_has_ended(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now_s)
+    monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now_s", clock.now_s + seconds))
+    reader, waited_s = FrameReader(patience_s=2.0), []
+    for _ in range(2):
+        began_s = clock.now_s
+        with pytest.raises(TransportError, match="its owner is gone"):
+            reader.resolve(FrameRef(f"posestream-{run_id}-camera-1", 0, 2, SHAPE))
+        waited_s.append(clock.now_s - began_s)
+    assert waited_s == [pytest.approx(2.0, abs=0.01), 0.0]
+
+
+def test_a_process_without_descriptors_neither_takes_a_segment_for_gone_nor_removes_it(
+    run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = send(FrameRing(run_id, "camera", 3), 7)
+    words = "cannot be {}: Too many open files; see 'ulimit -a' for the limits of this process"
+    with no_descriptors(), pytest.raises(ShortageError, match=f"{ref.ring} {words.format('read')}"):
+        FrameReader().resolve(ref)
+    with no_descriptors(), pytest.raises(ShortageError, match=words.format("listed")):
+        FrameRing(run_id, "camera", 3)
+    monkeypatch.setattr(shm_segment, "find_names", lambda _prefix: [ref.ring])
+    with no_descriptors(), pytest.raises(ShortageError, match=f"{ref.ring} {words.format('read')}"):
+        FrameRing(run_id, "camera", 3)
+    assert (FrameReader().resolve(ref) == 7).all()
 
 
 def test_memory_of_another_user_is_neither_attached_nor_removed(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,7 +536,7 @@ def test_memory_of_another_user_is_neither_attached_nor_removed(run_id: str, mon
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
     with pytest.raises(TransportError, match="belongs to another user; have it removed"):
-        FrameReader().resolve(ref)
+        FrameReader(patience_s=0).resolve(ref)
     assert shm_segment.unlink_all(run_id) == []
     monkeypatch.undo()
     assert shm_segment.exists(ref.ring)
