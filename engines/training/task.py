@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from engines.training.batches import Samples, StepInput
@@ -38,6 +39,32 @@ class Task(Protocol):
 
 
 def progress_bar(console: Console) -> Progress:
-    """A bar with a count and the remaining time."""
+    """A bar with a count and the remaining time; where no terminal shows it, a line for each tenth."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
+    return Progress(*columns, console=console) if console.is_terminal else _PrintedProgress(console=console)
+
+
+class _PrintedProgress(Progress):
+    """Progress for log files: a line whenever another tenth of a task is done."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console=console, disable=True)
+        self._tenths: dict[TaskID, int] = {}
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Advance the task, and print a line if a tenth was completed."""
+        super().advance(task_id, advance)
+        self._print(task_id)
+
+    def update(self, task_id: TaskID, **fields: Any) -> None:
+        """Update the task, and print a line if a tenth was completed."""
+        super().update(task_id, **fields)
+        self._print(task_id)
+
+    def _print(self, task_id: TaskID) -> None:
+        task = self._tasks[task_id]
+        tenth = int(10 * task.completed / task.total) if task.total else 0
+        if tenth > self._tenths.setdefault(task_id, tenth):
+            self._tenths[task_id] = tenth
+            left = f", {timedelta(seconds=round(task.time_remaining))} left" if task.time_remaining else ""
+            self.console.print(f"{task.description}: {task.completed:g} of {task.total:g}{left}", soft_wrap=True)
