@@ -37,6 +37,7 @@ from stream.cli import (
     serve,
     subscribe,
     top,
+    trace,
     validate,
     view,
 )
@@ -69,6 +70,7 @@ _COMMANDS = (
     (replay.replay, _LOOK),
     (top.top, _LOOK),
     (metrics.metrics, _LOOK),
+    (trace.trace, _LOOK),
     (doctor.doctor, _LOOK),
     (models.models, _NETWORKS),
     (pull.pull, _NETWORKS),

@@ -119,7 +119,7 @@ EXTRAS = {
     "engines.plugins": {"cuda", "onnx", "tensorrt", "torch"},
     "engines.testing": {"torch"},
     "engines.training": {"torch"},
-    "stream.bridges": {"confluent_kafka", "paho", "pythonosc", "websockets"},
+    "stream.bridges": {"confluent_kafka", "opentelemetry", "paho", "pythonosc", "requests", "websockets"},
     "stream.metrics": {"prometheus_client"},
     "stream.recording": {"foxglove_schemas_protobuf", "google", "lz4", "mcap", "mcap_protobuf", "zstandard"},
     "stream.web": {"h11", "starlette", "uvicorn", "websockets"},

@@ -1,4 +1,4 @@
-"""The loop of a bridge: from a subscriber, through a rate limit and a bounded buffer, to an outlet."""
+"""The loop of a bridge: from a subscriber, through a limit and a bounded buffer, to an outlet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from engines.url import Url
 from stream.bridges.outlet import Outlet
 from stream.bridges.rate_limit import RateLimit
+from stream.bridges.sampling import Sampling
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.subscriber import Subscriber
 
@@ -23,9 +24,9 @@ Report = Callable[[str], None]
 class Bridge:
     """Passes what ``subscriber`` receives on to ``outlet``.
 
-    At most ``rate_hz`` messages a second of each camera are sent (None: all), and ``max_waiting`` messages wait while
-    the other side cannot take them; then the oldest are dropped. Messages from before the subscription are not passed
-    on, since they may be old. ``report`` is called with one line when the other side is away and when it is back.
+    ``limit`` says which messages are sent, and ``max_waiting`` messages wait while the other side cannot take them;
+    then the oldest are dropped. Messages from before the subscription are not passed on, since they may be old.
+    ``report`` is called with one line when the other side is away and when it is back.
     """
 
     def __init__(
@@ -34,12 +35,12 @@ class Bridge:
         outlet: Outlet,
         to: Url,
         *,
-        rate_hz: float | None,
+        limit: RateLimit | Sampling,
         max_waiting: int,
         report: Report,
     ) -> None:
         self._subscriber, self._outlet, self._to, self._report = subscriber, outlet, to, report
-        self._limit = RateLimit(rate_hz)
+        self._limit = limit
         self._waiting: deque[PoseMessage] = deque()
         self._max_waiting = max_waiting
         self._away_since_s: float | None = None
@@ -49,13 +50,22 @@ class Bridge:
 
     @property
     def thinned(self) -> int:
-        """How many messages the rate limit left out."""
+        """How many messages the limit left out."""
         return self._limit.thinned
 
     @property
     def undelivered(self) -> int:
         """How many messages were dropped, wait still, or were lost on their way."""
         return self.dropped.total() + len(self._waiting) + self._outlet.lost
+
+    @property
+    def lost(self) -> int:
+        """How many messages the subscriber has lost."""
+        return self._subscriber.statistics.total.lost
+
+    def close(self) -> None:
+        """Let the outlet deliver what it has taken, for a few seconds at most."""
+        self._outlet.close()
 
     def run(self, is_stopped: Callable[[], bool]) -> None:
         """Pass messages on until ``is_stopped`` or the subscriber has finished; what waits then is tried once more."""

@@ -13,10 +13,12 @@ from stream.errors import TransportError
 from stream.logs import print_notice
 
 if TYPE_CHECKING:
+    from engines.url import Url
     from stream.bridges.bridge import Bridge
-    from stream.protocol.subscriber import Subscriber
 
 _log = logging.getLogger(__name__)
+
+MaxWaiting = Annotated[int, typer.Option("--max-waiting", min=1, help="Messages kept while the other side is away.")]
 
 
 def bridge(
@@ -34,9 +36,7 @@ def bridge(
     option: Annotated[
         list[str] | None, typer.Option("--option", help="NAME=VALUE for librdkafka (Kafka); may be repeated.")
     ] = None,
-    max_waiting: Annotated[
-        int, typer.Option("--max-waiting", min=1, help="Messages kept while the other side is away.")
-    ] = 100,
+    max_waiting: MaxWaiting = 100,
     until_end: UntilEnd = False,
     server_key: ServerKey = None,
     client_key: ClientKey = None,
@@ -61,8 +61,8 @@ def bridge(
     from engines.url import Url
     from stream.bridges.bridge import Bridge
     from stream.bridges.opening import open_outlet
+    from stream.bridges.rate_limit import RateLimit
     from stream.protocol.subscriber import Subscriber
-    from stream.runtime.signals import handle_signals
 
     target, options = Url(to), split_pairs(option or (), "NAME=VALUE", "'--option'")
     with (
@@ -71,26 +71,28 @@ def bridge(
             address, camera=camera or None, until_end=until_end, server_key=server_key, client_key=client_key
         ) as subscriber,
     ):
-        rate_hz = outlet.default_rate_hz if rate is None else rate or None
-        running = Bridge(subscriber, outlet, target, rate_hz=rate_hz, max_waiting=max_waiting, report=_log.warning)
-        with handle_signals() as received:
-            running.run(lambda: bool(received))
-        outlet.close()
-        _summarise(running, subscriber)
-    if running.undelivered and until_end:
-        raise TransportError(
-            f"{target} has not taken {running.undelivered:,} messages; check that it runs, or keep more of them for it "
-            "with --max-waiting"
-        )
+        limit = RateLimit(outlet.default_rate_hz if rate is None else rate or None)
+        running = Bridge(subscriber, outlet, target, limit=limit, max_waiting=max_waiting, report=_log.warning)
+        run_bridge(running, target, thinned="left out by the rate", until_end=until_end)
 
 
-def _summarise(bridge: Bridge, subscriber: Subscriber) -> None:
-    """One line: what was sent, and what was not, by reason."""
+def run_bridge(bridge: Bridge, target: Url, *, thinned: str, until_end: bool) -> None:
+    """Run ``bridge`` until Ctrl-C or the cameras' end, and print what was sent, and what was not, by reason.
+
+    ``thinned`` says what became of the messages that its limit left out. Raises :class:`TransportError` if the cameras
+    have ended (``until_end``) and something was not delivered.
+    """
+    from stream.runtime.signals import handle_signals
+
+    with handle_signals() as received:
+        bridge.run(lambda: bool(received))
+    bridge.close()
     sent = ", ".join(f"{camera}: {count:,}" for camera, count in sorted(bridge.sent.items())) or "nothing"
-    reasons = {
-        "left out by the rate": bridge.thinned,
-        "not delivered": bridge.undelivered,
-        "lost before the bridge": subscriber.statistics.total.lost,
-    }
+    reasons = {thinned: bridge.thinned, "not delivered": bridge.undelivered, "lost before the bridge": bridge.lost}
     rest = "".join(f"; {count:,} {reason}" for reason, count in reasons.items() if count)
     print_notice(f"sent {sent}{rest}")
+    if bridge.undelivered and until_end:
+        raise TransportError(
+            f"{target} has not taken {bridge.undelivered:,} messages; check that it runs, or keep more of them for it "
+            "with --max-waiting"
+        )

@@ -58,7 +58,7 @@ def pass_on(outlet: Outlet, *messages: PoseMessage, max_waiting: int = 3) -> tup
         Played(*messages),  # type: ignore[arg-type]
         outlet,
         to,
-        rate_hz=None,
+        limit=RateLimit(None),
         max_waiting=max_waiting,
         report=lines.append,
     )
