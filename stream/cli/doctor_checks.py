@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -184,32 +183,44 @@ def _on_gpu(topic: str) -> Iterator[Result]:
         yield Result(topic, "note" if lacking else "good", text, lacking)
 
 
-_EXTRAS = (
-    ("torch", "training and export"),
-    ("tensorrt", "TensorRT engines"),
-    ("openvino", "networks as OpenVINO's .xml and as .tflite, and Intel's GPUs and NPUs"),
-)
-"""Packages of extras that have a name of their own, and what they are for."""
+_EXTRAS = {
+    "openvino": ("openvino", "networks as OpenVINO's .xml and as .tflite, Intel's GPUs and NPUs"),
+    "torch": ("torch", "training, export, and networks in PyTorch"),
+    "tensorrt": ("tensorrt", "TensorRT engines"),
+    "kernel": ("nvidia-cuda-nvrtc", "the CUDA kernel of deformable convolutions, where no CUDA toolkit is"),
+    "train": ("tensorboard", "curves and pictures of a training"),
+    "eval": ("pycocotools", "scores on COCO"),
+    "web": ("starlette", "the page: 'posestream view' and 'serve'"),
+    "metrics": ("prometheus-client", "'posestream metrics', for Prometheus"),
+    "record": ("mcap", "recordsink, replaysrc and 'posestream replay'"),
+    "parquet": ("pyarrow", "jsonsink format=parquet"),
+    "mqtt": ("paho-mqtt", "'posestream bridge mqtt://…'"),
+    "kafka": ("confluent-kafka", "'posestream bridge kafka://…'"),
+    "osc": ("python-osc", "'posestream bridge osc://…'"),
+    "websocket": ("websockets", "'posestream bridge ws://…'"),
+}
+"""A distribution that each extra brings, by which it is known, and what the extra is for."""
 
 
 def _extras(topic: str) -> Iterator[Result]:
-    for package, use in _EXTRAS:
-        if importlib.util.find_spec(package) is None:
-            yield Result(
-                topic,
-                "note",
-                f"{package} is not installed",
-                f"needed only for {use}; {install_hint(package)}",
-            )
-        else:
-            yield Result(topic, "good", f"{package} {_version(package)}")
+    found = {extra: _find_version(package) for extra, (package, _) in _EXTRAS.items()}
+    if any(found.values()):
+        present = [f"{extra} ({_EXTRAS[extra][0]} {has})" for extra, has in found.items() if has]
+        yield Result(topic, "good", ", ".join(present))
+    if missing := [extra for extra, has in found.items() if not has]:
+        lines = [f"{extra} is not installed; needed only for {_EXTRAS[extra][1]}" for extra in missing]
+        yield Result(topic, "note", "\n".join(lines), install_hint(missing[0] if len(missing) == 1 else "NAME,…"))
 
 
-def _version(package: str) -> str:
+def _find_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "of unknown version"
+        return ""
+
+
+def _version(package: str) -> str:
+    return _find_version(package) or "of unknown version"
 
 
 def _sockets(topic: str) -> Iterator[Result]:

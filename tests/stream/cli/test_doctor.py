@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,24 @@ def test_everything_that_is_missing_comes_with_a_remedy() -> None:
     for result in run_checks():
         if result.state != "good" and "segments" not in result.text:
             assert result.remedy, result
+
+
+def test_every_extra_is_known_by_a_package_that_it_brings(root: Path) -> None:
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(module._EXTRAS) == set(extras) - {"dev"}
+    for extra, (package, _) in module._EXTRAS.items():
+        assert any(re.match(rf"{package}\b", needed) for needed in extras[extra]), extra
+
+
+def test_extras_that_are_missing_come_with_what_they_are_for(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(module, "_find_version", lambda package: "2.1" if package == "starlette" else "")
+    monkeypatch.setenv("COLUMNS", "120")
+    there, missing = of("Extras")
+    assert (there.state, there.text) == ("good", "web (starlette 2.1)")
+    assert "mqtt is not installed; needed only for 'posestream bridge mqtt://…'" in missing.text.splitlines()
+    assert missing.remedy == "in a clone of posestream: pip install '.[NAME,…]'"
+    assert execute(["doctor"]) in (0, 1)
+    assert len(capsys.readouterr().out.splitlines()) <= 40
 
 
 def test_a_missing_library_of_opencv_comes_with_both_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
