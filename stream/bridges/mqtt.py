@@ -18,7 +18,8 @@ __all__ = ("MqttOutlet",)
 
 _PORT, _TLS_PORT = 1883, 8883
 _KEEPALIVE_S = 15
-_MAX_RETRY_S = 8
+_MAX_RETRY_S = 2
+"""More would let messages wait for a broker that is back."""
 _MAX_IN_FLIGHT = 100
 _CLOSE_S = 3.0
 _STATUS = "status"
