@@ -11,6 +11,7 @@ import typer
 
 from stream.cli.site_argument import Cameras, LineArgument, open_folder, open_template
 from stream.cli.view import load_page_server
+from stream.errors import PartError
 from stream.logs import is_quiet, print_notice
 
 
@@ -55,6 +56,8 @@ def serve(
                 server.run(lambda: bool(received))
     finally:
         site.close()
+    if site.killed:
+        raise PartError(f"lines that did not end in time were killed: {', '.join(site.killed)}")
 
 
 def _make_token(file: Path) -> Path:

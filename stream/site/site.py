@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 _DRAIN_S = 20.0
 """How long a camera may take to deliver what is in flight; then it is killed."""
 
+_CLOSE_S = 10.0
+"""The same for all cameras where the site ends."""
+
 _FIRST_RETRY_S, _MOST_RETRY_S = 2.0, 60.0
 _REPORT_S = 1.0
 """How long the last notices of a line that has ended are waited for."""
@@ -77,6 +80,7 @@ class _Camera:
     started_s: float = 0.0
     drained_s: float | None = None
     """Since when it drains."""
+    is_killed: bool = False
     has_ended: bool = False
     why: str = ""
     failures: int = 0
@@ -117,6 +121,8 @@ class Site:
         self._sockets = make_private(self._base / f"{self._prefix}.pub")
         self.reports: tuple[CameraReport, ...] = ()
         """Of all cameras, as of the last turn; any thread may read it."""
+        self.killed: list[str] = []
+        """The cameras whose lines did not drain in time."""
 
     # -- what users change; from any thread --------------------------------------------------------------------------
 
@@ -148,14 +154,14 @@ class Site:
 
     def close(self) -> None:
         """Drain all lines, and kill those that take too long."""
-        until_s = time.monotonic() + _DRAIN_S / 2
+        until_s = time.monotonic() + _CLOSE_S
         for camera in self._cameras.values():
             camera.wanted = None
             self._step(camera)
         while any(camera.line for camera in self._cameras.values()):
             for camera in self._cameras.values():
                 if camera.line is not None and time.monotonic() > until_s:
-                    camera.line.kill()
+                    self._kill(camera, camera.line, _CLOSE_S)
                 self._step(camera)
             time.sleep(0.02)
         with contextlib.suppress(OSError):
@@ -208,6 +214,8 @@ class Site:
                     camera.failures = 0
                 self._fail(camera, error, now_s)
         camera.line = camera.drained_s = None
+        camera.is_killed = False
+        self._socket(camera.name).unlink(missing_ok=True)  # which a sink that was killed leaves
 
     def _drain(self, camera: _Camera, line: RunningLine, now_s: float) -> None:
         if camera.drained_s is None:
@@ -215,6 +223,15 @@ class Site:
             _log.info("%s: its line delivers what is in flight, and ends", camera.name)
             line.stop()
         elif now_s - camera.drained_s > _DRAIN_S:
+            self._kill(camera, line, _DRAIN_S)
+
+    def _kill(self, camera: _Camera, line: RunningLine, after_s: float) -> None:
+        if not camera.is_killed:
+            camera.is_killed = True
+            self.killed.append(camera.name)
+            self._on_stderr(
+                f"{camera.name}: its line has not ended within {after_s:g} s; it is killed and loses what was in flight"
+            )
             line.kill()
 
     def _begin(self, camera: _Camera, now_s: float) -> None:
@@ -243,7 +260,10 @@ class Site:
         return self._template.build(name, properties, self._address(name))
 
     def _address(self, name: str) -> str:
-        return f"ipc://{self._sockets / name}.sock"
+        return f"ipc://{self._socket(name)}"
+
+    def _socket(self, name: str) -> Path:
+        return self._sockets / f"{name}.sock"
 
     def _run_dir(self, name: str) -> Path:
         return self._base / f"{self._prefix}-{name}"

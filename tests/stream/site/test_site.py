@@ -273,6 +273,21 @@ def test_a_line_that_does_not_drain_is_killed(bench: Bench, at: Callable[[float]
     bench.states()
     assert bench.states() == {}
     assert bench.lines[0].did == ["play", "stop", "kill"]
+    assert bench.printed == ["hall: its line has not ended within 20 s; it is killed and loses what was in flight"]
+    assert bench.site.killed == ["hall"]
+
+
+def test_a_site_that_ends_kills_lines_that_do_not_and_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site_module, "_CLOSE_S", -1.0)
+    bench.site.add("hall", {})
+    bench.states()
+    socket = Path(bench.site.reports[0].address.removeprefix("ipc://"))
+    socket.touch()
+    bench.site.close()
+    assert (bench.lines[0].did, bench.site.killed) == (["play", "stop", "kill"], ["hall"])
+    assert not socket.parent.exists()
 
 
 def test_cameras_run_again_when_the_site_is_started_again(bench: Bench) -> None:
