@@ -1,4 +1,4 @@
-"""``posestream camera``: lists, adds, removes and pauses the cameras of a site."""
+"""``posestream camera``: lists, adds, removes and pauses the cameras of a site, and loads its line again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stream.cli.pairs import split_pairs
 from stream.cli.registration import add_command, help_text
 from stream.cli.site_argument import Cameras, LineArgument, open_folder, open_template
 
-HELP = """List, add, remove and pause the cameras of a site.
+HELP = """List, add, remove and pause the cameras of a site, and load its line again.
 
     It changes the folder of cameras, which 'posestream serve' follows within a second, and reads when it is started.
 
@@ -21,6 +21,8 @@ HELP = """List, add, remove and pause the cameras of a site.
         posestream camera pause site.yaml hall
 
         posestream camera list site.yaml
+
+        posestream camera reload site.yaml
     """
 
 app = typer.Typer(no_args_is_help=True, help=help_text(HELP), rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -92,5 +94,38 @@ def list_cameras(line: LineArgument, cameras: Cameras = None) -> None:
         print("  ".join([name, settings.fault or " ".join(words)]).rstrip())
 
 
-for _command, _name in ((add, "add"), (remove, "remove"), (pause, "pause"), (list_cameras, "list")):
+def reload(
+    line: LineArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say it only.")] = False,
+    cameras: Cameras = None,
+) -> None:
+    """Let a running site run its line as the file has it now, after saying what that does.
+
+    Cameras whose lines are the same as before go on; the others are drained and started again. A line that one of the
+    cameras could not run is refused, and nothing is changed.
+
+    Example:
+
+        posestream camera reload site.yaml --dry-run
+    """
+    from engines.hub.fetching import fetch_missing
+    from stream.errors import TransportError
+    from stream.logs import is_quiet
+    from stream.pipeline.launch import parse_yaml
+    from stream.site.reload import plan_reload
+    from stream.site.template import Template
+
+    template, folder = open_template(line), open_folder(line, cameras)
+    if not folder.has_site():
+        raise TransportError(
+            f"no site runs with the cameras in {folder.path}; 'posestream serve' reads the line anyway"
+        )
+    plan = plan_reload(Template(parse_yaml(folder.read_line()), template.name), template, folder.read())
+    print(plan)
+    if plan.changes and not dry_run:
+        fetch_missing(template.networks, quiet=is_quiet())
+        folder.write_line(template.text)
+
+
+for _command, _name in ((add, "add"), (remove, "remove"), (pause, "pause"), (list_cameras, "list"), (reload, "reload")):
     add_command(app, _command, _name)

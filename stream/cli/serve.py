@@ -49,15 +49,15 @@ def serve(
     access = make_access(listen, token, cert, key)
     fetch_missing(template.networks, quiet=is_quiet())
     site = Site(template, folder, on_stderr=_print)
-    try:
-        with page_server([], access, site=site) as server:
-            print_notice(f"the page is on {server.address}, its token in {token}")
-            with handle_signals() as received:
+    with handle_signals() as received:
+        try:
+            with page_server([], access, site=site) as server:
+                print_notice(f"the page is on {server.address}, its token in {token}")
                 server.run(lambda: bool(received))
-    finally:
-        site.close()
+        finally:
+            site.close(lambda: len(received) > 1)
     if site.killed:
-        raise PartError(f"lines that did not end in time were killed: {', '.join(site.killed)}")
+        raise PartError(f"lines were killed before they had ended: {', '.join(site.killed)}")
 
 
 def _make_token(file: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +16,16 @@ from engines.formats.files import FormatError, decode_text
 from engines.formats.yaml import decode_yaml
 from engines.redaction import mask_credentials
 from stream.errors import LaunchError, PropertyError, TransportError
-from stream.runtime.private_files import create, find_fault, read_own, write
+from stream.runtime.private_files import create, find_fault, read_own, take_lock, write
 from stream.site.template import Properties, Value, spell
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 """What a camera of a site may be called, since files are called after it."""
 
 _SUFFIX = ".yaml"
+_LINE = "line"
+"""The file of the line itself, which no camera's can be, since it has no suffix."""
+
 MAX_CAMERAS = 64
 
 
@@ -93,6 +97,25 @@ class CameraFolder:
             raise LaunchError(settings.fault)
         with _writing(self._file(name)):
             write(self._file(name), _dump(dict(settings.properties), paused=is_paused))
+
+    def has_site(self) -> bool:
+        """True while a site runs with these cameras."""
+        lock = take_lock(self.path)
+        if lock is not None:
+            os.close(lock)
+        return lock is None
+
+    def read_line(self) -> str:
+        """The line that the site runs, or is to run; empty where it was never started."""
+        try:
+            return decode_text(read_own(self.path / _LINE))
+        except (OSError, FormatError):
+            return ""
+
+    def write_line(self, text: str) -> None:
+        """Let the site run another line."""
+        with _writing(self.path / _LINE):
+            write(self.path / _LINE, text)
 
     def _find(self, name: str) -> CameraSettings:
         known = self.read()

@@ -8,13 +8,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from engines.redaction import redact
 from stream.errors import PosestreamError, TransportError
+from stream.pipeline.launch import parse_yaml
 from stream.pipeline.pipeline import Pipeline
 from stream.runtime.bus import Qos
 from stream.runtime.private_files import take_lock
@@ -22,6 +23,7 @@ from stream.runtime.process import OnStderr
 from stream.runtime.run_dir import base_directory, make_private
 from stream.runtime.supervisor import Supervisor
 from stream.site.folder import CameraFolder, CameraSettings
+from stream.site.reload import plan_reload
 from stream.site.template import Properties, Template
 
 _log = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ class _Camera:
     """Since when it drains."""
     is_killed: bool = False
     has_ended: bool = False
+    is_outdated: bool = False
+    """Its line was started before the line of the site has changed."""
     why: str = ""
     failures: int = 0
     retry_s: float = 0.0
@@ -110,6 +114,7 @@ class Site:
         self._template, self._folder, self._on_stderr = template, folder, on_stderr
         self._start = start or _start
         self._cameras: dict[str, _Camera] = {}
+        self._line = template.text
         self._lock = take_lock(folder.path)
         if self._lock is None:
             raise TransportError(f"a site has the cameras in {folder.path} already; end it, or choose other --cameras")
@@ -117,6 +122,7 @@ class Site:
         # The same at every start, and another for every folder; short, since paths of sockets are.
         place = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:6]
         self._prefix = f"{Path(template.name).stem[:12]}-{place}"
+        folder.write_line(self._line)
         make_private(self._base)
         self._sockets = make_private(self._base / f"{self._prefix}.pub")
         self.reports: tuple[CameraReport, ...] = ()
@@ -143,6 +149,7 @@ class Site:
     def turn(self) -> None:
         """Do what the folder says, and see to lines that have ended. Does not wait."""
         wanted = self._folder.read()
+        self._follow_line(wanted)
         for name in sorted(wanted.keys() - self._cameras.keys()):
             self._cameras[name] = _Camera(name)
         for camera in list(self._cameras.values()):
@@ -152,16 +159,18 @@ class Site:
                 del self._cameras[camera.name]
         self.reports = tuple(self._report(camera) for _, camera in sorted(self._cameras.items()))
 
-    def close(self) -> None:
-        """Drain all lines, and kill those that take too long."""
+    def close(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
+        """Drain all lines, and kill those that take too long; all of them once it ``is_urgent``."""
         until_s = time.monotonic() + _CLOSE_S
         for camera in self._cameras.values():
             camera.wanted = None
             self._step(camera)
         while any(camera.line for camera in self._cameras.values()):
             for camera in self._cameras.values():
-                if camera.line is not None and time.monotonic() > until_s:
-                    self._kill(camera, camera.line, _CLOSE_S)
+                if camera.line is not None and is_urgent():
+                    self._kill(camera, camera.line, "was asked to end twice")
+                elif camera.line is not None and time.monotonic() > until_s:
+                    self._kill(camera, camera.line, f"has not ended within {_CLOSE_S:g} s")
                 self._step(camera)
             time.sleep(0.02)
         with contextlib.suppress(OSError):
@@ -169,6 +178,24 @@ class Site:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _follow_line(self, wanted: Mapping[str, CameraSettings]) -> None:
+        """Run another line if the folder has one that every camera can run."""
+        text = self._folder.read_line()
+        if text in ("", self._line):
+            return
+        self._line = text
+        try:
+            template = Template(parse_yaml(text, place=self._template.name), self._template.name)
+            plan = plan_reload(self._template, template, wanted)
+        except PosestreamError as error:
+            self._on_stderr(f"{self._template.name} is not loaded again: {error}")
+            return
+        for line in str(plan).splitlines():
+            self._on_stderr(f"{self._template.name}: {line}")
+        self._template = template
+        for camera in self._cameras.values():
+            camera.is_outdated = camera.line is not None and camera.name in plan.restarted
 
     def _accept(self, camera: _Camera, changed: CameraSettings | None) -> None:
         """Want what the file says, unless the line runs and what it says cannot."""
@@ -195,7 +222,8 @@ class Site:
         now_s = time.monotonic()
         if camera.line is not None:
             self._check_end(camera, camera.line, now_s)
-        if camera.line is not None and (camera.runs != camera.wanted or camera.drained_s is not None):
+        is_old = camera.is_outdated or camera.runs != camera.wanted
+        if camera.line is not None and (is_old or camera.drained_s is not None):
             self._drain(camera, camera.line, now_s)
         elif camera.line is None and camera.is_wanted and not camera.has_ended and now_s >= camera.retry_s:
             self._begin(camera, now_s)
@@ -214,7 +242,7 @@ class Site:
                     camera.failures = 0
                 self._fail(camera, error, now_s)
         camera.line = camera.drained_s = None
-        camera.is_killed = False
+        camera.is_killed = camera.is_outdated = False
         self._socket(camera.name).unlink(missing_ok=True)  # which a sink that was killed leaves
 
     def _drain(self, camera: _Camera, line: RunningLine, now_s: float) -> None:
@@ -223,15 +251,13 @@ class Site:
             _log.info("%s: its line delivers what is in flight, and ends", camera.name)
             line.stop()
         elif now_s - camera.drained_s > _DRAIN_S:
-            self._kill(camera, line, _DRAIN_S)
+            self._kill(camera, line, f"has not ended within {_DRAIN_S:g} s")
 
-    def _kill(self, camera: _Camera, line: RunningLine, after_s: float) -> None:
+    def _kill(self, camera: _Camera, line: RunningLine, why: str) -> None:
         if not camera.is_killed:
             camera.is_killed = True
             self.killed.append(camera.name)
-            self._on_stderr(
-                f"{camera.name}: its line has not ended within {after_s:g} s; it is killed and loses what was in flight"
-            )
+            self._on_stderr(f"{camera.name}: its line {why}; it is killed and loses what was in flight")
             line.kill()
 
     def _begin(self, camera: _Camera, now_s: float) -> None:

@@ -37,7 +37,8 @@ class Template:
     ``keypointsink``, since each copy publishes one camera, and unless copies may run side by side."""
 
     def __init__(self, pipeline: Pipeline, name: str) -> None:
-        self.name, self._text = name, pipeline.to_yaml(reveal=True)
+        self.name, self.text = name, pipeline.to_yaml(reveal=True)
+        """``text``: the line as YAML, with its passwords."""
         elements = [element for line in pipeline.lines for element in line.elements]
         sources = [element for element in elements if isinstance(element, Source)]
         sinks = [element for element in elements if isinstance(element, KeypointSink)]
@@ -72,7 +73,7 @@ class Template:
                 return change(element, bind=bind, pictures=True, prefix="", keys="", clients="")
             return element
 
-        return parse_yaml(self._text, place=self.name).with_elements(rewrite)
+        return parse_yaml(self.text, place=self.name).with_elements(rewrite)
 
     def _check_outputs(self) -> None:
         """Raise :class:`LaunchError` if two copies would write to the same file or address."""

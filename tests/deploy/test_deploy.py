@@ -163,6 +163,9 @@ def test_a_unit_runs_a_command_with_options_that_exist(unit: Path) -> None:
     assert program == "/opt/posestream/bin/posestream"
     values = {"${TO}": "mqtt://127.0.0.1/x", "${FROM}": "ipc:///run/posestream/x"}
     parse([values.get(word, word) for word in words])
+    if "ExecReload" in service:
+        program, group, *words = shlex.split(service["ExecReload"])
+        parse(words, group)
     assert service["User"] == "posestream"
     assert service["RuntimeDirectoryMode"] == "0700"
 

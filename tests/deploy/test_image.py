@@ -59,7 +59,7 @@ def base(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> str:
         pytest.skip(f"no image: no Debian could be fetched: {made.stderr.strip()[-200:]}")
     container = buildah("from", "scratch")
     buildah("copy", "--quiet", container, system, "/")
-    buildah("commit", "--quiet", "--rm", container, "debian")
+    buildah("commit", "--quiet", "--rm", container, "localhost/debian")
     shutil.rmtree(system)
     return "localhost/debian"
 

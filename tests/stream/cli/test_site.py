@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from stream.__main__ import execute
+from stream.cli.site_argument import open_template
+from stream.site.folder import CameraFolder
+from stream.site.site import Site
 
 Capture = pytest.CaptureFixture[str]
 LINE = "line: [testsrc: {realtime: true}, detect, track, window, pose, keypointsink]\n"
@@ -63,6 +67,26 @@ def test_what_cannot_be_done_is_one_line(site: Path, capsys: Capture, words: str
     error = capsys.readouterr().err
     assert error.startswith(f"posestream: {why}")
     assert error.count("\n") == 1
+
+
+def test_a_line_is_loaded_again_after_it_is_said_what_that_does(site: Path, capsys: Capture) -> None:
+    reload = ["camera", "reload", "site.yaml"]
+    assert execute(["camera", "add", "site.yaml", "hall"]) == 0
+    assert execute(reload) == 1
+    assert "no site runs with the cameras in site.d; " in capsys.readouterr().err
+    with closing(Site(open_template("site.yaml"), CameraFolder(site), on_stderr=print)):
+        assert execute(reload) == 0
+        assert capsys.readouterr().out == "the line has not changed\n"
+        Path("site.yaml").write_text(LINE.replace("realtime: true", "realtime: true, seed: 7"))
+        changes = "-   - testsrc: {realtime: true}\n+   - testsrc: {seed: 7, realtime: true}\n"
+        plan = f"{changes}drains and starts again: hall\n"
+        before = (site / "line").read_text()
+        assert execute([*reload, "--dry-run"]) == 0
+        assert capsys.readouterr().out == plan
+        assert (site / "line").read_text() == before
+        assert execute(reload) == 0
+        assert capsys.readouterr().out == plan
+        assert "seed: 7" in (site / "line").read_text()
 
 
 def test_properties_are_pairs(site: Path, capsys: Capture) -> None:
