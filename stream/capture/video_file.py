@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stream.capture import video_header
+from stream.capture.avi_index import AviIndex
 from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
 from stream.capture.matroska import MatroskaWalk
@@ -43,7 +44,7 @@ class VideoFile:
         self.max_gap_ns = video_header.max_gap_ns(self._container)
         self.delivered = 0
         self._packets = self._damages = self._marked = 0
-        self._walk = MatroskaWalk(path) if "matroska" in self._container.format.name else None
+        self._walk = self._open_walk()
 
     def __enter__(self) -> VideoFile:
         return self
@@ -80,6 +81,13 @@ class VideoFile:
         reformatter, aspect = VideoReformatter(), video_header.pixel_aspect(self._container, self._stream)
         for frame, captured_ns in self._whole_frames():
             yield Shot(VideoPicture(frame, reformatter, aspect), *self._times(frame), captured_ns)
+
+    def _open_walk(self) -> MatroskaWalk | AviIndex | None:
+        """What finds damage that FFmpeg passes over; None for the formats in which it reports all."""
+        name = self._container.format.name
+        if "matroska" in name:
+            return MatroskaWalk(self._path)
+        return AviIndex(self._stream) if name == "avi" else None
 
     def _whole_frames(self) -> Iterator[tuple[Any, int]]:
         """Yield the intact frames, deinterlaced."""
@@ -150,7 +158,7 @@ class VideoFile:
             self._report_damage("its end is missing (a GIF ends with ';')")
 
     def _follow(self, until: int | None) -> None:
-        """Report damage to the structure of a Matroska file before the byte ``until``, once."""
+        """Report damage to the structure of the file before the packet at the byte ``until``, once."""
         if self._walk is not None and not self._walk.is_reported and not self._walk.is_sound(until):
             self._walk.is_reported = True
             self._report_damage("a part of it is overwritten or missing")
