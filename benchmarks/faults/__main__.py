@@ -33,7 +33,7 @@ from benchmarks.faults.trial import Report, Trial
 from benchmarks.reporting import make_parser, write_results
 
 _RESULT = "result: "
-_LIMIT_S = 400.0
+_LIMIT_S = 1000.0
 
 
 def main() -> int:
