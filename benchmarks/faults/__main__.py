@@ -4,6 +4,7 @@
     python -m benchmarks.faults --seed 7 --write         another one; writes benchmarks/results/faults.json and .md
     python -m benchmarks.faults --only 7:12              trial 12 of campaign 7 alone, with all that is known of it
     python -m benchmarks.faults --keep runs/faults       keeps each trial's result, and goes on where it was ended
+    python -m benchmarks.faults --recordings             every line has a recordsink, too; its trials are others
 
 A trial is a line of one, two or four cameras and one to eight faults. A file line that exits with 0 must hold every
 frame of every camera once, in order, with what an undisturbed line gives; one that does not must say why, and name what
@@ -24,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.drawing import draw
+from benchmarks.faults.drawing import Selection, draw
 from benchmarks.faults.kept import Kept
 from benchmarks.faults.kinds import KINDS
 from benchmarks.faults.place import find_reasons, open_place
@@ -48,15 +49,16 @@ def main() -> int:
         "--keep", type=Path, metavar="FOLDER", help="keep results here; those that are here are not retaken"
     )
     parser.add_argument("--kinds", nargs="+", metavar="KIND", choices=sorted(KINDS), help="draw only these faults")
+    parser.add_argument("--recordings", action="store_true", help="let every line record its frames, too")
     options = parser.parse_args()
-    kinds = options.kinds or []
+    selection = Selection(tuple(options.kinds or ()), options.recordings)
     if options.only:
         seed, _, index = options.only.partition(":")
-        return run_one(int(seed), int(index), kinds)
-    kept = Kept(options.keep, options.seed, kinds)
-    results = list(run_many(options.seed, options.first, options.faults, options.jobs, kinds, kept))
+        return run_one(int(seed), int(index), selection)
+    kept = Kept(options.keep, options.seed, selection)
+    results = list(run_many(options.seed, options.first, options.faults, options.jobs, selection, kept))
     command = f"python -m benchmarks.faults --seed {options.seed} --faults {options.faults} --jobs {options.jobs}"
-    command += _to_option(kinds)
+    command += _to_options(selection)
     text = make_table(results, command, find_reasons())
     print(text)
     if options.write:
@@ -64,24 +66,26 @@ def main() -> int:
     return min(100, sum(bool(result["violations"]) for result in results))
 
 
-def run_one(seed: int, index: int, kinds: list[str]) -> int:
+def run_one(seed: int, index: int, selection: Selection) -> int:
     """Run one trial in this process, print all about it, and last its result as JSON."""
     with open_place() as place:
-        report = Trial(draw(seed, index, kinds or sorted(KINDS)), place).run()
-    print(_describe(report, kinds))
+        report = Trial(draw(seed, index, selection), place).run()
+    print(_describe(report, selection))
     print(_RESULT + json.dumps(report.as_dict()), flush=True)
     return bool(report.violations)
 
 
-def run_many(seed: int, first: int, faults: int, jobs: int, kinds: list[str], kept: Kept) -> Iterator[dict[str, Any]]:
-    """Run trials, each in a process of its own, until so many faults have happened; no ``kinds`` are all. A trial whose
-    result is kept is not run again."""
+def run_many(
+    seed: int, first: int, faults: int, jobs: int, selection: Selection, kept: Kept
+) -> Iterator[dict[str, Any]]:
+    """Run trials, each in a process of its own, until so many faults have happened. A trial whose result is kept is not
+    run again."""
     done, index = 0, first
     running: set[Future[dict[str, Any]]] = set()
     with ThreadPoolExecutor(jobs) as pool:
         while done < faults or running:
             while done < faults and len(running) < jobs:
-                running.add(pool.submit(kept.get, index, partial(run_apart, seed, index, kinds)))
+                running.add(pool.submit(kept.get, index, partial(run_apart, seed, index, selection)))
                 index += 1
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
@@ -91,10 +95,9 @@ def run_many(seed: int, first: int, faults: int, jobs: int, kinds: list[str], ke
                 yield result
 
 
-def run_apart(seed: int, index: int, kinds: list[str]) -> dict[str, Any]:
+def run_apart(seed: int, index: int, selection: Selection) -> dict[str, Any]:
     """Run one trial in a process of its own; what it found."""
-    command = [sys.executable, "-m", "benchmarks.faults", "--only", f"{seed}:{index}"]
-    command += ["--kinds", *kinds] if kinds else []
+    command = [sys.executable, "-m", "benchmarks.faults", "--only", f"{seed}:{index}", *selection.words]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT_S)
         output, _, result = ran.stdout.rpartition(_RESULT)
@@ -113,12 +116,12 @@ def _print_progress(result: dict[str, Any], done: int) -> None:
     print(f"trial {result['index']}: {count}, {result['seconds']:.1f} s: {wrong[:200]}", flush=True)
 
 
-def _describe(report: Report, kinds: list[str]) -> str:
+def _describe(report: Report, selection: Selection) -> str:
     scenario = report.scenario
     live, name = "live" if scenario.is_live else "files", f"{scenario.seed}:{scenario.index}"
     rows = [
         f"-- trial {name} ({live}), exit status {report.code}, {report.seconds:.1f} s",
-        f"   again: python -m benchmarks.faults --only {name}{_to_option(kinds)}",
+        f"   again: python -m benchmarks.faults --only {name}{_to_options(selection)}",
         *(f"   {line}" for line in report.text.splitlines()),
         f"   frames: {', '.join(f'{camera} {count}' for camera, count in scenario.frames.items())}",
         *(f"   at {one.at_s:.2f} s ({one.fault.moment}): {one.fault.kind}: {one.what}" for one in report.faults),
@@ -138,8 +141,8 @@ def _shorten(result: dict[str, Any]) -> dict[str, Any]:
     return {key: result.get(key) for key in ("index", "code", "seconds", "violations")} | {"faults": faults}
 
 
-def _to_option(kinds: list[str]) -> str:
-    return " --kinds " + shlex.join(kinds) if kinds else ""
+def _to_options(selection: Selection) -> str:
+    return "".join(f" {shlex.quote(word)}" for word in selection.words)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Literal
 
 from benchmarks.faults.kinds import KINDS, Fault
 
-SinkKind = Literal["lines", "coco", "folder", "video", "subscriber"]
+SinkKind = Literal["lines", "coco", "folder", "video", "subscriber", "recording"]
 
 FOLDER = "@FOLDER@"
 """Stands for the folder of the sinks' files in the text of a line; ``@PORT0@`` and so on for free TCP ports."""
@@ -37,6 +37,8 @@ class Sink:
                 return f"jsonsink format=coco location={FOLDER}/{self.name}"
             case "subscriber":
                 return f"keypointsink bind=tcp://127.0.0.1:{self.name}"
+            case "recording":
+                return f"recordsink location={FOLDER}/{self.name}"
             case _:
                 return f"overlaysink caption=false location={FOLDER}/{self.name}"
 
@@ -62,6 +64,20 @@ class Scenario:
     def needs_clock(self) -> bool:
         """True when the clock of the line is stepped."""
         return any(KINDS[fault.kind].needs == "clock" for fault in self.faults)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a campaign draws: faults of these kinds, of all where there is none; ``recordings`` if every line records
+    its frames, too. Its trials are others then."""
+
+    kinds: tuple[str, ...] = ()
+    recordings: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        """The options of the command line that select the same."""
+        return [*(["--recordings"] if self.recordings else []), *(["--kinds", *self.kinds] if self.kinds else [])]
 
 
 class _Drawing:
@@ -205,10 +221,12 @@ class _Drawing:
         return Fault(kind, progress, delay_s, hold_s, self.rng.getrandbits(32))
 
 
-def draw(seed: int, index: int, kinds: list[str]) -> Scenario:
-    """Draw trial ``index`` of a campaign, with faults of these kinds."""
+def draw(seed: int, index: int, selection: Selection) -> Scenario:
+    """Draw trial ``index`` of a campaign."""
     drawing = _Drawing(seed, index)
     sinks = drawing.sinks()
+    if selection.recordings:
+        sinks += (Sink("recording", "recording-{camera}.mcap"),)
     lines = drawing.lines(sinks)
     return Scenario(
         seed,
@@ -220,5 +238,5 @@ def draw(seed: int, index: int, kinds: list[str]) -> Scenario:
         drawing.is_live,
         drawing.live_s,
         drawing.style == "cheap" and not drawing.is_live,
-        drawing.faults(kinds),
+        drawing.faults(list(selection.kinds) or sorted(KINDS)),
     )

@@ -12,9 +12,14 @@ import av
 import av.error
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.faults.drawing import Scenario, Sink
 from benchmarks.faults.marked import make_colour
+from stream.capture.decoded_picture import Picture
+from stream.errors import SourceError
+from stream.recording.frames import read_frames
+from stream.recording.recording import Recording
 
 Content = dict[str, dict[int, Any]]
 """By camera and frame number, what is known of a frame."""
@@ -57,6 +62,8 @@ def read_held(sink: Sink, disk: Path, scenario: Scenario) -> Held:
             case "video":
                 held.is_exact = scenario.has_marks
                 _read_video(held, disk / name, camera, scenario)
+            case "recording":
+                _read_recording(held, disk / name, camera, scenario)
             case "subscriber":
                 pass
     return held
@@ -128,6 +135,37 @@ def _read_video(held: Held, path: Path, camera: str, scenario: Scenario) -> None
                 held.faults.append(f"{file.name}: a picture of no frame's colour after frame {found[-1:]}")
             else:
                 held.add(camera, seq)
+
+
+def _read_recording(held: Held, path: Path, camera: str, scenario: Scenario) -> None:
+    """The frames that have a message in the files of a recording; each must have its picture, too."""
+    if not path.exists():
+        return
+    try:
+        recording = Recording(path)
+        heads = [message.head for message in recording.messages()]
+        pictures = {head.frame_seq: picture for head, picture in read_frames(recording, camera)}
+    except SourceError as error:
+        if "has no keypoints" not in str(error):  # it was cut off before its first frame
+            held.faults.append(f"{path.name}: {error}")
+        return
+    seqs = [head.frame_seq for head in heads if head.kind == "poses"]
+    for seq in seqs:
+        held.add(camera, seq)
+    if without := sorted(set(seqs) - set(pictures)):
+        held.faults.append(f"{path.name}: frames {without[:8]} have a message and no picture")
+    for seq, picture in pictures.items():
+        if scenario.has_marks and not _is_near(picture, make_colour(camera, seq)):
+            held.faults.append(f"{path.name}: frame {seq} has the picture of another one")
+    # Its index may be missing, where its part was killed after the last frame.
+    held.is_torn |= not any(head.kind == "end" for head in heads)
+
+
+def _is_near(picture: Picture, colour: NDArray[np.uint8]) -> bool:
+    pixels = np.empty(picture.shape, np.uint8)
+    picture.copy_to(pixels)
+    median = np.median(pixels.reshape(-1, 3), axis=0)
+    return bool(np.abs(colour.astype(np.int64) - median).sum() <= _FARTHEST)
 
 
 def _recognise(picture: Any, colours: Any, last: int) -> int | None:

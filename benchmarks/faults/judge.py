@@ -51,7 +51,7 @@ def judge(scenario: Scenario, outcome: Outcome, reference: Content) -> list[str]
         found += [f"{name}: {fault}" for fault in _judge_order(held)]
         found += [f"{name}: {fault}" for fault in _judge_content(held, reference, outcome, without_history=has_gaps)]
         if held.is_torn and not outcome.is_supervisor_killed and outcome.code == 0:
-            found.append(f"{name}: the last line is torn, and the exit status is 0")
+            found.append(f"{name}: its end is torn, and the exit status is 0")
     if not scenario.is_live:
         found += _judge_losses(scenario, outcome, reference)
     return found

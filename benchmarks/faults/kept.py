@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.faults.drawing import Selection
+
 
 class Kept:
     """The results of one campaign, a file for each trial; without a ``folder`` nothing is kept. They are named by seed
-    and index: results of other kinds of faults than ``kinds`` belong in a folder of their own."""
+    and index: results of another ``selection`` belong in a folder of their own."""
 
-    def __init__(self, folder: Path | None = None, seed: int = 0, kinds: list[str] | None = None) -> None:
-        self._folder, self._seed, self._kinds = folder, seed, kinds or []
+    def __init__(self, folder: Path | None = None, seed: int = 0, selection: Selection | None = None) -> None:
+        self._folder, self._seed = folder, seed
+        self._words = selection.words if selection is not None else []
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -25,10 +28,10 @@ class Kept:
         if path.exists():
             kept: dict[str, Any] = json.loads(path.read_text())
             known: dict[str, Any] = kept["result"]
-            if kept["kinds"] == self._kinds:
+            if kept["options"] == self._words:
                 return known
         result = take()
         beside = path.with_suffix(".part")
-        beside.write_text(json.dumps({"kinds": self._kinds, "result": result}))
+        beside.write_text(json.dumps({"options": self._words, "result": result}))
         beside.replace(path)
         return result

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import random
 import shutil
 import socket
 import struct
@@ -20,6 +22,7 @@ from benchmarks.faults.kinds import KINDS
 from stream.transports.shm_segment import folder
 
 _NEW_MOUNTS, _RECURSIVE, _PRIVATE = 0x00020000, 0x4000, 1 << 18
+_PORTS = (10_000, 32_000)
 _SIZES = {"shared memory": "24m", "disk": "6m", "runs": "32m"}
 
 
@@ -95,14 +98,14 @@ def find_reasons() -> dict[str, str]:
 
 
 def find_free_ports(count: int) -> list[int]:
-    """TCP ports that nothing uses now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """TCP ports that nothing uses now, and that no system gives to a connection before the line listens on them."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(*_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)
 
 
 @cache

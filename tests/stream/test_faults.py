@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from benchmarks.faults.__main__ import run_apart
-from benchmarks.faults.drawing import Scenario, Sink, draw
+from benchmarks.faults.drawing import Scenario, Selection, Sink, draw
 from benchmarks.faults.held import Content, Held, read_held
 from benchmarks.faults.judge import Outcome, judge
 from benchmarks.faults.kept import Kept
-from benchmarks.faults.kinds import KINDS
+from benchmarks.faults.place import find_free_ports
+from stream.pipeline.launch import parse_launch
 
 LINES, VIDEO = Sink("lines", "main.jsonl"), Sink("video", "video-{camera}.mp4")
 FRAMES = {"hall": 4, "yard": 4}
 
-HANDFUL = [
+HANDFUL = (
     "kill one part",
     "kill several parts",
     "kill all parts",
@@ -31,7 +32,7 @@ HANDFUL = [
     "text of the line spoiled",
     "end the line",
     "kill the supervisor",
-]
+)
 """Listed here, so that a new kind of fault leaves these trials as they are."""
 
 TRIALS = [(1, 5), (4, 16), (5, 35)]
@@ -42,32 +43,39 @@ TRIALS = [(1, 5), (4, 16), (5, 35)]
 @pytest.mark.usefixtures("no_leaks")
 @pytest.mark.parametrize(("seed", "index"), TRIALS)
 def test_a_line_with_faults_holds_every_frame_or_says_what_it_lost(seed: int, index: int) -> None:
-    result = run_apart(seed, index, HANDFUL)
+    result = run_apart(seed, index, Selection(HANDFUL))
     assert not result["violations"], result["output"]
     assert result["faults"], "nothing happened to it"
 
 
 def test_the_trials_draw_every_kind_of_fault() -> None:
-    assert {fault.kind for trial in TRIALS for fault in draw(*trial, HANDFUL).faults} == set(HANDFUL)
+    assert {fault.kind for trial in TRIALS for fault in draw(*trial, Selection(HANDFUL)).faults} == set(HANDFUL)
 
 
 def test_a_trial_depends_on_its_seed_and_index_alone() -> None:
-    kinds = sorted(KINDS)
-    assert draw(1, 5, kinds) == draw(1, 5, kinds)
-    assert len({draw(1, index, kinds).text for index in range(20)}) > 15
+    everything = Selection(recordings=True)
+    assert draw(1, 5, everything) == draw(1, 5, everything)
+    assert len({draw(1, index, everything).text for index in range(20)}) > 15
 
 
-def test_a_kept_result_is_taken_again_for_other_kinds_of_faults_only(tmp_path: Path) -> None:
+def test_a_kept_result_is_taken_again_for_another_selection_only(tmp_path: Path) -> None:
     taken: list[int] = []
 
     def take() -> dict[str, Any]:
         taken.append(len(taken))
         return {"faults": [], "count": len(taken)}
 
-    for kinds in ([], [], ["clock set"]):
-        Kept(tmp_path / "kept", 7, kinds).get(12, take)
-    assert Kept(tmp_path / "kept", 7, ["clock set"]).get(12, take) == {"faults": [], "count": 2}
+    other = Selection(("clock set",), recordings=True)
+    for selection in (Selection(), Selection(), other):
+        Kept(tmp_path / "kept", 7, selection).get(12, take)
+    assert Kept(tmp_path / "kept", 7, other).get(12, take) == {"faults": [], "count": 2}
     assert Kept().get(12, take) == {"faults": [], "count": 3}
+
+
+def test_ports_are_not_among_those_that_systems_give_to_connections() -> None:
+    ports = find_free_ports(20)
+    assert len(set(ports)) == 20
+    assert max(ports) < 32_768
 
 
 # -- the judge --------------------------------------------------------------------------------------------------------
@@ -143,6 +151,19 @@ def test_a_file_is_read_with_its_torn_lines(tmp_path: Path) -> None:
     assert held.frames == {"hall": [0, 1]}
     assert held.is_torn
     assert held.faults == ["main.jsonl: line 2 of 4 is torn: b'{\"cam\\n'"]
+
+
+def test_a_recording_is_read_up_to_where_it_was_cut(tmp_path: Path) -> None:
+    sink, path = Sink("recording", "recording-{camera}.mcap"), tmp_path / "recording-hall.mcap"
+    source = "benchmarks.faults.marked camera=hall num_frames=4 ! benchmarks.faults.read ! window"
+    pipeline = parse_launch(f"{source} ! benchmarks.faults.tally past=0 future=0 ! recordsink location={path}")
+    assert list(pipeline.run()) == []
+    whole = read_held(sink, tmp_path, scenario())
+    assert (whole.frames, whole.faults, whole.is_torn) == ({"hall": [0, 1, 2, 3]}, [], False)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    cut = read_held(sink, tmp_path, scenario())
+    assert (cut.faults, cut.is_torn) == ([], True)
+    assert cut.frames["hall"] == list(range(len(cut.frames["hall"])))
 
 
 def scenario() -> Scenario:
