@@ -58,6 +58,9 @@ def base(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> str:
     if made.returncode:
         pytest.skip(f"no image: no Debian could be fetched: {made.stderr.strip()[-200:]}")
     container = buildah("from", "scratch")
+    if trusted := os.environ.get("PIP_CERT"):  # of a proxy, say
+        buildah("copy", "--quiet", container, trusted, "/etc/ssl/host.crt")
+        buildah("config", "--env", "PIP_CERT=/etc/ssl/host.crt", container)
     buildah("copy", "--quiet", container, system, "/")
     buildah("commit", "--quiet", "--rm", container, "localhost/debian")
     shutil.rmtree(system)
@@ -67,7 +70,7 @@ def base(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def container(buildah: Buildah, base: str) -> str:
     """A container of the image."""
-    buildah("build", "--quiet", "--layers=false", "--build-arg", f"BASE={base}", "--tag", "posestream", ROOT)
+    buildah("build", "--quiet", "--layers=false", "--build-arg", f"BASE={base}", "--tag", "localhost/posestream", ROOT)
     return buildah("from", "localhost/posestream")
 
 
