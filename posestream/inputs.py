@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engines.url import Url
 from stream.caps import Caps
 from stream.capture import files
+from stream.capture.live_address import choose_element
 from stream.capture.picture_suffixes import is_picture
 from stream.capture.stills import is_still
 from stream.element import Element, Source
@@ -48,7 +49,7 @@ def open_input(source: Input, fps: float, report: Report | None) -> Source:
             return make_source("camerasrc", device=str(source), camera=str(source))
         case str() if "://" in source:
             url = Url(source)
-            return make_source("rtspsrc", url=url, camera=str(url))
+            return make_source(choose_element(url), url=url, camera=str(url))
         case str() | Path():
             return Files(find_files(source), report)
         case list() | tuple() if source and all(isinstance(item, str | Path) for item in source):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from engines.redaction import mask_credentials
+from engines.url import Url
+from stream.capture.live_address import choose_element
 from stream.capture.picture_suffixes import is_picture
 from stream.capture.regular_file import check_regular
 from stream.errors import SourceError
@@ -116,7 +118,7 @@ def _hint(location: str) -> str:
     if location.lower().startswith("file:"):
         return "write the path alone"
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", location):
-        return "an address is for rtspsrc"
+        return f"an address is for {choose_element(Url(location))}"
     if re.search(r"%\d*d", location):
         return f"write a pattern, as in {re.sub(r'%[0-9]*d', '*', Path(location).name)!r}"
     return "check the path"

@@ -45,7 +45,7 @@ def read_still(path: Path) -> Pixels:
     data = path.read_bytes()
     if _is_truncated(data):
         raise SourceError(f"{str(path)!r} is truncated: its end is missing ({len(data)} bytes); copy it again")
-    pixels = _decode(data)
+    pixels = decode_still(data)
     if pixels is None:
         raise SourceError(f"{str(path)!r} is not a picture OpenCV can decode ({len(data)} bytes); replace or remove it")
     return pixels
@@ -74,7 +74,10 @@ def opencv_name(path: Path) -> Iterator[str]:
         yield str(path) if is_text else f"/dev/fd/{file.fileno()}"
 
 
-def _decode(data: bytes) -> Pixels | None:
+def decode_still(data: bytes) -> Pixels | None:
+    """Decode a picture as (H, W, 3) uint8 BGR; None if it is truncated or no picture OpenCV can decode."""
+    if _is_truncated(data):
+        return None
     with quiet_opencv():
         try:
             return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)

@@ -12,15 +12,16 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from engines.redaction import HIDDEN, redact
+from engines.redaction import redact
 from engines.url import Url
 from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
+from stream.capture.live_address import check_address
 from stream.capture.live_source import LiveSource
 from stream.capture.reachability import find_reason
 from stream.capture.reader import DisconnectedError
 from stream.capture.video_header import pixel_aspect
-from stream.errors import PosestreamError, SourceError
+from stream.errors import SourceError
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")
 
@@ -48,7 +49,7 @@ class Rtspsrc(LiveSource):
             self.url = Url(given)
 
     def __enter__(self) -> Self:
-        check_address(self.url)
+        check_address(self.url, SCHEMES, "write rtsp://HOST/PATH, or use filesrc for a file")
         return self
 
     def connect(self) -> StreamFeed:
@@ -67,30 +68,6 @@ class Rtspsrc(LiveSource):
 _LATER_S = 1.0
 """How much later than us FFmpeg gives up a silent server: before it does, it returns a picture it had held back, as if
 the server were back, and a freeze would be noticed after twice the time (measured)."""
-
-
-def check_address(url: Url) -> None:
-    """Raise :class:`SourceError` for an invalid address, before connecting."""
-    shown = f"{str(url)!r}"
-    if HIDDEN in url.reveal(expand=False):
-        raise SourceError(f"{shown} was written without its password; put the address of the camera there")
-    try:
-        parts = _split(url.reveal())
-    except PosestreamError as error:
-        raise SourceError(str(error)) from None
-    if parts is None or parts.scheme.lower() not in SCHEMES:
-        raise SourceError(f"{shown} is not a live address; write rtsp://HOST/PATH, or use filesrc for a file")
-    if not parts.hostname:
-        raise SourceError(f"{shown} has no host; write {parts.scheme}://HOST/PATH")
-
-
-def _split(url: str) -> Any:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises if the port is not a number
-    except ValueError:
-        return None
-    return parts
 
 
 class Backlog:
@@ -130,6 +107,7 @@ class StreamFeed:
         self._url, self._now_ns = url, now_ns
         self._container = self._open(options, open_timeout_s, read_timeout_s)
         try:
+            self._check_format()
             self._stream = self._find_video()
         except BaseException:
             self.close()
@@ -162,6 +140,12 @@ class StreamFeed:
             if time.monotonic() - start_s >= open_timeout_s:  # FFmpeg reports "invalid data"
                 raise DisconnectedError(f"no answer for {open_timeout_s:.1f} s") from None
             raise _open_error(self._url, error) from None  # FFmpeg's error quotes the address
+
+    def _check_format(self) -> None:
+        if self._container.format.name.endswith("_pipe"):
+            raise SourceError(
+                f"{str(self._url)!r} is a single picture, not a stream; use snapshotsrc, which asks for it repeatedly"
+            )
 
     def _find_video(self) -> Any:
         stream = self._container.streams.best("video")

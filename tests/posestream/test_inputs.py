@@ -11,6 +11,7 @@ import pytest
 from posestream.inputs import Files, Frames, find_files, open_input
 from stream.elements.camerasrc import Camerasrc
 from stream.elements.rtspsrc import Rtspsrc
+from stream.elements.snapshotsrc import Snapshotsrc
 from stream.errors import SourceError
 from stream.messages import Eos, Frame
 from stream.registry import make
@@ -93,6 +94,12 @@ def test_an_address_is_a_live_stream_whose_name_has_no_password() -> None:
     assert isinstance(source, Rtspsrc)
     assert source.url == "rtsp://admin:secret@10.0.0.7/ch1"
     assert source.camera == "rtsp://***@10.0.0.7/ch1"
+
+
+def test_the_address_of_a_picture_is_a_camera_that_is_asked_for_pictures() -> None:
+    source = open_input("HTTP://admin:secret@10.0.0.7/cgi/snap.jpg?size=1", 25, None)
+    assert isinstance(source, Snapshotsrc)
+    assert source.camera == "HTTP://***@10.0.0.7/cgi/snap.jpg?size=1"
 
 
 def test_a_list_of_paths_is_files_and_an_element_is_itself(media: Path) -> None:

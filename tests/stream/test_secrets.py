@@ -110,6 +110,7 @@ PLACES: dict[str, Place] = {
     "launch, words": _run("launch", "rtspsrc", f"url=rtsp://adm:{{pw}}@{HOST}", "!", "fakesink"),
     "debug": _launch("rtspsrc url=rtsp://adm:{pw}@HOST ! fakesink", "--debug"),
     "debug in double quotes": _launch('rtspsrc url="rtsp://adm:{pw}@HOST" ! fakesink', "--debug"),
+    "snapshot": _launch("snapshotsrc url=http://adm:{pw}@HOST/a.jpg?token={pw} ! fakesink"),
     "forgotten url=": _launch("rtspsrc rtsp://adm:{pw}@HOST ! fakesink"),
     "no scheme": _launch("rtspsrc url=adm:{pw}@HOST ! fakesink"),
     "one slash": _launch("rtspsrc url=rtsp:/adm:{pw}@HOST ! fakesink"),

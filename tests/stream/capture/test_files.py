@@ -162,6 +162,11 @@ def test_an_address_is_one_in_capitals_too(address: str) -> None:
         find_files(address)
 
 
+def test_the_address_of_a_picture_names_the_element_for_it() -> None:
+    with pytest.raises(SourceError, match=r"there is no 'http://\*\*\*@h/x.jpg' .*; an address is for snapshotsrc"):
+        find_files("http://admin:hunter2@h/x.jpg")
+
+
 def test_a_path_as_an_address_is_to_be_written_as_a_path() -> None:
     with pytest.raises(SourceError, match="write the path alone"):
         find_files("file:///a.mp4")
