@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
 from stream.capture.live_address import check_address
 from stream.capture.live_source import LiveSource
+from stream.capture.play_out import FORMATS, MAX_SEGMENT_S, SUFFIXES, PlayOut
 from stream.capture.reachability import find_reason
 from stream.capture.reader import DisconnectedError
 from stream.capture.video_header import pixel_aspect
@@ -33,6 +34,9 @@ class Rtspsrc(LiveSource):
     ``url`` may contain ``user:password@``, which never appears in messages, and ``${NAME}``, which is read from the
     environment and may hold any character. ``wall_ns`` is the time at which the last byte of a frame arrived. Within a
     connection, ``pts_ns`` follows the stream's own clock; it continues across reconnections.
+
+    HLS and DASH arrive in bursts and are played out at the pace of their own times; ``wall_ns`` is then the moment of
+    play-out, since nothing says when a frame was captured.
 
     Raises :class:`SourceError`, naming the address, if it is invalid, if the user or password is refused, if the path
     does not exist, and as ``retry`` and ``give_up_s`` say.
@@ -54,7 +58,12 @@ class Rtspsrc(LiveSource):
 
     def connect(self) -> StreamFeed:
         options: dict[str, str] = {"rtsp_transport": self.transport} if self.url.reveal().startswith("rtsp") else {}
-        return StreamFeed(self.url, options, self.open_timeout_s, self.stall_timeout_s + _LATER_S, self.context.now_ns)
+        return StreamFeed(self.url, options, self.open_timeout_s, self.silence_limit_s + _LATER_S, self.context.now_ns)
+
+    @property
+    def silence_limit_s(self) -> float:
+        is_playlist = urlsplit(str(self.url)).path.lower().endswith(SUFFIXES)
+        return max(self.stall_timeout_s, MAX_SEGMENT_S) if is_playlist else self.stall_timeout_s
 
     @property
     def address(self) -> str:
@@ -104,7 +113,7 @@ class StreamFeed:
         read_timeout_s: float,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._url, self._now_ns = url, now_ns
+        self._url, self._now_ns, self._play = url, now_ns, PlayOut()
         self._container = self._open(options, open_timeout_s, read_timeout_s)
         try:
             self._check_format()
@@ -142,6 +151,8 @@ class StreamFeed:
             raise _open_error(self._url, error) from None  # FFmpeg's error quotes the address
 
     def _check_format(self) -> None:
+        if self._is_playlist and self._container.duration is not None:
+            raise DisconnectedError("its playlist has ended, so nothing live comes from it", is_mistake=True)
         if self._container.format.name.endswith("_pipe"):
             raise SourceError(
                 f"{str(self._url)!r} is a single picture, not a stream; use snapshotsrc, which asks for it repeatedly"
@@ -151,6 +162,9 @@ class StreamFeed:
         stream = self._container.streams.best("video")
         if stream is None:
             raise SourceError(f"{str(self._url)!r} sends no video; check the path, a camera may have several")
+        for other in self._container.streams:  # or FFmpeg loads every quality that a playlist offers
+            if other is not stream and hasattr(other, "discard"):  # older PyAV has no such attribute
+                other.discard = type(other.discard).all
         # Frame threads would delay each picture by as many pictures as there are threads.
         stream.thread_type = "SLICE"
         return stream
@@ -168,7 +182,13 @@ class StreamFeed:
                 continue  # a packet was lost; decoding recovers at the next key frame
             shown = [frame for frame in frames if not (is_old or frame.is_corrupt)]
             for whole, captured_ns in chain.from_iterable(deinterlacer.process(frame, arrived_ns) for frame in shown):
-                yield Shot(VideoPicture(whole, reformatter, aspect), self._pts_ns(whole), 0, captured_ns)
+                shot = Shot(VideoPicture(whole, reformatter, aspect), self._pts_ns(whole), 0, captured_ns)
+                yield self._play_out(shot) if self._is_playlist else shot
+
+    def _play_out(self, shot: Shot) -> Shot:
+        """Wait until the shot is due."""
+        due_ns = self._play.wait(shot.begin_ns)
+        return replace(shot, pts_ns=due_ns, captured_ns=self._now_ns())
 
     def _packets(self) -> Iterator[tuple[Any, int, bool]]:
         """Yield packets, the time each arrived, and whether it is too old to be shown."""
@@ -179,11 +199,20 @@ class StreamFeed:
             if packet is None:
                 return
             now_s = time.monotonic()
-            yield packet, self._now_ns(), self._has_clock and backlog.includes(now_s - read_s, now_s - opened_s)
+            yield packet, self._now_ns(), self._has_backlog and backlog.includes(now_s - read_s, now_s - opened_s)
 
     def _pts_ns(self, frame: Any) -> int | None:
         """None if the stream has no clock (Motion JPEG over HTTP): FFmpeg then assumes 25 frames per second."""
         return int(frame.pts * frame.time_base * 1_000_000_000) if self._has_clock and frame.pts is not None else None
+
+    @property
+    def _is_playlist(self) -> bool:
+        return not FORMATS.isdisjoint(self._container.format.name.split(","))
+
+    @property
+    def _has_backlog(self) -> bool:
+        """What a playlist holds is not too old: it is played out from there on."""
+        return self._has_clock and not self._is_playlist
 
     @property
     def _has_clock(self) -> bool:

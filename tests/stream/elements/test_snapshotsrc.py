@@ -193,7 +193,7 @@ def test_an_answer_that_never_ends_is_given_up(serve: Serve) -> None:
     assert "no answer for 0.2 s; start it" in catch_error(source(camera, open_timeout_s=0.2))
 
 
-def test_nobody_at_the_address_is_said(serve: Serve) -> None:
+def test_an_address_without_a_server_is_said(serve: Serve) -> None:
     camera = serve(numbered)
     camera.close()
     assert catch_error(source(camera)).startswith(f"cannot reach '{Url(camera.url)}': Connection refused; start it")
