@@ -1,4 +1,4 @@
-"""The base class of ``rtspsrc``, ``snapshotsrc`` and ``camerasrc``: frames of a live camera, with reconnection."""
+"""The base class of the live sources, such as ``rtspsrc`` and ``camerasrc``: frames of a camera, with reconnection."""
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ class LiveSource(Source):
         raise NotImplementedError
 
     @property
+    def open_limit_s(self) -> float:
+        """Seconds after which a connection that is being opened is given up, whatever it does."""
+        return self.open_timeout_s
+
+    @property
     def silence_limit_s(self) -> float:
         """Seconds without a frame after which a connection is given up, whatever it does."""
         return self.stall_timeout_s
@@ -130,6 +135,6 @@ class LiveSource(Source):
         return make_frame(shot, self.camera or label(self), seq, self.context)
 
     def _new_reconnector(self, *, is_known: bool) -> Reconnector:
-        policy = Policy(self.retry, self.open_timeout_s, self.silence_limit_s, self.give_up_s, self.max_items)
+        policy = Policy(self.retry, self.open_limit_s, self.silence_limit_s, self.give_up_s, self.max_items)
         backoff = Backoff(self.backoff_s, max(self.backoff_s, self.max_backoff_s))
         return Reconnector(self.connect, self.address, policy, backoff, is_known=is_known, remedy=self.remedy)

@@ -90,7 +90,7 @@ def _cameras(topic: str) -> Iterator[Result]:
         return
     devices = sorted(Path("/dev").glob("video*"))
     if not devices:
-        yield Result(topic, "note", "no /dev/video*", "plug one in, or use filesrc, rtspsrc or testsrc")
+        yield Result(topic, "note", "no /dev/video*", "plug one in, or use filesrc, rtspsrc, snapshotsrc, rtmpsrc or testsrc")
     for device in devices:
         readable = os.access(device, os.R_OK | os.W_OK)
         remedy = "" if readable else "join the group video: 'sudo usermod -aG video $USER', then log in again"
@@ -129,14 +129,16 @@ def _codec(name: str, mode: Literal["r", "w"]) -> bool:
         return False
 
 
-def _rtsp(topic: str) -> Iterator[Result]:
+def _network_cameras(topic: str) -> Iterator[Result]:
     import av
 
-    has_rtsp = "rtsp" in av.formats_available
-    remedy = "" if has_rtsp else "this PyAV was built without RTSP; install PyAV from its published wheels"
-    yield Result(
-        topic, "good" if has_rtsp else "bad", "over TCP and UDP, in PyAV" if has_rtsp else "not in PyAV", remedy
-    )
+    needed = {"RTSP": "rtsp", "HLS": "hls", "RTMP": "flv", "Motion JPEG": "mpjpeg", "MPEG-TS": "mpegts"}
+    missing = [name for name, reader in needed.items() if reader not in av.formats_available]
+    if missing:
+        remedy = "install PyAV from its published wheels"
+        yield Result(topic, "bad", f"this PyAV was built without {', '.join(missing)}", remedy)
+    else:
+        yield Result(topic, "good", f"PyAV reads {', '.join(needed)}; SRT and WebRTC through MediaMTX or go2rtc")
 
 
 def _display(topic: str) -> Iterator[Result]:
@@ -236,7 +238,7 @@ CHECKS: tuple[tuple[str, Callable[[str], Iterator[Result]]], ...] = (
     ("Cameras", _cameras),
     ("Pictures", _opencv),
     ("Video", _video),
-    ("RTSP", _rtsp),
+    ("network cameras", _network_cameras),
     ("Display", _display),
     ("GPU", _gpu),
     ("Backends", _backends),

@@ -27,15 +27,15 @@ def identify_address(address: str) -> Hashable:
     return address
 
 
-def split_listen(listen: str, example: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``, the value of --listen. Raises :class:`PropertyError`, with an ``example``.
+def split_listen(listen: str, example: str, name: str = "--listen") -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``, the value of ``name``. Raises :class:`PropertyError`, with an ``example``.
 
     >>> split_listen("[::1]:8080", "127.0.0.1:8080")
     ('::1', 8080)
     """
     host, colon, port = listen.rpartition(":")
     if not (host and colon and port.isascii() and port.isdecimal() and int(port) <= 65535):
-        raise PropertyError(f"--listen {listen!r} is not HOST:PORT; write it as in {example}")
+        raise PropertyError(f"{name} {listen!r} is not HOST:PORT; write it as in {example}")
     return host.strip("[]"), int(port)
 
 

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from engines.url import Url
-from stream.elements.rtspsrc import Backlog, Rtspsrc
+from stream.capture.stream_feed import Backlog
+from stream.elements.rtspsrc import Rtspsrc
 from stream.errors import SourceError
 from stream.messages import Frame
 from stream.registry import make

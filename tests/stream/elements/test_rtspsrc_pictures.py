@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from engines.url import Url
+from stream.capture import stream_feed
 from stream.capture.reader import DisconnectedError
+from stream.capture.stream_feed import StreamFeed
 from stream.elements import rtspsrc
-from stream.elements.rtspsrc import Rtspsrc, StreamFeed
+from stream.elements.rtspsrc import Rtspsrc
 from stream.testing.videos import read_number, write_video
 from tests.stream.capture.interlaced import combing, moving_bar
 from tests.stream.capture.turned import Pixels, encode, is_upright
@@ -35,7 +37,7 @@ def read_all(feed: StreamFeed) -> list[Pixels]:
 
 
 def open_feed(path: Path, monkeypatch: pytest.MonkeyPatch) -> StreamFeed:
-    monkeypatch.setattr(rtspsrc.Backlog, "includes", lambda *_: False)  # all of a file is there at once
+    monkeypatch.setattr(stream_feed.Backlog, "includes", lambda *_: False)  # all of a file is there at once
     return StreamFeed(Url(str(path)), {}, 5.0, 5.0)
 
 
