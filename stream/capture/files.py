@@ -13,7 +13,7 @@ from engines.redaction import mask_credentials
 from engines.url import Url
 from stream.capture.live_address import choose_element
 from stream.capture.picture_suffixes import is_picture
-from stream.capture.regular_file import check_regular
+from stream.capture.regular_file import PIPE_REMEDY, check_regular
 from stream.errors import SourceError
 
 _log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _kind(path: Path) -> str:
 
 def _hint(location: str) -> str:
     if location == "-":
-        return "stdin cannot be read; write what it delivers to a file first"
+        return f"standard input cannot be read; {PIPE_REMEDY}"
     if location.lower().startswith("file:"):
         return "write the path alone"
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", location):

@@ -15,11 +15,19 @@ def check_regular(path: Path) -> None:
     """
     kind = "what one process has open" if str(path).startswith(_OPEN_FILES) else describe_kind(path)
     if kind:
-        is_camera = kind == "a device" and path.name.startswith("video")
-        remedy = f"for a camera, use camerasrc device={path}" if is_camera else "write what it delivers to a file first"
-        raise SourceError(f"{str(path)!r} is {kind}, not a file; {remedy}")
+        raise SourceError(f"{str(path)!r} is {kind}, not a file; {_find_remedy(kind, path)}")
 
 
+def _find_remedy(kind: str, path: Path) -> str:
+    if kind == "a device" and path.name.startswith("video"):
+        return f"for a camera, use camerasrc device={path}"
+    return "write what it delivers to a file first" if kind in ("a device", "a socket") else PIPE_REMEDY
+
+
+PIPE_REMEDY = (
+    "write what it delivers to a file first, or, where it never ends, read it with rtspsrc url=udp://127.0.0.1:5000 and "
+    "send it there: ffmpeg -i - -f mpegts udp://127.0.0.1:5000"
+)
 _OPEN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
 

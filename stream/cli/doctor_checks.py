@@ -90,7 +90,9 @@ def _cameras(topic: str) -> Iterator[Result]:
         return
     devices = sorted(Path("/dev").glob("video*"))
     if not devices:
-        yield Result(topic, "note", "no /dev/video*", "plug one in, or use filesrc, rtspsrc, snapshotsrc, rtmpsrc or testsrc")
+        yield Result(
+            topic, "note", "no /dev/video*", "plug one in, or use filesrc, rtspsrc, snapshotsrc, rtmpsrc or testsrc"
+        )
     for device in devices:
         readable = os.access(device, os.R_OK | os.W_OK)
         remedy = "" if readable else "join the group video: 'sudo usermod -aG video $USER', then log in again"

@@ -61,8 +61,7 @@ class Rtmpsrc(LiveSource):
         except OSError as error:
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror  # no address again
             raise SourceError(
-                f"rtmpsrc: cannot listen on {self.listen!r}: {why}; choose another port or address of "
-                "this machine"
+                f"rtmpsrc: cannot listen on {self.listen!r}: {why}; choose another port or address of this machine"
             ) from None
         if not is_loopback_host(host):
             _log.warning("rtmpsrc: anyone who reaches %r can publish there: RTMP has no password", self.listen)

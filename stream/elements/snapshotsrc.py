@@ -32,9 +32,7 @@ class Snapshotsrc(LiveSource):
 
     url: Annotated[Url, Meta(description="http://[USER:PASSWORD@]HOST[:PORT]/PATH; also https")]
     fps: Annotated[float, Meta(gt=0, le=100, description="requests per second; fewer if the camera is slower")] = 2.0
-    tls_verify: Annotated[bool, Meta(description="refuse certificates that no known authority has signed (https)")] = (
-        True
-    )
+    tls_verify: Annotated[bool, Meta(description="refuse certificates of no known authority (https)")] = True
     stall_timeout_s: Annotated[
         float, Meta(gt=0, description="seconds of the same picture after which the camera is considered frozen")
     ] = field(default=60.0, kw_only=True)

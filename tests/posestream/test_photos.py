@@ -12,6 +12,7 @@ import pytest
 
 import posestream
 from stream.__main__ import execute
+from stream.capture.regular_file import PIPE_REMEDY
 from stream.errors import SourceError
 from stream.registry import make
 from stream.testing.videos import numbered_picture
@@ -129,7 +130,7 @@ def test_a_pipe_is_refused_in_one_line(media: Path, options: list[str], capsys: 
     assert execute(["estimate", str(path), *options]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     kind = "a pipe" if place == "pipe.mp4" else "what one process has open"
-    assert line == f"posestream: {str(path)!r} is {kind}, not a file; write what it delivers to a file first"
+    assert line == f"posestream: {str(path)!r} is {kind}, not a file; {PIPE_REMEDY}"
 
 
 def test_an_address_in_capitals_is_one(capsys: Capture) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stream.capture.files import find_files, printable, report_skipped
-from stream.capture.regular_file import check_readable
+from stream.capture.regular_file import PIPE_REMEDY, check_readable
 from stream.errors import SourceError
 
 
@@ -102,8 +102,8 @@ def test_only_files_are_read_and_nothing_waits(tmp_path: Path, kind: str) -> Non
             server.bind(str(path))
     with pytest.raises(SourceError) as caught:
         find_files(str(path))
-    expected = f"{str(path)!r} is a {kind}, not a file; write what it delivers to a file first"
-    assert str(caught.value) == expected
+    remedy = PIPE_REMEDY if kind == "pipe" else "write what it delivers to a file first"
+    assert str(caught.value) == f"{str(path)!r} is a {kind}, not a file; {remedy}"
     with pytest.raises(SourceError, match=f"is a {kind}, not a file"):
         check_readable(path)
 
@@ -112,8 +112,7 @@ def test_only_files_are_read_and_nothing_waits(tmp_path: Path, kind: str) -> Non
 def test_what_one_process_has_open_is_refused_wherever_it_is_read(location: str) -> None:
     with pytest.raises(SourceError) as caught:
         find_files(location)
-    expected = f"{location!r} is what one process has open, not a file; write what it delivers to a file first"
-    assert str(caught.value) == expected
+    assert str(caught.value) == f"{location!r} is what one process has open, not a file; {PIPE_REMEDY}"
 
 
 def test_a_pipe_in_a_folder_is_not_read(tmp_path: Path) -> None:
@@ -140,7 +139,7 @@ MISTAKES = [
         "empty",
         "holds no pictures (it is empty); for the videos in it write a pattern, as in '{}/empty/*.mp4'",
     ),
-    ("-", "; stdin cannot be read; write what it delivers to a file first"),
+    ("-", f"; standard input cannot be read; {PIPE_REMEDY}"),
     ("other", "folder '{}/other' holds no pictures (only 1 .mp4); for the videos in it write"),
 ]
 
