@@ -37,13 +37,13 @@ class PublisherSocket:
         self.port: int = self._socket.getsockname()[1]
 
     def accept(self, timeout_s: float) -> tuple[socket.socket, str] | None:
-        """Wait for a client that speaks RTMP; its socket and address, or None if none has come or this was closed."""
+        """Wait for a client of RTMP; its socket and address, or None if none has come or this was closed."""
         until_s = time.monotonic() + timeout_s
         while not self._is_closed and (left_s := until_s - time.monotonic()) > 0:
             with contextlib.suppress(OSError):  # closed meanwhile, or the client has left
                 self._socket.settimeout(min(left_s, _SLICE_S))
                 client, (peer, *_) = self._socket.accept()
-                if _speaks_rtmp(client):
+                if _is_publisher(client):
                     return client, peer
                 client.close()
                 _log.warning("port %d: what %s sends is no RTMP; the connection was closed", self.port, peer)
@@ -68,7 +68,7 @@ class PublisherSocket:
         return self._socket.fileno()
 
 
-def _speaks_rtmp(client: socket.socket) -> bool:
+def _is_publisher(client: socket.socket) -> bool:
     client.settimeout(_FIRST_BYTE_S)
     return client.recv(1, socket.MSG_PEEK) == _HANDSHAKE
 

@@ -25,8 +25,8 @@ def _find_remedy(kind: str, path: Path) -> str:
 
 
 PIPE_REMEDY = (
-    "write what it delivers to a file first, or, where it never ends, read it with rtspsrc url=udp://127.0.0.1:5000 and "
-    "send it there: ffmpeg -i - -f mpegts udp://127.0.0.1:5000"
+    "write what it delivers to a file first, or, where it never ends, read it with rtspsrc url=udp://127.0.0.1:5000 "
+    "and send it there: ffmpeg -i - -f mpegts udp://127.0.0.1:5000"
 )
 _OPEN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 

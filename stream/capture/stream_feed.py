@@ -180,7 +180,8 @@ def _open_error(url: Url, error: Any) -> Exception:
             return DisconnectedError(f"the path does not exist ({_describe_error(error)})", is_mistake=True)
         case av.ProtocolNotFoundError():
             return SourceError(
-                f"{shown}: this FFmpeg does not support {urlsplit(url.reveal()).scheme}; use rtsp or http"
+                f"{shown}: this FFmpeg does not support {urlsplit(url.reveal()).scheme}; use rtsp or http, or have "
+                "MediaMTX pass it on as rtsp"
             )
         case av.ArgumentError():
             return SourceError(

@@ -34,9 +34,9 @@ class Rtmpsrc(LiveSource):
     """Frames that a publisher sends to ``rtmp://HOST:PORT/…``, with any path, (H, W, 3) uint8 BGR; the size may change.
 
     It listens until a publisher comes, and again when it has left; meanwhile a second one is turned away. RTMP has no
-    password: whoever reaches the port may publish, so it is that of this machine alone unless ``listen`` names another
-    address, of which a warning reminds. ``wall_ns`` is the time at which the last byte of a frame arrived; ``pts_ns``
-    follows the publisher's clock, and continues with the next one.
+    password: anyone who reaches the port may publish, so it is open to this machine alone unless ``listen`` names
+    another address, of which a warning reminds. ``wall_ns`` is the time at which the last byte of a frame arrived;
+    ``pts_ns`` follows the publisher's clock, and continues with the next one.
 
     Raises :class:`SourceError` if the address cannot be listened on, if no publisher comes within ``open_timeout_s``
     (``retry=always`` waits on), and as ``retry`` and ``give_up_s`` say.
