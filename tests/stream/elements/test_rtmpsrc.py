@@ -17,6 +17,7 @@ import pytest
 from stream.elements.rtmpsrc import Rtmpsrc
 from stream.errors import PropertyError, SourceError
 from stream.messages import Frame
+from stream.testing import check_element
 from stream.testing.videos import read_number
 from tests.stream.live_sources import TIMEOUT_S, catch_error, until
 
@@ -181,3 +182,7 @@ def test_others_can_publish_only_where_a_warning_says_so(
     with caplog.at_level(logging.WARNING), make(listen=listen):
         pass
     assert ("anyone who reaches '0.0.0.0:0' can publish there: RTMP has no password" in caplog.text) is is_open
+
+
+def test_it_keeps_the_contract_of_elements_while_no_publisher_comes() -> None:
+    check_element(make, quiet=True)
