@@ -129,9 +129,13 @@ def test_clients_that_are_no_publishers_cost_nothing_and_a_second_publisher_is_t
             except ConnectionError:
                 said.append(b"")
 
+    def intrude_and_publish() -> None:
+        intrude(b"GET /")
+        publisher.publish(port_of(source))
+
     def go_on(frames: list[Frame]) -> bool:
         if not steps:
-            steps.append(threading.Thread(target=lambda: (intrude(b"GET /"), publisher.publish(port_of(source)))))
+            steps.append(threading.Thread(target=intrude_and_publish))
             steps[0].start()
         elif len(steps) == 1 and frames:
             steps.append(threading.Thread(target=intrude, args=(b"\x03",)))

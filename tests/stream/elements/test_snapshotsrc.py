@@ -189,7 +189,11 @@ def test_what_is_no_picture_is_one_line_without_the_password(
 
 
 def test_an_answer_that_never_ends_is_given_up(serve: Serve) -> None:
-    camera = serve(lambda *_: (camera.stopping.wait(TIMEOUT_S), numbered(0, _))[1])
+    def wait(number: int, headers: Any) -> tuple[int, dict[str, str], bytes]:
+        camera.stopping.wait(TIMEOUT_S)
+        return numbered(number, headers)
+
+    camera: Camera = serve(wait)
     assert "no answer for 0.2 s; start it" in catch_error(source(camera, open_timeout_s=0.2))
 
 
