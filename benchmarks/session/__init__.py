@@ -1,0 +1,1 @@
+"""A site of RTSP cameras while cameras come and go, a broker dies, viewers hang and Prometheus scrapes."""
