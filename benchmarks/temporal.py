@@ -153,15 +153,18 @@ def _run(name: str, seed: int, options: argparse.Namespace) -> None:
 
     import torch
 
+    from benchmarks.temporal_people import training_tracks
+
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     variant = VARIANTS[name]
-    recipe = _recipe(variant, seed, options)
-    model = _network(variant)
+    recipe = make_recipe(variant, seed, options)
+    model = build_network(variant)
     start_s = time.process_time()
     folder = _file(options, name, seed).with_suffix("")
     if variant.model:
-        model = _train(model, variant, recipe, folder)
+        tracks = training_tracks(seed, options.steps * options.batch, input_size())
+        model = train(model, variant, recipe, tracks, folder)
     row = {
         "variant": name,
         "seed": seed,
@@ -178,7 +181,8 @@ def _run(name: str, seed: int, options: argparse.Namespace) -> None:
     )
 
 
-def _network(variant: Variant) -> Any:
+def build_network(variant: Variant) -> Any:
+    """The network of ``variant`` on the HRNet that ships."""
     from benchmarks.shipped_weights import load_shipped
     from engines.hub import catalogue
     from engines.spec import network
@@ -200,7 +204,8 @@ def _network(variant: Variant) -> Any:
     return model
 
 
-def _recipe(variant: Variant, seed: int, options: argparse.Namespace) -> Any:
+def make_recipe(variant: Variant, seed: int, options: argparse.Namespace, horizon: int = 0) -> Any:
+    """The recipe of one training; ``options`` have its ``rate`` and ``batch``."""
     from engines.training.recipe import Optimisation, Recipe, Synthetic
 
     rate = variant.rate or options.rate
@@ -223,6 +228,7 @@ def _recipe(variant: Variant, seed: int, options: argparse.Namespace) -> Any:
         batch=options.batch,
         sigma=1.5,
         seed=seed,
+        horizon=horizon,
         head_init=variant.start,  # type: ignore[arg-type]
     )
 
@@ -234,17 +240,15 @@ def _skip_alignment(window: Any, key: int) -> tuple[Any, list[Any]]:
     return z[:, key], neighbours(z, key)
 
 
-def _train(model: Any, variant: Variant, recipe: Any, folder: Path) -> Any:
+def train(model: Any, variant: Variant, recipe: Any, tracks: Any, folder: Path) -> Any:
+    """Train ``model`` on ``tracks``, or continue in ``folder``; returns the moving average."""
     import numpy as np
 
-    from benchmarks.temporal_people import training_tracks
     from engines.training.batches import WindowSamples
     from engines.training.head_init import init_from_single_frame
     from engines.training.trainer import Trainer
 
-    steps = int(folder.name.rsplit("-", 1)[1])
-    tracks = training_tracks(recipe.seed, steps * recipe.batch, _size())
-    samples = WindowSamples(tracks, variant.shown or variant.window)
+    samples = WindowSamples(tracks, variant.shown or variant.window, recipe.horizon)
     if recipe.head_init == "single-frame":
         crops = samples.batch(np.arange(0, len(samples), max(1, len(samples) // recipe.batch)), None, _rng()).crops
         init_from_single_frame(recipe.network, model, crops)
@@ -255,7 +259,8 @@ def _train(model: Any, variant: Variant, recipe: Any, folder: Path) -> Any:
     return trainer.result
 
 
-def _size() -> tuple[int, int]:
+def input_size() -> tuple[int, int]:
+    """(width, height) px of a crop."""
     from engines.hub import catalogue
 
     return catalogue.find_network(NETWORK)[1].input_size
@@ -274,7 +279,7 @@ def _score(model: Any, variant: Variant, recipe: Any) -> dict[str, Any]:
     objective = Objective.from_recipe(recipe, model)
     shown = variant.shown or variant.window
     return {
-        name: count_joints(objective, held_out_tracks(name, _size()), shown, one.conditions)
+        name: count_joints(objective, held_out_tracks(name, input_size()), shown, one.conditions)
         for name, one in SETS.items()
     }
 

@@ -23,6 +23,7 @@ from engines.url import Url
 if TYPE_CHECKING:
     from torch import nn
 
+Horizon = Annotated[int, Meta(ge=0, le=7)]
 HRNetName = Literal["w32", "w48", "compact", "compact16"]
 
 
@@ -80,7 +81,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     ``model`` is ``<module>.<Class>`` in ``engines.models``, ``options`` its further keyword arguments. It ``takes``
     crops of one person, or whole pictures. ``input_size`` is (width, height) px. ``window`` lists the frames it reads,
-    as offsets from the key frame.
+    as offsets from the key frame; its keypoints are those of ``horizon`` frames after the key frame.
     """
 
     model: Annotated[str, Meta(pattern=r"^[a-z_]+\.[A-Za-z0-9]+$")]
@@ -88,6 +89,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     takes: Literal["crop", "picture"] = "crop"
     hrnet: HRNetName | HRNetSpec | None = None
     window: tuple[int, ...] = (0,)
+    horizon: Horizon = 0
     skeleton: str = "posetrack17"
     options: dict[str, Any] = {}
     paper: str = ""
@@ -116,9 +118,16 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return None if self.cost is None else len(self.window) * self.cost.backbone_gmac + self.cost.head_gmac
 
     def signature(self, name: str) -> Signature:
-        """The Signature of an engine exported from it. Raises :class:`EngineError` for a single-stage network."""
+        """The Signature of an engine exported from it. Raises :class:`EngineError` for a single-stage network, and
+        for one with a horizon."""
         if self.takes == "picture":
             raise EngineError(f"network {name!r} takes whole pictures; only a network of crops has a Signature")
+        if self.horizon:
+            raise EngineError(
+                f"network {name!r} gives the keypoints of {self.horizon} frames after its key frame (horizon), but a "
+                "line would take them for those of the key frame; export one trained without a horizon, and put "
+                "'predict' after 'pose'"
+            )
         return Signature(
             name=name,
             input_size=self.input_size,

@@ -35,7 +35,7 @@ B_co = TypeVar("B_co", bound=StepInput, covariant=True)
 
 @dataclass(frozen=True)
 class Batch:
-    """``crops`` (B, T, 3, h, w) float32 RGB, normalised; ``joints`` (B, J, 3) of the key frame: crop px, visibility."""
+    """``crops`` (B, T, 3, h, w) float32 RGB, normalised; ``joints`` (B, J, 3) to learn: crop px, visibility."""
 
     crops: Tensor
     joints: Tensor
@@ -61,20 +61,27 @@ class Samples(Protocol[B_co]):
 
 
 class WindowSamples:
-    """Windows of synthetic tracks: the frames at ``offsets`` from the middle one, oldest first."""
+    """Windows of synthetic tracks: the frames at ``offsets`` from the middle one, oldest first, and the joints so many
+    frames after it as ``horizon`` says. All are in the crop of the middle frame's box, the last one that is known then.
+    """
 
-    def __init__(self, tracks: Tracks, offsets: tuple[int, ...]) -> None:
+    def __init__(self, tracks: Tracks, offsets: tuple[int, ...], horizon: int = 0) -> None:
         self._tracks = tracks
-        self._middle = tracks.pictures.shape[1] // 2
-        self._frames = [self._middle + offset for offset in offsets]
+        middle = tracks.pictures.shape[1] // 2
+        self._frames = [middle + offset for offset in offsets]
+        self._target = middle + horizon
 
     def __len__(self) -> int:
         return len(self._tracks)
 
+    def truth(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The joints to learn of the samples at ``indices``, not augmented, (B, J, 3): crop px, visibility."""
+        return self._tracks.joints[indices, self._target]
+
     def batch(self, indices: NDArray[np.intp], augmentation: Augmentation | None, rng: np.random.Generator) -> Batch:
         """The samples at ``indices``, augmented unless ``augmentation`` is None."""
         pictures = self._tracks.pictures[indices][:, self._frames]
-        joints = self._tracks.joints[indices, self._middle].copy()
+        joints = self.truth(indices).copy()
         if augmentation is None:
             return Batch(normalise(pictures), torch.from_numpy(joints))
         flipped = rng.random(len(indices)) < augmentation.flip

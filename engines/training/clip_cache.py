@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,6 +24,9 @@ from engines.formats.json import read_json
 from engines.spec import cache
 from engines.training.drawn_pictures import DrawnPictures, PictureSettings, draw_scene
 from engines.training.synthetic_samples import Tracks, TrackSettings, render_scenes
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 Fields = Mapping[str, type[Any]]
@@ -46,21 +49,25 @@ def load_or_render(
 ) -> Tracks:
     """The tracks of these scenes, from the cache or rendered into it; calls ``on_scene`` after each rendered scene."""
     folder = cache_path(seeds, settings)
-    return Tracks(**_load(folder, _TRACK_FIELDS, lambda: render_scenes(seeds, settings, workers), on_scene))
+    return Tracks(**load_or_make(folder, _TRACK_FIELDS, lambda: render_scenes(seeds, settings, workers), on_scene))
 
 
 def load_or_draw(seeds: Sequence[int], settings: PictureSettings, on_scene: Callable[[], object]) -> DrawnPictures:
     """The same for whole pictures."""
     folder = cache_path(seeds, settings)
     return DrawnPictures(
-        **_load(folder, _PICTURE_FIELDS, lambda: (draw_scene(seed, settings) for seed in seeds), on_scene)
+        **load_or_make(folder, _PICTURE_FIELDS, lambda: (draw_scene(seed, settings) for seed in seeds), on_scene)
     )
 
 
-def _load(
-    folder: Path, fields: Fields, render: Callable[[], Iterator[object]], on_scene: Callable[[], object]
+def load_or_make(
+    folder: Path,
+    fields: Fields,
+    render: Callable[[], Iterator[object]],
+    on_scene: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """The arrays in ``folder``; unless it exists, those of the scenes that ``render`` makes are written there first."""
+    """The arrays in ``folder``, of the types in ``fields``. Unless it exists, the attributes of those names of what
+    ``render`` makes are written there first, one after the other."""
     if not (folder / _INDEX).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
@@ -72,9 +79,9 @@ def _load(
     return _read(folder, fields)
 
 
-def cache_path(seeds: Sequence[int], settings: TrackSettings | PictureSettings) -> Path:
+def cache_path(seeds: Sequence[int], settings: DataclassInstance) -> Path:
     """The folder of these tracks or pictures."""
-    code = _hash_code() if isinstance(settings, TrackSettings) else _hash_code(_PICTURE_CODE)
+    code = _hash_code(_PICTURE_CODE) if isinstance(settings, PictureSettings) else _hash_code()
     key = {"seeds": list(seeds), "settings": asdict(settings), "code": code}
     digest = hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
     return cache.cache_folder() / "synthetic" / digest[:16]

@@ -49,6 +49,11 @@ class CropTask:
             raise EngineError(
                 f"recipe of {self.recipe.network}: {odd[0]} is for networks of whole pictures; leave it out"
             )
+        if self.spec.horizon and drawn is None:
+            raise EngineError(
+                f"recipe of {self.recipe.network}: horizon={self.spec.horizon} is for synthetic people, but its data "
+                "are a labelled data set, few of which have labels in every frame; leave it out"
+            )
 
     def make_objective(self, model: nn.Module) -> Objective:
         """The heatmap loss of the network's paper with the recipe's further terms."""
@@ -102,15 +107,18 @@ def _load_synthetic(
         tracks = _render_training_tracks(data, spec, frames, workers, bar)
         held_out = render_validation_tracks(data, spec.input_size, frames, workers, bar)
     converted = {kind: kind_tracks.as_skeleton(spec.skeleton) for kind, kind_tracks in held_out.items()}
-    return WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window), SyntheticValidator(converted, spec.window)
+    return (
+        WindowSamples(tracks.as_skeleton(spec.skeleton), spec.window, spec.horizon),
+        SyntheticValidator(converted, spec.window, spec.horizon),
+    )
 
 
 def _frames_per_moment(data: Synthetic, spec: NetworkSpec) -> int:
-    needed = 2 * max(spec.past, spec.future) + 1
+    needed = 2 * max(spec.past, spec.future, spec.horizon) + 1
     if data.frames is not None and data.frames < needed:
         raise EngineError(
             f"recipe: data.frames={data.frames} is less than the {needed} that the network's window "
-            f"{list(spec.window)} needs; set it to {needed}, or leave it out"
+            f"{list(spec.window)} and horizon {spec.horizon} need; set it to {needed}, or leave it out"
         )
     return data.frames or needed
 

@@ -44,6 +44,11 @@ class PictureTask:
                 f"recipe of {self.recipe.network}: half_body, scale and rotation are for networks of crops; give "
                 "resizing instead"
             )
+        if self.spec.horizon:
+            raise EngineError(
+                f"recipe of {self.recipe.network}: horizon={self.spec.horizon} is for networks of crops, but it takes "
+                "whole pictures; leave it out"
+            )
 
     @property
     def resizing(self) -> Resizing:

@@ -15,6 +15,7 @@ from engines.datasets.config import Dataset
 from engines.errors import EngineError
 from engines.formats.files import FormatError
 from engines.formats.yaml import read_yaml
+from engines.spec.network import Horizon
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 
@@ -129,11 +130,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     ``network`` is an entry of the catalogue; ``options`` override the arguments of its class, which are the ablations
     of its paper, and ``skeleton`` its joints. ``resizing`` is for networks of whole pictures; without it pictures have
-    the size of the entry. ``head_init`` is for what ``initial_weights`` do not fill: ``random``, as in the papers, or
-    ``single-frame``, so that the first output is the backbone's own (``engines.training.head_init``).
-    ``terms`` weights what is added to the heatmap loss: ``mutual_information``, FAMI-Pose's β and TDMI's α, computed as
-    ``information`` says; ``feature_level``, FaSRnet's α. ``frozen`` names submodules
-    whose weights and batch normalisation statistics stay unchanged. ``sigma`` of the target heatmaps, in cells.
+    the size of the entry. With ``horizon`` it learns the keypoints of so many frames after the key frame, at the rate
+    of the data, in the crop of the key frame's box. ``head_init`` is for what ``initial_weights`` do not fill:
+    ``random``, as in the papers, or ``single-frame``, so that the first output is the backbone's own
+    (``engines.training.head_init``). ``terms`` weights what is added to the heatmap loss: ``mutual_information``,
+    FAMI-Pose's β and TDMI's α, computed as ``information`` says; ``feature_level``, FaSRnet's α. ``frozen`` names
+    submodules whose weights and batch normalisation statistics stay unchanged. ``sigma`` of the target heatmaps, in
+    cells.
     ``precision``: ``fp32``, or ``bf16`` and ``fp16`` by autocast.
     """
 
@@ -142,6 +145,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     options: dict[str, Any] = {}
     skeleton: str | None = None
     resizing: Resizing | None = None
+    horizon: Horizon = 0
     loss: Literal["heatmap", "cross-entropy"] = "heatmap"
     terms: dict[str, float] = {}
     information: MutualInformation = MutualInformation()

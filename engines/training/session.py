@@ -36,7 +36,7 @@ WEIGHTS = "weights.safetensors"
 
 LOG = "log.jsonl"
 ENTRY = "network.yaml"
-"""The entry of a network whose recipe has options."""
+"""The entry of a network whose recipe has options, joints or a horizon."""
 
 
 @dataclass
@@ -118,10 +118,14 @@ class Session:
         best = self.trainer.folder / "best.safetensors"
         if best.exists():  # it does not if a finished training was extended without a better score
             best.replace(weights)
-        self.console.print(f"{weights}: {self.validator.metric} {100 * score:.1f} %; to export it:", soft_wrap=True)
+        summary = f"{weights}: {self.validator.metric} {100 * score:.1f} %"
+        if self.recipe.horizon:
+            self.console.print(f"{summary}, {self.recipe.horizon} frames ahead", soft_wrap=True)
+            return
+        self.console.print(f"{summary}; to export it:", soft_wrap=True)
         # DARK decodes sub-cell positions, which targets of cross-entropy have.
         decode = " --decode dark" if self.recipe.loss == "cross-entropy" else ""
-        name = self.trainer.folder / ENTRY if self.recipe.options else self.recipe.network
+        name = self.trainer.folder / ENTRY if _changes(self.recipe) else self.recipe.network
         self.console.print(f"posestream export {name} --weights {weights}{decode}", soft_wrap=True)
 
 
@@ -159,7 +163,7 @@ def prepare(
         samples, validator = task.load_data(workers, console)
         _init_head(model, recipe, samples)
         out.mkdir(parents=True, exist_ok=True)
-        if (recipe.options or recipe.skeleton) and group.is_main_process:
+        if _changes(recipe) and group.is_main_process:
             _write_entry(out / ENTRY, recipe, spec)
     trainer = Trainer(recipe, model, samples, out, group, objective=task.make_objective(model))
     with group.fail_together():
@@ -174,11 +178,16 @@ def prepare(
     return Session(recipe, trainer, task, validator, board, console)
 
 
+def _changes(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe changes of its network's entry."""
+    further = {"skeleton": recipe.skeleton, "horizon": recipe.horizon}
+    return {**recipe.options, **{name: value for name, value in further.items() if value}}
+
+
 def _write_entry(path: Path, recipe: Recipe, spec: NetworkSpec) -> None:
-    """An entry for 'posestream export', whose own one lacks the recipe's options and joints."""
+    """An entry for 'posestream export', whose own one lacks what the recipe changes."""
     _, entry = catalogue.find_entry(recipe.network)
-    changes = {**recipe.options, **({"skeleton": recipe.skeleton} if recipe.skeleton else {})}
-    options = ", ".join(f"{name}={value}" for name, value in changes.items())
+    options = ", ".join(f"{name}={value}" for name, value in _changes(recipe).items())
     changed = msgspec.structs.replace(entry, title=f"{entry.title}; {options}", network=spec)
     path.write_text(yaml.safe_dump(msgspec.to_builtins(changed, enc_hook=str), sort_keys=False), "utf-8")
 

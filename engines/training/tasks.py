@@ -15,7 +15,7 @@ from engines.training.task import Task
 
 
 def find_spec(recipe: Recipe) -> NetworkSpec:
-    """The network's architecture with the recipe's options and joints, whose cost is not known.
+    """The network's architecture with the recipe's horizon, options and joints; with the latter its cost is not known.
 
     Raises :class:`EngineError` for an unknown skeleton.
     """
@@ -23,6 +23,7 @@ def find_spec(recipe: Recipe) -> NetworkSpec:
     skeleton = recipe.skeleton or spec.skeleton
     if skeleton not in SKELETONS:
         raise EngineError(f"skeleton {skeleton!r} is not known; there are {', '.join(SKELETONS)}")
+    spec = msgspec.structs.replace(spec, horizon=recipe.horizon or spec.horizon)
     if not recipe.options and skeleton == spec.skeleton:
         return spec
     options = {**spec.options, **recipe.options}

@@ -5,7 +5,7 @@ Each validator is a callable from an objective to :class:`Metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ from engines.training.recipe import Synthetic
 from engines.training.synthetic_samples import Tracks, TrackSettings
 from engines.vision import crop, heatmaps
 
+Decoder = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Heatmaps (B, J, h, w) to cells (B, J, 2) and peaks (B, J)."""
 _BATCH = 32
 
 
@@ -119,12 +121,13 @@ class SyntheticValidator:
 
     metric = "mean PCK@0.1"
 
-    def __init__(self, tracks: dict[Kind, Tracks], offsets: tuple[int, ...]) -> None:
-        self._tracks, self._offsets = tracks, offsets
+    def __init__(self, tracks: dict[Kind, Tracks], offsets: tuple[int, ...], horizon: int = 0) -> None:
+        self._samples = {kind: WindowSamples(one, offsets, horizon) for kind, one in tracks.items()}
+        self._sizes = {kind: one.sizes for kind, one in tracks.items()}
 
     def __call__(self, objective: Objective) -> Metrics:
         """The mean PCK at 0.1 over the conditions; the summary has one number for each."""
-        result = SyntheticScores({kind: self._count(objective, tracks) for kind, tracks in self._tracks.items()})
+        result = SyntheticScores({kind: self._count(objective, kind) for kind in self._samples})
         numbers = (
             f"{kind} {100 * result.pck(kind, 0.1):.1f} ({100 * result.pck(kind, 0.1, HIDDEN):.1f})"
             for kind in result.counts
@@ -139,18 +142,16 @@ class SyntheticValidator:
 
     def examples(self, number: int) -> Batch:
         """The same number of samples from each condition."""
-        each = -(-number // len(self._tracks))
-        kinds = [
-            pick_spread(WindowSamples(tracks, self._offsets), each) for tracks in self._tracks.values() if len(tracks)
-        ]
+        each = -(-number // len(self._samples))
+        kinds = [pick_spread(samples, each) for samples in self._samples.values() if len(samples)]
         return Batch(torch.cat([kind.crops for kind in kinds]), torch.cat([kind.joints for kind in kinds]))
 
-    def _count(self, objective: Objective, tracks: Tracks) -> Counts:
-        samples, counts = WindowSamples(tracks, self._offsets), zero_counts()
+    def _count(self, objective: Objective, kind: Kind) -> Counts:
+        samples, sizes, counts = self._samples[kind], self._sizes[kind], zero_counts()
         for indices in _batches(len(samples), _BATCH):
-            truth = tracks.joints[indices, tracks.joints.shape[1] // 2]
+            truth = samples.truth(indices)
             keypoints, _ = predict(objective, samples.batch(indices, None, np.random.default_rng(0)).crops)
-            distances = np.hypot(*np.moveaxis(keypoints - truth[..., :2], -1, 0)) / tracks.sizes[indices, None]
+            distances = np.hypot(*np.moveaxis(keypoints - truth[..., :2], -1, 0)) / sizes[indices, None]
             count_near(counts, distances.__le__, truth[..., 2])
         return counts
 
@@ -175,10 +176,12 @@ def render_validation_tracks(
 # -- prediction -------------------------------------------------------------------------------------------------------
 
 
-def predict(objective: Objective, crops: torch.Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def predict(
+    objective: Objective, crops: torch.Tensor, decode: Decoder = heatmaps.decode
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Keypoints in ``crops`` (B, T, 3, h, w): (B, J, 2) px in the crop by index, and the heatmaps' peaks (B, J)."""
     maps = _predict_heatmaps(objective, crops.to(next(objective.parameters()).device))
-    cells, peaks = heatmaps.decode(maps)
+    cells, peaks = decode(maps)
     stride = (crops.shape[4] / maps.shape[3], crops.shape[3] / maps.shape[2])
     return heatmaps.cells_to_crop(cells, stride, "corner"), peaks
 
