@@ -13,15 +13,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
+from rich.console import Console  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from engines.datasets.synthetic.scene import Picture  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
+from engines.hub import catalogue  # noqa: E402
 from engines.models.temporal import Features, TemporalModel  # noqa: E402
-from engines.training import synthetic_samples  # noqa: E402
+from engines.training import crop_task, synthetic_samples, validation  # noqa: E402
 from engines.training.batches import WindowSamples  # noqa: E402
-from engines.training.crop_task import _frames_per_moment  # noqa: E402
 from engines.training.recipe import Augmentation, Optimisation, Recipe, Synthetic, read_recipe  # noqa: E402
+from engines.training.session import _write_entry  # noqa: E402
 from engines.training.synthetic_samples import Tracks, TrackSettings, render_scene  # noqa: E402
 from engines.training.tasks import find_spec, make_task  # noqa: E402
 from engines.training.trainer import Trainer  # noqa: E402
@@ -112,13 +114,44 @@ def test_constant_motion_is_learned(tmp_path: Path) -> None:
     assert scores[1] < 0.1
 
 
-def test_frames_are_rendered_up_to_the_horizon() -> None:
-    recipe = read_recipe(ROOT / "configs/training/fami-small-synthetic.yaml")
-    spec = find_spec(msgspec.structs.replace(recipe, horizon=3))
-    assert spec.horizon == 3
-    assert _frames_per_moment(Synthetic(), spec) == 7
+def test_a_recipes_horizon_reaches_the_data_and_the_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small_recipe(data=Synthetic(), horizon=3)
+    frames: list[int] = []
+
+    def draw(_seeds: Any, settings: TrackSettings, *_: Any) -> Tracks:
+        frames.append(settings.frames)
+        joints = np.arange(settings.frames, dtype=np.float32)[None, :, None, None].repeat(17, 2).repeat(3, 3)
+        return Tracks(np.zeros((1, settings.frames, 128, 96, 3), np.uint8), joints, np.ones(1, np.float32))
+
+    for module in (crop_task, validation):
+        monkeypatch.setattr(module, "load_or_render", draw)
+    samples, validator = make_task(recipe, find_spec(recipe)).load_data(1, Console(quiet=True))
+    assert set(frames) == {7}  # three on either side of the key frame
+    assert pick_joints(samples) == {6.0}
+    assert set(validator.examples(4).joints.unique().tolist()) == {6.0}
+    short = small_recipe(data=Synthetic(frames=5), horizon=3)
     with pytest.raises(EngineError, match=r"data.frames=5 is less than the 7 .* and horizon 3 need; set it to 7"):
-        _frames_per_moment(Synthetic(frames=5), spec)
+        make_task(short, find_spec(short)).load_data(1, Console(quiet=True))
+
+
+def small_recipe(**changes: Any) -> Recipe:
+    return msgspec.structs.replace(read_recipe(ROOT / "configs/training/fami-small-synthetic.yaml"), **changes)
+
+
+def pick_joints(samples: Any) -> set[float]:
+    return set(samples.batch(np.arange(1), None, np.random.default_rng(0)).joints.unique().tolist())
+
+
+def test_a_network_with_a_horizon_keeps_it_in_its_entry_and_is_not_exported(tmp_path: Path) -> None:
+    recipe = small_recipe(horizon=2)
+    _write_entry(tmp_path / "network.yaml", recipe, find_spec(recipe))
+    name, spec = catalogue.find_network(str(tmp_path / "network.yaml"))
+    assert spec.horizon == 2
+    assert find_spec(small_recipe(network=str(tmp_path / "network.yaml"))).horizon == 2
+    with pytest.raises(
+        EngineError, match=r"gives the keypoints of 2 frames after its key frame .* put 'predict' after"
+    ):
+        spec.signature(name)
 
 
 @pytest.mark.parametrize(

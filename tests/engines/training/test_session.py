@@ -6,18 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install '.[torch]')")
 
 from engines.errors import EngineError  # noqa: E402
-from engines.hub import catalogue  # noqa: E402
 from engines.training import gradients, memory_check  # noqa: E402
-from engines.training.clip_cache import load_or_render  # noqa: E402
 from engines.training.session import WEIGHTS, _describe, prepare  # noqa: E402
-from engines.training.synthetic_samples import TrackSettings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -92,18 +88,6 @@ def test_switches_of_an_ablation_replace_the_networks_options(recipe: Path, tmp_
     recipe.write_text(recipe.read_text().replace("calibration", "calibrates"))
     with pytest.raises(EngineError, match="got an unexpected keyword argument 'calibrates'"):
         prepare(recipe, tmp_path / "other", workers=1, tensorboard=False)
-
-
-def test_a_horizon_reaches_the_data_and_the_entry_which_is_not_exported(recipe: Path, tmp_path: Path) -> None:
-    recipe.write_text(recipe.read_text() + "horizon: 1\n")
-    session = prepare(recipe, tmp_path / "run", workers=1, tensorboard=False)
-    tracks = load_or_render(range(100_000, 100_002), TrackSettings(size=(64, 64), frames=3, moments=1), 1, pytest.fail)
-    joints = session.trainer.samples.batch(np.arange(len(tracks)), None, np.random.default_rng(0)).inputs[1]
-    assert np.array_equal(joints, tracks.joints[:, 2])
-    name, spec = catalogue.find_network(str(tmp_path / "run/network.yaml"))
-    assert spec.horizon == 1
-    with pytest.raises(EngineError, match="gives the keypoints of 1 frames after its key frame"):
-        spec.signature(name)
 
 
 def test_a_batch_that_does_not_fit_is_an_error_naming_one_that_does(
