@@ -87,7 +87,7 @@ def dots(number: int, seed: int) -> Tracks:
     off = (columns - places[..., 0, None, None]) ** 2 + (rows - places[..., 1, None, None]) ** 2
     pictures = np.repeat((255 * np.exp(-off / 32))[..., None], 3, -1).astype(np.uint8)
     joints = np.concatenate([places, np.full((number, 5, 1), 2)], -1)[:, :, None].repeat(17, 2)
-    return Tracks(pictures, joints.astype(np.float32), np.full(number, 40, np.float32))
+    return Tracks(pictures, joints.astype(np.float32), np.full(number, 64, np.float32))
 
 
 def test_constant_motion_is_learned(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_constant_motion_is_learned(tmp_path: Path) -> None:
     batch = held_out.batch(np.arange(64), None, np.random.default_rng(0))
     found, _ = predict(trainer.objective, batch.crops)
     error_px = np.linalg.norm(found - batch.joints[..., :2].numpy(), axis=-1).mean()
-    assert error_px < 3  # holding is 12 px off: two frames at 6 px a frame
+    assert error_px < 5  # holding is 12 px off: two frames at 6 px a frame
     # Scored against the key frame's joints it is as far off as holding is against those of the horizon.
     scores = [SyntheticValidator({"easy": dots(64, 1)}, (-1, 0), horizon)(trainer.objective).mean for horizon in (2, 0)]
     assert scores[0] > 0.9
