@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (pip install
 from rich.console import Console  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from engines.datasets.synthetic import moments  # noqa: E402
 from engines.datasets.synthetic.scene import Picture  # noqa: E402
 from engines.errors import EngineError  # noqa: E402
 from engines.hub import catalogue  # noqa: E402
@@ -45,7 +46,7 @@ def test_a_horizon_changes_the_joints_and_not_the_crops() -> None:
 
 def test_no_box_but_the_key_frames_has_a_part_in_the_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = render_scene(7, SMALL)
-    real = synthetic_samples.render_moment
+    real = moments.render_moment
 
     def hide_boxes(*arguments: Any) -> Sequence[Picture]:
         pictures = real(*arguments)
