@@ -87,8 +87,13 @@ def list_cameras(line: LineArgument, cameras: Cameras = None) -> None:
         posestream camera list site.yaml
     """
     from engines.redaction import redact
+    from stream.logs import print_notice
 
-    for name, settings in open_folder(line, cameras).read().items():
+    folder = open_folder(line, cameras)
+    known = folder.read()
+    if not known:
+        print_notice(f"no cameras in {folder.path}; 'posestream camera add' adds one")
+    for name, settings in known.items():
         words = [f"{key}={redact(value)}" for key, value in settings.properties]
         words += ["(paused)"] if settings.paused else []
         print("  ".join([name, settings.fault or " ".join(words)]).rstrip())

@@ -35,8 +35,13 @@ def open_template(line: str) -> Template:
 
 
 def open_folder(line: str, cameras: Path | None) -> CameraFolder:
-    """The folder of cameras of a site: beside its file, or in the working directory for a line that ships."""
+    """The folder of cameras of a site: beside its file, or in the working directory for a line that ships.
+
+    Raises :class:`LaunchError` where there is no such line, since a folder would be made for it.
+    """
+    from stream.cli.line_argument import find_line
     from stream.site.folder import CameraFolder
 
+    find_line(line)
     given = Path(line)
     return CameraFolder(cameras if cameras is not None else given.with_name(f"{given.stem}.d"))

@@ -54,6 +54,9 @@ def test_a_password_is_written_and_never_printed(site: Path, capsys: Capture, tm
         ("camera add site.yaml hall sed=1", "testsrc of site.yaml has no property 'sed'; did you mean 'seed'?"),
         ("camera remove site.yaml hall", "there is no camera 'hall'; there are: none"),
         ("camera add nowhere.yaml hall", "no file 'nowhere.yaml'"),
+        ("camera list nowhere.yaml", "no file 'nowhere.yaml'"),
+        ("camera pause nowhere.yaml hall", "no file 'nowhere.yaml'"),
+        ("camera remove nowhere.yaml hall", "no file 'nowhere.yaml'"),
         (
             "serve site.yaml --listen 0.0.0.0:1",
             "--listen 0.0.0.0:1 is open to other hosts, which would see",
@@ -67,6 +70,12 @@ def test_what_cannot_be_done_is_one_line(site: Path, capsys: Capture, words: str
     error = capsys.readouterr().err
     assert error.startswith(f"posestream: {why}")
     assert error.count("\n") == 1
+    assert not list(site.parent.glob("nowhere*"))
+
+
+def test_a_list_without_cameras_says_where_none_are(site: Path, capsys: Capture) -> None:
+    assert execute(["camera", "list", "site.yaml"]) == 0
+    assert capsys.readouterr() == ("", "no cameras in site.d; 'posestream camera add' adds one\n")
 
 
 def test_a_line_is_loaded_again_after_it_is_said_what_that_does(site: Path, capsys: Capture) -> None:
