@@ -1,7 +1,7 @@
 """The command ``posestream``: an error becomes one line on stderr and an exit code.
 
 Exit codes: 0 done; 1 something is wrong with the line, a file, a camera, a network; 2 the command was typed wrongly;
-130 interrupted with Ctrl-C.
+130 interrupted with Ctrl-C, unless that is how the command ends, as ``serve`` does.
 """
 
 from __future__ import annotations
