@@ -90,6 +90,8 @@ class Reconnector:
         self._last_shot_s = 0.0
         self._reader: Reader | None = None
         self._error: Exception | None = None
+        self._warned = ""
+        """The reason that was last warned of, while it lasts."""
 
     def describe(self) -> str:
         """Why there is no shot now: connecting, connected without a picture, or what the last attempt failed with."""
@@ -150,8 +152,10 @@ class Reconnector:
 
     def _on_connected(self) -> None:
         if self._captured:
-            _log.info("%s is back after %.1f s", self._address, time.monotonic() - self._last_shot_s)
-        self._is_known, self._error = True, None
+            _log.warning("%s is back after %.1f s", self._address, time.monotonic() - self._last_shot_s)
+        elif self._warned:
+            _log.warning("%s is there now", self._address)
+        self._is_known, self._error, self._warned = True, None, ""
 
     def _raise_if_final(self, error: Exception) -> None:
         """Raise if the error is permanent or the policy allows no retry."""
@@ -169,7 +173,9 @@ class Reconnector:
 
     def _pause(self, error: Exception) -> Iterator[None]:
         pause_s = self._backoff.next_s()
-        _log.warning("%s is unavailable: %s; retrying in %.1f s", self._address, error, pause_s)
+        # Once for a reason: a camera that is away for a night would fill the log.
+        level, self._warned = logging.INFO if str(error) == self._warned else logging.WARNING, str(error)
+        _log.log(level, "%s is unavailable: %s; retrying in %.1f s", self._address, error, pause_s)
         until_s = time.monotonic() + pause_s
         while (left_s := until_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _POLL_S))

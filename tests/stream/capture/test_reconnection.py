@@ -106,6 +106,18 @@ def test_every_loss_and_reconnection_is_logged_without_credentials(caplog: pytes
     assert "'rtsp://***@hall/x' is back after" in caplog.text
 
 
+def test_a_reason_is_warned_of_once_until_the_camera_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    refused, gone = DisconnectedError("refused"), DisconnectedError("gone")
+    camera = make_reconnector(
+        make_camera(Script(1, gone), refused, refused, refused, Script(1, gone), refused, Script(1))
+    )
+    until(camera.shots(), number(2))
+    camera.close()
+    said = [record.getMessage().partition(" is ")[2].split(";")[0] for record in caplog.records]
+    away = ["unavailable: gone", "unavailable: refused"]
+    assert [text.partition(" after")[0] for text in said] == [*away, "back", *away, "back"]
+
+
 def test_a_camera_that_blocks_is_detected_and_abandoned() -> None:
     stuck, fresh = Script(1), Script(1)
     camera = make_reconnector(make_camera(stuck, fresh), stall_timeout_s=0.2)
