@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,9 @@ def main() -> int:
     with picture, top_down:
         rows = [_measure(people, picture, top_down, options) for people in options.people]
     result = {
-        "command": f"python -m benchmarks.crowds {' '.join(sys.argv[1:])}",
+        "command": f"python -m benchmarks.crowds {' '.join(sys.argv[1:])}".replace(
+            options.model, Path(options.model).name
+        ),
         "machine": describe_machine(),
         "load_before": round(os.getloadavg()[0], 2),
         "picture": picture.signature.name,
