@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stream.errors import PartError as PartError
     from stream.errors import PosestreamError as PosestreamError
     from stream.errors import PropertyError as PropertyError
+    from stream.errors import ShortageError as ShortageError
     from stream.errors import SilenceError as SilenceError
     from stream.errors import SourceError as SourceError
     from stream.errors import StaleFrame as StaleFrame
@@ -65,6 +66,7 @@ _NAMES = {
         "PartError",
         "PosestreamError",
         "PropertyError",
+        "ShortageError",
         "SilenceError",
         "SourceError",
         "StaleFrame",
