@@ -96,9 +96,9 @@ class Bridge:
         """Report the beginning and the end of an absence, once each."""
         if trouble and self._away_since_s is None:
             self._away_since_s, self._dropped_before = now_s, self.dropped.total()
-            self._report(
-                f"{self._to} takes nothing: {trouble}; {self._max_waiting} messages wait for it, older ones are dropped"
-            )
+            waiting = f"{self._max_waiting} messages wait for it, older ones are dropped"
+            fate = waiting if self._outlet.keeps else "what it refuses is lost"
+            self._report(f"{self._to} takes nothing: {trouble}; {fate}")
         elif not trouble and self._away_since_s is not None:
             dropped = self.dropped.total() - self._dropped_before
             self._report(f"{self._to} is back after {now_s - self._away_since_s:.1f} s; {dropped} messages dropped")

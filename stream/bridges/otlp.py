@@ -82,6 +82,11 @@ class OtlpOutlet(Outlet):
         return self._session.answer.trouble
 
     @property
+    def keeps(self) -> bool:
+        """False if the collector would refuse the same spans again."""
+        return not self._session.answer.is_final
+
+    @property
     def lost(self) -> int:
         """Messages that the collector refused for good, in whole or in part, and those that waited at the end."""
         return self._lost

@@ -28,8 +28,13 @@ class Outlet(ABC):
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be sent at the moment; empty when it can."""
+        """Why nothing can be sent at the moment, or why what was sent is refused; empty when all is well."""
         return ""
+
+    @property
+    def keeps(self) -> bool:
+        """False if what meets this trouble is lost, since it would be refused again."""
+        return True
 
     @property
     def lost(self) -> int:

@@ -43,10 +43,11 @@ class PublisherSocket:
             with contextlib.suppress(OSError):  # closed meanwhile, or the client has left
                 self._socket.settimeout(min(left_s, _SLICE_S))
                 client, (peer, *_) = self._socket.accept()
-                if _is_publisher(client):
+                if fault := _find_fault(client):
+                    client.close()
+                    _log.warning("port %d: %s %s; the connection was closed", self.port, peer, fault)
+                else:
                     return client, peer
-                client.close()
-                _log.warning("port %d: what %s sends is no RTMP; the connection was closed", self.port, peer)
         return None
 
     def refuse_others(self) -> None:
@@ -68,9 +69,16 @@ class PublisherSocket:
         return self._socket.fileno()
 
 
-def _is_publisher(client: socket.socket) -> bool:
+def _find_fault(client: socket.socket) -> str:
+    """Why a client is no publisher; empty if it begins as one."""
     client.settimeout(_FIRST_BYTE_S)
-    return client.recv(1, socket.MSG_PEEK) == _HANDSHAKE
+    try:
+        first = client.recv(1, socket.MSG_PEEK)
+    except TimeoutError:
+        return f"sends nothing for {_FIRST_BYTE_S:g} s"
+    except OSError:
+        return "has left at once"
+    return "" if first == _HANDSHAKE else "sends what is no RTMP" if first else "has left at once"
 
 
 class Relay:

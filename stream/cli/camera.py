@@ -51,7 +51,8 @@ def add(
     template = open_template(line)
     given = split_pairs(properties or (), "PROPERTY=VALUE", "'PROPERTY=VALUE'")
     fetch_missing(template.networks, quiet=is_quiet())
-    open_folder(line, cameras).add(name, given, lambda: template.build(name, given, "ipc:///nowhere/poses.sock"))
+    folder = open_folder(line, cameras, is_new=True)
+    folder.add(name, given, lambda: template.build(name, given, "ipc:///nowhere/poses.sock"))
 
 
 def remove(line: LineArgument, name: _Name, cameras: Cameras = None) -> None:

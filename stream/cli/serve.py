@@ -44,7 +44,7 @@ def serve(
     page_server, make_access = load_page_server()
     from stream.site.site import Site
 
-    template, folder = open_template(line), open_folder(line, cameras)
+    template, folder = open_template(line), open_folder(line, cameras, is_new=True)
     token = token_file or _make_token(folder.path / "token")
     access = make_access(listen, token, cert, key)
     fetch_missing(template.networks, quiet=is_quiet())

@@ -34,14 +34,18 @@ def open_template(line: str) -> Template:
     return Template(load_line(line), str(find_line(line)))
 
 
-def open_folder(line: str, cameras: Path | None) -> CameraFolder:
+def open_folder(line: str, cameras: Path | None, *, is_new: bool = False) -> CameraFolder:
     """The folder of cameras of a site: beside its file, or in the working directory for a line that ships.
 
-    Raises :class:`LaunchError` where there is no such line, since a folder would be made for it.
+    Raises :class:`LaunchError` where there is no such line, since a folder would be made for it, and where ``cameras``
+    names a folder that is not there, unless it may be a new one.
     """
     from stream.cli.line_argument import find_line
+    from stream.errors import LaunchError
     from stream.site.folder import CameraFolder
 
     find_line(line)
+    if cameras is not None and not is_new and not cameras.exists():
+        raise LaunchError(f"--cameras {cameras} is not there; 'posestream camera add' and 'posestream serve' make it")
     given = Path(line)
     return CameraFolder(cameras if cameras is not None else given.with_name(f"{given.stem}.d"))

@@ -51,7 +51,6 @@ class Rtmpsrc(LiveSource):
     ] = field(default=0.1, kw_only=True)
 
     _socket = None
-    _relay = None
     _is_waiting = True
 
     def __enter__(self) -> Self:

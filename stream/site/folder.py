@@ -63,14 +63,19 @@ class CameraFolder:
     def read(self) -> dict[str, CameraSettings]:
         """The cameras by name; files that have not changed are not read again."""
         found = {}
-        for path in sorted(self.path.glob(f"*{_SUFFIX}"))[:MAX_CAMERAS]:
+        paths = sorted(self.path.glob(f"*{_SUFFIX}"))
+        for path in paths[:MAX_CAMERAS]:
             with contextlib.suppress(FileNotFoundError):
                 status = path.lstat()
                 stamp = status.st_mtime_ns, status.st_size, status.st_ino
                 before = self._seen.get(path.stem)
                 found[path.stem] = before if before and before[0] == stamp else (stamp, _read(path))
         self._seen = found
-        return {name: settings for name, (_, settings) in found.items()}
+        cameras = {name: settings for name, (_, settings) in found.items()}
+        why = (
+            f"it does not run: there are {len(paths)} cameras, and a site has {MAX_CAMERAS} at most; start another site"
+        )
+        return cameras | {path.stem: CameraSettings(fault=why) for path in paths[MAX_CAMERAS : 2 * MAX_CAMERAS]}
 
     def add(self, name: str, properties: Properties, check: Callable[[], object]) -> None:
         """Write the file of a new camera, after ``check``. Raises :class:`PropertyError` if there is one of that name
@@ -79,7 +84,9 @@ class CameraFolder:
         if name in (known := self.read()):
             raise CameraExistsError(f"there is a camera {name!r} already; remove it first, or choose another name")
         if len(known) >= MAX_CAMERAS:
-            raise PropertyError(f"there are {len(known)} cameras, which is the most of a site; start another site")
+            raise PropertyError(
+                f"there are {len(known)} cameras, and a site has {MAX_CAMERAS} at most; start another site"
+            )
         check()
         with _writing(self._file(name)):
             create(self._file(name), _dump(properties, paused=False))
@@ -125,6 +132,10 @@ class CameraFolder:
 
     def _file(self, name: str) -> Path:
         return self.path / f"{name}{_SUFFIX}"
+
+
+def _describe_excess(count: int) -> str:
+    return f"there are {count} cameras, and a site has {MAX_CAMERAS} at most; start another site"
 
 
 class CameraExistsError(PropertyError):

@@ -84,6 +84,14 @@ def test_an_absence_is_reported_once_with_what_it_cost_and_costs_the_oldest() ->
     assert len(lines) == 2
 
 
+def test_where_nothing_waits_for_the_other_side_no_waiting_is_promised() -> None:
+    class Refuser(Broker):
+        keeps = False
+
+    _, lines = pass_on(Refuser(away=range(1, 99)), make_message(0))
+    assert lines == ["mqtt://***@broker/poses takes nothing: gone; what it refuses is lost"]
+
+
 def test_what_waits_at_the_end_is_undelivered() -> None:
     bridge, _ = pass_on(Broker(away=range(99)), *map(make_message, range(5)))
     assert bridge.undelivered == 5

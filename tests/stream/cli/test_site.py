@@ -57,6 +57,8 @@ def test_a_password_is_written_and_never_printed(site: Path, capsys: Capture, tm
         ("camera list nowhere.yaml", "no file 'nowhere.yaml'"),
         ("camera pause nowhere.yaml hall", "no file 'nowhere.yaml'"),
         ("camera remove nowhere.yaml hall", "no file 'nowhere.yaml'"),
+        ("camera list site.yaml --cameras nowhere.d", "--cameras nowhere.d is not there; 'posestream camera add' and"),
+        ("camera reload site.yaml --cameras nowhere.d", "--cameras nowhere.d is not there"),
         (
             "serve site.yaml --listen 0.0.0.0:1",
             "--listen 0.0.0.0:1 is open to other hosts, which would see",

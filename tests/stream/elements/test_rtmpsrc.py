@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from stream.capture import publishers as doors
+from stream.capture.publishers import PublisherSocket
 from stream.elements.rtmpsrc import Rtmpsrc
 from stream.errors import PropertyError, SourceError
 from stream.messages import Frame
@@ -146,8 +148,31 @@ def test_clients_that_are_no_publishers_cost_nothing_and_a_second_publisher_is_t
     source = make()
     until(source, go_on)
     assert said == [b"", b""], "both were closed without a word"
-    assert "what 127.0.0.1 sends is no RTMP; the connection was closed" in caplog.text
+    assert "127.0.0.1 sends what is no RTMP; the connection was closed" in caplog.text
     assert "a second publisher, 127.0.0.1, was turned away" in caplog.text
+
+
+def test_clients_that_send_nothing_or_leave_are_closed_and_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "_FIRST_BYTE_S", 0.1)
+    door = PublisherSocket("127.0.0.1", 0)
+    address = ("127.0.0.1", door.port)
+    socket.create_connection(address, TIMEOUT_S).close()
+    with socket.create_connection(address, TIMEOUT_S) as silent, socket.create_connection(address, TIMEOUT_S) as client:
+        client.sendall(b"\x03")
+        found = door.accept(TIMEOUT_S)
+        assert found is not None
+        with found[0] as accepted:
+            assert accepted.getpeername() == client.getsockname()
+        silent.settimeout(TIMEOUT_S)
+        assert silent.recv(1) == b"", "it was closed"
+    door.close()
+    said = [record.getMessage().partition("127.0.0.1 ")[2] for record in caplog.records]
+    assert said == [
+        "has left at once; the connection was closed",
+        "sends nothing for 0.1 s; the connection was closed",
+    ]
 
 
 def test_the_wait_for_a_publisher_is_bounded() -> None:

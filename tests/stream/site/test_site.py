@@ -14,7 +14,7 @@ from stream.protocol.subscriber import Subscriber
 from stream.runtime.bus import Qos
 from stream.runtime.supervisor import Supervisor
 from stream.site import site as site_module
-from stream.site.folder import CameraExistsError, CameraFolder, CameraSettings, UnknownCameraError
+from stream.site.folder import MAX_CAMERAS, CameraExistsError, CameraFolder, CameraSettings, UnknownCameraError
 from stream.site.reload import plan_reload
 from stream.site.site import Site
 from tests.stream.site.bench import LINE, Bench, make_template, open_bench
@@ -126,6 +126,19 @@ def test_a_camera_that_cannot_run_is_not_written(tmp_path: Path) -> None:
     for act in (lambda: folder.remove("yard"), lambda: folder.pause("../hall", True)):
         with pytest.raises(UnknownCameraError, match=r"^there is no camera '.*'; there are: hall$"):
             act()
+
+
+def test_cameras_beyond_the_most_of_a_site_are_named(tmp_path: Path) -> None:
+    folder = CameraFolder(tmp_path / "site.d")
+    for number in range(MAX_CAMERAS + 2):
+        (tmp_path / f"site.d/c{number:03}.yaml").write_text("properties: {}")
+    found = folder.read()
+    assert [name for name, settings in found.items() if settings.fault] == ["c064", "c065"]
+    assert found["c065"].fault == "it does not run: there are 66 cameras, and a site has 64 at most; start another site"
+    with pytest.raises(PropertyError, match="there are 66 cameras, and a site has 64 at most"):
+        folder.add("hall", {}, lambda: None)
+    folder.remove("c000")
+    assert not folder.read()["c064"].fault
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
