@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -40,3 +42,39 @@ def catch_error(source: LiveSource) -> str:
         until(source, count(10**9))
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+class HttpCamera:
+    """A camera on a web server; a subclass answers its requests."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer one request; an ``OSError`` means that the client has disconnected."""
+        raise NotImplementedError
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    def close(self) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        camera = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  its name in the standard library
+                pass
+
+            def do_GET(self) -> None:
+                with suppress(OSError):
+                    camera.respond(self)
+
+        return Handler

@@ -7,9 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
-from stream.capture.video_file import VideoFile
-from stream.errors import SourceError
 from stream.testing.videos import numbered_picture, write_video
+from tests.stream.capture.reading import read
 
 _COUNT = 12
 _INDEX = b"idx1"
@@ -26,19 +25,6 @@ def find_packets(path: Path) -> list[int]:
     """The byte at which the chunk of each packet begins."""
     with av.open(str(path)) as container:
         return [packet.pos - 8 for packet in container.demux(video=0) if packet.pos is not None]
-
-
-def read(path: Path, content: bytes) -> tuple[int, str]:
-    """How many frames are delivered, and the error after them."""
-    path.write_bytes(content)
-    count = 0
-    try:
-        with VideoFile(path) as video:
-            for _ in video.shots():
-                count += 1
-    except SourceError as error:
-        return count, str(error)
-    return count, ""
 
 
 @pytest.mark.parametrize("number", [1, 5, _COUNT - 1], ids=["second", "middle", "last"])

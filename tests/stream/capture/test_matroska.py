@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from stream.capture.matroska import MatroskaWalk
-from stream.capture.video_file import VideoFile
-from stream.errors import SourceError
+from tests.stream.capture.reading import read
 
 _SEGMENT = bytes.fromhex("18538067")
 _CUES = bytes.fromhex("1c53bb6b")
@@ -36,19 +35,6 @@ def without_size(clip: bytes) -> bytes:
     at = clip.index(_SEGMENT) + len(_SEGMENT)
     assert clip[at] == 1
     return clip[:at] + b"\x01" + b"\xff" * 7 + clip[at + 8 :]
-
-
-def read(path: Path, content: bytes) -> tuple[int, str]:
-    """How many frames are delivered, and the error after them."""
-    path.write_bytes(content)
-    count = 0
-    try:
-        with VideoFile(path) as video:
-            for _ in video.shots():
-                count += 1
-    except SourceError as error:
-        return count, str(error)
-    return count, ""
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])

@@ -6,8 +6,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,46 +23,28 @@ from stream.messages import Frame
 from stream.registry import make
 from stream.testing import check_element
 from stream.testing.videos import numbered_picture, read_number, write_video
-from tests.stream.live_sources import TIMEOUT_S, catch_error, count, until
+from tests.stream.live_sources import TIMEOUT_S, HttpCamera, catch_error, count, until
 
 
-class MjpegCamera:
+class MjpegCamera(HttpCamera):
     """Sends ``pictures`` from number 0 to each client, then closes the connection, or stays open and silent."""
 
     def __init__(self, pictures: int, *, stays_open: bool = False, every_s: float = 0.01, answer: int = 200) -> None:
         self.pictures, self.stays_open, self.every_s, self.answer = pictures, stays_open, every_s, answer
         self.get_size: Callable[[int], tuple[int, int]] = lambda number: (320, 240)
         self.connections = 0
-        self.stopping = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"http://admin:hunter2@127.0.0.1:{self._server.server_port}/video?token=hunter2"
+        return f"http://admin:hunter2@127.0.0.1:{self.port}/video?token=hunter2"
 
-    def close(self) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        camera = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  its name in the standard library
-                pass
-
-            def do_GET(self) -> None:
-                camera.connections += 1
-                self.send_response(camera.answer)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                with suppress(OSError):  # the client has disconnected
-                    camera.show(self.wfile.write)
-
-        return Handler
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
+        self.connections += 1
+        request.send_response(self.answer)
+        request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        request.end_headers()
+        self.show(request.wfile.write)
 
     def show(self, write: Callable[[bytes], object]) -> None:
         for number in range(self.pictures if self.answer == 200 else 0):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import cv2
@@ -19,50 +17,32 @@ from stream.elements.snapshotsrc import Snapshotsrc
 from stream.errors import PropertyError, SourceError
 from stream.testing import check_element
 from stream.testing.videos import numbered_picture, read_number
-from tests.stream.live_sources import TIMEOUT_S, catch_error, count, until
+from tests.stream.live_sources import TIMEOUT_S, HttpCamera, catch_error, count, until
 
 
 def encode(number: int) -> bytes:
     return cv2.imencode(".jpg", numbered_picture(number))[1].tobytes()
 
 
-class Camera:
+class Camera(HttpCamera):
     """Answers the n-th request with ``answer(n)``: a status, headers and a body."""
 
     def __init__(self, answer: Callable[[int, Any], tuple[int, dict[str, str], bytes]]) -> None:
         self.answer, self.requests = answer, list[Any]()
-        self.stopping = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"http://admin:hun%40ter2@127.0.0.1:{self._server.server_port}/snap.jpg?token=hunter3"
+        return f"http://admin:hun%40ter2@127.0.0.1:{self.port}/snap.jpg?token=hunter3"
 
-    def close(self) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        camera = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  its name in the standard library
-                pass
-
-            def do_GET(self) -> None:
-                camera.requests.append(self.headers)
-                with suppress(OSError):  # the client has disconnected
-                    status, headers, body = camera.answer(len(camera.requests) - 1, self.headers)
-                    self.send_response(status)
-                    for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                        self.send_header(name, value)
-                    self.end_headers()
-                    self.wfile.write(body)
-
-        return Handler
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
+        self.requests.append(request.headers)
+        status, headers, body = self.answer(len(self.requests) - 1, request.headers)
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(body)
 
 
 Serve = Callable[[Any], Camera]
