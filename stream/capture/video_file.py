@@ -18,6 +18,8 @@ from stream.capture import video_header
 from stream.capture.avi_index import AviIndex
 from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
+from stream.capture.flv_tags import FlvWalk
+from stream.capture.frame_gaps import FrameGaps
 from stream.capture.matroska import MatroskaWalk
 from stream.capture.picture_suffixes import find_format
 from stream.capture.regular_file import check_readable
@@ -43,8 +45,9 @@ class VideoFile:
         self.header_frames = video_header.count_frames(self._container, self._stream)
         self.max_gap_ns = video_header.max_gap_ns(self._container)
         self.delivered = 0
-        self._packets = self._damages = self._marked = 0
+        self._packets = self._decoded = self._damages = self._marked = 0
         self._walk = self._open_walk()
+        self._gaps = FrameGaps(self._container.format.name, self.max_gap_ns)
 
     def __enter__(self) -> VideoFile:
         return self
@@ -60,18 +63,13 @@ class VideoFile:
         for shot in self._decode():
             end_ns = max(end_ns, (shot.pts_ns or 0) + shot.duration_ns)
             self.delivered += 1
+            self._gaps.add(shot.pts_ns)
             yield shot
         if self.delivered == 0:
             raise SourceError(f"{self._name} has a video stream, but none of its frames can be decoded; {_COPY_AGAIN}")
         self._check_end(end_ns)
-        if self._marked and not self._damages:
-            # No error: files of MPEG-TS that were joined are marked too, at the joint.
-            _log.warning(
-                "%s: packets are marked corrupt (%d), so frames may be missing; %s read",
-                self._name,
-                self._marked,
-                self._progress,
-            )
+        if not self._damages and (doubts := self._list_doubts(end_ns)):
+            _log.warning("%s: %s, so frames may be missing; %s read", self._name, ", and ".join(doubts), self._progress)
         if self._damages > 1:
             _log.warning("%s is damaged in %d places; %s read", self._name, self._damages, self._progress)
 
@@ -82,11 +80,13 @@ class VideoFile:
         for frame, captured_ns in self._whole_frames():
             yield Shot(VideoPicture(frame, reformatter, aspect), *self._times(frame), captured_ns)
 
-    def _open_walk(self) -> MatroskaWalk | AviIndex | None:
+    def _open_walk(self) -> MatroskaWalk | FlvWalk | AviIndex | None:
         """What finds damage that FFmpeg passes over; None for the formats in which it reports all."""
         name = self._container.format.name
         if "matroska" in name:
             return MatroskaWalk(self._path)
+        if name == "flv":
+            return FlvWalk(self._path)
         return AviIndex(self._stream) if name == "avi" else None
 
     def _whole_frames(self) -> Iterator[tuple[Any, int]]:
@@ -123,6 +123,7 @@ class VideoFile:
             except FFmpegError as error:
                 self._report_damage(error.strerror or type(error).__name__)
                 continue
+            self._decoded += len(frames)
             yield from ((frame, captured_ns) for frame in frames)
 
     def _times(self, frame: Any) -> tuple[int | None, int]:
@@ -156,6 +157,21 @@ class VideoFile:
             self._follow(None)
         elif self._container.format.name == "gif" and not video_header.ends_with(self._path, b";"):
             self._report_damage("its end is missing (a GIF ends with ';')")
+
+    def _list_doubts(self, end_ns: int) -> list[str]:
+        """What is no error, since sound files have it too: those that were joined, and those whose camera left frames
+        out."""
+        missing = self._gaps.count_missing()
+        header_s = video_header.stated_seconds(self._container)
+        is_short = header_s * 1e9 - end_ns > 1.5 * self._frame_ns
+        # Two packets may hold one frame, a field each.
+        is_undecoded = self._decoded < self._packets // 2
+        return [
+            *([f"packets are marked corrupt ({self._marked})"] if self._marked else []),
+            *([f"its times have gaps for {missing} frames"] if missing else []),
+            *([f"{self._packets} packets gave {self._decoded} frames"] if is_undecoded else []),
+            *([f"it lasts {header_s:.2f} s by its header, and its frames {end_ns / 1e9:.2f} s"] if is_short else []),
+        ]
 
     def _follow(self, until: int | None) -> None:
         """Report damage to the structure of the file before the packet at the byte ``until``, once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,9 @@ _MAX_GAP_NS = {True: 10 * 1_000_000_000, False: 3600 * 1_000_000_000}
 
 _MAX_ASPECT = 8
 """No material has wider or narrower pixels; a header that says so is wrong."""
+
+_ASF_HEADER_BYTES = 1 << 16
+_ASF_PROPERTIES = uuid.UUID("8CABDCA1-A947-11CF-8EE4-00C00C205365").bytes_le
 
 _OWN_SHAPE = ("gif", "apng")
 """Formats whose pixels every viewer shows as squares, whatever the header says."""
@@ -49,10 +53,18 @@ def is_cut(path: Path, container: Any, stream: Any, packets: int, end_ns: int, f
     """
     if "matroska" in container.format.name:
         return _lacks_bytes(path)
+    if container.format.name == "asf":
+        return path.stat().st_size < _asf_bytes(path)
     seconds = _seconds(container, stream)
     # The header of a complete file rounds its duration by up to one frame; that of an AVI may count empty ones.
     tolerance_ns = max(1.5 * frame_ns, 50_000_000)
     return packets < stream.frames and (seconds is None or seconds * 1e9 - end_ns > tolerance_ns)
+
+
+def stated_seconds(container: Any) -> float:
+    """The duration in the header of an ASF file with nothing but a video; 0 for others: their sound may be longer."""
+    is_alone = container.format.name == "asf" and len(container.streams) == 1
+    return (container.duration or 0) / 1e6 if is_alone else 0.0
 
 
 def ends_with(path: Path, mark: bytes) -> bool:
@@ -95,6 +107,15 @@ def _lacks_bytes(path: Path) -> bool:
                 return True
             file.seek(size, os.SEEK_CUR)
     return False
+
+
+def _asf_bytes(path: Path) -> int:
+    """The size of an ASF file by its header (Microsoft's specification 01.20.05, 3.2); 0 for a live recording."""
+    with path.open("rb") as file:
+        head = file.read(_ASF_HEADER_BYTES)
+    _, is_there, properties = head.partition(_ASF_PROPERTIES)
+    is_live = len(properties) < 72 or properties[72] & 1
+    return 0 if not is_there or is_live else int.from_bytes(properties[24:32], "little")
 
 
 def _read_vint(file: IO[bytes]) -> int | None:
