@@ -83,6 +83,11 @@ class LiveSource(Source):
         return self.stall_timeout_s
 
     @property
+    def closing_limit_s(self) -> float:
+        """Seconds for which a new connection waits for the one before to be closed; 0 where both can be open."""
+        return 0.0
+
+    @property
     def length(self) -> int | None:
         return self.num_frames or None
 
@@ -135,6 +140,8 @@ class LiveSource(Source):
         return make_frame(shot, self.camera or label(self), seq, self.context)
 
     def _new_reconnector(self, *, is_known: bool) -> Reconnector:
-        policy = Policy(self.retry, self.open_limit_s, self.silence_limit_s, self.give_up_s, self.max_items)
+        policy = Policy(
+            self.retry, self.open_limit_s, self.silence_limit_s, self.give_up_s, self.max_items, self.closing_limit_s
+        )
         backoff = Backoff(self.backoff_s, max(self.backoff_s, self.max_backoff_s))
         return Reconnector(self.connect, self.address, policy, backoff, is_known=is_known, remedy=self.remedy)

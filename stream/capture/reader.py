@@ -61,6 +61,11 @@ class Reader:
         return self._is_connected
 
     @property
+    def is_running(self) -> bool:
+        """True until the connection is closed, which a read that blocks delays."""
+        return self._thread.is_alive()
+
+    @property
     def error(self) -> Exception | None:
         """Why the thread ended, once all its shots are taken; None before."""
         with self._changed:

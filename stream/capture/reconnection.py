@@ -53,13 +53,14 @@ class Backoff:
 class Policy:
     """When a connection counts as lost and when to give up. A connection is lost if it does not open within
     ``open_timeout_s`` or delivers nothing for ``stall_timeout_s``; ``give_up_s`` without a picture ends the source
-    (0: never)."""
+    (0: never). The next connection waits up to ``closing_s`` for the one before to be closed."""
 
     retry: Retry
     open_timeout_s: float
     stall_timeout_s: float
     give_up_s: float
     max_items: int
+    closing_s: float = 0.0
 
 
 Numbered = tuple[int, Shot]
@@ -176,10 +177,15 @@ class Reconnector:
         # Once for a reason: a camera that is away for a night would fill the log.
         level, self._warned = logging.INFO if str(error) == self._warned else logging.WARNING, str(error)
         _log.log(level, "%s is unavailable: %s; retrying in %.1f s", self._address, error, pause_s)
-        until_s = time.monotonic() + pause_s
-        while (left_s := until_s - time.monotonic()) > 0:
-            time.sleep(min(left_s, _POLL_S))
+        begun_s = time.monotonic()
+        while (paused_s := time.monotonic() - begun_s) < (self._policy.closing_s if self._is_held else pause_s):
+            time.sleep(min(max(pause_s - paused_s, _POLL_S / 10), _POLL_S))
             yield None
+
+    @property
+    def _is_held(self) -> bool:
+        """True while the last connection may still hold what the next one needs."""
+        return self._policy.closing_s > 0 and self._reader is not None and self._reader.is_running
 
 
 _GRACE_S = 1.0

@@ -14,6 +14,7 @@ from stream.capture.live_source import LiveSource
 from stream.capture.play_out import MAX_SEGMENT_S, SUFFIXES
 from stream.capture.stream_feed import StreamFeed
 
+_LISTENING = ("udp", "rtp")
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")
 
 
@@ -54,6 +55,13 @@ class Rtspsrc(LiveSource):
     def silence_limit_s(self) -> float:
         is_playlist = urlsplit(str(self.url)).path.lower().endswith(SUFFIXES)
         return max(self.stall_timeout_s, MAX_SEGMENT_S) if is_playlist else self.stall_timeout_s
+
+    @property
+    def closing_limit_s(self) -> float:
+        # These listen at a port of this machine, which belongs to the last connection until its read has timed out.
+        url = urlsplit(self.url.reveal())
+        is_listening = url.scheme.lower() in _LISTENING or "listen" in url.query
+        return 2 * (self.silence_limit_s + _LATER_S) if is_listening else 0.0
 
     @property
     def address(self) -> str:

@@ -129,6 +129,21 @@ def test_a_camera_that_blocks_is_detected_and_abandoned() -> None:
     fresh.gate.set()
 
 
+@pytest.mark.parametrize("closing_s", [0.0, TIMEOUT_S])
+def test_a_port_is_free_before_it_is_opened_again(closing_s: float) -> None:
+    blocked, is_free = Script(1), []
+
+    def connect() -> Feed:
+        is_free.append(blocked.is_closed.is_set())
+        return blocked if len(is_free) == 1 else Script(1)
+
+    camera = make_reconnector(connect, stall_timeout_s=0.2, closing_s=closing_s)
+    threading.Timer(0.6, blocked.gate.set).start()
+    until(camera.shots(), number(1))
+    camera.close()
+    assert is_free == [False, closing_s > 0]
+
+
 def test_an_event_comes_at_least_twice_a_second_also_from_a_blocked_camera() -> None:
     release = threading.Event()
 

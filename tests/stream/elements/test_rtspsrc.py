@@ -283,3 +283,18 @@ def test_a_transport_stream_over_udp_is_read(tmp_path: Path) -> None:
         done.set()
         thread.join()
     assert sum(read_number(frame.pixels) is not None for frame in frames) >= 5
+
+
+@pytest.mark.parametrize(
+    ("url", "is_listening"),
+    [
+        ("udp://127.0.0.1:5600", True),
+        ("rtp://127.0.0.1:5600", True),
+        ("tcp://127.0.0.1:5600?listen", True),
+        ("srt://:5600?mode=listener", True),
+        ("rtsp://127.0.0.1:5600/hall", False),
+        ("tcp://127.0.0.1:5600", False),
+    ],
+)
+def test_a_port_of_this_machine_is_released_before_it_is_opened_again(url: str, is_listening: bool) -> None:
+    assert (Rtspsrc(url=Url(url)).closing_limit_s > 0) is is_listening
