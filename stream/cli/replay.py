@@ -13,7 +13,8 @@ from stream.logs import print_notice
 
 if TYPE_CHECKING:
     from stream.recording.replay import Replay
-    from stream.transports.publisher import Access, Publisher
+    from stream.transports.access import Access
+    from stream.transports.publisher import Publisher
 
 _SLICE_S = 0.05
 _LINGER_S = 2.0
@@ -81,7 +82,7 @@ def replay(
 def _access(keys: Path | None, clients: Path | None) -> Access:
     from stream.errors import PropertyError
     from stream.transports import curve
-    from stream.transports.publisher import Access
+    from stream.transports.access import Access
 
     if clients is not None and keys is None:
         raise PropertyError(f"--clients {clients} has no effect without --keys; give --keys as well")

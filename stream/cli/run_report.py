@@ -24,6 +24,8 @@ def introduce(pipeline: Pipeline, *, has_processes: bool) -> Iterator[str]:
     """Lines of text: what the line publishes and writes, and the commands that watch it."""
     for sink in _sinks(pipeline):
         match sink:
+            case KeypointSink(relay=relay) if relay:
+                yield f"{label(sink)}: publishing keypoints at the relay {relay}; subscribe to its other address"
             case KeypointSink():
                 yield f"{label(sink)}: publishing keypoints on {sink.bind}; watch with '{_subscribe(sink)}'"
             case JsonSink(location=location) | OverlaySink(location=location) if location not in ("", "-"):

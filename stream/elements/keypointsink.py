@@ -1,5 +1,7 @@
 """``keypointsink``: publishes keypoints to any number of subscribers; the protocol is ``docs/reference/protocol.md``.
 
+It listens for them, or with ``relay`` connects to a relay, which subscribers of many publishers share.
+
 A slow subscriber loses messages and never slows the line. The messages of a camera are numbered without gaps, also
 across restarts of its part: a frame that was published is not published again, and one that may not have been is
 sent with the number it had.
@@ -18,20 +20,25 @@ from typing import TYPE_CHECKING, Annotated, Self
 from msgspec import Meta
 
 from stream.caps import Caps
-from stream.element import Sink
+from stream.element import Sink, Source
 from stream.errors import PropertyError
 from stream.messages import Frame, Poses
 from stream.protocol import schema, topics
 from stream.protocol.last_values import LastValues
 from stream.protocol.numbers import Numbers, check_camera
+from stream.protocol.relay_publisher import RelayPublisher
+from stream.protocol.subscriber import load_peer_keys
 from stream.transports import curve
-from stream.transports.publisher import Access, Publisher, check_address
+from stream.transports.access import Access
+from stream.transports.publisher import Publisher, check_address
+from stream.transports.relay_link import check_relay_address
 
 if TYPE_CHECKING:
     from stream.output.picture_encoder import PictureEncoder
 
 _LOG = logging.getLogger(__name__)
 _OWNER = "keypointsink"
+_BIND = "tcp://127.0.0.1:5570"
 # After a restart, the process that was killed may hold the port this long.
 _RESTART_TIMEOUT_S = 5.0
 
@@ -40,15 +47,29 @@ _RESTART_TIMEOUT_S = 5.0
 class KeypointSink(Sink):
     """Publishes poses on ``bind``, one message per frame, topic ``poses/<camera>``; see docs/reference/protocol.md.
 
-    Beyond loopback it requires CURVE keys (``keys``). Raises :class:`TransportError` for a port in use,
-    :class:`WireError` for a pose that contains NaN or infinity.
+    Beyond loopback it requires CURVE keys (``keys``). With ``relay`` it does not listen: it connects to a ``posestream
+    relay``. While that is away, a live line drops its messages, and a line of files waits for up to 30 s, after which
+    each of its frames fails. Raises :class:`TransportError` for a port in use, :class:`WireError` for a pose that
+    contains NaN or infinity.
     """
 
     sink = Caps("people/poses")
 
     bind: Annotated[
         str, Meta(description="where to publish: tcp://HOST:PORT or ipc://PATH; PORT * takes any free port")
-    ] = "tcp://127.0.0.1:5570"
+    ] = _BIND
+    relay: Annotated[
+        str, Meta(description="publish at the relay at this address, tcp://HOST:PORT, instead of listening on bind")
+    ] = ""
+    relay_key: Annotated[str, Meta(description="the relay's public CURVE .key file; required beyond loopback")] = ""
+    placement: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**63 - 1,
+            description="of two publishers with one camera, a relay takes the one with the higher placement, for good",
+        ),
+    ] = 0
     prefix: Annotated[str, Meta(description="prefix of every topic, e.g. 'site1/'", max_length=255)] = ""
     keys: Annotated[str, Meta(description="CURVE .key_secret file of this publisher; required beyond loopback")] = ""
     clients: Annotated[
@@ -79,31 +100,68 @@ class KeypointSink(Sink):
     ] = 15.0
 
     def __post_init__(self) -> None:
-        check_address(self.bind, _OWNER, has_keys=bool(self.keys))
-        if self.clients and not self.keys:
-            raise PropertyError(f"keypointsink: clients={self.clients} has no effect without keys=; set keys= as well")
-        self._publisher: Publisher | None = None
+        if self.relay:
+            self._check_relay()
+        else:
+            self._check_bind()
+        self._publisher: Publisher | RelayPublisher | None = None
+        self._has_live_source = True
         self._pictures: PictureEncoder | None = None
         self._numbers = Numbers({}, restarted=False)
         self._cache = self._make_cache()
 
+    def _check_bind(self) -> None:
+        check_address(self.bind, _OWNER, has_keys=bool(self.keys))
+        if self.clients and not self.keys:
+            raise PropertyError(f"keypointsink: clients={self.clients} has no effect without keys=; set keys= as well")
+        for name, value in (("relay_key", self.relay_key), ("placement", self.placement)):
+            if value:
+                raise PropertyError(f"keypointsink: {name}={value} has no effect without relay=; set relay= as well")
+
+    def _check_relay(self) -> None:
+        check_relay_address(self.relay, _OWNER, has_keys=bool(self.relay_key))
+        if self.bind != _BIND:
+            raise PropertyError(
+                f"keypointsink: relay={self.relay} publishes there instead of on bind={self.bind}; "
+                "for both, use two keypointsinks behind a tee"
+            )
+        for name, value, remedy in (
+            ("prefix", self.prefix, "give it to the relay (posestream relay --prefix)"),
+            ("clients", self.clients, "give it to the relay (posestream relay --clients)"),
+            ("keys", "" if self.relay_key else self.keys, "set relay_key= as well"),
+        ):
+            if value:
+                raise PropertyError(f"keypointsink: {name}={value} has no effect with relay={self.relay}; {remedy}")
+
     @property
     def endpoint(self) -> str:
-        """The address it publishes on, with the chosen port; ``bind`` while it is not open."""
-        return self._publisher.endpoint if self._publisher else self.bind
+        """The address it publishes on, with the chosen port, or that of its relay; ``bind`` while it is not open."""
+        return self._publisher.endpoint if self._publisher else self.relay or self.bind
+
+    def set_sources(self, sources: Sequence[Source]) -> None:
+        self._has_live_source = any(source.is_live for source in sources) or not sources
 
     def check_camera(self, camera: str) -> None:
         """Raise :class:`PropertyError` for a name that the protocol does not allow."""
         check_camera(camera, _OWNER)
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:  # noqa: ARG002 - one address for all of them
-        return [] if self.bind.endswith((":*", ":0")) else [self.bind]
+        return [] if self.relay or self.bind.endswith((":*", ":0")) else [self.bind]
+
+    def status(self) -> str:
+        return self._publisher.status() if isinstance(self._publisher, RelayPublisher) else ""
 
     def __enter__(self) -> Self:
         restarted = self.context.incarnation > 0
         self._numbers = Numbers(self.context.memory, restarted=restarted)
         self._cache = self._make_cache()
-        self._publisher = Publisher(
+        self._publisher = self._open_relay() if self.relay else self._open_publisher(restarted=restarted)
+        self._pictures = self._open_pictures() if self.pictures else None
+        _LOG.info("publishing on %s", self._publisher.endpoint)
+        return self
+
+    def _open_publisher(self, *, restarted: bool) -> Publisher:
+        return Publisher(
             self.bind,
             snapshot=self._cache.snapshot,
             heartbeat=lambda: (topics.heartbeat_topic(self.prefix), self._cache.heartbeat()),
@@ -114,9 +172,19 @@ class KeypointSink(Sink):
             owner=_OWNER,
             bind_timeout_s=_RESTART_TIMEOUT_S if restarted else 0.0,
         )
-        self._pictures = self._open_pictures() if self.pictures else None
-        _LOG.info("publishing on %s", self._publisher.endpoint)
-        return self
+
+    def _open_relay(self) -> RelayPublisher:
+        return RelayPublisher(
+            self.relay,
+            self._cache,
+            placement=self.placement,
+            waits=not self._has_live_source,
+            progress=self.context.progress,
+            heartbeat_ms=self.heartbeat_ms,
+            max_waiting=self.max_waiting,
+            keys=load_peer_keys(self.relay_key or None, self.keys or None),
+            owner=_OWNER,
+        )
 
     def consume(self, item: Poses) -> None:
         camera, frame_seq = item.key

@@ -25,6 +25,11 @@ class LastValues:
         with self._lock:
             self._values[topic, retain_as] = payload
 
+    def discard(self, topic: str, retain_as: str) -> None:
+        """Forget what was stored, if anything: later messages of ``topic`` exist and are not known."""
+        with self._lock:
+            self._values.pop((topic, retain_as), None)
+
     def mark_sent(self, topic: str, seq: int, *, is_end: bool) -> None:
         """Message ``seq`` was sent; heartbeats name it from now on, and not before."""
         with self._lock:
@@ -34,6 +39,13 @@ class LastValues:
     def has(self, topic: str) -> bool:
         """True if something was published on ``topic``."""
         return (topic, "last") in self._values
+
+    def introduction(self) -> list[tuple[str, bytes]]:
+        """What a relay receives first, by topic: the skeletons, and a heartbeat with the numbers of all cameras."""
+        head = topics.skeleton_topic("", self._prefix)
+        with self._lock:
+            skeletons = [(topic, payload) for (topic, _), payload in self._values.items() if topic.startswith(head)]
+        return [*skeletons, (topics.heartbeat_topic(self._prefix), self.heartbeat())]
 
     def snapshot(self, topic: str) -> list[bytes]:
         """The answer to a subscription: nothing, unless it requests a snapshot."""

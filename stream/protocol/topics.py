@@ -43,3 +43,7 @@ def parse_snapshot_topic(topic: str, prefix: str = "") -> str | None:
         return None
     token, slash, wanted = topic.removeprefix(head).partition("/")
     return wanted if token and slash else None
+
+
+RELAYED = (heartbeat_topic(), skeleton_topic(""), poses_topic(""))
+"""What a relay always wants of a publisher, which introduces itself when it has received all three subscriptions."""

@@ -109,6 +109,11 @@ class Peers:
             self.changes += 1
             peer.bytes -= len(topic)
 
+    def identify(self, descriptor: int, key: str) -> None:
+        """A client has proved its public ``key``."""
+        if (peer := self._peers.get(descriptor)) is not None:
+            peer.key = key
+
     def count_stray(self, descriptor: int) -> None:
         """A client has sent a message that is not a subscription."""
         peer = self._peers.get(descriptor)

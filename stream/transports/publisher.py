@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +18,8 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from stream.transports import zmq_socket
-from stream.transports.curve import REMEDY, Keys
+from stream.transports.access import Access, encrypt, find_connection, find_user, start_authenticator
+from stream.transports.curve import REMEDY
 from stream.transports.peers import REVOKED, AllowedKeys, Peers, disconnect
 from stream.transports.snapshots import Snapshots
 from stream.transports.socket_monitor import SocketMonitor
@@ -47,7 +47,6 @@ _FINISH_S = 1.0
 
 _RECEIVE_BUFFER_BYTES = 16 * 1024
 _SUBSCRIBED, _UNSUBSCRIBED = 1, 0
-_DOMAIN = "posestream"
 _PEER_PING_MS = 5_000
 _PEER_TIMEOUT_MS = 15_000
 _KEYS_INTERVAL_S = 1.0
@@ -71,15 +70,6 @@ def check_address(address: str, owner: str, *, has_keys: bool) -> None:
     """Raise :class:`TransportError` for an invalid address, and for one beyond loopback without keys."""
     remedy = f"set keys=, or bind to 127.0.0.1 ({REMEDY})"
     zmq_socket.check_address(address, owner, has_keys=has_keys, remedy=remedy)
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Access control: ``keys`` turns encryption on; ``clients`` is a folder with the public keys of the allowed
-    subscribers. Without ``clients``, every subscriber that has the public key of ``keys`` is allowed."""
-
-    keys: Keys | None = None
-    clients: Path | None = None
 
 
 class Publisher:
@@ -118,10 +108,10 @@ class Publisher:
         self._authenticator: ThreadAuthenticator | None = None
         try:
             self._allowed = AllowedKeys(access.clients, owner) if access.clients is not None else None
-            self._authenticator = _start_authenticator(self._context, self._allowed)
+            self._authenticator = start_authenticator(self._context, self._allowed)
             self._socket = _open_xpub(self._context, max_waiting)
             self._monitor = SocketMonitor(self._socket, _CONNECTIONS)
-            _encrypt(self._socket, access)
+            encrypt(self._socket, access)
             self.endpoint, self._listener = bind_address(self._socket, address, owner, bind_timeout_s, is_private=False)
         except BaseException:
             self._end_context()
@@ -245,7 +235,7 @@ class Publisher:
 
     def _take(self, frame: zmq.Frame) -> None:
         """Take a subscription; other messages are counted and dropped."""
-        descriptor, key, content = _descriptor(frame), _user(frame), frame.bytes
+        descriptor, key, content = find_connection(frame), find_user(frame), frame.bytes
         kind, topic = content[:1], content[1:]
         if self._allowed is not None and not self._allowed.is_allowed(key.encode()):
             self._peers.refuse(descriptor, REVOKED)
@@ -308,45 +298,9 @@ def _open_xpub(context: zmq.Context[zmq.Socket[bytes]], max_waiting: int) -> zmq
     return socket
 
 
-def _descriptor(frame: zmq.Frame) -> int:
-    """The descriptor of the connection that a message came from; -1 if it has ended."""
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:
-        return -1
-
-
-def _user(frame: zmq.Frame) -> str:
-    """The public key that the sender of a message has proved; empty without an authenticator."""
-    try:
-        return str(frame.get("User-Id"))
-    except zmq.ZMQError:
-        return ""
-
-
 def _is_text(topic: bytes) -> bool:
     try:
         topic.decode()
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _start_authenticator(
-    context: zmq.Context[zmq.Socket[bytes]], allowed: AllowedKeys | None
-) -> ThreadAuthenticator | None:
-    if allowed is None:
-        return None
-    authenticator = ThreadAuthenticator(context)
-    authenticator.start()
-    authenticator.configure_curve_callback(domain=_DOMAIN, credentials_provider=allowed)
-    return authenticator
-
-
-def _encrypt(socket: zmq.Socket[bytes], access: Access) -> None:
-    if access.keys is None:
-        return
-    socket.curve_server = True
-    socket.curve_publickey, socket.curve_secretkey = access.keys.public, access.keys.secret
-    if access.clients is not None:
-        socket.zap_domain = _DOMAIN.encode()

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -67,17 +68,37 @@ class SocketMonitor:
         self._pair.close()
 
 
-class ConnectionState:
-    """Why the last connection of a connecting socket was refused, from its events; ``has_keys`` if it uses CURVE."""
+@dataclass(frozen=True, slots=True)
+class PeerTerms:
+    """What the peer of a connecting socket is, and the names of what settles who may connect: the peer's public key and
+    one's own, and at the peer the folder of those who are admitted and their number."""
 
-    def __init__(self, *, has_keys: bool = False) -> None:
+    kind: str
+    server_key: str
+    own_key: str
+    admitted: str
+    limit: str
+
+
+PUBLISHER = PeerTerms("keypointsink", "server_key=", "client_key=", "clients=", "max_subscribers=")
+
+
+class ConnectionState:
+    """Whether a connecting socket is connected, and why its last connection was refused, from its events.
+
+    ``has_keys`` if it uses CURVE.
+    """
+
+    def __init__(self, *, has_keys: bool = False, terms: PeerTerms = PUBLISHER) -> None:
         self.refusal = ""
-        self._has_keys = has_keys
+        self.is_connected = False
+        self._has_keys, self._terms = has_keys, terms
         self._is_established = False
         self._lost_s: float | None = None
 
     def take(self, kind: int, value: int, now_s: float) -> None:
         """Take an event."""
+        self.is_connected = kind == zmq.EVENT_HANDSHAKE_SUCCEEDED
         if kind == zmq.EVENT_DISCONNECTED:
             self._lost_s = now_s
         elif kind & _TRYING:
@@ -97,27 +118,34 @@ class ConnectionState:
         if self._is_established:
             self.refusal = "it sent what this protocol forbids, such as a message that is too long"
         elif not self.refusal:
-            self.refusal = _NO_PUBLISHER
+            self.refusal = self._is_another
         return True
 
+    @property
+    def _is_another(self) -> str:
+        return f"what listens there is no {self._terms.kind}; check the address"
+
     def _describe(self, kind: int, value: int) -> str:
+        terms = self._terms
         if kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            return "it does not know this key; put the public key into its clients= folder, or give client_key= another"
+            return (
+                f"it does not know this key; put the public key into its {terms.admitted} folder, "
+                f"or give {terms.own_key} another"
+            )
         if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             if value != zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
-                return _NO_PUBLISHER
+                return self._is_another
             if self._has_keys:
-                return "it uses no keys; leave out server_key= and client_key="
-            return "it requires CURVE keys; give server_key= (its .key file)"
+                return f"it uses no keys; leave out {terms.server_key} and {terms.own_key}"
+            return f"it requires CURVE keys; give {terms.server_key} (its .key file)"
         if value == errno.EAGAIN:
             return "it accepts connections but does not answer; check the address"
         keys = (
-            "refuses these keys (server_key=, client_key=)" if self._has_keys else "requires CURVE keys (server_key=)"
+            f"refuses these keys ({terms.server_key}, {terms.own_key})"
+            if self._has_keys
+            else f"requires CURVE keys ({terms.server_key})"
         )
-        return f"it closes the connection: it is no keypointsink, {keys}, or has max_subscribers= already"
-
-
-_NO_PUBLISHER = "what listens there is no keypointsink; check the address"
+        return f"it closes the connection: it is no {terms.kind}, {keys}, or has {terms.limit} already"
 
 
 class ConnectionWatch:

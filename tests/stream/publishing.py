@@ -13,6 +13,7 @@ import zmq
 from stream.elements.keypointsink import KeypointSink
 from stream.protocol import schema
 from stream.protocol.schema import Published
+from stream.transports.publisher import Publisher
 
 # A tenth of a second is enough on an idle machine.
 TIMEOUT_S = 30.0
@@ -36,7 +37,7 @@ def open_sink(**properties: Any) -> Iterator[KeypointSink]:
 
 def count_snapshots(sink: KeypointSink) -> int:
     """The number of snapshots sent to new subscribers."""
-    assert sink._publisher is not None
+    assert isinstance(sink._publisher, Publisher)
     return sink._publisher.statistics().snapshots
 
 

@@ -20,6 +20,7 @@ from stream.runtime.meter import resident_bytes
 from stream.testing import make_poses
 from stream.transports.curve import generate_keys
 from stream.transports.peers import MAX_STRAY
+from stream.transports.publisher import Publisher
 from tests.stream.publishing import (
     TIMEOUT_S,
     count_snapshots,
@@ -178,12 +179,12 @@ def test_a_pose_with_nan_uses_no_message_number() -> None:
 
 
 def malformed(sink: KeypointSink) -> int:
-    assert sink._publisher is not None
+    assert isinstance(sink._publisher, Publisher)
     return sink._publisher.statistics().malformed
 
 
 def refused(sink: KeypointSink) -> int:
-    assert sink._publisher is not None
+    assert isinstance(sink._publisher, Publisher)
     return sink._publisher.statistics().refused
 
 

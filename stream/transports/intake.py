@@ -1,0 +1,167 @@
+"""The socket of a relay to which publishers connect: an XSUB socket that listens.
+
+ZeroMQ reads from all publishers in turn and keeps at most :data:`MAX_WAITING` messages of each, so one that floods
+fills its own queue, and then the network's. What is sent on the socket, subscriptions and answers, reaches all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from stream.transports.access import Access, encrypt, find_connection, find_user, start_authenticator
+from stream.transports.peers import REVOKED, AllowedKeys, Peers, disconnect
+from stream.transports.socket_monitor import SocketMonitor
+from stream.transports.zmq_socket import HANDSHAKE_MS, bind_address, receive_parts
+
+MAX_WAITING = 16
+"""Messages of each publisher that wait here; as many as fit wait in its own queue and in the network."""
+
+_MAX_ANSWERS_WAITING = 64
+_MESSAGES_PER_TURN = 256
+_KEYS_INTERVAL_S = 1.0
+_PING_MS, _PING_TIMEOUT_MS = 2_000, 6_000
+_CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+
+
+class Intake:
+    """Receives the messages of publishers; not thread-safe.
+
+    ``topics`` is what it always wants of them; messages of more than ``max_bytes`` end a connection.
+    ``on_disconnected`` receives the number of a connection that has ended. Raises :class:`TransportError`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        topics: Sequence[str],
+        on_disconnected: Callable[[int], object],
+        max_bytes: int,
+        max_publishers: int = 256,
+        access: Access | None = None,
+        owner: str = "relay",
+    ) -> None:
+        access = access or Access()
+        self._on_disconnected = on_disconnected
+        self._extra: frozenset[str] = frozenset()
+        self._next_keys_s = 0.0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._authenticator: ThreadAuthenticator | None = None
+        try:
+            self._allowed = AllowedKeys(access.clients, owner) if access.clients is not None else None
+            self._authenticator = start_authenticator(self._context, self._allowed)
+            self._socket = _open_xsub(self._context, max_bytes)
+            self._monitor = SocketMonitor(self._socket, _CONNECTIONS)
+            encrypt(self._socket, access)
+            for topic in topics:
+                self._subscribe(topic, wanted=True)
+            self.endpoint, self._listener = bind_address(self._socket, address, owner, 0.0, is_private=False)
+        except BaseException:
+            self._end_context()
+            raise
+        self._peers = Peers(
+            max_publishers,
+            lambda number: disconnect(number, self.endpoint),
+            f"{owner} (publishers)",
+            "--max-publishers",
+        )
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    @property
+    def refused(self) -> int:
+        """Publishers that were disconnected for a limit or a revoked key."""
+        return self._peers.refused
+
+    def receive(self, timeout_ms: int) -> Iterator[tuple[list[zmq.Frame], int]]:
+        """Wait up to ``timeout_ms`` for messages; yield some that wait, each with the number of its connection."""
+        self._socket.poll(timeout_ms)
+        self._watch_connections()
+        for _ in range(_MESSAGES_PER_TURN):
+            parts = receive_parts(self._socket)
+            if not parts:
+                return
+            connection = find_connection(parts[0])
+            if self._is_admitted(parts[0], connection):
+                yield parts, connection
+
+    def count_stray(self, connection: int) -> None:
+        """What came over this connection was not a message of a publisher; after a hundred, it ends."""
+        self._peers.count_stray(connection)
+
+    def answer(self, content: bytes) -> None:
+        """Send ``content`` to all publishers; lost where one does not keep up."""
+        self._socket.send(content, zmq.DONTWAIT)
+
+    def want(self, topics: frozenset[str]) -> None:
+        """Want these ``topics`` beside those that it always wants, and no others."""
+        for topic in self._extra - topics:
+            self._subscribe(topic, wanted=False)
+        for topic in topics - self._extra:
+            self._subscribe(topic, wanted=True)
+        self._extra = topics
+
+    def close(self) -> None:
+        """Close the socket; idempotent."""
+        if not self._socket.closed:
+            self._monitor.close()
+            if self._listener is not None:
+                self._listener.close()
+            self._socket.close(0)
+            self._end_context()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _subscribe(self, topic: str, *, wanted: bool) -> None:
+        self._socket.send(bytes([wanted]) + topic.encode())
+
+    def _watch_connections(self) -> None:
+        if self._listener is not None:
+            self._listener.restore()
+        for kind, connection in self._monitor.read():
+            if kind == zmq.EVENT_ACCEPTED:
+                self._peers.connect(connection)
+            else:
+                self._peers.disconnected(connection)
+                self._on_disconnected(connection)
+        if self._allowed is not None and time.monotonic() >= self._next_keys_s:
+            self._next_keys_s = time.monotonic() + _KEYS_INTERVAL_S
+            if self._allowed.refresh():
+                self._peers.revoke(self._allowed.is_allowed)
+
+    def _is_admitted(self, frame: zmq.Frame, connection: int) -> bool:
+        if self._allowed is None:
+            return True
+        key = find_user(frame)
+        self._peers.identify(connection, key)
+        return self._allowed.is_allowed(key.encode()) or self._peers.refuse(connection, REVOKED)
+
+    def _end_context(self) -> None:
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._context.destroy()
+
+
+def _open_xsub(context: zmq.Context[zmq.Socket[bytes]], max_bytes: int) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.XSUB)
+    socket.setsockopt(zmq.RCVHWM, MAX_WAITING)
+    socket.setsockopt(zmq.SNDHWM, _MAX_ANSWERS_WAITING)
+    socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _PING_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PING_TIMEOUT_MS)
+    socket.setsockopt(zmq.LINGER, 0)
+    return socket
