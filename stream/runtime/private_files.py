@@ -11,13 +11,16 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stream.errors import TransportError
 
 _LOCK_S = 1.0
 """How long to wait for a lock: a sweep, a list of runs or a part that starts holds it for a moment."""
+
+_MAX_REMOVED = 3
+"""How often a draft may be removed before it is in its place, by a program that empties folders."""
 
 
 def find_fault(directory: Path) -> str:
@@ -48,26 +51,28 @@ def read_own(path: Path) -> bytes:
 
 def create(path: Path, text: str) -> None:
     """Write a new file, complete from the start. Raises ``FileExistsError``."""
-    draft = path.with_suffix(f".{secrets.token_hex(4)}.draft")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    _place(path, text.encode(), os.link)
 
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a file at once, so that no reader sees half of it; it may hold a password or a token."""
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    try:
-        draft.write_bytes(content.encode() if isinstance(content, str) else content)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+    _place(path, content.encode() if isinstance(content, str) else content, os.replace)
+
+
+def _place(path: Path, content: bytes, place: Callable[[Path, Path], None]) -> None:
+    """Write a draft beside ``path`` and ``place`` it there, again if another program removes the draft meanwhile."""
+    for is_last in (*[False] * _MAX_REMOVED, True):
+        draft = path.with_suffix(f".{secrets.token_hex(4)}.draft")
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(content)
+            return place(draft, path)
+        except FileNotFoundError:
+            if is_last or not path.parent.is_dir():
+                raise
+        finally:
+            draft.unlink(missing_ok=True)
+    return None
 
 
 def holds(path: Path, text: str) -> bool:
@@ -95,6 +100,8 @@ def wait_for_lock(directory: Path) -> int:
     """A descriptor that holds the lock of a directory. Raises :class:`TransportError` when another process keeps it."""
     until_s = time.monotonic() + _LOCK_S
     while (lock := take_lock(directory)) is None:
+        if not directory.is_dir():
+            raise TransportError(f"run directory {directory} was removed; leave it alone while a line runs")
         if time.monotonic() > until_s:
             raise TransportError(f"run directory {directory} is in use by another line; end it, or choose another")
         time.sleep(0.01)

@@ -85,33 +85,16 @@ def claim(directory: Path) -> Path:
     Raises :class:`TransportError` if others may enter it, if it holds files of another origin, or if it has lost its
     mark and a line runs there.
     """
-    made = _make(directory)
-    try:
-        if not _read_mark(directory):
-            # Several parts that are started by hand may do this at the same time.
-            with holding(wait_for_lock(directory)):
-                _mark(directory, made)
-        with contextlib.suppress(FileExistsError):
-            create(directory / _TOKEN, RunToken.generate().text)
-    except OSError as error:
-        if made:
-            _remove(directory, made)
-        raise TransportError(
-            f"run directory {directory} cannot be filled: {error.strerror}; make room, or choose another folder with "
-            f"--run-dir or {_BASE}"
-        ) from error
+    _claim(directory)
     return directory
 
 
 def load_token(directory: Path) -> RunToken:
     """The token of the run in a directory that was claimed. Raises :class:`TransportError`."""
     try:
-        token = RunToken(read_own(directory / _TOKEN).decode())
+        return _read_token(directory)
     except (OSError, ValueError) as error:
         raise TransportError(f"the token of run directory {directory} cannot be read: {error}; {_RESTART}") from None
-    if not token.is_valid:
-        raise TransportError(f"the token of run directory {directory} is damaged; {_RESTART}")
-    return token
 
 
 class RunDirectory:
@@ -119,19 +102,19 @@ class RunDirectory:
     parents if the run made them."""
 
     def __init__(self, directory: Path | None = None, title: str = "") -> None:
-        self.path = claim(directory or make_private(base_directory()) / secrets.token_hex(4))
+        self.path = directory or make_private(base_directory()) / secrets.token_hex(4)
+        made = _claim(self.path)
         # systemd-tmpfiles, which removes old files from /tmp, leaves alone what is in a locked directory.
         self._lock: int | None = wait_for_lock(self.path)
-        mark = _read_mark(self.path)
-        # What the directory holds is remembered, since it may be removed while the line runs.
-        self._made = _count_made(mark)
+        # What the directory holds is remembered, since it may be removed at any time from now on.
+        self._made = made or _count_made(_read_mark(self.path))
         try:
             for former in (*self.path.glob("*.memory"), *self.path.glob("*.pid")):
-                former.unlink()
-            self.token = load_token(self.path)
+                former.unlink(missing_ok=True)
+            self.token = _find_token(self.path)
             self._files = {_TOKEN: self.token.text}
             run = {"title": title, "pid": os.getpid(), "started_s": time.time()}
-            self.write(_MARK, json.dumps(mark | run))
+            self.write(_MARK, json.dumps(_new_mark(self._made) | run))
         except BaseException:
             self.close()
             raise
@@ -264,6 +247,41 @@ def _is_part(process: psutil.Process, directory: Path) -> bool:
 # -- ownership --------------------------------------------------------------------------------------------------------
 
 
+def _claim(directory: Path) -> int:
+    """As :func:`claim`; return how many folders were made."""
+    made = _make(directory)
+    try:
+        if not _read_mark(directory):
+            # Several parts that are started by hand may do this at the same time.
+            with holding(wait_for_lock(directory)):
+                _mark(directory, made)
+        with contextlib.suppress(FileExistsError):
+            create(directory / _TOKEN, RunToken.generate().text)
+    except OSError as error:
+        if made:
+            _remove(directory, made)
+        raise TransportError(
+            f"run directory {directory} cannot be filled: {error.strerror}; make room, or choose another folder with "
+            f"--run-dir or {_BASE}"
+        ) from error
+    return made
+
+
+def _find_token(directory: Path) -> RunToken:
+    """The token that parts started by hand may have read, or a new one if it was removed since."""
+    try:
+        return _read_token(directory)
+    except FileNotFoundError:
+        return RunToken.generate()
+
+
+def _read_token(directory: Path) -> RunToken:
+    token = RunToken(read_own(directory / _TOKEN).decode())
+    if not token.is_valid:
+        raise TransportError(f"the token of run directory {directory} is damaged; {_RESTART}")
+    return token
+
+
 def _make(directory: Path) -> int:
     """Make a private directory; return how many folders were made, its parents included: 0 if it exists.
 
@@ -310,7 +328,11 @@ def _mark(directory: Path, made: int) -> None:
             f"run directory {directory} holds files that posestream did not make, such as {found.name}; "
             "choose an empty folder, or one that does not exist"
         )
-    write(directory / _MARK, json.dumps({"made_by": "posestream", "folders_made": made}))
+    write(directory / _MARK, json.dumps(_new_mark(made)))
+
+
+def _new_mark(made: int) -> dict[str, Any]:
+    return {"made_by": "posestream", "folders_made": made}
 
 
 def _read_mark(directory: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,24 @@ def test_a_file_is_for_its_user_alone_and_written_whole(tmp_path: Path) -> None:
     write(path, b"third")
     assert (read_own(path), path.stat().st_mode & 0o777) == (b"third", 0o600)
     assert [file.name for file in tmp_path.iterdir()] == ["token"]
+
+
+@pytest.mark.parametrize(("removals", "is_written"), [(3, True), (4, False)])
+def test_a_draft_that_is_removed_is_written_again(
+    removals: int, is_written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = os.replace, [removals]
+
+    def replace(draft: Path, path: Path) -> None:
+        if left[0]:
+            left[0] -= 1
+            draft.unlink()
+        real(draft, path)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with nullcontext() if is_written else pytest.raises(FileNotFoundError):
+        write(tmp_path / "token", "mine")
+    assert [file.name for file in tmp_path.iterdir()] == ["token"] * is_written
 
 
 def test_a_link_is_not_read(tmp_path: Path) -> None:

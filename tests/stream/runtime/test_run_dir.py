@@ -107,6 +107,33 @@ def test_a_run_ends_well_though_its_directory_was_removed() -> None:
     assert not run.path.exists()
 
 
+@pytest.mark.parametrize("name", ["token", "run.json", "*"])
+def test_a_run_begins_and_ends_well_though_its_directory_is_emptied_when_it_was_made(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def empty_and_lock(directory: Path) -> int:
+        for file in directory.glob(name):
+            file.unlink()
+        return private_files.wait_for_lock(directory)
+
+    monkeypatch.setattr(run_dir, "wait_for_lock", empty_and_lock)
+    run = RunDirectory()
+    assert load_token(run.path) == run.token
+    assert list_runs()
+    run.close()
+    assert not run.path.exists()
+
+
+def test_a_run_whose_directory_is_removed_when_it_was_made_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove_and_lock(directory: Path) -> int:
+        shutil.rmtree(directory)
+        return private_files.wait_for_lock(directory)
+
+    monkeypatch.setattr(run_dir, "wait_for_lock", remove_and_lock)
+    with pytest.raises(TransportError, match=r"run directory /.* was removed; leave it alone while a line runs"):
+        RunDirectory()
+
+
 def test_the_end_of_a_run_removes_only_what_posestream_made(tmp_path: Path) -> None:
     for directory, is_there_before in ((tmp_path / "new", False), (tmp_path / "home", True)):
         if is_there_before:
@@ -338,7 +365,7 @@ def test_a_full_disk_at_the_start_is_one_line_and_leaves_nothing(
 
 def test_a_run_whose_mark_finds_no_room_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim(tmp_path / "run")
-    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
     with pytest.raises(TransportError, match=r"run.json cannot be written: No space left on device"):
         RunDirectory(tmp_path / "run")
     assert not (tmp_path / "run").exists()
