@@ -89,12 +89,13 @@ def _summarise(server: RelayServer) -> str:
 
     It is called while the sockets are open, since what is connected counts too.
     """
-    relayed, _ = server.statistics()
+    relayed, published = server.statistics()
     reasons = {
         "lost before the relay": relayed.lost,
         "over --max-rate": relayed.dropped,
         "refused": relayed.refused,
         "malformed": relayed.malformed,
+        "too many for a slow subscriber": published.overflows,
     }
     rest = "".join(f"; {count:,} {reason}" for reason, count in reasons.items() if count)
     return f"passed on {_count(relayed.forwarded, 'message')} of {_count(relayed.cameras, 'camera')}{rest}"

@@ -210,9 +210,12 @@ class KeypointSink(Sink):
         self._numbers.commit_end(camera, seq)
 
     def flush(self) -> None:
-        """Publish the end of every camera's stream."""
+        """Publish the end of every camera's stream. Raises :class:`TransportError` if a relay has not received all that
+        a line of files has published."""
         for camera in self._numbers.cameras():
             self.end(camera)
+        if isinstance(self._publisher, RelayPublisher):
+            self._publisher.confirm()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -15,7 +15,7 @@ from typing import Any
 
 from engines.resource import Resource
 from stream.element import Element, Sink, Source, Transform
-from stream.errors import FullDiskError, PartError
+from stream.errors import FullDiskError, PartError, StartError
 from stream.messages import EOS_SEQ, Eos, Key, Message
 from stream.pipeline.silence import SilenceMonitor
 from stream.pipeline.wiring import Part
@@ -34,10 +34,10 @@ class Executor(Resource):
 
     What an element raises is raised to the caller, unless there is ``on_failure``: an exception then costs the item
     alone, and after ``MAX_FAILURES`` in a row :class:`PartError` is raised, or :class:`FullDiskError` if that was the
-    last one. ``cameras`` are those whose streams reach these elements, ``ended`` those of them that have ended before.
-    A sink consumes the items for which ``is_new`` is true; ``on_delivered`` is called after each of them.
-    ``on_transformed`` is called with each transform and the keys of the items that it has just processed together; at
-    the end of a stream with ``(camera, EOS_SEQ)``.
+    last one; a :class:`StartError` is raised at once. ``cameras`` are those whose streams reach these elements,
+    ``ended`` those of them that have ended before. A sink consumes the items for which ``is_new`` is true;
+    ``on_delivered`` is called after each of them. ``on_transformed`` is called with each transform and the keys of the
+    items that it has just processed together; at the end of a stream with ``(camera, EOS_SEQ)``.
 
     A source among the elements is opened with them and read through :meth:`frames`.
     """
@@ -186,6 +186,8 @@ class Executor(Resource):
         self._failures_in_a_row[id(element)] = 0
 
     def _count_failure(self, element: Element, error: Exception) -> None:
+        if isinstance(error, StartError):
+            raise error
         failures = self._failures_in_a_row[id(element)] = self._failures_in_a_row.get(id(element), 0) + 1
         if failures >= MAX_FAILURES:
             if isinstance(error, FullDiskError):

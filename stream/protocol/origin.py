@@ -1,7 +1,8 @@
 """What passes between a publisher and a relay beside the messages of the protocol.
 
 A publisher sends a relay the messages that it would send a subscriber, each with a third part that says who published
-it: an :class:`Origin`. The relay answers with a :class:`Verdict` where it does not pass a camera on, or does so again.
+it: an :class:`Origin`. The relay answers with a :class:`Verdict` where it does not pass a camera on, or does so again,
+and with a :class:`Receipt` when all cameras of a publisher have ended.
 ``docs/reference/protocol.md`` specifies both.
 """
 
@@ -36,7 +37,7 @@ class Origin(Struct, frozen=True, kw_only=True):
         return f"{self.name or self.session} (placement {self.placement})" if self.placement else self.name
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class Verdict(Struct, frozen=True, kw_only=True, tag_field="kind", tag="verdict"):
     """A relay does not pass on ``camera`` of the publisher with ``session``, for a ``reason``; if empty, it does.
 
     ``is_final`` if that will not change: a newer placement has replaced this one.
@@ -48,12 +49,23 @@ class Verdict(Struct, frozen=True, kw_only=True):
     is_final: bool = False
 
 
+class Receipt(Struct, frozen=True, kw_only=True, tag_field="kind", tag="receipt"):
+    """A relay has received the end of all cameras of the publisher with ``session``, and not passed on ``missing`` of
+    its messages: they were lost before, refused, or too many a second."""
+
+    session: Session
+    missing: Unsigned
+
+
+Answer = Verdict | Receipt
+
+
 _origins = msgspec.msgpack.Decoder(Origin)
-_verdicts = msgspec.msgpack.Decoder(Verdict)
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
-def encode(content: Origin | Verdict) -> bytes:
-    """The bytes of what :func:`decode_origin` and :func:`decode_verdict` read."""
+def encode(content: Origin | Answer) -> bytes:
+    """The bytes of what :func:`decode_origin` and :func:`decode_answer` read."""
     return _encoder.encode(content)
 
 
@@ -65,9 +77,9 @@ def decode_origin(content: bytes | memoryview) -> Origin:
         raise WireError(f"not the origin of a message: {error}") from None
 
 
-def decode_verdict(content: bytes | memoryview) -> Verdict:
-    """Raises :class:`WireError` for bytes that are no verdict."""
+def decode_answer(content: bytes | memoryview) -> Answer:
+    """Raises :class:`WireError` for bytes that are no answer."""
     try:
-        return decode_msgpack(_verdicts, content, _MAX_BYTES)
+        return decode_msgpack(_answers, content, _MAX_BYTES)
     except FormatError as error:
-        raise WireError(f"not a verdict of a relay: {error}") from None
+        raise WireError(f"not an answer of a relay: {error}") from None

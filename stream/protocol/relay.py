@@ -25,7 +25,7 @@ from stream.errors import PropertyError, VersionError, WireError
 from stream.protocol import origin, schema, topics
 from stream.protocol.last_values import LastValues
 from stream.protocol.numbers import check_camera
-from stream.protocol.origin import Origin, Verdict
+from stream.protocol.origin import Origin, Receipt, Verdict
 from stream.protocol.schema import Heartbeat, Session, Skeleton, Text, Unsigned, Version
 from stream.protocol.sequence import MAX_CAMERAS, MAX_SKELETONS
 
@@ -115,8 +115,8 @@ class _Camera:
 @dataclass(frozen=True, slots=True)
 class RelayStatistics:
     """Publishers that are here and cameras that are known now; messages since the relay was opened: ``forwarded``,
-    ``lost`` before they reached it, ``dropped`` because a camera sent too many, ``refused`` because another publisher
-    has their camera, ``duplicates``, and ``malformed``."""
+    ``lost`` before they reached it or ``dropped`` because a camera sent too many (which ``lost`` counts as well),
+    ``refused`` because another publisher has their camera, ``duplicates``, and ``malformed``."""
 
     publishers: int = 0
     cameras: int = 0
@@ -182,7 +182,7 @@ class Relay:
         try:
             return self._take(head, bytes(parts[1]), publisher)
         except (WireError, PropertyError) as error:
-            self._counts["malformed"] += 1
+            self._count("malformed", publisher)
             self._warn(f"dropped a message of {sender}: {error}")
             return False
 
@@ -238,10 +238,10 @@ class Relay:
     def _take_numbered(self, head: _Head, payload: bytes, publisher: _Publisher) -> None:
         camera = self._admit(head.camera, publisher, head.seq)
         if camera is None:
-            self._counts["refused"] += 1
+            self._count("refused", publisher)
             return
         if not camera.poses.take(len(payload), self._now_s()):
-            self._counts["dropped"] += 1
+            self._count("dropped", publisher)
             self._warn(
                 f"publisher {publisher.origin} sends more of camera {head.camera!r} than {self._rate:g} messages a "
                 "second (--max-rate); the rest is dropped"
@@ -249,7 +249,7 @@ class Relay:
             return
         seq = camera.base + head.seq
         if seq <= camera.last:
-            self._counts["duplicates"] += 1
+            self._count("duplicates", publisher)
             return
         self._count_lost(head.camera, camera, seq - 1)
         self._forward(head.camera, camera, seq, self._rewrite(payload, seq), is_end=head.kind == "end")
@@ -294,6 +294,9 @@ class Relay:
             else:
                 self._count_lost(name, camera, renewed)
                 self.cache.mark_sent(topics.poses_topic(name, self._prefix), renewed, is_end=False)
+        if ended and ended == heartbeat.topics.keys():
+            missing = publisher.counts["lost"] + publisher.counts["refused"]
+            self._answer(origin.encode(Receipt(session=heartbeat.session, missing=missing)))
 
     def _forward(self, name: str, camera: _Camera, seq: int, payload: bytes, *, is_end: bool) -> None:
         topic = topics.poses_topic(name, self._prefix)
@@ -304,7 +307,7 @@ class Relay:
             self.cache.discard(topic, "last")
         self._publish(topic, payload)
         self.cache.mark_sent(topic, seq, is_end=is_end)
-        self._counts["forwarded"] += 1
+        self._count("forwarded", camera.owner)
 
     def _count_lost(self, name: str, camera: _Camera, seq: int) -> None:
         """Count the messages up to ``seq`` that have not come. Who joins later has not lost them, and so must not
@@ -312,8 +315,12 @@ class Relay:
         lost = seq - camera.last
         if lost > 0:
             camera.last = seq
-            self._counts["lost"] += lost
+            self._count("lost", camera.owner, lost)
             self.cache.discard(topics.poses_topic(name, self._prefix), "last")
+
+    def _count(self, what: str, publisher: _Publisher, number: int = 1) -> None:
+        self._counts[what] += number
+        publisher.counts[what] += number
 
     def _rewrite(self, payload: bytes, seq: int | None = None) -> bytes:
         """The same message in the relay's session; every other value keeps its bytes."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import time
 from collections.abc import Callable
 
-from stream.errors import TransportError, WireError
+from stream.errors import StartError, TransportError, WireError
 from stream.protocol import origin, topics
 from stream.protocol.last_values import LastValues
-from stream.protocol.origin import Origin, Verdict
+from stream.protocol.origin import Origin, Receipt, Verdict
 from stream.transports.relay_link import Introduction, RelayLink
 from stream.transports.subscription import PeerKeys
 
@@ -23,6 +24,9 @@ JOIN_S = 2.0
 PATIENCE_S = 30.0
 """How long a line of files, which loses nothing while it can wait, waits for a relay that is away."""
 
+_REPLACED_S = 2.0
+"""How long all cameras are refused for good before the line ends: its other cameras may not have begun."""
+
 _STEP_S = 0.01
 _HEAD = topics.poses_topic("")
 
@@ -32,7 +36,8 @@ class RelayPublisher:
     :class:`stream.transports.publisher.Publisher`.
 
     A message that the relay does not take is dropped and counted, or, if it ``waits``, tried again for
-    :data:`PATIENCE_S`, in which ``progress()`` is called; then :class:`TransportError` is raised.
+    :data:`PATIENCE_S`, in which ``progress()`` is called; then :class:`TransportError` is raised. Raises
+    :class:`StartError` where newer placements have replaced it for all its cameras.
     """
 
     def __init__(
@@ -41,7 +46,6 @@ class RelayPublisher:
         cache: LastValues,
         *,
         placement: int = 0,
-        name: str = "",
         waits: bool = False,
         progress: Callable[[], object] = lambda: None,
         heartbeat_ms: int = 1000,
@@ -51,8 +55,11 @@ class RelayPublisher:
     ) -> None:
         self.endpoint, self._owner, self._session = address, owner, cache.session
         self._waits, self._progress, self._patience_s = waits, progress, PATIENCE_S
+        self._cameras: set[str] = set()
         self._refused: dict[str, Verdict] = {}
-        sender = Origin(session=cache.session, placement=placement, name=name or _describe_process())
+        self._replaced_s = math.inf
+        self._receipt: Receipt | None = None
+        sender = Origin(session=cache.session, placement=placement, name=f"process {os.getpid()} on {platform.node()}")
         self._link = RelayLink(
             address,
             origin=origin.encode(sender),
@@ -73,18 +80,37 @@ class RelayPublisher:
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send to the relay; see the class for what it does if that is not possible."""
-        camera = topic.removeprefix(_HEAD) if topic.startswith(_HEAD) else None
-        if not self._waits:
-            self._try(topic, payload, camera, counts=camera is not None)
+        if not topic.startswith(_HEAD):
+            self._link.publish(topic, payload, counts=False)  # a skeleton that is lost is in the introduction
             return
-        end_s = time.monotonic() + self._patience_s
-        while not self._try(topic, payload, camera, counts=False):
-            if time.monotonic() >= end_s or self._is_final(camera):
-                self._patience_s = 0.0  # until the relay is back
-                raise TransportError(f"{self._owner}: {self._describe_failure(camera)}")
-            self._progress()
-            time.sleep(_STEP_S)
+        camera = topic.removeprefix(_HEAD)
+        self._cameras.add(camera)
+        if not self._waits:
+            self._try(camera, topic, payload, counts=True)
+            return
+        is_sent = self._wait(lambda: self._try(camera, topic, payload, counts=False) or self._is_replaced(camera))
+        if not is_sent or self._is_replaced(camera):
+            self._patience_s = 0.0  # until the relay is back
+            raise TransportError(f"{self._owner}: {self._describe_failure(camera)}")
         self._patience_s = PATIENCE_S
+
+    def confirm(self) -> None:
+        """After the end of all cameras, make sure that the relay has received everything, if it ``waits``.
+
+        Raises :class:`TransportError`.
+        """
+        if not self._waits or not self._cameras:
+            return
+        self._link.send_heartbeat()
+        if not self._wait(lambda: self._receipt):
+            raise TransportError(
+                f"{self._owner}: the relay {self.endpoint} has not confirmed that it received everything; check its log"
+            )
+        if self._receipt and (missing := self._receipt.missing):
+            raise TransportError(
+                f"{self._owner}: the relay {self.endpoint} has not passed on {missing:,} of the messages; "
+                "its log says why"
+            )
 
     def is_wanted(self, topic: str) -> bool:
         """True if a subscriber of the relay wants ``topic``."""
@@ -95,26 +121,40 @@ class RelayPublisher:
 
     def status(self) -> str:
         """A few words, where something is amiss; else empty."""
-        refused = ", ".join(sorted(camera for camera, _ in self._refused.copy().items()))
+        refused = ", ".join(sorted(self._refused.copy()))
         return ", ".join(filter(None, (self._link.status(), f"relay refuses {refused}" if refused else "")))
 
     def close(self) -> None:
         """Send a last heartbeat and close; idempotent."""
         self._link.close()
 
-    def _try(self, topic: str, payload: bytes, camera: str | None, *, counts: bool) -> bool:
-        if camera in self._refused:
-            self._link.dropped += counts
-            return False
-        return self._link.publish(topic, payload, counts=counts)
+    # -- what the relay takes ------------------------------------------------------------------------------------------
 
-    def _is_final(self, camera: str | None) -> bool:
-        verdict = self._refused.get(camera or "")
+    def _try(self, camera: str, topic: str, payload: bytes, *, counts: bool) -> bool:
+        if camera not in self._refused:
+            self._replaced_s = math.inf
+            return self._link.publish(topic, payload, counts=counts)
+        self._link.dropped += counts
+        if time.monotonic() - self._replaced_s >= _REPLACED_S:
+            raise StartError(f"{self._owner}: {self._describe_failure(camera)}; no other camera is left")
+        return False
+
+    def _wait(self, is_done: Callable[[], object]) -> bool:
+        """Wait until ``is_done()``; False if that takes too long."""
+        end_s = time.monotonic() + self._patience_s
+        while not is_done():
+            if time.monotonic() >= end_s:
+                return False
+            self._progress()
+            time.sleep(_STEP_S)
+        return True
+
+    def _is_replaced(self, camera: str) -> bool:
+        verdict = self._refused.get(camera)
         return verdict is not None and verdict.is_final
 
-    def _describe_failure(self, camera: str | None) -> str:
-        verdict = self._refused.get(camera or "")
-        if verdict is not None:
+    def _describe_failure(self, camera: str) -> str:
+        if (verdict := self._refused.get(camera)) is not None:
             return f"the relay {self.endpoint} refuses camera {camera!r}: {verdict.reason}"
         if self._link.refusal:
             return f"the relay {self.endpoint} refuses this publisher: {self._link.refusal}"
@@ -123,25 +163,31 @@ class RelayPublisher:
             "start 'posestream relay' there, or check the address"
         )
 
+    # -- what the relay says, in a thread of the link ------------------------------------------------------------------
+
     def _take_answer(self, content: bytes) -> None:
-        """Take what the relay tells all its publishers; most is for others."""
+        """Take what the relay sends to all its publishers; most is for others."""
         try:
-            verdict = origin.decode_verdict(content)
+            answer = origin.decode_answer(content)
         except WireError:  # of a later version
             return
-        if verdict.session != self._session:
+        if answer.session != self._session:
             return
+        if isinstance(answer, Receipt):
+            self._receipt = answer
+        else:
+            self._take_verdict(answer)
+
+    def _take_verdict(self, verdict: Verdict) -> None:
         before = self._refused.pop(verdict.camera, None)
         if verdict.reason:
             self._refused[verdict.camera] = verdict
         if verdict == before:
             return
+        is_replaced = bool(self._cameras) and all(map(self._is_replaced, self._cameras.copy()))
+        self._replaced_s = time.monotonic() if is_replaced else math.inf
         if verdict.reason:
             text = f"refuses camera {verdict.camera!r}: {verdict.reason}"
         else:
             text = f"takes camera {verdict.camera!r} again"
         _LOG.warning("%s: the relay %s %s", self._owner, self.endpoint, text)
-
-
-def _describe_process() -> str:
-    return f"process {os.getpid()} on {platform.node()}"

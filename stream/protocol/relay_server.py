@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from stream.transports.intake import Intake
 from stream.transports.publisher import Publisher, PublisherStatistics
 
 DEFAULT_PUBLISHERS = "tcp://127.0.0.1:5571"
+
+_LOG = logging.getLogger(__name__)
 
 _OWNER = "relay"
 _TURN_MS = 50
@@ -48,7 +51,7 @@ class RelayServer:
         rate: float = 1000.0,
     ) -> None:
         _check_access(bind, publishers, keys, clients, publisher_keys)
-        self._prefix, self._next_check_s = prefix, 0.0
+        self._prefix, self._next_check_s, self._has_said_slow = prefix, 0.0, False
         self._relay = Relay(
             self._publish,
             self._answer,
@@ -112,6 +115,7 @@ class RelayServer:
                 self._next_check_s = time.monotonic() + _CHECK_S
                 self._relay.check_silence()
                 self._intake.want(self._wanted_pictures())
+                self._say_if_slow()
 
     def close(self) -> None:
         """Close both sockets; idempotent."""
@@ -131,6 +135,11 @@ class RelayServer:
 
     def _answer(self, content: bytes) -> None:
         self._intake.answer(content)
+
+    def _say_if_slow(self) -> None:
+        if self._publisher.statistics().overflows and not self._has_said_slow:
+            self._has_said_slow = True
+            _LOG.warning("%s: a subscriber does not keep up, and loses messages; others lose none", _OWNER)
 
     def _wanted_pictures(self) -> frozenset[str]:
         """The topics of the pictures that a subscriber wants, of known cameras: publishers encode no others."""

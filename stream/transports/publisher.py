@@ -56,7 +56,8 @@ _CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 @dataclass(frozen=True, slots=True)
 class PublisherStatistics:
     """Counters since the publisher was opened, except ``clients``, which are connected now. ``malformed`` counts
-    received messages that are not subscriptions, ``refused`` the clients disconnected for a limit or a revoked key."""
+    received messages that are not subscriptions, ``refused`` the clients disconnected for a limit or a revoked key,
+    ``overflows`` the messages that at least one client has lost because too many waited for it."""
 
     published: int = 0
     snapshots: int = 0
@@ -64,6 +65,7 @@ class PublisherStatistics:
     malformed: int = 0
     clients: int = 0
     refused: int = 0
+    overflows: int = 0
 
 
 def check_address(address: str, owner: str, *, has_keys: bool) -> None:
@@ -97,7 +99,7 @@ class Publisher:
         check_address(address, owner, has_keys=access.keys is not None)
         self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_ms / 1e3
         self._snapshots = Snapshots(snapshot, self._send_if_room, max(1, max_waiting // _PARTS_OF_QUEUE))
-        self._published = self._completed = self._heartbeats = self._malformed = 0
+        self._published = self._completed = self._heartbeats = self._malformed = self._overflows = 0
         self._lock = threading.Lock()
         self._stop, self._asked = threading.Event(), threading.Event()
         self._next_heartbeat_s = self._next_keys_s = 0.0
@@ -125,7 +127,9 @@ class Publisher:
     def publish(self, topic: str, payload: bytes) -> None:
         """Send to all subscribers of ``topic``; never waits for them."""
         with self._lock:
-            self._socket.send_multipart((topic.encode(), payload))
+            if not self._send_if_room(topic, payload):
+                self._overflows += 1
+                self._send_to_others(topic, payload)
             self._published += 1
 
     def is_wanted(self, topic: str) -> bool:
@@ -136,7 +140,13 @@ class Publisher:
     def statistics(self) -> PublisherStatistics:
         """The counters so far."""
         return PublisherStatistics(
-            self._published, self._completed, self._heartbeats, self._malformed, len(self._peers), self._peers.refused
+            self._published,
+            self._completed,
+            self._heartbeats,
+            self._malformed,
+            len(self._peers),
+            self._peers.refused,
+            self._overflows,
         )
 
     def wait_until_asked(self, timeout_s: float) -> None:
@@ -257,22 +267,28 @@ class Publisher:
             self._asked.set()
 
     def _send_if_room(self, topic: str, payload: bytes) -> bool:
-        """Send to the client of ``topic``; False if its queue is full, where :meth:`publish` would drop."""
-        self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+        """Send to the clients of ``topic``; False, and nothing is sent, if the queue of one of them is full."""
         try:
             self._socket.send_multipart((topic.encode(), payload), zmq.DONTWAIT)
         except zmq.Again:
             return False
-        finally:
-            self._socket.setsockopt(zmq.XPUB_NODROP, 0)
         return True
+
+    def _send_to_others(self, topic: str, payload: bytes) -> None:
+        """Send to the clients of ``topic`` whose queues have room."""
+        self._socket.setsockopt(zmq.XPUB_NODROP, 0)
+        try:
+            self._socket.send_multipart((topic.encode(), payload))
+        finally:
+            self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def _send_heartbeat_if_due(self) -> None:
         if time.monotonic() >= self._next_heartbeat_s:
             self._next_heartbeat_s = time.monotonic() + self._heartbeat_s
             with self._lock:
                 topic, payload = self._heartbeat()
-                self._socket.send_multipart((topic.encode(), payload))
+                if not self._send_if_room(topic, payload):
+                    self._send_to_others(topic, payload)
             self._heartbeats += 1
 
     def _end_context(self) -> None:
@@ -284,7 +300,7 @@ class Publisher:
 def _open_xpub(context: zmq.Context[zmq.Socket[bytes]], max_waiting: int) -> zmq.Socket[bytes]:
     socket = context.socket(zmq.XPUB)
     socket.setsockopt(zmq.SNDHWM, max_waiting)
-    socket.setsockopt(zmq.XPUB_NODROP, 0)
+    socket.setsockopt(zmq.XPUB_NODROP, 1)
     # Receive every subscription, repeated ones included: the old connection of a reconnecting subscriber may still
     # exist. And their ends, so that a client may change its mind for ever within its limits.
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)

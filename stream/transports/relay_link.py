@@ -102,6 +102,10 @@ class RelayLink:
         name, topics = topic.encode(), self._topics
         return any(name[:end] in topics for end in range(len(name) + 1))
 
+    def send_heartbeat(self) -> None:
+        """Send the next heartbeat now."""
+        self._next_heartbeat_s = 0.0
+
     def wait_until_joined(self, timeout_s: float) -> bool:
         """Wait up to ``timeout_s`` until the relay takes messages; True if it does."""
         return self._joined.wait(timeout_s)

@@ -12,7 +12,7 @@ from stream.caps import ANY, Caps
 from stream.element import Element, Sink, Source, Transform
 from stream.elements.queue import Queue
 from stream.elements.tee import Tee
-from stream.errors import EngineError, FullDiskError, PartError, SourceError, describe_error
+from stream.errors import EngineError, FullDiskError, PartError, SourceError, StartError, describe_error
 from stream.messages import Eos, Frame, Key
 from stream.pipeline.executor import Executor, through
 from stream.pipeline.pipeline import Pipeline
@@ -149,6 +149,19 @@ def test_a_disk_that_is_full_for_five_items_raises_its_own_error() -> None:
     with pytest.raises(FullDiskError) as raised:
         Executor([Full()], on_failure=Failures()).process(frames(*range(9)))
     assert raised.value is full
+
+
+def test_an_error_that_no_restart_helps_is_raised_at_once() -> None:
+    replaced = StartError("picky was replaced")
+
+    class Replaced(Picky):
+        def process_many(self, items: Sequence[Frame]) -> Iterator[Frame]:
+            raise replaced
+            yield
+
+    with pytest.raises(StartError) as raised:
+        Executor([Replaced()], on_failure=Failures()).process(frames(0))
+    assert raised.value is replaced
 
 
 def test_a_success_resets_the_count_of_failures() -> None:

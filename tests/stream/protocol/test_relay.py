@@ -9,7 +9,7 @@ import pytest
 
 from stream.protocol import origin, schema
 from stream.protocol import relay as relay_module
-from stream.protocol.origin import Origin, Verdict
+from stream.protocol.origin import Answer, Origin, Verdict
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.relay import Allowance, Relay
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
@@ -25,10 +25,10 @@ class Bench:
     def __init__(self, **options: Any) -> None:
         self.now_s = 100.0
         self.sent: list[tuple[str, bytes]] = []
-        self.answers: list[Verdict] = []
+        self.answers: list[Answer] = []
         self.relay = Relay(
             lambda topic, payload: self.sent.append((topic, payload)),
-            lambda content: self.answers.append(origin.decode_verdict(content)),
+            lambda content: self.answers.append(origin.decode_answer(content)),
             now_ns=lambda: round(self.now_s * 1e9),
             now_s=lambda: self.now_s,
             **options,
@@ -284,7 +284,7 @@ def test_one_publisher_cannot_take_the_places_of_all_cameras(bench: Bench, monke
     for camera in "de":
         other.poses(0, camera=camera)
     assert [camera for camera, _, _ in bench.read()] == ["a", "b", "d"]
-    assert [verdict.reason for verdict in bench.answers] == [
+    assert [answer.reason for answer in bench.answers if isinstance(answer, Verdict)] == [
         "a publisher may have 2 cameras, and has them",
         "the relay has 3 cameras already",
     ]

@@ -15,7 +15,7 @@ import zmq
 
 from stream.elements.keypointsink import KeypointSink
 from stream.elements.testsrc import Testsrc
-from stream.errors import PosestreamError, TransportError
+from stream.errors import PosestreamError, StartError, TransportError
 from stream.protocol import relay_publisher
 from stream.protocol.pictures import PictureSubscriber
 from stream.protocol.relay_server import RelayServer
@@ -23,7 +23,7 @@ from stream.protocol.subscriber import Subscriber
 from stream.testing import make_poses
 from stream.transports.curve import Keys, generate_keys
 from stream.transports.peers import MAX_STRAY
-from tests.stream.publishing import TIMEOUT_S, wait_until
+from tests.stream.publishing import TIMEOUT_S, open_client, wait_until
 
 FILES = Testsrc(num_frames=3)  # which waits for the line, as a file does
 ANY = "tcp://127.0.0.1:*"
@@ -86,7 +86,7 @@ def test_subscribers_receive_the_cameras_of_several_lines_at_one_address() -> No
         two.flush()
         with Subscriber(relay.bind, camera="yard", until_end=True) as ending:
             assert [message.frame_seq for message in ending] == [2]
-        assert early.statistics.total.lost == early.statistics.total.duplicates == 0
+        assert early.statistics.total.lost == 0
         assert early.statistics.sessions == 1
 
 
@@ -114,7 +114,8 @@ def test_a_relay_that_restarts_is_said_to_be_away_and_back_once_with_what_was_dr
     ]
 
 
-def test_a_line_of_files_waits_for_the_relay_and_loses_nothing() -> None:
+def test_a_line_of_files_waits_for_the_relay_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_publisher, "JOIN_S", 0.0)
     relay = RunningRelay()
     relay.stop()
     sink = KeypointSink(relay=relay.publishers, heartbeat_ms=50)
@@ -126,6 +127,20 @@ def test_a_line_of_files_waits_for_the_relay_and_loses_nothing() -> None:
             assert read(subscriber, 1)[0][1] == 0
             publishing.join()
             wait_until(lambda: again.server.statistics()[0].forwarded == 3, "all were passed on")
+
+
+def test_a_line_of_files_fails_at_its_end_if_the_relay_has_not_passed_everything_on() -> None:
+    with open_relay(rate=2) as relay:
+        sink = KeypointSink(relay=relay.publishers, heartbeat_ms=50)
+        sink.set_sources([FILES])
+        with sink:
+            for seq in range(4):
+                sink.consume(make_poses(seq, "hall"))
+            with pytest.raises(TransportError) as caught:
+                sink.flush()
+    assert str(caught.value) == (
+        f"keypointsink: the relay {relay.publishers} has not passed on 2 of the messages; its log says why"
+    )
 
 
 def test_a_frame_of_a_file_fails_if_the_relay_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +176,10 @@ def test_a_line_whose_camera_another_has_says_so_and_takes_over_when_that_one_en
     assert f"keypointsink: the relay {relay.publishers} takes camera 'hall' again" in caplog.messages
 
 
-def test_a_line_with_an_older_placement_publishes_nothing_after_it_was_replaced() -> None:
+def test_a_line_with_an_older_placement_publishes_nothing_after_it_was_replaced_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay_publisher, "_REPLACED_S", 0.2)
     with open_relay() as relay, Subscriber(relay.bind) as subscriber, open_line(relay, placement=1) as old:
         old.consume(make_poses(0, "hall"))
         read(subscriber, 1)
@@ -172,6 +190,10 @@ def test_a_line_with_an_older_placement_publishes_nothing_after_it_was_replaced(
         wait_until(lambda: "refuses hall" in old.status(), "the older is refused")
         old.consume(make_poses(3, "hall"))
         assert subscriber.poll(0.2) is None
+        with pytest.raises(StartError) as caught:
+            old.consume(make_poses(4, "hall"))
+    assert "refuses camera 'hall': placement 1 of process" in str(caught.value)
+    assert "was replaced by process" in str(caught.value)
 
 
 def test_pictures_are_encoded_only_while_a_subscriber_of_the_relay_wants_them() -> None:
@@ -302,3 +324,24 @@ def test_too_many_publishers_are_refused_and_those_before_stay() -> None:
             wait_until(lambda: relay.server.refused, "it is disconnected")
         line.consume(make_poses(0, "hall"))
         read(subscriber, 1)
+
+
+def test_a_subscriber_that_does_not_keep_up_loses_its_own_messages_which_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        open_relay(max_waiting=4) as relay,
+        open_line(relay) as line,
+        open_client(relay.bind, "poses/", rcvhwm=1, rcvbuf=4096) as stuck,
+        Subscriber(relay.bind) as reading,
+    ):
+        line.consume(make_poses(0, "hall"))
+        read(reading, 1)
+        stuck.poll(round(TIMEOUT_S * 1000))
+        seq = 1
+        while not relay.server.statistics()[1].overflows:
+            line.consume(make_poses(seq, "hall", count=300))
+            read(reading, 1)
+            seq += 1
+        assert reading.statistics.total.lost == 0
+        wait_until(lambda: any("does not keep up" in text for text in caplog.messages), "it is said")
