@@ -30,6 +30,9 @@ def relay(
         Path | None,
         typer.Option("--publisher-keys", help="Folder with the .key files of the lines admitted; needed with --keys."),
     ] = None,
+    placements: Annotated[
+        Path | None, typer.Option("--placements", help="File that keeps the cameras' placements beyond a restart.")
+    ] = None,
     prefix: Annotated[str, typer.Option("--prefix", help="Prefix of every topic, e.g. 'site1/'.")] = "",
     max_rate: Annotated[
         float,
@@ -77,6 +80,7 @@ def relay(
         max_subscribers=max_subscribers,
         max_publishers=max_publishers,
         rate=max_rate,
+        placements=placements,
     ) as server:
         print_notice(f"lines publish at {server.publishers}; subscribe with 'posestream subscribe {server.bind}'")
         with handle_signals() as received:

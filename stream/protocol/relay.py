@@ -26,6 +26,7 @@ from stream.protocol import origin, schema, topics
 from stream.protocol.last_values import LastValues
 from stream.protocol.numbers import check_camera
 from stream.protocol.origin import Origin, Receipt, Verdict
+from stream.protocol.placements import Placements
 from stream.protocol.schema import Heartbeat, Session, Skeleton, Text, Unsigned, Version
 from stream.protocol.sequence import MAX_CAMERAS, MAX_SKELETONS
 
@@ -145,7 +146,9 @@ class Relay:
         prefix: str = "",
         heartbeat_ms: int = 1000,
         rate: float = 1000.0,
+        placements: Placements | None = None,
     ) -> None:
+        self._placements = Placements() if placements is None else placements
         self._publish, self._answer, self._now_s = publish, answer, now_s
         self._prefix, self._rate = prefix, rate
         self._session = f"{secrets.randbits(63):016x}"
@@ -351,19 +354,27 @@ class Relay:
             self._replace(name, camera, publisher)
             camera.base = camera.last + 1 - first
         publisher.cameras.add(name)
+        self._placements.store(name, publisher.origin.placement)
         if publisher.refused.pop(name, ""):
             self._answer(origin.encode(Verdict(session=publisher.origin.session, camera=name)))
         return camera
 
     def _refuse_new(self, name: str, publisher: _Publisher) -> Verdict | None:
         check_camera(name, f"publisher {publisher.origin}")
-        session = publisher.origin.session
+        session, placement, newer = publisher.origin.session, publisher.origin.placement, self._placements.find(name)
+        if placement < newer:
+            reason = f"placement {placement} of {publisher.origin.name} was replaced by placement {newer}"
+            return Verdict(session=session, camera=name, reason=reason, is_final=True)
         if len(publisher.cameras) >= MAX_CAMERAS_EACH:
             return Verdict(
                 session=session, camera=name, reason=f"a publisher may have {MAX_CAMERAS_EACH} cameras, and has them"
             )
         if len(self._cameras) >= MAX_CAMERAS:
-            return Verdict(session=session, camera=name, reason=f"the relay has {MAX_CAMERAS} cameras already")
+            return Verdict(
+                session=session,
+                camera=name,
+                reason=f"the relay has {MAX_CAMERAS} cameras already; restart it to forget those that have gone",
+            )
         return None
 
     def _find_refusal(self, name: str, camera: _Camera, publisher: _Publisher) -> Verdict | None:

@@ -11,6 +11,7 @@ from typing import Self
 
 from stream.errors import TransportError
 from stream.protocol import schema, topics
+from stream.protocol.placements import Placements
 from stream.protocol.relay import Relay, RelayStatistics
 from stream.transports import zmq_socket
 from stream.transports.access import Access
@@ -31,8 +32,8 @@ class RelayServer:
     """A relay: ``publishers`` is the address to which publishers connect, ``bind`` that of subscribers.
 
     ``keys`` is its CURVE pair, for both; ``clients`` and ``publisher_keys`` are folders with the public keys of the
-    subscribers and of the publishers that are admitted. Raises :class:`TransportError` for an address that is invalid,
-    in use, or beyond loopback without keys.
+    subscribers and of the publishers that are admitted. The file ``placements`` keeps those beyond a restart. Raises
+    :class:`TransportError` for an address that is invalid, in use, or beyond loopback without keys.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class RelayServer:
         max_subscribers: int = 256,
         max_publishers: int = 256,
         rate: float = 1000.0,
+        placements: Path | None = None,
     ) -> None:
         _check_access(bind, publishers, keys, clients, publisher_keys)
         self._prefix, self._next_check_s, self._has_said_slow = prefix, 0.0, False
@@ -60,6 +62,7 @@ class RelayServer:
             prefix=prefix,
             heartbeat_ms=heartbeat_ms,
             rate=rate,
+            placements=Placements(placements),
         )
         self._intake = Intake(
             publishers,

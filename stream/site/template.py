@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stream.element import Element, Sink, Source
@@ -34,17 +34,20 @@ def spell(values: Mapping[str, Value]) -> dict[str, str]:
 
 class Template:
     """``pipeline`` as a template, called ``name``. Raises :class:`LaunchError` unless it has one source and one
-    ``keypointsink``, since each copy publishes one camera, and unless copies may run side by side."""
+    ``keypointsink``, since each copy publishes one camera, and unless copies may run side by side.
+
+    A ``keypointsink`` with ``relay`` is beside that one, and left as it is."""
 
     def __init__(self, pipeline: Pipeline, name: str) -> None:
         self.name, self.text = name, pipeline.to_yaml(reveal=True)
         """``text``: the line as YAML, with its passwords."""
         elements = [element for line in pipeline.lines for element in line.elements]
         sources = [element for element in elements if isinstance(element, Source)]
-        sinks = [element for element in elements if isinstance(element, KeypointSink)]
+        sinks = [element for element in elements if _is_local(element)]
         if len(sources) != 1 or len(sinks) != 1:
             raise LaunchError(
-                f"{name} has {len(sources)} sources and {len(sinks)} keypointsinks; a site needs one of each, "
+                f"{name} has {len(sources)} sources and {len(sinks)} keypointsinks{_except_relays(elements)}; "
+                "a site needs one of each, "
                 "of which every camera gets a copy"
             )
         self.source, self.source_properties = element_name(sources[0]), property_names(type(sources[0]))
@@ -68,7 +71,7 @@ class Template:
         def rewrite(element: Element) -> Element:
             if isinstance(element, Source):
                 return change(element, **properties)
-            if isinstance(element, KeypointSink):
+            if _is_local(element):
                 # An address of this user alone, where the page finds every camera without a prefix or keys.
                 return change(element, bind=bind, pictures=True, prefix="", keys="", clients="")
             return element
@@ -102,3 +105,11 @@ def _outputs(pipeline: Pipeline) -> dict[str, str]:
         if isinstance(element, Sink)
         for output in element.outputs(part.cameras)
     }
+
+
+def _is_local(element: Element) -> bool:
+    return isinstance(element, KeypointSink) and not element.relay
+
+
+def _except_relays(elements: Sequence[Element]) -> str:
+    return " without relay=" if any(isinstance(element, KeypointSink) and element.relay for element in elements) else ""

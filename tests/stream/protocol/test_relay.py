@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from stream.protocol import origin, schema
 from stream.protocol import relay as relay_module
 from stream.protocol.origin import Answer, Origin, Verdict
+from stream.protocol.placements import Placements
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.relay import Allowance, Relay
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
@@ -224,6 +226,21 @@ def test_a_newer_placement_takes_a_camera_at_once_and_the_older_is_refused_for_g
     assert "relay: camera 'hall' now comes from b (placement 4), before from a (placement 3)" in caplog.messages
 
 
+def test_a_relay_that_restarts_refuses_what_was_replaced_before(tmp_path: Path) -> None:
+    file = tmp_path / "placements.json"
+    before = Bench(placements=Placements(file))
+    Sender(before, "a", placement=1).poses(0)
+    Sender(before, "b", placement=2).poses(0)
+    after = Bench(placements=Placements(file))
+    old, new = Sender(after, "a", placement=1), Sender(after, "b", placement=2)
+    old.poses(7)
+    new.poses(7)
+    assert after.read() == [("hall", 0, 1007)]
+    [verdict] = after.answers
+    reason = "placement 1 of a was replaced by placement 2"
+    assert verdict == Verdict(session=old.session, camera="hall", reason=reason, is_final=True)
+
+
 def test_the_end_of_a_replaced_placement_does_not_end_its_camera(bench: Bench) -> None:
     old, new = Sender(bench, placement=1), Sender(bench, placement=2)
     old.poses(0)
@@ -286,7 +303,7 @@ def test_one_publisher_cannot_take_the_places_of_all_cameras(bench: Bench, monke
     assert [camera for camera, _, _ in bench.read()] == ["a", "b", "d"]
     assert [answer.reason for answer in bench.answers if isinstance(answer, Verdict)] == [
         "a publisher may have 2 cameras, and has them",
-        "the relay has 3 cameras already",
+        "the relay has 3 cameras already; restart it to forget those that have gone",
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.elements.keypointsink import KeypointSink
 from stream.errors import LaunchError, PartError, PosestreamError, PropertyError, TransportError
 from stream.protocol.subscriber import Subscriber
 from stream.runtime.bus import Qos
@@ -66,6 +67,7 @@ def test_properties_that_the_source_does_not_take_are_refused(properties: dict[s
     ("line", "counts"),
     [
         ("testsrc ! tests.toys.oracle ! fakesink", "1 sources and 0 keypointsinks"),
+        ("testsrc ! tests.toys.oracle ! keypointsink relay=tcp://127.0.0.1:1", "1 sources and 0 keypointsinks without"),
         ("testsrc ! queue name=q; testsrc camera=b ! queue name=q; from q ! fakesink", "2 sources and 0"),
     ],
 )
@@ -74,6 +76,17 @@ def test_a_line_without_one_source_and_one_keypointsink_is_no_template(line: str
         LaunchError, match=rf"^site\.yaml has {counts}.*; a site needs one of each, of which every camera"
     ):
         make_template(line)
+
+
+def test_a_keypointsink_with_a_relay_beside_the_one_of_the_site_is_left_as_it_is() -> None:
+    relayed = "from t ! queue ! keypointsink relay=tcp://127.0.0.1:5571"
+    line = f"testsrc ! tests.toys.oracle ! tee name=t; from t ! queue ! keypointsink; {relayed}"
+    built = make_template(line).build("hall", {}, "ipc:///run/hall.sock")
+    sinks = [element for one in built.lines for element in one.elements if isinstance(element, KeypointSink)]
+    assert [(sink.bind, sink.relay) for sink in sinks] == [
+        ("ipc:///run/hall.sock", ""),
+        (KeypointSink().bind, "tcp://127.0.0.1:5571"),
+    ]
 
 
 def test_copies_that_would_write_to_one_file_are_refused(tmp_path: Path) -> None:
