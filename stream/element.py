@@ -38,6 +38,7 @@ class Context:
     into it saves a copy. ``memory`` is a small map of integers that outlives a restart of the process (the last id
     assigned, the last number published). ``incarnation`` counts the restarts. Call ``progress()`` again and again in a
     step that takes long, as writing a large file at the end: a part is killed that does nothing else for ten seconds.
+    ``threads`` is how many threads a decoder may have; 0 for as many as it likes.
     """
 
     example: ClassVar[str] = ""
@@ -49,6 +50,7 @@ class Context:
     memory: MutableMapping[str, int] = field(default_factory=dict)
     incarnation: int = 0
     progress: Callable[[], object] = lambda: None
+    threads: int = 0
 
 
 class Element:

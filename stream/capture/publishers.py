@@ -12,6 +12,7 @@ import selectors
 import socket
 import threading
 import time
+from contextvars import copy_context
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +93,9 @@ class Relay:
         self._is_closed = False
         self.has_left = False
         """True once the publisher has closed its connection."""
-        self._thread = threading.Thread(target=self._run, args=(port,), name="publisher", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run, port), name="publisher", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

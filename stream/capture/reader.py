@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Protocol
 
 from stream.capture.decoded_picture import Shot
@@ -52,7 +53,9 @@ class Reader:
         self._last_activity_s = time.monotonic()
         self._is_connected = False
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name=f"reader of {name}", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=f"reader of {name}", daemon=True
+        )
         self._thread.start()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -18,6 +18,7 @@ from stream.capture.play_out import FORMATS, PlayOut
 from stream.capture.reachability import find_reason
 from stream.capture.reader import DisconnectedError
 from stream.capture.video_header import pixel_aspect
+from stream.element import Context
 from stream.errors import SourceError
 
 
@@ -45,7 +46,10 @@ _MAX_BACKLOG_S = 3.0
 
 
 class StreamFeed:
-    """One connection, opened with PyAV; a read ends within about twice ``read_timeout_s`` whatever the server does."""
+    """One connection, opened with PyAV; a read ends within about twice ``read_timeout_s`` whatever the server does.
+
+    Decoding and the conversion of colours have as many threads as the ``context`` allows.
+    """
 
     def __init__(
         self,
@@ -53,9 +57,10 @@ class StreamFeed:
         options: dict[str, str],
         open_timeout_s: float,
         read_timeout_s: float,
-        now_ns: Callable[[], int] = time.time_ns,
+        context: Context,
     ) -> None:
-        self._url, self._now_ns, self._play = url, now_ns, PlayOut()
+        self._url, self._now_ns, self._play = url, context.now_ns, PlayOut()
+        self._threads = context.threads
         self._container = self._open(options, open_timeout_s, read_timeout_s)
         try:
             self._check_format()
@@ -109,6 +114,7 @@ class StreamFeed:
                 other.discard = type(other.discard).all
         # Frame threads would delay each picture by as many pictures as there are threads.
         stream.thread_type = "SLICE"
+        stream.codec_context.thread_count = self._threads
         return stream
 
     def _decode(self) -> Iterator[Shot]:
@@ -124,7 +130,9 @@ class StreamFeed:
                 continue  # a packet was lost; decoding recovers at the next key frame
             shown = [frame for frame in frames if not (is_old or frame.is_corrupt)]
             for whole, captured_ns in chain.from_iterable(deinterlacer.process(frame, arrived_ns) for frame in shown):
-                shot = Shot(VideoPicture(whole, reformatter, aspect), self._pts_ns(whole), 0, captured_ns)
+                shot = Shot(
+                    VideoPicture(whole, reformatter, aspect, self._threads), self._pts_ns(whole), 0, captured_ns
+                )
                 yield self._play_out(shot) if self._is_playlist else shot
 
     def _play_out(self, shot: Shot) -> Shot:

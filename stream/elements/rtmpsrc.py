@@ -91,7 +91,7 @@ class Rtmpsrc(LiveSource):
                     {"listen": "1", "analyzeduration": _PROBE_US},
                     _OPEN_S,
                     self.silence_limit_s + 1.0,
-                    self.context.now_ns,
+                    self.context,
                 )
             except (DisconnectedError, SourceError):
                 relay.close()

@@ -49,7 +49,7 @@ class Rtspsrc(LiveSource):
 
     def connect(self) -> StreamFeed:
         options: dict[str, str] = {"rtsp_transport": self.transport} if self.url.reveal().startswith("rtsp") else {}
-        return StreamFeed(self.url, options, self.open_timeout_s, self.silence_limit_s + _LATER_S, self.context.now_ns)
+        return StreamFeed(self.url, options, self.open_timeout_s, self.silence_limit_s + _LATER_S, self.context)
 
     @property
     def silence_limit_s(self) -> float:

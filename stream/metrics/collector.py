@@ -17,7 +17,11 @@ _GAUGES: tuple[tuple[str, str, Callable[[Stats], float]], ...] = (
     ("posestream_frames_per_second", "Items that leave a part in a second, over 5 s", lambda stats: stats.fps),
     ("posestream_waiting_items", "Items in the inbox of a part", lambda stats: stats.waiting),
     ("posestream_unfinished_items", "Items that a part has taken in and not delivered", lambda stats: stats.unfinished),
-    ("posestream_resident_memory_bytes", "Resident memory of a part's process", lambda stats: stats.rss_bytes),
+    (
+        "posestream_resident_memory_bytes",
+        "Resident memory of a part's process, or its share of one",
+        lambda stats: stats.rss_bytes,
+    ),
     ("posestream_idle_seconds", "How long ago the loop of a part last turned", lambda stats: stats.idle_ms * _MS),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[PartState], float]], ...] = (

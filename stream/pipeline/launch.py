@@ -115,7 +115,10 @@ def _make_at(place: str, name: str, properties: dict[str, Any]) -> Element:
 
 # -- YAML -------------------------------------------------------------------------------------------------------------
 
-_KEYS = ("line", "lines", "in_flight")
+_COUNTS = {"in_flight": "frames", "sources_per_process": "sources"}
+"""What each of the options of a pipeline is a number of."""
+
+_KEYS = ("line", "lines", *_COUNTS)
 
 
 def load_yaml(path: str | Path) -> Pipeline:
@@ -128,9 +131,10 @@ def load_yaml(path: str | Path) -> Pipeline:
 
 
 def parse_yaml(text: str, *, place: str = "YAML") -> Pipeline:
-    """Parse YAML into a pipeline: a list under ``line:``, or lists under ``lines:``, and optionally ``in_flight:``.
+    """Parse YAML into a pipeline: a list under ``line:``, or lists under ``lines:``.
 
-    Each entry is an element's name, or a name with properties; plain values are read as in a launch string.
+    ``in_flight:`` and ``sources_per_process:`` may stand beside it. Each entry is an element's name, or a name with
+    properties; plain values are read as in a launch string.
     """
     document = _mapping(_composed(text, place), place, "a pipeline is a mapping with 'line:' or 'lines:'")
     for key, (node, _) in document.items():
@@ -140,10 +144,13 @@ def parse_yaml(text: str, *, place: str = "YAML") -> Pipeline:
         raise LaunchError(f"{place}: {_ONE_OF}")
     chains = [document["line"][1]] if "line" in document else _sequence(document["lines"][1], place, "'lines:'")
     lines = [_yaml_line(chain, place) for chain in chains]
-    return Pipeline(*lines, in_flight=_in_flight(document["in_flight"][1], place) if "in_flight" in document else None)
+    return Pipeline(*lines, **{key: _count(document[key][1], place, key) for key in _COUNTS if key in document})
 
 
-_ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and optionally 'in_flight:'"
+_ONE_OF = (
+    "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and optionally 'in_flight:' and "
+    "'sources_per_process:'"
+)
 
 
 def _composed(text: str, place: str) -> yaml.Node | None:
@@ -233,10 +240,10 @@ def _queue_name(key: yaml.Node, _from: str, node: yaml.Node | None, place: str) 
     return str(node.value)
 
 
-def _in_flight(node: yaml.Node, place: str) -> int:
+def _count(node: yaml.Node, place: str, key: str) -> int:
     text = str(node.value) if isinstance(node, yaml.ScalarNode) else "…"
     if not text.isdecimal() or int(text) < 1:
-        raise LaunchError(f"{_at(place, node)}: in_flight={text} is not a number of frames; give at least 1")
+        raise LaunchError(f"{_at(place, node)}: {key}={text} is not a number of {_COUNTS[key]}; give at least 1")
     return int(text)
 
 

@@ -58,20 +58,25 @@ class QueueSpec:
 class Pipeline:
     """Elements from left to right, or several :class:`Line` that share named queues.
 
-    ``in_flight`` is the most frames of one camera that are in the pipeline at once; by default, those that windows
-    hold, two for each part, and two more. Raises :class:`PropertyError` for a wrong value of an element; wrong links
-    raise :class:`LinkError` when caps are first negotiated, as :meth:`negotiate`, :attr:`links` and :meth:`run` do.
+    ``in_flight`` is the most frames of one camera that are in the pipeline at once; by default, of the parts that its
+    frames go through, those that windows hold, two for each, and two more. A process reads up to
+    ``sources_per_process`` cameras (:attr:`shared_parts`). Raises :class:`PropertyError` for a wrong value of an
+    element; wrong links raise :class:`LinkError` when caps are first negotiated, as :meth:`negotiate`, :attr:`links`
+    and :meth:`run` do.
     """
 
-    def __init__(self, *elements: Element | Line, in_flight: int | None = None) -> None:
+    def __init__(self, *elements: Element | Line, in_flight: int | None = None, sources_per_process: int = 1) -> None:
         lines = tuple(element for element in elements if isinstance(element, Line))
         chain = tuple(element for element in elements if isinstance(element, Element))
         if (lines and chain) or not elements:
             raise LinkError("a Pipeline takes elements or Line objects: at least one, and not both kinds")
         if in_flight is not None and in_flight < 1:
             raise LinkError(f"in_flight={in_flight} lets no frame through; give at least 1, or omit it")
+        if sources_per_process < 1:
+            raise LinkError(f"sources_per_process={sources_per_process} lets no process read a camera; give at least 1")
         self.lines = lines or (Line(*chain),)
         self._in_flight = in_flight
+        self.sources_per_process = sources_per_process
         for line in self.lines:
             for element in line.elements:
                 validate(element)
@@ -132,6 +137,23 @@ class Pipeline:
         raise LinkError(f"no part {name!r}; this line has {', '.join(part.name for part in self.parts)}")
 
     @cached_property
+    def shared_parts(self) -> frozenset[str]:
+        """The names of the parts that share processes, where ``sources_per_process`` is 2 or more: each is a live
+        source, and what follows it up to a queue without a network.
+
+        Raises :class:`LinkError` if there is none.
+        """
+        if self.sources_per_process == 1:
+            return frozenset()
+        names = frozenset(part.name for part in self.parts if _can_share(part))
+        if not names:
+            raise LinkError(
+                f"sources_per_process={self.sources_per_process} concerns no part of this line; put a queue after each "
+                "live source, before any network"
+            )
+        return names
+
+    @cached_property
     def queues(self) -> dict[QueueName, QueueSpec]:
         """Every queue between two parts, by name."""
         return {name: self._spec(name, queue) for name, queue in self._wiring.queues.items()}
@@ -180,7 +202,11 @@ class Pipeline:
 
     @property
     def _needed_in_flight(self) -> int:
-        return sum(self._held_by(element) for element in self._elements) + 2 * len(self.parts) + 2
+        by_camera = ([part for part in self.parts if camera in part.cameras] for camera in self.cameras)
+        return max(map(self._count_needed, by_camera), default=0) + 2
+
+    def _count_needed(self, parts: Collection[Part]) -> int:
+        return sum(2 + sum(map(self._held_by, part.elements)) for part in parts)
 
     def _held_by(self, element: Element) -> int:
         """The frames that an element holds: those of a window, or those that a restart has to send again."""
@@ -199,6 +225,7 @@ class Pipeline:
         network, and :class:`LinkError` for an output that two sinks write or a source reads. Negotiates, and opens
         nothing."""
         check_outputs(self.parts, {name: queue.address for name, queue in self._wiring.queues.items()})
+        _ = self.shared_parts
         for part in self.parts:
             sources = self.find_sources(part.cameras)
             for element in part.elements:
@@ -221,8 +248,8 @@ class Pipeline:
     # -- spellings ----------------------------------------------------------------------------------------------------
 
     def with_lines(self, *lines: Line) -> Pipeline:
-        """A pipeline of other lines with the same ``in_flight``."""
-        return Pipeline(*lines, in_flight=self._in_flight)
+        """A pipeline of other lines with the same ``in_flight`` and ``sources_per_process``."""
+        return Pipeline(*lines, in_flight=self._in_flight, sources_per_process=self.sources_per_process)
 
     def with_elements(self, change: Callable[[Element], Element]) -> Pipeline:
         """A pipeline in which every element is replaced by ``change`` of it; the lines are the same."""
@@ -231,7 +258,9 @@ class Pipeline:
 
     def to_yaml(self, *, reveal: bool = False) -> str:
         """YAML that ``parse_yaml`` reads as an equal pipeline; passwords in it are ``***``, except with ``reveal``."""
-        return to_yaml(self.lines, self._in_flight, reveal=reveal)
+        options = {"in_flight": self._in_flight} if self._in_flight is not None else {}
+        options |= {"sources_per_process": self.sources_per_process} if self.sources_per_process > 1 else {}
+        return to_yaml(self.lines, options, reveal=reveal)
 
     def __str__(self) -> str:
         return to_launch_string(self.lines)
@@ -240,10 +269,11 @@ class Pipeline:
         return f"<Pipeline {str(self)!r}>"
 
     def __eq__(self, other: object) -> bool:
-        """Equal elements, properties, names, lines and ``in_flight``."""
+        """Equal elements, properties, names, lines, ``in_flight`` and ``sources_per_process``."""
         if not isinstance(other, Pipeline):
             return NotImplemented
-        return self._in_flight == other._in_flight and are_equal(self.lines, other.lines)
+        ones, others = ((each._in_flight, each.sources_per_process) for each in (self, other))
+        return ones == others and are_equal(self.lines, other.lines)
 
     __hash__ = None  # type: ignore[assignment]  # elements may still be changed
 
@@ -253,6 +283,11 @@ def _list_links(junction: Junction, caps: Caps) -> Iterator[tuple[int, int, Link
     for giver in junction.producers:
         for taker in junction.consumers:
             yield id(giver), id(taker), Link(label(giver), label(taker), caps, junction.name)
+
+
+def _can_share(part: Part) -> bool:
+    """Networks have processes of their own: what they need is no less for several in one process."""
+    return part.source is not None and part.source.is_live and bool(part.outboxes) and not part.networks
 
 
 def _resolve_leaky(queue: Queue, sources: tuple[Source, ...]) -> Leaky:

@@ -6,7 +6,7 @@ Credentials are redacted, unless ``reveal`` asks for them, as the YAML for the p
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,9 +27,9 @@ def to_launch_string(lines: Sequence[Line]) -> str:
     return " ; ".join(_launch_line(line) for line in lines)
 
 
-def to_yaml(lines: Sequence[Line], in_flight: int | None = None, *, reveal: bool = False) -> str:
-    """The YAML of a pipeline, under ``line:`` or, for more than one, ``lines:``."""
-    document: dict[str, Any] = {} if in_flight is None else {"in_flight": in_flight}
+def to_yaml(lines: Sequence[Line], options: Mapping[str, int], *, reveal: bool = False) -> str:
+    """The YAML of a pipeline: its ``options``, then ``line:`` or, for more than one line, ``lines:``."""
+    document: dict[str, Any] = dict(options)
     entries = [_yaml_line(line, reveal=reveal) for line in lines]
     document |= {"line": entries[0]} if len(entries) == 1 else {"lines": entries}
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)

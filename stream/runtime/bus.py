@@ -99,8 +99,9 @@ class Stats(Notice, frozen=True, kw_only=True, tag="stats"):
     ``age_ms`` the age of its frame when it left them; p50 and p95 of each. ``waiting`` items are in the inbox;
     ``unfinished`` ones are taken in and not yet done with downstream. ``idle_ms`` is how long ago the loop last turned,
     which shows a part that hangs in an element; one whose element has reported progress in a step that takes long is
-    ``in_long_step`` until the loop turns. ``finished`` when every stream has ended and is delivered. ``status``
-    joins what the elements report on themselves.
+    ``in_long_step`` until the loop turns. ``rss_bytes`` is the memory of the process, an equal share of it where parts
+    share one. ``finished`` when every stream has ended and is delivered. ``status`` joins what the elements report on
+    themselves.
     """
 
     state: State = "NULL"

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ import msgspec
 from stream.logs import RedactingFormatter
 from stream.runtime import bus
 from stream.runtime.endpoints import get_socket_address
+from stream.runtime.part_output import PART_STDERR
 from stream.runtime.run_dir import load_token
 from stream.transports.bus_sockets import BusSender, BusSubscriber
 
@@ -75,7 +77,7 @@ class Heartbeat:
         self._closing = threading.Event()
         self._turned_s = now_s()
         self._progress_s: float | None = None
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Beat in a thread until :meth:`close`."""
@@ -145,27 +147,29 @@ class Heartbeat:
                     self.target = notice
 
 
-def open_heartbeat(part: str, run_dir: Path, first: bus.Target) -> Heartbeat:
-    """The heartbeat of a part on the bus of the line in ``run_dir``, beating already."""
+def open_heartbeat(part: str, run_dir: Path, first: bus.Target, is_cancelled: Callable[[], bool]) -> Heartbeat:
+    """The heartbeat of a part on the bus of the line in ``run_dir``, beating already; once the part ``is_cancelled``,
+    its target is NULL."""
     token = load_token(run_dir)
     heartbeat = Heartbeat(
         part,
         first,
         BusSender(get_socket_address(run_dir, POSTS), keys=token),
         BusSubscriber(get_socket_address(run_dir, TARGETS), keys=token),
-        has_run_ended=lambda: not run_dir.is_dir(),
+        has_run_ended=lambda: is_cancelled() or not run_dir.is_dir(),
     )
     heartbeat.start()
     return heartbeat
 
 
 class BusHandler(logging.Handler):
-    """Forwards what elements log, from WARNING on, to the bus."""
+    """Forwards what elements of this thread's part log, from WARNING on, to the bus."""
 
     def __init__(self, part: str, post: Callable[[bus.AnyNotice], None]) -> None:
         super().__init__(logging.WARNING)
         self.setFormatter(RedactingFormatter())
-        self._part, self._post = part, post
+        self._part, self._post, self._stderr = part, post, PART_STDERR.get()
+        self.addFilter(lambda _record: PART_STDERR.get() is self._stderr)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Post one record: an error as an error, a warning as a warning."""

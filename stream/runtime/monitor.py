@@ -21,9 +21,10 @@ from stream.runtime.hub import Hub, SocketHub
 from stream.runtime.import_path import child_environment
 from stream.runtime.janitor import ENDED
 from stream.runtime.losses import Losses
-from stream.runtime.process import OnStderr, PartProcess, spawn_part
+from stream.runtime.process import OnStderr, PartProcess, Process, spawn_part
 from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.run_dir import RunDirectory
+from stream.runtime.shared_process import SharedProcesses, SharedRun
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class Plan:
     options: tuple[str, ...]
     policy: RestartPolicy
     on_stderr: OnStderr = field(repr=False)
+    shared: SharedProcesses | None = None
+    """The processes that run several parts each; None for those of this line alone."""
 
 
 class Monitor:
@@ -271,8 +274,13 @@ def open_monitor(
         run.write("line.yaml", plan.pipeline.to_yaml())  # without passwords; for parts that are started elsewhere
         line = plan.pipeline.to_yaml(reveal=True)
 
-        def spawn(part: str, is_restart: bool) -> subprocess.Popen[bytes]:
+        shared = plan.shared or opened.enter_context(contextlib.closing(SharedProcesses(plan.on_stderr)))
+        most = plan.pipeline.sources_per_process
+
+        def spawn(part: str, is_restart: bool) -> Process:
             run.restore()
+            if part in plan.pipeline.shared_parts:
+                return shared.start(SharedRun(part, line, run.path, plan.options, most), is_restart=is_restart)
             return spawn_part(part, line, run.path, lifeline, plan.options, is_restart=is_restart)
 
         processes = [

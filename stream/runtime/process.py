@@ -199,25 +199,32 @@ def spawn_part(
 
     It reads ``line``, the YAML of the whole line, from its stdin: no file, argument or variable has its passwords.
     """
-    worker = [sys.executable, "-P", "-X", "faulthandler", "-m", "stream.runtime.worker"]  # a crash leaves its stack
     where = ["--part", part, "--run-dir", str(run_dir)]
     again = ["--restart"] if is_restart else []
+    process = spawn_worker("stream.runtime.worker", [*where, *options, *again], lifeline, stdin=subprocess.PIPE)
+    # In a thread, since a process that is stopped at once does not read what the pipe cannot hold.
+    threading.Thread(target=_give, args=(process.stdin, line.encode()), daemon=True).start()
+    return process
+
+
+def spawn_worker(
+    module: str, options: Sequence[str], lifeline: int, *descriptors: int, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    """Start a process that runs ``module``, ends with this one, and inherits ``descriptors``."""
+    worker = [sys.executable, "-P", "-X", "faulthandler", "-m", module]  # a crash leaves its stack
     # A worker ignores Ctrl-C; until it does, Python would print a traceback. It inherits the mask of this thread.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process = subprocess.Popen(
-            [*worker, *where, "--parent", str(os.getpid()), "--lifeline", str(lifeline), *options, *again],
-            stdin=subprocess.PIPE,
+        return subprocess.Popen(
+            [*worker, "--parent", str(os.getpid()), "--lifeline", str(lifeline), *options],
+            stdin=stdin,
             stderr=subprocess.PIPE,
-            pass_fds=(lifeline,),
+            pass_fds=(lifeline, *descriptors),
             process_group=0,  # Ctrl-C on the terminal is for the supervisor alone
             env=child_environment(),
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    # In a thread, since a process that is stopped at once does not read what the pipe cannot hold.
-    threading.Thread(target=_give, args=(process.stdin, line.encode()), daemon=True).start()
-    return process
 
 
 def _give(stdin: IO[bytes] | None, text: bytes) -> None:

@@ -51,7 +51,7 @@ _BASE = "POSESTREAM_RUN_DIR"
 _MARK, _TOKEN = "run.json", "token"
 _FILES = {_MARK, _TOKEN, "line.yaml"}
 _SUFFIXES = {".pid", ".memory", ".draft"}
-_WORKER = "stream.runtime.worker"
+_WORKER, _SHARED_WORKER = "stream.runtime.worker", "stream.runtime.shared_worker"
 _KILL_S = 5.0
 _RESTART = "end what runs there, remove it, and start again"
 
@@ -221,8 +221,9 @@ def has_run(directory: Path) -> bool:
 def kill_processes(directory: Path) -> None:
     """Kill the processes noted in a run directory and wait for their end, unless an id now belongs to another process.
 
-    A part belongs to this user, runs our worker and names its run directory. (When a process started would identify it
-    too, but that is read from a clock which may be set while a line runs; psutil compares it just before it kills.)
+    A part belongs to this user, runs our worker and names its run directory; a process of several parts, which may be
+    in several directories, is without its supervisor. (When a process started would identify it too, but that is read
+    from a clock which may be set while a line runs; psutil compares it just before it kills.)
     """
     if _read_run(directory) is None:
         return
@@ -238,7 +239,11 @@ def kill_processes(directory: Path) -> None:
 
 def _is_part(process: psutil.Process, directory: Path) -> bool:
     command = process.cmdline()
-    if process.uids().real != os.getuid() or _WORKER not in command or "--run-dir" not in command[:-1]:
+    if process.uids().real != os.getuid():
+        return False
+    if _SHARED_WORKER in command and "--parent" in command[:-1]:
+        return str(process.ppid()) != command[command.index("--parent") + 1]
+    if _WORKER not in command or "--run-dir" not in command[:-1]:
         return False
     named = Path(process.cwd()) / command[command.index("--run-dir") + 1]
     return named.resolve() == directory.resolve()

@@ -40,18 +40,25 @@ _LINGER_S = 2.0
 """How long a finished part without a supervisor still answers receivers and senders that were restarted."""
 
 
+_SHARED_THREADS = 1
+"""Threads of a decoder where many share a process: more of them are memory, and the cores are shared anyway."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How to run a part.
 
     Items older than ``lateness_ms`` are dropped before elements see them; None keeps all. Without a supervisor
     (``is_supervised`` False) a part plays at once, and ends two seconds after it has finished. ``is_restart`` when the
-    part has worked before in this run, and has a memory of it.
+    part has worked before in this run, and has a memory of it. ``count_parts`` is how many parts this process runs now;
+    None where it runs this one alone. Once ``is_cancelled``, the part ends, and what is in flight is lost.
     """
 
     lateness_ms: float | None = None
     is_supervised: bool = True
     is_restart: bool = False
+    count_parts: Callable[[], int] | None = None
+    is_cancelled: Callable[[], bool] = lambda: False
 
 
 class Reporter(Protocol):
@@ -108,7 +115,10 @@ class PartLoop:
         if isinstance(element, Transform):  # the memory of a source or a sink follows what is outside the line
             memory = self.part_runner.drafts[id(element)] = Draft(whole, prefix)
         progress = self._reporter.progress
-        context = Context(name=label(element), memory=memory, incarnation=self._incarnation, progress=progress)
+        threads = 0 if self._options.count_parts is None else _SHARED_THREADS
+        context = Context(
+            name=label(element), memory=memory, incarnation=self._incarnation, progress=progress, threads=threads
+        )
         element.context = context if ring is None else replace(context, allocate=ring.allocate)
 
     @property
@@ -201,7 +211,7 @@ class PartLoop:
             errors=self.part_runner.tally.errors,
             resent=sent.resent,
             malformed=received.malformed + sent.malformed,
-            rss_bytes=resident_bytes(),
+            rss_bytes=resident_bytes() // (1 if self._options.count_parts is None else self._options.count_parts()),
             finished=self.part_runner.is_finished,
             status="; ".join(filter(None, [self._describe_silence(), *map(_get_status, self._part.elements)])),
         )
@@ -229,7 +239,10 @@ def run_part(
     options = options or Options()
     part = pipeline.part(name)
     first = bus.Target(state="PAUSED" if options.is_supervised else "PLAYING")
-    with closing(open_heartbeat(name, run_dir, first)) as heartbeat, _log_forwarded(name, heartbeat):
+    with (
+        closing(open_heartbeat(name, run_dir, first, options.is_cancelled)) as heartbeat,
+        _log_forwarded(name, heartbeat),
+    ):
         try:
             _run(pipeline, part, run_dir, heartbeat, options, is_stopping)
         except Exception as error:

@@ -30,6 +30,7 @@ from stream.runtime.monitor import Monitor, Orders, Plan, open_monitor
 from stream.runtime.process import OnStderr
 from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.run_dir import sweep_stale
+from stream.runtime.shared_process import SharedProcesses
 from stream.runtime.signals import handle_signals
 
 _MAX_UNREAD = 1000
@@ -47,6 +48,7 @@ class Supervisor:
     Parts named in ``external`` are started elsewhere, in a debugger or on another host; the supervisor counts what they
     report, but neither starts nor ends them. Items older than ``lateness_ms`` are dropped before elements see them;
     None keeps all. ``on_stderr`` is called with the part and the text of every line that a part writes to stderr.
+    Parts that share processes share them with those of other lines where ``shared`` has these processes.
     Raises :class:`stream.errors.LinkError` when the line cannot be linked.
     """
 
@@ -59,13 +61,17 @@ class Supervisor:
         lateness_ms: float | None = None,
         policy: RestartPolicy | None = None,
         on_stderr: OnStderr = _to_stderr,
+        shared: SharedProcesses | None = None,
         open_monitor: OpenMonitor = open_monitor,
     ) -> None:
         self.parts = tuple(part.name for part in pipeline.parts)
+        _ = pipeline.shared_parts  # raises where there are none
         _check_external(external, self.parts)
         options = () if lateness_ms is None else ("--lateness-ms", str(lateness_ms))
         self._networks = [name for part in pipeline.parts if part.name not in external for name in part.networks]
-        self._plan = Plan(pipeline, self.parts, frozenset(external), options, policy or RestartPolicy(), on_stderr)
+        self._plan = Plan(
+            pipeline, self.parts, frozenset(external), options, policy or RestartPolicy(), on_stderr, shared
+        )
         self._orders = Orders()
         self._directory, self._open_monitor = run_dir, open_monitor
         self._unread: queue.Queue[bus.AnyNotice | None] = queue.Queue(_MAX_UNREAD)
@@ -179,10 +185,18 @@ class Supervisor:
     def _start(self) -> None:
         if self._monitor is None:
             fetch_missing(self._networks, quiet=is_quiet())
-            raise_file_limit(len(self.parts))
+            raise_file_limit(len(self.parts), self._count_shared())
             sweep_stale()
             self._monitor = self._open_monitor(self._plan, self._orders, self._directory, self._keep)
             threading.Thread(target=self._supervise, args=(self._monitor,), name="supervisor", daemon=True).start()
+
+    def _count_shared(self) -> int:
+        """How many parts may be in one process; 0 where none shares its process."""
+        pipeline = self._plan.pipeline
+        own = len(pipeline.shared_parts)
+        if own and self._plan.shared is not None:  # others may be those of other lines
+            return pipeline.sources_per_process
+        return min(pipeline.sources_per_process, own)
 
     def _supervise(self, monitor: Monitor) -> None:
         """The supervisor's thread. It starts the processes too: on Linux they die with the thread that started them."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -21,6 +22,7 @@ from stream.runtime.bus import Qos
 from stream.runtime.private_files import take_lock
 from stream.runtime.process import OnStderr
 from stream.runtime.run_dir import base_directory, make_private
+from stream.runtime.shared_process import SharedProcesses
 from stream.runtime.supervisor import Supervisor
 from stream.site.folder import CameraFolder, CameraSettings
 from stream.site.reload import plan_reload
@@ -96,7 +98,8 @@ class _Camera:
 
 
 class Site:
-    """The lines of the cameras in ``folder``, each a copy of ``template``; call :meth:`turn` often.
+    """The lines of the cameras in ``folder``, each a copy of ``template``; call :meth:`turn` often. With
+    ``sources_per_process`` in the template, the sources of all lines share processes.
 
     A camera is started, drained or started again only if its own file changed; one whose line fails is tried again,
     after a while. What a file says that cannot run changes nothing. Lines publish in a folder of this user,
@@ -112,7 +115,8 @@ class Site:
         start: StartLine | None = None,
     ) -> None:
         self._template, self._folder, self._on_stderr = template, folder, on_stderr
-        self._start = start or _start
+        self._shared = SharedProcesses(lambda name, line: on_stderr(f"{name}: {line}"))
+        self._start = start or partial(_Line, shared=self._shared)
         self._cameras: dict[str, _Camera] = {}
         self._line = template.text
         self._lock = take_lock(folder.path)
@@ -173,6 +177,7 @@ class Site:
                     self._kill(camera, camera.line, f"has not ended within {_CLOSE_S:g} s")
                 self._step(camera)
             time.sleep(0.02)
+        self._shared.close()
         with contextlib.suppress(OSError):
             self._sockets.rmdir()
         if self._lock is not None:
@@ -314,15 +319,11 @@ def _state(camera: _Camera) -> State:
     return "ended" if camera.has_ended else "failed"
 
 
-def _start(pipeline: Pipeline, run_dir: Path, on_stderr: OnStderr) -> RunningLine:
-    return _Line(pipeline, run_dir, on_stderr=on_stderr)
-
-
 class _Line(Supervisor):
     """A line that says at its end what its parts dropped, and why."""
 
-    def __init__(self, pipeline: Pipeline, run_dir: Path, *, on_stderr: OnStderr) -> None:
-        super().__init__(pipeline, run_dir, on_stderr=on_stderr)
+    def __init__(self, pipeline: Pipeline, run_dir: Path, on_stderr: OnStderr, *, shared: SharedProcesses) -> None:
+        super().__init__(pipeline, run_dir, on_stderr=on_stderr, shared=shared)
         self._print = on_stderr
         self._reporter = threading.Thread(target=self._report_drops, name="drops", daemon=True)
 

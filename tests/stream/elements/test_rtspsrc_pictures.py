@@ -14,6 +14,7 @@ from engines.url import Url
 from stream.capture import stream_feed
 from stream.capture.reader import DisconnectedError
 from stream.capture.stream_feed import StreamFeed
+from stream.element import Context
 from stream.elements import rtspsrc
 from stream.elements.rtspsrc import Rtspsrc
 from stream.testing.videos import read_number, write_video
@@ -38,7 +39,7 @@ def read_all(feed: StreamFeed) -> list[Pixels]:
 
 def open_feed(path: Path, monkeypatch: pytest.MonkeyPatch) -> StreamFeed:
     monkeypatch.setattr(stream_feed.Backlog, "includes", lambda *_: False)  # all of a file is there at once
-    return StreamFeed(Url(str(path)), {}, 5.0, 5.0)
+    return StreamFeed(Url(str(path)), {}, 5.0, 5.0, Context())
 
 
 def test_interlaced_frames_of_oblong_pixels_become_whole_and_square(

@@ -87,6 +87,13 @@ def test_both_writings_of_a_pipeline_are_read_as_the_same() -> None:
         assert parse_launch(str(pipeline), in_flight=pipeline.requested_in_flight) == pipeline
 
 
+def test_how_many_sources_share_a_process_is_written_and_read() -> None:
+    pipeline = parse_yaml("sources_per_process: 16\nline: [tests.toys.src: {is_live: true}, queue, fakesink]")
+    assert pipeline.sources_per_process == 16
+    assert parse_yaml(pipeline.to_yaml()) == pipeline.with_elements(lambda element: element) == pipeline
+    assert parse_launch(str(pipeline)) != pipeline
+
+
 def test_yaml_is_written_as_people_write_it() -> None:
     assert PYTHON.to_yaml() == (
         "in_flight: 9\n"
@@ -293,7 +300,10 @@ def test_a_wrong_property_names_its_place(text: str, message: str) -> None:
 TAB = "while scanning for the next token found character '\\t' that cannot start any token"
 NEEDS_NAME = "'from:' needs the name of one queue, as in 'from: people'"
 ENTRY = "an entry is a name, or a name and its properties: 'detect: {min_score: 0.4}'"
-ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and optionally 'in_flight:'"
+ONE_OF = (
+    "give one of 'line:' (a list of elements) and 'lines:' (a list of such lists), and optionally 'in_flight:' and "
+    "'sources_per_process:'"
+)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +345,10 @@ ONE_OF = "give one of 'line:' (a list of elements) and 'lines:' (a list of such 
         ("line:\n  - from: [a, b]\n  - fakesink", f"YAML line 2: {NEEDS_NAME}"),
         ("line: [queue]\nin_flight: many", "YAML line 2: in_flight=many is not a number of frames; give at least 1"),
         ("line: [queue]\nin_flight: 0", "YAML line 2: in_flight=0 is not a number of frames; give at least 1"),
+        (
+            "line: [queue]\nsources_per_process: 0",
+            "YAML line 2: sources_per_process=0 is not a number of sources; give at least 1",
+        ),
         ("line: [queue]\nin_flight: [1]", "YAML line 2: in_flight=… is not a number of frames; give at least 1"),
         (
             "line: [queue",

@@ -144,6 +144,12 @@ def test_without_a_window_only_the_parts_count() -> None:
     assert parse_launch("tests.toys.src ! queue ! fakesink").in_flight == 2 * 2 + 2
 
 
+def test_parts_of_other_cameras_do_not_count() -> None:
+    one = "tests.toys.src camera={} ! queue name=q"
+    lines = "; ".join([*map(one.format, "abcdefgh"), "from q ! fakesink"])
+    assert parse_launch(lines).in_flight == 2 * 2 + 2
+
+
 def test_what_is_given_as_in_flight_holds() -> None:
     line = parse_launch(WHOLE, in_flight=3)
     assert (line.in_flight, line.requested_in_flight) == (3, 3)
@@ -154,6 +160,28 @@ def test_no_frame_in_flight_is_no_line() -> None:
     with pytest.raises(LinkError) as refused:
         Pipeline(Src(), in_flight=0)
     assert str(refused.value) == "in_flight=0 lets no frame through; give at least 1, or omit it"
+
+
+# -- shared processes -------------------------------------------------------------------------------------------------
+
+
+def test_live_sources_before_a_queue_may_share_processes_and_nothing_else() -> None:
+    source = "tests.toys.src name={0} camera={0} is_live={1} ! queue name=q"
+    lines = [source.format("hall", "true"), source.format("yard", "true"), source.format("file", "false")]
+    pipeline = parse_launch("; ".join([*lines, "from q ! tests.toys.find ! fakesink"]))
+    assert pipeline.shared_parts == frozenset()
+    assert Pipeline(*pipeline.lines, sources_per_process=2).shared_parts == {"hall", "yard"}
+
+
+def test_sources_that_cannot_share_a_process_are_an_error() -> None:
+    line = Pipeline(Src(is_live=True), Fakesink(), sources_per_process=4)
+    with pytest.raises(LinkError) as refused:
+        line.check()
+    assert str(refused.value) == (
+        "sources_per_process=4 concerns no part of this line; put a queue after each live source, before any network"
+    )
+    with pytest.raises(LinkError, match=r"^sources_per_process=0 lets no process read a camera; give at least 1$"):
+        Pipeline(Src(), sources_per_process=0)
 
 
 # -- in one process ---------------------------------------------------------------------------------------------------

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stream.elements.keypointsink import KeypointSink
 from stream.errors import LaunchError, PartError, PosestreamError, PropertyError, TransportError
+from stream.pipeline.launch import parse_launch
+from stream.pipeline.pipeline import Pipeline
 from stream.protocol.subscriber import Subscriber
 from stream.runtime.bus import Qos
+from stream.runtime.shared_process import SharedProcesses
 from stream.runtime.supervisor import Supervisor
 from stream.site import site as site_module
 from stream.site.folder import MAX_CAMERAS, CameraExistsError, CameraFolder, CameraSettings, UnknownCameraError
 from stream.site.reload import plan_reload
 from stream.site.site import Site
+from stream.site.template import Template
 from tests.stream.site.bench import LINE, Bench, make_template, open_bench
 
 
@@ -353,10 +359,11 @@ def test_a_line_says_at_its_end_what_was_dropped(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Supervisor, "messages", lambda _: iter(notices))
     monkeypatch.setattr(Supervisor, "wait", lambda *_: True)
     said: list[str] = []
-    line = site_module._start(
+    line = site_module._Line(
         make_template().build("hall", {}, "ipc:///run/hall.sock"),
         tmp_path,
         lambda *words: said.append(": ".join(words)),
+        shared=SharedProcesses(lambda *_: None),
     )
     line.play()
     assert line.wait(0)
@@ -461,3 +468,41 @@ def _follow(site: Site, subscriber: Subscriber, is_done: Callable[[], bool], mor
         more -= is_done()
         assert time.monotonic() < until_s
     return frames
+
+
+def test_cameras_of_a_site_share_a_process_and_come_and_go_alone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path_factory.mktemp("r")))  # paths of sockets have to be short
+    source = "testsrc realtime=true fps=25 width=64 height=64 people=1 noise=1"
+    line = parse_launch(f"{source} ! queue leaky=no ! tests.toys.oracle ! keypointsink")
+    template = Template(Pipeline(*line.lines, in_flight=100, sources_per_process=8), "site.yaml")
+    site = Site(template, CameraFolder(tmp_path / "d"), on_stderr=print)
+    try:
+        site.add("hall", {})
+        site.turn()
+        with Subscriber(site.reports[0].address, timeout_s=60) as subscriber:
+            frames = [next(subscriber).frame_seq]
+            site.add("yard", {"seed": "1"})
+            frames += _follow(site, subscriber, lambda: len(_shared_processes(site)) == 2, 20)
+            shared = _shared_processes(site)
+            assert shared["hall"] == shared["yard"]
+            site.remove("yard")
+            frames += _follow(site, subscriber, lambda: not _state(site, "yard"), 5)
+            site.add("yard", {"seed": "1"})
+            frames += _follow(site, subscriber, lambda: _shared_processes(site) == shared, 5)
+        assert frames == list(range(frames[0], frames[0] + len(frames)))
+        site.turn()
+        site.remove("hall")  # whose thread started the process
+        while _state(site, "hall"):
+            site.turn()
+        assert psutil.pid_exists(shared["yard"])
+        assert _shared_processes(site) == {"yard": shared["yard"]}
+    finally:
+        site.close()
+
+
+def _shared_processes(site: Site) -> dict[str, int]:
+    """The process of the source of each camera."""
+    states = ((report.name, report.run_dir / "testsrc.pid") for report in site.reports)
+    return {name: int(json.loads(path.read_text())["pid"]) for name, path in states if path.exists()}
