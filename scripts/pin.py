@@ -13,7 +13,7 @@ HEADER = """# The versions that were tested together; 'make pin' writes this fil
 
 
 def main() -> None:
-    """Resolve ``.[dev]`` as if nothing were installed, and print the constraints."""
+    """Resolve ``.[dev,ray]`` as if nothing were installed, and print the constraints."""
     versions = resolve_versions()
     versions["opencv-python-headless"] = versions["opencv-python"]
     print(HEADER)
@@ -24,7 +24,7 @@ def main() -> None:
 def resolve_versions() -> dict[str, str]:
     """Name and version of every distribution, without the local part that a private build may carry."""
     root = Path(__file__).resolve().parents[1]
-    command = ["-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-", ".[dev]"]
+    command = ["-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-", ".[dev,ray]"]
     report = subprocess.run([sys.executable, *command], cwd=root, check=True, capture_output=True, text=True).stdout
     installs = (item["metadata"] for item in json.loads(report)["install"])
     versions = {item["name"].lower().replace("_", "-"): item["version"].partition("+")[0] for item in installs}

@@ -21,8 +21,10 @@ from typer import TyperException
 from stream.cli import (
     bridge,
     camera,
+    cluster,
     compare,
     demo,
+    deploy,
     doctor,
     evaluate,
     inspect,
@@ -64,6 +66,7 @@ _COMMANDS = (
     (run.run, _LINES),
     (validate.validate, _LINES),
     (serve.serve, _LINES),
+    (deploy.deploy, _LINES),
     (inspect.inspect, _LOOK),
     (subscribe.subscribe, _LOOK),
     (view.view, _LOOK),
@@ -108,6 +111,10 @@ def make_app(command: str | None) -> typer.Typer:
         app.add_typer(camera.app, name="camera", rich_help_panel=_LINES)
     else:
         add_listing(app, camera.HELP, "camera", _LINES)
+    if command in (None, "cluster"):
+        app.add_typer(cluster.app, name="cluster", rich_help_panel=_LINES)
+    else:
+        add_listing(app, cluster.HELP, "cluster", _LINES)
     if command in (None, "eval"):  # the module is not called "eval", which is a builtin
         app.add_typer(evaluate.app, name="eval", rich_help_panel=_NETWORKS)
     else:

@@ -120,6 +120,7 @@ EXTRAS = {
     "engines.testing": {"torch"},
     "engines.training": {"torch"},
     "stream.bridges": {"confluent_kafka", "opentelemetry", "paho", "pythonosc", "requests", "websockets"},
+    "stream.cluster.ray_engine": {"ray"},
     "stream.metrics": {"prometheus_client"},
     "stream.recording": {"foxglove_schemas_protobuf", "google", "lz4", "mcap", "mcap_protobuf", "zstandard"},
     "stream.web": {"h11", "starlette", "uvicorn", "websockets"},

@@ -196,6 +196,7 @@ _EXTRAS = {
     "eval": ("pycocotools", "scores on COCO"),
     "web": ("starlette", "the page: 'posestream view' and 'serve'"),
     "metrics": ("prometheus-client", "'posestream metrics', for Prometheus"),
+    "ray": ("ray", "many hosts: 'posestream cluster' and 'deploy'"),
     "trace": ("opentelemetry-sdk", "'posestream trace', for OpenTelemetry"),
     "record": ("mcap", "recordsink, replaysrc and 'posestream replay'"),
     "parquet": ("pyarrow", "jsonsink format=parquet"),

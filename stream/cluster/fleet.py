@@ -19,13 +19,14 @@ from stream.cluster.assignment import Host, Needs, assign_cameras, assign_lanes,
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a site wants: its ``cameras``, so many ``lanes``, what each of them ``needs``, and the ``most`` cameras of
-    one."""
+    """What a site wants: its ``cameras``, so many ``lanes``, what each of them ``needs``, the ``most`` cameras of one,
+    and the ``version`` of their line: lanes of another one are replaced, camera by camera."""
 
     cameras: frozenset[str]
     lanes: int
     needs: Needs = field(default_factory=Needs)
     most: int = 8
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Run:
     lane: str
     host: str
     needs: Needs
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class Fleet:
                 self.places[camera] = Place(run, number)
                 self._homes[camera] = run.lane
 
+    def restart(self, camera: str) -> None:
+        """Let a camera drain where it is, and be given anew; nothing where it has no place."""
+        if (place := self.places.get(camera)) is not None:
+            place.is_draining = True
+
     def cameras_of(self, run: Run) -> dict[str, int]:
         """The cameras that a run is to have, and their numbers; those that it is to drain are not among them."""
         return {
@@ -154,14 +161,21 @@ class Fleet:
 
     def _start(self, lanes: Mapping[str, str], wanted: Mapping[str, Wanted], hosts: Mapping[str, Host]) -> list[Start]:
         """Start the lanes that do not run, or run on a host that is drained, where there is room for them."""
-        placed = {run.lane for run in self.runs.values() if not hosts[run.host].is_drained}
+        placed = {
+            run.lane
+            for run in self.runs.values()
+            if run.site in wanted and run.version == wanted[run.site].version and not hosts[run.host].is_drained
+        }
         needs = {lane: wanted[site].needs for lane, site in lanes.items() if lane not in placed}
         if not needs:
             self.waiting = {}
             return []
         found = assign_lanes(needs, hosts, [(run.host, run.needs) for run in self.runs.values()])
         self.waiting = {lane: explain_refusal(needs[lane], hosts) for lane in needs if lane not in found}
-        started = [Run(self._next_number(), lanes[lane], lane, host, needs[lane]) for lane, host in found.items()]
+        started = [
+            Run(self._next_number(), lanes[lane], lane, host, needs[lane], wanted[lanes[lane]].version)
+            for lane, host in found.items()
+        ]
         self.runs |= {run.number: run for run in started}
         return [Start(run) for run in started]
 

@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from engines.formats.files import FormatError, decode_text, read_bytes
 from engines.formats.yaml import MAX_YAML_BYTES, compose_yaml
-from stream.errors import LaunchError
+from stream.errors import LaunchError, PosestreamError
+from stream.registry import make
 
 KEY = "cluster"
 
@@ -20,8 +21,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A lane runs the lines of at most ``cameras_per_lane`` cameras on one host, which must have ``labels`` and have
     ``cpus`` and ``gpus`` free for it. A site has ``min_lanes`` to ``max_lanes`` lanes: one more after frames were older
     than ``age_limit_ms`` (95 of 100 stay below) or were dropped for ``late_s`` seconds, one less after ``quiet_min``
-    minutes without either. Lanes publish with the CURVE key in ``keys``, to the subscribers whose keys are in
-    ``clients``: paths on every host.
+    minutes without either. Lanes publish at the ``relay`` (tcp://HOST:PORT) whose public key is in ``relay_key``;
+    without one, each camera at an address of its own, to the subscribers whose keys are in the folder ``clients``.
+    ``keys`` is the CURVE key with which they publish. These are paths on every host.
     """
 
     cameras_per_lane: Annotated[int, Meta(ge=1, le=64)] = 8
@@ -33,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     age_limit_ms: Annotated[float, Meta(gt=0)] = 1000.0
     late_s: Annotated[float, Meta(ge=1)] = 10.0
     quiet_min: Annotated[float, Meta(ge=0.1)] = 10.0
+    relay: str = ""
+    relay_key: str = ""
     keys: str = ""
     clients: str = ""
 
@@ -71,6 +75,17 @@ def parse_settings(document: Any, place: str) -> Settings:
         )
     if found.gpus > 1 and found.gpus != int(found.gpus):
         raise LaunchError(f"{place}: {KEY}: gpus={found.gpus:g} is no part of one GPU; give at most 1, or whole ones")
-    if found.clients and not found.keys:
-        raise LaunchError(f"{place}: {KEY}: clients={found.clients} has no effect without keys; give keys as well")
+    try:
+        make("keypointsink", **publishing(found, "tcp://127.0.0.1:1", number=1))
+    except PosestreamError as error:
+        raise LaunchError(f"{place}: {KEY}: {error}") from None
     return found
+
+
+def publishing(settings: Settings, bind: str, number: int) -> dict[str, object]:
+    """The properties of the ``keypointsink`` of a lane: at its relay, with the ``number`` of its placement, or on
+    ``bind``."""
+    keys = {"keys": settings.keys, "relay_key": settings.relay_key, "clients": settings.clients}
+    if settings.relay:
+        return {**keys, "relay": settings.relay, "placement": number, "prefix": ""}
+    return {**keys, "bind": bind}

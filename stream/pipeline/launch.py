@@ -119,6 +119,8 @@ _COUNTS = {"in_flight": "frames", "sources_per_process": "sources"}
 """What each of the options of a pipeline is a number of."""
 
 _KEYS = ("line", "lines", *_COUNTS)
+_CLUSTER = "cluster"
+"""What the line's copies ask of a cluster of hosts, in the same file; it concerns 'posestream deploy' alone."""
 
 
 def load_yaml(path: str | Path) -> Pipeline:
@@ -138,7 +140,7 @@ def parse_yaml(text: str, *, place: str = "YAML") -> Pipeline:
     """
     document = _mapping(_composed(text, place), place, "a pipeline is a mapping with 'line:' or 'lines:'")
     for key, (node, _) in document.items():
-        if key not in _KEYS:
+        if key not in (*_KEYS, _CLUSTER):
             raise LaunchError(f"{_at(place, node)}: no key {key!r} here{advise(key, _KEYS, _ONE_OF)}")
     if ("line" in document) == ("lines" in document):
         raise LaunchError(f"{place}: {_ONE_OF}")

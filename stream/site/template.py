@@ -56,24 +56,29 @@ class Template:
             raise LaunchError(f"{name}: {self.source} has no property {_OWN!r}, by which its copies would be known")
         self._check_outputs()
 
-    def build(self, camera: str, properties: Properties, bind: str) -> Pipeline:
-        """The line of a camera, which publishes keypoints and pictures on ``bind``, checked against this machine.
+    def build(
+        self, camera: str, properties: Properties, bind: str, publish: Mapping[str, object] | None = None
+    ) -> Pipeline:
+        """The line of a camera, which publishes keypoints and pictures on ``bind``, checked against this machine; with
+        ``publish``, as these properties of its ``keypointsink`` say.
 
         Raises :class:`PosestreamError` for properties that the source does not have or take, and for what keeps the
         line from running.
         """
         self._check(properties)
-        built = self._copy({**properties, _OWN: camera}, bind)
+        built = self._copy({**properties, _OWN: camera}, bind, publish)
         built.check()
         return built
 
-    def _copy(self, properties: Properties, bind: str) -> Pipeline:
+    def _copy(self, properties: Properties, bind: str, publish: Mapping[str, object] | None = None) -> Pipeline:
+        # An address of this user alone, where the page finds every camera without a prefix or keys.
+        own = {"bind": bind, "pictures": True, "prefix": "", "keys": "", "clients": ""} if publish is None else publish
+
         def rewrite(element: Element) -> Element:
             if isinstance(element, Source):
                 return change(element, **properties)
             if _is_local(element):
-                # An address of this user alone, where the page finds every camera without a prefix or keys.
-                return change(element, bind=bind, pictures=True, prefix="", keys="", clients="")
+                return change(element, **own)
             return element
 
         return parse_yaml(self.text, place=self.name).with_elements(rewrite)

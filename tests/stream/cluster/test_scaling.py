@@ -89,6 +89,8 @@ def test_settings_are_read_from_the_file_of_the_site(tmp_path: Path) -> None:
         ({"min_lanes": 5, "max_lanes": 4}, "min_lanes=5 is above max_lanes=4; lower the first"),
         ({"gpus": 1.5}, "gpus=1.5 is no part of one GPU; give at most 1, or whole ones"),
         ({"clients": "/keys"}, "clients=/keys has no effect without keys"),
+        ({"relay": "tcp://192.168.1.10:5571"}, "relay"),
+        ({"relay_key": "relay.key"}, "relay_key=relay.key has no effect without relay"),
         ([], "Expected `object`"),
     ],
 )

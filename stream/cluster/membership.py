@@ -1,0 +1,99 @@
+"""What this host knows of the cluster that it is in: a folder of this user with the token and the head's address."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+import platformdirs
+import psutil
+
+from stream.errors import TransportError
+from stream.runtime.private_files import create, find_fault, read_own, write
+
+VARIABLE = "POSESTREAM_CLUSTER_DIR"
+"""Environment variable that names the folder."""
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """The address of the head (``HOST:PORT``), the file with the token, this host's name and address in the cluster,
+    whether it is the head, and the process that runs it."""
+
+    head: str
+    token_file: str
+    name: str
+    address: str = ""
+    is_head: bool = False
+    pid: int = 0
+
+
+def find_folder() -> Path:
+    """The folder, which is made if it is missing. Raises :class:`TransportError` if others may enter it."""
+    given = os.environ.get(VARIABLE, "")
+    folder = Path(given) if given else Path(platformdirs.user_state_dir("posestream")) / "cluster"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise TransportError(
+            f"the folder of the cluster {folder} cannot be made: {error.strerror}; set {VARIABLE}"
+        ) from None
+    if fault := find_fault(folder):
+        raise TransportError(f"the folder of the cluster {folder} {fault}, or choose another with {VARIABLE}")
+    return folder
+
+
+def find_token(folder: Path, *, is_new: bool = False) -> Path:
+    """The file with the token of the cluster; made where ``is_new``. Raises :class:`TransportError` without one."""
+    file = folder / "token"
+    if not file.exists():
+        if not is_new:
+            raise TransportError(
+                f"there is no {file}; copy the head's token there, mode 600, or name it with --token-file"
+            )
+        create(file, secrets.token_hex(32))
+    return check_token(file)
+
+
+def check_token(file: Path) -> Path:
+    """The file, if it holds a token and others may not read it. Raises :class:`TransportError`."""
+    try:
+        token, mode = read_own(file), file.stat().st_mode
+    except OSError as error:
+        raise TransportError(f"the token of the cluster cannot be read from {file}: {error}") from None
+    if not token.strip():
+        raise TransportError(f"{file} is empty; copy the head's token there")
+    if mode & 0o077:
+        raise TransportError(f"others may read the token in {file} (mode {mode & 0o777:o}); chmod 600 {file}")
+    return file.absolute()
+
+
+def save(folder: Path, membership: Membership) -> None:
+    """Keep what is known."""
+    write(folder / "member.json", msgspec.json.encode(membership))
+
+
+def forget(folder: Path) -> None:
+    """Know nothing any more."""
+    (folder / "member.json").unlink(missing_ok=True)
+
+
+def load(folder: Path) -> Membership | None:
+    """What is known; None where this host runs in no cluster, or no longer."""
+    try:
+        found = msgspec.json.decode(read_own(folder / "member.json"), type=Membership)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return found if psutil.pid_exists(found.pid) else None
+
+
+def require(folder: Path) -> Membership:
+    """What is known. Raises :class:`TransportError` where this host is in no cluster."""
+    found = load(folder)
+    if found is None:
+        raise TransportError(
+            "this host is in no cluster; start one with 'posestream cluster up', or join one with 'posestream cluster "
+            "join HEAD:PORT'"
+        )
+    return found
