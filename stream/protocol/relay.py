@@ -171,7 +171,7 @@ class Relay:
         return RelayStatistics(here, len(self._cameras), **self._counts)
 
     def take(self, parts: Sequence[bytes | memoryview], connection: int) -> bool:
-        """Take a message that came over ``connection``; False if it was none."""
+        """Take a message that came over ``connection``, -1 if that has ended meanwhile; False if it was none."""
         try:
             if len(parts) != _PARTS:
                 raise WireError(f"a message of {len(parts)} parts, not of topic, content and origin")
@@ -206,9 +206,12 @@ class Relay:
     # -- publishers ----------------------------------------------------------------------------------------------------
 
     def _hear(self, sender: Origin, connection: int) -> _Publisher:
-        publisher = self._publishers.pop(sender.session, None) or _Publisher(sender)
+        publisher = self._publishers.pop(sender.session, None) or _Publisher(sender, is_away=connection < 0)
         self._publishers[sender.session] = publisher  # the most recently heard is the last
-        publisher.origin, publisher.connection, publisher.heard_s = sender, connection, self._now_s()
+        publisher.origin, publisher.heard_s = sender, self._now_s()
+        if connection < 0:
+            return publisher
+        publisher.connection = connection
         if publisher.is_away:
             publisher.is_away = False
             _LOG.warning("%s: publisher %s is back", _OWNER, sender)

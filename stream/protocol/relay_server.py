@@ -113,7 +113,7 @@ class RelayServer:
         while not is_stopped():
             for parts, connection in self._intake.receive(_TURN_MS):
                 if not self._relay.take([part.buffer for part in parts], connection):
-                    self._intake.count_stray(connection)
+                    self._intake.count_stray(parts)
             if time.monotonic() >= self._next_check_s:
                 self._next_check_s = time.monotonic() + _CHECK_S
                 self._relay.check_silence()

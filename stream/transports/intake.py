@@ -6,6 +6,7 @@ fills its own queue, and then the network's. What is sent on the socket, subscri
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -50,6 +51,9 @@ class Intake:
         access = access or Access()
         self._on_disconnected = on_disconnected
         self._extra: frozenset[str] = frozenset()
+        # Descriptors are used again; these numbers are not.
+        self._connections: dict[int, int] = {}
+        self._numbers = itertools.count()
         self._next_keys_s = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
@@ -81,20 +85,20 @@ class Intake:
         return self._peers.refused
 
     def receive(self, timeout_ms: int) -> Iterator[tuple[list[zmq.Frame], int]]:
-        """Wait up to ``timeout_ms`` for messages; yield some that wait, each with the number of its connection."""
+        """Wait up to ``timeout_ms`` for messages; yield some that wait, each with the number of its connection, or -1
+        if that has ended."""
         self._socket.poll(timeout_ms)
         self._watch_connections()
         for _ in range(_MESSAGES_PER_TURN):
             parts = receive_parts(self._socket)
             if not parts:
                 return
-            connection = find_connection(parts[0])
-            if self._is_admitted(parts[0], connection):
-                yield parts, connection
+            if self._is_admitted(parts[0]):
+                yield parts, self._find(parts[0])
 
-    def count_stray(self, connection: int) -> None:
-        """What came over this connection was not a message of a publisher; after a hundred, it ends."""
-        self._peers.count_stray(connection)
+    def count_stray(self, parts: Sequence[zmq.Frame]) -> None:
+        """What was received is no message of a publisher; after a hundred, its connection ends."""
+        self._peers.count_stray(find_connection(parts[0]))
 
     def answer(self, content: bytes) -> None:
         """Send ``content`` to all publishers; lost where one does not keep up."""
@@ -125,29 +129,36 @@ class Intake:
     ) -> None:
         self.close()
 
+    def _find(self, frame: zmq.Frame) -> int:
+        descriptor = find_connection(frame)
+        if descriptor not in self._connections:
+            self._watch_connections()  # it may have begun a moment ago
+        return self._connections.get(descriptor, -1)
+
     def _subscribe(self, topic: str, *, wanted: bool) -> None:
         self._socket.send(bytes([wanted]) + topic.encode())
 
     def _watch_connections(self) -> None:
         if self._listener is not None:
             self._listener.restore()
-        for kind, connection in self._monitor.read():
+        for kind, descriptor in self._monitor.read():
             if kind == zmq.EVENT_ACCEPTED:
-                self._peers.connect(connection)
-            else:
-                self._peers.disconnected(connection)
-                self._on_disconnected(connection)
+                self._connections[descriptor] = next(self._numbers)
+                self._peers.connect(descriptor)
+            elif descriptor in self._connections:
+                self._peers.disconnected(descriptor)
+                self._on_disconnected(self._connections.pop(descriptor))
         if self._allowed is not None and time.monotonic() >= self._next_keys_s:
             self._next_keys_s = time.monotonic() + _KEYS_INTERVAL_S
             if self._allowed.refresh():
                 self._peers.revoke(self._allowed.is_allowed)
 
-    def _is_admitted(self, frame: zmq.Frame, connection: int) -> bool:
+    def _is_admitted(self, frame: zmq.Frame) -> bool:
         if self._allowed is None:
             return True
-        key = find_user(frame)
-        self._peers.identify(connection, key)
-        return self._allowed.is_allowed(key.encode()) or self._peers.refuse(connection, REVOKED)
+        descriptor, key = find_connection(frame), find_user(frame)
+        self._peers.identify(descriptor, key)
+        return self._allowed.is_allowed(key.encode()) or self._peers.refuse(descriptor, REVOKED)
 
     def _end_context(self) -> None:
         if self._authenticator is not None:

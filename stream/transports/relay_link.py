@@ -23,7 +23,7 @@ from stream.transports.zmq_socket import HANDSHAKE_MS, check_address, is_loopbac
 
 _LOG = logging.getLogger(__name__)
 
-POLL_INTERVAL_S = 0.02
+POLL_INTERVAL_S = 0.05
 """How long an answer of the relay waits at most."""
 
 _PING_MS, _PING_TIMEOUT_MS = 1_000, 3_000

@@ -60,12 +60,12 @@ class Sender:
     """A run of a publisher."""
 
     def __init__(self, bench: Bench, name: str = "a", placement: int = 0, connection: int = 1) -> None:
-        self._bench, self._connection = bench, connection
+        self._bench, self.connection = bench, connection
         self.session = f"{next(_SESSIONS):016x}"
         self.origin = Origin(session=self.session, placement=placement, name=name)
 
     def send(self, payload: bytes) -> bool:
-        return self._bench.relay.take((b"topic", payload, origin.encode(self.origin)), self._connection)
+        return self._bench.relay.take((b"topic", payload, origin.encode(self.origin)), self.connection)
 
     def poses(self, *seqs: int, camera: str = "hall") -> None:
         for seq in seqs:
@@ -258,7 +258,10 @@ def test_who_is_away_and_back_is_said_once(bench: Bench, caplog: pytest.LogCaptu
     for _ in range(3):
         bench.relay.disconnected(1)
         bench.relay.check_silence()
-    sender.poses(1, 2)
+    sender.connection = -1
+    sender.poses(1)  # what was still on its way does not bring it back
+    sender.connection = 2
+    sender.poses(2, 3)
     assert caplog.messages == ["relay: publisher a is away, with cameras 'hall', 'yard'", "relay: publisher a is back"]
 
 
