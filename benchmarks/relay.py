@@ -76,6 +76,8 @@ def measure(count: int, fps: float, seconds: float) -> dict[str, Any]:
         for line in lines:
             line.send("go")
         time.sleep(_WARM_UP_S)
+        for reader in readers:
+            reader.send("begin")
         cpu_before, began_s = sum(relay_process.cpu_times()[:2]), time.monotonic()
         time.sleep(seconds)
         cpu = (sum(relay_process.cpu_times()[:2]) - cpu_before) / (time.monotonic() - began_s)
@@ -191,10 +193,9 @@ def _publish(pipe: Connection, sinks: dict[str, dict[str, KeypointSink]], fps: f
     cameras = list(sinks[DIRECT])
     sent = dict.fromkeys(sinks, 0)
     items = {name: make_poses(0, name, count=5) for name in cameras}
-    begin_s, number = time.monotonic(), 0
-    while not pipe.poll():
-        due_s = begin_s + number / (fps * len(cameras))
-        time.sleep(max(0.0, due_s - time.monotonic()))
+    due_s, number = time.monotonic(), 0
+    while not pipe.poll(max(0.0, due_s - time.monotonic())):
+        due_s = max(due_s + 1 / (fps * len(cameras)), time.monotonic())  # what is late is not made up for
         way = WAYS[int(time.time() / _TURN_S) % 2]
         name = cameras[number % len(cameras)]
         item = items[name]
@@ -250,6 +251,11 @@ def run_readers(pipe: Connection, cameras: Sequence[str], addresses: dict[str, s
         while not all(reader.reception.alive for reader in readers):
             read(100)
         pipe.send("ready")
+        while not pipe.poll():
+            read(100)
+        pipe.recv()  # warm by now
+        for reader in readers:
+            reader.times_ms.clear()
         while not pipe.poll():
             read(100)
         until_s = time.monotonic() + 2 * _TURN_S  # for the last heartbeats

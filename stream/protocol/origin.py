@@ -70,11 +70,14 @@ def encode(content: Origin | Answer) -> bytes:
 
 
 def decode_origin(content: bytes | memoryview) -> Origin:
-    """Raises :class:`WireError` for bytes that are no origin."""
+    """Raises :class:`WireError` for bytes that are no origin, or whose name cannot be printed."""
     try:
-        return decode_msgpack(_origins, content, _MAX_BYTES)
+        found = decode_msgpack(_origins, content, _MAX_BYTES)
     except FormatError as error:
         raise WireError(f"not the origin of a message: {error}") from None
+    if not found.name.isprintable():
+        raise WireError("not the origin of a message: its name has characters that cannot be printed")
+    return found
 
 
 def decode_answer(content: bytes | memoryview) -> Answer:

@@ -15,6 +15,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 from msgspec import Struct
@@ -37,7 +38,12 @@ MAX_CAMERAS_EACH = 256
 """Cameras of one publisher, so that none takes the places of all."""
 
 MAX_PUBLISHERS = 4096
-"""Runs of publishers that are remembered; the least recently heard are forgotten first."""
+"""Runs of publishers that are remembered; of those that have gone, the least recently heard are forgotten first."""
+
+MAX_GAP = 10**9
+"""A number that is so far ahead of the last one, a year of messages, is not believed."""
+
+_MAX_WARNINGS = 256
 
 MAX_RETAINED_BYTES = 256 * 1024
 """A longer message is passed on, and not kept for subscribers that join late: 1,024 cameras take 256 MiB at most."""
@@ -155,6 +161,7 @@ class Relay:
         self._raw_session = msgspec.Raw(_encoder.encode(self._session))
         self.cache = LastValues(self._session, prefix, heartbeat_ms, now_ns)
         self._publishers: dict[str, _Publisher] = {}
+        self._sessions: dict[int, str] = {}
         self._cameras: dict[str, _Camera] = {}
         self._skeletons: dict[str, tuple[Skeleton, Origin]] = {}
         self._counts: Counter[str] = Counter()
@@ -177,20 +184,21 @@ class Relay:
                 raise WireError(f"a message of {len(parts)} parts, not of topic, content and origin")
             sender = origin.decode_origin(parts[2])
             head = _read_head(parts[1], sender)
+            publisher = self._hear(sender, connection)
         except WireError as error:
             self._counts["malformed"] += 1
             self._warn(f"dropped what is no message of a publisher: {error}")
             return False
-        publisher = self._hear(sender, connection)
         try:
             return self._take(head, bytes(parts[1]), publisher)
-        except (WireError, PropertyError) as error:
+        except (WireError, PropertyError, FormatError) as error:
             self._count("malformed", publisher)
             self._warn(f"dropped a message of {sender}: {error}")
             return False
 
     def disconnected(self, connection: int) -> None:
-        """The connection has ended, and with it what was heard over it."""
+        """The connection has ended."""
+        self._sessions.pop(connection, None)
         for publisher in self._publishers.values():
             if publisher.connection == connection and not publisher.is_away:
                 self._leave(publisher)
@@ -206,17 +214,25 @@ class Relay:
     # -- publishers ----------------------------------------------------------------------------------------------------
 
     def _hear(self, sender: Origin, connection: int) -> _Publisher:
-        publisher = self._publishers.pop(sender.session, None) or _Publisher(sender, is_away=connection < 0)
-        self._publishers[sender.session] = publisher  # the most recently heard is the last
-        publisher.origin, publisher.heard_s = sender, self._now_s()
+        """The publisher of ``sender``. Raises :class:`WireError` for a second one over one connection."""
+        session = sender.session
+        known = self._publishers.get(session)
         if connection < 0:
-            return publisher
+            if known is None:
+                raise WireError("the first message of a publisher, whose connection has ended meanwhile")
+            return known
+        if self._sessions.setdefault(connection, session) != session:
+            raise WireError("a message with another session than those before it over one connection")
+        publisher = known or _Publisher(sender)
+        self._publishers.pop(session, None)
+        self._publishers[session] = publisher  # the most recently heard is the last
+        publisher.origin, publisher.heard_s = sender, self._now_s()
         publisher.connection = connection
         if publisher.is_away:
             publisher.is_away = False
             _LOG.warning("%s: publisher %s is back", _OWNER, sender)
         if len(self._publishers) > MAX_PUBLISHERS:
-            del self._publishers[next(iter(self._publishers))]
+            self._publishers.pop(next((one for one, each in self._publishers.items() if each.is_away), session))
         return publisher
 
     def _leave(self, publisher: _Publisher) -> None:
@@ -253,7 +269,7 @@ class Relay:
                 "second (--max-rate); the rest is dropped"
             )
             return
-        seq = camera.base + head.seq
+        seq = _renumber(camera, head.seq)
         if seq <= camera.last:
             self._count("duplicates", publisher)
             return
@@ -287,11 +303,11 @@ class Relay:
         """Count what was lost at the end, and pass on the ends that were."""
         publisher.interval_s = heartbeat.interval_ms / 1e3
         head, ended = topics.poses_topic(""), set(heartbeat.ended)
-        for topic, seq in heartbeat.topics.items():
+        for topic, seq in islice(heartbeat.topics.items(), MAX_CAMERAS_EACH):
             name = topic.removeprefix(head)
             is_end = topic in ended
             camera = self._admit(name, publisher, seq if is_end else seq + 1, tells_again=True)
-            if camera is None or (renewed := camera.base + seq) <= camera.last:
+            if camera is None or (renewed := _renumber(camera, seq)) <= camera.last:
                 continue
             if is_end:
                 self._count_lost(name, camera, renewed - 1)
@@ -401,6 +417,8 @@ class Relay:
             self._tell(former, refusal)
 
     def _tell(self, publisher: _Publisher, verdict: Verdict, *, again: bool = False) -> None:
+        if len(publisher.refused) >= MAX_CAMERAS_EACH and verdict.camera not in publisher.refused:
+            return
         is_new = publisher.refused.get(verdict.camera) != verdict.reason
         if is_new:
             publisher.refused[verdict.camera] = verdict.reason
@@ -409,7 +427,7 @@ class Relay:
             self._answer(origin.encode(verdict))
 
     def _warn(self, text: str) -> None:
-        if text not in self._warned and len(self._warned) < MAX_PUBLISHERS:
+        if text not in self._warned and len(self._warned) < _MAX_WARNINGS:
             self._warned.add(text)
             _LOG.warning("%s: %s", _OWNER, text)
 
@@ -425,6 +443,14 @@ def _read_head(payload: bytes | memoryview, sender: Origin) -> _Head:
     if head.session != sender.session:
         raise WireError(f"a message of session {head.session} with the origin {sender.session}")
     return head
+
+
+def _renumber(camera: _Camera, seq: int) -> int:
+    """The relay's number of the publisher's message ``seq``. Raises :class:`WireError` if it cannot be true."""
+    renewed = camera.base + seq
+    if renewed - camera.last > MAX_GAP:
+        raise WireError(f"message {seq} of a camera is said to follow {camera.last - camera.base}")
+    return renewed
 
 
 def _list(names: Sequence[str]) -> str:

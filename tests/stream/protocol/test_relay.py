@@ -25,7 +25,7 @@ class Bench:
     """A relay on a clock of its own, what it has published and answered, and a subscriber that joined at its start."""
 
     def __init__(self, **options: Any) -> None:
-        self.now_s = 100.0
+        self.now_s, self.senders = 100.0, 0
         self.sent: list[tuple[str, bytes]] = []
         self.answers: list[Answer] = []
         self.relay = Relay(
@@ -59,8 +59,9 @@ class Bench:
 class Sender:
     """A run of a publisher."""
 
-    def __init__(self, bench: Bench, name: str = "a", placement: int = 0, connection: int = 1) -> None:
-        self._bench, self.connection = bench, connection
+    def __init__(self, bench: Bench, name: str = "a", placement: int = 0, connection: int | None = None) -> None:
+        bench.senders += 1
+        self._bench, self.connection = bench, bench.senders if connection is None else connection
         self.session = f"{next(_SESSIONS):016x}"
         self.origin = Origin(session=self.session, placement=placement, name=name)
 
@@ -343,6 +344,39 @@ def test_what_is_no_message_of_a_publisher_is_dropped_and_counted(bench: Bench, 
     assert not bench.relay.take(parts, 1)
     assert bench.relay.statistics().malformed == 1
     assert bench.sent == []
+
+
+def test_a_publisher_that_invents_numbers_names_and_sessions_costs_the_others_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relay_module, "MAX_CAMERAS_EACH", 2)
+    monkeypatch.setattr(relay_module, "MAX_PUBLISHERS", 3)
+    good, bad = Sender(bench, "good"), Sender(bench, "bad", connection=2)
+    good.poses(0)
+    bad.poses(0, camera="yard")
+    far = schema.encode_poses(make_poses(1, "yard"), session=bad.session, seq=2**63 - 1)
+    assert not bad.send(far)
+    bad.poses(1, camera="yard")
+    for number in range(20):
+        bad.poses(0, camera=f"invented{number}")
+    assert len(bench.answers) == 2
+    for _ in range(20):
+        assert not Sender(bench, "bad", connection=2).send(far)
+    for number in range(20):  # also over new connections
+        Sender(bench, "bad", connection=10 + number).poses(0, camera="yard")
+        bench.relay.disconnected(10 + number)
+    assert bench.relay.statistics().publishers == 2
+    good.poses(1)
+    assert [seq for camera, seq, _ in bench.read() if camera == "hall"] == [0, 1]
+    assert bench.lost() == 0
+    assert len(caplog.messages) < 60
+
+
+def test_a_key_that_is_no_text_is_malformed(bench: Bench) -> None:
+    sender = Sender(bench)
+    payload = schema.encode_poses(make_poses(1, "hall"), session=sender.session, seq=0)
+    assert not sender.send(payload.replace(b"\xa6people", b"\xa6\xffeople"))
+    assert bench.relay.statistics().malformed == 1
 
 
 def test_a_publisher_of_another_major_version_is_refused_with_both_versions(
