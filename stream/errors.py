@@ -14,7 +14,7 @@ PosestreamError                 the root: one line with both parties, the value 
  ├─ WireError                   bytes that are not a message of this version
  │   └─ VersionError            a publisher of another major version of the protocol
  └─ PartError                   an element that fails on every item, or a part that ends again and again
-     └─ StartError              a part that failed before its first item, whose disk is full, or that was replaced
+     └─ StartError              a part that failed before its first item, or for which no restart helps
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class PartError(PosestreamError):
 
 
 class StartError(PartError):
-    """A part failed before its first item, its disk is full, or another has replaced it at a relay; a restart does not
-    help until the cause is removed."""
+    """A part failed before its first item, its disk is full, or its relay is away or has another in its place; a
+    restart does not help until the cause is removed."""
 
 
 _NOTE = "in element "

@@ -48,9 +48,9 @@ class KeypointSink(Sink):
     """Publishes poses on ``bind``, one message per frame, topic ``poses/<camera>``; see docs/reference/protocol.md.
 
     Beyond loopback it requires CURVE keys (``keys``). With ``relay`` it does not listen: it connects to a ``posestream
-    relay``. While that is away, a live line drops its messages, and a line of files waits for up to 30 s, after which
-    each of its frames fails. Raises :class:`TransportError` for a port in use, :class:`WireError` for a pose that
-    contains NaN or infinity.
+    relay``. While that is away, a live line drops its messages, and a line of files waits, for up to 30 s. Raises
+    :class:`TransportError` for a port in use, :class:`WireError` for a pose that contains NaN or infinity, and
+    :class:`StartError` where a relay takes nothing of a line of files, or has newer placements for all cameras.
     """
 
     sink = Caps("people/poses")

@@ -36,8 +36,8 @@ class RelayPublisher:
     :class:`stream.transports.publisher.Publisher`.
 
     A message that the relay does not take is dropped and counted, or, if it ``waits``, tried again for
-    :data:`PATIENCE_S`, in which ``progress()`` is called; then :class:`TransportError` is raised. Raises
-    :class:`StartError` where newer placements have replaced it for all its cameras.
+    :data:`PATIENCE_S`, in which ``progress()`` is called. Raises :class:`StartError`, since no restart helps, if that
+    is in vain, and if newer placements have replaced it for all its cameras.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class RelayPublisher:
         owner: str = "publisher",
     ) -> None:
         self.endpoint, self._owner, self._session = address, owner, cache.session
-        self._waits, self._progress, self._patience_s = waits, progress, PATIENCE_S
+        self._waits, self._progress = waits, progress
         self._cameras: set[str] = set()
         self._refused: dict[str, Verdict] = {}
         self._replaced_s = math.inf
@@ -90,9 +90,7 @@ class RelayPublisher:
             return
         is_sent = self._wait(lambda: self._try(camera, topic, payload, counts=False) or self._is_replaced(camera))
         if not is_sent or self._is_replaced(camera):
-            self._patience_s = 0.0  # until the relay is back
-            raise TransportError(f"{self._owner}: {self._describe_failure(camera)}")
-        self._patience_s = PATIENCE_S
+            raise StartError(f"{self._owner}: {self._describe_failure(camera)}")
 
     def confirm(self) -> None:
         """After the end of all cameras, make sure that the relay has received everything, if it ``waits``.
@@ -141,7 +139,7 @@ class RelayPublisher:
 
     def _wait(self, is_done: Callable[[], object]) -> bool:
         """Wait until ``is_done()``; False if that takes too long."""
-        end_s = time.monotonic() + self._patience_s
+        end_s = time.monotonic() + PATIENCE_S
         while not is_done():
             if time.monotonic() >= end_s:
                 return False

@@ -143,14 +143,14 @@ def test_a_line_of_files_fails_at_its_end_if_the_relay_has_not_passed_everything
     )
 
 
-def test_a_frame_of_a_file_fails_if_the_relay_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_of_files_ends_if_the_relay_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_publisher, "PATIENCE_S", 0.2)
     monkeypatch.setattr(relay_publisher, "JOIN_S", 0.0)
     relay = RunningRelay()
     relay.stop()
     sink = KeypointSink(relay=relay.publishers)
     sink.set_sources([FILES])
-    with sink, pytest.raises(TransportError) as caught:
+    with sink, pytest.raises(StartError) as caught:
         sink.consume(make_poses(0, "hall"))
     assert str(caught.value) == (
         f"keypointsink: the relay {relay.publishers} has taken nothing for 0.2 s; "
