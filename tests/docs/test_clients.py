@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from stream.testing import make_poses
 from stream.transports.curve import generate_keys
 from tests.caches import cache_folder, fill_once
 from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
+from tests.stream.relaying import open_line, open_relay
 
 # npm fetches two packages of ready-made binaries; a machine that needs longer has no network to speak of.
 INSTALL_TIMEOUT_S = 90
@@ -93,11 +94,23 @@ def check_equal(message: Any, number: int, item: Poses) -> None:
         np.testing.assert_array_equal(np.array(person["keypoints"], np.float32), keypoints)
 
 
-def test_the_node_client_gets_the_very_keypoints_that_were_published(node: Path) -> None:
-    with open_sink() as sink:
-        command = ["node", "subscribe.mjs", "--address", sink.endpoint, "--camera", "hall", "--json", "--count", "6"]
+@contextmanager
+def open_way(way: str) -> Iterator[tuple[KeypointSink, str, Callable[[], int]]]:
+    """A sink, the address of its subscribers, and how many snapshots they were sent."""
+    if way == "direct":
+        with open_sink() as sink:
+            yield sink, sink.endpoint, lambda: count_snapshots(sink)
+        return
+    with open_relay() as relay, open_line(relay) as sink:
+        yield sink, relay.bind, lambda: relay.server.statistics()[1].snapshots
+
+
+@pytest.mark.parametrize("way", ["direct", "relay"])
+def test_the_node_client_gets_the_very_keypoints_that_were_published(node: Path, way: str) -> None:
+    with open_way(way) as (sink, address, count):
+        command = ["node", "subscribe.mjs", "--address", address, "--camera", "hall", "--json", "--count", "6"]
         with running(*command, cwd=node) as client:
-            wait_until(lambda: count_snapshots(sink) or client.poll() is not None, "the client is heard")
+            wait_until(lambda: count() or client.poll() is not None, "the client is heard")
             items = published(sink)
             *messages, end = map(json.loads, result(client))
     for number, (message, item) in enumerate(zip(messages, items, strict=True)):
