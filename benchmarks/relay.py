@@ -47,7 +47,7 @@ def main() -> None:
     """Measure, print, and write with ``--write``."""
     parser = make_parser(__doc__)
     parser.add_argument("--lines", type=int, default=100, help="and as many subscribers")
-    parser.add_argument("--fps", type=float, default=10.0, help="frames a second of each line")
+    parser.add_argument("--fps", type=float, default=3.0, help="frames a second of each line")
     parser.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
