@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import cv2
 import pytest
 
 from stream.capture.live_source import LiveSource
 from stream.errors import SourceError
 from stream.messages import Frame
+from stream.testing.videos import numbered_picture
 
 # Timeout for conditions that take a second or two on an idle machine and longer on a busy one.
 TIMEOUT_S = 60.0
@@ -78,3 +80,32 @@ class HttpCamera:
                     camera.respond(self)
 
         return Handler
+
+
+class MjpegCamera(HttpCamera):
+    """Sends ``pictures`` from number 0 to each client, then closes the connection, or stays open and silent."""
+
+    def __init__(self, pictures: int, *, stays_open: bool = False, every_s: float = 0.01, answer: int = 200) -> None:
+        self.pictures, self.stays_open, self.every_s, self.answer = pictures, stays_open, every_s, answer
+        self.get_size: Callable[[int], tuple[int, int]] = lambda number: (320, 240)
+        self.connections = 0
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        return f"http://admin:hunter2@127.0.0.1:{self.port}/video?token=hunter2"
+
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
+        self.connections += 1
+        request.send_response(self.answer)
+        request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        request.end_headers()
+        self.show(request.wfile.write)
+
+    def show(self, write: Callable[[bytes], object]) -> None:
+        for number in range(self.pictures if self.answer == 200 else 0):
+            jpeg = cv2.imencode(".jpg", numbered_picture(number, self.get_size(number)))[1].tobytes()
+            write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(jpeg), jpeg))
+            self.stopping.wait(self.every_s)
+        if self.stays_open:
+            self.stopping.wait(TIMEOUT_S)

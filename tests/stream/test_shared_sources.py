@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +22,7 @@ from stream.pipeline.pipeline import Pipeline
 from stream.runtime import bus
 from stream.runtime.restart_policy import RestartPolicy
 from stream.runtime.supervisor import Supervisor
+from tests.stream.live_sources import MjpegCamera
 from tests.stream.toys.notebook import key_of, lines_in
 
 pytestmark = [pytest.mark.survival, pytest.mark.usefixtures("no_leaks")]
@@ -33,13 +38,12 @@ def short_paths(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 class Cameras:
-    """A line of live cameras that share processes, up to ``most`` each, and what has arrived of each camera."""
+    """A line of these sources, by camera, up to ``most`` of which share a process; and what has arrived of each."""
 
-    def __init__(self, folder: Path, most: int, **cameras: str) -> None:
+    def __init__(self, folder: Path, most: int, sources: Mapping[str, str]) -> None:
         self._folder = folder
         self.stderr: list[tuple[str, str]] = []
-        source = "tests.stream.toys.unruly name={0} camera={0} orders={1}/{0} {2} ! queue name=frames leaky=no"
-        lines = [source.format(camera, folder, properties) for camera, properties in cameras.items()]
+        lines = [f"{text} name={name} camera={name} ! queue name=frames leaky=no" for name, text in sources.items()]
         pipeline = parse_launch(
             "; ".join([*lines, f"from frames ! tests.stream.toys.notebook location={folder}/notes"])
         )
@@ -88,12 +92,18 @@ class Cameras:
         return list(self.supervisor.messages())
 
 
+def unruly(folder: Path, most: int, **cameras: str) -> Cameras:
+    """Cameras with these properties."""
+    source = "tests.stream.toys.unruly orders={0}/{1} {2}"
+    return Cameras(folder, most, {name: source.format(folder, name, given) for name, given in cameras.items()})
+
+
 def is_gapless(numbers: list[int]) -> bool:
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def test_cameras_share_processes_and_each_is_a_part_of_its_own(tmp_path: Path) -> None:
-    with Cameras(tmp_path, 2, hall="", yard="", door="") as cameras:
+    with unruly(tmp_path, 2, hall="", yard="", door="") as cameras:
         cameras.wait_for_frames(30)
         pids = cameras.supervisor.pids
         assert len({pids[camera] for camera in (HALL, YARD, DOOR)}) == 2
@@ -114,7 +124,7 @@ def test_cameras_share_processes_and_each_is_a_part_of_its_own(tmp_path: Path) -
 
 
 def test_a_camera_that_is_lost_is_restarted_alone_and_goes_on_counting(tmp_path: Path) -> None:
-    with Cameras(tmp_path, 8, hall="", yard="") as cameras:
+    with unruly(tmp_path, 8, hall="", yard="") as cameras:
         cameras.wait_for_frames()
         pids = cameras.supervisor.pids
         for incarnation in (1, 2):
@@ -133,12 +143,12 @@ def test_a_camera_that_is_lost_is_restarted_alone_and_goes_on_counting(tmp_path:
 
 def test_a_camera_that_is_missing_ends_the_line_as_it_does_alone(tmp_path: Path) -> None:
     missing = pytest.raises(StartError, match=r"^hall: no such camera; plug it in$")
-    with Cameras(tmp_path, 8, hall="is_missing=true", yard="") as cameras, missing:
+    with unruly(tmp_path, 8, hall="is_missing=true", yard="") as cameras, missing:
         cameras.supervisor.wait(_LONG_S)
 
 
 def test_the_cameras_of_a_process_that_was_killed_are_restarted_in_smaller_groups(tmp_path: Path) -> None:
-    with Cameras(tmp_path, 3, hall="", yard="", door="") as cameras:
+    with unruly(tmp_path, 3, hall="", yard="", door="") as cameras:
         cameras.wait_for_frames()
         killed = cameras.supervisor.pids[HALL]
         os.kill(killed, signal.SIGKILL)
@@ -151,8 +161,11 @@ def test_the_cameras_of_a_process_that_was_killed_are_restarted_in_smaller_group
         assert numbers == sorted(set(numbers))
 
 
-def test_a_camera_that_hangs_ends_its_process_and_is_alone_from_then_on(tmp_path: Path) -> None:
-    with Cameras(tmp_path, 3, hall="", yard="", door="") as cameras:
+def test_a_camera_that_hangs_ends_its_process_and_is_alone_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.runtime.shared_process._CANCEL_S", 0.5)
+    with unruly(tmp_path, 3, hall="", yard="", door="") as cameras:
         cameras.wait_for_frames()
         cameras.order(HALL, "hang")
         cameras.wait_for_restart(YARD, 1)
@@ -165,7 +178,7 @@ def test_a_camera_that_hangs_ends_its_process_and_is_alone_from_then_on(tmp_path
 
 
 def test_a_crash_says_where_it_was_and_a_killed_line_ends_at_once(tmp_path: Path) -> None:
-    with Cameras(tmp_path, 3, hall="", yard="") as cameras:
+    with unruly(tmp_path, 3, hall="", yard="") as cameras:
         cameras.wait_for_frames()
         cameras.order(HALL, "crash")
         cameras.wait_for_restart(YARD, 1)
@@ -176,3 +189,53 @@ def test_a_crash_says_where_it_was_and_a_killed_line_ends_at_once(tmp_path: Path
         assert cameras.supervisor.wait(_LONG_S)
         assert time.monotonic() - began_s < 5
     assert any(part == "sources-1" and "unruly.py" in text for part, text in cameras.stderr)
+
+
+def test_cameras_that_refuse_or_freeze_do_not_concern_those_beside_them(tmp_path: Path) -> None:
+    with (
+        closing(MjpegCamera(10**6, every_s=0.04)) as good,
+        closing(MjpegCamera(5, stays_open=True)) as frozen,
+        closing(MjpegCamera(0, answer=404)) as absent,
+    ):
+        source = "rtspsrc url={} max_items=100 retry={} stall_timeout_s=1 backoff_s=0.1"
+        sources = {
+            HALL: source.format(good.url, "reconnect"),
+            YARD: source.format(frozen.url, "reconnect"),
+            DOOR: source.format(absent.url, "always"),
+        }
+        absent.close()
+        with Cameras(tmp_path, 8, sources) as cameras:
+            cameras.wait_for(lambda: cameras.numbers(HALL) and cameras.numbers(YARD))
+            connections = frozen.connections
+            cameras.wait_for(lambda: frozen.connections >= connections + 2)
+            cameras.wait_for(lambda: cameras.numbers(YARD)[-1] >= 10)
+            began_s = time.monotonic()
+            notices = cameras.stop()
+            assert time.monotonic() - began_s < 10
+    assert is_gapless(cameras.numbers(HALL))
+    assert cameras.numbers(YARD) == sorted(set(cameras.numbers(YARD)))
+    assert not [notice for notice in notices if isinstance(notice, bus.Restarted)]
+    assert any(part == YARD and "no picture for" in text for part, text in cameras.stderr)
+    assert any(part == DOOR and "Connection refused" in text for part, text in cameras.stderr)
+    assert HALL not in {part for part, text in cameras.stderr if "unavailable" in text}
+    assert "hunter2" not in str(cameras.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_no_shared_process_outlives_its_supervisor(number: signal.Signals, tmp_path: Path) -> None:
+    script = (
+        "import sys; from stream.pipeline.launch import parse_yaml\n"
+        "from stream.runtime.supervisor import Supervisor\n"
+        "sys.exit(Supervisor(parse_yaml(sys.argv[1])).run())"
+    )
+    source = "tests.stream.toys.unruly"
+    sink = {"tests.stream.toys.notebook": {"location": f"{tmp_path}/notes"}}
+    line = json.dumps({"sources_per_process": 4, "line": [source, "queue", sink]})
+    process = subprocess.Popen([sys.executable, "-c", script, line], start_new_session=True)
+    deadline_s = time.monotonic() + _LONG_S
+    while not lines_in(tmp_path / "notes"):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    os.killpg(process.pid, number)  # as Ctrl-C does, which reaches the whole foreground group
+    assert process.wait(_LONG_S) == (number if number == signal.SIGINT else -number)
+    assert ((tmp_path / "notes").read_text()[-4:] == "end\n") == (number == signal.SIGINT)

@@ -287,6 +287,26 @@ def part_command(directory: Path, module: str = "stream.runtime.worker") -> list
     return [*sleep, "-m", module, "line.yaml", "--part", "detect", "--run-dir", str(directory)]
 
 
+def test_a_process_of_several_parts_is_killed_if_its_supervisor_has_ended() -> None:
+    dead = abandoned()
+    parents = {"orphan": 2**22 + 1, "alive": os.getpid()}
+    command = [*part_command(dead, "stream.runtime.shared_worker")[:-4], "--parent"]
+    started = {
+        name: subprocess.Popen([*command, str(parent)], stdout=subprocess.PIPE) for name, parent in parents.items()
+    }
+    try:
+        for name, process in started.items():
+            assert process.stdout is not None
+            process.stdout.read(1)  # before, its command line is still that of this process
+            (dead / f"{name}.pid").write_text(json.dumps({"pid": process.pid}))
+        kill_processes(dead)
+        assert [name for name, process in started.items() if psutil.pid_exists(process.pid)] == ["alive"]
+    finally:
+        for process in started.values():
+            process.kill()
+            process.communicate()
+
+
 def test_a_process_of_a_killed_run_is_killed_and_another_that_now_has_its_id_is_not() -> None:
     dead = abandoned()
     commands = {
