@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 STANDALONE = (
+    "camera_bank",
     "exports",
     "faults",
     "hop",

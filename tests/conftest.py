@@ -62,6 +62,7 @@ LONGEST = (
     "tests/test_wheel.py",
     "tests/test_documents.py",
     "tests/stream/test_faults.py",
+    "tests/stream/test_shared_sources.py",
     "tests/test_rules.py",
     "tests/stream/test_main.py",
     "tests/stream/evaluation/test_live.py",

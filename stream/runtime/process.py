@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 import psutil
 
@@ -40,6 +40,17 @@ class Process(Protocol):
     def wait(self) -> int: ...
 
     def send_signal(self, sig: int) -> None: ...
+
+
+@runtime_checkable
+class SharedProcess(Process, Protocol):
+    """What :class:`PartProcess` needs of one that is a part of a process with others.
+
+    ``heard_s`` is when any of its parts was last heard: while one is, the process lives, and a part that is silent has
+    only not had its turn on a busy machine.
+    """
+
+    heard_s: float
 
 
 class ProcessNotes(Protocol):
@@ -144,6 +155,8 @@ class PartProcess:
         match notice:
             case bus.Stats() if notice.pid == self.pid:
                 self._heard_s = now_s
+                if isinstance(self._process, SharedProcess):
+                    self._process.heard_s = now_s
                 if notice.state == "NULL" and not self._is_null:
                     self._closed_s = now_s
                 self.stats = notice
@@ -163,8 +176,9 @@ class PartProcess:
         # A debugger has stopped it; or it loads or frees something large, and no signal has stopped it.
         if status == psutil.STATUS_TRACING_STOP or (self._is_null and status != psutil.STATUS_STOPPED):
             self._heard_s = now_s
-        if now_s - self._heard_s > self._policy.silence_s:
-            return f"silent for {now_s - self._heard_s:.1f} s"
+        heard_s = max(self._heard_s, self._process.heard_s if isinstance(self._process, SharedProcess) else 0.0)
+        if now_s - heard_s > self._policy.silence_s:
+            return f"silent for {now_s - heard_s:.1f} s"
         return self._hang(now_s)
 
     @property

@@ -37,7 +37,7 @@ _CANCEL_S = 5.0
 """How long a cancelled part may take to end, before its process is killed: on a busy machine others may be well."""
 
 _CLOSE_S = 1.0
-_DEATH_S = 1.0
+_DEATH_S = 2.0
 """How long a process may take to end once its sockets are closed."""
 
 _POLL_S = 0.01
@@ -86,7 +86,7 @@ class SharedProcesses:
         with self._lock:
             most = self._count_most(run)
             self._workers = [worker for worker in self._workers if not worker.has_ended()]
-            free = (worker for worker in self._workers if worker.most == most and worker.has_room())
+            free = (worker for worker in self._workers if worker.most == most and worker.reserve())
             worker = next(free, None) or self._open(most)
             return worker.start(run, is_restart=is_restart)
 
@@ -110,12 +110,13 @@ class SharedProcesses:
 
     def _on_death(self, run: SharedRun, most: int) -> None:
         now_s = time.monotonic()
-        recent = {key: group for key, group in self._groups.items() if now_s - group[0] < _SPLIT_S}
-        self._groups = {**recent, run.key: (now_s, most)}
+        with self._lock:
+            recent = {key: group for key, group in self._groups.items() if now_s - group[0] < _SPLIT_S}
+            self._groups = {**recent, run.key: (now_s, most)}
 
 
 class _Worker:
-    """One process and its parts."""
+    """One process and its parts; a place for the first one is reserved."""
 
     def __init__(
         self,
@@ -127,10 +128,11 @@ class _Worker:
         self.name, self.most = name, most
         self._on_stderr, self._on_death = on_stderr, on_death
         self._lock = threading.Lock()
+        self.heard_s = 0.0
+        self._places = 1
         self._parts: list[SharedPart] = []
         self._culprits: list[SharedPart] = []
         """Those for whose sake the process was killed, while others ran in it."""
-        self._is_closed = False
         self._control, control = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         try:
@@ -149,27 +151,31 @@ class _Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    def has_room(self) -> bool:
-        """True where one more part may be started in it."""
+    def reserve(self) -> bool:
+        """Reserve a place for one more part; False where there is none, or the process ends."""
         with self._lock:
-            return not self._is_closed and self._process.poll() is None and len(self._parts) < self.most
+            has_room = 0 < self._places < self.most and self._process.poll() is None
+            self._places += has_room
+            return has_room
 
     def has_ended(self) -> bool:
         """True once the process has ended."""
         return self._process.poll() is not None
 
     def start(self, run: SharedRun, *, is_restart: bool) -> SharedPart:
-        """Start a part in this process; where it has just died, the part ends at once."""
-        ours, theirs = socket.socketpair()
-        reading, writing = os.pipe()
-        part = SharedPart(run, self, ours, os.fdopen(reading, "rb"))
+        """Start a part at the reserved place; where the process has just died, the part ends at once."""
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._release)
+            ours, theirs = socket.socketpair()
+            with theirs:
+                opened.enter_context(ours)
+                reading, writing = os.pipe()
+                with os.fdopen(writing, "wb"), contextlib.suppress(OSError):
+                    socket.send_fds(self._control, [b"p"], [theirs.fileno(), writing])
+            part = SharedPart(run, self, ours, os.fdopen(reading, "rb"))
+            opened.pop_all()
         with self._lock:
             self._parts.append(part)
-        try:
-            with theirs, contextlib.suppress(OSError):
-                socket.send_fds(self._control, [b"p"], [theirs.fileno(), writing])
-        finally:
-            os.close(writing)
         # In a thread, since a process that is stopped does not read what the socket cannot hold.
         threading.Thread(target=_give, args=(ours, run.encode(is_restart=is_restart)), daemon=True).start()
         return part
@@ -185,12 +191,10 @@ class _Worker:
                 self._process.kill()
 
     def get_exit_code(self, part: SharedPart) -> int:
-        """The exit code of the process, which has ended while ``part`` ran."""
-        try:
+        """The exit code of the process, which has ended while ``part`` ran, or could not take it."""
+        code = FAILED
+        with contextlib.suppress(subprocess.TimeoutExpired):  # without descriptors it cannot take a part, and lives
             code = self._process.wait(_DEATH_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
         if not self._culprits:
             self._on_death(part.run, max(1, self.most // _SPLIT))
         elif part in self._culprits:
@@ -201,15 +205,17 @@ class _Worker:
         """A part has ended; the process ends with its last one."""
         with self._lock:
             self._parts.remove(part)
-            is_last = not self._parts
-            self._is_closed = self._is_closed or is_last
+        self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._places -= 1
+            is_last = not self._places
         if is_last:
             self._close_descriptors()
 
     def close(self) -> None:
         """End the process, and wait for its end."""
-        with self._lock:
-            self._is_closed = True
         self._close_descriptors()
         try:
             self._process.wait(_CLOSE_S)
@@ -230,6 +236,7 @@ class _Worker:
             with stderr:
                 for line in stderr:
                     self._on_stderr(self.name, bus.sanitize(line.decode(errors="replace").rstrip()))
+        self._process.wait()  # or it would stay a zombie until the next one is started
 
 
 class SharedPart:
@@ -241,6 +248,15 @@ class SharedPart:
         self._lock = threading.Lock()
         self._code: int | None = None
         self._cancelled_s: float | None = None
+
+    @property
+    def heard_s(self) -> float:
+        """When any part of its process was last heard (:class:`stream.runtime.process.SharedProcess`)."""
+        return self._worker.heard_s
+
+    @heard_s.setter
+    def heard_s(self, now_s: float) -> None:
+        self._worker.heard_s = now_s
 
     @property
     def is_cancelled(self) -> bool:

@@ -70,11 +70,22 @@ class _SharedWorker:
     def serve(self, control: socket.socket) -> None:
         """Start a thread for each part that is asked for, until ``control`` is closed."""
         while True:
-            _, descriptors, *_ = socket.recv_fds(control, 1, 2)
-            if len(descriptors) != 2:
+            data, descriptors, *_ = socket.recv_fds(control, 1, 2)
+            if not data:
                 return
-            conversation, stderr = socket.socket(fileno=descriptors[0]), descriptors[1]
+            if len(descriptors) != 2:  # this process may have no more of them, and the system has closed the rest
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                continue
+            self._start(socket.socket(fileno=descriptors[0]), descriptors[1])
+
+    def _start(self, conversation: socket.socket, stderr: int) -> None:
+        try:
             threading.Thread(target=self._run, args=(conversation, stderr), daemon=True).start()
+        except RuntimeError as error:  # without memory, there is no thread for it
+            with open(stderr, "w") as text:
+                text.write(f"it cannot be started: {error}\n")
+            _answer(conversation, FAILED)
 
     def _run(self, conversation: socket.socket, stderr: int) -> None:
         from stream.runtime.part_output import PART_STDERR
@@ -94,7 +105,7 @@ class _SharedWorker:
 
         with conversation.makefile("rb") as requests:
             line = requests.readline()
-        if not line:  # cancelled
+        if not line.endswith(b"\n"):  # cancelled
             return FAILED
         request = msgspec.json.decode(line, type=Request)
         options = part_parser().parse_args(request.arguments)

@@ -147,16 +147,21 @@ def test_a_camera_that_is_missing_ends_the_line_as_it_does_alone(tmp_path: Path)
         cameras.supervisor.wait(_LONG_S)
 
 
-def test_the_cameras_of_a_process_that_was_killed_are_restarted_in_smaller_groups(tmp_path: Path) -> None:
+def test_the_cameras_of_a_process_that_crashes_are_restarted_in_smaller_groups(tmp_path: Path) -> None:
     with unruly(tmp_path, 3, hall="", yard="", door="") as cameras:
         cameras.wait_for_frames()
-        killed = cameras.supervisor.pids[HALL]
-        os.kill(killed, signal.SIGKILL)
+        crashed = cameras.supervisor.pids[HALL]
+        cameras.order(HALL, "crash")
         for camera in (HALL, YARD, DOOR):
             cameras.wait_for_restart(camera, 1)
         cameras.wait_for_frames()
-        assert len(set(cameras.supervisor.pids.values()) - {killed}) == 4
-        cameras.stop()
+        assert len(set(cameras.supervisor.pids.values()) - {crashed}) == 4
+        cameras.order(YARD, "hang")
+        began_s = time.monotonic()
+        cameras.supervisor.kill()
+        assert cameras.supervisor.wait(_LONG_S)
+        assert time.monotonic() - began_s < 5, "a part that hangs does not delay it"
+    assert any(part == "sources-1" and "unruly.py" in text for part, text in cameras.stderr), "where it crashed"
     for numbers in map(cameras.numbers, (HALL, YARD, DOOR)):
         assert numbers == sorted(set(numbers))
 
@@ -175,20 +180,6 @@ def test_a_camera_that_hangs_ends_its_process_and_is_alone_from_then_on(
         cameras.stop()
     assert pids[YARD] == pids[DOOR] != pids[HALL]
     assert cameras.numbers(YARD) == sorted(set(cameras.numbers(YARD)))
-
-
-def test_a_crash_says_where_it_was_and_a_killed_line_ends_at_once(tmp_path: Path) -> None:
-    with unruly(tmp_path, 3, hall="", yard="") as cameras:
-        cameras.wait_for_frames()
-        cameras.order(HALL, "crash")
-        cameras.wait_for_restart(YARD, 1)
-        cameras.wait_for_frames()
-        cameras.order(YARD, "hang")
-        began_s = time.monotonic()
-        cameras.supervisor.kill()
-        assert cameras.supervisor.wait(_LONG_S)
-        assert time.monotonic() - began_s < 5
-    assert any(part == "sources-1" and "unruly.py" in text for part, text in cameras.stderr)
 
 
 def test_cameras_that_refuse_or_freeze_do_not_concern_those_beside_them(tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_a_late_heartbeat_of_the_process_before_does_not_count(bench: Bench) -> 
     assert bench.part.error_line(5.2) == "silent for 4.2 s"
 
 
+def test_a_part_is_not_silent_while_another_of_its_process_is_heard(bench: Bench) -> None:
+    bench.process.heard_s = 0.0  # type: ignore[attr-defined]
+    bench.beat(1.0)
+    assert bench.process.heard_s == 1.0  # type: ignore[attr-defined]
+    bench.process.heard_s = 6.0  # type: ignore[attr-defined]
+    assert [bench.part.error_line(now_s) for now_s in (9.9, 10.2)] == [None, "silent for 4.2 s"]
+
+
 def test_time_in_which_the_supervisor_did_not_listen_is_no_silence(bench: Bench) -> None:
     bench.beat(1.0)
     bench.part.extend_deadline(10.0)
