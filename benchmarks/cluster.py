@@ -111,15 +111,15 @@ class ClusterOfHosts:
         words = ["cluster", "join", "10.99.0.1:6379", "--token-file", str(token), "--name", name, "--cpus", "4"]
         self._start(name, index, *words)
 
-    def command(self, *words: str) -> str:
-        """Run a command of posestream on the head; returns what it prints."""
+    def command(self, *words: str, **environment: str) -> str:
+        """Run a command of posestream on the head; returns what it prints. Raises :class:`RuntimeError`."""
         found = subprocess.run(
             ["ip", "netns", "exec", self._hosts.names[0], sys.executable, "-m", "stream", *words],
             check=False,
             capture_output=True,
             text=True,
             cwd=_ROOT,
-            env=self._environment(0),
+            env=os.environ | self._environment(0) | environment,
         )
         if found.returncode != 0:
             raise RuntimeError(f"posestream {' '.join(words)}: {found.stderr.strip()[-500:]}")
@@ -129,6 +129,19 @@ class ClusterOfHosts:
         """What 'posestream cluster status' says."""
         found: dict[str, Any] = json.loads(self.command("cluster", "status", "--json"))
         return found
+
+    def why_refused(self, token: str) -> str:
+        """What the head answers to a host whose token is another one; empty where it answers the question."""
+        folder = self.folder / "stranger"
+        folder.mkdir(mode=0o700)
+        member = json.loads((self.folder / "cluster0" / "member.json").read_text())
+        (folder / "token").write_text(token)
+        (folder / "member.json").write_text(json.dumps(member | {"token_file": str(folder / "token")}))
+        try:
+            self.command("cluster", "status", POSESTREAM_CLUSTER_DIR=str(folder))
+        except RuntimeError as error:
+            return str(error)
+        return ""
 
     def where(self) -> dict[str, str]:
         """The host of each camera that runs."""
@@ -151,6 +164,13 @@ class ClusterOfHosts:
         lane = self._find_part(camera).parent()
         assert lane is not None
         lane.kill()
+
+    def kill_controller(self) -> None:
+        """Kill the process of the controller, which Ray starts again."""
+        for process in psutil.process_iter(["cmdline"]):
+            if "ray::ControllerActor" in " ".join(process.info["cmdline"] or []):
+                return process.kill()
+        raise RuntimeError("no process is the controller")
 
     def _find_part(self, camera: str) -> psutil.Process:
         for process in psutil.process_iter(["cmdline"]):

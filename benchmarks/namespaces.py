@@ -36,6 +36,7 @@ class Namespaces:
 
     def __init__(self, count: int) -> None:
         self.names = [f"ps{os.getpid()}h{index}" for index in range(count)]
+        self._started: list[subprocess.Popen[bytes]] = []
         self.addresses = [f"{_NETWORK}.{index + 1}" for index in range(count)]
 
     def __enter__(self) -> Self:
@@ -61,13 +62,15 @@ class Namespaces:
         for index, name in enumerate(self.names):
             self.power_off(index)
             _run("ip", "netns", "del", name)
+        for process in self._started:
+            process.wait()
 
     def start(
         self, index: int, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
         """Start a program on a host; what it prints is added to ``log``."""
         with log.open("ab") as output:
-            return subprocess.Popen(
+            started = subprocess.Popen(
                 ["ip", "netns", "exec", self.names[index], *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -75,6 +78,8 @@ class Namespaces:
                 env=os.environ | environment,
                 start_new_session=True,
             )
+        self._started.append(started)
+        return started
 
     def power_off(self, index: int) -> None:
         """Kill every process of a host at once."""
@@ -84,6 +89,8 @@ class Namespaces:
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
+        for process in self._started:
+            process.poll()  # which forgets those that have ended
 
     def set_cable(self, index: int, *, is_plugged: bool) -> None:
         """Pull the cable of a host, or plug it in."""

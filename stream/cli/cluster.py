@@ -73,16 +73,15 @@ def up(
 
         posestream cluster up --address 192.168.1.10 --label zone=north
     """
-    from stream.cluster.membership import Membership, find_folder, find_token, save
+    from stream.cluster.membership import Membership, find_folder, find_token, holding, save
     from stream.cluster.node import check_alive, require_ray, start_head
     from stream.runtime.signals import handle_signals
 
     require_ray()
     offer = _make_offer(name, address, cpus, gpus, label)
     folder = find_folder()
-    _check_free(folder)
     token = find_token(folder, is_new=True)
-    with handle_signals() as received:
+    with holding(folder), handle_signals() as received:
         node = start_head(offer, port, token, folder / "ray.log")
         try:
             head = f"{_find_address(node, received)}:{port}"
@@ -99,7 +98,6 @@ def up(
             _end_lanes(member, received)
         finally:
             node.close()
-            _forget(folder)
 
 
 def join(
@@ -121,7 +119,7 @@ def join(
 
         posestream cluster join 192.168.1.10:6379 --token-file token --label zone=north
     """
-    from stream.cluster.membership import Membership, check_token, find_folder, find_token, save
+    from stream.cluster.membership import Membership, check_token, find_folder, find_token, holding, save
     from stream.cluster.node import require_ray, start_member, stay
     from stream.runtime.signals import handle_signals
     from stream.transports.addresses import split_listen
@@ -130,15 +128,11 @@ def join(
     split_listen(head, "192.168.1.10:6379", "HEAD:PORT")
     offer = _make_offer(name, address, cpus, gpus, label)
     folder = find_folder()
-    _check_free(folder)
     token = check_token(token_file) if token_file is not None else find_token(folder)
-    with handle_signals() as received:
+    with holding(folder), handle_signals() as received:
         save(folder, Membership(head, str(token), offer.name, pid=os.getpid()))
-        try:
-            print_notice(f"{offer.name} joins the cluster of {head}; Ctrl-C leaves it")
-            stay(lambda: start_member(offer, head, token, folder / "ray.log"), lambda: bool(received), print_notice)
-        finally:
-            _forget(folder)
+        print_notice(f"{offer.name} joins the cluster of {head}; Ctrl-C leaves it")
+        stay(lambda: start_member(offer, head, token, folder / "ray.log"), lambda: bool(received), print_notice)
 
 
 def status(
@@ -238,20 +232,6 @@ def _make_offer(name: str, address: str, cpus: int | None, gpus: int | None, lab
 
     labels = split_pairs(label or (), "NAME=VALUE", "'--label'")
     return Offer(name or socket.gethostname(), address, cpus, gpus, labels)
-
-
-def _check_free(folder: Path) -> None:
-    from stream.cluster.membership import load
-
-    if (member := load(folder)) is not None:
-        what = "is the head of a cluster" if member.is_head else f"has joined the cluster of {member.head}"
-        raise TransportError(f"this host {what} already (process {member.pid}); 'posestream cluster down' ends that")
-
-
-def _forget(folder: Path) -> None:
-    from stream.cluster.membership import forget
-
-    forget(folder)
 
 
 def _find_address(node: Node, received: Sequence[int]) -> str:

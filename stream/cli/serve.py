@@ -44,7 +44,7 @@ def serve(
     page_server, make_access = load_page_server()
     from stream.site.site import Site
 
-    template, folder = open_template(line), open_folder(line, cameras, is_new=True)
+    template, folder = open_template(line), open_folder(line, cameras, is_new=True, is_on_one_host=True)
     token = token_file or _make_token(folder.path / "token")
     access = make_access(listen, token, cert, key)
     fetch_missing(template.networks, quiet=is_quiet())

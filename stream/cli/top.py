@@ -12,7 +12,7 @@ import typer
 from stream.errors import TransportError
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
     from stream.metrics.line_watch import PartState
     from stream.runtime.run_dir import Run
@@ -26,6 +26,9 @@ def top(
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="The line's folder; the newest without it.")] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0, help="How long; 0 shows it until Ctrl-C.")] = 0.0,
     once: Annotated[bool, typer.Option("--once", help="Print one table and end.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="The cameras of the cluster that this host is in, and their hosts.")
+    ] = False,
 ) -> None:
     """Show the parts of a running line, live: frames a second, milliseconds, age, drops, errors, restarts.
 
@@ -38,11 +41,17 @@ def top(
         posestream top
 
         posestream top --once
+
+        posestream top --cluster
     """
     from rich.console import Console
     from rich.live import Live
 
     console = Console(highlight=False)
+    if cluster:
+        if run_dir is not None:
+            raise typer.BadParameter("it names one line of this host; leave it out", param_hint="'--run-dir'")
+        return _watch_cluster(console, seconds, is_once=once or not sys.stdout.isatty())
     with Board(_find_run_dir(run_dir)) as board:
         board.note = _describe_choice(board.run_dir) if run_dir is None else ""
         if once or not sys.stdout.isatty():
@@ -53,6 +62,23 @@ def top(
             while time.monotonic() < end_s:
                 board.line.listen(_REFRESH_S)
                 live.update(board.render(), refresh=True)
+    return None
+
+
+def _watch_cluster(console: Console, seconds: float, *, is_once: bool) -> None:
+    """Show the cluster as 'posestream cluster status' does, again and again."""
+    from rich.live import Live
+
+    from stream.cli.cluster import open_client, render
+
+    with open_client() as (client, _):
+        if is_once:
+            return console.print(render(client.status()))
+        end_s = time.monotonic() + seconds if seconds else float("inf")
+        with Live(render(client.status()), console=console, auto_refresh=False) as live:
+            while time.monotonic() < end_s:
+                time.sleep(_REFRESH_S)
+                live.update(render(client.status()), refresh=True)
     return None
 
 

@@ -179,7 +179,7 @@ class Controller:
     def deploy(self, name: str, deployment: Deployment) -> None:
         """Run a site from the next turn on; one that runs goes over to a changed line camera by camera."""
         with self._lock:
-            CameraFolder(Path(deployment.cameras))
+            CameraFolder(Path(deployment.cameras))  # which raises now what would be raised in every turn
             self._kept.sites[name] = deployment
             self._folders.pop(name, None)
             self._keep()
@@ -245,7 +245,8 @@ class Controller:
 
     def _read_cameras(self, site: str) -> dict[str, CameraSettings]:
         if site not in self._folders:
-            self._folders[site] = CameraFolder(Path(self._kept.sites[site].cameras))
+            deployment = self._kept.sites[site]
+            self._folders[site] = CameraFolder(Path(deployment.cameras), deployment.settings.most_cameras)
         return self._folders[site].read()
 
     def _want(self, site: str, cameras: Mapping[str, CameraSettings], reports: Mapping[int, Report | None]) -> Wanted:
@@ -273,12 +274,12 @@ class Controller:
                 self._fleet.restart(key)
 
     def _see(self, number: int, report: Report | None) -> Seen:
-        if report is None:
-            return Seen()
         run = self._fleet.runs.get(number)
         site = run.site if run else ""
-        names = set(report.cameras)
         turn, sent = self._sent.get(number, (0, {}))
+        if report is None:
+            return Seen(cameras=frozenset(f"{site}/{name}" for name in sent))
+        names = set(report.cameras)
         if report.turn < turn:  # it may have been given these since
             names |= set(sent)
         settled = {f"{site}/{name}" for name, state in report.cameras.items() if state.is_settled}

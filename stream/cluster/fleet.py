@@ -6,7 +6,8 @@ higher than all before it (:mod:`stream.cluster.numbering`).
 
 A camera whose host is alive is moved by taking it from its run, which delivers what is in flight, and giving it to the
 other when the first one no longer has it; one camera at a time, and only to a run that is ready. Cameras whose host is
-dead are given to others at once: nothing can be asked of it, and its number is old.
+dead are given to others at once, also to runs that are only being started: nothing can be asked of it, and its number
+is old.
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ class Fleet:
             orders.append(Take(place.run, camera))
         for camera, lane in self._homes.items():
             home = newest.get(lane)
-            if camera not in self.places and home is not None and home.number in ready:
+            if camera not in self.places and home is not None:  # it may be starting, and then begins with it
                 self.places[camera] = Place(home, self._next_number())
                 orders.append(Give(home, camera, self.places[camera].number))
         return orders
@@ -207,9 +208,8 @@ class Fleet:
             return False
         place = self.places.get(self._moved)
         if place is None:
-            home = newest.get(self._homes[self._moved])
-            return home is not None and home.number in seen and seen[home.number].is_ready
-        return place.is_draining or self._moved not in seen[place.run.number].settled
+            return self._homes[self._moved] in newest
+        return place.is_draining or self._moved not in seen.get(place.run.number, Seen()).settled
 
     def _stop(self, lanes: Mapping[str, str], newest: Mapping[str, Run]) -> list[Stop]:
         """End the runs without cameras that are not the newest of a lane that is wanted."""

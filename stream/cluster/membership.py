@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import platformdirs
-import psutil
 
 from stream.errors import TransportError
-from stream.runtime.private_files import create, find_fault, read_own, write
+from stream.runtime.private_files import create, find_fault, read_own, take_lock, write
 
 VARIABLE = "POSESTREAM_CLUSTER_DIR"
 """Environment variable that names the folder."""
+
+
+_LOCK_S = 0.5
+"""How long the lock of the folder is waited for, which a command that looks has for a moment."""
 
 
 class Membership(msgspec.Struct, frozen=True):
@@ -69,23 +75,48 @@ def check_token(file: Path) -> Path:
     return file.absolute()
 
 
+@contextlib.contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Be the process that runs this host, for as long as it lives. Raises :class:`TransportError` if there is one."""
+    until_s = time.monotonic() + _LOCK_S
+    while (lock := take_lock(folder)) is None:
+        if time.monotonic() > until_s:
+            raise TransportError(_describe_other(load(folder)))
+        time.sleep(0.05)
+    try:
+        _forget(folder)
+        yield
+    finally:
+        _forget(folder)
+        os.close(lock)
+
+
 def save(folder: Path, membership: Membership) -> None:
-    """Keep what is known."""
+    """Keep what is known; for the process that is :func:`holding` the folder."""
     write(folder / "member.json", msgspec.json.encode(membership))
 
 
-def forget(folder: Path) -> None:
-    """Know nothing any more."""
+def load(folder: Path) -> Membership | None:
+    """What is known; None where no process runs this host, as after it was killed or the host was started again."""
+    lock = take_lock(folder)
+    if lock is not None:
+        os.close(lock)
+        return None
+    try:
+        return msgspec.json.decode(read_own(folder / "member.json"), type=Membership)
+    except (OSError, msgspec.MsgspecError):  # it is starting
+        return None
+
+
+def _forget(folder: Path) -> None:
     (folder / "member.json").unlink(missing_ok=True)
 
 
-def load(folder: Path) -> Membership | None:
-    """What is known; None where this host runs in no cluster, or no longer."""
-    try:
-        found = msgspec.json.decode(read_own(folder / "member.json"), type=Membership)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return found if psutil.pid_exists(found.pid) else None
+def _describe_other(member: Membership | None) -> str:
+    if member is None:
+        return "this host is being made the head of a cluster already, by another process; wait for it, or end it"
+    what = "is the head of a cluster" if member.is_head else f"has joined the cluster of {member.head}"
+    return f"this host {what} already (process {member.pid}); 'posestream cluster down' ends that"
 
 
 def require(folder: Path) -> Membership:

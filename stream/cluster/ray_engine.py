@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _CONTROLLER = "controller"
 _LANE = "lane-"
-_TURN_S = 0.3
+_TURN_S = 0.2
 _ANSWER_S = 10.0
 _START_S = 90.0
 """How long a lane may take for its first answer; then it is started again."""

@@ -13,6 +13,7 @@ from engines.formats.files import FormatError, decode_text, read_bytes
 from engines.formats.yaml import MAX_YAML_BYTES, compose_yaml
 from stream.errors import LaunchError, PosestreamError
 from stream.registry import make
+from stream.site.folder import MAX_CAMERAS
 
 KEY = "cluster"
 
@@ -40,6 +41,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: str = ""
     clients: str = ""
 
+    @property
+    def most_cameras(self) -> int:
+        """The most cameras that a site can have."""
+        return self.max_lanes * self.cameras_per_lane
+
     def count_lanes(self, cameras: int, asked: int) -> int:
         """How many lanes ``cameras`` need, where autoscaling asks for ``asked``: enough for all of them, if the site
         allows so many, and never more than there are cameras, or than ``min_lanes`` where there are fewer.
@@ -54,12 +60,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_settings(file: Path) -> Settings:
     """The settings of the site in ``file``. Raises :class:`LaunchError` for what cannot be one."""
+    return parse_settings(_read(file), str(file))
+
+
+def count_most_cameras(file: Path) -> int:
+    """The most cameras of the site in ``file``: on one host, unless it says what it asks of a cluster."""
+    document = _read(file)
+    has_settings = isinstance(document, dict) and KEY in document
+    return parse_settings(document, str(file)).most_cameras if has_settings else MAX_CAMERAS
+
+
+def _read(file: Path) -> Any:
     try:
         text = decode_text(read_bytes(file, MAX_YAML_BYTES))
         compose_yaml(text)  # within our bounds of size, depth and aliases
     except FormatError as error:
         raise LaunchError(error.within(str(file))) from None
-    return parse_settings(yaml.safe_load(text), str(file))
+    return yaml.safe_load(text)
 
 
 def parse_settings(document: Any, place: str) -> Settings:

@@ -27,6 +27,7 @@ _LINE = "line"
 """The file of the line itself, which no camera's can be, since it has no suffix."""
 
 MAX_CAMERAS = 64
+"""The most cameras of a site on one host."""
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,11 +48,11 @@ class CameraFolder:
     """The files ``NAME.yaml`` in ``folder``, which is made if it is missing.
 
     Anything may edit them; what is written here is whole at once, and for this user alone, since addresses may hold
-    passwords. Raises :class:`TransportError` if others may enter the folder.
+    passwords. ``most`` cameras can run. Raises :class:`TransportError` if others may enter the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder
+    def __init__(self, folder: Path, most: int = MAX_CAMERAS) -> None:
+        self.path, self._most = folder, most
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -64,7 +65,7 @@ class CameraFolder:
         """The cameras by name; files that have not changed are not read again."""
         found = {}
         paths = sorted(self.path.glob(f"*{_SUFFIX}"))
-        for path in paths[:MAX_CAMERAS]:
+        for path in paths[: self._most]:
             with contextlib.suppress(FileNotFoundError):
                 status = path.lstat()
                 stamp = status.st_mtime_ns, status.st_size, status.st_ino
@@ -72,10 +73,8 @@ class CameraFolder:
                 found[path.stem] = before if before and before[0] == stamp else (stamp, _read(path))
         self._seen = found
         cameras = {name: settings for name, (_, settings) in found.items()}
-        why = (
-            f"it does not run: there are {len(paths)} cameras, and a site has {MAX_CAMERAS} at most; start another site"
-        )
-        return cameras | {path.stem: CameraSettings(fault=why) for path in paths[MAX_CAMERAS : 2 * MAX_CAMERAS]}
+        why = f"it does not run: {self._describe_excess(len(paths))}"
+        return cameras | {path.stem: CameraSettings(fault=why) for path in paths[self._most : self._most + MAX_CAMERAS]}
 
     def add(self, name: str, properties: Properties, check: Callable[[], object]) -> None:
         """Write the file of a new camera, after ``check``. Raises :class:`PropertyError` if there is one of that name
@@ -83,10 +82,8 @@ class CameraFolder:
         check_camera(name)
         if name in (known := self.read()):
             raise CameraExistsError(f"there is a camera {name!r} already; remove it first, or choose another name")
-        if len(known) >= MAX_CAMERAS:
-            raise PropertyError(
-                f"there are {len(known)} cameras, and a site has {MAX_CAMERAS} at most; start another site"
-            )
+        if len(known) >= self._most:
+            raise PropertyError(self._describe_excess(len(known)))
         check()
         with _writing(self._file(name)):
             create(self._file(name), _dump(properties, paused=False))
@@ -130,12 +127,11 @@ class CameraFolder:
             raise UnknownCameraError(f"there is no camera {name!r}; there are: {', '.join(known) or 'none'}")
         return known[name]
 
+    def _describe_excess(self, count: int) -> str:
+        return f"there are {count} cameras, and a site has {self._most} at most; start another site"
+
     def _file(self, name: str) -> Path:
         return self.path / f"{name}{_SUFFIX}"
-
-
-def _describe_excess(count: int) -> str:
-    return f"there are {count} cameras, and a site has {MAX_CAMERAS} at most; start another site"
 
 
 class CameraExistsError(PropertyError):

@@ -161,8 +161,9 @@ def test_a_unit_runs_a_command_with_options_that_exist(unit: Path) -> None:
     service = read_unit(unit)
     program, *words = shlex.split(service["ExecStart"])
     assert program == "/opt/posestream/bin/posestream"
-    values = {"${TO}": "mqtt://127.0.0.1/x", "${FROM}": "ipc:///run/posestream/x"}
-    parse([values.get(word, word) for word in words])
+    values = {"${TO}": "mqtt://127.0.0.1/x", "${FROM}": "ipc:///run/posestream/x", "${HEAD}": "127.0.0.1:6379"}
+    words = [values.get(word, word) for word in words]
+    parse(words[1:], words[0]) if words[0] == "cluster" else parse(words)
     if "ExecReload" in service:
         program, group, *words = shlex.split(service["ExecReload"])
         parse(words, group)

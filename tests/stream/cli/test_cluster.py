@@ -14,7 +14,7 @@ from stream.__main__ import execute
 from stream.cli import cluster
 from stream.cluster import node
 from stream.cluster.controller import CameraStatus, HostStatus, Status
-from stream.cluster.membership import Membership, find_folder, save
+from stream.cluster.membership import Membership, find_folder, find_token, holding, save
 
 Run = Callable[..., str]
 
@@ -42,6 +42,11 @@ def test_a_host_in_no_cluster_says_how_to_start_one(run: Run, words: tuple[str, 
     assert "this host is in no cluster; start one with 'posestream cluster up', or join one with" in said
 
 
+def test_top_shows_the_cluster_or_a_line(run: Run, tmp_path: Path) -> None:
+    assert "this host is in no cluster" in run("top", "--cluster")
+    assert "it names one line of this host; leave it out" in run("top", "--cluster", "--run-dir", str(tmp_path))
+
+
 @pytest.mark.parametrize("words", [("up",), ("join", "10.0.0.1:6379")])
 def test_without_ray_the_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     monkeypatch.setattr(node, "find_spec", lambda name: None)
@@ -49,11 +54,11 @@ def test_without_ray_the_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_host_is_in_one_cluster(run: Run) -> None:
-    save(find_folder(), Membership("10.0.0.1:6379", "token", "node", pid=os.getpid()))
-    assert (
-        f"this host has joined the cluster of 10.0.0.1:6379 already (process {os.getpid()}); 'posestream cluster"
-        in (run("cluster", "join", "10.0.0.2:6379"))
-    )
+    find_token(find_folder(), is_new=True)
+    with holding(find_folder()):
+        save(find_folder(), Membership("10.0.0.1:6379", "token", "node", pid=os.getpid()))
+        said = run("cluster", "join", "10.0.0.2:6379")
+    assert f"this host has joined the cluster of 10.0.0.1:6379 already (process {os.getpid()}); 'posestream" in said
 
 
 def test_mistyped_words_name_the_form(run: Run) -> None:

@@ -30,8 +30,6 @@ def test_the_cameras_of_a_dead_host_are_given_to_others_at_once_and_no_other_mov
     world = make_world()
     before = world.where()
     world.kill("b")
-    world.turn()  # lanes are started
-    world.step()
     given = [order for order in world.turn() if isinstance(order, Give)]
     assert {order.camera for order in given} == {camera for camera, host in before.items() if host == "b"}
     world.settle()
@@ -174,9 +172,10 @@ def test_a_camera_that_two_runs_have_belongs_to_the_one_with_the_higher_number()
 def test_orders_name_the_run_that_is_started() -> None:
     world = World(["a"])
     world.want(["hall"], lanes=1)
-    (order,) = world.turn()
-    assert isinstance(order, Start)
-    assert order.run == Run(1, "site", "site/1", "a", order.run.needs)
+    start, give = world.turn()
+    assert isinstance(start, Start)
+    assert start.run == Run(1, "site", "site/1", "a", start.run.needs)
+    assert give == Give(start.run, "site/hall", 2)
 
 
 class Faults(RuleBasedStateMachine):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stream.cluster import node
-from stream.cluster.membership import Membership, check_token, find_folder, find_token, forget, load, require, save
+from stream.cluster.membership import Membership, check_token, find_folder, find_token, holding, load, require, save
 from stream.cluster.node import Offer, make_environment
 from stream.errors import TransportError
 
@@ -48,13 +48,19 @@ def test_an_empty_token_is_none(folder: Path) -> None:
         check_token(file)
 
 
-def test_a_host_knows_its_cluster_while_the_process_runs(folder: Path) -> None:
+def test_a_host_knows_its_cluster_while_a_process_runs_it(folder: Path) -> None:
     member = Membership("10.0.0.1:6379", str(folder / "token"), "node", pid=os.getpid())
-    save(folder, member)
-    assert load(folder) == require(folder) == member
-    save(folder, Membership("10.0.0.1:6379", str(folder / "token"), "node", pid=2**22 + 1))
+    with holding(folder):
+        assert load(folder) is None
+        save(folder, member)
+        assert load(folder) == require(folder) == member
+        with pytest.raises(TransportError, match="has joined the cluster of 10") as caught, holding(folder):
+            pass
+        assert f"already (process {os.getpid()}); 'posestream cluster down' ends that" in str(caught.value)
+    save(folder, member)  # as one that was killed leaves it, also if its number belongs to another process by now
     assert load(folder) is None
-    forget(folder)
+    with holding(folder):
+        assert load(folder) is None
     with pytest.raises(TransportError, match="this host is in no cluster; start one with 'posestream cluster up', or"):
         require(folder)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.cluster.scaling import Observation, choose_lanes
-from stream.cluster.settings import Settings, parse_settings, read_settings
+from stream.cluster.settings import Settings, count_most_cameras, parse_settings, read_settings
 from stream.errors import LaunchError
 
 SETTINGS = Settings(min_lanes=2, max_lanes=4, age_limit_ms=500, late_s=10, quiet_min=5)
@@ -79,6 +79,14 @@ def test_settings_are_read_from_the_file_of_the_site(tmp_path: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_text("line: [testsrc, fakesink]\ncluster: {cameras_per_lane: 4, gpus: 0.25, labels: {zone: north}}\n")
     assert read_settings(file) == Settings(cameras_per_lane=4, gpus=0.25, labels={"zone": "north"})
+
+
+def test_a_site_for_a_cluster_can_have_more_cameras_than_one_host(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("line: [testsrc, fakesink]\n")
+    assert count_most_cameras(file) == 64
+    file.write_text("line: [testsrc, fakesink]\ncluster: {cameras_per_lane: 10, max_lanes: 9}\n")
+    assert count_most_cameras(file) == 90
 
 
 @pytest.mark.parametrize(
