@@ -29,6 +29,8 @@ import psutil
 
 from benchmarks.namespaces import Namespaces, why_not
 from benchmarks.reporting import describe_machine, make_parser, write_results
+from stream.cluster.membership import Membership, holding, save
+from stream.runtime.private_files import create
 from stream.transports.curve import generate_keys
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -131,16 +133,16 @@ class ClusterOfHosts:
         return found
 
     def why_refused(self, token: str) -> str:
-        """What the head answers to a host whose token is another one; empty where it answers the question."""
+        """What a command says on a host whose token is another one; empty where it is answered."""
         folder = self.folder / "stranger"
         folder.mkdir(mode=0o700)
-        member = json.loads((self.folder / "cluster0" / "member.json").read_text())
-        (folder / "token").write_text(token)
-        (folder / "member.json").write_text(json.dumps(member | {"token_file": str(folder / "token")}))
-        try:
-            self.command("cluster", "status", POSESTREAM_CLUSTER_DIR=str(folder))
-        except RuntimeError as error:
-            return str(error)
+        create(folder / "token", token)
+        with holding(folder):
+            save(folder, Membership("10.99.0.1:6379", str(folder / "token"), "stranger", pid=os.getpid()))
+            try:
+                self.command("cluster", "status", POSESTREAM_CLUSTER_DIR=str(folder))
+            except RuntimeError as error:
+                return str(error)
         return ""
 
     def where(self) -> dict[str, str]:

@@ -180,17 +180,17 @@ def down() -> None:
 
         posestream cluster down
     """
-    import psutil
+    from stream.cluster.membership import find_folder, load, require
 
-    from stream.cluster.membership import find_folder, require
-
-    member = require(find_folder())
-    process = psutil.Process(member.pid)
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(2 * _END_S)
-    except psutil.TimeoutExpired:
-        raise TransportError(f"the process {member.pid} has not ended within {2 * _END_S:g} s; end it") from None
+    folder = find_folder()
+    os.kill(require(folder).pid, signal.SIGTERM)
+    until_s = time.monotonic() + 2 * _END_S
+    while load(folder) is not None:
+        if time.monotonic() > until_s:
+            raise TransportError(
+                f"what runs here has not ended within {2 * _END_S:g} s; run the command again, which kills its lanes"
+            )
+        time.sleep(_POLL_S)
 
 
 for _command in (up, join, status, drain, down):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 import time
@@ -192,6 +193,9 @@ class ControllerActor:
     """The controller in a process of its own, on the head; Ray starts it again if it ends."""
 
     def __init__(self, state: str) -> None:
+        # Ray keeps what an actor writes to stderr among its logs.
+        self._logging = contextlib.ExitStack()
+        self._logging.enter_context(logging_to_stderr(min(level_from_environment(), logging.INFO)))
         self._engine = RayEngine()
         self._controller = Controller(self._engine, Path(state))
         self._is_ending = threading.Event()
@@ -231,39 +235,63 @@ class ControllerActor:
             time.sleep(_TURN_S)
 
     def _run(self) -> None:
-        with logging_to_stderr(min(level_from_environment(), logging.INFO)):
-            while not self._is_ending.wait(_TURN_S):
-                try:
-                    self._controller.turn()
-                    self._trouble = ""
-                except Exception as error:  # noqa: BLE001 - it is shown by 'status', and tried again
-                    self._trouble = describe_error(error)
-                    _log.exception("a turn has failed")
+        while not self._is_ending.wait(_TURN_S):
+            try:
+                self._controller.turn()
+                self._trouble = ""
+            except Exception as error:  # noqa: BLE001 - it is shown by 'status', and tried again
+                self._trouble = describe_error(error)
+                _log.exception("a turn has failed")
 
 
 @contextlib.contextmanager
 def connected(membership: Membership) -> Iterator[None]:
     """Connect this process to the cluster. Raises :class:`TransportError` where that is not possible."""
+    with _keeping_handlers():
+        try:
+            with _silent_stderr():
+                ray.init(
+                    address=membership.head,
+                    namespace=NAMESPACE,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                )
+        except Exception as error:  # noqa: BLE001 - Ray raises many kinds
+            why = describe_error(error).splitlines()[0][:200]
+            raise TransportError(
+                f"the head at {membership.head} does not answer: {why}; see that 'posestream cluster up' runs there, "
+                "and that its token is here"
+            ) from None
+    with _keeping_handlers():
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _keeping_handlers() -> Iterator[None]:
+    """Put our handlers of signals back, in whose place Ray puts its own, and at its end the system's."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        ray.init(
-            address=membership.head,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
-    except Exception as error:  # noqa: BLE001 - Ray raises many kinds
-        raise TransportError(
-            f"the head at {membership.head} does not answer: {describe_error(error).splitlines()[0][:200]}; see that "
-            "'posestream cluster up' runs there, and that its token is here"
-        ) from None
-    for number, handler in handlers.items():  # Ray has put its own in the place of ours
-        signal.signal(number, handler)
     try:
         yield
     finally:
-        ray.shutdown()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep off stderr what Ray's native code writes about attempts that it makes again; a failure is raised as well."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def start_controller(state: Path) -> str:
