@@ -15,11 +15,12 @@ from msgspec import Meta
 from stream.caps import Caps
 from stream.capture import files
 from stream.capture.decoded_picture import Shot
+from stream.capture.file_changes import check_unchanged
 from stream.capture.frame_conversion import make_frame
 from stream.capture.pacing import last_seq, sleep_until
 from stream.capture.playlist import Playlist, extend_to_next
 from stream.element import Source
-from stream.errors import SourceError
+from stream.errors import SourceError, StartError
 from stream.messages import Frame
 from stream.registry import label
 
@@ -57,7 +58,8 @@ class Filesrc(Source):
     ] = "error"
 
     def __enter__(self) -> Self:
-        files.find_files(self.location)  # report a missing file when the line opens
+        if not self.context.incarnation:
+            files.find_files(self.location)  # report a missing file when the line opens
         return self
 
     def inputs(self) -> tuple[Path, ...]:
@@ -92,24 +94,35 @@ class Filesrc(Source):
         return left if left is None or not self.num_frames else min(left, self.num_frames)
 
     def frames(self) -> Iterator[Frame | None]:
-        folder = files.expand_home(self.location)
+        paths, folder = self._list_files(), files.expand_home(self.location)
         if folder.is_dir() and not self.context.incarnation:
-            files.report_skipped(folder, files.find_files(self.location))
-        shots = islice(self._shots(), self.num_frames or None)
+            files.report_skipped(folder, paths)
+        shots = islice(self._shots(self._playlist(paths)), self.num_frames or None)
         for numbered in self._pace(shots) if self.realtime else _number(shots):
             yield None if numbered is None else self._frame(*numbered)
 
-    def _playlist(self) -> Playlist:
-        return Playlist(files.find_files(self.location), self.fps, self.damaged, self.context.now_ns)
+    def _list_files(self) -> tuple[Path, ...]:
+        """The files to read, which must be those that were read before a restart."""
+        try:
+            paths = files.find_files(self.location)
+            check_unchanged(self.location, paths, self.context)
+        except SourceError as error:
+            if self.realtime:  # a live source would be restarted again and again
+                raise StartError(str(error)) from error
+            raise
+        return paths
+
+    def _playlist(self, paths: tuple[Path, ...] | None = None) -> Playlist:
+        return Playlist(paths or files.find_files(self.location), self.fps, self.damaged, self.context.now_ns)
 
     def _frame(self, seq: int, shot: Shot) -> Frame:
         return make_frame(shot, self.camera or label(self), seq, self.context)
 
-    def _shots(self) -> Iterator[Shot]:
-        """Yield the shots of the files, once or in a loop."""
+    def _shots(self, playlist: Playlist) -> Iterator[Shot]:
+        """Yield the shots of the files, once or in a loop, whose turns all read the files that the first did."""
         end_ns = 0
         for turn in count() if self.loop else range(1):
-            shots = islice(self._playlist().shots(), self.start, None)
+            shots = islice(playlist.shots(), self.start, None)
             first = next(shots, None)
             if first is None:
                 raise SourceError(f"{self.location!r} has no frame left after start={self.start}; give a smaller start")

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from stream.caps import Caps
 from stream.capture.decoded_picture import Shot
+from stream.capture.file_changes import check_unchanged
 from stream.capture.files import expand_home
 from stream.capture.frame_conversion import make_frame
 from stream.element import Source
@@ -46,8 +47,7 @@ class ReplaySrc(Source):
     ] = ""
 
     def __post_init__(self) -> None:
-        self._opened: Recording | None = None
-        self._chosen = ""
+        self._opened: tuple[Recording, str] | None = None
 
     @property
     def reads_ahead(self) -> bool:
@@ -69,17 +69,24 @@ class ReplaySrc(Source):
         return None
 
     def __enter__(self) -> Self:
-        self._opened = self._recording()
-        self._chosen = self._choose(self._opened.count_frames()[0])
+        if not self.context.incarnation:
+            self._open()  # report a missing file or camera when the line opens
         return self
 
     def frames(self) -> Iterator[Frame | None]:
         from stream.recording.frames import read_frames
 
-        assert self._opened is not None
-        for head, picture in read_frames(self._opened, self._chosen):
+        recording, chosen = self._opened or self._open()
+        check_unchanged(self.location, recording.files, self.context)
+        for head, picture in read_frames(recording, chosen):
             shot = Shot(picture, head.pts_ns, 0, head.wall_ns, head.file)
             yield make_frame(shot, self.camera or label(self), head.frame_seq, self.context)
+
+    def _open(self) -> tuple[Recording, str]:
+        """Open the recording, and choose the camera. Raises :class:`SourceError`."""
+        recording = self._recording()
+        self._opened = recording, self._choose(recording.count_frames()[0])
+        return self._opened
 
     def _recording(self) -> Recording:
         check_installed(_OWNER)

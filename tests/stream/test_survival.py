@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from benchmarks.restarts import measure
@@ -158,6 +160,25 @@ def test_a_live_camera_goes_on_counting_where_it_was_killed(tmp_path: Path) -> N
     delivered = [key_of(line)[1] for line in lines_in(notes)]
     assert delivered == sorted(set(delivered))
     assert 20 < delivered[20] < given
+
+
+def test_a_folder_that_changes_before_its_source_is_killed_ends_the_line_with_an_error_once(tmp_path: Path) -> None:
+    folder, notes = tmp_path / "shots", tmp_path / "notes"
+    folder.mkdir()
+    for number in range(40):
+        cv2.imwrite(str(folder / f"p_{number:03}.png"), np.full((48, 64, 3), number, np.uint8))
+    text = f"filesrc location={folder} ! queue ! {TOYS}locate step_ms=50 ! {TOYS}notebook location={notes}"
+    with Supervisor(parse_launch(text), policy=STUBBORN) as supervisor:
+        supervisor.play()
+        assert until(partial(has_lines, notes, 5))
+        (folder / "p_000.png").unlink()
+        kill(supervisor, "filesrc")
+        errors = [notice for notice in supervisor.messages() if isinstance(notice, bus.Error)]
+    (error,) = [notice for notice in errors if notice.needs_user]
+    assert "was changed while the line ran: files were removed from the 40 that it had (now 39)" in error.text
+    delivered = [key_of(line)[1] for line in lines_in(notes)]
+    assert delivered == list(range(len(delivered)))
+    assert len(delivered) < 40
 
 
 def test_two_cameras_share_a_detector_that_is_killed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stream.capture.decoded_picture import Shot
+from stream.capture.playlist import Playlist
 from stream.elements.filesrc import Filesrc
 from stream.errors import PropertyError, SourceError
 from stream.messages import Frame
@@ -189,8 +190,8 @@ def test_a_realtime_file_that_is_decoded_too_slowly_gives_what_it_can(
 ) -> None:
     shots = Filesrc._shots
 
-    def decode_slowly(source: Filesrc) -> Iterator[Shot]:
-        for shot in shots(source):
+    def decode_slowly(source: Filesrc, playlist: Playlist) -> Iterator[Shot]:
+        for shot in shots(source, playlist):
             time.sleep(0.06)  # at 25 frames per second
             yield shot
 
