@@ -240,13 +240,20 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="cl") as folder, ClusterOfHosts(Path(folder)) as cluster:
         names = deploy_six(cluster)
-        times = {name: [fault(cluster, names) for _ in range(options.rounds)] for name, fault in FAULTS.items()}
+        times = {
+            name: [_say(name, fault(cluster, names)) for _ in range(options.rounds)] for name, fault in FAULTS.items()
+        }
         faults = cluster.find_faults()
         table = make_table(times, faults)
     print(table)
     if options.write:
         write_results("cluster", {"seconds": times, "faults": faults}, table)
     return int(bool(faults))
+
+
+def _say(fault: str, took_s: float) -> float:
+    print(f"{fault}: {took_s:.1f} s", file=sys.stderr, flush=True)
+    return took_s
 
 
 def deploy_six(cluster: ClusterOfHosts) -> set[str]:

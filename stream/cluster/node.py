@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,9 @@ _TUNED = {
 }
 _STORE_BYTES = 80_000_000
 """Ray's object store, which we do not use: the least that it takes."""
+
+_STAMP = re.compile(r"^\[?\d{4}-\d\d-\d\d [^-\]]*(?:-- |\] )")
+"""When and where Ray has logged something: all that is before the message."""
 
 _END_S = 10.0
 _AGAIN_S = 2.0
@@ -109,7 +113,8 @@ class Node:
         """Why it has ended, as its last line says."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         said = [line for line in lines if "Error" in line or "error" in line] or lines
-        return f"ray has ended with status {self._process.poll()}: {said[-1] if said else 'it said nothing'}"
+        why = _STAMP.sub("", said[-1]) if said else "it said nothing"
+        return f"ray has ended with status {self._process.poll()}: {why}"
 
     def close(self) -> None:
         """End it, with every process that it has started."""

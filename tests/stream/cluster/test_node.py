@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,6 +86,24 @@ def test_ray_is_started_with_what_the_host_offers(monkeypatch: pytest.MonkeyPatc
     for words in (head, member):
         assert "--node-name node2" in words
         assert "--node-ip-address 10.0.0.2 --num-cpus 4 --num-gpus 1 --labels zone=north,disk=fast" in words
+
+
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [
+        ("2026-12-01 15:07:06,823\tINFO node.py:438 -- Failed to reach it\n", "Failed to reach it"),
+        ("[2026-12-01 15:13:07,933 W 19622 19631] (raylet) store.cc:366: Disconnecting\n", "(raylet) store.cc:366:"),
+        ("going on\nConnectionError: no head\nsee above\n", "ConnectionError: no head"),
+        ("", "it said nothing"),
+    ],
+)
+def test_why_ray_has_ended_is_what_it_said_last(tmp_path: Path, printed: str, why: str) -> None:
+    ended = node.Node.__new__(node.Node)
+    ended.log = tmp_path / "log"
+    ended.log.write_text(printed)
+    ended._process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    ended._process.wait()
+    assert ended.describe_end().startswith(f"ray has ended with status 3: {why}")
 
 
 def test_a_host_is_started_again_until_it_is_asked_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
