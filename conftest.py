@@ -16,3 +16,5 @@ if importlib.util.find_spec("openvino") is None:
     collect_ignore_glob += ["engines/backends/openvino.py"]
 if importlib.util.find_spec("tensorrt") is None or importlib.util.find_spec("pycuda") is None:
     collect_ignore_glob += ["engines/backends/trt/*.py", "engines/plugins/*/plugin.py"]
+if importlib.util.find_spec("ray") is None:
+    collect_ignore_glob += ["stream/cluster/ray_engine.py"]
