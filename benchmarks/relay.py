@@ -119,7 +119,7 @@ def describe(result: dict[str, Any]) -> str:
             f"The relay: {relay['rss_before'] / 2**20:.0f} MiB before the first line, "
             f"{relay['rss_after'] / 2**20:.0f} MiB at the end, {relay['cpu_share'] * 100:.0f} % of a core; passed on "
             f"{relay['forwarded']:,}, lost before it {relay['lost']}, refused {relay['refused']}, over its rate "
-            f"{relay['dropped']}, too many for a slow subscriber {relay['overflows']}."
+            f"{relay['dropped']}, times that a subscriber did not keep up {relay['overflows']}."
         ),
     ]
     return "\n".join(rows)

@@ -99,7 +99,7 @@ def _summarise(server: RelayServer) -> str:
         "over --max-rate": relayed.dropped,
         "refused": relayed.refused,
         "malformed": relayed.malformed,
-        "too many for a slow subscriber": published.overflows,
+        "times that a subscriber did not keep up": published.overflows,
     }
     rest = "".join(f"; {count:,} {reason}" for reason, count in reasons.items() if count)
     return f"passed on {_count(relayed.forwarded, 'message')} of {_count(relayed.cameras, 'camera')}{rest}"

@@ -57,7 +57,7 @@ _CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 class PublisherStatistics:
     """Counters since the publisher was opened, except ``clients``, which are connected now. ``malformed`` counts
     received messages that are not subscriptions, ``refused`` the clients disconnected for a limit or a revoked key,
-    ``overflows`` the messages that at least one client has lost because too many waited for it."""
+    ``overflows`` how often the queue of a client became full, which then loses messages until half of it is free."""
 
     published: int = 0
     snapshots: int = 0
