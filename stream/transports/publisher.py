@@ -48,7 +48,9 @@ _FINISH_S = 1.0
 _RECEIVE_BUFFER_BYTES = 16 * 1024
 _SUBSCRIBED, _UNSUBSCRIBED = 1, 0
 _PEER_PING_MS = 5_000
-_PEER_TIMEOUT_MS = 15_000
+_PEER_TIMEOUT_MS = 60_000
+"""A subscriber answers when it has read what was sent before, so a slow one answers late."""
+
 _KEYS_INTERVAL_S = 1.0
 _CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 

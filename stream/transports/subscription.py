@@ -17,8 +17,10 @@ from stream.transports.curve import Keys
 from stream.transports.socket_monitor import ConnectionWatch
 from stream.transports.zmq_socket import Socket, check_address, close_socket, is_loopback, open_socket, receive_parts
 
-_PEER_PING_MS = 2_000
-_PEER_TIMEOUT_MS = 6_000
+_KEEPALIVE = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 2, zmq.TCP_KEEPALIVE_INTVL: 2, zmq.TCP_KEEPALIVE_CNT: 2}
+"""A publisher whose host is gone is noticed after 6 s. By the system and not by ZeroMQ's heartbeats, which end the
+connection of a subscriber that does not read for a while: they wait behind the messages that it has not read."""
+
 _RECONNECT_MS = 100
 """Also the pause between two connections to a peer that refuses them."""
 
@@ -121,8 +123,11 @@ class Subscription:
             socket.curve_serverkey = self._keys.server
             socket.curve_publickey, socket.curve_secretkey = self._keys.own.public, self._keys.own.secret
         socket.setsockopt(zmq.MAXMSGSIZE, self._max_bytes)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, _PEER_PING_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PEER_TIMEOUT_MS)
+        for option, value in _KEEPALIVE.items():
+            socket.setsockopt(option, value)
+        # A connection gets a queue of its own. libzmq 4.3.5 aborts the process where the queue that a slow reader has
+        # let fill up is taken over by the next connection (its issue 3937).
+        socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.ipv6 = "[" in self._address
         socket.connect(self._address)
