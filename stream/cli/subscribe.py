@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -29,6 +29,7 @@ ClientKey = Annotated[
 
 _REFRESH_HZ = 10
 _SILENCE_S = 5.0
+_POLL_S = 0.5
 
 
 def subscribe(
@@ -53,7 +54,8 @@ def subscribe(
     'age' is from capture to arrival. 'px off' is how far people were, at the capture of a frame, from where the newest
     message at that time had them: where its forecasts say if the line has predict, else where they were seen.
 
-    You may start it before the line; it goes on when the line is restarted. Ctrl-C ends it.
+    You may start it before the line; it goes on when the line is restarted. Ctrl-C ends it. Messages that were lost are
+    counted at the end, and with --until-end the exit status is then 1.
 
     Examples:
 
@@ -78,27 +80,71 @@ def subscribe(
         server_key=server_key,
         client_key=client_key,
     ) as subscriber:
-        if as_json:
-            _print_json(subscriber, count)
-        elif sys.stdout.isatty():
-            _show_table(subscriber, count)
-        else:
-            _print_lines(subscriber, count)
+        try:
+            if as_json:
+                _print_json(subscriber, count)
+            elif sys.stdout.isatty():
+                _show_table(subscriber, count)
+            else:
+                _print_lines(subscriber, count)
+        finally:
+            has_lost = _say_lost(subscriber)
+        if has_lost and until_end:
+            raise typer.Exit(1)
+
+
+def _say_lost(subscriber: Subscriber) -> bool:
+    """Name the messages of each camera that did not arrive; False where all did."""
+    lost = {camera: counts.lost for camera, counts in subscriber.statistics.cameras.items() if counts.lost}
+    if lost:
+        cameras = ", ".join(f"{camera}: {count}" for camera, count in lost.items())
+        print(f"lost messages, since they came faster than they were read or sent: {cameras}", file=sys.stderr)
+    return bool(lost)
 
 
 def _first(subscriber: Subscriber, count: int | None) -> Iterator[PoseMessage]:
-    """The first ``count`` messages; all where None. Silence before the first one is said."""
-    silence = threading.Timer(_SILENCE_S, _warn_of_silence, [subscriber])
-    silence.daemon = True
-    silence.start()
-    try:
+    """The first ``count`` messages; all where None. Silence is said, each time once."""
+    with _SilenceWatch(subscriber) as watch:
         for number, message in enumerate(subscriber, 1):
-            silence.cancel()
+            watch.reset()
             yield message
             if number == count:
                 return
-    finally:
-        silence.cancel()
+
+
+class _SilenceWatch:
+    """Says on stderr that nothing has come for a while, and why."""
+
+    def __init__(self, subscriber: Subscriber) -> None:
+        self._subscriber = subscriber
+        self._last_s = time.monotonic()
+        self._is_warned = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="silence", daemon=True)
+
+    def reset(self) -> None:
+        """A message has come."""
+        self._last_s, self._is_warned = time.monotonic(), False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(min(_POLL_S, _SILENCE_S / 2)):
+            # With --person, nothing comes while that person is out of sight.
+            is_well = self._is_begun and self._subscriber.alive
+            if not self._is_warned and not is_well and time.monotonic() - self._last_s >= _SILENCE_S:
+                self._is_warned = True
+                _warn_of_silence(self._subscriber)
+
+    @property
+    def _is_begun(self) -> bool:
+        return self._subscriber.statistics.total.messages > 0
 
 
 def _warn_of_silence(subscriber: Subscriber) -> None:

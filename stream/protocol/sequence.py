@@ -161,6 +161,11 @@ class Reception:
         """True if a message arrived within the last three heartbeat intervals of the publisher."""
         return self._interval_ms > 0 and self._now_s() - self._received_s <= INTERVALS * self._interval_ms / 1e3
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last message of any kind; 0 before the first one."""
+        return self._now_s() - self._received_s if self._interval_ms else 0.0
+
     def count_malformed(self) -> None:
         """Count a malformed message."""
         self._malformed += 1

@@ -52,6 +52,9 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5570"
 MAX_WAITING = 64
 """256 MiB of the longest messages, which is what a subscriber that is not polled may take."""
 
+_RESTART_S = 30.0
+"""A publisher that is silent for longer is not being restarted."""
+
 # How long a waiting thread holds the socket, and so delays another one that closes it.
 _SLICE_S = 0.05
 # Enough to empty the socket, but bounded, so that a flood does not delay the caller's timeout.
@@ -78,7 +81,8 @@ class Subscriber:
     * **camera** - the name of a camera, or several names; all cameras if None.
     * **person** - an id: deliver only this person, and only the frames with it.
     * **latest** - of the messages that wait, deliver only the newest of each camera.
-    * **until_end** - stop the iteration when every selected camera has ended; otherwise it has no end.
+    * **until_end** - stop the iteration when every selected camera has ended; otherwise it has no end. Raise
+      :class:`SilenceError` if the publisher is gone for 30 s and the end of one has not arrived.
     * **timeout_s** - raise :class:`SilenceError` if no message arrives for so many seconds.
     * **prefix** - the publisher's ``keypointsink prefix=``.
     * **server_key** - the publisher's public ``.key`` file; required beyond loopback.
@@ -177,6 +181,16 @@ class Subscriber:
     def cameras(self) -> tuple[str, ...]:
         """The known cameras of the publisher."""
         return self._reception.cameras
+
+    @property
+    def missing_ends(self) -> tuple[str, ...]:
+        """The known cameras whose end has not arrived."""
+        return tuple(name for name in self.cameras if name not in self._reception.ended_cameras)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """True if the end is waited for, and the publisher is gone."""
+        return self._until_end and self._reception.silent_s > _RESTART_S
 
     @property
     def skeletons(self) -> dict[str, Skeleton]:
@@ -288,6 +302,12 @@ class _Timeout:
 
     def check(self, subscriber: Subscriber) -> None:
         """Raise :class:`SilenceError` after the timeout, with what is known about the publisher."""
+        if subscriber.is_abandoned:
+            missing = ", ".join(subscriber.missing_ends) or "its cameras"
+            raise SilenceError(
+                f"{subscriber.address} sent nothing for {_RESTART_S:g} s, and the end of {missing} has not arrived; "
+                "its line was killed, or its last messages were lost because they were read too slowly"
+            )
         if self._timeout_s is None or time.monotonic() - self._since_s < self._timeout_s:
             return
         if subscriber.alive:

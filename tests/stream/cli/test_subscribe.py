@@ -15,6 +15,7 @@ import pytest
 from stream.__main__ import execute
 from stream.cli import subscribe
 from stream.elements.keypointsink import KeypointSink
+from stream.protocol import subscriber
 from stream.testing import make_poses
 from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
 
@@ -115,3 +116,45 @@ def test_where_the_camera_is_not_published_those_that_are_stand_in_the_warning(
         sink.consume(make_poses(0, camera="hall"))
         assert execute(["subscribe", address, "--camera", "hal", "--timeout", "1"]) != 0
     assert "nothing of what was asked for yet; its cameras: hall); still trying" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("until_end", "status"), [([], 0), (["--until-end"], 1)])
+def test_lost_messages_are_counted_at_the_end(until_end: list[str], status: int, capsys: Capture) -> None:
+    def run(sink: KeypointSink) -> None:
+        wait_until(lambda: count_snapshots(sink), "a subscriber connects")
+        sink.consume(make_poses(0, "hall"))
+        sink._numbers.commit("hall", 3, 3)  # as if three had been dropped on their way
+        sink.consume(make_poses(4, "hall"))
+        sink.flush()
+
+    with open_sink() as sink:
+        thread = threading.Thread(target=run, args=(sink,))
+        thread.start()
+        assert execute(["subscribe", sink.endpoint, "--count", "2", "--timeout", "30", *until_end]) == status
+        thread.join(TIMEOUT_S)
+    said = capsys.readouterr().err
+    assert said == "lost messages, since they came faster than they were read or sent: hall: 3\n"
+
+
+def test_a_line_that_is_gone_before_its_end_is_an_error_with_until_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(subscribe, "_SILENCE_S", 0.3)
+    monkeypatch.setattr(subscriber, "_RESTART_S", 1.0)
+    with open_sink() as sink:
+
+        def run() -> None:
+            wait_until(lambda: count_snapshots(sink), "a subscriber connects")
+            sink.consume(make_poses(0, "hall"))
+            sink.__exit__(None, None, None)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert execute(["subscribe", sink.endpoint, "--until-end"]) == 1
+        thread.join(TIMEOUT_S)
+        silence, error = capsys.readouterr().err.splitlines()
+    assert "no line publishes there" in silence
+    assert error == (
+        f"posestream: {sink.endpoint} sent nothing for 1 s, and the end of hall has not arrived; "
+        "its line was killed, or its last messages were lost because they were read too slowly"
+    )
