@@ -33,8 +33,9 @@ supervisor gives up."""
 _SPLIT_S = 60.0
 """How long after such a death a part stays in a smaller group, if it is started again."""
 
-_CANCEL_S = 5.0
-"""How long a cancelled part may take to end, before its process is killed: on a busy machine others may be well."""
+_CANCEL_S = 15.0
+"""How long a cancelled part may take to end before its process is killed, and the others with it: on a busy machine it
+may only not have had its turn."""
 
 _CLOSE_S = 1.0
 _DEATH_S = 2.0

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from stream.pipeline.pipeline import Pipeline
 
 
-_SWITCH_S = 0.001
-"""How long a thread may keep others from the interpreter. With Python's 5 ms, a hundred busy threads on a busy machine
-let no heartbeat through for seconds."""
-
-
 class Request(msgspec.Struct, frozen=True):
     """The part to run: the options that :mod:`stream.runtime.worker` takes for it, and the YAML of the whole line."""
 
@@ -48,7 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from stream.logs import level_from_environment, logging_to_stderr, redacting_stderr
     from stream.runtime.part_output import PartStderr
 
-    sys.setswitchinterval(_SWITCH_S)
     sys.stderr = cast("TextIO", PartStderr(sys.stderr))
     with (
         redacting_stderr(),
