@@ -35,7 +35,7 @@ def read_pictures(
     captured_ns, suffix, count = now_ns(), find_format(path), count_pictures(path)
     if count == 1 and suffix in HEIF_SUFFIXES:
         yield Shot(_read_heif(path, now_ns), 0, duration_ns, captured_ns)
-    elif count > 1 and suffix in (".avif", ".gif", ".png"):
+    elif suffix == ".gif" or (count > 1 and suffix in (".avif", ".png")):  # OpenCV counts none behind damage to a GIF
         with VideoFile(path, damaged, now_ns) as video:
             yield from video.shots()
     elif count > 1:

@@ -20,6 +20,7 @@ from stream.capture.decoded_picture import Shot, VideoPicture
 from stream.capture.deinterlacing import Deinterlacer
 from stream.capture.flv_tags import FlvWalk
 from stream.capture.frame_gaps import FrameGaps
+from stream.capture.gif_blocks import GifWalk
 from stream.capture.matroska import MatroskaWalk
 from stream.capture.picture_suffixes import find_format
 from stream.capture.regular_file import check_readable
@@ -80,13 +81,15 @@ class VideoFile:
         for frame, captured_ns in self._whole_frames():
             yield Shot(VideoPicture(frame, reformatter, aspect), *self._times(frame), captured_ns)
 
-    def _open_walk(self) -> MatroskaWalk | FlvWalk | AviIndex | None:
+    def _open_walk(self) -> MatroskaWalk | FlvWalk | GifWalk | AviIndex | None:
         """What finds damage that FFmpeg passes over; None for the formats in which it reports all."""
         name = self._container.format.name
         if "matroska" in name:
             return MatroskaWalk(self._path)
         if name == "flv":
             return FlvWalk(self._path)
+        if name == "gif":
+            return GifWalk(self._path)
         return AviIndex(self._stream) if name == "avi" else None
 
     def _whole_frames(self) -> Iterator[tuple[Any, int]]:
@@ -155,8 +158,6 @@ class VideoFile:
             self._report_damage(f"it ends after {end_ns / 1e9:.2f} s")
         elif self._walk is not None:
             self._follow(None)
-        elif self._container.format.name == "gif" and not video_header.ends_with(self._path, b";"):
-            self._report_damage("its end is missing (a GIF ends with ';')")
 
     def _list_doubts(self, end_ns: int) -> list[str]:
         """What is no error, since sound files have it too: those that were joined, and those whose camera left frames

@@ -67,13 +67,6 @@ def stated_seconds(container: Any) -> float:
     return (container.duration or 0) / 1e6 if is_alone else 0.0
 
 
-def ends_with(path: Path, mark: bytes) -> bool:
-    """True if the file ends with ``mark``, whatever padding follows."""
-    with path.open("rb") as file:
-        file.seek(-min(path.stat().st_size, 64), os.SEEK_END)
-        return file.read().rstrip(b"\0").endswith(mark)
-
-
 def _seconds(container: Any, stream: Any) -> float | None:
     """The duration in the header; None if it has none, or if FFmpeg estimates it from the file size."""
     if "mp4" in container.format.name:
