@@ -38,6 +38,7 @@ class Context:
     into it saves a copy. ``memory`` is a small map of integers that outlives a restart of the process (the last id
     assigned, the last number published). ``incarnation`` counts the restarts. Call ``progress()`` again and again in a
     step that takes long, as writing a large file at the end: a part is killed that does nothing else for ten seconds.
+    Once ``is_ending()``, the line is to end soon: wait for nothing outside it any longer.
     ``threads`` is how many threads a decoder may have; 0 for as many as it likes.
     """
 
@@ -50,6 +51,7 @@ class Context:
     memory: MutableMapping[str, int] = field(default_factory=dict)
     incarnation: int = 0
     progress: Callable[[], object] = lambda: None
+    is_ending: Callable[[], bool] = lambda: False
     threads: int = 0
 
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 from stream.caps import ANY, Caps
 from stream.element import Sink
 from stream.messages import Frame, Message, Poses, Window
+from stream.output.standard_output import StandardOutput
 
 
 @dataclass
@@ -22,15 +23,17 @@ class Fakesink(Sink):
 
     def __post_init__(self) -> None:
         self.count = 0
+        self._stdout = StandardOutput("fakesink", self.context, "redirect stdout")
 
     def __enter__(self) -> Self:
         self.count = 0
+        self._stdout = StandardOutput("fakesink", self.context, "redirect stdout")
         return self
 
     def consume(self, item: Message) -> None:
         self.count += 1
         if self.dump:
-            print(summarise(item), flush=True)
+            self._stdout.write(f"{summarise(item)}\n".encode())
 
 
 def summarise(item: Message) -> str:

@@ -9,8 +9,6 @@ moved to ``location`` in one step at the end, so the file there is always comple
 
 from __future__ import annotations
 
-import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from stream.element import Sink, Source
 from stream.errors import PropertyError
 from stream.messages import NO_ID, Poses
 from stream.output.documents import DOCUMENTS
-from stream.output.json_lines import JsonLines, make_line, read_record
+from stream.output.json_lines import JsonLines, make_line, name_in_memory, read_record
 from stream.output.locations import REMOVED, check_target, finish_each, insert_camera, write_error
 from stream.output.openpose import OpenPoseFolder
 from stream.output.standard_output import StandardOutput
@@ -65,7 +63,7 @@ class JsonSink(Sink):
         self._folders: dict[str, OpenPoseFolder] = {}
         self.written: list[Path] = []
         """The files of documents that are complete."""
-        self._stdout = StandardOutput()
+        self._stdout = StandardOutput("jsonsink", self.context)
         self._is_begun = False
         self._check_location()
 
@@ -91,6 +89,7 @@ class JsonSink(Sink):
     def __enter__(self) -> Self:
         self.check(())
         self._files, self._folders, self.written = {}, {}, []
+        self._stdout = StandardOutput("jsonsink", self.context)
         self._is_begun = self.context.incarnation > 0 and _BEGUN in self.context.memory
         if self.location != _STDOUT and "{camera}" not in self.location:
             # Report what cannot be written before the first frame.
@@ -167,12 +166,7 @@ class JsonSink(Sink):
         if seq > memory.get(f"printed/{camera}", -1) or self.context.incarnation == 0:
             if self.format == "csv":
                 line = csv_text(read_record(line), has_header=not self._is_begun).encode()
-            try:
-                self._stdout.write(line)
-            except BrokenPipeError:  # its reader has seen enough
-                raise
-            except OSError as error:
-                raise write_error("jsonsink", "to stdout", error) from None
+            self._stdout.write(line)
             memory[f"printed/{camera}"] = seq
             memory[_BEGUN] = self._is_begun = True
 
@@ -196,16 +190,15 @@ class JsonSink(Sink):
             self._check_resumed(path)
             self._files[location] = JsonLines(
                 path,
-                resume=self.context.incarnation > 0,
+                self.context,
                 is_temporary=document is not None,
                 one_camera=document is not None and document.has_one_camera,
-                progress=self.context.progress,
             )
         return self._files[location]
 
     def _check_resumed(self, path: Path) -> None:
         """Raise :class:`TransportError` if the file was removed before a restart, which the memory shows."""
-        name = _name_in_memory(path)
+        name = name_in_memory("file", path)
         if self.context.incarnation and self.context.memory.get(name) == _OPENED and not path.exists():
             raise write_error("jsonsink", path, REMOVED)
         self.context.memory[name] = _OPENED
@@ -215,7 +208,7 @@ class JsonSink(Sink):
         location = insert_camera(self.location, camera)
         if self.format not in DOCUMENTS or self.location == _STDOUT:
             return
-        name = _name_in_memory(Path(_part_of(location)))
+        name = name_in_memory("file", Path(_part_of(location)))
         before = self.context.memory.get(name) if self.context.incarnation else None
         is_alone = "{camera}" in self.location
         if location in self._files or before == _OPENED:
@@ -245,8 +238,3 @@ _BEGUN = "printed"
 def _part_of(location: str) -> str:
     """The file in which the frames of a document are collected."""
     return f"{location}.part"
-
-
-def _name_in_memory(path: Path) -> str:
-    """Short, as names in the memory are."""
-    return f"file/{zlib.crc32(os.fsencode(path)):08x}"

@@ -5,16 +5,20 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from engines.skeletons import SKELETONS
+from stream.element import Context
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
+from stream.output.line_writer import LineWriter
 from stream.output.locations import check_present, make_folder_of, open_alone, open_temporary, write_error
 from stream.output.results import Record
 from stream.protocol.json import json_line
@@ -45,34 +49,36 @@ class JsonLines:
     """A file of JSON lines, and the last frame in it by camera.
 
     ``is_temporary`` is True where a document will be made from it, at ``target``. With ``one_camera``, it refuses a
-    second camera. With ``resume``, it drops an incomplete last line and continues after the others. ``progress`` is
-    called for each line that is read back. Raises :class:`TransportError` where it cannot be written.
+    second camera. After a restart, which the ``context`` shows, it drops an incomplete last line and continues after
+    the others. Raises :class:`TransportError` where it cannot be written.
     """
 
     def __init__(
         self,
         path: Path,
+        context: Context,
         *,
-        resume: bool,
         is_temporary: bool = False,
         one_camera: bool = False,
-        progress: Callable[[], object] = lambda: None,
     ) -> None:
-        self.path, self._one_camera, self._progress = path, one_camera, progress
+        self.path, self._one_camera, self._progress = path, one_camera, context.progress
         self.target = path.with_suffix("") if is_temporary else path
         self.is_written = False
         self._last: dict[str, int] = {}
         make_folder_of(path, OWNER)
         try:
-            if resume and path.is_file():
+            if context.incarnation and path.is_file():
                 self._resume()
             opener = open_temporary if is_temporary else open_alone
             # Appends wherever the file ends: another program may shorten it, as logrotate does with copytruncate.
             self._handle = io.FileIO(path, "ab", opener=opener)
-            if not resume:
+            if not context.incarnation:
                 with suppress(OSError):  # a pipe or a device has no length
                     os.ftruncate(self._handle.fileno(), 0)
             self._size = os.fstat(self._handle.fileno()).st_size
+            # A torn line of a file is dropped when it is read back.
+            own = replace(context, memory={}) if path.is_file() else context
+            self._writer = LineWriter(OWNER, str(path), own, name_in_memory("torn", path))
         except OSError as error:
             raise make_error(path, error) from None
 
@@ -83,13 +89,9 @@ class JsonLines:
             refuse_camera(self.target, first, camera)
         if seq <= self._last.get(camera, -1):
             return
-        written = 0
         try:
-            written = self._handle.write(line) or 0
-            if written != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._writer.write(self._handle.fileno(), line)
         except OSError as error:
-            self._drop_torn_line(written)
             raise make_error(self.path, error) from None
         self._size += len(line)
         self._last[camera] = seq
@@ -135,13 +137,6 @@ class JsonLines:
         except msgspec.MsgspecError:
             raise write_error(OWNER, self.target, f"{self.path} {_CHANGED}") from None
 
-    def _drop_torn_line(self, written: int) -> None:
-        """Remove the bytes that were written of a line before the disk was full, so that the next one starts a line of
-        its own."""
-        with suppress(OSError):  # a pipe or a device cannot be cut off
-            handle = self._handle.fileno()
-            os.ftruncate(handle, os.fstat(handle).st_size - written)
-
     def _resume(self) -> None:
         """Read the last frame of each camera, and drop an incomplete last line."""
         size = 0
@@ -161,6 +156,11 @@ class JsonLines:
             raise TransportError(
                 f"{OWNER} cannot resume {self.path}: {line[:30]!r}… is not a line it wrote; remove the file"
             ) from None
+
+
+def name_in_memory(kind: str, path: Path) -> str:
+    """Short, as names in the memory are."""
+    return f"{kind}/{zlib.crc32(os.fsencode(path)):08x}"
 
 
 def make_error(path: Path, error: OSError) -> TransportError:

@@ -157,11 +157,14 @@ def check_present(file: io.FileIO, path: Path, owner: str) -> None:
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-def write_error(owner: str, path: Path | str, why: OSError | str) -> TransportError:
-    """The error of ``owner``, which cannot write ``path``; a :class:`FullDiskError` where there is no room."""
+def write_error(
+    owner: str, path: Path | str, why: OSError | str, elsewhere: str = "choose another location="
+) -> TransportError:
+    """The error of ``owner``, which cannot write ``path``; a :class:`FullDiskError` where there is no room. Its remedy
+    is to write ``elsewhere``."""
     is_full = isinstance(why, OSError) and why.errno in _FULL
     text = why if isinstance(why, str) else why.strerror or str(why)
-    remedy = "make room, or choose another location=" if is_full else "choose another location="
+    remedy = f"make room, or {elsewhere}" if is_full else elsewhere
     return (FullDiskError if is_full else TransportError)(f"{owner} cannot write {path}: {text}; {remedy}")
 
 

@@ -114,10 +114,13 @@ class PartLoop:
         memory: Draft | Section = Section(whole, prefix)
         if isinstance(element, Transform):  # the memory of a source or a sink follows what is outside the line
             memory = self.part_runner.drafts[id(element)] = Draft(whole, prefix)
-        progress = self._reporter.progress
-        threads = 0 if self._options.count_parts is None else _SHARED_THREADS
         context = Context(
-            name=label(element), memory=memory, incarnation=self._incarnation, progress=progress, threads=threads
+            name=label(element),
+            memory=memory,
+            incarnation=self._incarnation,
+            progress=self._reporter.progress,
+            is_ending=self._is_ending,
+            threads=0 if self._options.count_parts is None else _SHARED_THREADS,
         )
         element.context = context if ring is None else replace(context, allocate=ring.allocate)
 
@@ -170,6 +173,10 @@ class PartLoop:
             self._step_to(target.state)
         if target.ending or self._is_stopping():
             self._input.end()
+
+    def _is_ending(self) -> bool:
+        target = self._reporter.target
+        return target.ending or target.state == "NULL" or self._is_stopping()
 
     def _step_to(self, target: bus.State) -> None:
         """As in GStreamer, one state after another."""

@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from stream.output import standard_output
+from stream.element import Context
+from stream.errors import FullDiskError
+from stream.output import line_writer
 from stream.output.standard_output import StandardOutput
 
 LINE = b'{"camera": "hall"}\n'
+
+
+def make_output() -> StandardOutput:
+    return StandardOutput("jsonsink", Context())
 
 
 @contextmanager
@@ -44,13 +50,13 @@ def fill(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
 def test_of_a_line_that_did_not_fit_nothing_stays(
     mode: str, room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, output = tmp_path / "out.jsonl", StandardOutput()
+    path, output = tmp_path / "out.jsonl", make_output()
     path.write_bytes(b"" if mode == "wb" else b"before\n")
     with stdout_to(path, monkeypatch, mode):
         output.write(LINE)
         with monkeypatch.context() as patch:
             fill(patch, room)
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(FullDiskError, match="No space left"):
                 output.write(LINE)
         output.write(LINE)
     assert path.read_bytes() == (b"" if mode == "wb" else b"before\n") + 2 * LINE
@@ -59,13 +65,13 @@ def test_of_a_line_that_did_not_fit_nothing_stays(
 def test_behind_a_torn_line_that_stays_the_next_one_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, output = tmp_path / "out.jsonl", StandardOutput()
+    path, output = tmp_path / "out.jsonl", make_output()
     with stdout_to(path, monkeypatch):
-        monkeypatch.setattr(standard_output, "_is_undone", lambda *_: False)
+        monkeypatch.setattr(line_writer, "_is_undone", lambda *_: False)
         for _ in range(2):  # the second time, not even the newline fits
             with monkeypatch.context() as patch:
                 fill(patch, 9 if not path.stat().st_size else 0)
-                with pytest.raises(OSError, match="No space left"):
+                with pytest.raises(FullDiskError, match="No space left"):
                     output.write(LINE)
         output.write(LINE)
         output.write(LINE)
@@ -75,7 +81,7 @@ def test_behind_a_torn_line_that_stays_the_next_one_begins_anew(
 def test_what_another_program_wrote_behind_a_torn_line_is_not_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, output = tmp_path / "out.jsonl", StandardOutput()
+    path, output = tmp_path / "out.jsonl", make_output()
     with stdout_to(path, monkeypatch, "ab"):
         write = os.write
 
@@ -88,7 +94,7 @@ def test_what_another_program_wrote_behind_a_torn_line_is_not_removed(
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", write_half)
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(FullDiskError, match="No space left"):
                 output.write(LINE)
         output.write(LINE)
     assert path.read_bytes() == LINE[:9] + b"theirs\n" + LINE
@@ -103,12 +109,12 @@ def test_a_pipe_that_does_not_block_is_waited_for(monkeypatch: pytest.MonkeyPatc
     with os.fdopen(writing, "w") as stdout, monkeypatch.context() as patch:
         patch.setattr("sys.stdout", stdout)
         reader.start()
-        StandardOutput().write(line)
+        make_output().write(line)
     reader.join()
     os.close(reading)
     assert b"".join(received) == line
 
 
 def test_a_stdout_without_a_descriptor_is_written_to(capsys: pytest.CaptureFixture[str]) -> None:
-    StandardOutput().write(LINE)
+    make_output().write(LINE)
     assert capsys.readouterr().out == LINE.decode()
