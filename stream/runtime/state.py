@@ -8,6 +8,7 @@ length, one word, is written last, and what it holds is done again when the file
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -314,6 +315,8 @@ def _map_file(path: Path, *, is_new: bool) -> tuple[mmap.mmap, FileIdentity]:
         found = os.fstat(descriptor)
         return mmap.mmap(descriptor, size), (found.st_dev, found.st_ino)
     except OSError as error:
-        raise TransportError(f"memory {path} needs {size:,} bytes: {error.strerror}; make room on its disk") from error
+        is_limited = error.errno == errno.EFBIG
+        remedy = "raise the limit of file sizes (ulimit -f)" if is_limited else "make room on its disk"
+        raise TransportError(f"memory {path} needs {size:,} bytes: {error.strerror}; {remedy}") from error
     finally:
         os.close(descriptor)

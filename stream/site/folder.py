@@ -166,8 +166,10 @@ def _read(path: Path) -> CameraSettings:
         found = decode_yaml(text, _File) if text.strip() else _File()
     except FormatError as error:
         return CameraSettings(fault=error.within(str(path)))
-    except (PropertyError, OSError) as error:
+    except PropertyError as error:
         return CameraSettings(fault=f"{path}: {error}")
+    except OSError as error:
+        return CameraSettings(fault=f"{path} cannot be read: {error.strerror or error}; put a file of the camera there")
     return CameraSettings(tuple(spell(found.properties).items()), found.paused)
 
 

@@ -6,12 +6,14 @@ import json
 import logging
 import re
 import shutil
+import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream.__main__ import execute
+from stream.metrics import exporter
 from stream.metrics.collector import LineCollector
 from stream.metrics.exporter import Exporter
 from stream.metrics.line_watch import SILENT_S, LineWatch
@@ -105,9 +108,9 @@ def test_a_line_is_up_when_all_its_parts_answer(line: LineWatch, monkeypatch: py
     assert (found["part_up", "hall", "testsrc"], found["part_up", "hall", "fakesink"]) == (0, 1), "one has ended"
 
 
-def get(url: str) -> tuple[int, str]:
+def get(url: str, host: str = "127.0.0.1") -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host}), timeout=10) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -126,6 +129,30 @@ def test_over_http_a_process_is_healthy_and_ready_when_its_lines_are(line: LineW
         assert get(f"{base}/readyz") == (200, "ok\n")
         assert 'posestream_line_up{line="hall"} 1.0' in get(exporter.address)[1].splitlines()
         assert get(f"{base}/other") == (404, "see /metrics, /healthz and /readyz\n")
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost:1", 200), ("[::1]", 200), ("evil.example", 421), ("[", 421)])
+def test_on_loopback_only_names_of_this_host_are_answered(host: str, status: int) -> None:
+    with Exporter("127.0.0.1", 0) as exporter:
+        assert get(exporter.address.replace("/metrics", "/healthz"), host)[0] == status
+
+
+def test_clients_that_say_nothing_leave_no_traceback_and_no_more_threads_than_a_few(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exporter._QuietHandler, "timeout", 0.5)
+    with Exporter("127.0.0.1", 0) as served, ExitStack() as opened:
+        address = ("127.0.0.1", served._server.server_port)
+        before = threading.active_count()
+        silent = [
+            opened.enter_context(socket.create_connection(address)) for _ in range(exporter._MAX_CONNECTIONS + 20)
+        ]
+        assert threading.active_count() - before <= exporter._MAX_CONNECTIONS
+        for client in silent:
+            client.settimeout(10)
+            assert client.recv(1) == b""  # closed: at once, or after the time limit
+        assert get(served.address.replace("/metrics", "/healthz"))[0] == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_running_lines_are_followed_until_they_end(

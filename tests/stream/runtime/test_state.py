@@ -97,20 +97,24 @@ def test_a_file_that_cannot_be_written_anew_is_left_until_it_can(path: Path) -> 
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room")
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "make room on its disk"), (errno.EFBIG, "raise the limit of file sizes (ulimit -f)")],
+)
 def test_a_full_disk_is_an_error_when_it_is_opened_and_no_bus_error_later(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, remedy: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     PersistentMemory(path).close()
     found = path.stat()
     assert found.st_blocks * 512 >= found.st_size  # all of it has its room on the disk
 
     def refuse(_file: int, _start: int, _size: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("os.posix_fallocate", refuse)
     with pytest.raises(TransportError) as caught:
         PersistentMemory(path)
-    expected = f"memory {path} needs {found.st_size:,} bytes: No space left on device; make room on its disk"
+    expected = f"memory {path} needs {found.st_size:,} bytes: {os.strerror(number)}; {remedy}"
     assert str(caught.value) == expected
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,6 +190,18 @@ def test_a_file_that_cannot_be_read_is_said_with_its_line(tmp_path: Path, text: 
     tmp_path.chmod(0o700)
     (tmp_path / "hall.yaml").write_text(f"{text}\n")
     assert why in CameraFolder(tmp_path).read()["hall"].fault
+
+
+@pytest.mark.parametrize(
+    ("make", "why"), [(Path.mkdir, "Is a directory"), (lambda path: path.symlink_to(path), "Too many levels")]
+)
+def test_what_is_no_file_of_a_camera_is_said_without_its_error_number(
+    tmp_path: Path, make: Callable[[Path], None], why: str
+) -> None:
+    tmp_path.chmod(0o700)
+    make(tmp_path / "hall.yaml")
+    fault = CameraFolder(tmp_path).read()["hall"].fault
+    assert re.fullmatch(rf".*/hall\.yaml cannot be read: {why}.*; put a file of the camera there", fault)
 
 
 def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
