@@ -119,6 +119,8 @@ class JsonSink(Sink):
         will_restart = kind is not None and issubclass(kind, Exception)
         try:
             finish_each(self._files.values(), lambda lines: self._close_file(lines, keep=will_restart))
+            for folder in () if will_restart else self._folders.values():
+                folder.close()
         finally:
             self._files, self._folders = {}, {}
 
@@ -174,7 +176,7 @@ class JsonSink(Sink):
         """Open the folder for this camera's poses, unless it is open."""
         location = insert_camera(self.location, camera)
         if location not in self._folders:
-            self._folders[location] = OpenPoseFolder(Path(location))
+            self._folders[location] = OpenPoseFolder(Path(location), self.context)
             if not self.context.incarnation:
                 self._folders[location].warn_of_old_files()
         return self._folders[location]

@@ -30,8 +30,8 @@ OWNER = "jsonsink"
 read_record = msgspec.json.Decoder(Record).decode
 """Reads a line; raises :class:`msgspec.MsgspecError`."""
 
-
-_CHANGED = "was changed by another program while the line ran"
+CHANGED = "was changed by another program while the line ran"
+"""Why a file that is read back cannot be used."""
 
 _SUBSCRIPTION_KEYS = ("version", "kind", "session", "seq")
 
@@ -104,7 +104,7 @@ class JsonLines:
     def check_unchanged(self) -> None:
         """Raise :class:`TransportError` if the file is not as long as what was written: another program changed it."""
         if self.path.stat().st_size != self._size:
-            raise write_error(OWNER, self.target, f"{self.path} {_CHANGED}")
+            raise write_error(OWNER, self.target, f"{self.path} {CHANGED}")
 
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
         """Read back the records, from the line ``start`` (from 0) to before the line ``stop``.
@@ -135,7 +135,7 @@ class JsonLines:
         try:
             return read_record(line)
         except msgspec.MsgspecError:
-            raise write_error(OWNER, self.target, f"{self.path} {_CHANGED}") from None
+            raise write_error(OWNER, self.target, f"{self.path} {CHANGED}") from None
 
     def _resume(self) -> None:
         """Read the last frame of each camera, and drop an incomplete last line."""

@@ -9,15 +9,20 @@ where the network has no joint of that name. The whole-body skeleton fills the a
 from __future__ import annotations
 
 import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.capture.picture_suffixes import is_picture
-from stream.output.json_lines import OWNER, make_error, refuse_camera
-from stream.output.locations import make_folder, replace_file
+from stream.element import Context
+from stream.errors import StartError
+from stream.output.json_lines import CHANGED, OWNER, make_error, name_in_memory, refuse_camera
+from stream.output.locations import make_folder, open_temporary, replace_file, write_error
 from stream.output.results import Record, select_joints
 from stream.protocol.json import json_line
 
@@ -44,11 +49,11 @@ _FINGERS = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger
 class OpenPoseFolder:
     """Writes one file for each frame of one camera, in one step, so that a frame written twice exists once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, context: Context) -> None:
         self.path = path
         self._camera: str | None = None
-        self._pictures: dict[str, str] = {}
         make_folder(path, OWNER)
+        self._names = _Names(path / ".names.part", context)
 
     def warn_of_old_files(self) -> None:
         """Log that the folder has files of another run, which cannot be distinguished from those of this one."""
@@ -62,20 +67,99 @@ class OpenPoseFolder:
             refuse_camera(self.path, str(self._camera), record.camera)
         self._camera = record.camera
         content = json_line(openpose_document(record))
-        target = self.path / f"{self._name(record)}_keypoints.json"
+        target = self.path / f"{self._names.find(record)}_keypoints.json"
         try:
             replace_file(target, lambda file: file.write(content))
         except OSError as error:
             raise make_error(target, error) from None
 
-    def _name(self, record: Record) -> str:
-        """The name of the frame: a picture's own, unless another picture of this run has it (``a.jpg``, ``a.png``)."""
-        name = frame_name(record)
-        if name != Path(record.file).stem or self._pictures.setdefault(name, record.file) == record.file:
-            return name
-        numbered = _number(name, record)
-        _log.warning("%s: %s has the name of another picture and becomes %s", OWNER, record.file, numbered)
-        return numbered
+    def close(self) -> None:
+        """Remove what only a restart needs; idempotent."""
+        self._names.path.unlink(missing_ok=True)
+
+
+class _Names:
+    """The names of a run's frames, none of which two frames have: a picture's own, or that of a video or camera with
+    the frame's number. The second frame of a name has its number behind it (``a.jpg``, ``a.png``).
+
+    Those of pictures, and of videos and cameras without the number, are kept in the file ``path`` too, in which a
+    restarted part finds them. Its size is in the memory of ``context``.
+    """
+
+    def __init__(self, path: Path, context: Context) -> None:
+        self.path, self._memory = path, context.memory
+        self._size = name_in_memory("names", path)
+        self._given: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._numbered: set[str] = set()
+        if context.incarnation:
+            self._read()
+        else:
+            path.unlink(missing_ok=True)
+            self._memory[self._size] = 0
+
+    def find(self, record: Record) -> str:
+        """The name of a frame, the same if it comes again. Raises :class:`TransportError`."""
+        is_whole = _is_picture(record)
+        key = record.file if is_whole else f"{record.file}\0{record.frame_seq}"
+        if key in self._given:
+            return self._given[key]
+        first = name = frame_name(record)
+        while self._is_taken(name, is_whole=is_whole):
+            name, is_whole = _number(name, record), True
+        if name != first:
+            _log.warning("%s: %s has the name of another frame and becomes %s", OWNER, record.file or first, name)
+        entry = (key, name) if is_whole else ("", name[:-_DIGITS])
+        if is_whole or entry[1] not in self._numbered:
+            self._add(*entry)
+            self._keep(entry)
+        return name
+
+    def _is_taken(self, name: str, *, is_whole: bool) -> bool:
+        is_number = is_whole and _NUMBERED.search(name) is not None and name[:-_DIGITS] in self._numbered
+        return is_number or name in self._taken
+
+    def _add(self, key: str, name: str) -> None:
+        if key:
+            self._given[key] = name
+            self._taken.add(name)
+        else:
+            self._numbered.add(name)
+
+    def _keep(self, entry: tuple[str, str]) -> None:
+        """Before the frame has its file: a part that is killed in between finds the name kept."""
+        try:
+            with open(self.path, "ab", opener=open_temporary) as file:
+                file.write(msgspec.json.encode(entry) + b"\n")
+                file.flush()
+                self._memory[self._size] = file.tell()
+        except OSError as error:
+            raise make_error(self.path, error) from None
+
+    def _changed(self) -> StartError:
+        return StartError(str(write_error(OWNER, self.path.parent, f"{self.path} {CHANGED}")))
+
+    def _read(self) -> None:
+        """Raises :class:`StartError`: which names were given is unknown, and no restart helps."""
+        try:
+            content = self.path.read_bytes() if self.path.exists() else b""
+            whole = content[: content.rfind(b"\n") + 1]
+            if len(whole) < self._memory.get(self._size, 0):
+                raise self._changed()
+            for line in whole.splitlines():
+                self._add(*msgspec.json.decode(line, type=tuple[str, str]))
+            if content != whole:
+                os.truncate(self.path, len(whole))
+        except msgspec.MsgspecError:
+            raise self._changed() from None
+        except OSError as error:
+            raise make_error(self.path, error) from None
+
+
+_DIGITS = 13
+"""The characters of ``_000000000007``."""
+
+_NUMBERED = re.compile(r"_\d{12}$")
 
 
 def frame_name(record: Record) -> str:
@@ -86,10 +170,15 @@ def frame_name(record: Record) -> str:
     >>> frame_name(Record("hall", 7, (640, 480), "coco17", [], file="clips/walk.mp4"))
     'walk_000000000007'
     """
-    file = Path(record.file)
     if not record.file:
         return _number(record.camera.replace("/", "%2F"), record)
-    return file.stem if is_picture(file) and _is_still(file) else _number(file.stem, record)
+    stem = Path(record.file).stem
+    return stem if _is_picture(record) else _number(stem, record)
+
+
+def _is_picture(record: Record) -> bool:
+    file = Path(record.file)
+    return bool(record.file) and is_picture(file) and _is_still(file)
 
 
 def _is_still(file: Path) -> bool:

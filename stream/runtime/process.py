@@ -21,6 +21,8 @@ from stream.runtime.restart_policy import RestartPolicy, Restarts
 from stream.runtime.worker import CANNOT_START
 
 _TAIL_LINES = 30
+_NO_REASONS = ("debug: ", "info: ", "warning: ")
+"""Beginnings of lines of the log (:mod:`stream.logs`) that do not say why a process has ended."""
 
 OnStderr = Callable[[str, str], None]
 """Called with a part's name and a line that it wrote to stderr."""
@@ -195,10 +197,11 @@ class PartProcess:
         return f"hung in one step for {idle_s:.1f} s" if idle_s > self._policy.hang_s else None
 
     def last_error(self, code: int) -> str:
-        """The fatal error of the part; else how its process ended, and the last line of its stderr."""
+        """The fatal error of the part; else how its process ended, and the last line of its stderr that is no mere
+        warning."""
         if self._fatal is not None:
             return self._fatal.text
-        lines = [line for line in self._tail if line.strip()]
+        lines = [line for line in self._tail if line.strip() and not line.startswith(_NO_REASONS)]
         return _exit_text(code) + (f": {lines[-1]}" if lines else "")
 
     def gives_up(self, code: int) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from engines.skeletons import SKELETONS
+from stream.element import Context
 from stream.elements.jsonsink import JsonSink
-from stream.errors import PropertyError, TransportError
+from stream.errors import PropertyError, StartError, TransportError
 from stream.messages import Poses
 from stream.output.openpose import openpose_document
 from stream.output.results import PersonRecord, Record
@@ -131,10 +132,54 @@ def test_files_are_called_as_openpose_calls_them(tmp_path: Path, caplog: pytest.
         "wave_000000000004_keypoints.json",
         "wave_000000000005_keypoints.json",
     ]
-    assert "shots/b.png has the name of another picture and becomes b_000000000006" in caplog.text
+    assert "shots/b.png has the name of another frame and becomes b_000000000006" in caplog.text
     first = json.loads((tmp_path / "out/0001_keypoints.json").read_text())
     nose = make_poses(0, count=1).keypoints[0, 0] - (0.5, 0.5, 0)
     np.testing.assert_allclose(first["people"][0]["pose_keypoints_2d"][:3], nose, atol=6e-5)
+
+
+@pytest.mark.parametrize("killed_after", [None, 0, 1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("files", "renamed"),
+    [
+        (["a/1.png", "a/2.png", "b/1.png", "b/2.png"], {"1_000000000002", "2_000000000003"}),
+        (["walk.mp4", "walk.mp4", "walk_000000000001.png"], {"walk_000000000001_000000000002"}),
+        (["walk_000000000001.png", "walk.mp4"], {"walk_000000000001_000000000001"}),
+        (["b.png", "c/b.png", "b_000000000001.png"], {"b_000000000001", "b_000000000001_000000000002"}),
+        (["walk_000000000002.png", "", ""], {"walk_000000000002_000000000002"}),
+    ],
+)
+def test_no_two_frames_of_a_run_have_one_name_also_after_a_restart(
+    files: list[str], renamed: set[str], killed_after: int | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory: dict[str, int] = {}
+    sent = list(enumerate(files))
+    runs = [sent] if killed_after is None else [sent[:killed_after], sent[max(0, killed_after - 1) :]]
+    for incarnation, items in enumerate(runs):  # the last frame before a kill comes again
+        sink = JsonSink(location=str(tmp_path), format="openpose")
+        sink.context = Context(memory=memory, incarnation=incarnation)
+        sink.__enter__()
+        for seq, file in items:
+            sink.consume(poses_of(seq, file))
+    sink.__exit__(None, None, None)
+    names = {path.name.removesuffix("_keypoints.json") for path in tmp_path.iterdir()}
+    assert len(names) == len(files)
+    assert renamed <= names
+    assert all(name in caplog.text for name in renamed)
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_names_that_another_program_changed_before_a_restart_are_an_error(is_removed: bool, tmp_path: Path) -> None:
+    memory: dict[str, int] = {}
+    kept = tmp_path / ".names.part"
+    sink = JsonSink(location=str(tmp_path), format="openpose")
+    sink.context = Context(memory=memory)
+    sink.__enter__().consume(poses_of(0, "a/b.png"))
+    kept.unlink() if is_removed else kept.write_bytes(b"x" * kept.stat().st_size + b"\n")
+    again = JsonSink(location=str(tmp_path), format="openpose")
+    again.context = Context(memory=memory, incarnation=1)
+    with pytest.raises(StartError, match=f"{kept} was changed by another program while the line ran"):
+        again.__enter__()
 
 
 def test_old_files_in_the_folder_stay_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,7 +215,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path)
         (tmp_path / "out").rmdir()
         with pytest.raises(TransportError) as caught:
             sink.consume(poses_of(0, ""))
-    assert "_keypoints.json: No such file or directory; choose another location=" in str(caught.value)
+    assert "out/.names.part: No such file or directory; choose another location=" in str(caught.value)
 
 
 def test_pose_format_reads_the_folder(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_what_it_writes_to_stderr_is_passed_on_without_passwords() -> None:
     ],
 )
 def test_its_last_error_is_how_it_ended_and_the_last_line_that_it_wrote(code: int, text: str) -> None:
-    bench = Bench(stderr=b"first line\nthe last line\n\n")
+    bench = Bench(stderr=b"first line\nthe last line\n\nwarning: jsonsink: a.png has another name\n")
     bench.part.start(now_s=0.0)
     assert bench.part.last_error(bench.exit(code)) == text
 
