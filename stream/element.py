@@ -235,6 +235,10 @@ class Sink(Element):
         line may have one of them."""
         return ()
 
+    def series(self, cameras: Sequence[str]) -> Iterable[str]:  # noqa: ARG002 - for sinks that number files
+        """Those of :meth:`outputs` that later files are numbered after: ``x.2.mp4`` is one of ``x.mp4``."""
+        return ()
+
     def consume(self, item: Any) -> None:
         """Deliver one item; it counts as delivered when this returns."""
         raise NotImplementedError

@@ -26,7 +26,7 @@ from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
-from stream.output.locations import finish_each, insert_camera, number_file, refuse_numbered
+from stream.output.locations import finish_each, insert_camera, number_file, refuse_numbered, warn_of_later_files
 from stream.output.video_writer import CODECS, Picture, PictureFile, open_pictures
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ class OverlaySink(Sink):
 
     If its part is killed, a video lacks about its last two seconds, and the restarted part continues in a new file
     beside it, ``NAME.2.mp4``; the run then fails at its end and says how many frames are missing. A folder of PNGs
-    loses nothing. Raises :class:`TransportError`.
+    loses nothing. A new run writes over the files of the one before, and warns of those that it may leave. Raises
+    :class:`TransportError`.
     """
 
     sink = Caps("people/poses")
@@ -80,6 +81,11 @@ class OverlaySink(Sink):
         if Path(self.location).suffix.lower() in CODECS:
             refuse_numbered(targets, "overlaysink")
         return list(targets)
+
+    def series(self, cameras: Sequence[str]) -> list[str]:
+        """The videos, after which a restarted part numbers its own."""
+        is_video = Path(self.location).suffix.lower() in CODECS
+        return [self._location(camera) for camera in cameras] if is_video else []
 
     def __enter__(self) -> Self:
         self._files, self._owners, self._arrivals, self._forecasts = {}, {}, {}, {}
@@ -147,7 +153,10 @@ class OverlaySink(Sink):
         """Open the file for this camera's pictures, unless it is open; a file holds one camera."""
         location = self._location(camera)
         if location not in self._files:
-            self._files[location] = open_pictures(_number_restart(Path(location), self.context.incarnation))
+            number = self.context.incarnation + 1
+            if number == 1:
+                _warn_of_old_pictures(Path(location))
+            self._files[location] = open_pictures(_number_restart(Path(location), number), number=number)
         owner = self._owners.setdefault(location, camera) or camera
         self._owners[location] = owner
         if owner != camera:
@@ -195,7 +204,7 @@ class OverlaySink(Sink):
         """The videos of a camera, one for each restart; none where pictures go to a folder."""
         path = Path(self._location(camera))
         is_video = path.suffix.lower() in CODECS
-        return [_number_restart(path, number) for number in range(self.context.incarnation + 1)] if is_video else []
+        return [_number_restart(path, number + 1) for number in range(self.context.incarnation + 1)] if is_video else []
 
     def _expect(self, item: Poses) -> NDArray[np.float32] | None:
         """The keypoints that the earlier forecast nearest to the moment of this frame has for it; None without one."""
@@ -225,9 +234,17 @@ class OverlaySink(Sink):
         return (len(arrivals) - 1) * 1e9 / span_ns if span_ns else 0.0
 
 
-def _number_restart(path: Path, incarnation: int) -> Path:
+def _number_restart(path: Path, number: int) -> Path:
     """A video cannot be appended to, so a restarted part writes another beside it."""
-    return number_file(path, incarnation + 1) if path.suffix.lower() in CODECS else path
+    return number_file(path, number) if path.suffix.lower() in CODECS else path
+
+
+def _warn_of_old_pictures(path: Path) -> None:
+    """Say what an earlier run left that this one may not write over."""
+    if path.suffix.lower() in CODECS:
+        warn_of_later_files(path, "overlaysink", "a restart of this run writes over it")
+    elif count := sum(1 for _ in path.glob("[0-9]" * 6 + "*.png")):
+        _log.warning("overlaysink: folder %s holds pictures already (files: %d), which stay", path, count)
 
 
 def _get_size(path: Path) -> int:

@@ -21,7 +21,7 @@ from stream.caps import Caps
 from stream.element import Sink, Source
 from stream.errors import PropertyError
 from stream.messages import Poses
-from stream.output.locations import find_numbered, finish_each, insert_camera, refuse_numbered
+from stream.output.locations import finish_each, insert_camera, refuse_numbered
 from stream.protocol import schema, topics
 from stream.protocol.numbers import Numbers, check_camera
 from stream.recording.installed import check_installed
@@ -98,13 +98,17 @@ class RecordSink(Sink):
         check_camera(camera, _OWNER)
 
     def outputs(self, cameras: Sequence[str]) -> list[str]:
-        """The first files, and later ones that are there.
+        """The first files.
 
         Raises :class:`PropertyError` where one is called as a later one of another camera.
         """
         targets = {insert_camera(self.location, camera): camera for camera in cameras}
         refuse_numbered(targets, _OWNER)
-        return [*targets, *(str(path) for target in targets for path in find_numbered(Path(target)).values())]
+        return list(targets)
+
+    def series(self, cameras: Sequence[str]) -> list[str]:
+        """The first files, after which all later ones are numbered."""
+        return [insert_camera(self.location, camera) for camera in cameras]
 
     def status(self) -> str:
         files = [series.file for series in tuple(self._series.values())]

@@ -57,13 +57,29 @@ def find_numbered(path: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def find_first(path: Path) -> Path | None:
+    """The first file of the series in which ``path`` would be a later one; None where it has no such number.
+
+    >>> find_first(Path("out.2.mp4")), find_first(Path("out.mp4"))
+    (PosixPath('out.mp4'), None)
+    """
+    name, _, number = path.stem.rpartition(".")
+    is_later = name and re.fullmatch(r"[1-9]\d*", number) and number != "1"
+    return path.with_name(name + path.suffix) if is_later else None
+
+
+def warn_of_later_files(path: Path, owner: str, until: str) -> None:
+    """Warn of later files of the series that an earlier run left: the first stays ``until`` this run writes over it."""
+    old = [later for number, later in find_numbered(path).items() if number > 1]
+    if old:
+        _log.warning("%s: %s is of an earlier run (such files: %d); it stays until %s", owner, old[0], len(old), until)
+
+
 def refuse_numbered(targets: Mapping[str, str], owner: str) -> None:
     """Raise :class:`PropertyError` where the file of one camera, by its path, is called as a later one of another's
     series (:func:`number_file`)."""
     for target, camera in targets.items():
-        path = Path(target)
-        name, _, number = path.stem.rpartition(".")
-        other = targets.get(str(path.with_name(name + path.suffix))) if name and number.isdecimal() else None
+        other = targets.get(str(find_first(Path(target)) or ""))
         if other is not None:
             raise PropertyError(
                 f"{owner}: {target} is the file of camera {camera!r} and, after a restart, that of {other!r}; "
@@ -111,7 +127,17 @@ def open_alone(path: str, flags: int) -> int:
 def open_temporary(path: str, flags: int) -> int:
     """As :func:`open_alone`, for names of our own in folders where others may write: it raises at a symbolic link,
     which could lead to any file of this user."""
-    return open_alone(path, flags | os.O_NOFOLLOW)
+    try:
+        return open_alone(path, flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "symbolic links are followed only from names that you gave") from None
+        raise
+
+
+def choose_opener(number: int) -> Callable[[str, int], int]:
+    """How to open the file ``number`` of a series, of which only the first has a name that the user gave."""
+    return open_alone if number == 1 else open_temporary
 
 
 def replace_file(target: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -21,11 +23,12 @@ from numpy.typing import NDArray
 
 from stream.errors import PropertyError, TransportError
 from stream.output.locations import (
+    REMOVED,
     check_present,
     check_target,
+    choose_opener,
     make_folder,
     make_folder_of,
-    open_alone,
     open_temporary,
     write_error,
 )
@@ -72,14 +75,14 @@ class PictureFile(Protocol):
         """Complete the file; idempotent."""
 
 
-def open_pictures(path: Path, owner: str = "overlaysink") -> PictureFile:
-    """Open a video if the path has the extension of one, else a folder.
+def open_pictures(path: Path, owner: str = "overlaysink", number: int = 1) -> PictureFile:
+    """Open a video, the file ``number`` of its series, if the path has the extension of one, else a folder.
 
     Raises :class:`PropertyError` for an unknown extension, :class:`TransportError` if the path cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix in CODECS:
-        return VideoFile(path, owner)
+        return VideoFile(path, owner, number)
     if suffix:
         known = ", ".join(CODECS)
         raise PropertyError(f"{owner}: location={path} ends in {suffix!r}; write a video ({known}) or give a folder")
@@ -117,7 +120,7 @@ class VideoFile:
     AVI has a constant frame rate: a picture is placed at the frame nearest to its time.
     """
 
-    def __init__(self, path: Path, owner: str = "overlaysink") -> None:
+    def __init__(self, path: Path, owner: str = "overlaysink", number: int = 1) -> None:
         self._path, self._who = path, owner
         self._first: tuple[Picture, int] | None = None
         self._encoder: _Encoder | None = None
@@ -127,7 +130,9 @@ class VideoFile:
         make_folder_of(path, owner)
         check_target(path, owner)
         try:
-            self._lock = io.FileIO(path, "ab", opener=open_alone)  # held while FFmpeg writes by a handle of its own
+            self._lock = io.FileIO(
+                path, "ab", opener=choose_opener(number)
+            )  # held while FFmpeg writes by a handle of its own
         except OSError as error:
             raise write_error(owner, path, error) from None
 
@@ -175,7 +180,7 @@ class VideoFile:
         assert self._first is not None
         picture, pts_ns = self._first
         self._frame_ns = round(1e9 / fps)
-        self._encoder = _Encoder(self._path, _round_to_even(picture.shape[1], picture.shape[0]), fps)
+        self._encoder = _Encoder(self._path, self._lock, _round_to_even(picture.shape[1], picture.shape[0]), fps)
         self._encode(picture, pts_ns)
 
     def _encode(self, picture: Picture, pts_ns: int) -> None:
@@ -203,17 +208,27 @@ class _File(io.FileIO):
         return len(data)
 
 
+def _open_same(name: str, flags: int, lock: io.FileIO) -> int:
+    """Open the file that is locked already, and no other that has its name meanwhile."""
+    handle = os.open(name, flags & ~(os.O_TRUNC | os.O_CREAT))
+    if not os.path.sameopenfile(handle, lock.fileno()):
+        os.close(handle)
+        raise OSError(errno.ENOENT, REMOVED)
+    os.ftruncate(handle, 0)
+    return handle
+
+
 class _Encoder:
     """An open video file of one size."""
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
+    def __init__(self, path: Path, lock: io.FileIO, size: tuple[int, int], fps: float) -> None:
         suffix = path.suffix.lower()
         codec = _find_codec(CODECS[suffix])
         rate = Fraction(fps).limit_denominator(1001)
         self._size = size
         self._tick_s = 1 / rate if suffix in _CONSTANT_RATE else Fraction(1, _TICKS_PER_SECOND)
         self._last_tick = -1
-        self._file = _File(path, "wb")
+        self._file = _File(path, "wb", opener=lambda name, flags: _open_same(name, flags, lock))
         self._container: OutputContainer | None = av.open(self._file, "w", options=_MUXER[suffix])
         stream = self._container.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}))
         assert isinstance(stream, VideoStream)

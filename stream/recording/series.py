@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream.output.locations import find_numbered, number_file
+from stream.output.locations import find_numbered, number_file, warn_of_later_files
 from stream.recording.reader import read_session
 from stream.recording.writer import OWNER, Entry, RecordingFile
-
-_log = logging.getLogger(__name__)
 
 _MB = 1_000_000
 
@@ -38,7 +35,7 @@ class Series:
         self._path, self._session, self._limits, self._now_ns = path, session, limits, now_ns
         self._sizes = self._find_own() if resume else {}
         if not resume:
-            self._warn_of_old_files()
+            warn_of_later_files(path, OWNER, "this one has so many files")
         self._number = max(self._sizes, default=0)
         self._file = self._open_next()
 
@@ -71,7 +68,7 @@ class Series:
     def _open_next(self) -> RecordingFile:
         self._number += 1
         self._begun_ns = self._now_ns()
-        return RecordingFile(number_file(self._path, self._number), self._session)
+        return RecordingFile(number_file(self._path, self._number), self._session, self._number)
 
     def _remove_oldest(self) -> None:
         while self._limits.keep_mb and self._sizes:
@@ -86,13 +83,3 @@ class Series:
         """The sizes of the files of this session, by number."""
         found = find_numbered(self._path).items()
         return {number: path.stat().st_size for number, path in found if read_session(path) == self._session}
-
-    def _warn_of_old_files(self) -> None:
-        old = [path for number, path in find_numbered(self._path).items() if number > 1]
-        if old:
-            _log.warning(
-                "%s: %s is of an earlier recording (such files: %d); it stays until this one has so many files",
-                OWNER,
-                old[0],
-                len(old),
-            )

@@ -17,7 +17,7 @@ from typing import Any, cast
 from mcap.writer import CompressionType, Writer
 
 from stream.errors import TransportError
-from stream.output.locations import check_present, check_target, make_folder_of, open_alone, write_error
+from stream.output.locations import check_present, check_target, choose_opener, make_folder_of, write_error
 from stream.protocol import schema
 from stream.recording.channels import Channel
 
@@ -40,9 +40,10 @@ class Entry:
 
 
 class RecordingFile:
-    """An open file. Raises :class:`TransportError`, after a write that failed on every further one."""
+    """An open file, that of this ``number`` in its series. Raises :class:`TransportError`, after a write that failed on
+    every further one."""
 
-    def __init__(self, path: Path, session: str) -> None:
+    def __init__(self, path: Path, session: str, number: int = 1) -> None:
         self.path = path
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
@@ -51,7 +52,7 @@ class RecordingFile:
         make_folder_of(path, OWNER)
         check_target(path, OWNER)
         try:
-            self._output = _Output(path)
+            self._output = _Output(path, number)
         except OSError as error:
             raise write_error(OWNER, path, error) from None
         # A chunk ends with the frame, and not earlier.
@@ -135,9 +136,9 @@ class RecordingFile:
 class _Output:
     """What MCAP's writer writes to: the file gets everything in one piece at a flush, or nothing of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, number: int) -> None:
         self._path = path
-        self._file = io.FileIO(path, "wb", opener=open_alone)
+        self._file = io.FileIO(path, "wb", opener=choose_opener(number))
         self._waiting = bytearray()
         self.size = 0
 

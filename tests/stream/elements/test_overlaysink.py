@@ -440,3 +440,50 @@ def test_a_camera_that_is_called_as_the_video_of_another_after_a_restart_is_refu
     )
     assert OverlaySink(location="out/{camera}.mp4").outputs(["x.y", "x.2"]) == ["out/x.y.mp4", "out/x.2.mp4"]
     assert OverlaySink(location="out/{camera}").outputs(["x", "x.2"]) == ["out/x", "out/x.2"]
+
+
+def test_what_an_earlier_run_left_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "new.mp4", [poses_at(0, 0)])
+    write(tmp_path / "new", [poses_at(0, 0), poses_at(1, 40)])
+    assert not caplog.messages
+    (tmp_path / "new.2.mp4").write_bytes(b"")
+    (tmp_path / "new.3.mp4").write_bytes(b"")
+    write(tmp_path / "new.mp4", [poses_at(0, 0)])
+    write(tmp_path / "new", [poses_at(0, 0)])
+    assert caplog.messages == [
+        (
+            f"overlaysink: {tmp_path}/new.2.mp4 is of an earlier run (such files: 2); it stays until a restart of this "
+            "run writes over it"
+        ),
+        f"overlaysink: folder {tmp_path}/new holds pictures already (files: 2), which stay",
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_a_link_at_the_name_of_a_restart_is_not_followed_and_one_that_was_given_is(suffix: str, tmp_path: Path) -> None:
+    victim = tmp_path / f"victim{suffix}"
+    victim.write_bytes(b"mine")
+    (tmp_path / f"x.2{suffix}").symlink_to(victim)
+    sink = OverlaySink(location=str(tmp_path / f"x{suffix}"))
+    sink.context = Context(incarnation=1)
+    with pytest.raises(TransportError, match="symbolic links are followed only from names that you gave"):
+        sink.__enter__()
+    assert victim.read_bytes() == b"mine"
+    write(tmp_path / f"x{suffix}", [poses_at(0, 0)])
+    (tmp_path / f"given{suffix}").symlink_to(victim)
+    write(tmp_path / f"given{suffix}", [poses_at(0, 0)])
+    assert len(read(victim)) == 1
+
+
+def test_a_name_that_leads_elsewhere_when_the_encoder_starts_is_not_followed(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim.mp4", tmp_path / "x.mp4"
+    victim.write_bytes(b"mine")
+    sink = OverlaySink(location=str(path)).__enter__()
+    path.unlink()
+    path.symlink_to(victim)
+    sink.consume(poses_at(0, 0))
+    with pytest.raises(TransportError, match="it was removed while the line ran"):
+        sink.consume(poses_at(1, 40))
+    with pytest.raises(TransportError):
+        sink.__exit__(None, None, None)
+    assert victim.read_bytes() == b"mine"

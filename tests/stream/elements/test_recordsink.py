@@ -177,7 +177,7 @@ def test_a_new_run_writes_over_the_files_and_a_reader_leaves_out_what_is_left(
     record(tmp_path / "x.mcap", [picture_poses(seq, "door") for seq in range(3)], video="none")
     assert caplog.messages == [
         (
-            f"recordsink: {tmp_path}/x.2.mcap is of an earlier recording (such files: 2); it stays until this one has "
+            f"recordsink: {tmp_path}/x.2.mcap is of an earlier run (such files: 2); it stays until this one has "
             "so many files"
         )
     ]
@@ -361,3 +361,16 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_delivered_and_repeats_one_f
         assert sum(each.topic.startswith("poses/") for each in raw) <= len(whole) + 1
         with ReplaySrc(location=str(path), camera="yard") as source:
             assert [frame.seq for frame in source.frames() if frame is not None] == [0, 1]
+
+
+def test_a_link_at_the_name_of_a_later_file_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    (tmp_path / "x.2.mcap").symlink_to(victim)
+    with pytest.raises(TransportError) as caught:
+        record(tmp_path / "x.mcap", interleave(30), max_minutes=1 / 60, video="none")
+    assert str(caught.value) == (
+        f"recordsink cannot write {tmp_path}/x.2.mcap: symbolic links are followed only from names that you gave; "
+        "choose another location="
+    )
+    assert victim.read_text() == "mine"

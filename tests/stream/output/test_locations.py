@@ -58,7 +58,7 @@ def test_every_sink_makes_a_missing_folder_and_says_so(
     for _ in range(2):
         write(make_sink(line, location), "hall")
     assert location.exists()
-    (record,) = caplog.records
+    (record,) = (record for record in caplog.records if "made the folder" in record.message)
     assert record.getMessage() == f"{line.split(maxsplit=1)[0]} made the folder {tmp_path / 'new'}, which was not there"
 
 
@@ -184,7 +184,10 @@ def test_a_temporary_name_that_is_a_link_is_not_followed(tmp_path: Path) -> None
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
     (tmp_path / "out.json.part").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic links"), open(tmp_path / "out.json.part", "wb", opener=open_temporary):
+    with (
+        pytest.raises(OSError, match="symbolic links are followed only from names that you gave"),
+        open(tmp_path / "out.json.part", "wb", opener=open_temporary),
+    ):
         pass
     assert victim.read_text() == "mine"
 
@@ -196,7 +199,7 @@ def test_a_link_planted_at_a_temporary_name_does_not_lead_to_another_file(sink: 
     is_json = sink.startswith("jsonsink")
     (tmp_path / ("out.json.part" if is_json else "000000.part")).symlink_to(victim)
     element = make_sink(sink, tmp_path / "out.json" if is_json else tmp_path)
-    with pytest.raises(TransportError, match="symbolic links"), element:
+    with pytest.raises(TransportError, match="symbolic links are followed only from names that you gave"), element:
         element.consume(make_poses(0))
     assert victim.read_text() == "mine"
 

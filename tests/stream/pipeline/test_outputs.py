@@ -101,6 +101,35 @@ def test_a_sink_does_not_overwrite_what_is_read(folder: Path, location: str, sin
     assert Path("clip.mp4").read_bytes() == b"a video"
 
 
+@pytest.mark.parametrize(
+    "sink", ["overlaysink location=w%s", "recordsink location=w%s", "overlaysink location={camera}%s"]
+)
+@pytest.mark.parametrize("name", ["w.2", "w.17", "link"])
+def test_a_sink_does_not_overwrite_with_a_later_file_what_is_read(folder: Path, sink: str, name: str) -> None:
+    suffix = ".mcap" if "record" in sink else ".mp4"
+    (folder / f"w.2{suffix}").write_bytes(b"a video")
+    (folder / f"link{suffix}").unlink(missing_ok=True)
+    (folder / f"link{suffix}").symlink_to(f"w.2{suffix}")
+    (folder / f"w.17{suffix}").write_bytes(b"a video")
+    line = f"filesrc location={name}{suffix} camera=w ! detect model=any.onnx ! window ! pose model=hrnet-small ! "
+    with pytest.raises(
+        LinkError,
+        match=rf"{sink.split(maxsplit=1)[0]} numbers its later files, and one would overwrite '{name}{suffix}', which",
+    ):
+        check(line + sink % suffix)
+
+
+def test_two_sinks_do_not_share_a_later_file(folder: Path) -> None:
+    line = f"testsrc ! {_POSES} ! tee name=t; from t ! queue ! %s; from t ! queue ! %s"
+    for pair in (("a.mp4", "a.2.mp4"), ("a.2.mp4", "a.mp4")):
+        with pytest.raises(
+            LinkError, match=r"two sinks write to 'a\.2\.mp4' \(overlaysink.*later file of its own\); give"
+        ):
+            check(line % tuple(f"overlaysink location={name}" for name in pair))
+    for pair in (("a.mp4", "a.1.mp4"), ("a.mp4", "b.2.mp4"), ("a.mp4", "a.2.avi")):
+        check(line % tuple(f"overlaysink location={name}" for name in pair))
+
+
 def test_pictures_may_be_written_beside_a_video(folder: Path) -> None:
     line = "filesrc location=clip.mp4 ! detect ! window ! pose model=hrnet-small ! %s"
     for sink in ("overlaysink location=.", "jsonsink location=clip.json", "overlaysink location=new.mp4"):
