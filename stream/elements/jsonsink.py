@@ -201,9 +201,8 @@ class JsonSink(Sink):
     def _check_resumed(self, path: Path) -> None:
         """Raise :class:`TransportError` if the file was removed before a restart, which the memory shows."""
         name = name_in_memory("file", path)
-        if self.context.incarnation and self.context.memory.get(name) == _OPENED and not path.exists():
+        if self.context.incarnation and self.context.memory.get(name, _WRITTEN) != _WRITTEN and not path.exists():
             raise write_error("jsonsink", path, REMOVED)
-        self.context.memory[name] = _OPENED
 
     def end(self, camera: str) -> None:
         """Write the document of a camera at its end: after that, a restarted part gets nothing of it again."""
@@ -211,9 +210,9 @@ class JsonSink(Sink):
         if self.format not in DOCUMENTS or self.location == _STDOUT:
             return
         name = name_in_memory("file", Path(_part_of(location)))
-        before = self.context.memory.get(name) if self.context.incarnation else None
+        before = self.context.memory.get(name) if self.context.incarnation else None  # a size, where it is open
         is_alone = "{camera}" in self.location
-        if location in self._files or before == _OPENED:
+        if location in self._files or before not in (None, _WRITTEN):
             lines = self._open(camera)
             self._write_document(lines)
             self.context.memory[name] = _WRITTEN
@@ -232,7 +231,9 @@ class JsonSink(Sink):
         lines.is_written = True
 
 
-_OPENED, _WRITTEN = 1, 2
+_WRITTEN = -1
+"""In the memory in place of the size of a file of frames, once the document has been made from it."""
+
 _BEGUN = "printed"
 """In the memory once something was printed to stdout, and with it the header of a table."""
 

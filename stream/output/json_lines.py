@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import zlib
 from collections.abc import Iterator
@@ -16,13 +17,15 @@ import msgspec
 
 from engines.skeletons import SKELETONS
 from stream.element import Context
-from stream.errors import PropertyError, TransportError
+from stream.errors import PropertyError, StartError, TransportError
 from stream.messages import Poses
 from stream.output.line_writer import LineWriter
 from stream.output.locations import check_present, make_folder_of, open_alone, open_temporary, write_error
 from stream.output.results import Record
 from stream.protocol.json import json_line
 from stream.protocol.schema import poses_map
+
+_log = logging.getLogger(__name__)
 
 OWNER = "jsonsink"
 """The element that writes, as messages name it."""
@@ -65,19 +68,21 @@ class JsonLines:
         self.target = path.with_suffix("") if is_temporary else path
         self.is_written = False
         self._last: dict[str, int] = {}
+        self._memory, self._size_name = context.memory, name_in_memory("file", path)
         make_folder_of(path, OWNER)
         try:
             if context.incarnation and path.is_file():
-                self._resume()
+                self._resume(is_temporary=is_temporary)
             opener = open_temporary if is_temporary else open_alone
             # Appends wherever the file ends: another program may shorten it, as logrotate does with copytruncate.
             self._handle = io.FileIO(path, "ab", opener=opener)
             if not context.incarnation:
                 with suppress(OSError):  # a pipe or a device has no length
                     os.ftruncate(self._handle.fileno(), 0)
-            self._size = os.fstat(self._handle.fileno()).st_size
+            self._size = self._memory[self._size_name] = os.fstat(self._handle.fileno()).st_size
             # A torn line of a file is dropped when it is read back.
-            own = replace(context, memory={}) if path.is_file() else context
+            self._is_file = path.is_file()
+            own = replace(context, memory={}) if self._is_file else context
             self._writer = LineWriter(OWNER, str(path), own, name_in_memory("torn", path))
         except OSError as error:
             raise make_error(path, error) from None
@@ -93,9 +98,25 @@ class JsonLines:
             self._writer.write(self._handle.fileno(), line)
         except OSError as error:
             raise make_error(self.path, error) from None
-        self._size += len(line)
+        self._count(len(line))
         self._last[camera] = seq
         self.is_written = False
+
+    def _count(self, added: int) -> None:
+        """Note the size with a line that was added, in the memory too, and what is missing before it."""
+        expected = self._size + added
+        if self._is_file and self.path == self.target:
+            self._size = os.lseek(self._handle.fileno(), 0, os.SEEK_CUR)
+            self._warn_of_shortening(expected - self._size)
+        else:
+            self._size = expected
+        self._memory[self._size_name] = self._size
+
+    def _warn_of_shortening(self, count: int) -> None:
+        if count > 0:
+            _log.warning(
+                "%s: another program took %d bytes from %s, which goes on where it ends", OWNER, count, self.path
+            )
 
     def check_present(self) -> None:
         """Raise :class:`TransportError` if the file was removed, and with it what was written."""
@@ -137,8 +158,15 @@ class JsonLines:
         except msgspec.MsgspecError:
             raise write_error(OWNER, self.target, f"{self.path} {CHANGED}") from None
 
-    def _resume(self) -> None:
-        """Read the last frame of each camera, and drop an incomplete last line."""
+    def _resume(self, *, is_temporary: bool) -> None:
+        """Read the last frame of each camera, and drop an incomplete last line.
+
+        Lines go on in a file that another program has shortened; a document would lack frames, and is refused.
+        """
+        missing = self._memory.get(self._size_name, 0) - self.path.stat().st_size
+        if missing > 0 and is_temporary:
+            raise StartError(str(write_error(OWNER, self.target, f"{self.path} {CHANGED}")))  # no restart helps
+        self._warn_of_shortening(missing)
         size = 0
         with self.path.open("rb") as file:
             for line in file:

@@ -14,7 +14,7 @@ import pytest
 
 from stream.element import Context
 from stream.elements.jsonsink import JsonSink
-from stream.errors import TransportError
+from stream.errors import StartError, TransportError
 from stream.testing import make_poses
 
 _REMOVED = "jsonsink cannot write %s: it was removed while the line ran; choose another location="
@@ -34,15 +34,19 @@ def test_a_file_that_was_removed_meanwhile_is_an_error_at_the_end(
     assert str(caught.value) == _REMOVED % written
 
 
-def test_lines_go_on_behind_a_file_that_another_program_shortens(tmp_path: Path) -> None:
+def test_lines_go_on_behind_a_file_that_another_program_shortens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """As logrotate does with copytruncate; written where it ended before, the file would begin with zeros."""
     path = tmp_path / "poses.jsonl"
     path.write_text("of an earlier run\n")
     with JsonSink(location=str(path)) as sink:
         sink.consume(make_poses(0))
+        size = path.stat().st_size
         path.write_bytes(b"")
         sink.consume(make_poses(1))
         sink.consume(make_poses(2))
+    assert caplog.messages == [f"jsonsink: another program took {size} bytes from {path}, which goes on where it ends"]
     assert [json.loads(line)["frame_seq"] for line in path.read_text().splitlines()] == [1, 2]
 
 
@@ -90,6 +94,39 @@ def test_a_file_that_was_removed_before_a_restart_is_an_error(tmp_path: Path) ->
             sink.consume(make_poses(2, "poses"))
     assert str(caught.value) == _REMOVED % path
     assert (tmp_path / "another.jsonl").exists()
+
+
+@pytest.mark.parametrize("form", ["lines", "coco", "posetrack", "csv"])
+@pytest.mark.parametrize("count", [0, 2], ids=["emptied", "replaced by a shorter copy"])
+def test_a_file_that_was_shortened_before_a_restart_is_said_or_refused(
+    count: int, form: Literal["lines", "coco", "posetrack", "csv"], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, memory = tmp_path / f"out.{form}", dict[str, int]()
+    written = path if form == "lines" else tmp_path / f"out.{form}.part"
+    sink = JsonSink(location=str(path), format=form)
+    sink.context = Context(memory=memory)
+    sink.__enter__()
+    for seq in range(4):
+        sink.consume(make_poses(seq))
+    for lines in sink._files.values():
+        lines.close()  # as by a kill
+    whole = written.read_bytes()
+    written.unlink()
+    written.write_bytes(b"".join(whole.splitlines(keepends=True)[:count]))
+    again = JsonSink(location=str(path), format=form)
+    again.context = Context(memory=memory, incarnation=1)
+    if form != "lines":
+        with pytest.raises(StartError, match=f"{written} was changed by another program while the line ran"):
+            again.__enter__()
+        return
+    missing = len(whole) - written.stat().st_size
+    with again:
+        again.consume(make_poses(4))
+        again.consume(make_poses(5))
+    assert caplog.messages == [
+        f"jsonsink: another program took {missing} bytes from {path}, which goes on where it ends"
+    ]
+    assert len(path.read_bytes().splitlines()) == count + 2
 
 
 class _FullDisk(io.StringIO):
