@@ -31,7 +31,7 @@ COPIES = 100
 HEAD_BYTES, MOST_BYTES = 1024, 4096
 
 Pictures = Sequence[NDArray[np.uint8]]
-_FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "g": "10"}
+_FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 _M2TS = {"mpegts_m2ts_mode": "1"}
 
 
@@ -54,7 +54,7 @@ def write_gif(path: Path, pictures: Pictures) -> None:
 
 KINDS: dict[str, tuple[str, Callable[[Path, Pictures], object]]] = {
     "MP4": ("mp4", write_video),
-    "MP4 in fragments": ("mp4", partial(write_video, options=_FRAGMENTS)),
+    "MP4 in fragments": ("mp4", partial(write_video, options={"g": "10"}, format_options=_FRAGMENTS)),
     "MOV": ("mov", write_video),
     "Matroska": ("mkv", write_video),
     "WebM": ("webm", partial(write_video, codec="libvpx", options={"deadline": "realtime", "cpu-used": "8"})),
@@ -62,7 +62,7 @@ KINDS: dict[str, tuple[str, Callable[[Path, Pictures], object]]] = {
     "FLV": ("flv", partial(write_video, codec="flv")),
     "WMV": ("wmv", partial(write_video, codec="wmv2")),
     "MPEG-TS": ("ts", write_video),
-    "M2TS": ("m2ts", partial(write_video, options=_M2TS)),
+    "M2TS": ("m2ts", partial(write_video, format_options=_M2TS)),
     "MPEG-PS": ("mpg", partial(write_video, codec="mpeg2video")),
     "GIF": ("gif", write_gif),
     "animated PNG": ("png", write_animation),

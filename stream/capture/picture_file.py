@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -12,12 +11,13 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from stream.capture.decoded_picture import ArrayPicture, Picture, Pixels, Shot
+from stream.capture.decoded_picture import ArrayPicture, Pixels, Shot
 from stream.capture.heif_grid import read_grid
 from stream.capture.picture_suffixes import HEIF_SUFFIXES, find_format
 from stream.capture.regular_file import check_readable
 from stream.capture.stills import count_pictures, opencv_name, read_still
 from stream.capture.video_file import Damaged, VideoFile, header_fps
+from stream.capture.webp_chunks import count_frames, is_complete
 from stream.errors import SourceError
 
 _CHUNK = 16
@@ -33,19 +33,23 @@ def read_pictures(
     """
     check_readable(path)
     captured_ns, suffix, count = now_ns(), find_format(path), count_pictures(path)
+    if suffix == ".webp":
+        count = max(count, count_frames(path))
     if count == 1 and suffix in HEIF_SUFFIXES:
-        yield Shot(_read_heif(path, now_ns), 0, duration_ns, captured_ns)
+        yield from _read_heif(path, duration_ns, damaged, now_ns)
     elif suffix == ".gif" or (count > 1 and suffix in (".avif", ".png")):  # OpenCV counts none behind damage to a GIF
         with VideoFile(path, damaged, now_ns) as video:
             yield from video.shots()
     elif count > 1:
         begin_ns = 0
-        for pixels, own_ns in _read_animation(path) if suffix == ".webp" else _read_pages(path, count):
+        for pixels, own_ns in _read_animation(path, count) if suffix == ".webp" else _read_pages(path, count):
             shot = Shot(ArrayPicture(pixels), begin_ns, own_ns or duration_ns, captured_ns)
             yield shot
             begin_ns = shot.end_ns
     else:
         yield Shot(ArrayPicture(read_still(path)), 0, duration_ns, captured_ns)
+        if suffix in (".tif", ".tiff"):
+            _check_pages(path, 1)
 
 
 def nominal_fps(path: Path, still_fps: float) -> float | None:
@@ -58,17 +62,22 @@ def nominal_fps(path: Path, still_fps: float) -> float | None:
     return header_fps(path) if suffix in (".avif", ".gif", ".png") else still_fps
 
 
-def _read_heif(path: Path, now_ns: Callable[[], int]) -> Picture:
-    """Read a HEIC or AVIF, which may be a grid of tiles."""
-    check_readable(path)
+def _read_heif(path: Path, duration_ns: int, damaged: Damaged, now_ns: Callable[[], int]) -> Iterator[Shot]:
+    """Read a HEIC or AVIF, which may be a grid of tiles, or a sequence that OpenCV gave up."""
+    captured_ns = now_ns()
     try:
         grid = read_grid(path)
-        if grid is None:
-            with VideoFile(path, "error", now_ns) as video:
-                return next(video.shots()).picture
-        return ArrayPicture(grid.join(_read_tiles(path, grid.tiles)))
+        if grid is not None:
+            yield Shot(ArrayPicture(grid.join(_read_tiles(path, grid.tiles))), 0, duration_ns, captured_ns)
+            return
     except (KeyError, ValueError, IndexError) as error:
         raise SourceError(f"{str(path)!r} has tiles that cannot be put together ({error}); copy it again") from error
+    with VideoFile(path, damaged, now_ns) as video:
+        shots = video.shots()
+        if video.header_frames > 1:
+            yield from shots
+        else:
+            yield Shot(next(shots).picture, 0, duration_ns, captured_ns)
 
 
 def _read_tiles(path: Path, ids: Collection[int]) -> dict[int, Pixels]:
@@ -88,13 +97,17 @@ def _read_tiles(path: Path, ids: Collection[int]) -> dict[int, Pixels]:
     return tiles
 
 
-def _read_animation(path: Path) -> Iterator[tuple[Pixels, int]]:
+def _read_animation(path: Path, count: int) -> Iterator[tuple[Pixels, int]]:
     """Yield the frames of a WebP, which FFmpeg cannot read, and their durations in ns."""
     check_readable(path)
-    for start in range(0, count_pictures(path), _CHUNK):
+    delivered = 0
+    for start in range(0, count, _CHUNK):
         chunk = _decode(path, f"frame {start}", partial(cv2.imreadanimation, start=start, count=_CHUNK))
         for pixels, duration_ms in zip(chunk.frames, chunk.durations, strict=False):
             yield np.ascontiguousarray(pixels[:, :, :3], np.uint8), int(duration_ms) * 1_000_000
+            delivered += 1
+    if delivered < count or not is_complete(path):
+        raise SourceError(f"{str(path)!r} is damaged after {delivered} of {count} frames; copy it again")
 
 
 def _read_pages(path: Path, count: int) -> Iterator[tuple[Pixels, int]]:
@@ -104,27 +117,33 @@ def _read_pages(path: Path, count: int) -> Iterator[tuple[Pixels, int]]:
         decode = partial(cv2.imreadmulti, start=number, count=1, flags=cv2.IMREAD_COLOR)
         for pixels in _decode(path, f"page {number}", decode):
             yield np.asarray(pixels, np.uint8), 0
-    if _lacks_pages(path):
-        raise SourceError(f"{str(path)!r} is truncated after {count} pages: the next one is missing; copy it again")
+    _check_pages(path, count)
 
 
-def _lacks_pages(path: Path) -> bool:
-    """True if the last directory of a TIFF names another beyond the end of the file.
+def _check_pages(path: Path, count: int) -> None:
+    if _lacks_pages(path, count):
+        pages = "1 page" if count == 1 else f"{count} pages"
+        raise SourceError(f"{str(path)!r} is truncated after {pages}: the next one is missing; copy it again")
+
+
+def _lacks_pages(path: Path, count: int) -> bool:
+    """True if the directories of a TIFF lead to more than ``count`` pages, or to a place that holds none.
 
     OpenCV counts the directories that it reaches, and is silent about the next. BigTIFF is not looked into.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
         order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
-        seen, at = {0}, int.from_bytes(head[4:], order) if int.from_bytes(head[2:4], order) == _TIFF else 0
-        while at not in seen and at + 2 <= size:
+        seen, at = set[int](), int.from_bytes(head[4:], order) if int.from_bytes(head[2:4], order) == _TIFF else 0
+        while at and at not in seen:
             seen.add(at)
             file.seek(at)
             entries = int.from_bytes(file.read(2), order)
-            file.seek(12 * entries, os.SEEK_CUR)
-            at = int.from_bytes(file.read(4), order)
-    return at + 2 > size
+            rest = file.read(12 * entries + 4)
+            if not entries or len(rest) < 12 * entries + 4:  # as where the file is cut
+                return True
+            at = int.from_bytes(rest[-4:], order)
+    return len(seen) > count
 
 
 _TIFF = 42

@@ -8,6 +8,7 @@ green blocks (seen on a real clip), so by default reading stops there; ``damaged
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -22,8 +23,10 @@ from stream.capture.flv_tags import FlvWalk
 from stream.capture.frame_gaps import FrameGaps
 from stream.capture.gif_blocks import GifWalk
 from stream.capture.matroska import MatroskaWalk
+from stream.capture.mp4_fragments import FragmentWalk
 from stream.capture.picture_suffixes import find_format
 from stream.capture.regular_file import check_readable
+from stream.capture.transport_packets import count_odd_bytes
 from stream.errors import SourceError
 
 Damaged = Literal["error", "warn"]
@@ -42,6 +45,8 @@ class VideoFile:
         self._path, self._damaged, self._now_ns = path, damaged, now_ns
         self._container = _open(path)
         self._stream = _video_stream(self._container, path)
+        self._file = path.open("rb", buffering=0)
+        self._bytes = os.fstat(self._file.fileno()).st_size
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
         self.header_frames = video_header.count_frames(self._container, self._stream)
         self.max_gap_ns = video_header.max_gap_ns(self._container)
@@ -55,6 +60,7 @@ class VideoFile:
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
+        self._file.close()
         if self._walk is not None:
             self._walk.close()
 
@@ -81,7 +87,7 @@ class VideoFile:
         for frame, captured_ns in self._whole_frames():
             yield Shot(VideoPicture(frame, reformatter, aspect), *self._times(frame), captured_ns)
 
-    def _open_walk(self) -> MatroskaWalk | FlvWalk | GifWalk | AviIndex | None:
+    def _open_walk(self) -> MatroskaWalk | FlvWalk | FragmentWalk | GifWalk | AviIndex | None:
         """What finds damage that FFmpeg passes over; None for the formats in which it reports all."""
         name = self._container.format.name
         if "matroska" in name:
@@ -90,6 +96,8 @@ class VideoFile:
             return FlvWalk(self._path)
         if name == "gif":
             return GifWalk(self._path)
+        if "mp4" in name:
+            return FragmentWalk(self._path)
         return AviIndex(self._stream) if name == "avi" else None
 
     def _whole_frames(self) -> Iterator[tuple[Any, int]]:
@@ -145,16 +153,23 @@ class VideoFile:
 
     def _report_damage(self, why: str) -> None:
         """Raise or warn. A damaged start is only skipped: a recording cut out of a stream starts like that."""
-        text = f"{self._name} is damaged after {self._progress}: {why}"
+        text = f"{self._name} is damaged after {self._progress}: {self._describe_shortening() or why}"
         if self._damaged == "error" and self.delivered:
             raise SourceError(f"{text}; {_COPY_AGAIN}, or read past the damage with damaged=warn")
         self._damages += 1
         if self._damages == 1:
             _log.warning("%s; continuing", text)
 
+    def _describe_shortening(self) -> str:
+        """How the file became shorter since it was opened, which FFmpeg may take for its end; empty if it did not."""
+        size = os.fstat(self._file.fileno()).st_size
+        return f"it was cut from {self._bytes:,} to {size:,} bytes while it was read" if size < self._bytes else ""
+
     def _check_end(self, end_ns: int) -> None:
         header = self._container, self._stream
-        if video_header.is_cut(self._path, *header, self._packets, end_ns, self._frame_ns):
+        if shortening := self._describe_shortening():
+            self._report_damage(shortening)
+        elif video_header.is_cut(self._path, *header, self._packets, end_ns, self._frame_ns):
             self._report_damage(f"it ends after {end_ns / 1e9:.2f} s")
         elif self._walk is not None:
             self._follow(None)
@@ -165,12 +180,17 @@ class VideoFile:
         missing = self._gaps.count_missing()
         header_s = video_header.stated_seconds(self._container)
         is_short = header_s * 1e9 - end_ns > 1.5 * self._frame_ns
-        # Two packets may hold one frame, a field each.
-        is_undecoded = self._decoded < self._packets // 2
+        # Two packets may hold one frame, a field each; in AV1, a packet is a frame.
+        is_single = self._stream.codec_context.name in _SINGLE_FRAMES
+        is_undecoded = self._decoded < (self._packets if is_single else self._packets // 2)
+        skipped = self._walk.missing if isinstance(self._walk, FragmentWalk) else 0
+        odd = count_odd_bytes(self._path) if self._container.format.name == "mpegts" else 0
         return [
             *([f"packets are marked corrupt ({self._marked})"] if self._marked else []),
             *([f"its times have gaps for {missing} frames"] if missing else []),
             *([f"{self._packets} packets gave {self._decoded} frames"] if is_undecoded else []),
+            *([f"the numbers of its fragments leave out {skipped}"] if skipped else []),
+            *([f"it ends with a part of a packet ({odd} bytes)"] if odd else []),
             *([f"it lasts {header_s:.2f} s by its header, and its frames {end_ns / 1e9:.2f} s"] if is_short else []),
         ]
 
@@ -185,6 +205,9 @@ class VideoFile:
         of = f" of the {self.header_frames} in its header" if self.header_frames else ""
         return f"{self.delivered} frames{of}"
 
+
+_SINGLE_FRAMES = ("libdav1d", "libaom-av1", "av1")
+"""The decoders of AV1, of which a file holds one frame to be shown a packet (AV1 in ISOBMFF, 2.4)."""
 
 _COPY_AGAIN = "copy or download it again"
 

@@ -65,17 +65,19 @@ def write_video(
     pix_fmt: str = "yuv420p",
     container: str | None = None,
     options: Mapping[str, str] | None = None,
+    format_options: Mapping[str, str] | None = None,
     aspect: Fraction = Fraction(1),
 ) -> None:
     """Encode BGR pictures of one size; ``pts_ms`` gives each its time, else they come at ``fps``.
 
     ``aspect`` is the width of a pixel relative to its height.
-    ``container`` is FFmpeg's name of the file format, where the suffix does not say it; ``options`` are the encoder's.
+    ``container`` is FFmpeg's name of the file format, where the suffix does not say it; ``options`` are the encoder's,
+    ``format_options`` those of the format.
     Odd sizes want ``pix_fmt="yuv444p"``.
     """
     import av
 
-    with av.open(str(path), "w", format=container) as output:
+    with av.open(str(path), "w", format=container, options=dict(format_options or {})) as output:
         stream = cast("VideoStream", output.add_stream(codec, rate=fps, options=dict(options or {})))
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
