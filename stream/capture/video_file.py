@@ -98,7 +98,7 @@ class VideoFile:
             return GifWalk(self._path)
         if "mp4" in name:
             return FragmentWalk(self._path)
-        return AviIndex(self._stream) if name == "avi" else None
+        return AviIndex(self._path, self._stream) if name == "avi" else None
 
     def _whole_frames(self) -> Iterator[tuple[Any, int]]:
         """Yield the intact frames, deinterlaced."""
