@@ -9,6 +9,7 @@ moved to ``location`` in one step at the end, so the file there is always comple
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ class JsonSink(Sink):
         if seq > memory.get(f"printed/{camera}", -1) or self.context.incarnation == 0:
             if self.format == "csv":
                 line = csv_text(read_record(line), has_header=not self._is_begun).encode()
-            self._stdout.write(line)
+            self._stdout.write(line, zlib.crc32(camera.encode()) << 31 | (seq + 1) % 2**31)
             memory[f"printed/{camera}"] = seq
             memory[_BEGUN] = self._is_begun = True
 

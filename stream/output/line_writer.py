@@ -29,36 +29,56 @@ class LineWriter:
 
     What a full disk takes of a line is removed again. Where that is impossible, since it is a pipe or a device, or
     another program has written behind it, the next line begins with a newline; so does the first one after a restart
-    inside a line, which the memory of ``context`` shows.
+    inside a line, which the memory of ``context`` shows. Of lines that are written together, such as the rows of a
+    frame, those that were complete before a restart are not written again, if they come with the same ``key``.
     """
 
     def __init__(self, owner: str, name: str, context: Context, mark: str = "torn") -> None:
         self._owner, self._name, self._context, self._mark = owner, name, context, mark
         self._memory = context.memory
+        self._key_mark = f"{mark} key"
         if not context.incarnation:
             self._memory.pop(mark, None)
         self._has_warned = False
 
-    def write(self, descriptor: int, line: bytes) -> None:
-        """Write one line, which ends in a newline.
+    def write(self, descriptor: int, line: bytes, key: int = 0) -> None:
+        """Write one line, which ends in a newline, or several.
 
         Raises ``OSError``, and :class:`StartError` where the line is asked to end while its reader takes nothing.
         """
         was_torn = self._memory.get(self._mark, 0)
-        data = memoryview(b"\n" + line if was_torn else line)
+        start, prefix = self._find_start(line, key)
+        data = memoryview(prefix + line[start:])
         rest = data
+        self._memory[self._key_mark] = key
         try:
             with _writable(descriptor) as (handle, most):
                 while rest:
                     self._wait(handle)
-                    self._memory[self._mark] = 1  # if the process is killed from here on
+                    done = max(0, start + len(data) - len(rest) - len(prefix))
+                    self._memory[self._mark] = 2 * done + 1  # if the process is killed from here on
                     with suppress(BlockingIOError):
                         rest = rest[os.write(handle, rest[:most]) :]
+                        self._memory[self._mark] = 2 * (start + len(data) - len(rest) - len(prefix)) + 2
         except OSError:
             written = len(data) - len(rest)
-            self._memory[self._mark] = int(was_torn or (bool(written) and not _is_undone(descriptor, written)))
+            self._memory[self._mark] = int(bool(was_torn) or (bool(written) and not _is_undone(descriptor, written)))
             raise
         self._memory[self._mark] = 0
+
+    def _find_start(self, lines: bytes, key: int) -> tuple[int, bytes]:
+        """Where to begin in ``lines``, and what ends the torn line before.
+
+        The mark in the memory is twice the bytes that were written, and 2, or 1 if more may have been written.
+        """
+        mark = self._memory.get(self._mark, 0)
+        if not mark:
+            return 0, b""
+        if not key or self._memory.get(self._key_mark) != key:
+            return 0, b"\n"
+        done, is_exact = (mark - 1) // 2, mark % 2 == 0
+        start = lines.rfind(b"\n", 0, done) + 1
+        return start, b"" if is_exact and start == done else b"\n"
 
     def _wait(self, handle: int) -> None:
         """Wait until there is room."""

@@ -20,20 +20,20 @@ class StandardOutput:
         self._owner, self._elsewhere = owner, elsewhere
         self._lines = LineWriter(owner, "stdout", context)
 
-    def write(self, line: bytes) -> None:
-        """Write one line, which ends in a newline.
+    def write(self, line: bytes, key: int = 0) -> None:
+        """Write one line, which ends in a newline, or several of one ``key``.
 
         Raises ``BrokenPipeError`` where the reader has gone, :class:`TransportError` where it cannot be written, and
         what :class:`LineWriter` raises.
         """
         try:
-            self._write(line)
+            self._write(line, key)
         except BrokenPipeError:  # its reader has seen enough
             raise
         except OSError as error:
             raise write_error(self._owner, "to stdout", error, self._elsewhere) from None
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line: bytes, key: int) -> None:
         try:
             sys.stdout.flush()
             descriptor = sys.stdout.fileno()
@@ -41,4 +41,4 @@ class StandardOutput:
             sys.stdout.write(line.decode())
             sys.stdout.flush()
             return
-        self._lines.write(descriptor, line)
+        self._lines.write(descriptor, line, key)

@@ -128,6 +128,37 @@ def test_after_a_kill_inside_a_line_the_next_one_begins_anew(is_full: bool, pipe
     assert bool(torn) is not is_full
 
 
+@pytest.mark.parametrize("taken", [0, 1, 3, 4, 6])
+@pytest.mark.parametrize("is_same", [True, False])
+def test_of_lines_written_together_those_that_were_complete_are_not_written_again(
+    taken: int, is_same: bool, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = pipe
+    write, memory = os.write, dict[str, int]()
+
+    def write_some(descriptor: int, data: memoryview) -> int:
+        return write(descriptor, data[:taken])
+
+    def wait(writer: LineWriter, _handle: int) -> None:
+        if memory.get("torn", 0) or not taken:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write_some)
+        patch.setattr(LineWriter, "_wait", wait)
+        with pytest.raises(Killed):
+            LineWriter("jsonsink", "stdout", Context(memory=memory)).write(writing, b"ab\ncd\nef\n", 7)
+    LineWriter("jsonsink", "stdout", Context(memory=memory, incarnation=1)).write(
+        writing, b"ab\ncd\nef\n", 7 if is_same else 8
+    )
+    lines = read_all(reading).splitlines()
+    whole = [b"ab", b"cd", b"ef"]
+    before = {0: [], 1: [b"a"], 3: [b"ab"], 4: [b"ab", b"c"], 6: [b"ab", b"cd"]}[taken]  # as it stood at the kill
+    ended = [b""] if taken in (3, 6) else []
+    again = {0: whole, 1: whole, 3: whole[1:], 4: whole[1:], 6: whole[2:]}[taken]
+    assert lines == before + (again if is_same else ended + whole)
+
+
 _SINKS: dict[str, tuple[str, dict[str, Any], Callable[[str], int]]] = {
     "lines": ("jsonsink", {}, lambda line: int(json.loads(line)["frame_seq"])),
     "lines to a named pipe": ("jsonsink", {"location": "pipe"}, lambda line: int(json.loads(line)["frame_seq"])),
