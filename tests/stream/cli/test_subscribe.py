@@ -137,24 +137,24 @@ def test_lost_messages_are_counted_at_the_end(until_end: list[str], status: int,
 
 
 def test_a_line_that_is_gone_before_its_end_is_an_error_with_until_end(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(subscribe, "_SILENCE_S", 0.3)
     monkeypatch.setattr(subscriber, "_RESTART_S", 1.0)
-    with open_sink() as sink:
+    address = f"ipc://{tmp_path}/s"
 
-        def run() -> None:
+    def publish_without_an_end() -> None:
+        with KeypointSink(bind=address, heartbeat_ms=50, linger_s=0) as sink:
             wait_until(lambda: count_snapshots(sink), "a subscriber connects")
             sink.consume(make_poses(0, "hall"))
-            sink.__exit__(None, None, None)
 
-        thread = threading.Thread(target=run)
-        thread.start()
-        assert execute(["subscribe", sink.endpoint, "--until-end"]) == 1
-        thread.join(TIMEOUT_S)
-        silence, error = capsys.readouterr().err.splitlines()
+    thread = threading.Thread(target=publish_without_an_end)
+    thread.start()
+    assert execute(["subscribe", address, "--until-end"]) == 1
+    thread.join(TIMEOUT_S)
+    *_, silence, error = capsys.readouterr().err.splitlines()
     assert "no line publishes there" in silence
     assert error == (
-        f"posestream: {sink.endpoint} sent nothing for 1 s, and the end of hall has not arrived; "
+        f"posestream: {address} sent nothing for 1 s, and the end of hall has not arrived; "
         "its line was killed, or its last messages were lost because they were read too slowly"
     )
