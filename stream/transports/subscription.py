@@ -19,7 +19,8 @@ from stream.transports.zmq_socket import Socket, check_address, close_socket, is
 
 _KEEPALIVE = {zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 2, zmq.TCP_KEEPALIVE_INTVL: 2, zmq.TCP_KEEPALIVE_CNT: 2}
 """A publisher whose host is gone is noticed after 6 s. By the system and not by ZeroMQ's heartbeats, which end the
-connection of a subscriber that does not read for a while: they wait behind the messages that it has not read."""
+connection of a subscriber that does not read for a while: they wait behind the messages that it has not read. libzmq
+4.3.5 may then abort the process, where the next connection takes over the full queue (its issue 3937)."""
 
 _RECONNECT_MS = 100
 """Also the pause between two connections to a peer that refuses them."""
@@ -125,9 +126,6 @@ class Subscription:
         socket.setsockopt(zmq.MAXMSGSIZE, self._max_bytes)
         for option, value in _KEEPALIVE.items():
             socket.setsockopt(option, value)
-        # A connection gets a queue of its own. libzmq 4.3.5 aborts the process where the queue that a slow reader has
-        # let fill up is taken over by the next connection (its issue 3937).
-        socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.ipv6 = "[" in self._address
         socket.connect(self._address)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -99,40 +97,6 @@ def refusal(address: str, **keys: Path) -> str:
         while time.monotonic() < until_s and (not reason or reason.startswith("it closes")):
             reason = str(subscriber.poll(0.05) or subscriber.refusal)
     return reason
-
-
-_SLOW_READER = """
-import sys, time
-import zmq
-from stream.transports import subscription
-
-def open_impatient_socket(*arguments, **options):
-    socket = open_socket(*arguments, **options)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 300)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 600)
-    return socket
-
-open_socket, subscription.open_socket = subscription.open_socket, open_impatient_socket
-reader = subscription.Subscription(sys.argv[1], ["a/"], max_bytes=1000000, max_waiting=8)
-for _ in range(3):
-    until_s = time.monotonic() + 0.3
-    while time.monotonic() < until_s:
-        if reader.poll(10):
-            reader.receive()
-    time.sleep(1.2)
-reader.close()
-"""
-
-
-def test_a_slow_reader_whose_connection_ends_is_not_aborted() -> None:
-    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
-        publisher.linger, publisher.sndhwm = 0, 100
-        address = f"tcp://127.0.0.1:{publisher.bind_to_random_port('tcp://127.0.0.1')}"
-        reader = subprocess.Popen([sys.executable, "-c", _SLOW_READER, address])
-        while reader.poll() is None:
-            publisher.send_multipart([b"a/hall", bytes(20_000)])
-            time.sleep(0.0002)
-    assert reader.returncode == 0
 
 
 def test_a_slow_reader_keeps_its_connection() -> None:
