@@ -26,7 +26,6 @@ class AviIndex:
         self._numbers = {begin + _HEAD_BYTES: number for number, begin in enumerate(begins)}
         self._next = self._position = 0
         self._is_damaged = False
-        self.is_reported = False
 
     def close(self) -> None:
         """Close the file; idempotent."""

@@ -3,8 +3,9 @@ without an error, and the images in between are lost."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from stream.capture.structure_walk import StructureWalk
 
 _HEADERS = (b"GIF87a", b"GIF89a")
 _SCREEN_BYTES, _IMAGE_BYTES = 13, 10
@@ -16,7 +17,7 @@ _MOST_BITS = 8
 """Of a code to begin with: one of 256 colours."""
 
 
-class GifWalk:
+class GifWalk(StructureWalk):
     """Walks from block to block (W3C's GIF89a specification), and compares its images with the packets of FFmpeg.
 
     Writers fill all sub-blocks of an image but the last. If those of the first image are so, the others are to be:
@@ -24,28 +25,18 @@ class GifWalk:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._position = self._images = self._packets = 0
+        super().__init__(path)
+        self._images = self._packets = 0
         self._is_even: bool | None = None
-        self._is_ended = self._is_damaged = False
-        self.is_reported = False
-
-    def close(self) -> None:
-        """Close the file; idempotent."""
-        self._file.close()
 
     def is_sound(self, until: int | None = None) -> bool:
-        """False if there is damage before the byte ``until``, where FFmpeg has found the next image; by default,
-        anywhere."""
-        while not self._is_damaged and not self._is_ended and (until is None or self._position < until):
-            self._step()
+        super().is_sound(until)
         self._is_damaged |= self._images != self._packets
         self._packets += until is not None
         return not self._is_damaged
 
     def _step(self) -> None:
-        """Go to the next block."""
-        head = self._read(self._position, _SCREEN_BYTES)
+        head = self._read(_SCREEN_BYTES, at=self._position)
         kind = head[0] if head else None
         if head.startswith(_HEADERS):
             self._position += _SCREEN_BYTES + _count_colour_bytes(head[10:11])
@@ -55,17 +46,17 @@ class GifWalk:
             self._images += 1
             code_size = self._position + _IMAGE_BYTES + _count_colour_bytes(head[9:10])
             self._compare(self._skip(code_size + 1))
-            self._is_damaged |= not 0 < (self._read(code_size, 1) or b"\0")[0] <= _MOST_BITS
+            self._is_damaged |= not 0 < (self._read(1, at=code_size) or b"\0")[0] <= _MOST_BITS
         elif kind == _TRAILER:
             self._position += 1
-            self._is_ended = not self._read(self._position, _SCREEN_BYTES).startswith(_HEADERS)  # others may follow
+            self._is_ended = not self._read(_SCREEN_BYTES, at=self._position).startswith(_HEADERS)  # others may follow
         else:
             self._is_damaged = True
 
     def _skip(self, at: int) -> list[int]:
         """Go behind the sub-blocks that begin at a byte, whose sizes it returns; the last one is empty."""
         sizes: list[int] = []
-        while size := self._read(at, 1):
+        while size := self._read(1, at=at):
             at += 1 + size[0]
             if not size[0]:
                 self._position = at
@@ -80,9 +71,6 @@ class GifWalk:
         if self._is_even is None and len(sizes) > 2:
             self._is_even = is_even
         self._is_damaged |= not is_even and bool(self._is_even)
-
-    def _read(self, at: int, count: int) -> bytes:
-        return os.pread(self._file.fileno(), count, at)
 
 
 def _count_colour_bytes(flags: bytes) -> int:

@@ -3,15 +3,16 @@ an error, and with it all frames in between are lost."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from stream.capture.structure_walk import StructureWalk
 
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 _MAX_ID_BYTES, _MAX_SIZE_BYTES = 4, 8
 _HEAD_BYTES = _MAX_ID_BYTES + _MAX_SIZE_BYTES
 
 
-class MatroskaWalk:
+class MatroskaWalk(StructureWalk):
     """Walks from element to element (RFC 8794), into segments and clusters and over all others.
 
     A file that is too short for its segment, and a recording that was broken off, whose segment has no size, are no
@@ -19,21 +20,12 @@ class MatroskaWalk:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._length = path.stat().st_size
-        self._position = 0
+        super().__init__(path)
         self._segment_end: int | None = None
-        self._is_stuck = self._is_ended = self._is_damaged = False
-        self.is_reported = False
-
-    def close(self) -> None:
-        """Close the file; idempotent."""
-        self._file.close()
+        self._is_stuck = False
 
     def is_sound(self, until: int | None = None) -> bool:
-        """False if there is damage before the byte ``until``, where FFmpeg has found a packet; by default, anywhere."""
-        while not self._is_stuck and not self._is_ended and (until is None or self._position < until):
-            self._step()
+        super().is_sound(until)
         # What FFmpeg finds behind an element that goes beyond the end shows that the element is wrong.
         self._is_damaged |= self._is_stuck and until is not None and until > self._position
         return not self._is_damaged
@@ -43,8 +35,7 @@ class MatroskaWalk:
         return self._segment_end is not None and self._segment_end <= self._length
 
     def _step(self) -> None:
-        """Go to the next element."""
-        head = os.pread(self._file.fileno(), _HEAD_BYTES, self._position)
+        head = self._read(_HEAD_BYTES, at=self._position)
         id_bytes = _vint_length(head[:1])
         size_bytes = _vint_length(head[id_bytes : id_bytes + 1])
         name = int.from_bytes(head[:id_bytes], "big")
@@ -54,7 +45,7 @@ class MatroskaWalk:
             return
         body = self._position + id_bytes + size_bytes
         if id_bytes > _MAX_ID_BYTES or size_bytes > _MAX_SIZE_BYTES:
-            self._is_stuck = True
+            self._is_stuck = self._is_ended = True
             self._is_damaged = len(head) == _HEAD_BYTES or self._is_whole
             return
         size = int.from_bytes(head[id_bytes : id_bytes + size_bytes], "big") & (1 << 7 * size_bytes) - 1
@@ -65,7 +56,7 @@ class MatroskaWalk:
         elif name == _CLUSTER:
             self._position = body
         elif is_unknown or body + size > self._length:
-            self._is_stuck = True
+            self._is_stuck = self._is_ended = True
             self._is_damaged = is_unknown or self._is_whole
         else:
             self._position = body + size

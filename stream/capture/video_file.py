@@ -26,6 +26,7 @@ from stream.capture.matroska import MatroskaWalk
 from stream.capture.mp4_fragments import FragmentWalk
 from stream.capture.picture_suffixes import find_format
 from stream.capture.regular_file import check_readable
+from stream.capture.structure_walk import StructureWalk
 from stream.capture.transport_packets import count_odd_bytes
 from stream.errors import SourceError
 
@@ -52,7 +53,7 @@ class VideoFile:
         self.max_gap_ns = video_header.max_gap_ns(self._container)
         self.delivered = 0
         self._packets = self._decoded = self._damages = self._marked = 0
-        self._walk = self._open_walk()
+        self._walk, self._has_hole = self._open_walk(), False
         self._gaps = FrameGaps(self._container.format.name, self.max_gap_ns)
 
     def __enter__(self) -> VideoFile:
@@ -87,7 +88,7 @@ class VideoFile:
         for frame, captured_ns in self._whole_frames():
             yield Shot(VideoPicture(frame, reformatter, aspect), *self._times(frame), captured_ns)
 
-    def _open_walk(self) -> MatroskaWalk | FlvWalk | FragmentWalk | GifWalk | AviIndex | None:
+    def _open_walk(self) -> StructureWalk | AviIndex | None:
         """What finds damage that FFmpeg passes over; None for the formats in which it reports all."""
         name = self._container.format.name
         if "matroska" in name:
@@ -183,7 +184,7 @@ class VideoFile:
         # Two packets may hold one frame, a field each; in AV1, a packet is a frame.
         is_single = self._stream.codec_context.name in _SINGLE_FRAMES
         is_undecoded = self._decoded < (self._packets if is_single else self._packets // 2)
-        skipped = self._walk.missing if isinstance(self._walk, FragmentWalk) else 0
+        skipped = self._walk.missing if isinstance(self._walk, StructureWalk) else 0
         odd = count_odd_bytes(self._path) if self._container.format.name == "mpegts" else 0
         return [
             *([f"packets are marked corrupt ({self._marked})"] if self._marked else []),
@@ -196,8 +197,8 @@ class VideoFile:
 
     def _follow(self, until: int | None) -> None:
         """Report damage to the structure of the file before the packet at the byte ``until``, once."""
-        if self._walk is not None and not self._walk.is_reported and not self._walk.is_sound(until):
-            self._walk.is_reported = True
+        if self._walk is not None and not self._has_hole and not self._walk.is_sound(until):
+            self._has_hole = True
             self._report_damage("a part of it is overwritten or missing")
 
     @property
