@@ -18,6 +18,7 @@ from stream.errors import WireError
 from stream.messages import Forecast, Frame, Poses, WindowFrame
 from stream.protocol import schema, topics
 from stream.protocol.json import message_map
+from stream.protocol.origin import Origin
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.schema import EndOfStream, Heartbeat, Skeleton
 from stream.testing import make_poses
@@ -71,7 +72,7 @@ def test_the_documented_json_equals_the_documented_bytes(page: str) -> None:
 
 def test_every_key_of_every_message_is_documented_and_no_other(page: str) -> None:
     definitions = schema.json_schema()["$defs"]
-    known = {key for name in definitions for key in definitions[name]["properties"]}
+    known = {key for name in definitions for key in definitions[name]["properties"]} | {*Origin.__struct_fields__}
     tables = page.partition("## Messages")[2]
     cells = re.findall(r"^\| `([a-z_]+(?:\[\]\.[a-z_]+)?)` \|", tables, re.MULTILINE)
     assert {cell.rpartition(".")[2] for cell in cells} == known
