@@ -7,27 +7,24 @@ fills its own queue, and then the network's. What is sent on the socket, subscri
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
-from stream.transports.access import Access, encrypt, find_connection, find_user, start_authenticator
-from stream.transports.peers import REVOKED, AllowedKeys, Peers, disconnect
-from stream.transports.socket_monitor import SocketMonitor
-from stream.transports.zmq_socket import HANDSHAKE_MS, bind_address, receive_parts
+from stream.transports.access import Access, find_connection, find_user
+from stream.transports.listening_socket import ListeningSocket
+from stream.transports.peers import REVOKED
+from stream.transports.zmq_socket import HANDSHAKE_MS, receive_parts
 
 MAX_WAITING = 16
 """Messages of each publisher that wait here; as many as fit wait in its own queue and in the network."""
 
 _MAX_ANSWERS_WAITING = 64
 _MESSAGES_PER_TURN = 256
-_KEYS_INTERVAL_S = 1.0
 _PING_MS, _PING_TIMEOUT_MS = 2_000, 6_000
-_CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
 
 class Intake:
@@ -48,33 +45,23 @@ class Intake:
         access: Access | None = None,
         owner: str = "relay",
     ) -> None:
-        access = access or Access()
         self._on_disconnected = on_disconnected
         self._extra: frozenset[str] = frozenset()
         # Descriptors are used again; these numbers are not.
         self._connections: dict[int, int] = {}
         self._numbers = itertools.count()
-        self._next_keys_s = 0.0
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator: ThreadAuthenticator | None = None
-        try:
-            self._allowed = AllowedKeys(access.clients, owner) if access.clients is not None else None
-            self._authenticator = start_authenticator(self._context, self._allowed)
-            self._socket = _open_xsub(self._context, max_bytes)
-            self._monitor = SocketMonitor(self._socket, _CONNECTIONS)
-            encrypt(self._socket, access)
-            for topic in topics:
-                self._subscribe(topic, wanted=True)
-            self.endpoint, self._listener = bind_address(self._socket, address, owner, 0.0, is_private=False)
-        except BaseException:
-            self._end_context()
-            raise
-        self._peers = Peers(
-            max_publishers,
-            lambda number: disconnect(number, self.endpoint),
-            f"{owner} (publishers)",
-            "--max-publishers",
+        self._listening = ListeningSocket(
+            partial(_open_xsub, max_bytes=max_bytes),
+            address,
+            access=access,
+            owner=f"{owner} (publishers)",
+            most=max_publishers,
+            option="--max-publishers",
         )
+        self.endpoint = self._listening.endpoint
+        self._socket, self._peers = self._listening.socket, self._listening.peers
+        for topic in topics:
+            self._subscribe(topic, wanted=True)
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -114,12 +101,7 @@ class Intake:
 
     def close(self) -> None:
         """Close the socket; idempotent."""
-        if not self._socket.closed:
-            self._monitor.close()
-            if self._listener is not None:
-                self._listener.close()
-            self._socket.close(0)
-            self._end_context()
+        self._listening.close()
 
     def __enter__(self) -> Self:
         return self
@@ -139,31 +121,23 @@ class Intake:
         self._socket.send(bytes([wanted]) + topic.encode())
 
     def _watch_connections(self) -> None:
-        if self._listener is not None:
-            self._listener.restore()
-        for kind, descriptor in self._monitor.read():
-            if kind == zmq.EVENT_ACCEPTED:
+        self._listening.restore()
+        for descriptor, has_begun in self._listening.connections():
+            if has_begun:
                 self._connections[descriptor] = next(self._numbers)
                 self._peers.connect(descriptor)
             elif descriptor in self._connections:
                 self._peers.disconnected(descriptor)
                 self._on_disconnected(self._connections.pop(descriptor))
-        if self._allowed is not None and time.monotonic() >= self._next_keys_s:
-            self._next_keys_s = time.monotonic() + _KEYS_INTERVAL_S
-            if self._allowed.refresh():
-                self._peers.revoke(self._allowed.is_allowed)
+        self._listening.revoke_keys()
 
     def _is_admitted(self, frame: zmq.Frame) -> bool:
-        if self._allowed is None:
+        allowed = self._listening.allowed
+        if allowed is None:
             return True
         descriptor, key = find_connection(frame), find_user(frame)
         self._peers.identify(descriptor, key)
-        return self._allowed.is_allowed(key.encode()) or self._peers.refuse(descriptor, REVOKED)
-
-    def _end_context(self) -> None:
-        if self._authenticator is not None:
-            self._authenticator.stop()
-        self._context.destroy()
+        return allowed.is_allowed(key.encode()) or self._peers.refuse(descriptor, REVOKED)
 
 
 def _open_xsub(context: zmq.Context[zmq.Socket[bytes]], max_bytes: int) -> zmq.Socket[bytes]:

@@ -11,19 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from stream.transports import zmq_socket
-from stream.transports.access import Access, encrypt, find_connection, find_user, start_authenticator
+from stream.transports.access import Access, find_connection, find_user
 from stream.transports.curve import REMEDY
-from stream.transports.peers import REVOKED, AllowedKeys, Peers, disconnect
+from stream.transports.listening_socket import ListeningSocket
+from stream.transports.peers import REVOKED
 from stream.transports.snapshots import Snapshots
-from stream.transports.socket_monitor import SocketMonitor
-from stream.transports.zmq_socket import HANDSHAKE_MS, bind_address
+from stream.transports.zmq_socket import HANDSHAKE_MS
 
 POLL_INTERVAL_S = 0.05
 """How long a new subscriber waits for its snapshot at most: unnoticeable, and cheap to poll."""
@@ -50,9 +50,6 @@ _SUBSCRIBED, _UNSUBSCRIBED = 1, 0
 _PEER_PING_MS = 5_000
 _PEER_TIMEOUT_MS = 60_000
 """A subscriber answers when it has read what was sent before, so a slow one answers late."""
-
-_KEYS_INTERVAL_S = 1.0
-_CONNECTIONS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,32 +94,26 @@ class Publisher:
         owner: str = "publisher",
         bind_timeout_s: float = 0.0,
     ) -> None:
-        access = access or Access()
-        check_address(address, owner, has_keys=access.keys is not None)
+        check_address(address, owner, has_keys=access is not None and access.keys is not None)
         self._heartbeat, self._heartbeat_s = heartbeat, heartbeat_ms / 1e3
         self._snapshots = Snapshots(snapshot, self._send_if_room, max(1, max_waiting // _PARTS_OF_QUEUE))
         self._published = self._completed = self._heartbeats = self._malformed = self._overflows = 0
         self._lock = threading.Lock()
         self._stop, self._asked = threading.Event(), threading.Event()
-        self._next_heartbeat_s = self._next_keys_s = 0.0
+        self._next_heartbeat_s = 0.0
         self._topics: frozenset[bytes] = frozenset()
         self._topics_changes = 0
-        # A separate context, since its authenticator must not apply to the line's own links.
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator: ThreadAuthenticator | None = None
-        try:
-            self._allowed = AllowedKeys(access.clients, owner) if access.clients is not None else None
-            self._authenticator = start_authenticator(self._context, self._allowed)
-            self._socket = _open_xpub(self._context, max_waiting)
-            self._monitor = SocketMonitor(self._socket, _CONNECTIONS)
-            encrypt(self._socket, access)
-            self.endpoint, self._listener = bind_address(self._socket, address, owner, bind_timeout_s, is_private=False)
-        except BaseException:
-            self._end_context()
-            raise
-        self._peers = Peers(
-            max_subscribers, lambda descriptor: disconnect(descriptor, self.endpoint), owner, "max_subscribers="
+        self._listening = ListeningSocket(
+            partial(_open_xpub, max_waiting=max_waiting),
+            address,
+            access=access,
+            owner=owner,
+            most=max_subscribers,
+            option="max_subscribers=",
+            bind_timeout_s=bind_timeout_s,
         )
+        self.endpoint = self._listening.endpoint
+        self._socket, self._peers = self._listening.socket, self._listening.peers
         self._thread = threading.Thread(target=self._serve, name=f"{owner}-subscriptions", daemon=True)
         self._thread.start()
 
@@ -165,11 +156,7 @@ class Publisher:
         self._stop.set()
         self._thread.join()
         with self._lock:
-            self._monitor.close()
-            if self._listener is not None:
-                self._listener.close()
-            self._socket.close(linger_ms)
-        self._end_context()
+            self._listening.close(linger_ms)
 
     def __enter__(self) -> Self:
         return self
@@ -184,8 +171,9 @@ class Publisher:
     def _serve(self) -> None:
         while not self._stop.is_set():
             self._watch_connections(round(POLL_INTERVAL_S * 1000))
-            self._restore_path()
-            self._read_keys_if_due()
+            with self._lock:
+                self._listening.restore()
+            self._listening.revoke_keys()
             self._answer()
             self._read_topics()
             self._continue_snapshots()
@@ -207,24 +195,13 @@ class Publisher:
             self._watch_connections(round(_TURN_S * 1000))
             self._continue_snapshots()
 
-    def _restore_path(self) -> None:
-        if self._listener is not None:
-            with self._lock:
-                self._listener.restore()
-
     def _watch_connections(self, timeout_ms: int) -> None:
         """Wait for connections to begin or end."""
-        for kind, descriptor in self._monitor.read(timeout_ms):
-            if kind == zmq.EVENT_ACCEPTED:
+        for descriptor, has_begun in self._listening.connections(timeout_ms):
+            if has_begun:
                 self._peers.connect(descriptor)
             else:
                 self._peers.disconnected(descriptor)
-
-    def _read_keys_if_due(self) -> None:
-        if self._allowed is not None and time.monotonic() >= self._next_keys_s:
-            self._next_keys_s = time.monotonic() + _KEYS_INTERVAL_S
-            if self._allowed.refresh():
-                self._peers.revoke(self._allowed.is_allowed)
 
     def _answer(self) -> None:
         """Read all subscriptions and answer those to snapshots; publishing goes on in between."""
@@ -248,8 +225,8 @@ class Publisher:
     def _take(self, frame: zmq.Frame) -> None:
         """Take a subscription; other messages are counted and dropped."""
         descriptor, key, content = find_connection(frame), find_user(frame), frame.bytes
-        kind, topic = content[:1], content[1:]
-        if self._allowed is not None and not self._allowed.is_allowed(key.encode()):
+        kind, topic, allowed = content[:1], content[1:], self._listening.allowed
+        if allowed is not None and not allowed.is_allowed(key.encode()):
             self._peers.refuse(descriptor, REVOKED)
         elif kind == bytes([_UNSUBSCRIBED]):
             self._peers.unsubscribe(descriptor, topic)
@@ -292,11 +269,6 @@ class Publisher:
                 if not self._send_if_room(topic, payload):
                     self._send_to_others(topic, payload)
             self._heartbeats += 1
-
-    def _end_context(self) -> None:
-        if self._authenticator is not None:
-            self._authenticator.stop()
-        self._context.destroy()
 
 
 def _open_xpub(context: zmq.Context[zmq.Socket[bytes]], max_waiting: int) -> zmq.Socket[bytes]:
