@@ -11,6 +11,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from stream import wording
 from stream.capture.decoded_picture import ArrayPicture, Pixels, Shot
 from stream.capture.heif_grid import read_grid
 from stream.capture.picture_suffixes import HEIF_SUFFIXES, find_format
@@ -122,7 +123,7 @@ def _read_pages(path: Path, count: int) -> Iterator[tuple[Pixels, int]]:
 
 def _check_pages(path: Path, count: int) -> None:
     if _lacks_pages(path, count):
-        pages = "1 page" if count == 1 else f"{count} pages"
+        pages = wording.count(count, "page")
         raise SourceError(f"{str(path)!r} is truncated after {pages}: the next one is missing; copy it again")
 
 

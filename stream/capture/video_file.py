@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from stream import wording
 from stream.capture import video_header
 from stream.capture.avi_index import AviIndex
 from stream.capture.decoded_picture import Shot, VideoPicture
@@ -188,7 +189,7 @@ class VideoFile:
         odd = count_odd_bytes(self._path) if self._container.format.name == "mpegts" else 0
         return [
             *([f"packets are marked corrupt ({self._marked})"] if self._marked else []),
-            *([f"its times have gaps for {missing} frames"] if missing else []),
+            *([f"its times have gaps for {wording.count(missing, 'frame')}"] if missing else []),
             *([f"{self._packets} packets gave {self._decoded} frames"] if is_undecoded else []),
             *([f"the numbers of its fragments leave out {skipped}"] if skipped else []),
             *([f"it ends with a part of a packet ({odd} bytes)"] if odd else []),

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from engines.datasets.synthetic.scene import Picture, Scene
 from engines.metrics import Pck, compute_matched_pck
+from stream import wording
 from stream.cli.live_table import LiveTable
 from stream.protocol.hindsight import Hindsight
 from stream.protocol.pose_message import PoseMessage
@@ -94,7 +95,7 @@ class Score:
         """The score so far, on one line."""
         recent = sum(self.recent, Pck())
         return (
-            f"{self.messages} frames, {self.fps:.1f} fps, age p95 {self.age_p95_ms:.0f} ms, "
+            f"{wording.count(self.messages, 'frame')}, {self.fps:.1f} fps, age p95 {self.age_p95_ms:.0f} ms, "
             f"PCK@{ALPHA:g} now {_percent(recent)}, overall {_percent(self.all)}, streaming {_percent(self.streaming)}"
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stream import wording
 from stream.cli import evaluate_pictures
 from stream.cli.completion import complete_models, complete_skeletons
 
@@ -249,15 +250,11 @@ def _in_words(account: Mapping[str, Any]) -> str:
 
 def _headline(account: Mapping[str, Any]) -> str:
     frames, clips = account["frames"], account["clips"]
-    where = _count(frames, "frame") + ("" if frames == clips else f" of {_count(clips, 'clip')}")
-    people = f"{account['people']} {'person' if account['people'] == 1 else 'people'}"
+    where = wording.count(frames, "frame") + ("" if frames == clips else f" of {wording.count(clips, 'clip')}")
+    people = wording.count(account["people"], "person", "people")
     people += " found" if account["boxes"] == "no" else f" in {account['boxes']} boxes"
     what = f"{account['model']} by {account['backend']} on {account['data']} ({account['root']})"
     return f"{what}: {people}, {where}; percent"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _written(files: Sequence[str]) -> str:

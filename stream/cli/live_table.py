@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+from stream import wording
 from stream.protocol.hindsight import Hindsight, measure_error
 from stream.protocol.pose_message import Person, PoseMessage
 from stream.protocol.sequence import Counts, Statistics
@@ -96,8 +97,7 @@ def streaming_error(hindsight: Hindsight, message: PoseMessage) -> float | None:
 
 def format_line(message: PoseMessage, error_px: float | None = None) -> str:
     """What a message holds, on one line: ``hall 12: 1 person, 3.2 ms old, 1.5 px off; #4 0.93 keypoints 0.81``."""
-    count = len(message.people)
-    head = f"{message.camera} {message.frame_seq}: {count} {'person' if count == 1 else 'people'}"
+    head = f"{message.camera} {message.frame_seq}: {wording.count(len(message.people), 'person', 'people')}"
     people = (f"#{person.id} {person.score:.2f} keypoints {mean_score(person):.2f}" for person in message.people)
     off = "" if error_px is None else f", {error_px:.1f} px off"
     return "; ".join([f"{head}, {message.age_ms:.1f} ms old{off}", *people])

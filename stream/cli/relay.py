@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream import wording
 from stream.logs import print_notice
 
 if TYPE_CHECKING:
@@ -102,8 +103,6 @@ def _summarise(server: RelayServer) -> str:
         "times that a subscriber did not keep up": published.overflows,
     }
     rest = "".join(f"; {count:,} {reason}" for reason, count in reasons.items() if count)
-    return f"passed on {_count(relayed.forwarded, 'message')} of {_count(relayed.cameras, 'camera')}{rest}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    return (
+        f"passed on {wording.count(relayed.forwarded, 'message')} of {wording.count(relayed.cameras, 'camera')}{rest}"
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream import wording
 from stream.elements.fakesink import Fakesink
 from stream.elements.jsonsink import JsonSink
 from stream.elements.keypointsink import KeypointSink
@@ -31,8 +32,7 @@ def introduce(pipeline: Pipeline, *, has_processes: bool) -> Iterator[str]:
             case JsonSink(location=location) | OverlaySink(location=location) if location not in ("", "-"):
                 yield f"{label(sink)}: writing {location}"
     if has_processes:
-        count = len(pipeline.parts)
-        yield f"{count} {'process' if count == 1 else 'processes'}; 'posestream top' shows how each is doing"
+        yield f"{wording.count(len(pipeline.parts), 'process', 'processes')}; 'posestream top' shows how each is doing"
     yield "Ctrl-C ends it."
 
 
@@ -46,7 +46,7 @@ def summarise(frames: int, seconds: float, dropped: Mapping[str, int], files: li
     rate = f", {frames / seconds:.1f} fps" if seconds > 0 else ""
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
     drops = f"{sum(dropped.values())} dropped ({reasons})" if dropped else "none dropped"
-    yield f"{frames} {'frame' if frames == 1 else 'frames'} in {seconds:.1f} s{rate}; {drops}"
+    yield f"{wording.count(frames, 'frame')} in {seconds:.1f} s{rate}; {drops}"
     for path in files:
         yield f"wrote {path}" + (f" ({sum(1 for _ in path.iterdir())} files)" if path.is_dir() else "")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from msgspec import Meta
 
+from stream import wording
 from stream.caps import ANY, Caps
 from stream.element import Sink
 from stream.messages import Frame, Message, Poses, Window
@@ -47,7 +48,7 @@ def _summarise_content(item: Message) -> str:
         width, height = item.size
         return f"{width}x{height}"
     ids = item.people.ids if isinstance(item, Window) else item.ids
-    count = f"{len(ids)} {'person' if len(ids) == 1 else 'people'}"
+    count = wording.count(len(ids), "person", "people")
     if isinstance(item, Window):
         return f"{count} {' '.join(item.states)}"
     return f"{count} {item.skeleton}" if isinstance(item, Poses) else count

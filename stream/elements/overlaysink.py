@@ -21,6 +21,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from stream import wording
 from stream.caps import Caps
 from stream.element import Sink
 from stream.errors import PropertyError, TransportError
@@ -191,10 +192,9 @@ class OverlaySink(Sink):
         lost = self.context.memory.get(_COUNT + camera, 0) - sum(self._count_all(videos)) if videos else 0
         if lost <= 0:
             return ""
-        frames = "1 frame" if lost == 1 else f"{lost} frames"
         return (
-            f"overlaysink: {videos[0]} lacks {frames} of camera {camera!r}, not yet written when this part was killed "
-            "or its disk was full; run the line again, or write a folder of PNGs"
+            f"overlaysink: {videos[0]} lacks {wording.count(lost, 'frame')} of camera {camera!r}, not yet written when "
+            "this part was killed or its disk was full; run the line again, or write a folder of PNGs"
         )
 
     def _count_all(self, videos: Iterable[Path]) -> Iterator[int]:

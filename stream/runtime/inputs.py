@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
+from stream import wording
 from stream.element import Source
 from stream.errors import ShortageError, SourceError, TransportError, WireError, describe_error
 from stream.messages import Eos, Frame, Key, Message
@@ -109,7 +110,7 @@ class SourceInput:
         if not self._unused:
             return
         if "taken" in self._memory:
-            frames = "1 frame" if self._unused == 1 else f"{self._unused} frames"
+            frames = wording.count(self._unused, "frame")
             _logger.warning("%s of camera %r came before all parts of the line were ready", frames, self._camera)
             return
         error = SourceError(

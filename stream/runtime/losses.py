@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stream import wording
 from stream.element import Sink
 from stream.messages import EOS_SEQ
 from stream.pipeline.pipeline import Pipeline
@@ -58,8 +59,8 @@ class Losses:
     def describe(self) -> str:
         """One line: who lost how many items of which camera, and why; empty where nothing was lost."""
         failed = [
-            f"{self._name(*where)} failed on {_items(loss.count)} of camera {where[2]!r}, last on {loss.last_seq}: "
-            f"{loss.last_error}"
+            f"{self._name(*where)} failed on {wording.count(loss.count, 'frame')} of camera {where[2]!r}, "
+            f"last on {loss.last_seq}: {loss.last_error}"
             for where, loss in self._failed.items()
         ]
         at_end = [
@@ -67,7 +68,7 @@ class Losses:
             for where, error in self._at_end.items()
         ]
         dropped = [
-            f"{part} dropped {_items(count)} of camera {camera!r} ({reason})"
+            f"{part} dropped {wording.count(count, 'frame')} of camera {camera!r} ({reason})"
             for (part, camera, reason), total in self._dropped.items()
             if (count := total - self._count_reported(part, camera, reason)) > 0
         ]
@@ -81,7 +82,3 @@ class Losses:
     def _name(self, part: str, element: str, _camera: str) -> str:
         parts = [name for name, other in self._elements if other == element]
         return element if len(parts) == 1 or part == element else f"{element} of part {part}"
-
-
-def _items(count: int) -> str:
-    return f"{count} {'frame' if count == 1 else 'frames'}"

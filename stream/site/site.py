@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from engines.redaction import redact
+from stream import wording
 from stream.errors import PosestreamError, TransportError
 from stream.pipeline.launch import parse_yaml
 from stream.pipeline.pipeline import Pipeline
@@ -346,4 +347,4 @@ class _Line(Supervisor):
             if isinstance(notice, Qos):
                 totals[notice.part, notice.reason] = notice.total
         for (part, reason), total in totals.items():
-            self._print(part, f"{total} {'frame' if total == 1 else 'frames'} dropped ({reason})")
+            self._print(part, f"{wording.count(total, 'frame')} dropped ({reason})")

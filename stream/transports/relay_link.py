@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import zmq
 
+from stream import wording
 from stream.errors import TransportError
 from stream.transports.socket_monitor import CONNECTING, ConnectionState, PeerTerms, SocketMonitor
 from stream.transports.subscription import PeerKeys
@@ -118,7 +119,7 @@ class RelayLink:
     def status(self) -> str:
         """A few words, where something is amiss; else empty."""
         away = "" if self._joined.is_set() else f"relay {self.endpoint} is away"
-        dropped = f"{_messages(self.dropped)} dropped" if self.dropped else ""
+        dropped = f"{wording.count(self.dropped, 'message')} dropped" if self.dropped else ""
         return ", ".join(filter(None, (away, dropped)))
 
     def close(self, linger_ms: int = 1000) -> None:
@@ -129,7 +130,9 @@ class RelayLink:
         self._thread.join()
         if self._is_away and self._dropped_before < self.dropped:
             lost = self.dropped - self._dropped_before
-            _LOG.warning("%s: the relay %s is still away; %s dropped", self._owner, self.endpoint, _messages(lost))
+            _LOG.warning(
+                "%s: the relay %s is still away; %s dropped", self._owner, self.endpoint, wording.count(lost, "message")
+            )
         with self._lock:
             self._joined.clear()
             self._close_socket(linger_ms)
@@ -201,7 +204,7 @@ class RelayLink:
         if self._is_away:
             self._is_away = False
             lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped
-            rest = f"; {_messages(lost)} dropped meanwhile" if lost else ""
+            rest = f"; {wording.count(lost, 'message')} dropped meanwhile" if lost else ""
             _LOG.warning("%s: the relay %s is back%s", self._owner, self.endpoint, rest)
 
     def _say_if_away(self) -> None:
@@ -274,7 +277,3 @@ def check_relay_address(address: str, owner: str, *, has_keys: bool) -> None:
             f"{owner}: relay={address} is another host, which requires CURVE keys; "
             "set relay_key= to the relay's .key file and keys= to your own .key_secret file"
         )
-
-
-def _messages(count: int) -> str:
-    return f"{count:,} {'message' if count == 1 else 'messages'}"

@@ -55,7 +55,7 @@ def test_a_file_that_lacks_a_frame_in_the_middle_says_so(
                 short.mux(packet)
     assert read(path, (tmp_path / f"short.{suffix}").read_bytes()) == (_COUNT - 1, "")
     assert caplog.messages == [
-        f"{str(path)!r}: its times have gaps for 1 frames, so frames may be missing; {_COUNT - 1} frames read"
+        f"{str(path)!r}: its times have gaps for 1 frame, so frames may be missing; {_COUNT - 1} frames read"
     ]
 
 

@@ -84,7 +84,7 @@ def test_without_a_terminal_there_is_a_line_a_second(score: Score, capsys: pytes
         score.observe(message(seq=1))
         refresh()
         refresh()
-    assert capsys.readouterr().out.count("1 frames, ") == 1
+    assert capsys.readouterr().out.count("1 frame, ") == 1
 
 
 def test_on_a_terminal_there_is_a_table(score: Score) -> None:

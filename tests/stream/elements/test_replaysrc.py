@@ -63,7 +63,8 @@ def test_a_file_that_a_recorder_would_come_to_is_not_read(tmp_path: Path) -> Non
     with pytest.raises(LinkError) as caught:
         check_outputs(parse_launch(line).parts)
     assert str(caught.value) == (
-        f"recordsink would overwrite {str(path)!r}, which replaysrc reads; choose another location= for recordsink"
+        f"recordsink numbers its later files, and one would overwrite {str(path)!r}, which replaysrc reads; "
+        "choose another location= for recordsink"
     )
 
 
