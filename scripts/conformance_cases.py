@@ -279,6 +279,15 @@ def _ends() -> dict[str, Case]:
             + heartbeat({"poses/hall": 5}, SNAPSHOT, ["poses/hall"]),
             got(4, retained=True) + ended(),
         ),
+        "end-first": _case(
+            "the end arrives live before the snapshot, which has the last poses",
+            end(5)
+            + skeleton(SNAPSHOT)
+            + poses(4, topic=SNAPSHOT)
+            + end(5, topic=SNAPSHOT)
+            + heartbeat({"poses/hall": 5}, SNAPSHOT, ["poses/hall"]),
+            got(4, retained=True) + ended(),
+        ),
         "end-undone": _case(
             "a camera goes on after its end, and ends again",
             EMPTY_SNAPSHOT + poses(0) + end(1) + poses(2) + end(3),

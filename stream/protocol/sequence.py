@@ -133,10 +133,10 @@ class Reception:
         if retained and not isinstance(found, Heartbeat):
             self._joining.count(name)
         match found:
-            case PoseMessage() if self._is_new(found.camera, found.seq, retained):
+            case PoseMessage() if self._is_new(found, retained):
                 message = dataclasses.replace(found, received_ns=now_ns, retained=retained)
                 yield from self._hold_back(message, len(payload))
-            case EndOfStream() if self._is_new(found.camera, found.seq, retained):
+            case EndOfStream() if self._is_new(found, retained):
                 self._cameras[found.camera].ended = True
             case Skeleton():
                 _remember(self.skeletons, found.name, found, MAX_SKELETONS)
@@ -207,10 +207,13 @@ class Reception:
         for camera in self._cameras.values():
             camera.last, camera.ended = None, False
 
-    def _is_new(self, name: str, seq: int, retained: bool) -> bool:
-        if self._wanted is not None and name not in self._wanted:
+    def _is_new(self, message: PoseMessage | EndOfStream, retained: bool) -> bool:
+        if self._wanted is not None and message.camera not in self._wanted:
             return False  # ZeroMQ filters by prefix: a subscription to 'hall' receives 'hallway' too
-        return self._camera(name).take(seq, retained=retained)
+        camera = self._camera(message.camera)
+        if isinstance(message, EndOfStream) and camera.last is None and not retained:
+            return False  # the snapshot, still to come, has the last poses and then this end
+        return camera.take(message.seq, retained=retained)
 
     def _camera(self, name: str) -> _Camera:
         camera = self._cameras.get(name) or _Camera()

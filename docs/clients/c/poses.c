@@ -430,7 +430,10 @@ void poses_take(poses_client *client, const poses_bytes *parts, size_t count, in
   int64_t seq;
   if (camera.type != STRING || !find_integer(map, "seq", &seq) || seq < 0) return report_malformed(client);
   if (!is_end) return take_poses(client, map, camera.text, seq, retained);
-  camera_state *found = take_number(client, camera.text, seq);
+  camera_state *found = get_camera(client, camera.text);
+  /* The snapshot is still to come, with the last poses before this end. */
+  if (found != NULL && found->last == UNSET && !retained) return;
+  found = take_number(client, camera.text, seq);
   if (found != NULL) mark_ended(client, found);
 }
 

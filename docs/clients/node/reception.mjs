@@ -105,6 +105,8 @@ export class Reception {
     const camera = this.#find(message.camera)
     const seq = Number(message.seq)
     if (camera === undefined || (camera.last !== undefined && seq <= camera.last)) return []
+    // The snapshot is still to come, with the last poses before this end.
+    if (camera.last === undefined && message.kind === "end" && !retained) return []
     const events = countLost(camera, seq - 1)
     camera.last = seq
     if (message.kind === "end") return [...events, ...markEnded(camera)]

@@ -291,9 +291,18 @@ def test_a_camera_has_ended_until_its_next_message() -> None:
     assert not line.reception.ended
 
 
+def test_an_end_before_any_other_message_does_not_hide_the_last_poses() -> None:
+    line = Publishing(Reception(frozenset(["hall"])))
+    line.end(4)
+    assert not line.reception.ended
+    line.poses(3, snapshot=True)
+    line.heartbeat({"poses/hall": 4}, topic="snapshot/5f/poses/hall", ended=["poses/hall"])
+    assert (line.seqs, line.reception.ended) == ([3], True)
+
+
 def test_without_a_selection_all_known_cameras_must_have_ended() -> None:
     line = Publishing()
-    line.heartbeat({"poses/hall": 0, "poses/yard": 0})
+    line.end_snapshot({"poses/hall": 0, "poses/yard": 0})
     line.end(1, "hall")
     assert not line.reception.ended
     line.end(1, "yard")
