@@ -149,6 +149,7 @@ class Subscriber:
         while not self.finished:
             if message := self.poll(_SLICE_S):
                 return message
+            self._check_end_may_come()
             timeout.check(self)
         raise StopIteration
 
@@ -160,6 +161,7 @@ class Subscriber:
         while not self.finished:
             if message := self.poll():
                 return message
+            self._check_end_may_come()
             timeout.check(self)
             await self._wait_readable()
         raise StopAsyncIteration
@@ -181,16 +183,6 @@ class Subscriber:
     def cameras(self) -> tuple[str, ...]:
         """The known cameras of the publisher."""
         return self._reception.cameras
-
-    @property
-    def missing_ends(self) -> tuple[str, ...]:
-        """The known cameras whose end has not arrived."""
-        return tuple(name for name in self.cameras if name not in self._reception.ended_cameras)
-
-    @property
-    def is_abandoned(self) -> bool:
-        """True if the end is waited for, and the publisher is gone."""
-        return self._until_end and self._reception.silent_s > _RESTART_S
 
     @property
     def skeletons(self) -> dict[str, Skeleton]:
@@ -271,6 +263,16 @@ class Subscriber:
         self._subscription.replace_topics({self._snapshots[wanted]: topic for wanted, topic in renewed.items()})
         self._snapshots |= renewed
 
+    def _check_end_may_come(self) -> None:
+        """Raise :class:`SilenceError` if the end is waited for and the publisher is gone."""
+        if not self._until_end or self._reception.silent_s <= _RESTART_S:
+            return
+        missing = ", ".join(name for name in self.cameras if name not in self._reception.ended_cameras)
+        raise SilenceError(
+            f"{self.address} sent nothing for {_RESTART_S:g} s, and the end of {missing or 'its cameras'} has not "
+            "arrived; its line was killed, or its last messages were lost because they were read too slowly"
+        )
+
     def _keep_newest(self) -> None:
         newest = {message.camera: message for message in self._ready}
         self._skipped += len(self._ready) - len(newest)
@@ -302,12 +304,6 @@ class _Timeout:
 
     def check(self, subscriber: Subscriber) -> None:
         """Raise :class:`SilenceError` after the timeout, with what is known about the publisher."""
-        if subscriber.is_abandoned:
-            missing = ", ".join(subscriber.missing_ends) or "its cameras"
-            raise SilenceError(
-                f"{subscriber.address} sent nothing for {_RESTART_S:g} s, and the end of {missing} has not arrived; "
-                "its line was killed, or its last messages were lost because they were read too slowly"
-            )
         if self._timeout_s is None or time.monotonic() - self._since_s < self._timeout_s:
             return
         if subscriber.alive:
