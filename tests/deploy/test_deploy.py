@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import functools
 import hashlib
 import re
 import shlex
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
-from stream.__main__ import make_app
 from stream.pipeline.launch import load_yaml
 from stream.registry import element_name
 from stream.site.template import Template
+from tests.deploy.command_line import parse
 from tests.documents import read_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,20 +27,6 @@ DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 EXPOSURE = 25
 """What ``systemd-analyze security`` may say of a unit, in tenths: at most 2.5 of 10."""
-
-
-@functools.cache
-def command_line() -> Any:
-    return typer.main.get_command(make_app(None))
-
-
-def parse(words: list[str], group: str = "") -> tuple[str, dict[str, Any]]:
-    """The command of posestream that ``words`` name, and its options. Raises :class:`typer.TyperException` for wrong
-    ones."""
-    commands = command_line().commands
-    command = (commands[group].commands if group else commands)[words[0]]
-    with command.make_context(words[0], words[1:]) as context:
-        return words[0], context.params
 
 
 def read_toml(name: str) -> dict[str, Any]:
@@ -169,6 +153,24 @@ def test_a_unit_runs_a_command_with_options_that_exist(unit: Path) -> None:
         parse(words, group)
     assert service["User"] == "posestream"
     assert service["RuntimeDirectoryMode"] == "0700"
+
+
+def test_what_a_unit_opens_to_other_hosts_has_keys_for_both_sides_and_the_page_puts_them_there() -> None:
+    opened = {}
+    for unit in UNITS:
+        _, *words = shlex.split(read_unit(unit)["ExecStart"])
+        if any(word.startswith("tcp://") and "//127.0.0.1:" not in word for word in words):
+            opened[unit.name] = parse(words)
+    assert {name: command for name, (command, _) in opened.items()} == {"posestream-relay.service": "relay"}
+    options = opened["posestream-relay.service"][1]
+    page = (ROOT / "docs/how-to/relay.md").read_text()
+    for name in ("keys", "clients", "publisher_keys"):
+        place = options[name] if name != "keys" else options[name].parent
+        assert f" {place}" in page, place
+    assert (
+        options["placements"].parent.as_posix().removeprefix("/var/lib/")
+        in read_unit(DEPLOY / "systemd/posestream-relay.service")["StateDirectory"].split()
+    )
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
