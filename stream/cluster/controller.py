@@ -78,6 +78,10 @@ class Engine(Protocol):
         """The last answer of each run that lives, or is started; None where there was none yet."""
         ...
 
+    def failures(self) -> Mapping[str, str]:
+        """Why the last run of a lane has ended, by lane; of those alone that have not answered since."""
+        ...
+
     def adopt(self) -> Iterable[tuple[Run, Mapping[str, int]]]:
         """The runs of a former controller, and the numbers of their cameras."""
         ...
@@ -354,7 +358,9 @@ class Controller:
             return CameraStatus(site, name, "waiting", own[0] if own else "its lane is being started, or is full")
         report = reports.get(place.run.number)
         state = report.cameras.get(name) if report else None
-        here = CameraStatus(site, name, "starting", "", place.run.lane, place.run.host, place.number)
+        failure = self._engine.failures().get(place.run.lane, "")
+        why = redact(f"its lane has ended before, and is started again: {failure}") if failure else ""
+        here = CameraStatus(site, name, "starting", why, place.run.lane, place.run.host, place.number)
         if state is None or state.number != place.number:
             return here
         return replace(

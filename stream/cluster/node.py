@@ -145,8 +145,7 @@ def _end(action: Callable[[], None]) -> None:
 def start_head(offer: Offer, port: int, token_file: Path, log: Path) -> Node:
     """Start the head of a cluster."""
     head = ["--head", "--port", str(port), "--include-dashboard=false", "--disable-usage-stats"]
-    folder = make_private(base_directory()) / "ray"  # which Ray opens to all, but the folder around it is not
-    return Node([*head, "--temp-dir", str(folder), *_spell(offer)], token_file, log)
+    return Node([*head, *_spell(offer)], token_file, log)
 
 
 def start_member(offer: Offer, head: str, token_file: Path, log: Path) -> Node:
@@ -155,7 +154,10 @@ def start_member(offer: Offer, head: str, token_file: Path, log: Path) -> Node:
 
 
 def _spell(offer: Offer) -> list[str]:
-    words = ["--node-name", offer.name, "--object-store-memory", str(_STORE_BYTES), "--include-log-monitor=false"]
+    # Ray opens its folder to all, so it is in one that is not; without it a member takes and makes that of the head.
+    folder = make_private(base_directory()) / "ray"
+    words = ["--node-name", offer.name, "--temp-dir", str(folder)]
+    words += ["--object-store-memory", str(_STORE_BYTES), "--include-log-monitor=false"]
     words += ["--node-ip-address", offer.address] if offer.address else []
     words += [] if offer.cpus is None else ["--num-cpus", str(offer.cpus)]
     words += [] if offer.gpus is None else ["--num-gpus", str(offer.gpus)]

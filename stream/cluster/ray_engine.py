@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from engines.redaction import redact
 from stream.cluster.assignment import Host
 from stream.cluster.controller import Controller, Deployment, Status
 from stream.cluster.fleet import Run
@@ -62,6 +63,7 @@ class LaneActor:
 @dataclass
 class _Handle:
     actor: Any
+    lane: str
     node: str
     since_s: float
     pending: Any = None
@@ -75,6 +77,7 @@ class RayEngine:
         self._handles: dict[int, _Handle] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
         self._ending: list[tuple[Any, Any, float]] = []
+        self._failures: dict[str, str] = {}
 
     def hosts(self) -> Mapping[str, Host]:
         self._nodes = {}
@@ -107,7 +110,7 @@ class RayEngine:
             )
             .remote(run, deployment, node["NodeManagerAddress"])
         )
-        self._handles[run.number] = _Handle(actor, node["NodeID"], time.monotonic())
+        self._handles[run.number] = _Handle(actor, run.lane, node["NodeID"], time.monotonic())
 
     def stop(self, run: Run) -> None:
         handle = self._handles.pop(run.number, None)
@@ -137,18 +140,26 @@ class RayEngine:
         done, _ = ray.wait([handle.pending], timeout=0)
         if not done:
             if handle.report is None and time.monotonic() - handle.since_s > _START_S:
-                _log.warning("lane %d has not started within %g s", number, _START_S)
+                self._fail(number, handle, f"it has not started within {_START_S:g} s")
                 return False
             return True
         pending, handle.pending = handle.pending, None
         try:
             handle.report = ray.get(pending)
+            self._failures.pop(handle.lane, None)
         except RayActorError as error:
-            _log.warning("lane %d has ended: %s", number, describe_error(error)[:300])
+            self._fail(number, handle, _explain(error))
             return False
         except RayError as error:  # the host is not reached at the moment, or an element raised
             _log.warning("lane %d does not answer: %s", number, describe_error(error)[:300])
         return True
+
+    def _fail(self, number: int, handle: _Handle, why: str) -> None:
+        _log.warning("%s has ended, which was started as %d: %s", handle.lane, number, why)
+        self._failures[handle.lane] = why
+
+    def failures(self) -> Mapping[str, str]:
+        return self._failures
 
     def _end(self) -> None:
         left = []
@@ -179,9 +190,15 @@ class RayEngine:
                     _kill(actor)
                     continue
                 if run.host in alive:
-                    self._handles[run.number] = _Handle(actor, alive[run.host], time.monotonic())
+                    self._handles[run.number] = _Handle(actor, run.lane, alive[run.host], time.monotonic())
                     found.append((run, cameras))
         return found
+
+
+def _explain(error: RayActorError) -> str:
+    """Why an actor has ended: the last line of what Ray says, which is the error that was raised, if one was."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return redact(lines[-1]).removeprefix("stream.errors.")[:300]
 
 
 def _kill(actor: Any) -> None:

@@ -35,6 +35,10 @@ class FakeEngine:
         self.names = {"a": Host(4), "b": Host(4)}
         self.lanes: dict[int, FakeLane] = {}
         self.is_deaf = False
+        self.why_failed: dict[str, str] = {}
+
+    def failures(self) -> Mapping[str, str]:
+        return self.why_failed
 
     def hosts(self) -> Mapping[str, Host]:
         return self.names
@@ -117,6 +121,21 @@ def test_cameras_of_a_deployed_site_run_with_their_properties(bench: Bench) -> N
     (status,) = bench.controller.status.cameras
     assert (status.site, status.name, status.state, status.address) == ("site", "hall", "running", "tcp://here:1")
     assert bench.given()["hall"].properties == (("seed", "3"),)
+
+
+def test_a_lane_that_ends_again_and_again_says_why(bench: Bench) -> None:
+    bench.engine.is_deaf = True
+    bench.engine.why_failed["site/1"] = "run directory /run/posestream is open to others"
+    bench.add("hall")
+    bench.deploy()
+    bench.settle()
+    (status,) = bench.controller.status.cameras
+    said = "its lane has ended before, and is started again: run directory /run/posestream is open to others"
+    assert (status.state, status.why) == ("starting", said)
+    bench.engine.is_deaf = False
+    bench.engine.why_failed.clear()
+    bench.settle()
+    assert [(one.state, one.why) for one in bench.controller.status.cameras] == [("running", "")]
 
 
 def test_the_folder_of_cameras_is_followed(bench: Bench) -> None:

@@ -75,16 +75,16 @@ def test_ray_always_wants_the_token(folder: Path) -> None:
 def test_ray_is_started_with_what_the_host_offers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(node, "Node", lambda words, *_: started.append(words))
-    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path))
-    tmp_path.chmod(0o700)
+    monkeypatch.setenv("POSESTREAM_RUN_DIR", str(tmp_path / "run"))
     offer = Offer("node2", "10.0.0.2", cpus=4, gpus=1, labels={"zone": "north", "disk": "fast"})
     node.start_head(offer, 6379, tmp_path / "token", tmp_path / "log")
     node.start_member(offer, "10.0.0.1:6379", tmp_path / "token", tmp_path / "log")
     head, member = (" ".join(words) for words in started)
     assert "--head --port 6379 --include-dashboard=false" in head
     assert member.startswith("--address 10.0.0.1:6379 ")
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
     for words in (head, member):
-        assert "--node-name node2" in words
+        assert f"--node-name node2 --temp-dir {tmp_path}/run/ray " in words
         assert "--node-ip-address 10.0.0.2 --num-cpus 4 --num-gpus 1 --labels zone=north,disk=fast" in words
 
 
