@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream import wording
 from stream.cli.pairs import split_pairs
 from stream.cli.registration import add_command, help_text
-from stream.errors import TransportError
+from stream.errors import PropertyError, TransportError
 from stream.logs import print_notice
 
 if TYPE_CHECKING:
@@ -162,15 +163,24 @@ def status(
 def drain(
     host: Annotated[str, typer.Argument(help="The name of the host, as 'status' has it.", show_default=False)],
     undo: Annotated[bool, typer.Option("--undo", help="Place cameras there again.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when it has no cameras left, so that it can end.")
+    ] = False,
 ) -> None:
     """Move the cameras of a host to others, one at a time, and place none there; what is in flight is delivered.
 
-    Example:
+    Examples:
 
         posestream cluster drain node2
+
+        posestream cluster drain --wait node2
     """
+    if undo and wait:
+        raise PropertyError("--wait has no effect with --undo; leave one of them out")
     with open_client() as (client, _):
         client.drain(host, is_drained=not undo)
+        if wait:
+            _wait_until_empty(client, host)
 
 
 def down() -> None:
@@ -268,6 +278,16 @@ def _end_lanes(member: Membership, received: Sequence[int]) -> None:
             engine.ControllerClient().end(lambda: len(received) > 1)
     except TransportError as error:
         print_notice(f"lanes are killed, and lose what was in flight: {error}")
+
+
+def _wait_until_empty(client: ControllerClient, host: str) -> None:
+    """Return when a host that is drained has no cameras left, or has ended; say how many it has until then."""
+    said = 0
+    while left := sum(one.cameras for one in client.status().hosts if one.name == host):
+        if left != said:
+            print_notice(f"{host} still has {wording.count(left, 'camera')}")
+            said = left
+        time.sleep(_POLL_S)
 
 
 def _find_status() -> Status:

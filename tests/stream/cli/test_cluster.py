@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from rich.console import Console
@@ -59,6 +61,31 @@ def test_a_host_is_in_one_cluster(run: Run) -> None:
         save(find_folder(), Membership("10.0.0.1:6379", "token", "node", pid=os.getpid()))
         said = run("cluster", "join", "10.0.0.2:6379")
     assert f"this host has joined the cluster of 10.0.0.1:6379 already (process {os.getpid()}); 'posestream" in said
+
+
+def test_a_drain_can_be_waited_for(
+    monkeypatch: pytest.MonkeyPatch, run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    left = iter([2, 2, 1, 0])
+
+    class Client:
+        drained: ClassVar[list[str]] = []
+
+        def drain(self, host: str, *, is_drained: bool) -> None:
+            assert is_drained
+            self.drained.append(host)
+
+        def status(self) -> Status:
+            busy = HostStatus("node1", 4, 0, {}, is_drained=False, lanes=1, cameras=3)
+            return Status((busy, HostStatus("node2", 4, 0, {}, is_drained=True, lanes=1, cameras=next(left))))
+
+    monkeypatch.setattr(cluster, "_POLL_S", 0.0)
+    monkeypatch.setattr(cluster, "open_client", lambda: contextlib.nullcontext((Client(), None)))
+    assert execute(("cluster", "drain", "--wait", "node2")) == 0
+    said = capfd.readouterr().err
+    assert said == "node2 still has 2 cameras\nnode2 still has 1 camera\n"
+    assert (Client.drained, next(left, None)) == (["node2"], None)
+    assert "--wait has no effect with --undo" in run("cluster", "drain", "--wait", "--undo", "node2")
 
 
 def test_mistyped_words_name_the_form(run: Run) -> None:
