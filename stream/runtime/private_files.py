@@ -109,6 +109,39 @@ def wait_for_lock(directory: Path) -> int:
 
 
 @contextlib.contextmanager
+def locked(file: Path, wait_s: float) -> Iterator[None]:
+    """Hold the lock of ``file``, which is made if it is missing, against other threads and other processes.
+
+    Raises :class:`TransportError` when another keeps it for longer than ``wait_s``, and ``OSError`` where the file
+    cannot be made.
+    """
+    until_s = time.monotonic() + wait_s
+    while (lock := _try_lock(file)) is None:
+        if time.monotonic() > until_s:
+            raise TransportError(f"{file} has been locked by another program for {wait_s:g} s; end it, or try again")
+        time.sleep(0.005)
+    with holding(lock):
+        yield
+
+
+def _try_lock(file: Path) -> int | None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(
+            os.fstat(descriptor), file.lstat()
+        ):  # or it was removed, and another may hold its successor
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+@contextlib.contextmanager
 def holding(lock: int) -> Iterator[None]:
     try:
         yield

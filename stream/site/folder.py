@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from engines.formats.files import FormatError, decode_text
 from engines.formats.yaml import decode_yaml
 from engines.redaction import mask_credentials
 from stream.errors import LaunchError, PropertyError, TransportError
-from stream.runtime.private_files import create, find_fault, read_own, take_lock, write
+from stream.runtime.private_files import create, find_fault, locked, read_own, take_lock, write
 from stream.site.template import Properties, Value, spell
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
@@ -25,6 +26,12 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _SUFFIX = ".yaml"
 _LINE = "line"
 """The file of the line itself, which no camera's can be, since it has no suffix."""
+
+_LOCK = "lock"
+"""The file that is locked while a camera is changed: the lock of the folder itself belongs to the site that runs."""
+
+_LOCK_S = 5.0
+"""How long to wait for it: a change takes milliseconds."""
 
 MAX_CAMERAS = 64
 """The most cameras of a site on one host."""
@@ -48,7 +55,8 @@ class CameraFolder:
     """The files ``NAME.yaml`` in ``folder``, which is made if it is missing.
 
     Anything may edit them; what is written here is whole at once, and for this user alone, since addresses may hold
-    passwords. ``most`` cameras can run. Raises :class:`TransportError` if others may enter the folder.
+    passwords. Changes follow one another, also those of other processes. ``most`` cameras can run. Raises
+    :class:`TransportError` if others may enter the folder.
     """
 
     def __init__(self, folder: Path, most: int = MAX_CAMERAS) -> None:
@@ -80,27 +88,30 @@ class CameraFolder:
         """Write the file of a new camera, after ``check``. Raises :class:`PropertyError` if there is one of that name
         or there are too many."""
         check_camera(name)
-        if name in (known := self.read()):
-            raise CameraExistsError(f"there is a camera {name!r} already; remove it first, or choose another name")
-        if len(known) >= self._most:
-            raise PropertyError(self._describe_excess(len(known)))
-        check()
-        with _writing(self._file(name)):
-            create(self._file(name), _dump(properties, paused=False))
+        with self._changing():
+            if name in (known := self.read()):
+                raise CameraExistsError(f"there is a camera {name!r} already; remove it first, or choose another name")
+            if len(known) >= self._most:
+                raise PropertyError(self._describe_excess(len(known)))
+            check()
+            with _writing(self._file(name)):
+                create(self._file(name), _dump(properties, paused=False))
 
     def remove(self, name: str) -> None:
         """Remove the file of a camera."""
-        self._find(name)
-        with _writing(self._file(name)):
-            self._file(name).unlink(missing_ok=True)
+        with self._changing():
+            self._find(name)
+            with _writing(self._file(name), "removed"):
+                self._file(name).unlink(missing_ok=True)
 
     def pause(self, name: str, is_paused: bool) -> None:
         """Pause a camera, or let it go on."""
-        settings = self._find(name)
-        if settings.fault:
-            raise LaunchError(settings.fault)
-        with _writing(self._file(name)):
-            write(self._file(name), _dump(dict(settings.properties), paused=is_paused))
+        with self._changing():
+            settings = self._find(name)
+            if settings.fault:
+                raise LaunchError(settings.fault)
+            with _writing(self._file(name)):
+                write(self._file(name), _dump(dict(settings.properties), paused=is_paused))
 
     def has_site(self) -> bool:
         """True while a site runs with these cameras."""
@@ -120,6 +131,16 @@ class CameraFolder:
         """Let the site run another line."""
         with _writing(self.path / _LINE):
             write(self.path / _LINE, text)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock for a change, from reading to writing; without it, a camera that is removed while it is paused
+        would be written again."""
+        file = self.path / _LOCK
+        with contextlib.ExitStack() as held:
+            with _writing(file):
+                held.enter_context(locked(file, _LOCK_S))
+            yield
 
     def _find(self, name: str) -> CameraSettings:
         known = self.read()
@@ -142,14 +163,22 @@ class UnknownCameraError(PropertyError):
     """A camera that the site does not have."""
 
 
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EISDIR: "it is a folder, so move it away",
+}
+
+
 @contextlib.contextmanager
-def _writing(file: Path) -> Iterator[None]:
+def _writing(file: Path, what: str = "written") -> Iterator[None]:
     try:
         yield
-    except FileExistsError:  # two have added it at the same moment
+    except FileExistsError:  # a program that does not lock has added it at the same moment
         raise CameraExistsError(f"there is a camera {file.stem!r} already; choose another name") from None
     except OSError as error:
-        raise TransportError(f"{file} cannot be written: {error.strerror}; make room, or mend its folder") from None
+        remedy = _REMEDIES.get(error.errno or 0, f"mend the folder {file.parent}")
+        raise TransportError(f"{file} cannot be {what}: {error.strerror}; {remedy}") from None
 
 
 def check_camera(name: str) -> None:

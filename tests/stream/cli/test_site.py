@@ -36,7 +36,7 @@ def test_cameras_are_added_listed_paused_and_removed(site: Path, capsys: Capture
     ):
         assert execute(["camera", *words.split()]) == 0
     assert capsys.readouterr() == ("hall  seed=3 blur=0.5\nyard  (paused)\nyard\nyard\n", "")
-    assert [path.name for path in site.iterdir()] == ["yard.yaml"]
+    assert sorted(path.name for path in site.iterdir()) == ["lock", "yard.yaml"]
 
 
 def test_a_password_is_written_and_never_printed(site: Path, capsys: Capture, tmp_path: Path) -> None:

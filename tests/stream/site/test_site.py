@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,7 +123,7 @@ def test_a_camera_is_a_file_that_others_cannot_read(tmp_path: Path) -> None:
     assert settings.paused
     folder.remove("hall")
     assert folder.read() == {}
-    assert [path.name for path in (tmp_path / "site.d").iterdir()] == []
+    assert [path.name for path in (tmp_path / "site.d").iterdir()] == ["lock"]
 
 
 def test_a_camera_that_cannot_run_is_not_written(tmp_path: Path) -> None:
@@ -168,13 +171,80 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: 
         raise error
 
     monkeypatch.setattr("stream.site.folder.create", lambda *_: fail(OSError(28, "No space left on device")))
-    with pytest.raises(
-        TransportError, match=r"hall\.yaml cannot be written: No space left on device; make room, or mend"
-    ):
+    with pytest.raises(TransportError, match=r"hall\.yaml cannot be written: No space left on device; make room$"):
         folder.add("hall", {}, lambda: None)
     monkeypatch.setattr("stream.site.folder.create", lambda *_: fail(FileExistsError(17, "File exists")))
     with pytest.raises(CameraExistsError, match=r"^there is a camera 'hall' already; choose another name$"):
         folder.add("hall", {}, lambda: None)
+
+
+def test_what_cannot_be_removed_or_locked_is_one_line(tmp_path: Path) -> None:
+    folder = CameraFolder(tmp_path / "site.d")
+    (tmp_path / "site.d/hall.yaml").mkdir()
+    with pytest.raises(
+        TransportError, match=r"/hall\.yaml cannot be removed: Is a directory; it is a folder, so move it away$"
+    ):
+        folder.remove("hall")
+    (tmp_path / "site.d/lock").unlink()
+    (tmp_path / "site.d/lock").mkdir()
+    with pytest.raises(TransportError, match=r"/lock cannot be written: Is a directory; it is a folder"):
+        folder.add("yard", {}, lambda: None)
+
+
+class Raced(CameraFolder):
+    """Lets another thread act, or wait, between what a change has read and what it writes."""
+
+    def __init__(self, folder: Path, most: int, act: Callable[[], None]) -> None:
+        super().__init__(folder, most)
+        self.other = threading.Thread(target=act)
+
+    def read(self) -> dict[str, CameraSettings]:
+        found = super().read()
+        self.other.start()
+        self.other.join(0.2)
+        return found
+
+
+def test_a_camera_that_is_removed_while_it_is_paused_is_gone(tmp_path: Path) -> None:
+    other = CameraFolder(tmp_path / "d")
+    other.add("hall", {}, lambda: None)
+    raced = Raced(tmp_path / "d", MAX_CAMERAS, lambda: other.remove("hall"))
+    raced.pause("hall", True)
+    raced.other.join()
+    assert other.read() == {}
+
+
+def test_two_cameras_that_are_added_at_once_do_not_exceed_the_most(tmp_path: Path) -> None:
+    other, refused = CameraFolder(tmp_path / "d", 1), []
+
+    def add() -> None:
+        try:
+            other.add("yard", {}, lambda: None)
+        except PropertyError as error:
+            refused.append(str(error))
+
+    raced = Raced(tmp_path / "d", 1, add)
+    raced.add("hall", {}, lambda: None)
+    raced.other.join()
+    assert list(other.read()) == ["hall"]
+    assert refused == ["there are 1 cameras, and a site has 1 at most; start another site"]
+
+
+def test_cameras_that_another_process_keeps_locked_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.site.folder._LOCK_S", 0.05)
+    folder = CameraFolder(tmp_path / "d")
+    folder.add("hall", {}, lambda: None)
+    code = f"import fcntl; file = open({str(tmp_path / 'd/lock')!r}); fcntl.flock(file, 2); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(TransportError, match=r"/lock has been locked by another program for 0\.05 s; end it, or"):
+            folder.remove("hall")
+        other.communicate(b"\n")
+    folder.remove("hall")
+    assert folder.read() == {}
 
 
 @pytest.mark.parametrize(
