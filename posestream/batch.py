@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+from engines.errors import PosestreamError
 from engines.redaction import redact
 from posestream.inputs import find_files, make_source
-from posestream.outputs import Outputs
+from posestream.outputs import Add, Outputs
 from posestream.result import Result
 from stream.capture.stills import is_still
 from stream.cli.progress import progress_bar
-from stream.errors import SourceError
+from stream.errors import PropertyError, SourceError
 from stream.logs import is_quiet
 
 Estimate = Callable[..., Iterator[Result]]
@@ -33,14 +34,14 @@ class Summary:
     people: int = 0
     failed: list[str] = field(default_factory=list)
 
-    def fail(self, name: str, error: SourceError) -> None:
-        """Count an input that could not be read, or not to its end, and say why on stderr."""
+    def fail(self, name: str, error: PosestreamError) -> None:
+        """Count an input that could not be read, not to its end, or not be written, and say why on stderr."""
         self.failed.append(name)
         print(f"posestream: {error}", file=sys.stderr)
 
 
 def run(sources: Sequence[str], estimate: Estimate, outputs: Outputs) -> int:
-    """Estimate all ``sources`` and return the exit code: 1 where one of them could not be read."""
+    """Estimate all ``sources`` and return the exit code: 1 where one could not be read or written."""
     begin_s, summary, quiet = time.monotonic(), Summary(), is_quiet()
     files = _find_all(sources, summary)
     outputs.protect(files)
@@ -79,17 +80,28 @@ def _length(path: Path) -> int:
 
 def _write_all(results: Iterable[Result], outputs: Outputs, summary: Summary, advance: Callable[[], object]) -> None:
     for source, found in groupby(results, key=lambda result: result.source):
+        try:
+            with outputs.open(Path(source)) as add:
+                count, people = _write_one(found, add, advance)
+        except PropertyError as error:  # of this input alone, unlike a disk that is full
+            summary.fail(source, error)
+            continue
         summary.inputs += 1
-        ids: set[int] = set()
-        most = 0
-        with outputs.open(Path(source)) as add:
-            for result in found:
-                add(result)
-                advance()
-                summary.frames += 1
-                ids |= {person.id for person in result.people}
-                most = max(most, len(result.people))
-        summary.people += max(most, len(ids - {-1}))
+        summary.frames += count
+        summary.people += people
+
+
+def _write_one(results: Iterable[Result], add: Add, advance: Callable[[], object]) -> tuple[int, int]:
+    """Write the results of one input; return its frames and its people."""
+    frames = most = 0
+    ids: set[int] = set()
+    for result in results:
+        add(result)
+        advance()
+        frames += 1
+        ids |= {person.id for person in result.people}
+        most = max(most, len(result.people))
+    return frames, max(most, len(ids - {-1}))
 
 
 def _lines(summary: Summary, outputs: Outputs, seconds: float) -> Iterator[str]:

@@ -15,8 +15,9 @@ from stream.capture.stills import is_still
 from stream.elements.jsonsink import JsonSink
 from stream.errors import PropertyError, TransportError
 from stream.output.json_lines import make_line, read_record
-from stream.output.locations import open_temporary, replace_file
+from stream.output.locations import check_target, open_temporary, replace_file
 from stream.output.openpose import openpose_document
+from stream.output.pictures import encode
 from stream.output.tables import check_parquet
 from stream.output.video_writer import open_pictures
 from stream.protocol.json import json_line
@@ -66,14 +67,20 @@ class Outputs:
     def open(self, source: Path) -> Iterator[Add]:
         """The files of one input; keypoints are put in place when the block ends without an exception.
 
-        Raises :class:`TransportError` where one cannot be written.
+        Raises :class:`TransportError` where one cannot be written, :class:`PropertyError` where its format cannot hold
+        the input.
         """
         if self.folder is None:
             yield _print
             return
-        with ExitStack() as files:
-            writers = [files.enter_context(writer) for writer in self._writers(self.folder, source)]
-            yield lambda result: [add(result) for add in writers]
+        before = len(self.written)
+        try:
+            with ExitStack() as files:
+                writers = [files.enter_context(writer) for writer in self._writers(self.folder, source)]
+                yield lambda result: [add(result) for add in writers]
+        except BaseException:
+            del self.written[before:]
+            raise
 
     def _writers(self, folder: Path, source: Path) -> Iterator[AbstractContextManager[Add]]:
         with _os_errors(folder):
@@ -121,16 +128,26 @@ def _print(result: Result) -> None:
 
 @contextmanager
 def _open_picture(path: Path) -> Iterator[Add]:
-    yield lambda result: result.save(path)
+    def add(result: Result) -> None:
+        _replace(path, encode(result.draw(), path, suffix=path.suffix, remedy="leave pictures out with --no-pictures"))
+
+    yield add
 
 
 @contextmanager
 def _open_video(path: Path) -> Iterator[Add]:
-    video = open_pictures(path, "estimate")
+    check_target(path, "estimate")
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    video = open_pictures(part, "estimate", open_temporary)
     try:
-        yield lambda result: video.add(result.draw(), result.index, result.poses.frame.pts_ns)
+        try:
+            yield lambda result: video.add(result.draw(), result.index, result.poses.frame.pts_ns)
+        finally:
+            video.close()
+        with _os_errors(path):
+            part.replace(path)
     finally:
-        video.close()
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -150,9 +167,7 @@ def _open_openpose(path: Path) -> Iterator[Add]:
     """The file of a photo."""
 
     def add(result: Result) -> None:
-        content = json_line(openpose_document(read_record(make_line(result.poses))))
-        with _os_errors(path):
-            replace_file(path, lambda file: file.write(content))
+        _replace(path, json_line(openpose_document(read_record(make_line(result.poses)))))
 
     yield add
 
@@ -180,6 +195,12 @@ def _open_json(path: Path, *, is_document: bool) -> Iterator[Add]:
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file in one step. Raises :class:`TransportError`."""
+    with _os_errors(path):
+        replace_file(path, lambda file: file.write(content))
 
 
 @contextmanager

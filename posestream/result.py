@@ -15,6 +15,8 @@ from engines.skeletons import SKELETONS
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
+from stream.output.locations import check_target, replace_file
+from stream.output.pictures import encode
 from stream.protocol.json import json_line
 from stream.protocol.pose_message import Person, to_supervision
 
@@ -121,13 +123,15 @@ class Result:
     def save(self, path: str | Path, *, min_score: float = 0.3) -> Path:
         """Write :meth:`to_dict` where ``path`` ends in ``.json``, else the drawn picture; returns the path.
 
-        Raises :class:`PropertyError` for a suffix of no picture, :class:`TransportError` where it cannot be written.
+        A file that is there is replaced in one step. Raises :class:`PropertyError` for a suffix of no picture and for a
+        frame that is too large for its format, :class:`TransportError` where it cannot be written.
         """
         target = Path(path)
         content = json_line(self.to_dict()) if target.suffix.lower() == ".json" else self._encoded(target, min_score)
+        check_target(target, "Result.save")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            replace_file(target, lambda file: file.write(content))
         except OSError as error:
             raise TransportError(f"{target} cannot be written: {error.strerror}; choose another place") from None
         return target
@@ -135,4 +139,5 @@ class Result:
     def _encoded(self, target: Path, min_score: float) -> bytes:
         if not target.suffix or not cv2.haveImageWriter(f"picture{target.suffix}"):
             raise PropertyError(f"{target} does not end as a picture does; save to .jpg, .png or .json")
-        return bytes(cv2.imencode(target.suffix, self.draw(min_score=min_score))[1])
+        picture = self.draw(min_score=min_score)
+        return encode(picture, target, suffix=target.suffix, remedy="save to .tiff, or write draw(scale=...) smaller")

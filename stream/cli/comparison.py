@@ -23,6 +23,7 @@ from stream.elements.track import Track
 from stream.elements.window import Windower
 from stream.errors import PropertyError
 from stream.messages import Frame, People, Window
+from stream.output.pictures import encode
 from stream.pipeline.executor import through
 
 Picture = NDArray[np.uint8]
@@ -97,15 +98,8 @@ def _skeleton(picture: Picture, points: Sequence[Point], skeleton: Skeleton, col
 
 def write(picture: Picture, path: Path) -> None:
     """Write ``picture`` in the format of the suffix of ``path``. Raises :class:`PropertyError`."""
+    content = encode(picture, f"compare: --picture {path}", suffix=path.suffix, remedy="try one in .png")
     try:
-        is_encoded, encoded = cv2.imencode(path.suffix or ".", picture)
-        if is_encoded:
-            path.write_bytes(encoded.tobytes())
-    except (cv2.error, OSError) as error:
-        raise PropertyError(
-            f"compare: --picture {path} cannot be written ({_reason(error)}); try one in .png"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or "" if isinstance(error, OSError) else "no suffix of a picture"
+        path.write_bytes(content)
+    except OSError as error:
+        raise PropertyError(f"compare: --picture {path} cannot be written: {error.strerror}; choose another") from error

@@ -27,7 +27,14 @@ from stream.element import Sink
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
-from stream.output.locations import finish_each, insert_camera, number_file, refuse_numbered, warn_of_later_files
+from stream.output.locations import (
+    choose_opener,
+    finish_each,
+    insert_camera,
+    number_file,
+    refuse_numbered,
+    warn_of_later_files,
+)
 from stream.output.video_writer import CODECS, Picture, PictureFile, open_pictures
 
 _log = logging.getLogger(__name__)
@@ -157,7 +164,8 @@ class OverlaySink(Sink):
             number = self.context.incarnation + 1
             if number == 1:
                 _warn_of_old_pictures(Path(location))
-            self._files[location] = open_pictures(_number_restart(Path(location), number), number=number)
+            path = _number_restart(Path(location), number)
+            self._files[location] = open_pictures(path, opener=choose_opener(number))
         owner = self._owners.setdefault(location, camera) or camera
         self._owners[location] = owner
         if owner != camera:

@@ -198,7 +198,8 @@ class RecordSink(Sink):
         if self.video == "none":
             return [drawn]
         if self.video == "jpeg":
-            channel, data = image_channel(frame.camera), foxglove.encode_image(frame, encode_jpeg(frame.pixels))
+            jpeg = encode_jpeg(frame.pixels, f"recordsink: frame {frame.seq} of {frame.camera!r}")
+            channel, data = image_channel(frame.camera), foxglove.encode_image(frame, jpeg)
         else:
             encoder = self._encoders.setdefault(frame.camera, VideoEncoder())
             is_first = self._begun_files.get(frame.camera) is not file

@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 _File = TypeVar("_File")
 
+Opener = Callable[[str, int], int]
+"""Opens a file by its path and flags, as :func:`open` lets a caller choose; returns the descriptor."""
+
 REMOVED = "it was removed while the line ran"
 """Why a file cannot be written that another program has removed."""
 
@@ -135,7 +138,7 @@ def open_temporary(path: str, flags: int) -> int:
         raise
 
 
-def choose_opener(number: int) -> Callable[[str, int], int]:
+def choose_opener(number: int) -> Opener:
     """How to open the file ``number`` of a series, of which only the first has a name that the user gave."""
     return open_alone if number == 1 else open_temporary
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.messages import Frame
+from stream.output.pictures import MAX_JPEG_PX, encode
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,8 +27,9 @@ class PictureEncoder:
     """Calls ``publish(frame, jpeg)`` for frames that it was offered, in its thread.
 
     One frame of each camera waits at most, and at most ``fps`` frames a second of a camera are taken; others are left
-    out, so that neither memory nor work grows with the rate of a camera. Pictures are at most ``height`` px high and
-    ``max_bytes`` long, and scaled down where they would be more. Close it before what ``publish`` uses.
+    out, so that neither memory nor work grows with the rate of a camera. Pictures are at most ``height`` px high,
+    ``max_bytes`` long and as wide as a JPEG can be, and scaled down where they would be more. Close it before what
+    ``publish`` uses.
     """
 
     def __init__(
@@ -81,7 +83,8 @@ class PictureEncoder:
             return None if self._is_closed else self._waiting.pop(next(iter(self._waiting)))
 
     def _encode(self, pixels: Picture) -> bytes:
-        height = min(pixels.shape[0], self._height)
+        rows, columns = pixels.shape[:2]
+        height = max(1, min(rows, self._height, rows * MAX_JPEG_PX // columns))
         jpeg = encode_jpeg(pixels, height)
         while len(jpeg) > self._max_bytes and height > _MIN_HEIGHT_PX:
             height //= 2
@@ -101,5 +104,4 @@ def encode_jpeg(pixels: Picture, height: int) -> bytes:
     if height != pixels.shape[0]:
         size = max(1, round(pixels.shape[1] * height / pixels.shape[0])), height
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return encoded.tobytes()
+    return encode(pixels, "the picture", suffix=".jpg", quality=_QUALITY, remedy="scale the frames down")

@@ -24,14 +24,16 @@ from numpy.typing import NDArray
 from stream.errors import PropertyError, TransportError
 from stream.output.locations import (
     REMOVED,
+    Opener,
     check_present,
     check_target,
-    choose_opener,
     make_folder,
     make_folder_of,
+    open_alone,
     open_temporary,
     write_error,
 )
+from stream.output.pictures import encode
 
 Picture = NDArray[np.uint8]
 
@@ -75,14 +77,14 @@ class PictureFile(Protocol):
         """Complete the file; idempotent."""
 
 
-def open_pictures(path: Path, owner: str = "overlaysink", number: int = 1) -> PictureFile:
-    """Open a video, the file ``number`` of its series, if the path has the extension of one, else a folder.
+def open_pictures(path: Path, owner: str = "overlaysink", opener: Opener = open_alone) -> PictureFile:
+    """Open a video by ``opener`` if the path has the extension of one, else a folder.
 
     Raises :class:`PropertyError` for an unknown extension, :class:`TransportError` if the path cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix in CODECS:
-        return VideoFile(path, owner, number)
+        return VideoFile(path, owner, opener)
     if suffix:
         known = ", ".join(CODECS)
         raise PropertyError(f"{owner}: location={path} ends in {suffix!r}; write a video ({known}) or give a folder")
@@ -100,9 +102,10 @@ class PictureFolder:
         """Write ``picture`` under a temporary name, then rename it."""
         file = self._path / f"{seq:06d}.png"
         part = file.with_suffix(".part")
+        content = encode(picture, f"{self._who}: {file}", suffix=".png", remedy="scale the frames down")
         try:
             with open(part, "wb", opener=open_temporary) as temporary:
-                temporary.write(cv2.imencode(".png", picture)[1].tobytes())
+                temporary.write(content)
             part.replace(file)
         except OSError as error:
             with suppress(OSError):
@@ -120,7 +123,7 @@ class VideoFile:
     AVI has a constant frame rate: a picture is placed at the frame nearest to its time.
     """
 
-    def __init__(self, path: Path, owner: str = "overlaysink", number: int = 1) -> None:
+    def __init__(self, path: Path, owner: str = "overlaysink", opener: Opener = open_alone) -> None:
         self._path, self._who = path, owner
         self._first: tuple[Picture, int] | None = None
         self._encoder: _Encoder | None = None
@@ -130,9 +133,7 @@ class VideoFile:
         make_folder_of(path, owner)
         check_target(path, owner)
         try:
-            self._lock = io.FileIO(
-                path, "ab", opener=choose_opener(number)
-            )  # held while FFmpeg writes by a handle of its own
+            self._lock = io.FileIO(path, "ab", opener=opener)  # held while FFmpeg writes by a handle of its own
         except OSError as error:
             raise write_error(owner, path, error) from None
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import PropertyError, TransportError
+from stream.output.pictures import encode
 
 Pixels = NDArray[np.uint8]
 
@@ -61,10 +62,10 @@ class VideoEncoder:
         return bytes(packets[0])
 
 
-def encode_jpeg(pixels: Pixels) -> bytes:
-    """A JPEG of a BGR picture (H, W, 3)."""
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return encoded.tobytes()
+def encode_jpeg(pixels: Pixels, name: str) -> bytes:
+    """A JPEG of a BGR picture (H, W, 3). Raises :class:`PropertyError`, which calls it ``name``, if it is too large."""
+    remedy = "scale the frames down, or set video=none"
+    return encode(pixels, name, suffix=".jpg", quality=_JPEG_QUALITY, remedy=remedy)
 
 
 def check_encoder() -> None:

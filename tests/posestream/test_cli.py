@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from stream.__main__ import execute
@@ -145,6 +146,36 @@ def test_an_interrupted_run_leaves_no_half_document(
     out = tmp_path / "o"
     assert execute(["estimate", str(media / "clip.mp4"), "--video", "--out", str(out), *networks]) == 130
     assert list(out.iterdir()) == []
+
+
+def test_a_picture_that_is_too_large_for_its_copy_fails_alone(
+    media: Path, networks: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    wide, out = tmp_path / "wide.png", tmp_path / "o"
+    cv2.imwrite(str(wide), np.full((4, 65_501, 3), 90, np.uint8))
+    assert execute(["estimate", str(wide), str(media / "2.png"), "--out", str(out), *networks]) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["2.json", "2_poses.jpg"]
+    error, done, wrote, failed = capsys.readouterr().err.splitlines()
+    assert error == (
+        f"posestream: {out / 'wide_poses.jpg'} is 65,501 x 4 px, and a side of a .jpg has at most 65,500 px; "
+        "leave pictures out with --no-pictures"
+    )
+    assert done.startswith("1 input, 1 frame, 2 people in ")
+    assert wrote == f"wrote 1 .json, 1 .jpg to {out}"
+    assert failed == f"failed, for the reasons above: {wide}"
+
+
+def test_links_in_the_folder_are_replaced_and_never_followed(media: Path, networks: list[str], tmp_path: Path) -> None:
+    out, precious = tmp_path / "o", tmp_path / "precious.txt"
+    out.mkdir()
+    precious.write_text("mine")
+    names = ["2.json", "2_poses.jpg", "clip.json", "clip_poses.mp4"]
+    for name in names:
+        (out / name).symlink_to(precious)
+    sources = [str(media / "2.png"), str(media / "clip.mp4")]
+    assert execute(["estimate", *sources, "--video", "--out", str(out), *networks]) == 0
+    assert precious.read_text() == "mine"
+    assert sorted(path.name for path in out.iterdir() if not path.is_symlink()) == names
 
 
 def test_help_has_examples(capsys: Capture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,27 @@ def test_a_place_that_cannot_be_written_is_named(result: Result, tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(TransportError, match=r"file/drawn\.png cannot be written: .*; choose another place"):
         result.save(tmp_path / "file" / "drawn.png")
+
+
+def test_a_frame_too_large_for_its_format_leaves_no_file(tmp_path: Path) -> None:
+    poses = make_poses(0, count=0)
+    wide = Result(replace(poses, frame=replace(poses.frame, pixels=np.zeros((1, 65_501, 3), np.uint8))))
+    with pytest.raises(PropertyError) as caught:
+        wide.save(tmp_path / "wide.jpg")
+    assert str(caught.value) == (
+        f"{tmp_path / 'wide.jpg'} is 65,501 x 1 px, and a side of a .jpg has at most 65,500 px; "
+        "save to .tiff, or write draw(scale=...) smaller"
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert wide.save(tmp_path / "wide.tiff").stat().st_size
+
+
+def test_saving_replaces_a_link_and_refuses_what_is_no_file(result: Result, tmp_path: Path) -> None:
+    precious, link, pipe = tmp_path / "precious.txt", tmp_path / "link.jpg", tmp_path / "pipe.json"
+    precious.write_text("mine")
+    link.symlink_to(precious)
+    result.save(link)
+    assert (precious.read_text(), link.is_symlink()) == ("mine", False)
+    os.mkfifo(pipe)
+    with pytest.raises(TransportError, match="it is a pipe, not a file"):
+        result.save(pipe)

@@ -106,3 +106,11 @@ def test_what_cannot_be_encoded_is_said_once_and_the_thread_goes_on(caplog: pyte
     assert [record.getMessage() for record in caplog.records] == [
         "test: the picture of frame 0 of 'cam' is not published: no room"
     ]
+
+
+def test_a_picture_wider_than_a_jpeg_can_be_is_scaled_down() -> None:
+    pictures: list[Picture] = []
+    with closing(make_encoder(lambda _, jpeg: pictures.append(decode(jpeg)))) as encoder:
+        encoder.offer(replace(make_frame(0), pixels=np.zeros((8, 70_000, 3), np.uint8)))
+        wait_until(lambda: len(pictures) > 0, "it is encoded")
+    assert pictures[0].shape == (7, 61_250, 3)
