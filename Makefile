@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SECONDS_OF_DEMO ?= 30
 
-.PHONY: help demo test lint format pages bench pin clean
+.PHONY: help demo test test-slow lint format pages bench pin clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 # Ctrl-C is a way to end the demo, not a failure. With job control (set -m) only the demo gets the signal, and its 130
 # becomes 0; make would report an error if it got the signal too.
@@ -20,8 +20,13 @@ demo: $(VENV)/.run  ## see keypoints arrive for SECONDS_OF_DEMO (30): no camera,
 # tests/test_documents.py and tests/test_wheel.py. So one summary line covers everything.
 # One worker runs all tests of a file, so that what a file makes once is made once. (--dist loadgroup of pytest-xdist 3.8
 # groups nothing with pytest 9.2.) Four workers at most, since each may hold PyTorch.
-test: $(VENV)/.dev  ## style, strict types, import contracts, tests, doctests, README commands, the built wheel
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.dev  ## style, strict types, import contracts, tests, doctests, documented commands: ten minutes
+	@$(PYTEST)
+
+test-slow: $(VENV)/.dev  ## what CI runs besides: every network in full, every precision, the built wheel alone, long runs
+	@$(PYTEST) -m slow
 
 lint: $(VENV)/.dev  ## style, strict types and import contracts only
 	@$(BIN)/ruff check .

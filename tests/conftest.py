@@ -48,11 +48,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileSch
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked ``large`` unless ``-m`` names them, and begin with the files that take longest."""
-    if "large" not in config.option.markexpr:
-        large = [item for item in items if item.get_closest_marker("large")]
-        config.hook.pytest_deselected(items=large)
-        items[:] = [item for item in items if item not in large]
+    """Leave out tests marked ``large`` or ``slow`` unless ``-m`` or their own name selects them, and begin with the
+    files that take longest."""
+    left_out = [item for item in items if _is_left_out(item, config)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
     if hasattr(config, "workerinput"):
         items.sort(key=_find_rank)
 
@@ -72,6 +73,13 @@ LONGEST = (
 )
 """Files in the order in which workers take them; all others follow. Without it, one worker ends long after the others.
 ``--no-loadscope-reorder`` keeps the order: pytest-xdist would begin with the files that have most tests."""
+
+
+def _is_left_out(item: pytest.Item, config: pytest.Config) -> bool:
+    if any("::" in argument for argument in config.args):
+        return False
+    marks = [name for name in ("large", "slow") if item.get_closest_marker(name)]
+    return bool(marks) and marks[0] not in config.option.markexpr
 
 
 def _find_rank(item: pytest.Item) -> int:

@@ -57,6 +57,6 @@ def test_everything_is_deleted_before_the_tests_are_run(checkout: Path, tmp_path
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
-    assert (checkout / "calls").read_text() == "make test\n"
+    assert (checkout / "calls").read_text() == "make test\nmake test-slow\n"
     assert folders(checkout) == KEPT
     assert [path.name for path in (home / ".cache").iterdir()] == ["another"]

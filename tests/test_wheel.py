@@ -82,6 +82,7 @@ def test_the_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_the_wheel_asks_for_no_torch(bin_folder: Path) -> None:
     answer = subprocess.run([bin_folder / "python", "-m", "pip", "list"], capture_output=True, text=True, check=True)
     installed = {line.split()[0].lower() for line in answer.stdout.splitlines()}
@@ -89,6 +90,7 @@ def test_the_wheel_asks_for_no_torch(bin_folder: Path) -> None:
     assert not installed & {"torch", "onnx", "pytest", "mypy"}
 
 
+@pytest.mark.slow
 def test_the_installed_command_runs_the_demo_from_any_folder(bin_folder: Path, tmp_path: Path, no_leaks: None) -> None:
     answer = subprocess.run(
         [bin_folder / "posestream", "demo", "--seconds", "5"],
@@ -127,6 +129,7 @@ EXTRAS = {
 }
 
 
+@pytest.mark.slow
 def test_every_module_of_the_run_path_can_be_imported_without_the_extras(bin_folder: Path, tmp_path: Path) -> None:
     script = (
         "import importlib, pkgutil, posestream, stream, engines, configs\n"

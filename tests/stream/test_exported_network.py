@@ -56,6 +56,7 @@ def assert_agree(found: Sequence[Keypoints], wanted: Sequence[Keypoints]) -> Non
     assert (distances < ATOL_PX).mean() >= AGREE, f"{np.sort(distances.ravel())[-10:]}"
 
 
+@pytest.mark.slow
 def test_a_line_that_keeps_features_gives_the_keypoints_of_whole_windows(export: Path) -> None:
     frames = frames_of("testsrc width=320 height=240 people=2 num_frames=16")
     windows = asked(windows_of(frames, past=1, future=1))
@@ -65,6 +66,7 @@ def test_a_line_that_keeps_features_gives_the_keypoints_of_whole_windows(export:
     assert (spread > 10).all(), "keypoints that lie in one place agree whatever is done"
 
 
+@pytest.mark.slow
 def test_the_papers_way_is_the_same_in_one_graph_and_in_two(export: Path) -> None:
     windows = asked(windows_of(frames_of("testsrc width=320 height=240 people=2 num_frames=6"), past=1, future=1))
     manifest = read_manifest(export)

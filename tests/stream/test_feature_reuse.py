@@ -184,6 +184,7 @@ def test_across_processes_the_keypoints_are_the_same(export: Path, tmp_path: Pat
     assert_close(written(tmp_path / "notes"), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.survival
 @pytest.mark.usefixtures("no_leaks", "own_run_directories")
 def test_a_stage_that_is_killed_anchors_its_crops_anew_and_is_right_again(export: Path, tmp_path: Path) -> None:

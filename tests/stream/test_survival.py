@@ -114,8 +114,12 @@ def disturb(supervisor: Supervisor, seed: int, hits: int, signals: tuple[signal.
 
 @pytest.mark.parametrize(
     ("seed", "signals"),
-    [(1, (signal.SIGKILL,)), (2, (signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))],
-    ids=["killed", "killed or stopped"],
+    [
+        pytest.param(1, (signal.SIGKILL,), id="killed"),
+        pytest.param(
+            2, (signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP), id="killed or stopped", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_a_file_line_whose_parts_are_hit_at_random_delivers_every_frame_once_in_order(
     seed: int, signals: tuple[signal.Signals, ...], tmp_path: Path
@@ -418,6 +422,7 @@ def test_a_part_started_on_the_command_line_joins_a_supervised_line(tmp_path: Pa
 # -- what it costs ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_restarts_of_a_part_leave_nothing_behind_in_the_others() -> None:
     outcome = measure(restarts=4, warm_up=2)
     for name in outcome.before:

@@ -143,6 +143,7 @@ def test_gradients_equal_finite_differences(case: Settings) -> None:
     assert torch.autograd.gradcheck(lambda *t: ours(t, case), inputs, fast_mode=True)
 
 
+@pytest.mark.slow
 def test_the_operator_passes_opcheck() -> None:
     case = CASES[1]
     x, offset, mask, weight, bias = (t.requires_grad_() for t in tensors(case))

@@ -48,6 +48,7 @@ def test_gradients_are_those_of_the_sum_of_the_calls() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 def test_the_operator_passes_opcheck() -> None:
     layers, x, offsets, masks = case(1, masked=True, bias=True)
     weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]

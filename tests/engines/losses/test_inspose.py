@@ -93,6 +93,7 @@ def test_oks_targets_equal_the_published_ones(released: Any) -> None:
     assert len(targets) + len(people) == int(theirs["cls_avg_factor"][0])
 
 
+@pytest.mark.slow
 def test_gradients_of_the_released_losses_equal_the_published_ones(shared: Path) -> None:
     theirs = np.load(shared / "models" / "golden_inspose_r50.npz")
     model = InsPoseReleased().train()

@@ -59,6 +59,7 @@ def test_hrnet_equals_the_published_network(reference: Path, config: Any, name: 
     assert golden.relative_error(ours, theirs) <= BOUND
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_dcpose_equals_the_published_network(reference: Path, size: Any) -> None:
     model = loaded(DCPose(), reference, "dcpose")
@@ -69,6 +70,7 @@ def test_dcpose_equals_the_published_network(reference: Path, size: Any) -> None
     assert golden.relative_error(ours, theirs) <= BOUND
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_posewarper_equals_the_published_network(reference: Path, size: Any) -> None:
     model = loaded(PoseWarper(), reference, "posewarper")
@@ -86,6 +88,7 @@ def test_fasrnet_as_released_equals_the_published_network_at_the_larger_size(ref
     assert golden.relative_error(final, theirs["out/hm_final"]) <= BOUND
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tag", "offset_maps"), [("fixedoffset", "matching"), ("persample", "flat")])
 def test_fasrnet_equals_the_published_network(reference: Path, tag: str, offset_maps: Any) -> None:
     # Both references align the current feature, as the released code does.
@@ -97,6 +100,7 @@ def test_fasrnet_equals_the_published_network(reference: Path, tag: str, offset_
     assert golden.relative_error(final, theirs["out/hm_final"]) <= BOUND
 
 
+@pytest.mark.slow
 def test_fami_as_released_equals_the_published_network_and_its_six_terms(reference: Path) -> None:
     model = loaded(FAMIPoseReleased(), reference, "fami")
     assert parameters(model) == 64_655_204

@@ -31,6 +31,7 @@ def build_error(spec: NetworkSpec) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_builds_at_the_stated_cost_and_has_the_modules_of_its_checkpoints(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -49,6 +49,7 @@ def test_every_temporal_network_learns(name: str) -> None:
     check_learns(NETWORKS[name](), steps=80 if name == "tdmi" else 40)
 
 
+@pytest.mark.slow
 def test_kernels_that_everybody_shares_are_named() -> None:
     class Shared(KeypointMotionEncoder):
         def forward(self, phi: Any) -> Any:
@@ -71,6 +72,7 @@ def test_an_alignment_that_moves_nothing_is_named(monkeypatch: pytest.MonkeyPatc
 STATED = MutualInformation(estimate="stated")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "options", "words"),
     [

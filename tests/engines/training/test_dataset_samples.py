@@ -120,6 +120,7 @@ def recipe(tmp_path: Path, skeleton: str, data: dict[str, Any]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATA)
 def test_every_data_set_trains_for_an_epoch(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     write, skeleton, data = DATA[name]

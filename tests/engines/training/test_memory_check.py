@@ -19,6 +19,7 @@ def network(size: int = 64) -> NetworkSpec:
     return NetworkSpec(model="hrnet.HRNet", hrnet=HRNetSpec(width=12), input_size=(size, size))
 
 
+@pytest.mark.slow
 def test_step_bytes_count_the_moving_average_the_optimiser_and_communication_buckets() -> None:
 
     model = HRNet(MICRO)
@@ -49,6 +50,7 @@ def test_the_count_is_the_most_that_is_in_use_at_once() -> None:
     assert counted.peak == 12_000
 
 
+@pytest.mark.slow
 def test_the_columns_that_deformable_convolutions_gather_are_counted() -> None:
     spec = NetworkSpec(model="fami.FAMIPose", hrnet=HRNetSpec(width=12), input_size=(64, 64), window=(-1, 0))
     each = [
@@ -78,6 +80,7 @@ def test_half_precision_saves_less_for_each_window_and_its_weights_once() -> Non
     assert rounded <= half[0] - whole[0] < 1.5 * rounded
 
 
+@pytest.mark.slow
 def test_activations_grow_with_the_input_size_and_shrink_with_frozen_modules() -> None:
 
     def activation_bytes(size: int, *frozen: str) -> int:

@@ -72,7 +72,9 @@ def compute_gradient(objective: Objective, batch: Any, dtype: Any) -> tuple[dict
     return {name: value.detach() for name, value in terms.items()}, torch.cat(gradients)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("dcpose", "posewarper"))) for name in NETWORKS]
+)
 def test_gradients_in_bfloat16_equal_those_in_float32(name: str) -> None:
     # In evaluation mode: batch statistics of four samples on maps of a few cells amplify rounding until the
     # gradients of two precisions have nothing in common, in float16 too.
@@ -87,6 +89,7 @@ def test_gradients_in_bfloat16_equal_those_in_float32(name: str) -> None:
     assert float((rounded - gradient).norm() / gradient.norm()) < (0.15 if NETWORKS[name][1] else 0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "precision"), [("fami", "bf16"), ("dcpose", "bf16"), ("fami", "fp16")])
 def test_a_training_in_half_precision_resumes_bit_for_bit(tmp_path: Path, name: str, precision: Any) -> None:
     _, frames = random_network(name)

@@ -90,6 +90,7 @@ def test_switches_of_an_ablation_replace_the_networks_options(recipe: Path, tmp_
         prepare(recipe, tmp_path / "other", workers=1, tensorboard=False)
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_an_error_naming_one_that_does(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_batch_that_does_not_fit_is_an_error_naming_one_that_does(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_training_can_be_repeated_and_extended(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,7 @@ def small(tmp_path: Path) -> Path:
     return recipe(tmp_path, {"model": "hrnet.HRNet"}, settings)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_writes_each_step_and_each_epochs_preview_once(tmp_path: Path, read: Any) -> None:
     path, out = small(tmp_path), tmp_path / "run"
     first = prepare(path, out)

@@ -92,7 +92,10 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=["dcpose", "fami", pytest.param("tdmi", marks=pytest.mark.large)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("dcpose", marks=pytest.mark.slow), "fami", pytest.param("tdmi", marks=pytest.mark.large)],
+)
 def head(request: pytest.FixtureRequest) -> Exported:
     make, maps = MODELS[request.param]
     model = make()

@@ -77,17 +77,20 @@ def convolution(weight: float, *, then: float | None = None) -> Any:
 ONES = {"x": np.ones((1, 1, 4, 4), np.float32)}
 
 
+@pytest.mark.slow
 def test_inputs_and_outputs_keep_their_types(small: Any) -> None:
     graph = to_fp16(small("fami")["fused"]).graph
     types = {entry.name: entry.type.tensor_type.elem_type for entry in (*graph.input, *graph.output)}
     assert types == {"crops": TensorProto.UINT8, "points": FLOAT, "heatmaps": FLOAT}
 
 
+@pytest.mark.slow
 def test_maps_kept_between_the_halves_are_float16(small: Any) -> None:
     kept = [*to_fp16(small("fami")["backbone"]).graph.output, *to_fp16(small("fami")["head"]).graph.input]
     assert [(entry.name, entry.type.tensor_type.elem_type) for entry in kept] == [("maps_0", HALF)] * 2
 
 
+@pytest.mark.slow
 def test_all_of_a_backbone_but_its_pixels_is_float16(small: Any) -> None:
     typed = halves(small, "fami", "backbone")
     assert {typed.types[node.input[1]] for node in typed.of("Conv")} == {HALF}
@@ -95,6 +98,7 @@ def test_all_of_a_backbone_but_its_pixels_is_float16(small: Any) -> None:
     assert set(kept.values()) == {"pixels", "operator"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fami", "dcpose", pytest.param("tdmi", marks=pytest.mark.large)])
 def test_offsets_are_float32_from_the_last_convolution_on(small: Any, name: str) -> None:
     typed = halves(small, name, "head")
@@ -106,6 +110,7 @@ def test_offsets_are_float32_from_the_last_convolution_on(small: Any, name: str)
         assert {typed.types[step.output[0]] for step in way} == {FLOAT}
 
 
+@pytest.mark.slow
 def test_a_sampling_grid_is_float32_from_the_last_convolution_on(small: Any) -> None:
     typed = halves(small, "fami", "head")
     (sampler,) = typed.of("GridSample")
@@ -115,6 +120,7 @@ def test_a_sampling_grid_is_float32_from_the_last_convolution_on(small: Any) -> 
     assert typed.types[sampler.input[1]] == FLOAT
 
 
+@pytest.mark.slow
 def test_masks_are_float16_until_they_are_used(small: Any) -> None:
     typed = halves(small, "fami", "head")
     (node,) = typed.of("DeformConv")
@@ -123,6 +129,7 @@ def test_masks_are_float16_until_they_are_used(small: Any) -> None:
     assert typed.types[convolution.input[1]] == typed.types[sigmoid.output[0]] == HALF
 
 
+@pytest.mark.slow
 def test_an_island_casts_each_input_once_and_its_output_once(small: Any) -> None:
     typed = halves(small, "fami", "head")
     (node,) = typed.of("DeformConv")
@@ -133,6 +140,7 @@ def test_an_island_casts_each_input_once_and_its_output_once(small: Any) -> None
     assert len(cast) == len(set(cast))
 
 
+@pytest.mark.slow
 def test_sums_of_deformable_convolutions_stay_with_them(small: Any) -> None:
     typed = halves(small, "dcpose", "head")
     deformed = {node.output[0] for node in typed.of("DeformConv")}
@@ -142,6 +150,7 @@ def test_sums_of_deformable_convolutions_stay_with_them(small: Any) -> None:
     assert {typed.types[node.output[0]] for node in sums} == {FLOAT}
 
 
+@pytest.mark.slow
 def test_heatmaps_are_decoded_from_sums_that_were_never_rounded(small: Any) -> None:
     typed = halves(small, "fami", "fused")
     (highest,) = typed.of("ArgMax")
@@ -151,6 +160,7 @@ def test_heatmaps_are_decoded_from_sums_that_were_never_rounded(small: Any) -> N
     assert typed.types[way[-1].input[1]] == FLOAT
 
 
+@pytest.mark.slow
 def test_the_graph_given_is_left_as_it_is(small: Any) -> None:
     graph = small("fami")["head"]
     before = graph.SerializeToString()
@@ -158,6 +168,7 @@ def test_the_graph_given_is_left_as_it_is(small: Any) -> None:
     assert graph.SerializeToString() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "part"),
     [
@@ -185,6 +196,7 @@ def test_heatmaps_are_nearer_than_those_of_a_network_all_in_half(
     assert np.abs(ours - wanted).max() <= rounded_alike(network[part]) * np.abs(wanted).max()
 
 
+@pytest.mark.slow
 def test_onnx_runtime_runs_it_on_a_cpu(small: Any, crops: Any, run: Callable[..., Any]) -> None:
     network = small("fami")
     feed = {"crops": crops(network.signature)}

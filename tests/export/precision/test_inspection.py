@@ -19,6 +19,7 @@ from tests.export.precision.conftest import CROP  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+@pytest.mark.slow
 def test_multiplications_are_those_that_the_network_itself_counts(small: Any) -> None:
     network = small("fami")
     cost = measure_cost(network.model, CROP)

@@ -196,6 +196,7 @@ def test_a_graph_with_nothing_to_quantise_is_refused() -> None:
         to_int8(block(), [frames()], only=["depthwise.weight"])
 
 
+@pytest.mark.slow
 def test_offsets_masks_and_grids_are_made_by_no_eight_bits(small: Any, crops: Any) -> None:
     network = small("fami")
     feed = {"crops": crops(network.signature)}

@@ -110,6 +110,7 @@ def pictures_of(folder: Path) -> Pictures:
     return Pictures(model.eval(), manifest.signature.candidates)
 
 
+@pytest.mark.slow
 def test_the_folder_says_what_it_is(folder: Path) -> None:
     manifest = read_picture_manifest(folder)
     verify_files(manifest, folder)
@@ -119,6 +120,7 @@ def test_the_folder_says_what_it_is(folder: Path) -> None:
     assert set(manifest.graphs) == {"fused"}
 
 
+@pytest.mark.slow
 def test_the_graph_is_of_standard_operators_for_any_number_of_pictures(folder: Path) -> None:
     graph = onnx.load(folder / "fused.onnx")
     assert {node.domain for node in graph.graph.node} <= {"", "ai.onnx"}
@@ -135,6 +137,7 @@ def test_the_graph_is_of_standard_operators_for_any_number_of_pictures(folder: P
     }
 
 
+@pytest.mark.slow
 def test_its_parity_stands_in_the_manifest(folder: Path) -> None:
     parity = read_picture_manifest(folder).parity["fused"]
     assert 0 < parity.heatmap_error <= parity.bound_heatmap == 1e-3
@@ -143,6 +146,7 @@ def test_its_parity_stands_in_the_manifest(folder: Path) -> None:
     assert parity.windows == 4
 
 
+@pytest.mark.slow
 def test_the_people_of_the_line_are_those_of_pytorch(folder: Path) -> None:
     frame = make_samples(SIZE).crops[0]
     with load_picture_engine(str(folder)) as engine, torch.no_grad():
@@ -158,6 +162,7 @@ def test_the_people_of_the_line_are_those_of_pytorch(folder: Path) -> None:
     np.testing.assert_allclose(found.keypoints[..., :2], points[kept][..., :2] + 0.5, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_half_precision_keeps_joints_and_types_of_inputs_and_outputs(folder: Path, tmp_path: Path) -> None:
     half = export_network(request(tmp_path / "fp16", precision="fp16"))
     manifest = read_picture_manifest(half)
@@ -173,6 +178,7 @@ def test_half_precision_keeps_joints_and_types_of_inputs_and_outputs(folder: Pat
     assert sizes[0] < 0.6 * sizes[1]
 
 
+@pytest.mark.slow
 def test_pytorch_runs_the_export_as_the_graph_does(folder: Path) -> None:
     backends = [make_backend(folder / "fused.onnx", name) for name in ("onnxrt:cpu", "torch:cpu")]
     for backend in backends:
@@ -191,6 +197,7 @@ def test_pytorch_runs_the_export_as_the_graph_does(folder: Path) -> None:
     assert has_moved.mean() <= 1e-3
 
 
+@pytest.mark.slow
 def test_half_precision_in_pytorch_keeps_joints_too(folder: Path) -> None:
     network, picture = pictures_of(folder), make_samples(SIZE).crops[1]
     halved = to_mixed_precision(
@@ -216,6 +223,7 @@ def spoil_offsets(model: Any) -> None:
     model.disk_offset[-1].bias += 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [spoil_kp_nets, spoil_scores, spoil_offsets])
 def test_a_graph_that_computes_something_else_breaks_its_bound(folder: Path, spoil: Callable[[Any], None]) -> None:
     wrong, picture = pictures_of(folder), make_samples(SIZE).crops[0]
@@ -337,6 +345,7 @@ def _check_people(outputs: Any, theirs: Any, variant: str, result: Suppression) 
     assert difference[clear].max() <= 5e-3
 
 
+@pytest.mark.slow
 def test_an_ablation_of_the_paper_is_exported_with_its_own_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from stream.transports import wire, zmq_link, zmq_socket
 from stream.transports.base import Delivery, Inbox, Outbox
 from stream.transports.curve import Keys
 
-FUZZ_MESSAGES = 100_000
+FUZZ_MESSAGES = 20_000
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ def test_an_export_for_normalised_crops_takes_them(write: Callable[..., Path]) -
     assert backend.describe().inputs[0].shape == (None, 3, 3, 64, 64)
 
 
+@pytest.mark.slow
 def test_points_equal_those_of_the_exported_graph(write: Callable[..., Path], network: Any) -> None:
     graphs, to_onnx = pytest.importorskip("export.graph.wrappers"), pytest.importorskip("export.to_onnx")
     editing = pytest.importorskip("export.graph.editing")
@@ -247,6 +248,7 @@ def test_coordinates_are_computed_in_float32(mixed: Any) -> None:
         assert set(given) == {torch.float32}
 
 
+@pytest.mark.slow
 def test_the_kernel_gets_float16_maps_and_float32_offsets(network: Any) -> None:
     maps = torch.zeros(2, 3, 24, 16, 16)
     traced = to_mixed_precision(make_part("head", network, SIGNATURE), (maps,), deform_dtype=torch.float16)

@@ -66,6 +66,7 @@ def test_visible_joints_are_in_their_persons_box() -> None:
             assert (visible <= box[2:] + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_an_eye_is_at_the_centre_of_its_pupil() -> None:
     errors = []
     for seed in range(40):
