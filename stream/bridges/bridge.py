@@ -25,7 +25,8 @@ class Bridge:
     """Passes what ``subscriber`` receives on to ``outlet``.
 
     ``limit`` says which messages are sent, and ``max_waiting`` messages wait while the other side cannot take them;
-    then the oldest are dropped. Messages from before the subscription are not passed on, since they may be old.
+    then the oldest are dropped. The message of a camera from before the subscription is not passed on, since it may be
+    old; one that a snapshot has after a reconnection is.
     ``report`` is called with one line when the other side is away and when it is back.
     """
 
@@ -41,6 +42,7 @@ class Bridge:
     ) -> None:
         self._subscriber, self._outlet, self._to, self._report = subscriber, outlet, to, report
         self._limit = limit
+        self._known: set[str] = set()
         self._waiting: deque[PoseMessage] = deque()
         self._max_waiting = max_waiting
         self._away_since_s: float | None = None
@@ -72,8 +74,10 @@ class Bridge:
         while not is_stopped() and not self._subscriber.finished:
             message = self._subscriber.poll(_POLL_S)
             now_s = time.monotonic()
-            if message is not None and not message.retained:
+            if message is not None and (message.camera in self._known or not message.retained):
                 self._keep(self._limit.offer(message, now_s))
+            if message is not None:
+                self._known.add(message.camera)
             self._keep(self._limit.due(now_s))
             self._send(now_s)
         self._keep(self._limit.flush())

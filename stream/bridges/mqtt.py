@@ -90,13 +90,17 @@ class MqttOutlet(Outlet):
 
     @property
     def lost(self) -> int:
-        """Messages of quality of service 0 that had not left when a connection broke."""
+        """Messages of quality of service 0 that had not left when a connection broke, and after :meth:`close` those
+        that had not left, or of quality of service 1 were not acknowledged."""
         return self._lost
 
     def close(self) -> None:
-        """Say ``offline`` and disconnect."""
+        """Say ``offline`` and disconnect; wait three seconds at most until everything has been taken."""
         if not self._trouble:
             self._client.publish(self._status_topic, "offline", qos=1, retain=True).wait_for_publish(_CLOSE_S)
+        self._forget_published()
+        self._lost += len(self._in_flight)
+        self._in_flight.clear()
         self._client.disconnect()
         self._client.loop_stop()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream import wording
 from stream.cli.pairs import split_pairs
 from stream.cli.subscribe import Cameras, ClientKey, ServerKey, UntilEnd
 from stream.errors import TransportError
@@ -80,7 +81,7 @@ def run_bridge(bridge: Bridge, target: Url, *, thinned: str, until_end: bool) ->
     """Run ``bridge`` until Ctrl-C or the cameras' end, and print what was sent, and what was not, by reason.
 
     ``thinned`` says what became of the messages that its limit left out. Raises :class:`TransportError` if the cameras
-    have ended (``until_end``) and something was not delivered.
+    have ended (``until_end``) and something was lost or not delivered.
     """
     from stream.runtime.signals import handle_signals
 
@@ -95,4 +96,9 @@ def run_bridge(bridge: Bridge, target: Url, *, thinned: str, until_end: bool) ->
         raise TransportError(
             f"{target} has not taken {bridge.undelivered:,} messages; check that it runs, or keep more of them for it "
             "with --max-waiting"
+        )
+    if bridge.lost and until_end:
+        raise TransportError(
+            f"{wording.count(bridge.lost, 'message')} did not reach the bridge, since they came faster than it passed "
+            "them on, or their publisher had lost them"
         )

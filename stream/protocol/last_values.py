@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from stream.protocol import schema, topics
+
+
+def count_sent(last: Iterable[int]) -> int:
+    """How many messages were sent, by the ``last`` number of each topic, whose first is 0."""
+    return sum(seq + 1 for seq in last)
 
 
 class LastValues:
@@ -35,6 +40,12 @@ class LastValues:
         with self._lock:
             self._last[topic] = seq
             (self._ended.add if is_end else self._ended.discard)(topic)
+
+    @property
+    def sent(self) -> int:
+        """How many numbered messages were sent in this session."""
+        with self._lock:
+            return count_sent(self._last.values())
 
     def has(self, topic: str) -> bool:
         """True if something was published on ``topic``."""

@@ -50,10 +50,12 @@ class Verdict(Struct, frozen=True, kw_only=True, tag_field="kind", tag="verdict"
 
 
 class Receipt(Struct, frozen=True, kw_only=True, tag_field="kind", tag="receipt"):
-    """A relay has received the end of all cameras of the publisher with ``session``, and not passed on ``missing`` of
-    its messages: they were lost before, refused, or too many a second."""
+    """A relay knows by a heartbeat that the publisher with ``session`` has sent ``of`` messages, with the ends of all
+    cameras, and has not passed on ``missing`` of these: they were lost before, refused, too many a second, or sent to a
+    relay that was there before it."""
 
     session: Session
+    of: Unsigned
     missing: Unsigned
 
 

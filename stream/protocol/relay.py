@@ -24,7 +24,7 @@ from engines.formats.files import FormatError
 from engines.formats.msgpack import decode_msgpack
 from stream.errors import PropertyError, VersionError, WireError
 from stream.protocol import origin, schema, topics
-from stream.protocol.last_values import LastValues
+from stream.protocol.last_values import LastValues, count_sent
 from stream.protocol.numbers import check_camera
 from stream.protocol.origin import Origin, Receipt, Verdict
 from stream.protocol.placements import Placements
@@ -100,6 +100,9 @@ class _Publisher:
     interval_s: float = 1.0
     is_away: bool = False
     cameras: set[str] = field(default_factory=set)
+    announced: set[str] = field(default_factory=set)
+    """The cameras of which it was said over this connection that they are passed on."""
+
     refused: dict[str, str] = field(default_factory=dict)
     """By camera, why it is not passed on."""
 
@@ -227,7 +230,9 @@ class Relay:
         self._publishers.pop(session, None)
         self._publishers[session] = publisher  # the most recently heard is the last
         publisher.origin, publisher.heard_s = sender, self._now_s()
-        publisher.connection = connection
+        if publisher.connection != connection:
+            publisher.connection = connection
+            publisher.announced.clear()
         if publisher.is_away:
             publisher.is_away = False
             _LOG.warning("%s: publisher %s is back", _OWNER, sender)
@@ -317,8 +322,9 @@ class Relay:
                 self._count_lost(name, camera, renewed)
                 self.cache.mark_sent(topics.poses_topic(name, self._prefix), renewed, is_end=False)
         if ended and ended == heartbeat.topics.keys():
-            missing = publisher.counts["lost"] + publisher.counts["refused"]
-            self._answer(origin.encode(Receipt(session=heartbeat.session, missing=missing)))
+            of = count_sent(heartbeat.topics.values())
+            missing = max(of - publisher.counts["forwarded"], 0)
+            self._answer(origin.encode(Receipt(session=heartbeat.session, of=of, missing=missing)))
 
     def _forward(self, name: str, camera: _Camera, seq: int, payload: bytes, *, is_end: bool) -> None:
         topic = topics.poses_topic(name, self._prefix)
@@ -361,6 +367,7 @@ class Relay:
         """
         camera = self._cameras.get(name)
         if camera is not None and camera.owner is publisher:
+            self._tell_taken(name, publisher)
             return camera
         refusal = self._refuse_new(name, publisher) if camera is None else self._find_refusal(name, camera, publisher)
         if refusal is not None:
@@ -374,8 +381,7 @@ class Relay:
             camera.base = camera.last + 1 - first
         publisher.cameras.add(name)
         self._placements.store(name, publisher.origin.placement)
-        if publisher.refused.pop(name, ""):
-            self._answer(origin.encode(Verdict(session=publisher.origin.session, camera=name)))
+        self._tell_taken(name, publisher)
         return camera
 
     def _refuse_new(self, name: str, publisher: _Publisher) -> Verdict | None:
@@ -415,6 +421,12 @@ class Relay:
             )
         if (refusal := self._find_refusal(name, camera, former)) and refusal.is_final:
             self._tell(former, refusal)
+
+    def _tell_taken(self, name: str, publisher: _Publisher) -> None:
+        """Answer, once over each connection and after each refusal, that the camera is passed on."""
+        if publisher.refused.pop(name, "") or name not in publisher.announced:
+            publisher.announced.add(name)
+            self._answer(origin.encode(Verdict(session=publisher.origin.session, camera=name)))
 
     def _tell(self, publisher: _Publisher, verdict: Verdict, *, again: bool = False) -> None:
         if len(publisher.refused) >= MAX_CAMERAS_EACH and verdict.camera not in publisher.refused:

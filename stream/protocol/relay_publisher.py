@@ -28,6 +28,9 @@ _REPLACED_S = 2.0
 """How long all cameras are refused for good before the line ends: its other cameras may not have begun."""
 
 _STEP_S = 0.01
+_OFFER_S = 0.5
+"""How often a line of files offers the first message of a camera that the relay does not take yet."""
+
 _HEAD = topics.poses_topic("")
 
 
@@ -36,7 +39,8 @@ class RelayPublisher:
     :class:`stream.transports.publisher.Publisher`.
 
     A message that the relay does not take is dropped and counted, or, if it ``waits``, tried again for
-    :data:`PATIENCE_S`, in which ``progress()`` is called. Raises :class:`StartError`, since no restart helps, if that
+    :data:`PATIENCE_S`, in which ``progress()`` is called; then it also waits, before the second message of a camera,
+    until the relay has said that the camera is passed on. Raises :class:`StartError`, since no restart helps, if that
     is in vain, and if newer placements have replaced it for all its cameras.
     """
 
@@ -53,9 +57,10 @@ class RelayPublisher:
         keys: PeerKeys | None = None,
         owner: str = "publisher",
     ) -> None:
-        self.endpoint, self._owner, self._session = address, owner, cache.session
+        self.endpoint, self._owner, self._cache = address, owner, cache
         self._waits, self._progress = waits, progress
         self._cameras: set[str] = set()
+        self._taken: set[str] = set()
         self._refused: dict[str, Verdict] = {}
         self._replaced_s = math.inf
         self._receipt: Receipt | None = None
@@ -88,26 +93,48 @@ class RelayPublisher:
         if not self._waits:
             self._try(camera, topic, payload, counts=True)
             return
-        is_sent = self._wait(lambda: self._try(camera, topic, payload, counts=False) or self._is_replaced(camera))
+        if camera in self._taken:
+            is_sent = self._wait(lambda: self._try(camera, topic, payload, counts=False) or self._is_replaced(camera))
+        else:
+            is_sent = self._offer(camera, topic, payload)
         if not is_sent or self._is_replaced(camera):
             raise StartError(f"{self._owner}: {self._describe_failure(camera)}")
 
+    def _offer(self, camera: str, topic: str, payload: bytes) -> bool:
+        """Send the message again and again until the relay has said that it passes the camera on; False if that takes
+        too long. What it receives twice it drops."""
+        is_sent, again_s = False, 0.0
+
+        def offer() -> bool:
+            nonlocal is_sent, again_s
+            was_refused = camera in self._refused
+            if is_sent and camera in self._taken:
+                return True
+            if time.monotonic() >= again_s:
+                is_sent = self._link.publish(topic, payload, counts=False) and not was_refused
+                again_s = time.monotonic() + _OFFER_S
+            return self._is_replaced(camera)
+
+        return self._wait(offer)
+
     def confirm(self) -> None:
-        """After the end of all cameras, make sure that the relay has received everything, if it ``waits``.
+        """After the end of all cameras, make sure that the relay has passed on everything, if it ``waits``.
 
         Raises :class:`TransportError`.
         """
-        if not self._waits or not self._cameras:
+        sent = self._cache.sent
+        if not self._waits or not sent:
             return
         self._link.send_heartbeat()
-        if not self._wait(lambda: self._receipt):
+        if not self._wait(lambda: self._receipt and self._receipt.of == sent):
             raise TransportError(
                 f"{self._owner}: the relay {self.endpoint} has not confirmed that it received everything; check its log"
             )
         if self._receipt and (missing := self._receipt.missing):
+            before = "; what it passed on before it was restarted is not known" if self._link.joins > 1 else ""
             raise TransportError(
-                f"{self._owner}: the relay {self.endpoint} has not passed on {missing:,} of the messages; "
-                "its log says why"
+                f"{self._owner}: the relay {self.endpoint} has not passed on {missing:,} of {sent:,} messages; "
+                f"its log says why{before}"
             )
 
     def is_wanted(self, topic: str) -> bool:
@@ -169,7 +196,7 @@ class RelayPublisher:
             answer = origin.decode_answer(content)
         except WireError:  # of a later version
             return
-        if answer.session != self._session:
+        if answer.session != self._cache.session:
             return
         if isinstance(answer, Receipt):
             self._receipt = answer
@@ -180,7 +207,10 @@ class RelayPublisher:
         before = self._refused.pop(verdict.camera, None)
         if verdict.reason:
             self._refused[verdict.camera] = verdict
-        if verdict == before:
+            self._taken.discard(verdict.camera)
+        else:
+            self._taken.add(verdict.camera)
+        if verdict == before or not (verdict.reason or before):
             return
         is_replaced = bool(self._cameras) and all(map(self._is_replaced, self._cameras.copy()))
         self._replaced_s = time.monotonic() if is_replaced else math.inf

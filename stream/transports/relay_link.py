@@ -77,6 +77,8 @@ class RelayLink:
         self.dropped = 0
         """Messages that were lost because the relay was away, or did not keep up."""
         self._dropped_before = 0
+        self.joins = 0
+        """How often a relay has taken the introduction: once, and again after each break of the connection."""
         self._lock = threading.Lock()
         self._stop, self._joined = threading.Event(), threading.Event()
         self._wanted: set[bytes] = set()
@@ -84,7 +86,7 @@ class RelayLink:
         self._next_heartbeat_s = 0.0
         self._away_since_s = time.monotonic()
         self._is_away = False
-        self._refusal = ""
+        self._refusal, self._logged = "", set[str]()
         # A context of its own, whose end waits for what is still to be sent.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._open()
@@ -158,7 +160,8 @@ class RelayLink:
                 self._leave()
         if (refusal := self._state.refusal) != self._refusal:
             self._refusal = refusal
-            if refusal:
+            if refusal and refusal not in self._logged:
+                self._logged.add(refusal)
                 _LOG.warning("%s: the relay %s refuses this publisher: %s", self._owner, self.endpoint, refusal)
         if self._state.is_given_up(time.monotonic()):
             with self._lock:
@@ -200,7 +203,9 @@ class RelayLink:
         with self._lock:
             for topic, payload in self._introduction.make():
                 self._send(topic, payload)
+            self.joins += 1
             self._joined.set()
+        self._logged.clear()
         if self._is_away:
             self._is_away = False
             lost, self._dropped_before = self.dropped - self._dropped_before, self.dropped

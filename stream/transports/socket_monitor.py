@@ -149,7 +149,10 @@ class ConnectionState:
 
 
 class ConnectionWatch:
-    """Watches a connecting socket in a thread, and logs each new reason for which its connection is refused."""
+    """Watches a connecting socket in a thread, and logs each reason for which its connection is refused once.
+
+    ``logged`` are those that were logged since a connection was last made; the watch of the next socket gets them too.
+    """
 
     def __init__(
         self,
@@ -158,11 +161,13 @@ class ConnectionWatch:
         *,
         has_keys: bool = False,
         last_refusal: str = "",
+        logged: set[str] | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._owner, self._now_s = owner, now_s
         self._state = ConnectionState(has_keys=has_keys)
-        self._state.refusal = self._logged = last_refusal
+        self._state.refusal = last_refusal
+        self._logged = {last_refusal} if logged is None else logged
         self._monitor = SocketMonitor(socket, CONNECTING)
         self._thread = threading.Thread(target=self._run, name=f"{owner}-connection", daemon=True)
         self._thread.start()
@@ -190,9 +195,11 @@ class ConnectionWatch:
                 if kind == zmq.EVENT_MONITOR_STOPPED:
                     return
                 self._state.take(kind, value, self._now_s())
+                if self._state.is_connected:
+                    self._logged.clear()
                 self._log()
 
     def _log(self) -> None:
-        if (refusal := self._state.refusal) and refusal != self._logged:
-            self._logged = refusal
+        if (refusal := self._state.refusal) and refusal not in self._logged:
+            self._logged.add(refusal)
             _LOG.warning("%s is refused: %s", self._owner, refusal)

@@ -58,7 +58,7 @@ class Subscription:
             raise TransportError(
                 f"{owner}: {address} is another host, which requires CURVE keys; give server_key= (its .key file)"
             )
-        self._refusal = ""
+        self._refusal, self._logged = "", set[str]()
         self._open()
 
     def poll(self, timeout_ms: int) -> bool:
@@ -108,7 +108,9 @@ class Subscription:
     def _open(self) -> None:
         self._socket: Socket = open_socket(zmq.SUB, high_water=self._max_waiting)
         owner = f"{self._owner} of {self._address}"
-        self._watch = ConnectionWatch(self._socket, owner, has_keys=self._keys is not None, last_refusal=self._refusal)
+        self._watch = ConnectionWatch(
+            self._socket, owner, has_keys=self._keys is not None, last_refusal=self._refusal, logged=self._logged
+        )
         try:
             self._connect()
         except zmq.ZMQError as error:

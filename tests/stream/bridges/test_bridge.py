@@ -72,6 +72,12 @@ def test_everything_passes_in_order_but_what_was_kept_from_before() -> None:
     assert (broker.taken, lines, dict(bridge.sent), bridge.undelivered) == ([5, 6], [], {"hall": 2}, 0)
 
 
+def test_what_a_snapshot_has_after_a_reconnection_passes() -> None:
+    broker = Broker()
+    pass_on(broker, make_message(4, retained=True), make_message(5), make_message(9, retained=True))
+    assert broker.taken == [5, 9]
+
+
 def test_an_absence_is_reported_once_with_what_it_cost_and_costs_the_oldest() -> None:
     broker = Broker(away=range(2, 8))
     bridge, lines = pass_on(broker, *map(make_message, range(9)))

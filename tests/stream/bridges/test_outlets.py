@@ -161,6 +161,24 @@ def test_mqtt_says_why_it_is_not_let_in(broker: Mosquitto) -> None:
         assert outlet.trouble == "the broker refuses this client: Not authorized"
 
 
+def test_mqtt_counts_what_a_broker_never_acknowledged() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def admit() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"\x20\x02\x00\x00")  # CONNACK, and nothing more
+                while connection.recv(65536):
+                    pass
+
+        threading.Thread(target=admit, daemon=True).start()
+        with opened(f"mqtt://127.0.0.1:{listener.getsockname()[1]}", qos=1) as outlet:
+            wait_for(lambda: outlet.send(make_message(0)), outlet.trouble)
+            assert outlet.send(make_message(1))
+        assert outlet.lost == 2
+
+
 def test_mqtt_says_that_no_broker_answers() -> None:
     with opened(f"mqtt://127.0.0.1:{free_port()}") as outlet:
         wait_for(lambda: outlet.trouble == "no broker answers there", outlet.trouble)

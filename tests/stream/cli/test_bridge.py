@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
 from stream.__main__ import execute
+from stream.elements.keypointsink import KeypointSink
+from stream.testing import make_poses
 from tests.stream.cli.test_subscribe import publishing
+from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
 
 Capture = pytest.CaptureFixture[str]
 
@@ -22,6 +26,28 @@ def test_what_is_published_is_passed_on_and_counted(capsys: Capture) -> None:
         packets = [listener.recv(65536) for _ in range(5 * 3)]
     assert [packet.partition(b"\0")[0] for packet in packets[:2]] == [b"/site/hall/frame", b"#bundle"]
     assert capsys.readouterr().err == "sent hall: 5\n"
+
+
+def test_at_the_end_what_did_not_reach_the_bridge_is_an_error(capsys: Capture) -> None:
+    def run(sink: KeypointSink) -> None:
+        wait_until(lambda: count_snapshots(sink), "the bridge connects")
+        sink.consume(make_poses(0, "hall"))
+        sink._numbers.commit("hall", 3, 3)  # as if three had been dropped on their way
+        sink.consume(make_poses(4, "hall"))
+        sink.flush()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener, open_sink() as sink:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=run, args=(sink,))
+        thread.start()
+        to = f"osc://127.0.0.1:{listener.getsockname()[1]}/site"
+        assert execute(["bridge", to, "--from", sink.endpoint, "--until-end"]) == 1
+        thread.join(TIMEOUT_S)
+    assert capsys.readouterr().err == (
+        "sent hall: 2; 3 lost before the bridge\n"
+        "posestream: 3 messages did not reach the bridge, since they came faster than it passed them on, or "
+        "their publisher had lost them\n"
+    )
 
 
 def test_an_option_of_kafka_has_a_name_and_a_value(capsys: Capture) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from stream.protocol import origin, schema
 from stream.protocol import relay as relay_module
-from stream.protocol.origin import Answer, Origin, Verdict
+from stream.protocol.origin import Answer, Origin, Receipt, Verdict
 from stream.protocol.placements import Placements
 from stream.protocol.pose_message import PoseMessage
 from stream.protocol.relay import Allowance, Relay
@@ -50,6 +50,11 @@ class Bench:
         self.sent.clear()
         heartbeat = self.reader.take(b"heartbeat", self.relay.cache.heartbeat(), 0)
         return [(message.camera, message.seq, message.frame_seq) for message in [*found, *heartbeat]]
+
+    @property
+    def refusals(self) -> list[Verdict]:
+        """What was answered, less that cameras are passed on."""
+        return [answer for answer in self.answers if isinstance(answer, Verdict) and answer.reason]
 
     def lost(self) -> int:
         self.read()
@@ -169,6 +174,35 @@ def test_an_end_that_was_lost_on_the_way_is_passed_on_from_the_next_heartbeat(be
     assert bench.sent == []
 
 
+def test_a_publisher_hears_once_over_each_connection_that_its_camera_is_passed_on(bench: Bench) -> None:
+    sender = Sender(bench, connection=1)
+    sender.poses(0, 1)
+    sender.heartbeat(hall=1)
+    taken = Verdict(session=sender.session, camera="hall")
+    assert bench.answers == [taken]
+    sender.connection = 2
+    sender.heartbeat(hall=1)
+    assert bench.answers == [taken] * 2
+
+
+def test_a_receipt_is_of_all_messages_so_far_and_says_how_many_this_relay_has_passed_on(bench: Bench) -> None:
+    sender = Sender(bench)
+    sender.poses(0)
+    sender.end(1)
+    sender.heartbeat(ended=("hall",), hall=1)
+    sender.heartbeat(ended=("hall", "yard"), hall=1, yard=9)  # of which 9 poses never came
+    before_it = Sender(bench)
+    before_it.heartbeat(street=4)  # which a relay before this one has taken
+    before_it.poses(5, camera="street")
+    before_it.end(6, camera="street")
+    before_it.heartbeat(ended=("street",), street=6)
+    assert [answer for answer in bench.answers if isinstance(answer, Receipt)] == [
+        Receipt(session=sender.session, of=2, missing=0),
+        Receipt(session=sender.session, of=12, missing=9),
+        Receipt(session=before_it.session, of=7, missing=5),
+    ]
+
+
 # -- two publishers with one camera ------------------------------------------------------------------------------------
 
 
@@ -179,10 +213,10 @@ def test_a_second_publisher_of_a_camera_is_refused_with_both_named_until_the_fir
     first.poses(0)
     second.poses(0, 1)
     reason = "process 1 on a publishes a camera of this name already; rename one with camera="
-    assert bench.answers == [Verdict(session=second.session, camera="hall", reason=reason)]
+    assert bench.refusals == [Verdict(session=second.session, camera="hall", reason=reason)]
     assert f"relay: camera 'hall' of process 2 on b is refused: {reason}" in caplog.messages
     second.heartbeat(hall=1)  # the answer may have been lost
-    assert len(bench.answers) == 2
+    assert len(bench.refusals) == 2
     second.poses(0, camera="yard")  # its other cameras are passed on
     bench.relay.disconnected(1)
     second.poses(2, 3)
@@ -217,7 +251,7 @@ def test_a_newer_placement_takes_a_camera_at_once_and_the_older_is_refused_for_g
     verdict = Verdict(
         session=old.session, camera="hall", reason="placement 3 of a was replaced by b (placement 4)", is_final=True
     )
-    assert bench.answers == [verdict]
+    assert bench.refusals == [verdict]
     bench.relay.disconnected(2)
     again = Sender(bench, "a", placement=3, connection=3)  # a host that comes back, after the newer one has gone too
     again.poses(0)
@@ -237,7 +271,7 @@ def test_a_relay_that_restarts_refuses_what_was_replaced_before(tmp_path: Path) 
     old.poses(7)
     new.poses(7)
     assert after.read() == [("hall", 0, 1007)]
-    [verdict] = after.answers
+    [verdict] = after.refusals
     reason = "placement 1 of a was replaced by placement 2"
     assert verdict == Verdict(session=old.session, camera="hall", reason=reason, is_final=True)
 
@@ -305,7 +339,7 @@ def test_one_publisher_cannot_take_the_places_of_all_cameras(bench: Bench, monke
     for camera in "de":
         other.poses(0, camera=camera)
     assert [camera for camera, _, _ in bench.read()] == ["a", "b", "d"]
-    assert [answer.reason for answer in bench.answers if isinstance(answer, Verdict)] == [
+    assert [refusal.reason for refusal in bench.refusals] == [
         "a publisher may have 2 cameras, and has them",
         "the relay has 3 cameras already; restart it to forget those that have gone",
     ]
@@ -359,7 +393,7 @@ def test_a_publisher_that_invents_numbers_names_and_sessions_costs_the_others_no
     bad.poses(1, camera="yard")
     for number in range(20):
         bad.poses(0, camera=f"invented{number}")
-    assert len(bench.answers) == 2
+    assert len(bench.refusals) == 2
     for _ in range(20):
         assert not Sender(bench, "bad", connection=2).send(far)
     for number in range(20):  # also over new connections

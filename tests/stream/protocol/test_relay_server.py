@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket as network
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import zmq
 
+from stream.element import Context
 from stream.elements.keypointsink import KeypointSink
 from stream.elements.testsrc import Testsrc
 from stream.errors import PosestreamError, StartError, TransportError
@@ -104,8 +106,78 @@ def test_a_line_of_files_fails_at_its_end_if_the_relay_has_not_passed_everything
             with pytest.raises(TransportError) as caught:
                 sink.flush()
     assert str(caught.value) == (
-        f"keypointsink: the relay {relay.publishers} has not passed on 2 of the messages; its log says why"
+        f"keypointsink: the relay {relay.publishers} has not passed on 2 of 5 messages; its log says why"
     )
+
+
+def test_a_receipt_for_one_camera_is_none_for_those_that_follow() -> None:
+    with open_relay(rate=2) as relay:
+        sink = KeypointSink(relay=relay.publishers, heartbeat_ms=50)
+        sink.set_sources([FILES])
+        with sink:
+            sink.consume(make_poses(0, "hall"))
+            sink.end("hall")
+            wait_until(lambda: relay.server.statistics()[0].forwarded == 2, "the end was passed on")
+            time.sleep(0.2)  # for some heartbeats, each of which has a receipt
+            for seq in range(4):
+                sink.consume(make_poses(seq, "yard"))
+            with pytest.raises(TransportError, match="has not passed on 2 of 7 messages"):
+                sink.flush()
+
+
+def test_a_sink_that_was_restarted_asks_for_its_receipt() -> None:
+    memory: dict[str, int] = {}
+    with open_relay(rate=2) as relay:
+        for incarnation in range(2):
+            sink = KeypointSink(relay=relay.publishers, heartbeat_ms=50)
+            sink.set_sources([FILES])
+            sink.context = Context(memory=memory, incarnation=incarnation)
+            with sink:
+                if incarnation == 0:
+                    for seq in range(4):
+                        sink.consume(make_poses(seq, "hall"))
+                    sink.end("hall")
+                else:
+                    with pytest.raises(TransportError, match="has not passed on 2 of 5 messages"):
+                        sink.flush()
+
+
+def test_a_line_of_files_fails_at_its_end_if_the_relay_was_replaced() -> None:
+    relay = RunningRelay()
+    sink = KeypointSink(relay=relay.publishers, heartbeat_ms=50)
+    sink.set_sources([FILES])
+    with sink:
+        sink.consume(make_poses(0, "hall"))
+        relay.stop()
+        with open_relay(relay.bind, relay.publishers):
+            sink.consume(make_poses(1, "hall"))
+            with pytest.raises(TransportError) as caught:
+                sink.flush()
+    assert str(caught.value) == (
+        f"keypointsink: the relay {relay.publishers} has not passed on 1 of 3 messages; its log says why; "
+        "what it passed on before it was restarted is not known"
+    )
+
+
+def test_a_line_of_files_that_waits_for_its_camera_loses_nothing() -> None:
+    with open_relay() as relay, Subscriber(relay.bind) as subscriber:
+        second = KeypointSink(relay=relay.publishers, heartbeat_ms=50)
+        second.set_sources([FILES])
+        with open_line(relay) as first, second:
+            first.consume(make_poses(0, "hall"))
+            read(subscriber, 1)
+
+            def publish() -> None:
+                for seq in range(10, 13):
+                    second.consume(make_poses(seq, "hall"))
+                second.flush()
+
+            publishing = threading.Thread(target=publish)
+            publishing.start()
+            wait_until(second.status, "the second is refused")
+            first.end("hall")
+            publishing.join()
+        assert [frame for _, frame in read(subscriber, 3)] == [10, 11, 12]
 
 
 def test_a_line_of_files_ends_if_the_relay_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
