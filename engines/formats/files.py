@@ -31,6 +31,12 @@ def _place(line: int, column: int) -> str:
     return (f" line {line}" if line else "") + (f", column {column}" if line and column else "")
 
 
+def stamp(found: os.stat_result) -> tuple[int, int, int, int]:
+    """What differs once a file was replaced, written to or made readable. The time of its modification alone does not:
+    copies and archives keep it, or set it."""
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """The content of a file or pipe of at most ``limit`` bytes. Raises :class:`FormatError`."""
     try:

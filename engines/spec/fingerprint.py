@@ -6,6 +6,8 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from engines.formats.files import stamp
+
 DIGITS = 16
 
 
@@ -16,13 +18,12 @@ def hash_file(path: Path) -> str:
 
 
 def fingerprint_file(path: Path) -> str:
-    """The first 16 hex digits of a file's sha256. Computed again only if its size or time of change differs."""
-    stat = path.stat()
-    return _fingerprint_file(path, stat.st_mtime_ns, stat.st_size)
+    """The first 16 hex digits of a file's sha256. Computed again only if the file was changed."""
+    return _fingerprint_file(path, stamp(path.stat()))
 
 
 @lru_cache(maxsize=64)
-def _fingerprint_file(path: Path, mtime_ns: int, size: int) -> str:  # noqa: ARG001 - part of the cache's key
+def _fingerprint_file(path: Path, state: tuple[int, ...]) -> str:  # noqa: ARG001 - part of the cache's key
     return hash_file(path)[:DIGITS]
 
 

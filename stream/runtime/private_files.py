@@ -128,9 +128,7 @@ def _try_lock(file: Path) -> int | None:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(
-            os.fstat(descriptor), file.lstat()
-        ):  # or it was removed, and another may hold its successor
+        if os.path.samestat(os.fstat(descriptor), file.lstat()):  # else it was removed, and its successor is the lock
             return descriptor
     except (BlockingIOError, FileNotFoundError):
         pass

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from engines.formats.files import FormatError, decode_text
+from engines.formats.files import FormatError, decode_text, stamp
 from engines.formats.yaml import decode_yaml
 from engines.redaction import mask_credentials
 from stream.errors import LaunchError, PropertyError, TransportError
@@ -67,7 +67,7 @@ class CameraFolder:
             raise TransportError(f"the folder of cameras {folder} cannot be made: {error.strerror}") from None
         if fault := find_fault(folder):
             raise TransportError(f"the folder of cameras {folder} {fault}, or choose another with --cameras")
-        self._seen: dict[str, tuple[tuple[int, int, int], CameraSettings]] = {}
+        self._seen: dict[str, tuple[tuple[int, ...], CameraSettings]] = {}
 
     def read(self) -> dict[str, CameraSettings]:
         """The cameras by name; files that have not changed are not read again."""
@@ -75,10 +75,9 @@ class CameraFolder:
         paths = sorted(self.path.glob(f"*{_SUFFIX}"))
         for path in paths[: self._most]:
             with contextlib.suppress(FileNotFoundError):
-                status = path.lstat()
-                stamp = status.st_mtime_ns, status.st_size, status.st_ino
+                state = stamp(path.lstat())
                 before = self._seen.get(path.stem)
-                found[path.stem] = before if before and before[0] == stamp else (stamp, _read(path))
+                found[path.stem] = before if before and before[0] == state else (state, _read(path))
         self._seen = found
         cameras = {name: settings for name, (_, settings) in found.items()}
         why = f"it does not run: {self._describe_excess(len(paths))}"

@@ -66,7 +66,7 @@ def load_public(path: str | Path) -> bytes:
 def make_line_key(path: str | Path) -> Path:
     """Write a new key for a line to ``path``; never overwrites a file. Raises :class:`TransportError`."""
     file = Path(path)
-    if file.exists():
+    if os.path.lexists(file):
         raise TransportError(f"key file {file} already exists; choose another name or remove it first")
     try:
         return _generate(file.parent, "line", secret=file)
@@ -77,12 +77,14 @@ def make_line_key(path: str | Path) -> Path:
 def generate_keys(folder: str | Path, names: tuple[str, ...] = ("server", "client")) -> tuple[Path, ...]:
     """Write ``NAME.key`` and ``NAME.key_secret`` into ``folder`` for every name; return the secret files.
 
-    Raises :class:`TransportError` if a key exists or the folder cannot be written.
+    Raises :class:`TransportError` if one of these files exists, which is never overwritten, or the folder cannot be
+    written.
     """
     home = Path(folder)
     for name in names:
-        if (home / f"{name}.key_secret").exists():
-            raise TransportError(f"{home / name}.key_secret already exists; choose another folder or remove it first")
+        for file in _pair(home, name):
+            if os.path.lexists(file):
+                raise TransportError(f"{file} already exists; choose another folder or remove it first")
     try:
         home.mkdir(parents=True, exist_ok=True)
         return tuple(_generate_pair(home, name) for name in names)
@@ -90,8 +92,13 @@ def generate_keys(folder: str | Path, names: tuple[str, ...] = ("server", "clien
         raise TransportError(f"keys cannot be written to {home}: {error.strerror}; choose another folder") from None
 
 
+def _pair(home: Path, name: str) -> tuple[Path, Path]:
+    return home / f"{name}.key_secret", home / f"{name}.key"
+
+
 def _generate_pair(home: Path, name: str) -> Path:
-    return _generate(home, name, secret=home / f"{name}.key_secret", public=home / f"{name}.key")
+    secret, public = _pair(home, name)
+    return _generate(home, name, secret=secret, public=public)
 
 
 def _generate(home: Path, name: str, *, secret: Path, public: Path | None = None) -> Path:
@@ -100,6 +107,7 @@ def _generate(home: Path, name: str, *, secret: Path, public: Path | None = None
         public_file, secret_file = zmq.auth.create_certificates(private, name)
         Path(secret_file).chmod(0o600)
         if public is not None:
+            Path(public_file).chmod(0o644)  # whatever the umask: who can write it decides which publisher is trusted
             shutil.move(public_file, public)
         return Path(shutil.move(secret_file, secret))
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engines.formats.files import stamp
 from stream.errors import TransportError
 from stream.transports.curve import load_public
 
@@ -158,7 +159,7 @@ class AllowedKeys:
 
     def __init__(self, folder: Path, owner: str) -> None:
         self._folder, self._owner = folder, owner
-        self._files: list[tuple[str, int]] = []
+        self._files: dict[str, tuple[int, ...]] = {}
         self._keys: frozenset[bytes] = frozenset()
         self.refresh()
         if not self._keys:
@@ -166,11 +167,12 @@ class AllowedKeys:
 
     def refresh(self) -> bool:
         """Read the folder again if it has changed; True if the keys differ. One that cannot be read is not allowed."""
-        files = [(str(file), mtime_ns) for file in sorted(self._folder.glob("*.key")) if (mtime_ns := _mtime_ns(file))]
+        found = {str(file): _stamp(file) for file in sorted(self._folder.glob("*.key"))}
+        files = {file: state for file, state in found.items() if state is not None}
         if files == self._files:
             return False
         self._files, before = files, self._keys
-        self._keys = frozenset(filter(None, (self._load(file) for file, _ in files)))
+        self._keys = frozenset(filter(None, (self._load(file) for file in files)))
         return self._keys != before
 
     def callback(self, _domain: str, key: bytes) -> bool:
@@ -189,8 +191,8 @@ class AllowedKeys:
             return None
 
 
-def _mtime_ns(file: Path) -> int:
+def _stamp(file: Path) -> tuple[int, ...] | None:
     try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0
+        return stamp(file.stat())
+    except OSError:  # removed since it was listed, or a link to nothing
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -189,6 +190,14 @@ def test_what_cannot_be_removed_or_locked_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "site.d/lock").mkdir()
     with pytest.raises(TransportError, match=r"/lock cannot be written: Is a directory; it is a folder"):
         folder.add("yard", {}, lambda: None)
+
+
+def test_a_file_that_was_edited_within_its_size_and_time_is_read_again(tmp_path: Path) -> None:
+    folder, file = CameraFolder(tmp_path / "d"), tmp_path / "d/hall.yaml"
+    for seed in "78":
+        file.write_text(f"properties: {{seed: {seed}}}")
+        os.utime(file, ns=(1, 1))
+        assert folder.read()["hall"].properties == (("seed", seed),)
 
 
 class Raced(CameraFolder):

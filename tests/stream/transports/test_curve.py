@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,24 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
         generate_keys(tmp_path)
     assert str(caught.value) == f"{tmp_path}/server.key_secret already exists; choose another folder or remove it first"
     assert (tmp_path / "server.key_secret").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["server.key", "server.key_secret", "client.key", "client.key_secret"])
+@pytest.mark.parametrize("make", [lambda path: path.write_text("mine"), lambda path: path.symlink_to("nowhere")])
+def test_no_file_of_a_pair_is_overwritten(tmp_path: Path, name: str, make: Callable[[Path], object]) -> None:
+    make(tmp_path / name)
+    with pytest.raises(TransportError, match=rf"/{name} already exists; choose another folder or remove it first$"):
+        generate_keys(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_public_key_is_written_by_its_owner_only_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        generate_keys(tmp_path)
+    finally:
+        os.umask(before)
+    assert {(tmp_path / f"{name}.key").stat().st_mode & 0o777 for name in ("server", "client")} == {0o644}
 
 
 def test_a_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket as network
 from pathlib import Path
 
@@ -107,6 +108,25 @@ def test_keys_are_read_again_when_their_folder_changes(tmp_path: Path, caplog: p
         file.unlink()
     assert keys.refresh()
     assert not keys.is_allowed(other)
+
+
+@pytest.mark.parametrize("time_ns", [0, 1, 10**18])
+def test_a_key_that_is_replaced_by_one_of_the_same_time_is_admitted_in_its_place(tmp_path: Path, time_ns: int) -> None:
+    generate_keys(tmp_path / "all", ("one", "other"))
+    one, other = (load_public(tmp_path / f"all/{name}.key") for name in ("one", "other"))
+    admitted = tmp_path / "clients/x.key"
+    admitted.parent.mkdir()
+
+    def place(name: str) -> None:
+        shutil.copy(tmp_path / f"all/{name}.key", admitted)
+        os.utime(admitted, ns=(time_ns, time_ns))
+
+    place("one")
+    keys = AllowedKeys(admitted.parent, "keypointsink")
+    assert (keys.is_allowed(one), keys.is_allowed(other)) == (True, False)
+    place("other")
+    assert keys.refresh()
+    assert (keys.is_allowed(one), keys.is_allowed(other)) == (False, True)
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
