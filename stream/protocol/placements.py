@@ -10,6 +10,7 @@ import msgspec
 from engines.formats.files import FormatError
 from engines.formats.json import read_json
 from stream.errors import TransportError
+from stream.output.locations import replace_file
 from stream.protocol.schema import Text, Unsigned
 
 _LOG = logging.getLogger(__name__)
@@ -44,10 +45,9 @@ class Placements:
             self._write(self._path)
 
     def _write(self, path: Path) -> None:
-        beside = path.with_name(f".{path.name}.part")
+        content = msgspec.json.encode(self._highest) + b"\n"
         try:
-            beside.write_bytes(msgspec.json.encode(self._highest) + b"\n")
-            beside.replace(path)  # in one step: a relay that is killed leaves the former file
+            replace_file(path, lambda file: file.write(content))
             self._has_failed = False
         except OSError as error:
             if not self._has_failed:

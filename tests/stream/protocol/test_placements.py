@@ -38,3 +38,14 @@ def test_a_file_that_cannot_be_written_is_warned_of_once(tmp_path: Path, caplog:
     assert placements.find("hall") == 2
     [said] = caplog.messages
     assert said.startswith("relay: placements are not kept, since ")
+
+
+def test_a_link_that_lies_where_the_file_is_written_is_not_followed(tmp_path: Path) -> None:
+    file, precious = tmp_path / "placements.json", tmp_path / "precious.txt"
+    precious.write_text("mine")
+    (tmp_path / ".placements.json.part").symlink_to(precious)
+    placements = Placements(file)
+    placements.store("hall", 1)
+    placements.store("hall", 2)
+    assert precious.read_text() == "mine"
+    assert file.read_text() == '{"hall":2}\n'
