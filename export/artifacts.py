@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engines.errors import EngineError
+from engines.spec.folders import old_of, replace_folder
 from engines.spec.manifest import MANIFEST, File, describe_file, is_export
 
 PARTIAL = ".part"
@@ -25,23 +26,36 @@ def create_folder(folder: Path, *, force: bool) -> Iterator[Path]:
     check_free(folder, force=force)
     partial = folder.with_name(folder.name + PARTIAL)
     try:
-        # A killed export may have left one.
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        _replace_folder(partial, folder)
-    except OSError as error:
-        raise EngineError(
-            f"export into {str(folder)!r}: {error.strerror or error}; free some space or choose another with --out"
-        ) from error
+        with _os_errors(folder):
+            # A killed export may have left one.
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            yield partial
+            replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def _os_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(
+            f"export into {str(folder)!r}: {error.strerror or error}; free some space or choose another with --out"
+        ) from error
+
+
 def check_free(folder: Path, *, force: bool) -> None:
-    """Raise :class:`EngineError` if ``folder`` exists, unless it is an export and ``force`` replaces it."""
+    """Raise :class:`EngineError` if ``folder`` exists, unless it is an export and ``force`` replaces it.
+
+    The former export is put back first if another was killed while it took its place.
+    """
     if not folder.exists():
-        return
+        if not is_export(old_of(folder)):
+            return
+        with _os_errors(folder):
+            old_of(folder).rename(folder)
     if not is_export(folder):
         raise EngineError(
             f"export into {str(folder)!r}: it exists and is not an export (no {MANIFEST}); choose another with --out"
@@ -51,14 +65,6 @@ def check_free(folder: Path, *, force: bool) -> None:
             f"export into {str(folder)!r}: it is an export already; "
             "replace it with --force, or choose another folder with --out"
         )
-
-
-def _replace_folder(partial: Path, folder: Path) -> None:
-    old = folder.with_name(f"{folder.name}.old")
-    if folder.exists():
-        folder.replace(old)
-    partial.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def describe_files(folder: Path) -> dict[str, File]:

@@ -167,8 +167,9 @@ def prepare(
             _write_entry(out / ENTRY, recipe, spec)
     trainer = Trainer(recipe, model, samples, out, group, objective=task.make_objective(model))
     with group.fail_together():
-        if trainer.resume():
-            console.print(f"{out}: resuming after step {trainer.state.step} of {trainer.steps}", soft_wrap=True)
+        if found := trainer.resume():
+            beside = "" if found.name == "last" else f", from {found.name}: the last save was interrupted"
+            console.print(f"{out}: resuming after step {trainer.state.step} of {trainer.steps}{beside}", soft_wrap=True)
         if group.is_main_process:
             checkpoint.truncate_log(out / LOG, trainer.state.step)
         board = open_board(out, trainer.state.step, tensorboard) if group.is_main_process else None

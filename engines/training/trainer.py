@@ -84,16 +84,20 @@ class Trainer:
         """Steps in the whole training."""
         return self.recipe.epochs * self.steps_per_epoch
 
-    def resume(self) -> bool:
-        """Load ``folder/last``; return False if it does not exist. Raises :class:`EngineError`."""
-        last = self.folder / "last"
-        if not last.exists():
-            return False
-        state = checkpoint.load(last, self.model, self.ema, self.optimiser)
-        checkpoint.check_same_recipe(last, checkpoint.add_defaults(state.recipe, Recipe), self.state.recipe)
-        self.scaler.load_state_dict(state.scaler)
+    def resume(self) -> Path | None:
+        """Load ``folder/last``, or the newest whole checkpoint beside it if a save was killed; return which.
+
+        None if there is none. Raises :class:`EngineError`.
+        """
+        found = checkpoint.find(self.folder / "last")
+        if found is None:
+            return None
+        state = checkpoint.load(found, self.model, self.ema, self.optimiser)
+        checkpoint.check_same_recipe(found, checkpoint.add_defaults(state.recipe, Recipe), self.state.recipe)
+        with checkpoint.reading(found / checkpoint.STATE):
+            self.scaler.load_state_dict(state.scaler)
         self.state, self.saved_step = state, state.step
-        return True
+        return found
 
     def run(self, report: Reporter, validate: Validate | None = None, until: int | None = None) -> None:
         """Train to the end, or to step ``until``; validate and save after each epoch.

@@ -58,6 +58,19 @@ def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
     assert here(tmp_path / "out") == [MANIFEST]
 
 
+def test_an_export_that_was_killed_while_it_replaced_another_hinders_no_later_one(tmp_path: Path) -> None:
+    old = tmp_path / "out.old"
+    make(tmp_path / "out", "one")
+    (old / "deep").mkdir(parents=True)  # killed while it removed the former one
+    make(tmp_path / "out", "two", force=True)
+    assert here(tmp_path) == ["out"]
+    (tmp_path / "out").rename(old)  # killed before the new one was in place
+    with pytest.raises(EngineError, match="it is an export already"):
+        make(tmp_path / "out", "three")
+    assert (tmp_path / "out" / MANIFEST).read_text() == "two"
+    assert here(tmp_path) == ["out"]
+
+
 def test_a_folder_that_is_no_export_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("mine")
