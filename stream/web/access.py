@@ -16,6 +16,7 @@ from stream.transports.curve import check_permissions
 
 _MIN_TOKEN, _MAX_TOKEN_BYTES = 16, 4096
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+COOKIE_PREFIX = "posestream-"
 _MAKE_ONE = "(umask 077; openssl rand -hex 32 > FILE)"
 
 
@@ -45,7 +46,7 @@ class Access:
     @property
     def cookie(self) -> str:
         """The name of that cookie; another for every token, since cookies do not tell the ports of a host apart."""
-        return f"posestream-{hashlib.sha256(self.pass_value.encode()).hexdigest()[:8]}"
+        return f"{COOKIE_PREFIX}{hashlib.sha256(self.pass_value.encode()).hexdigest()[:8]}"
 
     def is_token(self, given: str) -> bool:
         """True for the token; takes as long for every other text."""

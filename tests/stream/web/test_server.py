@@ -7,8 +7,9 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -54,7 +55,7 @@ def private() -> Iterator[PageServer]:
 
 
 def ask(
-    server: PageServer, path: str = "/", method: str = "GET", body: str | None = None, **headers: str
+    server: PageServer, path: str = "/", method: str = "GET", body: str | bytes | None = None, **headers: str
 ) -> tuple[int, str, dict[str, str]]:
     """Status, text and headers of an answer."""
     address = urlsplit(server.address)
@@ -125,7 +126,8 @@ def test_a_page_of_another_site_may_not_open_the_socket_nor_a_name_that_leads_he
         assert isinstance(page.recv(30), str)
 
 
-def test_without_the_token_nothing_is_shown(private: PageServer) -> None:
+def test_without_the_token_nothing_is_shown(private: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.web.guard._WRONG_TOKEN_S", 0.01)
     assert ask(private, "/healthz")[:2] == (200, "ok\n")
     status, text, _ = ask(private)
     assert (status, "Token" in text) == (401, True)
@@ -164,6 +166,50 @@ def test_a_browser_logs_in_once(private: PageServer, monkeypatch: pytest.MonkeyP
     assert ask(private, "/login", "POST", "x" * 100_000, **form)[0] == 401
     status, text, _ = ask(private, "/login", "POST", urlencode({"token": TOKEN}), Origin="http://evil.example", **form)
     assert (status, text) == (403, "pages of other sites may not read this\n")
+
+
+WRONG_WAYS = [
+    ("GET", "/api/state", None, {"Authorization": "Bearer guessed-wrong"}),
+    ("GET", "/", None, {"Cookie": f"{Access('', 0, TOKEN).cookie}=guessed-wrong"}),
+    ("GET", "/", None, {"Cookie": f"{Access('', 0, 'guessed-wrong').cookie}=guessed-wrong"}),
+    ("POST", "/login", "token=guessed-wrong", {}),
+]
+
+
+def test_a_wrong_token_takes_its_time_and_is_logged_in_whatever_way_it_is_given(
+    private: PageServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stream.web.guard._WRONG_TOKEN_S", 0.3)
+    for method, path, body, headers in WRONG_WAYS:
+        begun_s = time.monotonic()
+        assert ask(private, path, method, body, **headers)[0] == 401
+        assert time.monotonic() - begun_s >= 0.3
+    begun_s = time.monotonic()
+    with pytest.raises(InvalidStatus, match="403"):
+        dial(private, additional_headers={"Authorization": "Bearer guessed-wrong"})
+    assert time.monotonic() - begun_s >= 0.3
+    given = ["token", "or old cookie", "or old cookie", "token", "token"]
+    assert caplog.messages == [f"a wrong {what} from 127.0.0.1" for what in given]
+
+
+def test_many_wrong_tokens_at_once_are_no_way_around_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.web.guard._WRONG_TOKEN_S", 30.0)
+    monkeypatch.setattr("stream.web.guard._MAX_WAITING", 2)
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(token=TOKEN))
+        for _ in range(2):
+            address = urlsplit(server.address)
+            connection = http.client.HTTPConnection(address.hostname or "", address.port)
+            stack.callback(connection.close)
+            connection.request("GET", "/api/state", headers={"Authorization": "Bearer guessed-wrong"})
+        wait_until(lambda: ask(server, "/api/state", **right)[0] == 429, "two wrong ones wait")
+        for method, path, body, headers in WRONG_WAYS:
+            status, text, answer = ask(server, path, method, body, **headers)
+            assert (status, answer["retry-after"]) == (429, "1")
+            assert text.endswith("wrong tokens are being refused, so none is looked at; try again in a second\n")
+        assert ask(server, "/healthz")[0] == 200
+        assert ask(server)[0] == 401, "who gives none sees the form"
 
 
 @contextmanager
