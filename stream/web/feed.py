@@ -206,9 +206,11 @@ class Feed:
                         self._take_picture(picture)
 
     def _take_picture(self, picture: Picture) -> None:
-        message = self._join.add_picture(picture)
         camera = self.cameras.get(picture.camera)
-        if message is not None and camera is not None:
+        if camera is None:  # not shown, or not known yet; it must not wait, since a publisher may invent cameras
+            return
+        message = self._join.add_picture(picture)
+        if message is not None:
             self._show(camera, message, picture)
 
     def _show(self, camera: CameraState, message: PoseMessage, picture: Picture) -> None:

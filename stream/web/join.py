@@ -17,7 +17,10 @@ _Value = TypeVar("_Value", PoseMessage, Picture)
 
 
 class Join:
-    """Returns both, whichever comes second; a picture whose poses were lost is never returned. Thread-safe."""
+    """Returns both, whichever comes second; a picture whose poses were lost is never returned. Thread-safe.
+
+    What waits of a camera is bounded, and not how many cameras there are: give it those that are known.
+    """
 
     def __init__(self) -> None:
         self._poses: dict[str, OrderedDict[_Key, PoseMessage]] = {}

@@ -122,6 +122,19 @@ def test_cameras_beyond_the_most_are_counted_and_not_shown(monkeypatch: pytest.M
         assert sorted(feed.cameras) == ["a", "b"]
 
 
+def test_pictures_of_cameras_that_a_publisher_invents_do_not_wait() -> None:
+    delivered = Delivered()
+    with open_sink() as sink, following(sink, delivered) as feed:
+        sink.consume(make_numbered(0))
+        wait_until(lambda: feed.cameras, "the camera is known")
+        for number in range(10):
+            feed._take_picture(make_pair(number, f"invented{number}")[1])
+        message, picture = make_pair(7)
+        feed._take_picture(picture)
+        assert list(feed._join._pictures) == ["hall"]
+        assert feed._join.add_poses(message) is picture
+
+
 def test_rates_and_silence_are_those_of_the_last_seconds() -> None:
     camera = CameraState("hall", make_message(0))
     assert camera.silent_s(9.0) == float("inf")
