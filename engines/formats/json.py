@@ -20,6 +20,9 @@ from engines.url import decode_url
 
 T = TypeVar("T")
 
+NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a decoder of msgspec raises: bytes that are not UTF-8, and lists in lists, have errors of Python's own."""
+
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_JSON_CONTAINERS = 10_000_000
 """Lists and maps in a file: they take up to 30 times the memory of their text."""

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from engines.formats.json import NOT_JSON
 from engines.redaction import redact
 from stream.cluster.assignment import Host, Needs
 from stream.cluster.fleet import Fleet, Give, Order, Run, Seen, Start, Stop, Take, Wanted
@@ -379,7 +380,7 @@ def _read(file: Path) -> _Kept:
         return msgspec.json.decode(read_own(file), type=_Kept)
     except FileNotFoundError:
         return _Kept()
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise TransportError(
             f"the deployed sites cannot be read from {file}: {error}; remove it, and deploy again"
         ) from None

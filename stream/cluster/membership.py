@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from engines.formats.json import NOT_JSON
 from stream.errors import TransportError
 from stream.runtime.private_files import create, find_fault, read_own, take_lock, write
 
@@ -104,7 +105,7 @@ def load(folder: Path) -> Membership | None:
         return None
     try:
         return msgspec.json.decode(read_own(folder / "member.json"), type=Membership)
-    except (OSError, msgspec.MsgspecError):  # it is starting
+    except (OSError, *NOT_JSON):  # it is starting
         return None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from engines.formats.json import NOT_JSON
 from engines.skeletons import SKELETONS
 from stream.element import Context
 from stream.errors import PropertyError, StartError, TransportError
@@ -31,7 +32,7 @@ OWNER = "jsonsink"
 """The element that writes, as messages name it."""
 
 read_record = msgspec.json.Decoder(Record).decode
-"""Reads a line; raises :class:`msgspec.MsgspecError`."""
+"""Reads a line; raises one of :data:`engines.formats.json.NOT_JSON`."""
 
 CHANGED = "was changed by another program while the line ran"
 """Why a file that is read back cannot be used."""
@@ -155,7 +156,7 @@ class JsonLines:
     def _read(self, line: bytes) -> Record:
         try:
             return read_record(line)
-        except msgspec.MsgspecError:
+        except NOT_JSON:
             raise write_error(OWNER, self.target, f"{self.path} {CHANGED}") from None
 
     def _resume(self, *, is_temporary: bool) -> None:
@@ -180,7 +181,7 @@ class JsonLines:
     def _decode(self, line: bytes) -> Record:
         try:
             return read_record(line)
-        except msgspec.MsgspecError:
+        except NOT_JSON:
             raise TransportError(
                 f"{OWNER} cannot resume {self.path}: {line[:30]!r}… is not a line it wrote; remove the file"
             ) from None

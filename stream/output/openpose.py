@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.formats.json import NOT_JSON
 from stream.capture.picture_suffixes import is_picture
 from stream.element import Context
 from stream.errors import StartError
@@ -150,7 +151,7 @@ class _Names:
                 self._add(*msgspec.json.decode(line, type=tuple[str, str]))
             if content != whole:
                 os.truncate(self.path, len(whole))
-        except msgspec.MsgspecError:
+        except NOT_JSON:
             raise self._changed() from None
         except OSError as error:
             raise make_error(self.path, error) from None

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from engines.formats.files import FormatError
+from engines.formats.json import decode_json
 from engines.redaction import mask_credentials
 from stream.errors import PosestreamError
 from stream.site.folder import CameraExistsError, UnknownCameraError
@@ -31,9 +33,6 @@ class _NewCamera(msgspec.Struct, forbid_unknown_fields=True):
     properties: dict[str, Value] = {}
 
 
-_new_camera = msgspec.json.Decoder(_NewCamera)
-
-
 def make_routes(site: Site) -> list[Route]:
     """The addresses below ``/api/cameras``, ``/api/openapi.json`` and ``/readyz``."""
 
@@ -41,7 +40,7 @@ def make_routes(site: Site) -> list[Route]:
         return JSONResponse([describe_camera(report) for report in site.reports])
 
     async def add(request: Request) -> Response:
-        given = _new_camera.decode(await _read(request))
+        given = _decode(await _read(request))
         properties = spell(given.properties)
         mask_credentials("\n".join(properties.values()))
         await run_in_threadpool(site.add, given.name, properties)
@@ -93,7 +92,7 @@ def _guarded(handler: Handler) -> Handler:
             return _refuse(HTTPStatus.NOT_FOUND, error)
         except CameraExistsError as error:
             return _refuse(HTTPStatus.CONFLICT, error)
-        except (PosestreamError, msgspec.DecodeError) as error:
+        except PosestreamError as error:
             return _refuse(HTTPStatus.BAD_REQUEST, error)
 
     return guarded
@@ -101,6 +100,13 @@ def _guarded(handler: Handler) -> Handler:
 
 def _refuse(status: HTTPStatus, error: Exception) -> Response:
     return JSONResponse({"error": str(PosestreamError(str(error)))}, status)
+
+
+def _decode(body: bytes) -> _NewCamera:
+    try:
+        return decode_json(body, _NewCamera)
+    except FormatError as error:
+        raise PosestreamError(error.within("the body")) from None
 
 
 async def _read(request: Request) -> bytes:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from engines.formats.json import NOT_JSON
+
 MAX_VIEWERS = 32
 _IN_FLIGHT = 2
 """How many frames of a camera are on their way to a viewer that has not drawn them: the page is not further behind."""
@@ -121,7 +123,7 @@ class Hub:
         while True:
             try:
                 order = _orders.decode(await websocket.receive_text())
-            except (msgspec.DecodeError, KeyError):  # the second for bytes in place of text
+            except (*NOT_JSON, KeyError):  # the second for bytes in place of text
                 await websocket.close(_POLICY_VIOLATION, "a viewer sends show or drawn")
                 return
             if order.show is not None:

@@ -286,7 +286,8 @@ def test_a_withdrawn_site_is_forgotten(bench: Bench) -> None:
     assert bench.make().status.cameras == ()
 
 
-def test_what_was_kept_and_cannot_be_read_is_named_with_the_remedy(bench: Bench) -> None:
-    (bench.folder / "sites.json").write_text("{")
+@pytest.mark.parametrize("content", [b"{", b'{"sites":{"\xff":1}}'])
+def test_what_was_kept_and_cannot_be_read_is_named_with_the_remedy(content: bytes, bench: Bench) -> None:
+    (bench.folder / "sites.json").write_bytes(content)
     with pytest.raises(TransportError, match=r"cannot be read from .*remove it, and deploy again"):
         bench.make()

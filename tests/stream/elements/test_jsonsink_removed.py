@@ -96,6 +96,22 @@ def test_a_file_that_was_removed_before_a_restart_is_an_error(tmp_path: Path) ->
     assert (tmp_path / "another.jsonl").exists()
 
 
+@pytest.mark.parametrize("line", [b"{", b'{"camera":"\xff"}'])
+def test_a_line_that_another_program_wrote_is_named_where_a_restarted_sink_reads_it(
+    line: bytes, tmp_path: Path
+) -> None:
+    path, memory = tmp_path / "out.jsonl", dict[str, int]()
+    with JsonSink(location=str(path)) as sink:
+        sink.context = Context(memory=memory)
+        sink.consume(make_poses(0))
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    again = JsonSink(location=str(path))
+    again.context = Context(memory=memory, incarnation=1)
+    with pytest.raises(TransportError, match=r"is not a line it wrote; remove the file$"), again:
+        again.consume(make_poses(1))
+
+
 @pytest.mark.parametrize("form", ["lines", "coco", "posetrack", "csv"])
 @pytest.mark.parametrize("count", [0, 2], ids=["emptied", "replaced by a shorter copy"])
 def test_a_file_that_was_shortened_before_a_restart_is_said_or_refused(

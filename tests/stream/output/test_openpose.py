@@ -168,14 +168,14 @@ def test_no_two_frames_of_a_run_have_one_name_also_after_a_restart(
     assert all(name in caplog.text for name in renamed)
 
 
-@pytest.mark.parametrize("is_removed", [False, True])
-def test_names_that_another_program_changed_before_a_restart_are_an_error(is_removed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [b"", b"x", b'["\xff", "'], ids=["removed", "no JSON", "no UTF-8"])
+def test_names_that_another_program_changed_before_a_restart_are_an_error(start: bytes, tmp_path: Path) -> None:
     memory: dict[str, int] = {}
     kept = tmp_path / ".names.part"
     sink = JsonSink(location=str(tmp_path), format="openpose")
     sink.context = Context(memory=memory)
     sink.__enter__().consume(poses_of(0, "a/b.png"))
-    kept.unlink() if is_removed else kept.write_bytes(b"x" * kept.stat().st_size + b"\n")
+    kept.write_bytes(start.ljust(kept.stat().st_size, b"x") + b'"]\n') if start else kept.unlink()
     again = JsonSink(location=str(tmp_path), format="openpose")
     again.context = Context(memory=memory, incarnation=1)
     with pytest.raises(StartError, match=f"{kept} was changed by another program while the line ran"):
