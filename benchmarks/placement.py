@@ -43,13 +43,13 @@ class Outcome:
 
 
 class Simulation:
-    """Hosts that carry out every order at once."""
+    """Hosts that carry out every order at once, with room for ``per_host`` lanes of ``per_lane`` cameras each."""
 
-    def __init__(self, cameras: int) -> None:
-        lanes = -(-cameras // _PER_LANE)
-        hosts = 2 + -(-9 * lanes // (8 * _PER_HOST))
-        self.hosts = {f"host-{n}": Host(_PER_HOST) for n in range(hosts)}
-        self._wanted = {"site": Wanted(frozenset(f"site/camera-{n}" for n in range(cameras)), lanes, most=_PER_LANE)}
+    def __init__(self, cameras: int, per_lane: int = _PER_LANE, per_host: int = _PER_HOST) -> None:
+        lanes, self._per_host = -(-cameras // per_lane), per_host
+        hosts = 2 + -(-9 * lanes // (8 * per_host))
+        self.hosts = {f"host-{n}": Host(per_host) for n in range(hosts)}
+        self._wanted = {"site": Wanted(frozenset(f"site/camera-{n}" for n in range(cameras)), lanes, most=per_lane)}
         self._fleet = Fleet(Numbering().next)
         self._runs: dict[int, tuple[Run, set[str]]] = {}
 
@@ -91,7 +91,7 @@ class Simulation:
 
     def drain(self, host: str) -> None:
         """A host is to be emptied."""
-        self.hosts[host] = Host(_PER_HOST, is_drained=True)
+        self.hosts[host] = Host(self._per_host, is_drained=True)
 
     def where(self) -> dict[str, str]:
         """The host of each camera."""
@@ -118,9 +118,9 @@ def main() -> int:
     return int(any(one.replaced_s >= _LIMIT_S for one in outcomes))
 
 
-def measure(cameras: int) -> Outcome:
+def measure(cameras: int, per_lane: int = _PER_LANE, per_host: int = _PER_HOST) -> Outcome:
     """Place so many cameras, let a host die, and drain another."""
-    simulation = Simulation(cameras)
+    simulation = Simulation(cameras, per_lane, per_host)
     _, placed_s, _ = simulation.settle()
     imbalance, before = simulation.imbalance(), simulation.where()
     hosts, dead = len(simulation.hosts), simulation.busiest()
