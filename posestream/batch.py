@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -13,9 +13,10 @@ from pathlib import Path
 
 from engines.errors import PosestreamError
 from engines.redaction import redact
-from posestream.inputs import find_files, make_source
+from posestream.inputs import drop_repeated, find_files, make_source, name_files
 from posestream.outputs import Add, Outputs
 from posestream.result import Result
+from stream.capture.files import printable
 from stream.capture.stills import is_still
 from stream.cli.progress import progress_bar
 from stream.errors import PropertyError, SourceError
@@ -43,27 +44,44 @@ class Summary:
 def run(sources: Sequence[str], estimate: Estimate, outputs: Outputs) -> int:
     """Estimate all ``sources`` and return the exit code: 1 where one could not be read or written."""
     begin_s, summary, quiet = time.monotonic(), Summary(), is_quiet()
-    files = _find_all(sources, summary)
+    files = _select(_find_all(sources, summary), outputs, summary)
     outputs.protect(files)
     if files:
-        with nullcontext(_pass) if quiet else progress_bar("frames", sum(map(_length, files))) as advance:
-            _write_all(estimate(files, on_error=summary.fail), outputs, summary, advance)
+        try:
+            with nullcontext(_pass) if quiet else progress_bar("frames", sum(map(_length, files))) as advance:
+                results = estimate(files, on_error=summary.fail)
+                _write_all(results, name_files(files), outputs, summary, advance)
+        except KeyboardInterrupt:
+            print(f"posestream: interrupted: {_describe_rest(summary, outputs, len(files))}", file=sys.stderr)
+            raise
     if not quiet:
         for line in _lines(summary, outputs, time.monotonic() - begin_s):
             print(line, file=sys.stderr)
     return 1 if summary.failed else 0
 
 
-def _find_all(sources: Sequence[str], summary: Summary) -> list[Path]:
+def _find_all(sources: Sequence[str], summary: Summary) -> tuple[Path, ...]:
     """Every file that the sources name, once."""
-    found: dict[Path, None] = {}
+    found: list[Path] = []
     for source in sources:
         try:
             _refuse_endless(source)
-            found |= dict.fromkeys(find_files(source))
+            found += find_files(source)
         except SourceError as error:
             summary.fail(redact(source), error)
-    return list(found)
+    return drop_repeated(found)
+
+
+def _select(files: Iterable[Path], outputs: Outputs, summary: Summary) -> list[Path]:
+    """The files whose results can be written."""
+    selected = []
+    for path in files:
+        try:
+            outputs.check(path)
+            selected.append(path)
+        except PropertyError as error:
+            summary.fail(printable(path), error)
+    return selected
 
 
 def _refuse_endless(source: str) -> None:
@@ -78,10 +96,16 @@ def _length(path: Path) -> int:
     return 1 if is_still(path) else make_source("filesrc", location=str(path)).length or 1
 
 
-def _write_all(results: Iterable[Result], outputs: Outputs, summary: Summary, advance: Callable[[], object]) -> None:
+def _write_all(
+    results: Iterable[Result],
+    files: Mapping[str, Path],
+    outputs: Outputs,
+    summary: Summary,
+    advance: Callable[[], object],
+) -> None:
     for source, found in groupby(results, key=lambda result: result.source):
         try:
-            with outputs.open(Path(source)) as add:
+            with outputs.open(files[source], source) as add:
                 count, people = _write_one(found, add, advance)
         except PropertyError as error:  # of this input alone, unlike a disk that is full
             summary.fail(source, error)
@@ -102,6 +126,14 @@ def _write_one(results: Iterable[Result], add: Add, advance: Callable[[], object
         ids |= {person.id for person in result.people}
         most = max(most, len(result.people))
     return frames, max(most, len(ids - {-1}))
+
+
+def _describe_rest(summary: Summary, outputs: Outputs, count: int) -> str:
+    """What was written before Ctrl-C, and what became of the input in progress."""
+    done = f"{summary.inputs} of {_count(count, 'input is', 'inputs are')} complete"
+    if outputs.folder is None or outputs.format == "openpose":
+        return f"{done}; of the next one, the frames so far are written"
+    return f"{done}; nothing is written of the next one, and files that it has of an earlier run stay"
 
 
 def _lines(summary: Summary, outputs: Outputs, seconds: float) -> Iterator[str]:

@@ -73,6 +73,7 @@ def estimate(
 
     from posestream import batch, estimation
     from posestream.outputs import Outputs
+    from stream.errors import PropertyError
 
     estimating = partial(
         estimation.estimate,
@@ -83,6 +84,8 @@ def estimate(
         track=track,
         smooth=smooth,
     )
+    if format == "trc" and not track:
+        raise PropertyError("--format trc follows people by their ids; leave --no-track away")
     folder = None if str(out) == "-" else out
     has_pictures = folder is not None if pictures is None else pictures
     outputs = Outputs(folder, format, pictures=has_pictures, video=video)

@@ -91,6 +91,26 @@ def find_files(location: str | Path) -> list[Path]:
     return list(found)
 
 
+def drop_repeated(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """The paths, without those that name an entry of a folder again, as ``./a.jpg`` after ``a.jpg``."""
+    entries: dict[Path, Path] = {}
+    for path in paths:
+        entries.setdefault(path.parent.resolve() / path.name, path)
+    return tuple(entries.values())
+
+
+def name_files(paths: Sequence[Path]) -> dict[str, Path]:
+    """The files by the names of their cameras: their paths as text, of which the second of a name gets a number."""
+    names = [files.printable(path) for path in paths]
+    named: dict[str, Path] = {}
+    for name, path in zip(names, paths, strict=True):
+        free, number = name, 2
+        while free in named or (free != name and free in names):
+            free, number = str(Path(name).with_stem(f"{Path(name).stem}-{number}")), number + 1
+        named[free] = path
+    return named
+
+
 def is_photo_or_video(path: Path) -> bool:
     """True where the suffix is that of a picture or a video."""
     return is_picture(path) or path.suffix.lower() in VIDEO_SUFFIXES
@@ -106,7 +126,8 @@ class Files(Source):
     has_truth = False
 
     def __init__(self, paths: Iterable[Path], report: Report | None = None) -> None:
-        self.paths = tuple(dict.fromkeys(paths))
+        self.paths = drop_repeated(paths)
+        self._named = name_files(self.paths)
         self._report = report
 
     @property
@@ -116,7 +137,7 @@ class Files(Source):
     @cached_property
     def photos(self) -> frozenset[str]:
         """The cameras that are single pictures, in which there is nothing to track."""
-        return frozenset(files.printable(path) for path in self.paths if is_still(path))
+        return frozenset(camera for camera, path in self._named.items() if is_still(path))
 
     @property
     def is_sequence(self) -> bool:
@@ -125,8 +146,8 @@ class Files(Source):
 
     def frames(self) -> Iterator[Any]:
         """The frames of each file, then ``Eos``: what a window or a tracker holds of a file ends with it."""
-        for path in self.paths:
-            fault, camera = None, files.printable(path)
+        for camera, path in self._named.items():
+            fault = None
             try:
                 with make_source("filesrc", location=str(path), camera=camera) as file:
                     yield from file.frames()

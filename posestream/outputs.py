@@ -12,16 +12,17 @@ from typing import Literal
 from posestream.result import Result
 from stream.capture.regular_file import describe_kind
 from stream.capture.stills import is_still
-from stream.elements.jsonsink import JsonSink
+from stream.element import Context
 from stream.errors import PropertyError, TransportError
-from stream.output.json_lines import make_line, read_record
+from stream.output.documents import DOCUMENTS
+from stream.output.json_lines import JsonLines, make_line, read_record
 from stream.output.locations import check_target, open_temporary, replace_file
-from stream.output.openpose import openpose_document
+from stream.output.openpose import OpenPoseFolder, openpose_document
 from stream.output.pictures import encode
 from stream.output.tables import check_parquet
+from stream.output.trc import write_trc
 from stream.output.video_writer import open_pictures
 from stream.protocol.json import json_line
-from stream.registry import make
 
 Add = Callable[[Result], object]
 """Takes the results of one input, one after the other."""
@@ -63,9 +64,18 @@ class Outputs:
         """Refuse to write over one of ``inputs``, which may not have been read yet."""
         self._inputs = {path.resolve() for path in inputs}
 
+    def check(self, source: Path) -> None:
+        """Raise :class:`PropertyError` for an input that the format cannot hold."""
+        if self.format == "trc" and is_still(source):
+            raise PropertyError(
+                f"{source} is a photo, and --format trc has a file for each person of a video; "
+                "choose another, as in --format csv"
+            )
+
     @contextmanager
-    def open(self, source: Path) -> Iterator[Add]:
-        """The files of one input; keypoints are put in place when the block ends without an exception.
+    def open(self, source: Path, name: str) -> Iterator[Add]:
+        """The files of one input, called as the input's ``name``. They are put in place when the block ends; after an
+        exception or Ctrl-C, those of an earlier run stay. Only the frames of OpenPose's format are written one by one.
 
         Raises :class:`TransportError` where one cannot be written, :class:`PropertyError` where its format cannot hold
         the input.
@@ -76,35 +86,41 @@ class Outputs:
         before = len(self.written)
         try:
             with ExitStack() as files:
-                writers = [files.enter_context(writer) for writer in self._writers(self.folder, source)]
+                writers = [files.enter_context(writer) for writer in self._writers(self.folder, source, name)]
                 yield lambda result: [add(result) for add in writers]
         except BaseException:
             del self.written[before:]
             raise
 
-    def _writers(self, folder: Path, source: Path) -> Iterator[AbstractContextManager[Add]]:
+    def _writers(self, folder: Path, source: Path, name: str) -> Iterator[AbstractContextManager[Add]]:
         with _os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        stem = self._free_stem(source.stem)
-        yield self._keypoint_writer(folder, stem, source)
+        stem = self._free_stem(Path(name).stem)
+        yield self._keypoint_writer(folder, stem, Path(name).stem, is_photo=is_still(source))
         if self.pictures and is_still(source):
             yield _open_picture(self._claim(folder / f"{stem}_poses.jpg"))
         if self.video and not is_still(source):
             yield _open_video(self._claim(folder / f"{stem}_poses.mp4"))
 
-    def _keypoint_writer(self, folder: Path, stem: str, source: Path) -> AbstractContextManager[Add]:
+    def _keypoint_writer(
+        self, folder: Path, stem: str, sequence: str, *, is_photo: bool
+    ) -> AbstractContextManager[Add]:
         if self.format in ("json", "lines"):
             path = self._claim(folder / f"{stem}.{_SUFFIXES.get(self.format, 'json')}")
             return _open_json(path, is_document=self.format == "json")
         if self.format == "trc":
-            path = folder / f"{stem}_{{id}}.trc"
-            return _open_result_file(path, self.format, source.stem, self.written)
+            return _open_document(
+                folder / f"{stem}.trc", sequence, lambda lines: self._write_people(lines, folder, stem)
+            )
         if self.format == "openpose":
-            if is_still(source):
+            if is_photo:
                 return _open_openpose(self._claim(folder / f"{stem}_keypoints.json"))
-            return _open_result_file(self._claim(folder / stem), self.format, source.stem)
+            return _open_openpose_folder(self._claim(folder / stem), sequence)
         path = self._claim(folder / f"{stem}.{_SUFFIXES.get(self.format, 'json')}")
-        return _open_result_file(path, self.format, source.stem)
+        return _open_document(path, sequence, DOCUMENTS[self.format].write)
+
+    def _write_people(self, lines: JsonLines, folder: Path, stem: str) -> None:
+        self.written += write_trc(lines, lambda number: folder / f"{stem}_{number}.trc")
 
     def _free_stem(self, stem: str) -> str:
         free, number = stem, 2
@@ -151,15 +167,32 @@ def _open_video(path: Path) -> Iterator[Add]:
 
 
 @contextmanager
-def _open_result_file(path: Path, kind: str, sequence: str, written: list[Path] | None = None) -> Iterator[Add]:
-    """A result file of another format, which calls the camera ``sequence``; ``written`` gets the files of ``{id}``."""
-    sink = make("jsonsink", location=str(path), format=kind)
-    assert isinstance(sink, JsonSink)
-    with sink:
-        yield lambda result: sink.consume(replace(result.poses, frame=replace(result.poses.frame, camera=sequence)))
-        sink.flush()
-        if written is not None:
-            written += sink.written
+def _open_document(path: Path, sequence: str, write: Callable[[JsonLines], object]) -> Iterator[Add]:
+    """A result file of another format, which calls the camera ``sequence``."""
+    check_target(path, "estimate")
+    lines = JsonLines(path.with_name(f"{path.name}.part"), Context(), is_temporary=True)
+    try:
+        yield lambda result: lines.add(sequence, result.index, _make_line(result, sequence))
+        lines.check_present()
+        lines.check_unchanged()
+        write(lines)
+    finally:
+        lines.remove()
+
+
+@contextmanager
+def _open_openpose_folder(path: Path, sequence: str) -> Iterator[Add]:
+    """The folder of a video."""
+    frames = OpenPoseFolder(path, Context())
+    frames.warn_of_old_files()
+    try:
+        yield lambda result: frames.add(read_record(_make_line(result, sequence)))
+    finally:
+        frames.close()
+
+
+def _make_line(result: Result, sequence: str) -> bytes:
+    return make_line(replace(result.poses, frame=replace(result.poses.frame, camera=sequence)))
 
 
 @contextmanager

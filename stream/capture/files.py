@@ -38,7 +38,12 @@ def find_files(location: str) -> tuple[Path, ...]:
 
 
 def expand_home(location: str | Path) -> Path:
-    """The path with a leading ``~`` or ``~user`` expanded, unless a file is called so or there is no such user."""
+    """The path with a leading ``~`` or ``~user`` expanded, unless a file is called so or there is no such user.
+
+    Raises :class:`SourceError` for text that is no path, as that of a shell's variable that is not set.
+    """
+    if location == "":
+        raise SourceError("'' is not the name of a file; give a path, or . for this folder")
     path = Path(location)
     try:
         return path if path.exists() else path.expanduser()

@@ -65,6 +65,10 @@ def _write_table(write: Callable[[Iterable[Record], BinaryIO], None], lines: Jso
     write(lines.records(), file)
 
 
+def _write_people(lines: JsonLines) -> list[Path]:
+    return write_trc(lines, lambda number: Path(str(lines.target).replace("{id}", str(number))))
+
+
 DOCUMENTS: Mapping[str, Document] = {
     "coco": Document(partial(_write_one, _write_coco), "FILE.json"),
     "posetrack": Document(partial(_write_one, _write_posetrack), "FILE.json"),
@@ -72,5 +76,5 @@ DOCUMENTS: Mapping[str, Document] = {
     "parquet": Document(
         partial(_write_one, partial(_write_table, write_parquet)), "FILE.parquet", has_one_camera=False
     ),
-    "trc": Document(lambda lines: write_trc(lines, str(lines.target)), "FILE_{id}.trc"),
+    "trc": Document(_write_people, "FILE_{id}.trc"),
 }

@@ -8,7 +8,7 @@ person was not found; a blank would do as well, but OpenSim refuses a row that e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -39,13 +39,13 @@ class _Track:
         return self.last - self.first + 1
 
 
-def write_trc(lines: JsonLines, pattern: str) -> list[Path]:
-    """Write a file for each person in ``lines``, named by ``pattern`` with the person's id for ``{id}``.
+def write_trc(lines: JsonLines, name: Callable[[int], Path]) -> list[Path]:
+    """Write a file for each person in ``lines``; ``name`` gives it by the person's id.
 
     Raises :class:`TransportError` where one cannot be written. Returns the paths.
     """
     tracks, rate = _find_tracks(lines.records())
-    paths = {number: Path(pattern.replace("{id}", str(number))) for number in tracks}
+    paths = {number: name(number) for number in tracks}
 
     def write(number: int) -> None:
         path = paths[number]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from posestream.result import Result
 from stream.__main__ import execute
 
 Capture = pytest.CaptureFixture[str]
@@ -136,16 +139,106 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     )
 
 
-def test_an_interrupted_run_leaves_no_half_document(
-    media: Path, networks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *[("json", "clip.json"), ("lines", "clip.jsonl"), ("coco", "clip.json"), ("posetrack", "clip.json")],
+        *[("csv", "clip.csv"), ("trc", "clip_1.trc")],
+    ],
+)
+def test_an_interrupted_run_leaves_what_an_earlier_one_wrote(
+    kind: str,
+    name: str,
+    media: Path,
+    networks: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
 ) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    draw = Result.draw
+
+    def interrupt(result: Result) -> Any:
+        if result.index == 2:
+            raise KeyboardInterrupt
+        return draw(result)
 
     monkeypatch.setattr("posestream.result.Result.draw", interrupt)
     out = tmp_path / "o"
-    assert execute(["estimate", str(media / "clip.mp4"), "--video", "--out", str(out), *networks]) == 130
-    assert list(out.iterdir()) == []
+    out.mkdir()
+    for earlier in (name, "clip_poses.mp4"):
+        (out / earlier).write_text("of yesterday")
+    command = ["estimate", str(media / "clip.mp4"), "--video", "-f", kind, "--out", str(out), *networks]
+    assert execute(command) == 130
+    assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(
+        (name, "clip_poses.mp4"), "of yesterday"
+    )
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "posestream: interrupted: 0 of 1 input is complete; nothing is written of the next one, and files that it has "
+        "of an earlier run stay"
+    )
+
+
+def test_photos_have_no_trc(media: Path, networks: list[str], tmp_path: Path, capsys: Capture) -> None:
+    out, photo = tmp_path / "o", str(media / "2.png")
+    assert execute(["estimate", photo, str(media / "clip.mp4"), "-f", "trc", "--out", str(out), *networks]) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["clip_1.trc", "clip_2.trc"]
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == (
+        f"posestream: {photo} is a photo, and --format trc has a file for each person of a video; choose another, "
+        "as in --format csv"
+    )
+    assert last == f"failed, for the reasons above: {photo}"
+
+
+def test_trc_needs_ids(media: Path, capsys: Capture) -> None:
+    assert execute(["estimate", str(media / "clip.mp4"), "-f", "trc", "--no-track"]) == 1
+    assert capsys.readouterr().err == "posestream: --format trc follows people by their ids; leave --no-track away\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("coco", ["a{camera}.json", "b{id}.json", "~root.json"]),
+        ("trc", [f"{stem}_{person}.trc" for stem in ("a{camera}", "b{id}", "~root") for person in (1, 2)]),
+    ],
+)
+def test_names_of_inputs_are_taken_as_they_are(
+    kind: str, names: list[str], media: Path, networks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = ["a{camera}.mp4", "b{id}.mp4", "~root.mp4"]
+    for name in sources:
+        (tmp_path / name).write_bytes((media / "clip.mp4").read_bytes())
+    (tmp_path / "o").mkdir()
+    monkeypatch.chdir(tmp_path / "o")
+    assert execute(["estimate", *[str(tmp_path / name) for name in sources], "-f", kind, "--out", ".", *networks]) == 0
+    assert sorted(path.name for path in Path().iterdir()) == names
+
+
+def test_files_whose_names_look_alike_are_two_inputs(
+    media: Path, networks: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    folder, out = tmp_path / "alike", tmp_path / "o"
+    folder.mkdir()
+    for name in (b"d\xe9.png", rb"d\xe9.png"):
+        (folder / os.fsdecode(name)).write_bytes((media / "2.png").read_bytes())
+    assert execute(["estimate", str(folder), "--out", str(out), *networks]) == 0
+    written = {path.name: json.loads(path.read_text())["source"] for path in out.glob("*.json")}
+    assert written == {rf"d\xe9{suffix}.json": rf"{folder}/d\xe9{suffix}.png" for suffix in ("", "-2")}
+    assert capsys.readouterr().err.startswith("2 inputs, 2 frames, 4 people in ")
+
+
+def test_one_photo_by_several_paths_is_one_input(
+    media: Path, networks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(media)
+    sources = ["2.png", "./2.png", "../media/2.png", str(media / "2.png")]
+    assert execute(["estimate", *sources, "--out", str(tmp_path / "o"), *networks]) == 0
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["2.json", "2_poses.jpg"]
+
+
+def test_an_empty_name_is_no_folder(tmp_path: Path, capsys: Capture) -> None:
+    assert execute(["estimate", "", "--quiet", "--out", str(tmp_path / "o")]) == 1
+    assert capsys.readouterr().err == "posestream: '' is not the name of a file; give a path, or . for this folder\n"
 
 
 def test_a_picture_that_is_too_large_for_its_copy_fails_alone(
