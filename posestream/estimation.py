@@ -36,7 +36,8 @@ def estimate(
 
     ``source`` is one of these:
 
-    * the path of a photo or a video, a folder of them, a pattern such as ``"shots/*.jpg"``, or a list of these;
+    * the path of a photo or a video, a folder of them, a pattern such as ``"shots/*.jpg"``, or several of these, in
+      a list or as ``Path.glob`` gives them;
     * a camera: its number, or its path such as ``"/dev/video0"``;
     * an address: ``"rtsp://…"`` or ``"http://…"``, also of a picture that a camera serves (``"http://…/snapshot.jpg"``);
     * an array (H, W, 3) uint8 BGR, or an iterable of such arrays at ``fps`` frames a second;

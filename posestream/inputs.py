@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from stream.capture.live_address import choose_element
 from stream.capture.picture_suffixes import is_picture
 from stream.capture.stills import is_still
 from stream.element import Element, Source
-from stream.errors import SourceError
+from stream.errors import PropertyError, SourceError
 from stream.messages import Eos, Frame
 from stream.registry import make
 
 Pixels = NDArray[np.uint8]
 Input = str | Path | int | Pixels | Frame | Element | Iterable[str | Path] | Iterable[Pixels | Frame | None]
 """A photo, a folder, a pattern, a video, a camera, an address, frames, an element, or files of the first four kinds."""
+
+_MIN_FPS, _MAX_FPS = 0.00001, 1_000_000
+"""The first is a frame a day, as of a time lapse; times are integers of nanoseconds."""
 
 Report = Callable[[str, SourceError], None]
 """Called with a file and what is wrong with it."""
@@ -52,14 +56,30 @@ def open_input(source: Input, fps: float, report: Report | None) -> Source:
             return make_source(choose_element(url), url=url, camera=str(url))
         case str() | Path():
             return Files(find_files(source), report)
-        case list() | tuple() if source and all(isinstance(item, str | Path) for item in source):
-            return Files([path for item in source for path in find_files(item)], report)
         case Iterable():
-            return Frames(source, fps)
+            first, items = _peek(source)
+            return Files(_find_each(items), report) if isinstance(first, str | Path) else Frames(items, fps)
     raise SourceError(
         f"{type(source).__name__} {source!r} is nothing to read frames from; give a path, a camera's number, "
         "an address, or arrays (H, W, 3) uint8"
     )
+
+
+def _peek(items: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
+    """The first of ``items``, None where there is none, and all of them: an iterator gives each but once."""
+    if isinstance(items, Collection):
+        return next(iter(items), None), items
+    rest = iter(items)
+    begin = list(islice(rest, 1))
+    return (begin[0] if begin else None), chain(begin, rest)
+
+
+def _find_each(items: Iterable[Any]) -> Iterator[Path]:
+    """The files that each of ``items`` names."""
+    for number, item in enumerate(items):
+        if not isinstance(item, str | Path):
+            raise SourceError(f"item {number} is {type(item).__name__} among paths; give paths alone, or frames alone")
+        yield from find_files(item)
 
 
 def make_source(name: str, **properties: object) -> Source:
@@ -161,12 +181,17 @@ class Files(Source):
 
 
 class Frames(Source):
-    """Arrays (H, W, 3) uint8 BGR, ``fps`` of them a second, or frames that are ready-made and keep their camera."""
+    """Arrays (H, W, 3) uint8 BGR, ``fps`` of them a second, or frames that are ready-made and keep their camera.
+
+    Raises :class:`PropertyError` for an ``fps`` beyond one frame a day and 1,000,000 a second.
+    """
 
     src = Caps("video/raw")
     camera = "frames"
 
     def __init__(self, items: Iterable[Any], fps: float, *, is_sequence: bool = True) -> None:
+        if not _MIN_FPS <= fps <= _MAX_FPS:
+            raise PropertyError(f"fps={fps} is not valid: it must be a number from {_MIN_FPS:.5f} to {_MAX_FPS:,}")
         self._items, self._fps, self.is_sequence = items, fps, is_sequence
         self.has_truth = _are_drawn(items)
 
@@ -176,16 +201,22 @@ class Frames(Source):
         for seq, item in enumerate(self._items):
             frame = item if item is None or isinstance(item, Frame) else self._frame(seq, item)
             if frame is not None:
+                _check_pixels(seq, frame.pixels)
                 cameras.add(frame.camera)
             yield frame
         yield from map(Eos, sorted(cameras))
 
     def _frame(self, seq: int, pixels: Any) -> Frame:
-        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
-            kind = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-            raise SourceError(f"frame {seq} is {kind}; give arrays (height, width, 3) uint8, BGR as OpenCV reads them")
+        _check_pixels(seq, pixels)
         now_ns = self.context.now_ns()
         # A copy, since a program may read its next frame into the same memory while a window still holds this one.
         return Frame(
             self.camera, seq, round(seq * 1e9 / self._fps), now_ns, pixels.copy(order="C"), {"captured": now_ns}
         )
+
+
+def _check_pixels(seq: int, pixels: Any) -> None:
+    """Raise :class:`SourceError` for what is no picture."""
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,) or not pixels.size:
+        kind = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise SourceError(f"frame {seq} is {kind}; give arrays (height, width, 3) uint8, BGR as OpenCV reads them")

@@ -49,9 +49,9 @@ class Filesrc(Source):
     num_frames: Annotated[int, Meta(ge=0, description="frames to deliver, loops included; 0 for all")] = 0
     loop: Annotated[bool, Meta(description="start over at the end; pts_ns continues")] = False
     realtime: Annotated[bool, Meta(description="deliver each frame at its time, as a camera would")] = False
-    fps: Annotated[float, Meta(gt=0, description="frames per second of still pictures; a video has its own rate")] = (
-        25.0
-    )
+    fps: Annotated[
+        float, Meta(ge=1e-5, le=1e6, description="frames per second of still pictures; a video has its own rate")
+    ] = 25.0
     damaged: Annotated[
         Literal["error", "warn"],
         Meta(description="what to do at damage, after the frames before it: fail, or warn and continue"),

@@ -39,7 +39,7 @@ class Testsrc(Source):
     camera: Annotated[str, Meta(description="camera name in the frames; empty for the element's own name")] = ""
     width: Annotated[int, Meta(ge=64, le=4096, description="px")] = 640
     height: Annotated[int, Meta(ge=64, le=4096, description="px")] = 480
-    fps: Annotated[float, Meta(gt=0, le=1000, description="frames per second")] = 30.0
+    fps: Annotated[float, Meta(ge=1e-5, le=1000, description="frames per second")] = 30.0
     people: Annotated[int, Meta(ge=0, le=8, description="number of people")] = 3
     seed: Annotated[int, Meta(ge=0, description="random seed of the people and the background")] = 0
     num_frames: Annotated[int, Meta(ge=0, description="frames to deliver; 0 for no limit")] = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from posestream.inputs import Files, Frames, find_files, open_input
 from stream.elements.camerasrc import Camerasrc
 from stream.elements.rtspsrc import Rtspsrc
 from stream.elements.snapshotsrc import Snapshotsrc
-from stream.errors import SourceError
+from stream.errors import PropertyError, SourceError
 from stream.messages import Eos, Frame
+from stream.pipeline.launch import parse_launch
 from stream.registry import make
 from stream.testing.items import make_frame
 from stream.testing.videos import read_number
@@ -107,8 +110,43 @@ def test_a_list_of_paths_is_files_and_an_element_is_itself(media: Path) -> None:
     listed = open_input(paths, 25, None)
     assert isinstance(listed, Files)
     assert [path.name for path in listed.paths] == ["2.png", "10.jpg"]
+    for several in (media.glob("*.png"), {media / "2.png"}, iter([str(media / "2.png")]), {media / "2.png": 1}):
+        found: Any = open_input(several, 25, None)
+        assert media / "2.png" in found.paths
     element = make("testsrc")
     assert open_input(element, 25, None) is element
+
+
+def test_paths_and_frames_together_are_refused(media: Path) -> None:
+    mixed: Any = [media / "2.png", PICTURE]
+    with pytest.raises(SourceError) as caught:
+        open_input(mixed, 25, None)
+    assert str(caught.value) == "item 1 is ndarray among paths; give paths alone, or frames alone"
+
+
+def test_an_iterator_loses_no_frame_and_is_begun_once() -> None:
+    begun = []
+
+    class Camera:
+        def __iter__(self) -> Iterator[Any]:
+            begun.append(1)
+            yield None
+            yield PICTURE
+
+    given: Any = Camera()
+    items: list[Any] = list(open_input(given, 25, None).frames())
+    none, frame, _ = items
+    assert (none, frame.seq, begun) == (None, 1, [1])
+
+
+@pytest.mark.parametrize("fps", [0, -5, float("nan"), float("inf"), 1e-300, 1e300])
+def test_a_rate_that_gives_no_times_is_refused(fps: float) -> None:
+    with pytest.raises(PropertyError) as caught:
+        open_input([PICTURE], fps, None)
+    assert str(caught.value) == f"fps={fps} is not valid: it must be a number from 0.00001 to 1,000,000"
+    for source in ("filesrc location=a.jpg", "testsrc"):
+        with pytest.raises(PropertyError, match="fps="):
+            parse_launch(f"{source} fps={fps} ! fakesink")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +188,9 @@ def test_frames_keep_their_camera_which_ends_with_them() -> None:
         (np.zeros((48, 64, 4), np.uint8), "uint8 (48, 64, 4)"),
         (np.zeros((48, 64, 3), np.float32), "float32 (48, 64, 3)"),
         ([7], "int"),
+        (np.zeros((0, 0, 3), np.uint8), "uint8 (0, 0, 3)"),
+        ([np.zeros((0, 10, 3), np.uint8)], "uint8 (0, 10, 3)"),
+        (replace(make_frame(0), pixels=np.zeros((4, 0, 3), np.uint8)), "uint8 (4, 0, 3)"),
     ],
 )
 def test_what_is_no_picture_is_refused_with_what_it_is(given: Any, kind: str) -> None:
