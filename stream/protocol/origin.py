@@ -34,7 +34,8 @@ class Origin(Struct, frozen=True, kw_only=True):
     name: Annotated[Text, Meta(description="for people: its host and process")] = ""
 
     def __str__(self) -> str:
-        return f"{self.name or self.session} (placement {self.placement})" if self.placement else self.name
+        name = self.name or f"of session {self.session}"
+        return f"{name} (placement {self.placement})" if self.placement else name
 
 
 class Verdict(Struct, frozen=True, kw_only=True, tag_field="kind", tag="verdict"):
