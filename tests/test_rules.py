@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)  # all types are checked anew: a minute, or a few on a busy machine
+
 RULES = {
     "style": ("-m", "ruff", "check", "."),
     "form": ("-m", "ruff", "format", "--check", "."),

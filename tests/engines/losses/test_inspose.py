@@ -62,6 +62,7 @@ def released(shared: Path) -> tuple[Any, Any, Any]:
     return model, predictions, np.load(shared / "models" / "golden_inspose_r50.npz")
 
 
+@pytest.mark.slow
 def test_the_seven_released_losses_equal_the_published_ones(released: Any) -> None:
     _, predictions, theirs = released
     losses = released_losses(predictions, truth_of(theirs))

@@ -48,6 +48,7 @@ def parameters(model: Any) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("config", "name", "count"), [(W32, "w32", 28_536_113), (W48, "w48", 63_595_745)])
 def test_hrnet_equals_the_published_network(reference: Path, config: Any, name: str, count: int, size: Any) -> None:
@@ -135,6 +136,7 @@ def inspose(shared: Path) -> Any:
         return model, model(torch.from_numpy(noise)), np.load(folder / "golden_inspose_r50.npz")
 
 
+@pytest.mark.slow
 def test_inspose_as_released_equals_the_published_maps(inspose: Any) -> None:
     model, predictions, theirs = inspose
     assert parameters(model) == 50_107_888
@@ -148,6 +150,7 @@ def test_inspose_as_released_equals_the_published_maps(inspose: Any) -> None:
     np.testing.assert_allclose(predictions.tags[0, :, ::4, ::4], theirs["ae_tag_s"], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "options"),
     [

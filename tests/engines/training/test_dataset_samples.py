@@ -133,6 +133,7 @@ def test_every_data_set_trains_for_an_epoch(tmp_path: Path, name: str, capsys: p
     assert (tmp_path / "run" / WEIGHTS).is_file()
 
 
+@pytest.mark.slow
 def test_validation_uses_detected_boxes_if_the_recipe_names_them(
     posetrack: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

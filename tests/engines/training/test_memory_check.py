@@ -66,6 +66,7 @@ def test_the_columns_that_deformable_convolutions_gather_are_counted() -> None:
     assert each[1] - each[0] > 4 * 9 * 12 * 16 * 16 * 4
 
 
+@pytest.mark.slow
 def test_half_precision_saves_less_for_each_window_and_its_weights_once() -> None:
 
     model = HRNet(MICRO)

@@ -183,6 +183,7 @@ Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsq
 """
 
 
+@pytest.mark.slow
 def test_the_exported_head_gives_the_heatmaps_of_pytorch(head: Exported) -> None:
     onnx.checker.check_model(head.graph)
     deformable = [node for node in head.graph.graph.node if node.op_type == "DeformConv"]

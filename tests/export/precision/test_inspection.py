@@ -28,6 +28,7 @@ def test_multiplications_are_those_that_the_network_itself_counts(small: Any) ->
     assert counted == pytest.approx({"backbone": cost.backbone_gmac, "head": cost.head_gmac}, abs=0.001)
 
 
+@pytest.mark.slow
 def test_every_layer_is_counted_in_the_type_it_runs_in(small: Any) -> None:
     found = count_layers(to_fp16(small("fami")["head"]))
     assert found["DeformConv", "float32"] == 1
@@ -42,6 +43,7 @@ def test_shares_add_up_to_one(small: Any) -> None:
     assert sum(compute_shares(to_fp16(small("fami")["head"])).values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_graph_that_runs_in_something_else_is_refused(small: Any) -> None:
     graph = small("fami")["backbone"]
     convolutions = {layer.name for layer in list_layers(graph) if layer.macs}

@@ -206,6 +206,7 @@ def test_offsets_masks_and_grids_are_made_by_no_eight_bits(small: Any, crops: An
         assert not any(last in name for name in scales), last
 
 
+@pytest.mark.slow
 def test_both_halves_of_a_cut_network_compute_in_eight_bits_what_the_whole_does(
     small: Any, crops: Any, run: Callable[..., Any]
 ) -> None:

@@ -84,7 +84,7 @@ def test_pictures_of_ones_own_are_looked_at(tmp_path: Path, capsys: Capture) -> 
         (["hrnet-small", "hrnet-small", "--frames", "nowhere.mp4"], "nowhere.mp4"),
         (
             ["hrnet-small", "hrnet-small", *FEW, "--picture", "apart.abacus"],
-            "compare: --picture apart.abacus cannot be written",
+            "which OpenCV cannot encode as .abacus; try one in .png",
         ),
     ],
 )

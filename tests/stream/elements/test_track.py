@@ -271,6 +271,7 @@ def _without_pixels(frame: Frame) -> Frame:
     return replace(frame, pixels=np.broadcast_to(np.uint8(0), frame.pixels.shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [1, 2, 3])
 def test_three_people_keep_three_ids_through_the_aerobics_clip(aerobics: list[People], interval: int) -> None:
     ids = []

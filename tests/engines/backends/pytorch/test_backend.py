@@ -233,6 +233,7 @@ def mixed(network: Any) -> Any:
     return to_mixed_precision(make_part("fused", network, SIGNATURE), (crops,))
 
 
+@pytest.mark.slow
 def test_most_products_are_float16(mixed: Any) -> None:
     products = [node for node in mixed.graph.nodes if operator_name(node) in PRODUCTS]
     half = [node for node in products if node.all_input_nodes[0].meta["val"].dtype == torch.float16]

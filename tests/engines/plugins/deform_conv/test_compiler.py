@@ -29,6 +29,7 @@ def _compiler(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
         pytest.skip(str(error))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_compiler")
 @pytest.mark.parametrize("architecture", LIMITS)
 @pytest.mark.parametrize("name", PAPERS)
