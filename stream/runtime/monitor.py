@@ -178,17 +178,22 @@ class Monitor:
             self._quit(for_s)
         elif self._orders.ending == "kill" or self._is_finished() or is_too_slow:
             self._enter("quitting")
-        elif self._orders.ending == "stop":
-            self._enter("ending")
+        elif self._orders.ending == "stop":  # before all parts are open, nothing is in flight
+            self._enter("quitting" if self.phase == "starting" else "ending")
         elif self.phase == "starting" and bus.STATES.index(self.state) >= bus.STATES.index("PAUSED"):
             self._enter("running")
 
     def _quit(self, for_s: float) -> None:
-        if self._orders.ending == "kill" or for_s > self._plan.policy.quit_s:
-            for process in self.processes:
+        is_late = self._orders.ending == "kill" or for_s > self._plan.policy.quit_s
+        for process in self.processes:
+            if is_late or not self._has_reported(process):
                 process.signal(signal.SIGKILL)
         if not any(process.is_alive for process in self.processes):
             self._enter("done")
+
+    def _has_reported(self, process: PartProcess) -> bool:
+        """False for one that still imports what it needs: it has opened nothing, and hears of no target."""
+        return process.part in self.statistics
 
     def _target(self) -> bus.Target:
         if self.phase in ("quitting", "done"):

@@ -222,6 +222,22 @@ def test_a_stop_waits_for_a_part_that_still_writes_its_file(line: Line) -> None:
     assert line.monitor.phase == "quitting"
 
 
+def test_a_stop_of_a_line_that_starts_waits_for_the_parts_that_have_opened_something_alone() -> None:
+    line = Line()
+    line.beats, line.state = False, "READY"
+    line.turn(0.1)
+    line.beat("testsrc", line.process("testsrc").pid)
+    line.turn(0.1)
+    assert line.monitor.phase == "starting"
+    line.orders.ending = "stop"
+    line.turn(0.1)
+    assert (line.monitor.phase, line.hub.targets[-1][1].state) == ("quitting", "NULL")
+    assert (line.process("testsrc").signals, line.process("detect").signals[0]) == ([], signal.SIGKILL)
+    line.process("testsrc").code = 0
+    line.monitor.run_to_end()
+    assert (line.monitor.phase, line.restarts()) == ("done", [])
+
+
 def test_a_kill_ends_every_process_at_once(line: Line) -> None:
     line.orders.ending = "kill"
     line.turn(0.1)
