@@ -127,7 +127,7 @@ class VideoFile:
         self._path, self._who = path, owner
         self._first: tuple[Picture, int] | None = None
         self._encoder: _Encoder | None = None
-        self._error: TransportError | None = None
+        self._error: PropertyError | TransportError | None = None
         self._last_ns = self._left_out_ns = self._frame_ns = 0
         self._is_closed = False
         make_folder_of(path, owner)
@@ -170,7 +170,7 @@ class VideoFile:
         try:
             with _write_errors(self._who, self._path):
                 yield
-        except TransportError as error:
+        except (PropertyError, TransportError) as error:
             self._error = error
             if self._encoder is not None:
                 self._encoder.abandon()
@@ -181,7 +181,18 @@ class VideoFile:
         assert self._first is not None
         picture, pts_ns = self._first
         self._frame_ns = round(1e9 / fps)
-        self._encoder = _Encoder(self._path, self._lock, _round_to_even(picture.shape[1], picture.shape[0]), fps)
+        size = _round_to_even(picture.shape[1], picture.shape[0])
+        encoder = _Encoder(self._path, self._lock, size, fps)
+        try:
+            encoder.open()
+        except av.error.FFmpegError as error:
+            encoder.abandon()
+            self._path.unlink(missing_ok=True)
+            raise PropertyError(
+                f"{self._who}: {self._path} would be {size[0]:,} x {size[1]:,} px, which its encoder {encoder.codec} "
+                f"does not take ({error.strerror}); scale the frames down, or leave the video out"
+            ) from None
+        self._encoder = encoder
         self._encode(picture, pts_ns)
 
     def _encode(self, picture: Picture, pts_ns: int) -> None:
@@ -224,7 +235,7 @@ class _Encoder:
 
     def __init__(self, path: Path, lock: io.FileIO, size: tuple[int, int], fps: float) -> None:
         suffix = path.suffix.lower()
-        codec = _find_codec(CODECS[suffix])
+        self.codec = codec = _find_codec(CODECS[suffix])
         rate = Fraction(fps).limit_denominator(1001)
         self._size = size
         self._tick_s = 1 / rate if suffix in _CONSTANT_RATE else Fraction(1, _TICKS_PER_SECOND)
@@ -238,6 +249,10 @@ class _Encoder:
         self._stream.pix_fmt = _PIXELS.get(codec, "yuv420p")
         self._stream.gop_size = max(1, round(fps * _KEY_FRAME_S))
         self._stream.codec_context.time_base = self._tick_s
+
+    def open(self) -> None:
+        """Open the encoder. Raises ``FFmpegError`` where it does not take pictures of this size."""
+        self._stream.codec_context.open()
 
     def encode(self, picture: Picture, at_ns: int) -> None:
         """Encode ``picture``, shown from ``at_ns`` on."""

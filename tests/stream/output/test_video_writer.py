@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from stream.errors import PropertyError
 from stream.output.video_writer import CODECS, VideoFile
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
@@ -56,3 +57,18 @@ def test_a_video_may_be_called_anything(tmp_path: Path, monkeypatch: pytest.Monk
     video.close()
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert Path(name).stat().st_size > 100
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".webm"])
+def test_pictures_too_large_for_the_encoder_are_said_and_leave_no_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"wide{suffix}"
+    video = VideoFile(path)
+    video.add(np.zeros((20, 70_000, 3), np.uint8), 0, 0)
+    for _ in range(2):
+        with pytest.raises(
+            PropertyError, match=r"wide\.\w+ would be 70,000 x 20 px, which its encoder \w+ does not take"
+        ):
+            video.add(np.zeros((20, 70_000, 3), np.uint8), 1, 40_000_000)
+    with pytest.raises(PropertyError):
+        video.close()
+    assert list(tmp_path.iterdir()) == []
