@@ -6,9 +6,11 @@ frame rate. Its displacement over a horizon is therefore modelled as the horizon
 
     the body's speed, its change between the last two frames, and the joint's own speed (relative to the body)
 
-with one gain each. The gains are those of a least-squares fit to what this person's joints did over the same horizon
-during the last seconds, with a prior that was fitted on other clips (``benchmarks/forecasting.py``). Where keypoints
-are noise around a fixed point, speeds do not tell displacements, the gains go to zero and the forecast is to hold.
+with one gain each along x and along y, since who walks goes evenly across and bobs. The gains are those of a
+least-squares fit to what this person's joints did over the same horizon during the last seconds: of both axes first,
+with a prior that was fitted on other clips (``benchmarks/forecasting.py``), and then of each axis, with the result as
+the prior. Where keypoints are noise around a fixed point, speeds do not tell displacements, the gains go to zero and
+the forecast is to hold.
 
 Inside, x and y are planes, (2, M, K) for M people of K joints, since NumPy loops over the last axes fastest.
 """
@@ -66,7 +68,6 @@ LENGTHS_KEPT = 0.9
 """How much of the distance between a limb's length and the shortest and longest ones lately is left after a frame."""
 
 _HISTORY = 16
-_PRIOR_EQUATIONS = PRIOR * np.column_stack([np.eye(3), GAINS])
 _TINY, _LAST = 1e-9, 1e300
 
 
@@ -102,15 +103,15 @@ class _Frame:
         return seen
 
     def combine(self, gains: Floats) -> Floats:
-        """The sum of the three motions with ``gains`` (3, M), px/s, (2, M, K)."""
-        speeds: Floats = self.own * gains[2][:, None]
+        """The sum of the three motions with ``gains`` (3, 2, M), px/s, (2, M, K)."""
+        speeds: Floats = self.own * gains[2][..., None]
         speeds += (self.body[0] * gains[0] + self.body[1] * gains[1])[:, :, None]
         return speeds
 
     def list_motions(self) -> Floats:
-        """The three motions of each person's joints, (M, 3, 2, K)."""
-        motions = np.empty((len(self.seen), 3, 2, self.seen.shape[1]))
-        motions[:, :2], motions[:, 2] = self.body.transpose(2, 0, 1)[..., None], self.own.transpose(1, 0, 2)
+        """The three motions of each person's joints, (M, 2, 3, K)."""
+        motions = np.empty((len(self.seen), 2, 3, self.seen.shape[1]))
+        motions[:, :, :2], motions[:, :, 2] = self.body.transpose(2, 1, 0)[..., None], self.own.transpose(1, 0, 2)
         return motions
 
 
@@ -128,9 +129,9 @@ class Forecaster:
         self._frames: list[_Frame] = []
         self._ids: NDArray[np.int64] = np.zeros(0, np.int64)
         self._last_s: Floats = np.zeros(0)
-        self._equations: Floats = np.zeros((0, 3, 4))
+        self._equations: Floats = np.zeros((0, 2, 3, 4))
         self._errors: Floats = np.zeros((0, 2, joints))
-        self._gains: Floats = np.zeros((3, 0))
+        self._gains: Floats = np.zeros((3, 2, 0))
         self._given: NDArray[np.int64] = np.zeros(0, np.int64)
         self._rows: NDArray[np.intp] | slice = slice(None)
 
@@ -273,10 +274,10 @@ class Forecaster:
         self._solve()
 
     def _solve(self) -> None:
-        """Solve for the gains of each person, (3, M)."""
-        equations = self._equations + _PRIOR_EQUATIONS
-        solved = np.linalg.solve(equations[..., :3], equations[..., 3:])[..., 0]
-        self._gains = np.ascontiguousarray(np.minimum(np.maximum(solved, MIN_GAINS), MAX_GAINS).T)
+        """Solve for the gains of each person, (3, 2, M)."""
+        of_both = _solve(self._equations.sum(1), GAINS)
+        of_each = _solve(self._equations, of_both[:, None])
+        self._gains = np.ascontiguousarray(np.minimum(np.maximum(of_each, MIN_GAINS), MAX_GAINS).transpose(2, 1, 0))
 
     # -- forecasts -----------------------------------------------------------------------------------------------------
 
@@ -326,10 +327,15 @@ def _gather(values: Floats, rows: NDArray[np.intp], is_known: NDArray[np.bool_])
     return found
 
 
+def _solve(equations: Floats, prior: Floats) -> Floats:
+    """The gains (..., 3) of normal equations (..., 3, 4), drawn to those of the ``prior``."""
+    right = equations[..., 3] + PRIOR * prior
+    gains: Floats = np.linalg.solve(equations[..., :3] + PRIOR * np.eye(3), right[..., None])[..., 0]
+    return gains
+
+
 def _make_equations(motions: Floats, speeds: Floats, weights: Floats) -> Floats:
-    """The normal equations (M, 3, 4) of gains with which ``motions`` (M, 3, 2, K) add up to ``speeds`` (2, M, K)."""
-    people = len(motions)
-    terms = np.concatenate([motions, speeds.transpose(1, 0, 2)[:, None]], axis=1)
-    weighted = motions * weights[:, None, None]
-    equations: Floats = weighted.reshape(people, 3, -1) @ terms.reshape(people, 4, -1).swapaxes(1, 2)
+    """The normal equations (M, 2, 3, 4) of gains with which ``motions`` (M, 2, 3, K) add up to ``speeds`` (2, M, K)."""
+    terms = np.concatenate([motions, speeds.transpose(1, 0, 2)[:, :, None]], axis=2)
+    equations: Floats = (motions * weights[:, None, None]) @ terms.swapaxes(2, 3)
     return equations

@@ -52,6 +52,15 @@ def test_the_gains_of_one_who_walks_evenly_become_one() -> None:
     np.testing.assert_allclose(found[:, 2], 64, rtol=0.02)
 
 
+def test_one_who_bobs_is_forecast_across_as_if_not() -> None:
+    bob = 4 * np.sin(2 * np.pi * 1.5 * np.arange(162) / FPS)
+    track = walk(162) + np.stack([0 * bob, bob], -1)[:, None, None]
+    found, then, now = run(track)[80:160, 0, :, :2], track[82:, 0], track[80:160, 0]
+    off, held = (np.abs(points - then).mean((0, 1)) for points in (found, now))
+    assert off[0] < 0.01 * held[0]
+    assert off[1] < 0.4 * held[1]
+
+
 def test_noise_around_a_fixed_point_is_held() -> None:
     track = POSE + np.random.default_rng(0).normal(0, 1, (200, 1, 5, 2))
     found = run(track)[40:, 0]
