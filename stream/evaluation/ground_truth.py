@@ -30,8 +30,12 @@ def load_judge(request: Request) -> Judge:
     if isinstance(request.source, Testsrc):
         return CocoJudge(_annotate_source(request.source), lambda _: True)
     assert request.truth is not None
-    start = request.source.start if isinstance(request.source, Filesrc) else 0
-    return _load_file(request.truth, start)
+    return _load_file(request.truth, find_start(request))
+
+
+def find_start(request: Request) -> int:
+    """The number in its clip of the source's frame 0."""
+    return request.source.start if isinstance(request.source, Filesrc) else 0
 
 
 def _annotate_source(source: Testsrc) -> Callable[[int], list[Annotation]]:
@@ -59,6 +63,13 @@ def annotate(picture: Picture) -> list[Annotation]:
         }
         for box, person in zip(corners, keypoints, strict=True)
     ]
+
+
+def read_sizes(path: Path, start: int) -> dict[int, tuple[int, int]]:
+    """The (width, height) px of the pictures in an annotation file, by frame number, as far as it says them."""
+    loaded = read_json(path)
+    images = [image for image in loaded["images"] if "width" in image and "height" in image]
+    return {_read_number(path, image) - start: (image["width"], image["height"]) for image in images}
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from engines.evaluation.live import Answer, capture_times, held_answers, own_ans
 from engines.skeletons import SKELETONS
 from stream.errors import EngineError, SourceError
 from stream.evaluation.alignment import Alignment, align
-from stream.evaluation.ground_truth import load_judge
+from stream.evaluation.ground_truth import find_start, load_judge, read_sizes
 from stream.evaluation.line_variants import DRAWN, STREAM, Request, live_line, offline_line
 from stream.evaluation.report import Reading, Report
 from stream.evaluation.runs import OfflineRecord, OnStderr, Span, run_live, run_offline, to_record
@@ -23,6 +23,9 @@ from stream.registry import label
 from stream.runtime.meter import percentile
 
 Answers = Sequence[Answer[Record]]
+
+_SHIFTED = 5.0
+"""By how much the AP of late answers must exceed that of offline ones, in percent, to be no chance."""
 
 _MIN_PACE = 0.95
 """Below this ratio to its own clock, the report notes that the source was too slow."""
@@ -90,6 +93,7 @@ def make_report(request: Request, alignment: Alignment, judge: Judge, span: Span
             "--seconds), or reduce --warmup-s"
         )
     _check_known(judge, [alignment.loop.number(frame) for frame in frames], request)
+    _check_sizes(request, alignment.offline)
     moments_ns = capture_times(times_ns, frames, alignment.answers)
     readings = {
         "offline": [alignment.offline.get(alignment.loop.number(frame)) for frame in frames],
@@ -115,7 +119,7 @@ def make_report(request: Request, alignment: Alignment, judge: Judge, span: Span
         age_p50_ms=percentile(ages_ms, 50),
         age_p95_ms=percentile(ages_ms, 95),
         readings=scored,
-        notes=tuple(_notes(request, alignment, times_ns, moments_ns)),
+        notes=(*_note_numbers(request, scored), *_notes(request, alignment, times_ns, moments_ns)),
     )
 
 
@@ -156,6 +160,28 @@ def _check_known(judge: Judge, numbers: Sequence[int], request: Request) -> None
         raise SourceError(
             f"{request.truth} annotates none of the frames {min(numbers)} to {max(numbers)} of the live run; check "
             "that it belongs to this clip and numbers frames from 0"
+        )
+
+
+def _check_sizes(request: Request, records: Mapping[int, Record]) -> None:
+    """Raise :class:`SourceError` if the annotations are of pictures of another size than the frames."""
+    sizes = read_sizes(request.truth, find_start(request)) if request.truth else {}
+    for number, record in records.items():
+        if sizes.get(number, record.size) != record.size:
+            theirs, ours = ("x".join(map(str, size)) for size in (sizes[number], record.size))
+            raise SourceError(
+                f"{request.truth} annotates pictures of {theirs}, and frame {number} of {label(request.source)} is "
+                f"{ours}; give the annotations of this clip, or the clip in its first size"
+            )
+
+
+def _note_numbers(request: Request, readings: Mapping[str, Reading]) -> Iterator[str]:
+    """Keypoints that are truer of the next frame than of their own have annotations with other numbers."""
+    offline, streaming = (readings[name].scores["AP"] for name in ("offline", "streaming"))
+    if request.truth and streaming > offline + _SHIFTED:
+        yield (
+            f"keypoints are nearer to the truth of the frame after theirs (AP {streaming:.1f}) than to their own "
+            f"({offline:.1f}): {request.truth} seems to number frames from 1, and must number them from 0"
         )
 
 

@@ -56,7 +56,6 @@ class SourceInput:
         self._offset: int | None = None
         self._frames: Iterator[Frame | None] = iter(())
         self._is_ended = runner.is_finished
-        self._unused = 0
 
     def open(self, opened: ExitStack) -> None:
         """Open the elements, source last, unless everything was delivered before a restart."""
@@ -107,15 +106,16 @@ class SourceInput:
 
     def _report_unused(self) -> None:
         """Say what of a live stream that has ended came before the line was ready; if that was all, it is an error."""
-        if not self._unused:
+        unused = self._memory.get("unused", 0)
+        if not unused:
             return
         if "taken" in self._memory:
-            frames = wording.count(self._unused, "frame")
+            frames = wording.count(unused, "frame")
             _logger.warning("%s of camera %r came before all parts of the line were ready", frames, self._camera)
             return
         error = SourceError(
             f"the stream of camera {self._camera!r} ended before all parts of the line were ready, which got none "
-            f"of its frames ({self._unused}); begin the stream later, or read a file"
+            f"of its frames ({unused}); begin the stream later, or read a file"
         )
         self._runner.report_error(self._source, error, self._camera)
 
@@ -133,7 +133,7 @@ class SourceInput:
         if not self._source.is_live and self._runner.flow.was_released(frame.key):
             return  # delivered before the restart, and no later frame needs it
         if self._source.is_live and state != "PLAYING":
-            self._unused += 1
+            self._memory["unused"] = self._memory.get("unused", 0) + 1  # with those of before a restart
             return  # a paused live source is still read, or its frames would be late from then on
         self._memory["taken"] = frame.seq
         self._runner.receive_acknowledgements()

@@ -16,19 +16,20 @@ import pytest
 pytest.importorskip("pycocotools")
 
 from engines.datasets.synthetic.scene import Scene
+from engines.skeletons import SKELETONS
 from stream.cli.demo import free_port
 from stream.cli.line_argument import parse_line
 from stream.errors import EngineError, PosestreamError, SourceError
 from stream.evaluation import live as module
 from stream.evaluation.alignment import Alignment, align
-from stream.evaluation.ground_truth import load_judge
+from stream.evaluation.ground_truth import annotate, load_judge
 from stream.evaluation.line_variants import Request, live_line, offline_line
 from stream.evaluation.live import Evaluation, make_report, select_frames
 from stream.evaluation.report import Report
 from stream.evaluation.runs import Span, run_live, run_offline
 from stream.pipeline.launch import parse_launch, parse_yaml
 from stream.testing.drawn_clip import write_drawn
-from tests.stream.evaluation.messages import LINE, forecast_run, live_run, offline_run
+from tests.stream.evaluation.messages import FPS, LINE, SCENE, SIZE, forecast_run, live_run, offline_run
 
 AP, PCK = "AP", "PCK@0.2"
 ALL = Span(seconds=100, warmup_s=0)
@@ -96,6 +97,49 @@ def test_only_frames_within_the_span_are_scored() -> None:
 def test_a_run_that_ends_too_early_raises() -> None:
     with pytest.raises(SourceError, match=r"answered no frame after its first 5 s; run it longer"):
         report(dict.fromkeys(range(8), 0.0), Span(seconds=1, warmup_s=5))
+
+
+@pytest.mark.parametrize(
+    ("first", "size", "words"),
+    [
+        (
+            0,
+            (640, 480),
+            "annotates pictures of 640x480, and frame 0 of filesrc is 320x240; give the annotations of this",
+        ),
+        (1, SIZE, "seems to number frames from 1, and must number them from 0"),
+    ],
+    ids=["size", "numbers"],
+)
+def test_annotations_of_other_pictures_are_refused_and_of_other_numbers_noted(
+    tmp_path: Path, first: int, size: tuple[int, int], words: str
+) -> None:
+    numbers = range(first, first + 20)
+    people = [
+        annotation | {"image_id": number}
+        for number in numbers
+        for annotation in annotate(SCENE.truth_at((number - first) / FPS))
+    ]
+    content = {
+        "images": [
+            {"id": number, "file_name": f"{number}.jpg", "width": size[0], "height": size[1]} for number in numbers
+        ],
+        "annotations": [annotation | {"id": row} for row, annotation in enumerate(people)],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(SKELETONS["coco17"].joints)}],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    line = f"filesrc location={tmp_path}/clip.mp4 ! tests.toys.oracle ! keypointsink"
+    given = Request(parse_launch(line), tmp_path / "truth.json")
+    late = make_alignment(dict.fromkeys(range(2, 17), 50.0))
+
+    def evaluate() -> Report:
+        return make_report(given, late, load_judge(given), Span(seconds=9, warmup_s=0.1), "by hand")
+
+    if first == 0:
+        with pytest.raises(SourceError, match=words):
+            evaluate()
+    else:
+        assert words in evaluate().notes[0]
 
 
 def test_a_source_that_lags_behind_its_own_clock_is_noted() -> None:

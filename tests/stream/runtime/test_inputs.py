@@ -147,6 +147,17 @@ def test_a_live_stream_that_ends_before_the_line_is_ready_is_an_error(
     assert caplog.messages == ([] if is_reported else [said])
 
 
+def test_what_came_before_the_line_was_ready_is_counted_over_restarts(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = Memory({"taken": 4, "unused": 13})
+    source = Gives(num_frames=3, is_live=True)
+    taking = frames_input(bench.part_runner(source, Takes(), memory=memory), source, 100, memory, is_restart=True)
+    for state in ("PAUSED", "PAUSED", "PLAYING", "PLAYING"):
+        taking.advance(state)
+    assert caplog.messages == [f"15 frames of camera {CAMERA!r} came before all parts of the line were ready"]
+
+
 def test_a_camera_that_fails_ends_its_part(bench: Bench) -> None:
     source = Damaged(num_frames=0, is_live=True)
     taking = frames_input(bench.part_runner(source, Takes()), source, 100, Memory())
