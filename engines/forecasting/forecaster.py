@@ -329,9 +329,8 @@ def _gather(values: Floats, rows: NDArray[np.intp], is_known: NDArray[np.bool_])
 
 def _solve(equations: Floats, prior: Floats) -> Floats:
     """The gains (..., 3) of normal equations (..., 3, 4), drawn to those of the ``prior``."""
-    right = equations[..., 3] + PRIOR * prior
-    gains: Floats = np.linalg.solve(equations[..., :3] + PRIOR * np.eye(3), right[..., None])[..., 0]
-    return gains
+    gains = np.linalg.solve(equations[..., :3] + PRIOR * np.eye(3), equations[..., 3:] + PRIOR * prior[..., None])
+    return np.asarray(gains[..., 0], np.float64)
 
 
 def _make_equations(motions: Floats, speeds: Floats, weights: Floats) -> Floats:

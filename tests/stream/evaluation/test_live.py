@@ -116,7 +116,7 @@ def test_annotations_of_other_pictures_are_refused_and_of_other_numbers_noted(
 ) -> None:
     numbers = range(first, first + 20)
     people = [
-        annotation | {"image_id": number}
+        {**annotation, "image_id": number}
         for number in numbers
         for annotation in annotate(SCENE.truth_at((number - first) / FPS))
     ]
@@ -124,7 +124,7 @@ def test_annotations_of_other_pictures_are_refused_and_of_other_numbers_noted(
         "images": [
             {"id": number, "file_name": f"{number}.jpg", "width": size[0], "height": size[1]} for number in numbers
         ],
-        "annotations": [annotation | {"id": row} for row, annotation in enumerate(people)],
+        "annotations": [{**annotation, "id": row} for row, annotation in enumerate(people)],
         "categories": [{"id": 1, "name": "person", "keypoints": list(SKELETONS["coco17"].joints)}],
     }
     (tmp_path / "truth.json").write_text(json.dumps(content))
