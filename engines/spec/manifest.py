@@ -7,6 +7,7 @@ is verified against the manifest before the export is opened, so that a damaged 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from engines.errors import EngineError
 from engines.formats.files import FormatError, read_bytes
 from engines.formats.json import MAX_JSON_BYTES, decode_json
 from engines.spec.fingerprint import fingerprint_bytes, hash_file
+from engines.spec.model_files import list_files
 from engines.spec.network import NetworkSpec
 from engines.spec.picture_signature import PictureSignature
 from engines.spec.signature import Signature
@@ -153,7 +155,23 @@ def read_any_manifest(folder: Path) -> Manifest | PictureManifest:
         raise EngineError(
             f"export {folder}: its manifest has format {manifest.format}, this version reads {FORMAT}; export again"
         )
+    _check_agreement(manifest, folder)
     return manifest
+
+
+def _check_agreement(manifest: Manifest | PictureManifest, folder: Path) -> None:
+    """Raise :class:`EngineError` if signature and network, of which only one is read, say different things."""
+    network, signature = manifest.network, manifest.signature
+    fields: dict[str, tuple[object, object]] = {"skeleton": (signature.skeleton, network.skeleton)}
+    if isinstance(signature, Signature):
+        frames = tuple(range(-network.past, network.future + 1))
+        fields |= {"input_size": (signature.input_size, network.input_size), "frames": (signature.offsets, frames)}
+    for name, (said, made) in fields.items():
+        if said != made:
+            raise EngineError(
+                f"export {folder}: the signature in its manifest has {name} {said}, the network {made}; "
+                "it was changed by hand; export the network again"
+            )
 
 
 class _NetworkSection(msgspec.Struct):
@@ -177,9 +195,17 @@ def write_manifest(manifest: BaseManifest, folder: Path) -> None:
 
 
 def verify_files(manifest: BaseManifest, folder: Path) -> None:
-    """Raise :class:`EngineError` naming the first file that is missing, truncated or differs from the exported one."""
+    """Raise :class:`EngineError` naming the first file that is missing, truncated or differs from the exported one, and
+    one that a graph reads and the manifest does not list."""
     for name, expected in manifest.files.items():
         _verify_file(folder, name, expected)
+    graphs = (folder / name for name in manifest.graphs.values())
+    needed = {os.path.relpath(path, folder) for graph in graphs for path in list_files(graph)}
+    if unlisted := sorted((needed | ({manifest.weights} if manifest.weights else set())) - manifest.files.keys()):
+        raise EngineError(
+            f"export {folder}: its manifest does not list {unlisted[0]!r}, which the network is read from, so nothing "
+            "vouches for it; export the network again"
+        )
     actual = fingerprint_files(manifest.files)
     if actual != manifest.fingerprint:
         raise EngineError(

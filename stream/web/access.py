@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engines.formats.files import FormatError, decode_text, read_bytes
 from engines.redaction import mask
+from stream.capture.regular_file import describe_kind
 from stream.errors import PropertyError, TransportError
 from stream.transports.addresses import is_loopback_host, split_listen
 from stream.transports.curve import check_permissions
@@ -100,6 +101,9 @@ def _read_token(file: Path) -> str:
 
 
 def _check_certificate(cert: Path, key: Path) -> None:
+    for option, file in (("--cert", cert), ("--key", key)):
+        if kind := describe_kind(file):
+            raise TransportError(f"{option} {file} is {kind}, not a file; give a PEM file")
     try:
         # Without a password of our own, OpenSSL would ask for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")

@@ -79,7 +79,7 @@ def manifest(folder: Path, spec: Signature, parts: Collection[Part]) -> Manifest
     files: dict[str, File] = {name: describe_file(folder / name) for name in (*graphs.values(), "weights.safetensors")}
     return Manifest(
         signature=spec,
-        network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, window=spec.offsets),
+        network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, window=spec.offsets, skeleton=spec.skeleton),
         precision="fp32",
         graphs=graphs,
         weights="weights.safetensors",

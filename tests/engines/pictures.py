@@ -39,7 +39,7 @@ def write_export(folder: Path, spec: PictureSignature | None = None, batch: int 
     files = {name: describe_file(folder / name) for name in ("fused.onnx", "weights.safetensors")}
     manifest = PictureManifest(
         signature=spec,
-        network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, takes="picture"),
+        network=NetworkSpec(model="drawn.Drawn", input_size=SIZE, takes="picture", skeleton=spec.skeleton),
         precision="fp32",
         graphs={"fused": "fused.onnx"},
         weights="weights.safetensors",

@@ -26,7 +26,7 @@ def graph(tmp_path: Path) -> Path:
     """The fused graph of an export, which is never opened."""
     manifest = Manifest(
         signature=Signature(name="net", input_size=(192, 256)),
-        network=NetworkSpec(model="hrnet.HRNet", input_size=(192, 256)),
+        network=NetworkSpec(model="hrnet.HRNet", input_size=(192, 256), skeleton="coco17"),
         precision="fp16",
         graphs={"fused": "fused.onnx"},
         weights="weights.safetensors",

@@ -16,7 +16,7 @@ from engines.hub.lookup import find_model
 from engines.inference.cached import CachedRunner
 from engines.inference.engine import Crop, Engine, Keypoints, PersonWindows, load, load_signature
 from engines.inference.full_window import FullWindowRunner
-from engines.spec.manifest import MANIFEST, read_manifest, write_manifest
+from engines.spec.manifest import MANIFEST, fingerprint_files, read_manifest, write_manifest
 from tests.engines import exports
 
 
@@ -238,8 +238,43 @@ def test_graphs_that_do_not_fit_the_signature_raise_naming_both(tmp_path: Path) 
     ]
     for changes, words in cases:
         signature = msgspec.structs.replace(original.signature, **changes)
-        write_manifest(msgspec.structs.replace(original, signature=signature), folder)
+        network = msgspec.structs.replace(
+            original.network, input_size=signature.input_size, skeleton=signature.skeleton, window=signature.offsets
+        )
+        write_manifest(msgspec.structs.replace(original, signature=signature, network=network), folder)
         assert f"model drawn: {words}" in error_message(lambda: load(str(folder)).open())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"skeleton": "posetrack17"}, "has skeleton posetrack17, the network coco17"),
+        ({"input_size": (64, 48)}, "has input_size (64, 48), the network (48, 64)"),
+        ({"past": 1}, "has frames (-1, 0, 1, 2), the network (-2, -1, 0, 1, 2)"),
+    ],
+)
+def test_a_signature_that_says_something_else_than_the_network_raises(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    folder = exports.write_export(tmp_path / "drawn")
+    original = read_manifest(folder)
+    signature = msgspec.structs.replace(original.signature, **changes)
+    write_manifest(msgspec.structs.replace(original, signature=signature), folder)
+    assert error_message(lambda: load_signature(str(folder))) == (
+        f"export {folder}: the signature in its manifest {words}; it was changed by hand; export the network again"
+    )
+
+
+@pytest.mark.parametrize("name", ["head.onnx", "weights.safetensors"])
+def test_a_file_that_the_manifest_does_not_list_raises(tmp_path: Path, name: str) -> None:
+    folder = exports.write_export(tmp_path / "drawn")
+    original = read_manifest(folder)
+    files = {file: known for file, known in original.files.items() if file != name}
+    write_manifest(msgspec.structs.replace(original, files=files, fingerprint=fingerprint_files(files)), folder)
+    assert error_message(lambda: load(str(folder))) == (
+        f"export {folder}: its manifest does not list {name!r}, which the network is read from, so nothing vouches for "
+        "it; export the network again"
+    )
 
 
 def test_a_backbone_and_a_head_that_do_not_fit_raise(tmp_path: Path, monkeypatch: Any) -> None:

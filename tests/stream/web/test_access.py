@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import subprocess
@@ -88,6 +89,10 @@ def test_files_that_cannot_be_used_are_one_line(
         "give a PEM certificate and its key, without password"
     )
     assert f"--cert {token_file} and --key {key} cannot be used: " in refuse(capsys, "--cert", token_file, "--key", key)
+    os.mkfifo(tmp_path / "pipe")
+    assert refuse(capsys, "--cert", cert, "--key", tmp_path / "pipe") == (
+        f"--key {tmp_path}/pipe is a pipe, not a file; give a PEM file"
+    )
 
 
 @pytest.mark.parametrize("listen", ["8080", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:99999", ":8080"])
