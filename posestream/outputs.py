@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from engines.formats.output_files import open_temporary, replace_file
 from posestream.result import Result
 from stream.capture.regular_file import describe_kind
 from stream.capture.stills import is_still
@@ -16,7 +17,7 @@ from stream.element import Context
 from stream.errors import PropertyError, TransportError
 from stream.output.documents import DOCUMENTS
 from stream.output.json_lines import JsonLines, make_line, read_record
-from stream.output.locations import check_target, open_temporary, replace_file
+from stream.output.locations import check_target
 from stream.output.openpose import OpenPoseFolder, openpose_document
 from stream.output.pictures import encode
 from stream.output.tables import check_parquet

@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.formats.output_files import replace_file
 from engines.skeletons import SKELETONS
 from stream.errors import PropertyError, TransportError
 from stream.messages import Poses
 from stream.output import overlay
-from stream.output.locations import check_target, replace_file
+from stream.output.locations import check_target
 from stream.output.pictures import encode
 from stream.protocol.json import json_line
 from stream.protocol.pose_message import Person, to_supervision

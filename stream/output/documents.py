@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from engines.formats.output_files import replace_file
 from stream.output.json_lines import JsonLines, make_error
-from stream.output.locations import replace_file
 from stream.output.results import Record, coco_results, find_image_ids, posetrack_lists
 from stream.output.tables import write_csv, write_parquet
 from stream.output.trc import write_trc

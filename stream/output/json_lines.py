@@ -16,12 +16,13 @@ from pathlib import Path
 import msgspec
 
 from engines.formats.json import NOT_JSON
+from engines.formats.output_files import open_alone, open_temporary
 from engines.skeletons import SKELETONS
 from stream.element import Context
 from stream.errors import PropertyError, StartError, TransportError
 from stream.messages import Poses
 from stream.output.line_writer import LineWriter
-from stream.output.locations import check_present, make_folder_of, open_alone, open_temporary, write_error
+from stream.output.locations import check_present, make_folder_of, write_error
 from stream.output.results import Record
 from stream.protocol.json import json_line
 from stream.protocol.schema import poses_map

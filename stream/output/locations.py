@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import logging
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
+from engines.formats.output_files import Opener, open_alone, open_temporary
 from stream.capture.regular_file import describe_kind
 from stream.errors import FullDiskError, PropertyError, TransportError
 
 _log = logging.getLogger(__name__)
 
 _File = TypeVar("_File")
-
-Opener = Callable[[str, int], int]
-"""Opens a file by its path and flags, as :func:`open` lets a caller choose; returns the descriptor."""
 
 REMOVED = "it was removed while the line ran"
 """Why a file cannot be written that another program has removed."""
@@ -111,47 +107,9 @@ def check_target(path: Path, owner: str) -> None:
         raise write_error(owner, path, f"it is {kind}, not a file")
 
 
-def open_alone(path: str, flags: int) -> int:
-    """An ``opener`` for :func:`open` that raises where a pipe has no reader, instead of waiting for one, and where
-    another program has opened the file in this way, before anything in it is removed."""
-    handle = os.open(path, flags & ~os.O_TRUNC | os.O_NONBLOCK, 0o666)
-    try:
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            _lock(handle)
-            if flags & os.O_TRUNC:
-                os.ftruncate(handle, 0)
-        os.set_blocking(handle, True)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def open_temporary(path: str, flags: int) -> int:
-    """As :func:`open_alone`, for names of our own in folders where others may write: it raises at a symbolic link,
-    which could lead to any file of this user."""
-    try:
-        return open_alone(path, flags | os.O_NOFOLLOW)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(error.errno, "symbolic links are followed only from names that you gave") from None
-        raise
-
-
 def choose_opener(number: int) -> Opener:
     """How to open the file ``number`` of a series, of which only the first has a name that the user gave."""
     return open_alone if number == 1 else open_temporary
-
-
-def replace_file(target: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a new file beside ``target`` and move it there in one step. Raises ``OSError``."""
-    beside = target.with_name(f".{target.name}.part")  # a part that is restarted uses the name again
-    try:
-        with open(beside, "wb", opener=open_temporary) as file:
-            write(file)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def finish_each(files: Iterable[_File], finish: Callable[[_File], object]) -> None:
@@ -165,16 +123,6 @@ def finish_each(files: Iterable[_File], finish: Callable[[_File], object]) -> No
             errors.append(error)
     if errors:
         raise type(errors[0])("; ".join(dict.fromkeys(map(str, errors))))
-
-
-def _lock(handle: int) -> None:
-    """Lock a file until it is closed, where its file system can."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OSError(errno.EBUSY, "another sink is writing to it") from None
-    except OSError:
-        _log.debug("the file system has no locks")
 
 
 def check_present(file: io.FileIO, path: Path, owner: str) -> None:

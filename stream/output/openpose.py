@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.formats.json import NOT_JSON
+from engines.formats.output_files import open_temporary, replace_file
 from stream.capture.picture_suffixes import is_picture
 from stream.element import Context
 from stream.errors import StartError
 from stream.output.json_lines import CHANGED, OWNER, make_error, name_in_memory, refuse_camera
-from stream.output.locations import make_folder, open_temporary, replace_file, write_error
+from stream.output.locations import make_folder, write_error
 from stream.output.results import Record, select_joints
 from stream.protocol.json import json_line
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import BinaryIO
 
+from engines.formats.output_files import replace_file
 from stream.output.json_lines import JsonLines, make_error
-from stream.output.locations import finish_each, replace_file
+from stream.output.locations import finish_each
 from stream.output.results import PersonRecord, Record
 
 _COLUMNS = (

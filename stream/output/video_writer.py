@@ -21,18 +21,9 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from engines.formats.output_files import Opener, open_alone, open_temporary
 from stream.errors import PropertyError, TransportError
-from stream.output.locations import (
-    REMOVED,
-    Opener,
-    check_present,
-    check_target,
-    make_folder,
-    make_folder_of,
-    open_alone,
-    open_temporary,
-    write_error,
-)
+from stream.output.locations import REMOVED, check_present, check_target, make_folder, make_folder_of, write_error
 from stream.output.pictures import encode
 
 Picture = NDArray[np.uint8]

@@ -9,8 +9,8 @@ import msgspec
 
 from engines.formats.files import FormatError
 from engines.formats.json import read_json
+from engines.formats.output_files import replace_file
 from stream.errors import TransportError
-from stream.output.locations import replace_file
 from stream.protocol.schema import Text, Unsigned
 
 _LOG = logging.getLogger(__name__)

@@ -303,6 +303,8 @@ class SharedPart:
             return None
         except OSError:
             answer = b""
+        if answer == b"\0" and self.is_cancelled:
+            return -signal.SIGKILL  # as for a process of its own
         return answer[0] if answer else self._worker.get_exit_code(self)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from stream.element import Sink
 from stream.errors import TransportError
-from stream.output.locations import check_target, insert_camera, make_folder, make_folder_of, open_alone, open_temporary
+from stream.output.locations import check_target, insert_camera, make_folder, make_folder_of
 from stream.registry import make
 from stream.testing import make_poses
 
@@ -132,14 +132,6 @@ def test_lines_go_to_a_pipe_that_is_read_and_do_not_wait_for_a_reader(tmp_path: 
         os.close(reader)
 
 
-def test_a_file_that_is_opened_at_once_waits_as_others_when_written(tmp_path: Path) -> None:
-    handle = os.open(tmp_path / "a", os.O_CREAT | os.O_WRONLY)
-    os.close(handle)
-    handle = open_alone(str(tmp_path / "a"), os.O_WRONLY)
-    assert os.get_blocking(handle)
-    os.close(handle)
-
-
 @pytest.mark.parametrize("line", ["jsonsink", "overlaysink"])
 def test_a_file_that_another_sink_writes_is_left_as_it_is(tmp_path: Path, line: str) -> None:
     path = tmp_path / f"poses{SUFFIX[line]}"
@@ -178,18 +170,6 @@ def test_a_file_system_without_locks_is_written(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("fcntl.flock", refuse)
     write(make_sink("jsonsink", tmp_path / "poses.jsonl"), "hall")
     assert (tmp_path / "poses.jsonl").read_bytes().count(b"\n") == 2
-
-
-def test_a_temporary_name_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim.txt"
-    victim.write_text("mine")
-    (tmp_path / "out.json.part").symlink_to(victim)
-    with (
-        pytest.raises(OSError, match="symbolic links are followed only from names that you gave"),
-        open(tmp_path / "out.json.part", "wb", opener=open_temporary),
-    ):
-        pass
-    assert victim.read_text() == "mine"
 
 
 @pytest.mark.parametrize("sink", ["jsonsink format=coco", "overlaysink"])
