@@ -22,7 +22,7 @@ demo: $(VENV)/.run  ## see keypoints arrive for SECONDS_OF_DEMO (30): no camera,
 # groups nothing with pytest 9.2.) Four workers at most, since each may hold PyTorch.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev  ## style, strict types, import contracts, tests, doctests, documented commands: ten minutes
+test: $(VENV)/.dev  ## style, strict types, import contracts, tests, doctests, documented commands: a quarter of an hour
 	@$(PYTEST)
 
 test-slow: $(VENV)/.dev  ## what CI runs besides: every network in full, every precision, the built wheel alone, long runs
