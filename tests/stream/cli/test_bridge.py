@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 
 import pytest
 
 from stream.__main__ import execute
-from stream.elements.keypointsink import KeypointSink
-from stream.testing import make_poses
-from tests.stream.cli.test_subscribe import publishing
-from tests.stream.publishing import TIMEOUT_S, count_snapshots, open_sink, wait_until
+from tests.stream.cli.test_subscribe import publishing, publishing_with_a_loss
 
 Capture = pytest.CaptureFixture[str]
 
@@ -29,20 +25,10 @@ def test_what_is_published_is_passed_on_and_counted(capsys: Capture) -> None:
 
 
 def test_at_the_end_what_did_not_reach_the_bridge_is_an_error(capsys: Capture) -> None:
-    def run(sink: KeypointSink) -> None:
-        wait_until(lambda: count_snapshots(sink), "the bridge connects")
-        sink.consume(make_poses(0, "hall"))
-        sink._numbers.commit("hall", 3, 3)  # as if three had been dropped on their way
-        sink.consume(make_poses(4, "hall"))
-        sink.flush()
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener, open_sink() as sink:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener, publishing_with_a_loss() as address:
         listener.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=run, args=(sink,))
-        thread.start()
         to = f"osc://127.0.0.1:{listener.getsockname()[1]}/site"
-        assert execute(["bridge", to, "--from", sink.endpoint, "--until-end"]) == 1
-        thread.join(TIMEOUT_S)
+        assert execute(["bridge", to, "--from", address, "--until-end"]) == 1
     assert capsys.readouterr().err == (
         "sent hall: 2; 3 lost before the bridge\n"
         "posestream: 3 messages did not reach the bridge, since they came faster than it passed them on, or "

@@ -24,20 +24,44 @@ Capture = pytest.CaptureFixture[str]
 
 @contextmanager
 def publishing(count: int = 5) -> Iterator[str]:
-    """An address where a short run is published when a subscriber connects."""
+    """An address where a short run of two cameras is published when a subscriber connects."""
+
+    def publish(sink: KeypointSink) -> None:
+        for seq in range(count):
+            sink.consume(make_poses(seq, "hall"))
+            sink.consume(make_poses(seq, "yard"))
+
+    with publishing_once_heard(publish) as address:
+        yield address
+
+
+@contextmanager
+def publishing_with_a_loss() -> Iterator[str]:
+    """As :func:`publishing`, with two messages of one camera, between which three are lost."""
+
+    def publish(sink: KeypointSink) -> None:
+        sink.consume(make_poses(0, "hall"))
+        sink._numbers.commit("hall", 3, 3)  # as if three had been dropped on their way
+        sink.consume(make_poses(4, "hall"))
+
+    with publishing_once_heard(publish) as address:
+        yield address
+
+
+@contextmanager
+def publishing_once_heard(publish: Callable[[KeypointSink], None]) -> Iterator[str]:
+    """An address where ``publish`` gives a sink its poses when a subscriber connects, and then the end."""
+
+    def run(sink: KeypointSink) -> None:
+        wait_until(lambda: count_snapshots(sink), "a subscriber connects")
+        publish(sink)
+        sink.flush()
+
     with open_sink() as sink:
-        thread = threading.Thread(target=run_once_heard, args=(sink, count))
+        thread = threading.Thread(target=run, args=(sink,))
         thread.start()
         yield sink.endpoint
         thread.join(TIMEOUT_S)
-
-
-def run_once_heard(sink: KeypointSink, count: int) -> None:
-    wait_until(lambda: count_snapshots(sink), "a subscriber connects")
-    for seq in range(count):
-        sink.consume(make_poses(seq, "hall"))
-        sink.consume(make_poses(seq, "yard"))
-    sink.flush()
 
 
 def test_lines_are_printed_without_a_terminal(capsys: Capture) -> None:
@@ -120,18 +144,8 @@ def test_where_the_camera_is_not_published_those_that_are_stand_in_the_warning(
 
 @pytest.mark.parametrize(("until_end", "status"), [([], 0), (["--until-end"], 1)])
 def test_lost_messages_are_counted_at_the_end(until_end: list[str], status: int, capsys: Capture) -> None:
-    def run(sink: KeypointSink) -> None:
-        wait_until(lambda: count_snapshots(sink), "a subscriber connects")
-        sink.consume(make_poses(0, "hall"))
-        sink._numbers.commit("hall", 3, 3)  # as if three had been dropped on their way
-        sink.consume(make_poses(4, "hall"))
-        sink.flush()
-
-    with open_sink() as sink:
-        thread = threading.Thread(target=run, args=(sink,))
-        thread.start()
-        assert execute(["subscribe", sink.endpoint, "--count", "2", "--timeout", "30", *until_end]) == status
-        thread.join(TIMEOUT_S)
+    with publishing_with_a_loss() as address:
+        assert execute(["subscribe", address, "--count", "2", "--timeout", "30", *until_end]) == status
     said = capsys.readouterr().err
     assert said == "lost messages, since they came faster than they were read or sent: hall: 3\n"
 
