@@ -62,9 +62,8 @@ def find(folder: Path) -> Path | None:
 def save(folder: Path, state: State, model: nn.Module, ema: nn.Module | None, optimiser: Any) -> None:
     """Write a checkpoint beside ``folder``, then replace ``folder`` by it."""
     part, found = _part_of(folder), find(folder)
-    if (
-        found is not None and found != folder
-    ):  # a save was killed; without this, no checkpoint would be whole for a while
+    # After a save that was killed, the newest checkpoint may be the part, which is removed now.
+    if found not in (None, folder):
         replace_folder(found, folder)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from engines.url import Url
 from stream.bridges.outlet import Outlet
@@ -59,6 +59,11 @@ class Bridge:
     def undelivered(self) -> int:
         """How many messages were dropped, wait still, or were lost on their way."""
         return self.dropped.total() + len(self._waiting) + self._outlet.lost
+
+    @property
+    def unread(self) -> Mapping[str, int]:
+        """How many messages the outlet took that were not read by all, by reason."""
+        return self._outlet.unread
 
     @property
     def lost(self) -> int:

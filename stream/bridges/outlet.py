@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -40,6 +41,12 @@ class Outlet(ABC):
     def lost(self) -> int:
         """How many messages were taken by :meth:`send` and then not delivered, as far as the other side tells."""
         return 0
+
+    @property
+    def unread(self) -> Mapping[str, int]:
+        """How many messages were taken that not all who might have read them did, by reason; none of them is lost to
+        an address that must have it."""
+        return {}
 
     @abstractmethod
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -43,6 +44,7 @@ class WebSocketOutlet(Outlet):
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._errors: list[OSError] = []
+        self._unheard = self._skipped = 0
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
         self._thread.start()
@@ -56,7 +58,14 @@ class WebSocketOutlet(Outlet):
         """Give the frame to every client; the newest replaces one that a client has not read yet."""
         if self._clients:
             self._loop.call_soon_threadsafe(self._offer, encode_frame(message).decode())
+        else:
+            self._unheard += 1
         return True
+
+    @property
+    def unread(self) -> Mapping[str, int]:
+        """Frames while no client was connected, and those that clients skipped."""
+        return {"without a client": self._unheard, "skipped by clients that read too slowly": self._skipped}
 
     def close(self) -> None:
         """Disconnect all clients."""
@@ -71,6 +80,7 @@ class WebSocketOutlet(Outlet):
         for waiting in self._clients.values():
             if waiting.full():
                 waiting.get_nowait()
+                self._skipped += 1
             waiting.put_nowait(text)
 
     async def _serve(self) -> None:

@@ -90,6 +90,7 @@ def run_bridge(bridge: Bridge, target: Url, *, thinned: str, until_end: bool) ->
     bridge.close()
     sent = ", ".join(f"{camera}: {count:,}" for camera, count in sorted(bridge.sent.items())) or "nothing"
     reasons = {thinned: bridge.thinned, "not delivered": bridge.undelivered, "lost before the bridge": bridge.lost}
+    reasons |= bridge.unread
     rest = "".join(f"; {count:,} {reason}" for reason, count in reasons.items() if count)
     print_notice(f"sent {sent}{rest}")
     if bridge.undelivered and until_end:

@@ -259,6 +259,7 @@ def test_websocket_clients_get_the_newest_frames_and_do_not_wait_for_each_other(
         connect(address, max_queue=1) as slow,
     ):
         wait_for(lambda: outlet.send(make_message(0)) and _try(quick), "a frame comes")
+        before = outlet.unread["skipped by clients that read too slowly"]
         for seq in range(1, 31):
             outlet.send(make_message(seq, people=3000))
             newest = json.loads(quick.recv(10))["frame"]
@@ -268,6 +269,13 @@ def test_websocket_clients_get_the_newest_frames_and_do_not_wait_for_each_other(
             frames.append(json.loads(slow.recv(10))["frame"])
     assert frames == sorted(frames)
     assert len(frames) < 31, "what it could not read was skipped"
+    assert outlet.unread["skipped by clients that read too slowly"] - before >= 30 - len(frames)
+
+
+def test_frames_that_no_client_of_the_websocket_could_read_are_counted() -> None:
+    with opened(f"ws://127.0.0.1:{free_port()}") as outlet:
+        assert [outlet.send(make_message(seq)) for seq in range(3)] == [True] * 3
+        assert outlet.unread == {"without a client": 3, "skipped by clients that read too slowly": 0}
 
 
 def _try(client: Any) -> bool:
