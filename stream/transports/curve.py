@@ -11,6 +11,7 @@ Secret files must be readable by their owner only; others are refused.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -75,20 +76,23 @@ def make_line_key(path: str | Path) -> Path:
 
 
 def generate_keys(folder: str | Path, names: tuple[str, ...] = ("server", "client")) -> tuple[Path, ...]:
-    """Write ``NAME.key`` and ``NAME.key_secret`` into ``folder`` for every name; return the secret files.
+    """Write ``NAME.key`` and ``NAME.key_secret`` into ``folder`` for every name, or none; return the secret files.
 
     Raises :class:`TransportError` if one of these files exists, which is never overwritten, or the folder cannot be
     written.
     """
     home = Path(folder)
-    for name in names:
-        for file in _pair(home, name):
-            if os.path.lexists(file):
-                raise TransportError(f"{file} already exists; choose another folder or remove it first")
+    files = [file for name in names for file in _pair(home, name)]
+    for file in files:
+        if os.path.lexists(file):
+            raise TransportError(f"{file} already exists; choose another folder or remove it first")
     try:
         home.mkdir(parents=True, exist_ok=True)
         return tuple(_generate_pair(home, name) for name in names)
     except OSError as error:
+        for file in files:
+            with contextlib.suppress(OSError):
+                file.unlink()
         raise TransportError(f"keys cannot be written to {home}: {error.strerror}; choose another folder") from None
 
 

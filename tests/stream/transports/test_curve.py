@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -121,3 +122,17 @@ def test_the_key_of_a_line_is_named_in_the_environment(tmp_path: Path, monkeypat
     path = make_line_key(tmp_path / "hall.key")
     monkeypatch.setenv("POSESTREAM_CURVE", str(path))
     assert Keys.from_environment() == Keys.load(path)
+
+
+def test_keys_are_made_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = zmq.auth.create_certificates
+
+    def fill(folder: Path, name: str) -> tuple[str, str | None]:
+        if name == "client":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return create(folder, name)
+
+    monkeypatch.setattr(zmq.auth, "create_certificates", fill)
+    with pytest.raises(TransportError, match=f"keys cannot be written to {tmp_path}: No space left on device"):
+        generate_keys(tmp_path)
+    assert list(tmp_path.iterdir()) == []
